@@ -1,0 +1,68 @@
+"""The attention pattern of any layer and head, rebuilt from the queries and keys that the run computed.
+
+A run keeps queries and keys (they grow with the number of tokens) instead of maps (which grow with its square).
+What else the model does to the scores is an `AttentionRule`, recorded from the very call that the model made.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionRule:
+    """How one layer turns queries and keys into weights, as it was told to in this run."""
+
+    scaling: float  # scores = query . key * scaling
+    window: int | None  # a token sees itself and the window-1 tokens before it; None: all tokens before it
+    softcap: float | None  # scores = softcap * tanh(scores / softcap); None: not capped
+    mask: int | None  # which of the run's recorded masks replaces the causal rule; None: the causal rule holds
+
+
+def visible(rule: AttentionRule, first: int, n_queries: int, n_keys: int) -> np.ndarray:
+    """Which tokens each token may look at: bool [query, key]; query row r stands at position first + r."""
+    distance = np.arange(first, first + n_queries)[:, None] - np.arange(n_keys)[None, :]
+    seen = distance >= 0
+    return seen if rule.window is None else seen & (distance < rule.window)
+
+
+def scores(queries: np.ndarray, keys: np.ndarray, rule: AttentionRule) -> np.ndarray:
+    """How well each key answers each query, before the mask: float32 [..., query, key].
+
+    Shapes: queries [..., query, d_head], keys [..., key, d_head].
+    """
+    raw = np.matmul(queries, np.swapaxes(keys, -1, -2)) * np.float32(rule.scaling)
+    return raw if rule.softcap is None else np.float32(rule.softcap) * np.tanh(raw / np.float32(rule.softcap))
+
+
+def pattern(
+    queries: np.ndarray,
+    keys: np.ndarray,
+    rule: AttentionRule,
+    *,
+    first: int = 0,
+    sink: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
+) -> np.ndarray:
+    """How much each token (row) looks back at each token (column): float32 [..., query, key], 0 where it may not look.
+
+    Each row sums to 1, or to less where the layer has a sink, a learned score that takes the rest.
+
+    Shapes: queries [..., query, d_head], keys [..., key, d_head]; sink [...], one score a head; mask [query, key],
+    what the model added to the scores, in place of the causal rule. `first` is the position of the first query.
+    Source: Vaswani et al. 2017, section 3.2.1; sinks: gpt-oss; soft cap: Gemma 2.
+    """
+    values = scores(queries, keys, rule)
+    seen = visible(rule, first, queries.shape[-2], keys.shape[-2])
+    if mask is not None:
+        values = values + mask
+        seen = mask > np.finfo(np.float32).min / 2
+    values = np.where(seen, values, -np.inf)
+    top = values.max(axis=-1, keepdims=True)
+    if sink is not None:
+        top = np.maximum(top, sink[..., None, None])
+    weights = np.exp(values - top)
+    total = weights.sum(axis=-1, keepdims=True)
+    if sink is not None:
+        total = total + np.exp(sink[..., None, None] - top)
+    return weights / total

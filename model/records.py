@@ -1,0 +1,346 @@
+"""The values that the rest of the program passes around: what one run of a model computed, frozen. numpy only.
+
+Axes of the arrays, by letter: L layers, H query heads, G key/value heads, S positions that were fed to the model
+(prompt and generated tokens, without the last one, which nobody read), D width of a head, E width of a value,
+M width of the model, N generated tokens, V vocabulary, U units kept of each MLP, K tokens kept at each place of the
+logit lens, R recorded masks.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal, get_origin, get_type_hints
+
+import numpy as np
+
+from model import attention, storage
+from model.attention import AttentionRule
+from model.errors import BadSetting, BadTrace, NotShown
+from model.storage import Shape
+
+VERSION = 1  # of the trace file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a person asks of a run. Neutral values (0, 0, 1, 0, 1) switch a processor off; temperature 0 is greedy.
+
+    Raises: BadSetting, naming the setting, what was given and what would do.
+    """
+
+    max_new_tokens: int = 32
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    seed: int = 0
+    chat: bool = False
+
+    def __post_init__(self) -> None:
+        _require(_is_whole(self.max_new_tokens) and self.max_new_tokens >= 1, "max_new_tokens", self.max_new_tokens,
+                 "a whole number of at least 1")
+        _require(_is_finite(self.temperature) and self.temperature >= 0, "temperature", self.temperature,
+                 "a finite number of at least 0; 0 always takes the likeliest token")
+        _require(_is_whole(self.top_k) and self.top_k >= 0, "top_k", self.top_k, "a whole number of at least 0; 0 is off")
+        _require(_is_finite(self.top_p) and 0 < self.top_p <= 1, "top_p", self.top_p,
+                 "above 0 and at most 1; 1 is off")
+        _require(_is_finite(self.min_p) and 0 <= self.min_p <= 1, "min_p", self.min_p, "from 0 to 1; 0 is off")
+        _require(_is_finite(self.repetition_penalty) and self.repetition_penalty > 0, "repetition_penalty",
+                 self.repetition_penalty, "a finite number above 0; 1 is off")
+        _require(_is_whole(self.seed) and 0 <= self.seed < 2**63, "seed", self.seed, "a whole number from 0 to 2^63 - 1")
+        _require(isinstance(self.chat, bool), "chat", self.chat, "true or false")
+
+    @property
+    def greedy(self) -> bool:
+        """Whether every step takes the likeliest token instead of drawing one."""
+        return self.temperature == 0
+
+
+def _is_finite(number: object) -> bool:
+    return isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
+
+
+def _is_whole(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool)
+
+
+def _require(holds: bool, name: str, given: object, wanted: str) -> None:
+    if not holds:
+        raise BadSetting(f"{name} is {given!r}; it must be {wanted}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Check:
+    """One thing the program proved about a model when it loaded it, or the reason why it does not show that thing."""
+
+    name: Literal["parity", "attention", "residual", "lens", "units", "parts"]
+    passed: bool
+    detail: str  # what was measured, or why it is switched off
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ModelCard:
+    """Which model ran, its shape, and what of it could be shown."""
+
+    name: str
+    source: Literal["package", "hub", "folder", "memory"]
+    note: str  # what a person should know of these weights, such as how they were quantised; may be empty
+    family: str  # the library's name of the architecture, such as "llama"
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    d_model: int
+    d_head: int
+    d_mlp: int
+    d_vocab: int
+    n_ctx: int  # the longest context the model was made for
+    n_parameters: int
+    weights_bytes: int
+    dtype: str
+    device: str
+    attention: str  # the implementation it ran on: "sdpa" or "eager"
+    torch: str
+    transformers: str
+    checks: tuple[Check, ...]
+
+    def reason_against(self, name: str) -> str | None:
+        """Why this cannot be shown for this model, or None if it can."""
+        for check in self.checks:
+            if check.name == name:
+                return None if check.passed else check.detail
+        return f"the model was never checked for {name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Token:
+    """One token: a piece of text that the model reads or writes as a single number."""
+
+    id: int
+    text: str  # what it reads as; a fragment of a character reads as U+FFFD
+    data: bytes  # the bytes it stands for; empty where the tokenizer gives none
+    span: tuple[int, int]  # first and last-plus-one byte in the text of the whole run
+    special: bool  # a mark of the format, such as <|im_start|>, not text
+    generated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Candidate:
+    """One token the model could have said, and how likely it was at this stage."""
+
+    id: int
+    score: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Stage:
+    """One processor's change to the distribution, in the order in which they ran."""
+
+    name: str  # such as "temperature", "top-k", "top-p"
+    setting: float | None  # the number it was given, if it has one
+    alive: int  # tokens that can still be chosen after it
+    removed_mass: float  # probability, before this stage, of the tokens that it removed
+    entropy: float  # of what is left, in nats
+    candidates: tuple[Candidate, ...]  # the likeliest after it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Runner:
+    """One token in the race that draws the next one: the smallest time wins."""
+
+    id: int
+    probability: float  # after all processors
+    wait: float  # its random time from an exponential distribution, drawn with the run's seed
+    time: float  # wait / probability
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Choice:
+    """How one token was chosen: the raw distribution, each processor's stage, and the draw, as they ran."""
+
+    id: int
+    probability: float  # raw: over the full vocabulary, before any processor
+    logit: float
+    rank: int  # 0: it was the likeliest
+    entropy: float  # of the raw distribution, in nats
+    candidates: tuple[Candidate, ...]  # the likeliest, raw
+    stages: tuple[Stage, ...]
+    draw: tuple[Runner, ...]  # the winner first, then the next to arrive; empty when greedy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Step:
+    """One forward pass: the prefill reads the whole prompt, each decode step one new token."""
+
+    kind: Literal["prefill", "chunk", "decode", "verify"]
+    first: int  # position of the first token this pass reads
+    n_tokens: int
+    kv_bytes: int  # size of the KV cache after this pass, from its tensors
+    seconds: float  # of this recorded pass and choice; recording makes it longer
+    choices: tuple[Choice, ...]  # empty for a chunk
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trace:
+    """One generation, with what the model computed in it. Arrays are read-only.
+
+    Shapes: queries [L, H, S, D] and keys [L, G, S, D] after the model's own rotation and norms, values [L, G, S, E];
+    resid [L+1, S, M] the residual stream at each layer's entrance and, last, at the end, before the final norm;
+    logits [N, V] raw, of each generated token; unit_ids and unit_values [L, S, U] the strongest MLP units;
+    sinks [L, H] learned sink scores; masks [R, S, S] what the model added to the scores where no simple rule says it;
+    lens_ids and lens_probs [L+1, S, K] the logit lens. An array is None where the model does not show it
+    (`model.reason_against` says why); the lens arrives after the run.
+    """
+
+    model: ModelCard
+    settings: Settings
+    prompt: str  # as typed
+    text: str  # what the model wrote, without special tokens
+    n_prompt: int
+    tokens: tuple[Token, ...]
+    texts: dict[int, str]  # what every token id that this record mentions reads as
+    steps: tuple[Step, ...]
+    ended: Literal["running", "end of sequence", "length", "stopped"]
+    notes: tuple[str, ...] = ()  # what a person should know, such as replaced characters
+    rules: tuple[AttentionRule, ...] = ()  # one a layer; empty where attention is not shown
+
+    queries: Annotated[np.ndarray | None, Shape("float32", "L H S D")] = field(default=None, repr=False)
+    keys: Annotated[np.ndarray | None, Shape("float32", "L G S D")] = field(default=None, repr=False)
+    values: Annotated[np.ndarray | None, Shape("float32", "L G S E")] = field(default=None, repr=False)
+    resid: Annotated[np.ndarray | None, Shape("float32", "L+1 S M")] = field(default=None, repr=False)
+    logits: Annotated[np.ndarray | None, Shape("float32", "N V")] = field(default=None, repr=False)
+    unit_ids: Annotated[np.ndarray | None, Shape("int32", "L S U")] = field(default=None, repr=False)
+    unit_values: Annotated[np.ndarray | None, Shape("float32", "L S U")] = field(default=None, repr=False)
+    sinks: Annotated[np.ndarray | None, Shape("float32", "L H")] = field(default=None, repr=False)
+    masks: Annotated[np.ndarray | None, Shape("float32", "R S S")] = field(default=None, repr=False)
+    lens_ids: Annotated[np.ndarray | None, Shape("int32", "L+1 S K")] = field(default=None, repr=False)
+    lens_probs: Annotated[np.ndarray | None, Shape("float32", "L+1 S K")] = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        for name, array in self.arrays().items():
+            array.setflags(write=False)
+            for axis, length in zip(_AXES[name], array.shape, strict=True):
+                expected = self._length(axis)
+                if expected is not None and expected != length:
+                    raise BadTrace(f"{name} has {length} along {axis}, where the run has {expected}.")
+        if len(self.tokens) != self.n_prompt + self.n_generated:
+            raise BadTrace(f"the run has {len(self.tokens)} tokens, but {self.n_prompt} were read and "
+                           f"{self.n_generated} chosen.")
+        self._check_mentions()
+
+    def arrays(self) -> Mapping[str, np.ndarray]:
+        """The arrays that this record holds, by name."""
+        return {name: value for name in _AXES if (value := getattr(self, name)) is not None}
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """How each generated token was chosen, in order."""
+        return tuple(choice for step in self.steps for choice in step.choices)
+
+    @property
+    def n_generated(self) -> int:
+        """Tokens that the model wrote, an end-of-sequence token included."""
+        return sum(len(step.choices) for step in self.steps)
+
+    @property
+    def n_fed(self) -> int:
+        """Positions that went through the model: all tokens but the last, which nobody read."""
+        return sum(step.n_tokens for step in self.steps)
+
+    @property
+    def resid_pre(self) -> np.ndarray:
+        """The residual stream at each layer's entrance: float32 [L, S, M]. Entry 0 is the embedding."""
+        return self._shown("resid", "residual")[:-1]
+
+    @property
+    def resid_final(self) -> np.ndarray:
+        """The residual stream after the last layer, before the final norm: float32 [S, M]."""
+        return self._shown("resid", "residual")[-1]
+
+    def pattern(self, layer: int, head: int) -> np.ndarray:
+        """How much each token (row) looks back at each token (column): float32 [query, key], S by S.
+
+        Raises: NotShown, if this model's attention cannot be rebuilt; BadSetting, for a layer or head it does not have.
+        """
+        return self.pattern_rows(0, self.n_fed, layer=layer, head=head)
+
+    def pattern_rows(self, first: int, stop: int, *, layer: int | None = None, head: int | None = None) -> np.ndarray:
+        """Rows first to stop-1 of the attention patterns, over keys 0 to stop-1.
+
+        Shape: float32 [query, key] of one layer and head; [H, query, key] of one layer; [L, H, query, key] of all.
+        """
+        queries, keys = self._shown("queries", "attention"), self._shown("keys", "attention")
+        if layer is None:
+            return np.stack([self.pattern_rows(first, stop, layer=each) for each in range(len(self.rules))])
+        _in_range("layer", layer, len(self.rules))
+        group = queries.shape[1] // keys.shape[1]
+        if head is not None:
+            _in_range("head", head, queries.shape[1])
+        heads = slice(None) if head is None else slice(head, head + 1)
+        rule = self.rules[layer]
+        rows = attention.pattern(
+            queries[layer, heads, first:stop],
+            np.repeat(keys[layer, :, :stop], group, axis=0)[heads],
+            rule,
+            first=first,
+            sink=None if self.sinks is None else self.sinks[layer, heads],
+            mask=None if self.masks is None or rule.mask is None else self.masks[rule.mask, first:stop, :stop],
+        )
+        return rows if head is None else rows[0]
+
+    def save(self, path: str | Path) -> int:
+        """Write the run to one file, from which `Trace.open` reads it back exactly. Returns its size in bytes."""
+        return storage.save(self, Path(path), version=VERSION)
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Trace":
+        """Read a run from a file. Raises: BadTrace, if the file is damaged, cut short or not a trace."""
+        return storage.open_record(cls, Path(path), version=VERSION)
+
+    def _shown(self, name: str, check: str) -> np.ndarray:
+        array = getattr(self, name)
+        if array is None:
+            raise NotShown(f"{self.model.name} does not show its {check}: "
+                           f"{self.model.reason_against(check) or 'this run did not record it'}.")
+        return array
+
+    def _length(self, axis: str) -> int | None:
+        return {
+            "L": self.model.n_layers,
+            "L+1": self.model.n_layers + 1,
+            "H": self.model.n_heads,
+            "S": self.n_fed,
+            "M": self.model.d_model,
+            "N": self.n_generated,
+            "V": self.model.d_vocab,
+        }.get(axis)
+
+    def _check_mentions(self) -> None:
+        if self.rules and len(self.rules) != self.model.n_layers:
+            raise BadTrace(f"the run has {len(self.rules)} attention rules for {self.model.n_layers} layers.")
+        n_masks = 0 if self.masks is None else len(self.masks)
+        for rule in self.rules:
+            if rule.mask is not None and not 0 <= rule.mask < n_masks:
+                raise BadTrace(f"an attention rule names mask {rule.mask} of {n_masks}.")
+        named = {token.id for token in self.tokens}
+        for choice in self.choices:
+            named |= {choice.id, *(each.id for each in choice.candidates), *(each.id for each in choice.draw)}
+            named |= {each.id for stage in choice.stages for each in stage.candidates}
+        if self.lens_ids is not None:
+            named |= set(np.unique(self.lens_ids).tolist())
+        if missing := named - self.texts.keys():
+            raise BadTrace(f"the run names token {min(missing)} and does not say how it reads.")
+
+
+_AXES = {
+    name: hint.__metadata__[0].axes.split()
+    for name, hint in get_type_hints(Trace, include_extras=True).items()
+    if get_origin(hint) is Annotated
+}
+
+
+def _in_range(name: str, given: int, count: int) -> None:
+    if not 0 <= given < count:
+        raise BadSetting(f"{name} {given} does not exist: this model has {name}s 0 to {count - 1}.")
