@@ -1,0 +1,200 @@
+"""The frames say what the trace says, in few bytes, and no token text can break them."""
+
+import json
+import struct
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from model.errors import BadSetting, NotShown
+from model.records import Trace
+from tests.fakes import fake_trace
+from viz import frames
+
+HOSTILE = ("<script>alert(1)</script>", "</script>", "${alert(1)}", "{{constructor}}", "\x00\x01\x1b[31m",
+           "\u202eevil\u202c", "x" * 4096, "\U0001f469\u200d\U0001f469\u200d\U0001f467", "\n", " ", "\ufffd",
+           "\u2028")  # fmt: skip
+
+
+def words(count: int, start: str) -> tuple[str, ...]:
+    return tuple(f" {start}{i}" for i in range(count))
+
+
+def big(n_prompt: int, n_new: int) -> Trace:
+    """A run of the default model's shape: 30 layers, 9 heads of 64, 3 key/value heads."""
+    return fake_trace(words(n_prompt, "p"), words(n_new, "g"), n_layers=30, n_heads=9, n_kv_heads=3, d_head=64,
+                      d_vocab=1000, lens=False)  # fmt: skip
+
+
+def unpack(packed: np.ndarray, first: int, n_tokens: int) -> list[np.ndarray]:
+    """Rows of positions first.. as the browser cuts them: each as long as its position + 1."""
+    lengths = [first + r + 1 for r in range(n_tokens)]
+    return np.split(packed, np.cumsum(lengths)[:-1], axis=-1)
+
+
+def weights(packed: np.ndarray) -> np.ndarray:
+    return (packed.astype(np.float64) / 255) ** 2
+
+
+def test_every_attention_weight_arrives_within_four_thousandths():
+    trace = fake_trace()
+    for i, step in enumerate(trace.steps):
+        _, blobs = frames.decode(frames.step(trace, i))
+        for position, rows in enumerate(unpack(blobs["attention"], step.first, step.n_tokens), start=step.first):
+            exact = np.stack([[trace.pattern(layer, head)[position, : position + 1] for head in range(6)]
+                              for layer in range(4)])  # fmt: skip
+            assert np.abs(weights(rows) - exact).max() <= 0.004
+
+
+def test_the_byte_of_a_weight_errs_by_at_most_four_thousandths_everywhere():
+    every = np.linspace(0, 1, 200_001)
+    assert np.abs(weights(frames.to_bytes(every)) - every).max() <= 0.004
+
+
+def test_the_head_carries_the_card_the_settings_and_the_prompt():
+    trace = fake_trace()
+    about, _ = frames.decode(frames.head(trace))
+    assert about["kind"] == "head"
+    assert about["model"]["name"] == trace.model.name
+    assert about["model"]["d_vocab"] == trace.model.d_vocab
+    assert about["settings"]["top_k"] == trace.settings.top_k
+    assert about["prompt"] == trace.prompt
+    assert [each["text"] for each in about["tokens"]] == [each.text for each in trace.tokens[: trace.n_prompt]]
+    read = trace.tokens[: trace.n_prompt]
+    assert [bytes.fromhex(each["hex"]) for each in about["tokens"]] == [each.data for each in read]
+
+
+def test_a_step_carries_its_choice_stage_by_stage_and_the_race():
+    trace = fake_trace()
+    for i, step in enumerate(trace.steps):
+        about, blobs = frames.decode(frames.step(trace, i))
+        (choice,), (sent,) = step.choices, about["choices"]
+        assert (about["pass"], about["first"], about["n_tokens"]) == (step.kind, step.first, step.n_tokens)
+        assert (about["kv_bytes"], about["seconds"]) == (step.kv_bytes, step.seconds)
+        assert (sent["id"], sent["probability"], sent["rank"]) == (choice.id, choice.probability, choice.rank)
+        assert [token["id"] for token in about["tokens"]] == [choice.id]
+        at = 0
+        for stage, kept in zip((None, *sent["stages"]), (choice, *choice.stages), strict=True):
+            count = sent["n_candidates"] if stage is None else stage["n_candidates"]
+            assert blobs["ids"][at : at + count].tolist() == [each.id for each in kept.candidates]
+            exact = [(each.score, each.probability) for each in kept.candidates]
+            np.testing.assert_allclose(blobs["numbers"][at : at + count, :2], exact, rtol=1e-6)
+            at += count
+        runners = blobs["numbers"][at : at + sent["n_runners"]]
+        assert blobs["ids"][at:].tolist() == [each.id for each in choice.draw]
+        np.testing.assert_allclose(runners, [(r.probability, r.wait, r.time) for r in choice.draw], rtol=1e-6)
+        assert {int(i) for i in blobs["ids"]} == {int(i) for i in about["texts"]}
+        assert all(about["texts"][str(each.id)] == trace.texts[each.id] for each in choice.candidates)
+
+
+def test_norms_are_those_of_the_residual_stream():
+    trace = fake_trace()
+    sent = np.concatenate([frames.decode(frames.step(trace, i))[1]["norms"] for i in range(len(trace.steps))], axis=1)
+    np.testing.assert_allclose(sent, np.linalg.norm(trace.resid, axis=-1), rtol=1e-6)
+
+
+def test_the_lens_arrives_exactly():
+    trace = fake_trace()
+    about, blobs = frames.decode(frames.lens(trace))
+    np.testing.assert_array_equal(blobs["ids"], trace.lens_ids)
+    np.testing.assert_array_equal(blobs["probabilities"], trace.lens_probs)
+    assert about["texts"] == {str(i): trace.texts[i] for i in np.unique(trace.lens_ids).tolist()}
+    with pytest.raises(NotShown):
+        frames.lens(fake_trace(lens=False))
+
+
+def test_the_end_says_how_it_ended_and_what_it_took():
+    trace = fake_trace()
+    about, _ = frames.decode(frames.end(trace))
+    assert (about["ended"], about["text"], about["n_fed"]) == ("length", trace.text, trace.n_fed)
+    assert about["kv_bytes"] == trace.steps[-1].kv_bytes
+    assert about["seconds"] == pytest.approx(sum(step.seconds for step in trace.steps))
+
+
+def test_a_row_carries_float32_weights_and_the_scores_that_make_them():
+    trace = fake_trace()
+    about, blobs = frames.decode(frames.row(trace, 2, 5, 6))
+    assert (about["layer"], about["head"], about["position"]) == (2, 5, 6)
+    np.testing.assert_allclose(blobs["weights"], trace.pattern(2, 5)[6, :7], rtol=1e-6)
+    made = np.exp(blobs["scores"] - blobs["scores"].max())
+    np.testing.assert_allclose(made / made.sum(), blobs["weights"], rtol=1e-5)
+    with pytest.raises(BadSetting):
+        frames.row(trace, 4, 0, 0)
+
+
+def test_a_layer_asked_for_equals_what_the_steps_sent():
+    trace = fake_trace()
+    whole = frames.decode(frames.layer(trace, 1))[1]["attention"]
+    steps = [frames.decode(frames.step(trace, i))[1]["attention"][1] for i in range(len(trace.steps))]
+    np.testing.assert_array_equal(whole, np.concatenate(steps, axis=-1))
+
+
+def test_a_decode_step_of_the_default_shape_takes_at_most_40_kB_at_128_tokens():
+    trace = big(29, 100)
+    last = trace.steps[-1]
+    assert last.first + last.n_tokens == 128
+    assert len(frames.step(trace, len(trace.steps) - 1)) <= 40_000
+
+
+def test_a_long_run_sends_summaries_in_place_of_rows():
+    trace = big(300, 2)
+    about, blobs = frames.decode(frames.step(trace, 0))
+    assert "attention" not in blobs
+    assert blobs["summary"].shape == (30, 9, 4)
+    assert 0 < about["summary_rows"] <= 64
+    _, blobs = frames.decode(frames.step(trace, 1))
+    pattern = trace.pattern(7, 4)[300].astype(np.float64)
+    expected = [-(pattern * np.log(pattern)).sum(), pattern[0], pattern[299], pattern[300]]
+    np.testing.assert_allclose(blobs["summary"][7, 4], expected, rtol=1e-5)
+    assert len(frames.step(trace, 1)) <= 40_000
+
+
+def test_frames_of_a_run_in_progress_never_change():
+    whole = fake_trace()
+    early = replace(
+        whole,
+        tokens=whole.tokens[:7], steps=whole.steps[:2], ended="running", lens_ids=None, lens_probs=None,
+        **{name: getattr(whole, name)[:, :, :6] for name in ("queries", "keys", "values")},
+        resid=whole.resid[:, :6], logits=whole.logits[:2], unit_ids=whole.unit_ids[:, :6],
+        unit_values=whole.unit_values[:, :6],
+    )  # fmt: skip
+    assert frames.all_frames(early) == frames.all_frames(whole)[:3]
+    kinds = [frames.decode(each)[0]["kind"] for each in frames.all_frames(whole)]
+    assert kinds == ["head", "step", "step", "step", "step", "end", "lens"]
+
+
+def test_hostile_texts_survive_whole():
+    trace = fake_trace(HOSTILE, HOSTILE[::-1])
+    about, _ = frames.decode(frames.head(trace))
+    assert [each["text"] for each in about["tokens"]] == list(HOSTILE)
+    written = [frames.decode(frames.step(trace, i))[0]["tokens"][0]["text"] for i in range(len(HOSTILE))]
+    assert written == list(HOSTILE[::-1])
+
+
+def test_every_part_is_aligned_to_4_bytes_and_the_json_is_strict():
+    for frame in frames.all_frames(fake_trace(HOSTILE, ("a", "b"))):
+        length, json_length = struct.unpack_from("<II", frame)
+        assert len(frame) == length + 4
+        assert length % 4 == json_length % 4 == 0
+        json.loads(frame[8 : 8 + json_length], parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+
+def test_numbers_that_are_not_finite_arrive_as_null():
+    trace = fake_trace()
+    odd = replace(trace.steps[0].choices[0], logit=float("-inf"), entropy=float("nan"))
+    first = replace(trace.steps[0], choices=(odd,))
+    about, _ = frames.decode(frames.step(replace(trace, steps=(first, *trace.steps[1:])), 0))
+    assert about["choices"][0]["logit"] is None
+    assert about["choices"][0]["entropy"] is None
+
+
+def test_a_model_that_shows_no_attention_sends_the_reason():
+    whole = fake_trace()
+    checks = tuple(replace(c, passed=False, detail="rows sum to 3") if c.name == "attention" else c
+                   for c in whole.model.checks)  # fmt: skip
+    trace = replace(whole, model=replace(whole.model, checks=checks), queries=None, keys=None, values=None, rules=())
+    assert frames.decode(frames.head(trace))[0]["shows"]["attention"] == "rows sum to 3"
+    assert "attention" not in frames.decode(frames.step(trace, 0))[1]
+    with pytest.raises(NotShown, match="rows sum to 3"):
+        frames.layer(trace, 0)

@@ -1,0 +1,81 @@
+"""Keeps the runs that the page shows, up to a number of bytes; the oldest leave first."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from model.errors import NoSpace
+from model.records import Trace
+
+
+class StoredRun:
+    """One run as the browser knows it: its frames so far, and the latest trace they were made from."""
+
+    def __init__(self) -> None:
+        self.frames: tuple[bytes, ...] = ()
+        self.trace: Trace | None = None
+        self.done = False  # no more frames will come
+
+    @property
+    def n_bytes(self) -> int:
+        """What the run costs: its frames, and the arrays of its trace."""
+        arrays = 0 if self.trace is None else sum(array.nbytes for array in self.trace.arrays().values())
+        return arrays + sum(len(frame) for frame in self.frames)
+
+
+class RunStore:
+    """Runs by their id. Ids are unguessable, so whoever knows one may look at that run. Safe to use from any thread."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._runs: OrderedDict[str, StoredRun] = OrderedDict()  # the one used last stands last
+        self._lock = threading.Lock()
+
+    def open(self, run_id: str) -> None:
+        """Make room for a new run, which has nothing to show yet."""
+        with self._lock:
+            self._runs[run_id] = StoredRun()
+
+    def add(self, run_id: str, frames: Iterable[bytes], trace: Trace, *, done: bool = False) -> int:
+        """Append frames, keep the newer trace, and let the oldest runs leave if it is too much. Returns how many frames.
+
+        Raises: NoSpace, if this run has left the store, or alone needs more than the whole store.
+        """
+        with self._lock:
+            run = self._runs.get(run_id)
+            if run is None:
+                raise NoSpace("this run is no longer kept: newer runs needed its place. Run it again.")
+            run.frames += tuple(frames)
+            run.trace, run.done = trace, done
+            self._runs.move_to_end(run_id)
+            if run.n_bytes > self._max_bytes:
+                needed = run.n_bytes
+                del self._runs[run_id]
+                raise NoSpace(
+                    f"this run needs {needed / 1e6:,.0f} MB, and this host keeps {self._max_bytes / 1e6:,.0f} MB of runs. "
+                    f"Shorten the prompt, ask for fewer new tokens, or raise TOKENOSCOPE_STORE_BYTES."
+                )
+            while self._n_bytes() > self._max_bytes:
+                self._runs.popitem(last=False)
+            return len(run.frames)
+
+    def get(self, run_id: str) -> StoredRun | None:
+        """The run by that id, or None if it has left the store or never was in it."""
+        with self._lock:
+            run = self._runs.get(run_id)
+            if run is not None:
+                self._runs.move_to_end(run_id)
+            return run
+
+    def finish(self, run_id: str) -> None:
+        """Say that no more frames of this run will come."""
+        with self._lock:
+            if (run := self._runs.get(run_id)) is not None:
+                run.done = True
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._runs)
+
+    def _n_bytes(self) -> int:
+        return sum(run.n_bytes for run in self._runs.values())
