@@ -1,6 +1,7 @@
 """Writing to disk with a clear word when there is no room: checked before, and noticed while it happens."""
 
 import errno
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,27 +10,33 @@ from pathlib import Path
 from model.errors import BadSetting, NoSpace
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 
-@contextmanager
-def room_for(folder: Path, n_bytes: int, what: str, *, setting: str = "TOKENOSCOPE_CACHE") -> Iterator[None]:
-    """Makes the folder, and guards the writing of about `n_bytes` of `what` into it.
+def make_folder(folder: Path, *, setting: str = "TOKENOSCOPE_CACHE") -> None:
+    """Makes the folder, and its parents, unless it is there. `setting` is the environment variable that moves it.
 
-    `setting` names the environment variable that would move the folder to another disk.
-
-    Raises: NoSpace, if the disk has too little room before or runs full during the block; BadSetting, if the
-    folder cannot be made.
+    Raises: BadSetting, if it can't be made or written to; NoSpace.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        if error.errno in _READ_ONLY:
-            raise BadSetting(
-                f"the folder {folder} can't be written ({error.strerror}). "
-                f"Set {setting} to a folder that can be written."
-            ) from error
-        raise (_no_room(folder, n_bytes, what, setting) if error.errno in _FULL else error) from error
+        if is_full(error):
+            raise _no_room(folder, 4096, "a folder", setting) from error
+        raise BadSetting(
+            f"the folder {folder} can't be made ({error.strerror}). Set {setting} to a folder that can be written."
+        ) from error
+    if not os.access(folder, os.W_OK):
+        raise BadSetting(f"the folder {folder} can't be written to. Set {setting} to a folder that can be written.")
+
+
+@contextmanager
+def room_for(folder: Path, n_bytes: int, what: str, *, setting: str = "TOKENOSCOPE_CACHE") -> Iterator[None]:
+    """Guards the writing of about `n_bytes` of `what` into a folder, which is made if need be.
+
+    Raises: NoSpace, if the disk has too little room before or runs full during the block; BadSetting, if the
+    folder can't be written.
+    """
+    make_folder(folder, setting=setting)
     if shutil.disk_usage(folder).free < n_bytes:
         raise _no_room(folder, n_bytes, what, setting)
     try:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from model.disk import room_for, says_full
+from model.disk import make_folder, room_for, says_full
 from model.errors import BadWeights, NoSpace, UnknownModel
 
 if TYPE_CHECKING:
@@ -62,10 +62,11 @@ def default_folder(cache: Path, progress: Progress | None = None) -> Path:
     folder = cache / "models" / f"{NAME}-{GGUF_SHA256[:12]}"
     if _is_whole(folder):
         return folder
-    with room_for(folder.parent, BYTES_NEEDED, f"the model {NAME}"):
-        with FileLock(folder.parent / f"{NAME}.lock"):
-            _remove_leftovers(folder.parent)
-            if not _is_whole(folder):  # another process may have made it while this one waited
+    make_folder(folder.parent)
+    with FileLock(folder.parent / f"{NAME}.lock"):
+        _remove_leftovers(folder.parent)
+        if not _is_whole(folder):  # another process may have made it while this one waited
+            with room_for(folder.parent, BYTES_NEEDED, f"the model {NAME}"):
                 _make(folder, cache, progress or _silent)
     return folder
 
@@ -213,7 +214,8 @@ def _largest(folder: Path) -> int:
 def _need_pip(cache: Path) -> None:
     """Environments made by other tools may lack pip; Python brings a copy along."""
     for command in (["pip", "--version"], ["ensurepip"], ["pip", "--version"]):
-        done = subprocess.run([sys.executable, "-m", *command], capture_output=True, stdin=subprocess.DEVNULL)
+        run = [sys.executable, "-m", *command]
+        done = subprocess.run(run, check=False, capture_output=True, stdin=subprocess.DEVNULL)
         if command[0] == "pip" and done.returncode == 0:
             return
     raise UnknownModel(f"pip is needed to fetch the default model, and {sys.executable} has none. {three_ways(cache)}")

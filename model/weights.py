@@ -20,7 +20,7 @@ from model.packaged import Progress
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
 
 DEFAULT = packaged.NAME
 HUB_SECONDS = 5.0  # a hub that does not answer within this time counts as unreachable
@@ -179,7 +179,7 @@ def _from_hub(name: str, limits: Limits, progress: Progress | None) -> Source:
             f"the hub has no model {name!r}, or it is private or gated and no token that opens it is set (HF_TOKEN). "
             f"{ways}"
         ) from error
-    except Exception as error:  # whatever the network library of the day raises: there was no answer
+    except Exception as error:  # noqa: BLE001 - whatever the network library of the day raises: there was no answer
         said = f"{type(error).__name__}: {error}"[:200]
         silence = UnknownModel(f"the hub gave no answer within {HUB_SECONDS:g} seconds about {name!r} ({said}). {ways}")
         silence.__cause__ = error
@@ -205,7 +205,7 @@ def _within(seconds: float, call: Callable[[], _T]) -> _T:
     def work() -> None:
         try:
             results.append(call())
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - raised again in the thread that asked
             errors.append(error)
 
     thread = threading.Thread(target=work, daemon=True, name="asking the hub")
@@ -237,18 +237,20 @@ def _download(name: str, info: "ModelInfo", progress: Progress | None) -> Path:
     """Fetches the model's files into the hub's cache: those that say what it is first, its weights when they pass."""
     from huggingface_hub import constants, snapshot_download
 
-    sizes = {file.rfilename: file.size or 0 for file in info.siblings or () if _is_wanted(file.rfilename)}
-    every = [file.rfilename for file in info.siblings or ()]
-    if "config.json" not in sizes:
+    # Folders, and `consolidated` files, hold the same weights once more, for other programs.
+    files = {file.rfilename: file.size or 0 for file in info.siblings or () if "/" not in file.rfilename}
+    files = {file: size for file, size in files.items() if not file.startswith("consolidated")}
+    if "config.json" not in files:
         raise UnknownModel(f"{name} on the hub holds no config.json, so it holds no model that can be opened here.")
-    _check_weight_names(every, f"{name} on the hub")
+    _check_weight_names(list(files), f"{name} on the hub")
+    sizes = {file: size for file, size in files.items() if any(fnmatch(file, pattern) for pattern in _WANTED)}
     cache = Path(constants.HF_HUB_CACHE)
     with room_for(cache, _missing_bytes(name, info.sha, sizes), f"the model {name}", setting="HF_HOME"):
         try:
-            first = snapshot_download(name, allow_patterns=[file for file in sizes if file.endswith("config.json")])
-            _refuse_code(Path(first))
-            bar = _reporting(f"downloading {name}", progress)
-            folder = Path(snapshot_download(name, allow_patterns=list(sizes), tqdm_class=bar))
+            configs = [file for file in sizes if file.endswith("config.json")]
+            _refuse_code(Path(snapshot_download(name, allow_patterns=configs, tqdm_class=_reporting("", None))))
+            bars = _reporting(f"downloading {name}", progress)
+            folder = Path(snapshot_download(name, allow_patterns=list(sizes), tqdm_class=bars))
         except Refusal:
             raise
         except Exception as error:
@@ -262,13 +264,6 @@ def _download(name: str, info: "ModelInfo", progress: Progress | None) -> Path:
     return folder
 
 
-def _is_wanted(file: str) -> bool:
-    """Config, tokenizer and weights at the top level. Repositories hold copies for other runtimes in folders."""
-    return (
-        "/" not in file and any(fnmatch(file, pattern) for pattern in _WANTED) and not file.startswith("consolidated")
-    )
-
-
 def _missing_bytes(name: str, revision: str | None, sizes: dict[str, int]) -> int:
     from huggingface_hub import try_to_load_from_cache
 
@@ -277,10 +272,10 @@ def _missing_bytes(name: str, revision: str | None, sizes: dict[str, int]) -> in
 
 
 def _reporting(what: str, progress: Progress | None) -> "type[tqdm[Any]]":
-    """A bar that draws nothing and reports. The hub keeps two, bytes received and bytes written: the furthest counts."""
-    from tqdm import tqdm
+    """A bar that draws nothing and reports. The hub keeps two, bytes received and bytes written: the larger counts."""
+    from tqdm.auto import tqdm
 
-    class Reporting(tqdm):  # type: ignore[type-arg]
+    class Reporting(tqdm):
         furthest = 0
 
         def __init__(self, *args: Any, **options: Any) -> None:
