@@ -1,1 +1,28 @@
-"""What happens inside: a model, run and recorded."""
+"""What happens inside: a model, run and recorded. `from model import load, trace` is all a notebook needs.
+
+Names are loaded when they are first asked for, so that what needs no torch does not wait for it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from model.generate import trace
+    from model.loading import HookedModel, load
+    from model.records import Settings, Trace
+
+__all__ = ["HookedModel", "Settings", "Trace", "load", "trace"]
+
+_HOMES = {
+    "load": "model.loading",
+    "HookedModel": "model.loading",
+    "trace": "model.generate",
+    "Trace": "model.records",
+    "Settings": "model.records",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

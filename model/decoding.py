@@ -1,0 +1,119 @@
+"""The decode loop, one forward pass at a time: prefill, then one new token after the other, from a KV cache.
+
+It runs inside the transformers library's own `generate`, through its `custom_generate` door: the library prepares
+the processors, the stopping criteria and the cache, and this file does what its `_sample` does, a step at a time. It
+is the only file that calls the loop's private methods; a contract test compares it with `generate`, bit for bit.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from model.errors import NotANumber
+from model.records import Settings, Step
+from model.sampling import Chosen, choose
+from model.tracing import Tracer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    """One forward pass that has just run: its record, the choice made from it, and its raw logits."""
+
+    step: Step
+    chosen: Chosen
+    logits: torch.Tensor  # float32 [1, V]
+
+
+def passes(model: Any, ids: Sequence[int], settings: Settings, tracer: Tracer) -> Iterator[Pass]:
+    """Run a model on token ids, one pass at each `next`, and record every pass with the tracer.
+
+    Nothing is computed ahead, and global random state is not touched: the run draws with a generator of its own.
+    Raises: NotANumber, if the model computes NaN; tracing.Cancelled, if the tracer is told to stop.
+    """
+    sampled = dict(
+        do_sample=True,
+        temperature=float(settings.temperature),
+        top_k=settings.top_k,  # said even when off: the library would slip in a top-k of 50
+        top_p=float(settings.top_p),
+        min_p=settings.min_p or None,
+    )
+    return model.generate(
+        torch.tensor([list(ids)], device=model.device),
+        custom_generate=_Loop(settings.seed, tracer).decode,
+        max_new_tokens=settings.max_new_tokens,
+        repetition_penalty=float(settings.repetition_penalty),
+        **(dict(do_sample=False) if settings.greedy else sampled),
+    )
+
+
+def cache_bytes(cache: Any) -> int:
+    """Size of a KV cache in bytes, summed over the tensors that it holds."""
+    total = 0
+    for layer in getattr(cache, "layers", ()):
+        tensors = {id(each): each for each in vars(layer).values() if isinstance(each, torch.Tensor)}
+        total += sum(each.numel() * each.element_size() for each in tensors.values() if each.ndim > 1)
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class _Loop:
+    seed: int
+    tracer: Tracer
+
+    def decode(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        logits_processor: Any,
+        stopping_criteria: Any,
+        generation_config: Any,
+        **model_kwargs: Any,
+    ) -> Iterator[Pass]:
+        """The library's sampling loop. inference_mode stands around each pass, never around a yield: a generator may
+        be resumed by another thread, and would take the mode away with it.
+        """
+        generator = None
+        if generation_config.do_sample:
+            generator = torch.Generator(device=input_ids.device).manual_seed(self.seed)
+        first, finished = 0, False
+        while not finished:
+            started = time.perf_counter()
+            n_tokens = input_ids.shape[1] - first
+            with torch.inference_mode():
+                with self.tracer.watching(first, n_tokens):
+                    output = _forward(model, input_ids, first == 0, model_kwargs)
+                model_kwargs = model._update_model_kwargs_for_generation(output, model_kwargs)
+                logits = output.logits[:, -1].to(copy=True, dtype=torch.float32, device=input_ids.device)
+                del output  # its logits may be large
+                self._refuse_nan(logits)
+                chosen = choose(logits, logits_processor, input_ids, generator)
+                input_ids = torch.cat([input_ids, chosen.ids[:, None]], dim=-1)
+                finished = bool(stopping_criteria(input_ids, None).all())
+            step = Step(
+                kind="prefill" if first == 0 else "decode",
+                first=first,
+                n_tokens=n_tokens,
+                kv_bytes=cache_bytes(model_kwargs.get("past_key_values")),
+                seconds=time.perf_counter() - started,
+                choices=(chosen.choice,),
+            )
+            first += n_tokens
+            yield Pass(step=step, chosen=chosen, logits=logits)
+
+    def _refuse_nan(self, logits: torch.Tensor) -> None:
+        if bool(torch.isnan(logits).any()):
+            place = self.tracer.first_nan() or "the output head"
+            raise NotANumber(f"the model computed NaN (not a number); the first place that has it is {place}. Its "
+                             f"weights are damaged, or overflow in {logits.dtype}. Load other weights.")
+
+
+def _forward(model: Any, input_ids: torch.Tensor, prefill: bool, model_kwargs: dict[str, Any]) -> Any:
+    if prefill:
+        inputs = model.prepare_inputs_for_generation(input_ids, is_first_iteration=True, **model_kwargs)
+        return model(**inputs, return_dict=True)
+    inputs = model.prepare_inputs_for_generation(input_ids, next_sequence_length=1, **model_kwargs)
+    with model._optimize_model_for_decode():
+        return model(**inputs, return_dict=True)

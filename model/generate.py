@@ -1,0 +1,135 @@
+"""One run of a model: a prompt and settings in, Steps as they happen, the Trace of the run at any time."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import torch
+
+from model.decoding import passes
+from model.errors import BadSetting, PromptTooLong
+from model.limits import Limits
+from model.loading import HookedModel
+from model.logit_lens import with_lens
+from model.records import Choice, Settings, Step, Trace
+from model.tokens import Prompt, encode
+from model.tracing import Tracer
+
+
+def trace(hooked: HookedModel, prompt: str | Sequence[int], *, lens: bool = True, **settings: Any) -> Trace:
+    """Let a model continue a text, and keep what it computed on the way.
+
+    `prompt` is text, or token ids; `settings` are those of `records.Settings`, such as max_new_tokens, temperature
+    and seed. The logit lens is added at the end unless `lens` is False; the steps' times do not include it.
+    Raises: Refusal, for a prompt or a setting that this model or this host does not take.
+    """
+    generation = Generation(hooked, prompt, Settings(**settings), Limits.from_environment())
+    for _ in generation:
+        pass
+    return with_lens(hooked, generation.trace()) if lens else generation.trace()
+
+
+class Generation:
+    """One run in progress: iterate over it for its Steps; `trace()` is the run so far, `close()` ends it.
+
+    Raises: Refusal, at once, for a prompt or a setting that this model or this host does not take.
+    """
+
+    def __init__(self, hooked: HookedModel, prompt: str | Sequence[int], settings: Settings, limits: Limits) -> None:
+        self._hooked = hooked
+        self._prompt = _read(hooked, prompt, settings)
+        self._settings = settings
+        _check_lengths(hooked, len(self._prompt.ids), settings, limits)
+        self._ids = list(self._prompt.ids)
+        self._steps: list[Step] = []
+        self._logits: list[torch.Tensor] = []
+        self._mentioned = set(self._ids)
+        self._ended: Literal["running", "end of sequence", "length", "stopped"] = "running"
+        self._tracer = Tracer(hooked.anatomy, len(self._ids) + settings.max_new_tokens - 1)
+        self._passes = passes(hooked.model, self._ids, settings, self._tracer)
+
+    def __iter__(self) -> Iterator[Step]:
+        return self
+
+    def __next__(self) -> Step:
+        try:
+            done = next(self._passes)
+        except StopIteration:
+            if self._ended == "running":
+                self._ended = "length" if len(self._steps) == self._settings.max_new_tokens else "end of sequence"
+            raise
+        self._ids.append(done.chosen.choice.id)
+        self._logits.append(done.logits.cpu())
+        self._steps.append(done.step)
+        self._mentioned |= _mentioned(done.chosen.choice)
+        return done.step
+
+    def stop_when(self, cancelled: Callable[[], bool]) -> None:
+        """Ask this before every layer; when it says yes, the pass ends at once with `tracing.Cancelled`."""
+        self._tracer.cancelled = cancelled
+
+    def close(self) -> None:
+        """End the run where it is."""
+        self._passes.close()
+        if self._ended == "running":
+            self._ended = "stopped"
+
+    def trace(self) -> Trace:
+        """The run so far: complete steps only. Its arrays share memory with the run until the run has ended."""
+        arrays = self._tracer.arrays(sum(step.n_tokens for step in self._steps))
+        hidden = [check for check, names in _SHOWN_BY.items() if self._hooked.card.reason_against(check) is not None]
+        for name in (name for check in hidden for name in _SHOWN_BY[check]):
+            arrays.pop(name, None)
+        if self._logits:
+            arrays["logits"] = torch.cat(self._logits).numpy()
+        reader, n_prompt = self._hooked.reader, len(self._prompt.ids)
+        return Trace(
+            model=self._hooked.card,
+            settings=self._settings,
+            prompt=self._prompt.text,
+            text=reader.joined(self._ids[n_prompt:]),
+            n_prompt=n_prompt,
+            tokens=reader.tokens(self._ids, n_prompt),
+            texts=reader.texts(self._mentioned),
+            steps=tuple(self._steps),
+            ended=self._ended,
+            notes=self._prompt.notes,
+            rules=self._tracer.rules_in_order() if "queries" in arrays else (),
+            **arrays,
+        )
+
+
+_SHOWN_BY = {
+    "attention": ("queries", "keys", "values", "sinks", "masks"),
+    "residual": ("resid",),
+    "units": ("unit_ids", "unit_values"),
+}
+
+
+def _mentioned(choice: Choice) -> set[int]:
+    staged = (each.id for stage in choice.stages for each in stage.candidates)
+    return {choice.id, *(each.id for each in choice.candidates), *(each.id for each in choice.draw), *staged}
+
+
+def _read(hooked: HookedModel, prompt: str | Sequence[int], settings: Settings) -> Prompt:
+    if isinstance(prompt, str):
+        return encode(hooked.tokenizer, prompt, chat=settings.chat)
+    ids = tuple(int(each) for each in prompt)
+    bad = [each for each in ids if not 0 <= each < hooked.card.d_vocab]
+    if bad or not ids:
+        raise BadSetting(f"the prompt's token ids must be from 0 to {hooked.card.d_vocab - 1}, at least one of them; "
+                         f"{f'{bad[0]} is not' if bad else 'there are none'}.")
+    return Prompt(text=hooked.tokenizer.decode(list(ids)), ids=ids, notes=())
+
+
+def _check_lengths(hooked: HookedModel, n_prompt: int, settings: Settings, limits: Limits) -> None:
+    n_ctx = hooked.card.n_ctx
+    if settings.max_new_tokens > limits.new_tokens:
+        raise BadSetting(f"max_new_tokens is {settings.max_new_tokens}; this host allows at most {limits.new_tokens} "
+                         "(TOKENOSCOPE_NEW_TOKENS).")
+    if n_prompt > limits.prompt_tokens:
+        raise PromptTooLong(f"the prompt has {n_prompt:,} tokens; this host allows at most {limits.prompt_tokens:,} "
+                            "(TOKENOSCOPE_PROMPT_TOKENS). Shorten it.")
+    if n_prompt + settings.max_new_tokens > n_ctx:
+        raise PromptTooLong(f"the prompt's {n_prompt:,} tokens and {settings.max_new_tokens:,} new ones make "
+                            f"{n_prompt + settings.max_new_tokens:,}; {hooked.card.name} reads at most {n_ctx:,} at "
+                            "once. Shorten the prompt, ask for fewer new tokens, or pick a model with a longer context.")

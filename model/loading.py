@@ -1,0 +1,143 @@
+"""A name -> a hooked model: loaded in float32, its parts found, its pictures proved by a self-check."""
+
+import json
+import tempfile
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from model import anatomy, selfcheck, weights
+from model.anatomy import Anatomy
+from model.errors import BadWeights, UnknownModel
+from model.limits import Limits
+from model.records import ModelCard
+from model.tokens import Reader
+from model.weights import Progress, Source
+
+_NO_LIMIT = 1_000_000_000  # context of a model whose configuration names none
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HookedModel:
+    """A model that can be watched: its weights, its tokenizer, where its parts are, and what was proved about it."""
+
+    model: Any
+    tokenizer: Any
+    anatomy: Anatomy
+    card: ModelCard
+    reader: Reader
+    _source: Path | None = field(default=None, repr=False)
+
+    @cached_property
+    def folder(self) -> Path:
+        """A folder that AutoModelForCausalLM and AutoTokenizer open unaided, in float32.
+
+        It is where the model came from, or, for a model from memory or of another precision, a copy in a temporary
+        folder that goes when this object goes.
+        """
+        if self._source is not None and _stored_dtype(self._source) == "float32":
+            return self._source
+        self.model.save_pretrained(self._copy.name)
+        self.tokenizer.save_pretrained(self._copy.name)
+        return Path(self._copy.name)
+
+    @cached_property
+    def _copy(self) -> tempfile.TemporaryDirectory[str]:
+        return tempfile.TemporaryDirectory(prefix="tokenoscope-model-")
+
+
+def load(
+    name: str | Path | None = None,
+    *,
+    model: Any = None,
+    tokenizer: Any = None,
+    progress: Progress | None = None,
+    limits: Limits | None = None,
+) -> HookedModel:
+    """Load a model to watch: the default, a folder or hub id by name, or a model and tokenizer already in memory.
+
+    A model from memory is used as it is, switched to evaluation mode. The device is chosen: cuda, mps, then cpu.
+    `progress(what, done, total)` is told how far a download or conversion is.
+    Raises: Refusal, if there is no such model, if it would run code of its own, or if its weights are not whole.
+    """
+    if model is not None or tokenizer is not None:
+        return _from_memory(model, tokenizer)
+    source = weights.find(None if name is None else str(name), limits or Limits.from_environment(), progress)
+    return _hook(*_open(source), source)
+
+
+def _from_memory(model: Any, tokenizer: Any) -> HookedModel:
+    if model is None or tokenizer is None:
+        missing = "tokenizer" if tokenizer is None else "model"
+        raise UnknownModel(f"load(model=..., tokenizer=...) needs both; the {missing} is missing.")
+    return _hook(model.eval(), tokenizer, None)
+
+
+def _open(source: Source) -> tuple[Any, Any]:
+    safely = dict(local_files_only=True, trust_remote_code=False)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source.folder, **safely)
+        model = AutoModelForCausalLM.from_pretrained(
+            source.folder, dtype=torch.float32, use_safetensors=True, **safely
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
+        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BadWeights(f"{source.name} could not be opened as a causal language model: {line[:300]} "
+                         "Check that the folder holds the model's config, its tokenizer and all its weights.") from error
+    return model.to(_device()).eval().requires_grad_(False), tokenizer
+
+
+def _hook(model: Any, tokenizer: Any, source: Source | None) -> HookedModel:
+    found = anatomy.find(model)
+    return HookedModel(
+        model=model,
+        tokenizer=tokenizer,
+        anatomy=found,
+        card=_card(model, found, source),
+        reader=Reader(tokenizer),
+        _source=None if source is None else source.folder,
+    )
+
+
+def _card(model: Any, found: Anatomy, source: Source | None) -> ModelCard:
+    config = model.config.get_text_config()
+    n_heads = config.num_attention_heads
+    parameters = list(model.parameters())
+    return ModelCard(
+        name=source.name if source else (Path(config.name_or_path).name or type(model).__name__),
+        source=source.kind if source else "memory",
+        note=source.note if source else "from memory",
+        family=config.model_type,
+        n_layers=len(found.layers),
+        n_heads=n_heads,
+        n_kv_heads=getattr(config, "num_key_value_heads", None) or n_heads,
+        d_model=config.hidden_size,
+        d_head=getattr(config, "head_dim", None) or config.hidden_size // n_heads,
+        d_mlp=anatomy.mlp_width(config),
+        d_vocab=found.head.weight.shape[0],
+        n_ctx=getattr(config, "max_position_embeddings", None) or _NO_LIMIT,
+        n_parameters=sum(each.numel() for each in parameters),
+        weights_bytes=sum(each.numel() * each.element_size() for each in parameters),
+        dtype=str(model.dtype).removeprefix("torch."),
+        device=str(model.device),
+        attention=str(config._attn_implementation),
+        torch=torch.__version__,
+        transformers=transformers.__version__,
+        checks=selfcheck.check(model, found),
+    )
+
+
+def _device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _stored_dtype(folder: Path) -> str | None:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return config.get("dtype") or config.get("torch_dtype")

@@ -1,0 +1,198 @@
+"""About a second of proof whenever a model is loaded: what the hooks show is what the model computes, or it is hidden."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from model import attention
+from model.anatomy import Anatomy, attached, hidden
+from model.decoding import Pass, passes
+from model.records import Check, Settings
+from model.tracing import Tracer
+
+_LENGTH = 24  # tokens of the check's prompt; a layer that sees less than that is checked past its window
+_LONGEST_WINDOW = 64
+_NEW = 4
+_CLOSE = 1e-4  # relative to the largest number compared
+
+
+class _Failed(Exception):
+    """A proof that did not hold, in words."""
+
+
+class _Evidence:
+    """A traced run on random ids, and the same run by the library alone."""
+
+    def __init__(self, model: Any, anatomy: Anatomy) -> None:
+        self.model, self.anatomy = model, anatomy
+        self.config = model.config.get_text_config()
+        self.ids = _random_ids(self.config, anatomy)
+        self.tracer = Tracer(anatomy, len(self.ids) + _NEW, outputs=True)
+        self.passes: list[Pass] = list(passes(model, self.ids, Settings(max_new_tokens=_NEW), self.tracer))
+        self.n_fed = sum(each.step.n_tokens for each in self.passes)
+        self.arrays = self.tracer.arrays(self.n_fed)
+
+    def require_layers(self, name: str) -> None:
+        """Every layer handed something over under this name, and all of it has one shape."""
+        silent = [layer for layer in range(len(self.anatomy.layers)) if (name, layer) not in self.tracer.fired]
+        if silent:
+            raise _Failed(f"{len(silent)} of {len(self.anatomy.layers)} layers (the first: {silent[0]}) gave no {name}")
+        if name in self.tracer.misfits:
+            raise _Failed(self.tracer.misfits[name])
+
+
+def check(model: Any, anatomy: Anatomy) -> tuple[Check, ...]:
+    """Prove on random token ids what can be shown of this model; a proof that fails carries the reason to hide it.
+
+    Random ids lie within the model's vocabulary and context, so the check says nothing about what the model writes.
+    """
+    evidence = _Evidence(model, anatomy)
+    parity = _judge("parity", _parity, evidence)
+    others = ("attention", _attention), ("residual", _residual), ("lens", _lens), ("units", _units), ("parts", _parts)
+    if parity.passed:
+        return parity, *(_judge(name, prove, evidence) for name, prove in others)
+    reason = f"tracing changes what this model computes ({parity.detail})"
+    return parity, *(Check(name=name, passed=False, detail=reason) for name, _ in others)
+
+
+def _judge(name: Any, prove: Callable[[_Evidence], str], evidence: _Evidence) -> Check:
+    try:
+        with torch.inference_mode():
+            return Check(name=name, passed=True, detail=prove(evidence))
+    except _Failed as failed:
+        return Check(name=name, passed=False, detail=str(failed))
+
+
+def _parity(evidence: _Evidence) -> str:
+    """Traced and untraced generation agree bit for bit."""
+    plain = evidence.model.generate(
+        torch.tensor([evidence.ids], device=evidence.model.device),
+        max_new_tokens=_NEW, do_sample=False, repetition_penalty=1.0, output_logits=True, return_dict_in_generate=True,
+    )  # fmt: skip
+    traced = torch.cat([each.logits for each in evidence.passes])
+    stock = torch.cat(plain.logits)
+    if traced.shape != stock.shape or not torch.equal(traced, stock):
+        gap = float((traced - stock).abs().max()) if traced.shape == stock.shape else float("nan")
+        raise _Failed(f"the logits of {len(traced)} steps differ by up to {gap:.2g} from an untraced run")
+    return f"logits of {len(traced)} steps equal an untraced run's, bit for bit"
+
+
+def _attention(evidence: _Evidence) -> str:
+    """The rebuilt pattern, times the values, gives what the model's own attention gave, in every pass."""
+    for name in ("queries", "keys", "values"):
+        evidence.require_layers(name)
+    if evidence.arrays["queries"].shape[1] % evidence.arrays["keys"].shape[1]:
+        raise _Failed("its query heads do not share key heads evenly")
+    worst = max(_attention_gap(evidence, layer, each) for layer in evidence.tracer.rules for each in evidence.passes)
+    if not worst <= _CLOSE:
+        raise _Failed(f"the rebuilt pattern misses the model's own attention by {worst:.2g} of its size")
+    return f"rebuilt patterns give the model's own attention within {worst:.1g} of its size"
+
+
+def _attention_gap(evidence: _Evidence, layer: int, done: Pass) -> float:
+    arrays, rule = evidence.arrays, evidence.tracer.rules[layer]
+    first, stop = done.step.first, done.step.first + done.step.n_tokens
+    group = arrays["queries"].shape[1] // arrays["keys"].shape[1]
+    rows = attention.pattern(
+        arrays["queries"][layer, :, first:stop],
+        np.repeat(arrays["keys"][layer, :, :stop], group, axis=0),
+        rule,
+        first=first,
+        sink=arrays["sinks"][layer] if "sinks" in arrays else None,
+        mask=None if rule.mask is None else arrays["masks"][rule.mask, first:stop, :stop],
+    )
+    given = rows @ np.repeat(arrays["values"][layer, :, :stop], group, axis=0)
+    ran = evidence.tracer.outputs[layer][evidence.passes.index(done)].cpu().numpy().swapaxes(0, 1)
+    if given.shape != ran.shape:
+        raise _Failed(f"layer {layer} gives {ran.shape} where its queries and values give {given.shape}")
+    return float(np.abs(given - ran).max() / max(np.abs(ran).max(), 1e-12))
+
+
+def _residual(evidence: _Evidence) -> str:
+    """The recorded stream is the library's own hidden states, layer by layer."""
+    evidence.require_layers("resid")
+    own = evidence.model(**_prompt_inputs(evidence), output_hidden_states=True, use_cache=False).hidden_states
+    stream = evidence.arrays["resid"][:, : len(evidence.ids)]
+    if own is None or len(own) != len(stream):
+        raise _Failed(f"the library gives {0 if own is None else len(own)} hidden states for {len(stream)} places")
+    for layer, states in enumerate(own[:-1]):
+        _require_close(stream[layer], states[0], f"the residual stream at the entrance of layer {layer}")
+    norm = evidence.anatomy.final_norm
+    last = torch.from_numpy(stream[-1].copy()).to(own[-1])
+    _require_close((last if norm is None else norm(last)).float().cpu().numpy(), own[-1][0], "the last residual")
+    return f"equals the library's hidden states at all {len(stream)} places"
+
+
+def _lens(evidence: _Evidence) -> str:
+    """At the last layer the lens gives the model's own logits."""
+    evidence.require_layers("resid")
+    if evidence.anatomy.final_norm is None:
+        raise _Failed("no norm was found before the output head")
+    ends = [each.step.first + each.step.n_tokens - 1 for each in evidence.passes]
+    last = torch.from_numpy(evidence.arrays["resid"][-1][ends]).to(evidence.model.device)
+    rebuilt = evidence.anatomy.logits(last, evidence.config)
+    _require_close(rebuilt.cpu().numpy(), torch.cat([each.logits for each in evidence.passes]), "the last layer's lens")
+    return "at the last layer it gives the model's own logits"
+
+
+def _units(evidence: _Evidence) -> str:
+    """Every layer has an MLP whose units are the input of one matrix."""
+    if any(module is None for module in evidence.anatomy.unit_outputs):
+        raise _Failed("not every layer has one MLP with one matrix after its units (a mixture of experts has several)")
+    evidence.require_layers("unit_values")
+    return "found in every layer"
+
+
+def _parts(evidence: _Evidence) -> str:
+    """What each layer adds to the residual stream is the sum of what its parts gave."""
+    evidence.require_layers("resid")
+    if any(names is None for names in evidence.anatomy.parts):
+        raise _Failed("no parts of its layers were found that sum to what the layers add")
+    given: dict[tuple[int, str], torch.Tensor] = {}
+    with _children_watched(evidence.anatomy, given):
+        evidence.model(**_prompt_inputs(evidence), use_cache=False)
+    stream = evidence.arrays["resid"][:, : len(evidence.ids)]
+    for layer, names in enumerate(evidence.anatomy.parts):
+        total = sum(given[layer, name] for name in names or ())
+        _require_close(stream[layer + 1] - stream[layer], total, f"what layer {layer} adds", float(np.abs(stream).max()))
+    return " + ".join(evidence.anatomy.parts[0] or ()) + " sum to what each layer adds"
+
+
+@contextmanager
+def _children_watched(anatomy: Anatomy, given: dict[tuple[int, str], torch.Tensor]) -> Iterator[None]:
+    def keeper(layer: int, name: str) -> Callable[..., None]:
+        def hook(_: Any, __: Any, output: Any) -> None:
+            given[layer, name] = hidden(output).reshape(-1, hidden(output).shape[-1]).clone()
+
+        return hook
+
+    hooks = [
+        (module.get_submodule(name).register_forward_hook, keeper(layer, name))
+        for layer, (module, names) in enumerate(zip(anatomy.layers, anatomy.parts, strict=True))
+        for name in names or ()
+    ]
+    with attached(hooks):
+        yield
+
+
+def _prompt_inputs(evidence: _Evidence) -> dict[str, torch.Tensor]:
+    return {"input_ids": torch.tensor([evidence.ids], device=evidence.model.device)}
+
+
+def _require_close(ours: np.ndarray, theirs: Any, what: str, size: float | None = None) -> None:
+    theirs = theirs.float().cpu().numpy() if isinstance(theirs, torch.Tensor) else theirs
+    size = max(float(np.abs(theirs).max()), 1e-12) if size is None else size
+    gap = float(np.abs(ours - theirs).max()) / size
+    if not gap <= _CLOSE:
+        raise _Failed(f"{what} is off by {gap:.2g} of its size")
+
+
+def _random_ids(config: Any, anatomy: Anatomy) -> list[int]:
+    window = getattr(config, "sliding_window", None)
+    length = window + 8 if window and window <= _LONGEST_WINDOW else _LENGTH
+    length = max(1, min(length, getattr(config, "max_position_embeddings", 10**9) - _NEW))
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(anatomy.embedding.weight.shape[0], (length,), generator=generator).tolist()
