@@ -39,13 +39,13 @@ class Generation:
         self._prompt = _read(hooked, prompt, settings)
         self._settings = settings
         _check_lengths(hooked, len(self._prompt.ids), settings, limits)
-        self._ids = list(self._prompt.ids)
+        self._tokens = list(hooked.reader.tokens(self._prompt.ids))
+        self._texts = hooked.reader.texts(self._prompt.ids)
         self._steps: list[Step] = []
-        self._logits: list[torch.Tensor] = []
-        self._mentioned = set(self._ids)
+        self._logits = torch.empty(settings.max_new_tokens, hooked.card.d_vocab)
         self._ended: Literal["running", "end of sequence", "length", "stopped"] = "running"
-        self._tracer = Tracer(hooked.anatomy, len(self._ids) + settings.max_new_tokens - 1)
-        self._passes = passes(hooked.model, self._ids, settings, self._tracer)
+        self._tracer = Tracer(hooked.anatomy, len(self._prompt.ids) + settings.max_new_tokens - 1)
+        self._passes = passes(hooked.model, self._prompt.ids, settings, self._tracer)
 
     def __iter__(self) -> Iterator[Step]:
         return self
@@ -57,10 +57,11 @@ class Generation:
             if self._ended == "running":
                 self._ended = "length" if len(self._steps) == self._settings.max_new_tokens else "end of sequence"
             raise
-        self._ids.append(done.chosen.choice.id)
-        self._logits.append(done.logits.cpu())
+        choice, reader = done.chosen.choice, self._hooked.reader
+        self._logits[len(self._steps)] = done.logits[0]
         self._steps.append(done.step)
-        self._mentioned |= _mentioned(done.chosen.choice)
+        self._tokens.append(reader.token(choice.id, self._tokens[-1].span[1], generated=True))
+        self._texts |= reader.texts(_mentioned(choice))
         return done.step
 
     def stop_when(self, cancelled: Callable[[], bool]) -> None:
@@ -75,25 +76,24 @@ class Generation:
 
     def trace(self) -> Trace:
         """The run so far: complete steps only. Its arrays share memory with the run until the run has ended."""
-        arrays = self._tracer.arrays(sum(step.n_tokens for step in self._steps))
-        hidden = [check for check, names in _SHOWN_BY.items() if self._hooked.card.reason_against(check) is not None]
+        arrays = self._tracer.arrays(sum(step.n_tokens for step in self._steps), own=self._ended != "running")
+        hidden = [check for check in _SHOWN_BY if self._hooked.card.reason_against(check) is not None]
         for name in (name for check in hidden for name in _SHOWN_BY[check]):
             arrays.pop(name, None)
-        if self._logits:
-            arrays["logits"] = torch.cat(self._logits).numpy()
-        reader, n_prompt = self._hooked.reader, len(self._prompt.ids)
+        n_prompt = len(self._prompt.ids)
         return Trace(
             model=self._hooked.card,
             settings=self._settings,
             prompt=self._prompt.text,
-            text=reader.joined(self._ids[n_prompt:]),
+            text=self._hooked.reader.joined([token.id for token in self._tokens[n_prompt:]]),
             n_prompt=n_prompt,
-            tokens=reader.tokens(self._ids, n_prompt),
-            texts=reader.texts(self._mentioned),
+            tokens=tuple(self._tokens),
+            texts=dict(self._texts),
             steps=tuple(self._steps),
             ended=self._ended,
             notes=self._prompt.notes,
             rules=self._tracer.rules_in_order() if "queries" in arrays else (),
+            logits=self._logits[: len(self._steps)].numpy(),
             **arrays,
         )
 

@@ -228,7 +228,6 @@ class Trace:
         if len(self.tokens) != self.n_prompt + self.n_generated:
             raise BadTrace(f"the run has {len(self.tokens)} tokens, but {self.n_prompt} were read and "
                            f"{self.n_generated} chosen.")
-        self._check_mentions()
 
     def arrays(self) -> Mapping[str, np.ndarray]:
         """The arrays that this record holds, by name."""
@@ -297,7 +296,9 @@ class Trace:
     @classmethod
     def open(cls, path: str | Path) -> "Trace":
         """Read a run from a file. Raises: BadTrace, if the file is damaged, cut short or not a trace."""
-        return storage.open_record(cls, Path(path), version=VERSION)
+        trace = storage.open_record(cls, Path(path), version=VERSION)
+        trace._check_mentions()
+        return trace
 
     def _shown(self, name: str, check: str) -> np.ndarray:
         array = getattr(self, name)

@@ -91,23 +91,24 @@ class Reader:
         self._byte_level = _uses_byte_letters(tokenizer)
         self._texts: dict[int, str] = {}
 
-    def tokens(self, ids: Sequence[int], n_prompt: int) -> tuple[Token, ...]:
-        """Each id as a Token, its span counted in bytes from the first one's start."""
-        tokens, at = [], 0
-        for place, token_id in enumerate(ids):
-            data = self.data(token_id)
-            tokens.append(
-                Token(
-                    id=token_id,
-                    text=self.text(token_id),
-                    data=data,
-                    span=(at, at + len(data)),
-                    special=token_id in self._special,
-                    generated=place >= n_prompt,
-                )
-            )
-            at += len(data)
+    def tokens(self, ids: Sequence[int]) -> tuple[Token, ...]:
+        """The prompt's ids, each as a Token, its span counted in bytes from the first one's start."""
+        tokens: list[Token] = []
+        for token_id in ids:
+            tokens.append(self.token(token_id, tokens[-1].span[1] if tokens else 0, generated=False))
         return tuple(tokens)
+
+    def token(self, token_id: int, start: int, *, generated: bool) -> Token:
+        """One id as a Token whose bytes begin at `start` in the text of the run."""
+        data = self.data(token_id)
+        return Token(
+            id=token_id,
+            text=self.text(token_id),
+            data=data,
+            span=(start, start + len(data)),
+            special=token_id in self._special,
+            generated=generated,
+        )
 
     def text(self, token_id: int) -> str:
         """What one token reads as; a fragment of a character reads as U+FFFD."""

@@ -92,9 +92,14 @@ class Tracer:
             self._kept.clear()
         self._to_host(first, first + count)
 
-    def arrays(self, n_fed: int) -> dict[str, np.ndarray]:
-        """What was recorded of the first n_fed positions, by the names of `records.Trace`."""
+    def arrays(self, n_fed: int, *, own: bool = False) -> dict[str, np.ndarray]:
+        """What was recorded of the first n_fed positions, by the names of `records.Trace`.
+
+        With `own`, arrays that hold more room than that are copied, so that the room can be given back.
+        """
         arrays = {name: _upto(name, tensor, n_fed).numpy() for name, tensor in self._host.items()}
+        if own and n_fed < self._capacity:
+            arrays = {name: array.copy() for name, array in arrays.items()}
         if self._masks:
             arrays["masks"] = self._mask_array(n_fed)
         return arrays

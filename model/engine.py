@@ -1,0 +1,306 @@
+"""Owns a loaded model and its queue: runs are asked for, watched, paused and stopped from any thread; one pass at a time.
+
+One worker thread holds the model. It takes the first run of the queue and works on it until it has ended or is
+paused; a paused run keeps its cache and gives the model to the next one. Whoever asked for a run watches it through
+`Run.updates` and reads the run so far from `Run.trace`.
+"""
+
+import logging
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from model.errors import Busy, PromptTooLong, Refusal
+from model.generate import Generation
+from model.limits import Limits
+from model.loading import HookedModel
+from model.logit_lens import lens_steps
+from model.records import ModelCard, Settings, Trace
+from model.tracing import Cancelled
+
+State = Literal["waiting", "running", "paused", "done", "stopped", "failed"]
+_OVER = ("done", "stopped", "failed")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """How a run stands."""
+
+    state: State
+    place: int  # in the queue: 0 has the model, 1 is next
+    n_steps: int
+    eta_s: float | None  # seconds left at this run's own pace; None before its second step
+    lens: bool  # whether the logit lens has been added
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """How busy the model is."""
+
+    waiting: int
+    running: int
+    paused: int
+    finished: int
+
+
+class Engine:
+    """A model at work for many visitors, one forward pass at a time."""
+
+    def __init__(self, hooked: HookedModel, limits: Limits) -> None:
+        self.card: ModelCard = hooked.card
+        self._hooked, self._limits = hooked, limits
+        self._change = threading.Condition()
+        self._queue: deque[Run] = deque()
+        self._parked: list[Run] = []
+        self._lenses: deque[Run] = deque()  # done, but for the logit lens, which waits while others need the model
+        self._current: Run | None = None
+        self._finished = 0
+        self._closed = False
+        self._worker = threading.Thread(target=self._work, name=f"engine {self.card.name}", daemon=True)
+        self._worker.start()
+
+    def submit(self, prompt: str, settings: Settings) -> "Run":
+        """Ask for a run; it waits its turn. Raises: Refusal, at once, if it cannot be run, or Busy, if too many wait."""
+        n_bytes = len(prompt.encode("utf-8", "replace"))
+        if n_bytes > self._limits.prompt_bytes:
+            raise PromptTooLong(f"the prompt has {n_bytes:,} bytes; this host reads at most "
+                                f"{self._limits.prompt_bytes:,} (TOKENOSCOPE_PROMPT_BYTES). Shorten it.")
+        run = Run(self, Generation(self._hooked, prompt, settings, self._limits), settings)
+        with self._change:
+            if len(self._queue) >= self._limits.queue:
+                raise Busy(f"{len(self._queue)} runs are waiting for the model, as many as this host lets wait. "
+                           "Try again in a minute.")
+            self._queue.append(run)
+            self._change.notify_all()
+        return run
+
+    def stats(self) -> Stats:
+        """How many runs wait, run, are paused and have ended."""
+        with self._change:
+            return Stats(waiting=len(self._queue), running=int(self._current is not None), paused=len(self._parked),
+                         finished=self._finished)  # fmt: skip
+
+    def close(self) -> None:
+        """Stop every run and end the worker."""
+        with self._change:
+            self._closed = True
+            runs = [*self._queue, *self._parked, *([self._current] if self._current else [])]
+            self._change.notify_all()
+        for run in runs:
+            run.stop()
+        self._worker.join()
+
+    def _work(self) -> None:
+        while (run := self._next()) is not None:
+            try:
+                if run.state == "done":
+                    self._add_lens(run)
+                else:
+                    self._advance(run)
+            except Exception as error:
+                self._fail(run, error)
+
+    def _next(self) -> "Run | None":
+        """The run to work on: the first in the queue, else one that lacks its lens. Waits until there is one."""
+        with self._change:
+            while not self._closed:
+                self._end_idle()
+                if self._queue:
+                    self._current = self._queue.popleft()
+                    self._current._state = "running"
+                    self._change.notify_all()
+                    return self._current
+                if self._lenses:
+                    return self._lenses.popleft()
+                self._change.wait(timeout=1.0 if self._parked else None)
+            while self._lenses:
+                self._leave(self._lenses.popleft())
+        return None
+
+    def _end_idle(self) -> None:
+        """Paused runs hold memory: one that nobody touched for long ends."""
+        now = time.monotonic()
+        for run in [each for each in self._parked if now - each._touched > self._limits.paused_seconds]:
+            run.stop()
+
+    def _advance(self, run: "Run") -> None:
+        """Work on one run until it has ended or is paused."""
+        while not run._stopping.is_set():
+            if not run._may_step():
+                return self._park(run)
+            try:
+                next(run._generation)
+            except StopIteration:
+                return self._finish(run)
+            except Cancelled:
+                break
+            run._step_done()
+        self._stop(run)
+
+    def _park(self, run: "Run") -> None:
+        with self._change:
+            if run._stopping.is_set():
+                return self._stop(run)
+            run._state, run._touched = "paused", time.monotonic()
+            self._parked.append(run)
+            self._current = None
+            self._change.notify_all()
+
+    def _finish(self, run: "Run") -> None:
+        """The last step is done: say so, and add the lens when nobody waits for the model."""
+        trace = run._generation.trace()
+        with self._change:
+            run._trace, run._state = trace, "done"
+            run._pieces = lens_steps(self._hooked, trace)
+            self._current = None
+            self._lenses.append(run)
+            self._change.notify_all()
+
+    def _add_lens(self, run: "Run") -> None:
+        """One piece of a finished run's lens; the queue comes first, so the rest waits its turn again."""
+        for piece in run._pieces:
+            with self._change:
+                if piece is not None:
+                    run._trace, run._lens = piece, piece.lens_ids is not None
+                if run._stopping.is_set():
+                    break
+                self._lenses.appendleft(run)
+                return
+        self._leave(run)
+
+    def _stop(self, run: "Run") -> None:
+        run._generation.close()
+        trace = run._generation.trace() if run.n_steps else None
+        with self._change:
+            run._trace, run._state = trace, "stopped"
+            self._leave(run)
+
+    def _fail(self, run: "Run", error: Exception) -> None:
+        if not isinstance(error, Refusal):
+            _log.error("a run failed", exc_info=error)
+        with self._change:
+            run.error, run._state = error, "failed"
+            self._leave(run)
+
+    def _leave(self, run: "Run") -> None:
+        with self._change:
+            if self._current is run:
+                self._current = None
+            self._finished += 1
+            run._over = True
+            del run._generation  # its arrays now belong to the trace alone
+            self._change.notify_all()
+
+
+class Run:
+    """One generation that somebody asked for."""
+
+    def __init__(self, engine: Engine, generation: Generation, settings: Settings) -> None:
+        self.id = secrets.token_urlsafe(12)
+        self.settings = settings
+        self.error: Exception | None = None
+        self._engine, self._generation = engine, generation
+        self._pieces: Iterator[Trace | None] = iter(())
+        self._state: State = "waiting"
+        self._stopping = threading.Event()
+        self._paused = False
+        self._allowed = 0  # steps that may still be taken while paused
+        self._seconds: list[float] = []
+        self._trace: Trace | None = None
+        self._lens = False
+        self._over = False
+        self._touched = time.monotonic()
+        generation.stop_when(self._stopping.is_set)
+
+    @property
+    def state(self) -> State:
+        """Waiting for the model, running, paused, or over: done, stopped or failed."""
+        return self._state
+
+    @property
+    def n_steps(self) -> int:
+        """Forward passes that have been recorded."""
+        return len(self._seconds)
+
+    @property
+    def place(self) -> int:
+        """Place in the queue: 0 has the model, or needs it no more; 1 is next."""
+        with self._engine._change:
+            return next((at for at, run in enumerate(self._engine._queue, 1) if run is self), 0)
+
+    def trace(self) -> Trace | None:
+        """The run so far, frozen; None before the prefill is done."""
+        with self._engine._change:
+            return self._trace
+
+    def stop(self) -> None:
+        """End the run: at once if it waits or is paused, else within the layer that is being computed."""
+        engine = self._engine
+        with engine._change:
+            self._stopping.set()
+            for line in (engine._queue, engine._parked):
+                if self in line:
+                    line.remove(self)
+                    engine._stop(self)
+
+    def pause(self) -> None:
+        """Hold the run after the step that is being computed; others may have the model meanwhile."""
+        self._hold(True)
+
+    def resume(self) -> None:
+        """Go on with a paused run."""
+        self._hold(False)
+
+    def step(self) -> None:
+        """Take one more step, then hold."""
+        self._hold(True, allowed=1)
+
+    def updates(self, wait_s: float = 0.25) -> Iterator[Update]:
+        """How the run stands: now, after every change, at least every wait_s seconds; the last one when all is done."""
+        while True:
+            with self._engine._change:
+                seen, over = self._snapshot(), self._over
+            yield seen
+            if over:
+                return
+            with self._engine._change:
+                if self._snapshot() == seen and not self._over:
+                    self._engine._change.wait(timeout=wait_s)
+
+    def _snapshot(self) -> Update:
+        return Update(state=self._state, place=self.place, n_steps=self.n_steps, eta_s=self._eta(), lens=self._lens)
+
+    def _eta(self) -> float | None:
+        decode = self._seconds[1:]
+        if not decode or self._state in _OVER:
+            return None
+        return (self.settings.max_new_tokens - self.n_steps) * sorted(decode)[len(decode) // 2]
+
+    def _hold(self, paused: bool, allowed: int = 0) -> None:
+        engine = self._engine
+        with engine._change:
+            self._paused, self._allowed, self._touched = paused, allowed, time.monotonic()
+            if self in engine._parked and (not paused or allowed):
+                engine._parked.remove(self)
+                engine._queue.appendleft(self)
+                self._state = "waiting"
+            engine._change.notify_all()
+
+    def _may_step(self) -> bool:
+        with self._engine._change:
+            if self._paused:
+                self._allowed -= 1
+            return not self._paused or self._allowed >= 0
+
+    def _step_done(self) -> None:
+        trace = self._generation.trace()
+        with self._engine._change:
+            self._seconds.append(trace.steps[-1].seconds)
+            self._trace = trace
+            self._engine._change.notify_all()
