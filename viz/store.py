@@ -15,12 +15,7 @@ class StoredRun:
         self.frames: tuple[bytes, ...] = ()
         self.trace: Trace | None = None
         self.done = False  # no more frames will come
-
-    @property
-    def n_bytes(self) -> int:
-        """What the run costs: its frames, and the arrays of its trace."""
-        arrays = 0 if self.trace is None else sum(array.nbytes for array in self.trace.arrays().values())
-        return arrays + sum(len(frame) for frame in self.frames)
+        self.n_bytes = 0  # its frames, and the arrays of its trace
 
 
 class RunStore:
@@ -47,6 +42,7 @@ class RunStore:
                 raise NoSpace("this run is no longer kept: newer runs needed its place. Run it again.")
             run.frames += tuple(frames)
             run.trace, run.done = trace, done
+            run.n_bytes = sum(map(len, run.frames)) + sum(array.nbytes for array in trace.arrays().values())
             self._runs.move_to_end(run_id)
             if run.n_bytes > self._max_bytes:
                 needed = run.n_bytes
@@ -55,7 +51,7 @@ class RunStore:
                     f"this run needs {needed / 1e6:,.0f} MB, and this host keeps {self._max_bytes / 1e6:,.0f} MB of runs. "
                     f"Shorten the prompt, ask for fewer new tokens, or raise TOKENOSCOPE_STORE_BYTES."
                 )
-            while self._n_bytes() > self._max_bytes:
+            while sum(each.n_bytes for each in self._runs.values()) > self._max_bytes:
                 self._runs.popitem(last=False)
             return len(run.frames)
 
@@ -76,6 +72,3 @@ class RunStore:
     def __len__(self) -> int:
         with self._lock:
             return len(self._runs)
-
-    def _n_bytes(self) -> int:
-        return sum(run.n_bytes for run in self._runs.values())

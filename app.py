@@ -1,0 +1,259 @@
+"""The app: `python app.py` serves the page on this machine, or on a Hugging Face Space.
+
+The page is up at once; the model loads behind it. Gradio and torch take seconds to import, so they are imported
+where they are used: a wrong argument is answered without them.
+"""
+
+import argparse
+import logging
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model.errors import BadSetting, Busy, Refusal
+from model.limits import Limits
+from model.weights import DEFAULT
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+    from model.engine import Engine
+    from model.weights import Progress
+    from viz.pages.live import Live, Models, ModelState
+    from viz.store import RunStore
+
+    Load = Callable[[str, Progress], Engine]
+
+log = logging.getLogger("tokenoscope")
+
+PORT = 7860
+PORTS_TO_TRY = 100
+ASSETS = Path(__file__).parent / "assets"
+
+
+@dataclass(frozen=True, kw_only=True)
+class App:
+    """The page with what stands behind it. `options` go to `demo.launch`."""
+
+    demo: "gr.Blocks"
+    live: "Live"
+    store: "RunStore"
+    options: dict[str, Any]
+
+
+def build(models: "Models", limits: Limits, recorded: Path = ASSETS / "runs") -> App:
+    """The whole app around the models that it is given, which may still be loading.
+
+    `recorded` holds finished runs (*.frames); the first by name is what the page opens on.
+    """
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    from viz.pages import look, routes, run
+    from viz.pages.live import Live, Notice
+    from viz.store import RunStore
+
+    runs = {path.stem: path.read_bytes() for path in sorted(recorded.glob("*.frames"))}
+    first = Notice()
+    if name := next(iter(runs), None):
+        first = Notice(id=name, source="recorded", ready=len(routes.split(runs[name])))
+    store = RunStore(limits.store_bytes)
+    live = Live(models, store, first)
+    demo = run.build_page(live, limits, first)
+    demo.queue(max_size=None, default_concurrency_limit=None)  # the engine has the queue, bounded and in order
+    return App(demo=demo, live=live, store=store, options={
+        "app_kwargs": {"routes": routes.build_routes(store, models, runs), "middleware": routes.MIDDLEWARE},
+        "theme": look.THEME,
+        "css": look.css(),
+        "max_threads": 40 + 2 * limits.queue,  # every run on its way holds one while it waits for news
+        "state_session_capacity": 300,
+        "max_file_size": "1kb",
+        "show_error": False,
+        "run_history": False,
+        "footer_links": [],
+        "enable_monitoring": False,
+        "ssr_mode": False,
+        "share": False,
+        "quiet": True,
+    })  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve the page until it is interrupted. Returns the exit code: 2 for a refusal."""
+    asked = _parse(arguments)
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    host = asked.host or os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if _on_a_space() else "127.0.0.1")  # noqa: S104
+    try:
+        limits = Limits.from_environment()
+        port = choose_port(host, asked.port or os.environ.get("GRADIO_SERVER_PORT"))
+    except Refusal as error:
+        sys.stderr.write(f"app.py: {error}\n")
+        return 2
+
+    models = HostedModels(limits, _load_with(limits), default=asked.model)
+    app = build(models, limits)
+    app.demo.launch(server_name=host, server_port=port, prevent_thread_lock=True,
+                    inbrowser=not asked.no_browser and _has_desktop(), **app.options)  # fmt: skip
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
+    sys.stdout.write(f"Tokenoscope is open at http://{shown}:{port} (Ctrl+C ends it)\n")
+    sys.stdout.flush()
+    try:
+        app.demo.block_thread()
+    finally:
+        models.close()
+    return 0
+
+
+class HostedModels:
+    """The models that this host offers: the default is loaded from the start, another when a visitor asks for it.
+
+    Two at most stay in memory. Where a third is wanted, one that nobody uses makes room for it.
+    """
+
+    RESIDENT = 2
+
+    def __init__(self, limits: Limits, load: "Load", default: str | None = None) -> None:
+        self.names = tuple(dict.fromkeys((default or DEFAULT, *limits.models)))
+        self._load = load
+        self._engines: dict[str, Engine] = {}
+        self._states: dict[str, ModelState] = {}
+        self._failures: dict[str, Refusal] = {}
+        self._lock = threading.Lock()
+        self.engine(self.names[0])
+
+    def state(self, name: str) -> "ModelState":
+        """Whether the model by that name is here, or how far it is."""
+        from viz.pages.live import ModelState
+
+        return self._states.get(name) or ModelState(phase="loading", text=f"{name} is loaded when a run asks for it.")
+
+    def engine(self, name: str) -> "Engine | None":
+        """The engine of that model, or None while it is on its way. Asking for it sets it going.
+
+        Raises: Refusal, if it could not be loaded, or if there is no room for it now. The next request tries again.
+        """
+        with self._lock:
+            if (failure := self._failures.pop(name, None)) is not None:
+                self._states.pop(name)
+                raise failure
+            if (engine := self._engines.get(name)) is None and name not in self._states:
+                self._make_room()
+                self._say(name, "loading", f"Loading {name}…", None)
+                threading.Thread(target=self._bring, args=(name,), name=f"load {name}", daemon=True).start()
+            return engine
+
+    def close(self) -> None:
+        """End every run and let the models go."""
+        with self._lock:
+            for engine in self._engines.values():
+                engine.close()
+            self._engines.clear()
+
+    def _make_room(self) -> None:
+        if len(self._states) < self.RESIDENT:
+            return
+        for name, engine in self._engines.items():
+            stats = engine.stats()
+            if name != self.names[0] and stats.waiting + stats.running == 0:
+                del self._engines[name], self._states[name]
+                engine.close()
+                return
+        raise Busy(f"This host keeps {self.RESIDENT} models in memory, and all are in use. Try again in a minute, "
+                   f"or choose {self.names[0]}.")  # fmt: skip
+
+    def _bring(self, name: str) -> None:
+        try:
+            engine = self._load(name, lambda what, done, total: self._report(name, what, done, total))
+        except Refusal as error:
+            failure = error
+        except Exception:
+            log.exception("%s could not be loaded", name)
+            failure = Refusal(f"{name} could not be loaded: something broke inside the program. The host's log says what.")
+        else:
+            card = engine.card
+            with self._lock:
+                self._engines[name] = engine
+            self._say(name, "ready", f"Ready: {card.name}, {card.n_layers} layers × {card.n_heads} heads, {card.device}, "
+                                     f"{card.dtype}", 1.0)  # fmt: skip
+            return
+        self._say(name, "failed", str(failure), None)
+        with self._lock:
+            self._failures[name] = failure
+
+    def _report(self, name: str, what: str, done: int, total: int) -> None:
+        fraction = min(done / total, 1.0) if total else None
+        percent = "" if fraction is None else f", {fraction:.0%}"
+        self._say(name, "loading", f"Getting the model: {what}{percent}", fraction)
+
+    def _say(self, name: str, phase: Any, text: str, fraction: float | None) -> None:
+        from viz.pages.live import ModelState
+
+        self._states[name] = ModelState(phase=phase, text=text, fraction=fraction)
+
+
+def choose_port(host: str, wanted: str | int | None) -> int:
+    """The port to listen on: the wanted one, or the first free one from 7860 on, said in a sentence if it is another.
+
+    Raises: BadSetting, if the wanted port is no port or is busy, or if all that were tried are busy.
+    """
+    if wanted is not None:
+        if not str(wanted).isascii() or not str(wanted).isdigit() or not 0 < int(wanted) < 65536:
+            raise BadSetting(f"the port is {wanted!r}; it must be a whole number from 1 to 65535.")
+        if _is_free(host, int(wanted)):
+            return int(wanted)
+        raise BadSetting(f"port {wanted} is busy: another program listens there, maybe this one, started before. "
+                         f"End it, or choose another with --port.")  # fmt: skip
+    for port in range(PORT, PORT + PORTS_TO_TRY):
+        if _is_free(host, port):
+            if port != PORT:
+                sys.stdout.write(f"Port {PORT} is busy, so the page is on port {port}.\n")
+            return port
+    raise BadSetting(f"ports {PORT} to {PORT + PORTS_TO_TRY - 1} are all busy. Choose another with --port.")
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="app.py", description="Serve the page: watch a language model run.")
+    parser.add_argument("--model", help=f"a hub id or a local folder, in place of the default ({DEFAULT})")
+    parser.add_argument("--host", help="address to listen on (default: GRADIO_SERVER_NAME, else 127.0.0.1)")
+    parser.add_argument("--port", help=f"port to listen on (default: GRADIO_SERVER_PORT, else the first free from {PORT})")
+    parser.add_argument("--no-browser", action="store_true", help="do not open the page in a browser")
+    return parser.parse_args(arguments)
+
+
+def _load_with(limits: Limits) -> "Load":
+    def load(name: str, progress: "Progress") -> "Engine":
+        from model.engine import Engine
+        from model.loading import load as load_model
+
+        return Engine(load_model(name, progress=progress, limits=limits), limits)
+
+    return load
+
+
+def _is_free(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def _on_a_space() -> bool:
+    return "SPACE_ID" in os.environ
+
+
+def _has_desktop() -> bool:
+    """Whether a browser could open here: somebody sits at a screen, and this is no host and no remote shell."""
+    if not sys.stdout.isatty() or _on_a_space() or {"CI", "SSH_CONNECTION"} & os.environ.keys():
+        return False
+    return sys.platform in ("darwin", "win32") or bool({"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

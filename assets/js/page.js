@@ -1,0 +1,121 @@
+// @ts-check
+// Between Gradio and the scope: hands the server's notices on in their order, and says beside the form how things stand.
+
+/** @typedef {{id: string | null, source: string, ready: number, done: boolean, state: string, place: number,
+ *   eta_s: number | null, n_steps: number, max_new_tokens: number, message: string, refusal: string, seq: number}} Notice */
+/** @typedef {{element: HTMLElement, base: string, props: {value: Notice}, watch: (name: string, fn: () => void) => void,
+ *   trigger: (name: string, data?: any) => void, version: string}} Link */
+
+/** Wire one page. @param {Link} link */
+export async function connect({ element, base, props, watch, trigger, version }) {
+  let latest = props.value;
+  /** @type {((notice: Notice) => void)[]} */
+  const listeners = [];
+  tell(latest);
+  watch("value", () => {
+    const notice = props.value;
+    if (!notice || notice.seq <= latest.seq) return; // a stream that a newer request overtook
+    latest = notice;
+    tell(notice);
+    for (const listener of listeners) listener(notice);
+  });
+  watchModel(base);
+  const { mount } = await import(`./scope.js?v=${version}`);
+  const root = /** @type {HTMLElement} */ (element.querySelector(".ts-scope-root") ?? element);
+  mount({ element: root, base, value: latest, trigger,
+    watch: (/** @type {string} */ name, /** @type {(notice: Notice) => void} */ fn) => { if (name === "value") listeners.push(fn); } });
+}
+
+/** @param {string} selector */
+function find(selector) {
+  return /** @type {HTMLElement | null} */ (document.querySelector(selector));
+}
+
+/** @param {string} selector @param {string} text */
+function write(selector, text) {
+  const element = find(selector);
+  if (element && element.textContent !== text) element.textContent = text;
+}
+
+/** Show one notice: the buttons that make sense now, how far the run is, what was refused. @param {Notice} notice */
+function tell(notice) {
+  const over = notice.done || ["done", "stopped", "failed"].includes(notice.state);
+  document.body.dataset.run = over ? "over" : notice.state;
+  enable("#pause", notice.state === "running");
+  enable("#resume", notice.state === "paused");
+  enable("#step", notice.state === "paused");
+  enable("#stop", !over);
+  const line = notice.id === null && over ? "" : sentence(notice);
+  write(".ts-run-text", line);
+  if (!["running"].includes(notice.state)) write(".ts-spoken", line); // read out once a state, not once a token
+  write(".ts-message", notice.message);
+  write(".ts-refusal", notice.refusal);
+  progress(".ts-progress", over ? null : notice.max_new_tokens ? notice.n_steps / notice.max_new_tokens : 0);
+}
+
+/** @param {string} selector @param {boolean} on */
+function enable(selector, on) {
+  const button = /** @type {HTMLButtonElement | null} */ (find(selector));
+  if (button) button.disabled = !on;
+}
+
+/** @param {string} selector @param {number | null | undefined} value undefined: nobody knows how far; null: nothing to show */
+function progress(selector, value) {
+  const bar = /** @type {HTMLProgressElement | null} */ (find(selector));
+  if (!bar) return;
+  bar.hidden = value === null;
+  if (value === undefined) bar.removeAttribute("value");
+  else if (value !== null) bar.value = value;
+}
+
+/** How the run stands, in words. @param {Notice} notice */
+export function sentence({ source, state, place, n_steps, max_new_tokens, eta_s }) {
+  const tokens = n_steps === 1 ? "1 token" : `${n_steps} tokens`;
+  const at = n_steps === 0 ? "reading the prompt" : `token ${n_steps} of at most ${max_new_tokens}`;
+  const left = eta_s === null ? "" : `, about ${seconds(eta_s)} left`;
+  if (source === "recorded") return "Showing a recorded run. Press Run for one of your own.";
+  switch (state) {
+    case "waiting":
+      if (place > 1) return `Waiting: ${place - 1 === 1 ? "1 run" : `${place - 1} runs`} before yours${left}.`;
+      return place === 1 ? `Waiting: yours is next${left}.` : "Waiting to begin.";
+    case "running": return `Running: ${at}${left}.`;
+    case "paused": return `Paused: ${at}. Step goes one token on.`;
+    case "stopped": return `Stopped after ${tokens}.`;
+    case "failed": return `Ended after ${tokens}.`;
+    default: return `Done: ${tokens} written.`;
+  }
+}
+
+/** @param {number} left */
+function seconds(left) {
+  return left < 60 ? `${Math.max(1, Math.round(left))} s` : `${Math.round(left / 60)} min`;
+}
+
+/** Say how far the model is, and ask again until it is there. @param {string} base */
+function watchModel(base) {
+  let name = "";
+  let asked = 0;
+  const ask = async () => {
+    const mine = ++asked;
+    try {
+      const answer = await fetch(`${base}/model${name && `?name=${encodeURIComponent(name)}`}`);
+      if (mine !== asked || !answer.ok) return;
+      showModel(await answer.json());
+    } catch {
+      write(".ts-model-text", "The program does not answer. Is it still running?");
+    }
+    if (mine === asked) setTimeout(ask, document.body.dataset.model === "ready" ? 15000 : 700);
+  };
+  document.addEventListener("tokenoscope-model", (event) => {
+    name = /** @type {CustomEvent} */ (event).detail;
+    ask();
+  });
+  ask();
+}
+
+/** @param {{phase: string, text: string, fraction: number | null}} state */
+function showModel({ phase, text, fraction }) {
+  document.body.dataset.model = phase;
+  write(".ts-model-text", text);
+  progress(".ts-loading", phase === "loading" ? fraction ?? undefined : null);
+}

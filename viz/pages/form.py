@@ -1,0 +1,184 @@
+"""The form: what a person may ask of a run, each setting with a line that explains it; and the check of what arrives.
+
+The browser's own bounds are a courtesy: Gradio hands on whatever is posted, so every value is checked here again.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from model.errors import BadPrompt, BadSetting, NotAllowed, PromptTooLong
+from model.limits import Limits
+from model.records import Settings
+from viz.pages.live import Request
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A prompt worth running first."""
+
+    label: str
+    prompt: str
+    chat: bool = False
+
+
+EXAMPLES = (
+    Example(label="A fact", prompt="The capital of France is"),
+    Example(label="A story", prompt="Once upon a time, a small robot found a door in the forest. Behind it"),
+    Example(label="Code", prompt="def fibonacci(n):\n    "),
+    Example(label="Español 🌍", prompt="Hola 👋 Me llamo Ana y vivo en"),
+    Example(label="A question", prompt="Why is the sky blue? Answer in one sentence.", chat=True),
+)
+
+_LABELS = {
+    "max_new_tokens": "New tokens",
+    "temperature": "Temperature",
+    "top_k": "Top-k",
+    "top_p": "Top-p",
+    "min_p": "Min-p",
+    "repetition_penalty": "Repetition penalty",
+    "seed": "Seed",
+}
+_WHOLE = ("max_new_tokens", "top_k", "seed")
+_MEMORY = "tokenoscope-form"  # where the browser keeps what a person chose
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """The form's components: `fields` hold what a person chose, by name; the buttons say what to do with it."""
+
+    fields: dict[str, Component]
+    run: gr.Button
+    pause: gr.Button
+    resume: gr.Button
+    step: gr.Button
+    stop: gr.Button
+
+
+def build_form(limits: Limits, models: tuple[str, ...], status: str) -> Form:
+    """Lay the form out where it is called. `status` is the markup below the buttons; the page's script fills it."""
+    prompt = gr.Textbox(
+        EXAMPLES[0].prompt, label="Prompt", lines=3, max_lines=8, elem_id="prompt",
+        placeholder="Type the beginning of a text. The model writes on.",
+    )  # fmt: skip
+    with gr.Row(elem_id="examples"):
+        chips = [gr.Button(each.label, size="sm", elem_classes="chip") for each in EXAMPLES]
+    chat = gr.Checkbox(False, label="Chat: wrap the prompt in the marks of a conversation", elem_id="chat", container=False)
+    with gr.Row(elem_id="transport"):
+        run = gr.Button("Run", variant="primary", elem_id="run")
+        pause = gr.Button("Pause", elem_id="pause", interactive=False)
+        resume = gr.Button("Resume", elem_id="resume", interactive=False)
+        step = gr.Button("Step", elem_id="step", interactive=False)
+        stop = gr.Button("Stop", elem_id="stop", interactive=False)
+    gr.HTML(html_template=status, js_on_load=None, apply_default_css=False, elem_id="status")
+    with gr.Accordion("Settings", open=False, elem_id="settings"):
+        fields: dict[str, Component] = {"prompt": prompt, "chat": chat, **_settings(limits)}
+        if len(models) > 1:
+            fields["model"] = gr.Dropdown(list(models), value=models[0], label="Model", elem_id="model",
+                                          info="Which model reads the prompt. Another one is loaded first.")  # fmt: skip
+    _wire_examples(chips, prompt, chat)
+    return Form(fields=fields, run=run, pause=pause, resume=resume, step=step, stop=stop)
+
+
+def remember(demo: gr.Blocks, form: Form) -> None:
+    """Keep what a person chose in the browser, over reloads; nothing of it is kept on the server."""
+    names, fields = json.dumps(list(form.fields)), list(form.fields.values())
+    choices = json.dumps({n: [v for _, v in f.choices] for n, f in form.fields.items() if isinstance(f, gr.Dropdown)})
+    keep = f"""(...values) => {{
+        const names = {names};
+        try {{ localStorage.setItem("{_MEMORY}", JSON.stringify(Object.fromEntries(names.map((n, i) => [n, values[i]])))); }}
+        catch {{ /* a private window keeps nothing */ }}
+        return [];
+    }}"""
+    restore = f"""(...values) => {{
+        const names = {names}, choices = {choices};
+        let kept = {{}};
+        try {{ kept = JSON.parse(localStorage.getItem("{_MEMORY}")) ?? {{}}; }} catch {{ /* nothing kept */ }}
+        const fits = (n, i) => typeof kept[n] === typeof values[i] && (choices[n]?.includes(kept[n]) ?? true);
+        return names.map((n, i) => fits(n, i) ? kept[n] : values[i]);
+    }}"""
+    demo.load(None, fields, fields, js=restore, queue=False, api_visibility="private")
+    gr.on([field.change for field in fields], None, fields, None, js=keep, queue=False, api_visibility="private")
+
+
+def read(values: dict[str, Any], limits: Limits, models: tuple[str, ...]) -> Request:
+    """What was posted, as a request that may be run.
+
+    Raises: BadPrompt, PromptTooLong, BadSetting or NotAllowed, naming the field as the page labels it.
+    """
+    prompt, replaced = _prompt(values.get("prompt"), limits)
+    numbers = {name: _number(name, values.get(name)) for name in _LABELS}
+    chat = values.get("chat")
+    if not isinstance(chat, bool):
+        raise BadSetting(f"Chat is {_short(chat)}; it must be on or off.")
+    model = values.get("model", models[0])
+    if model not in models:
+        raise NotAllowed(f"The model {_short(model)} is not one that this host offers. Choose one of the list.")
+    settings = Settings(**numbers, chat=chat)
+    if settings.max_new_tokens > limits.new_tokens:
+        raise BadSetting(f"New tokens is {settings.max_new_tokens:,}; this host allows at most {limits.new_tokens:,} "
+                         f"in one run, so that everybody gets a turn. Ask for fewer.")  # fmt: skip
+    note = "The prompt held half a character (a lone surrogate). It was replaced by �." if replaced else ""
+    return Request(prompt=prompt, settings=settings, model=model, message=note)
+
+
+def _settings(limits: Limits) -> dict[str, Component]:
+    neutral = Settings()
+    most = limits.new_tokens
+    return {
+        "max_new_tokens": gr.Slider(1, most, value=min(24, most), step=1, label=_LABELS["max_new_tokens"],
+            info="How many tokens to write at most; each is one pass through the model."),
+        "temperature": gr.Slider(0, 2, value=neutral.temperature, step=0.05, label=_LABELS["temperature"],
+            info="0 always takes the likeliest token; higher values gamble more."),
+        "top_k": gr.Slider(0, 200, value=neutral.top_k, step=1, label=_LABELS["top_k"],
+            info="Draw only among the k likeliest tokens. 0 is off."),
+        "top_p": gr.Slider(0.01, 1, value=neutral.top_p, step=0.01, label=_LABELS["top_p"],
+            info="Draw only among the likeliest tokens that together reach this probability. 1 is off."),
+        "min_p": gr.Slider(0, 1, value=neutral.min_p, step=0.01, label=_LABELS["min_p"],
+            info="Drop tokens less likely than this share of the likeliest one. 0 is off."),
+        "repetition_penalty": gr.Slider(0.5, 2, value=neutral.repetition_penalty, step=0.05,
+            label=_LABELS["repetition_penalty"], info="Above 1, tokens that already stand there become less likely. 1 is off."),
+        "seed": gr.Number(neutral.seed, precision=0, label=_LABELS["seed"],
+            info="The same seed draws the same tokens again."),
+    }  # fmt: skip
+
+
+def _wire_examples(chips: list[gr.Button], prompt: Component, chat: Component) -> None:
+    for chip, example in zip(chips, EXAMPLES, strict=True):
+        values = json.dumps([example.prompt, example.chat])
+        chip.click(None, None, [prompt, chat], js=f"() => {values}", queue=False, api_visibility="private")
+
+
+def _prompt(given: object, limits: Limits) -> tuple[str, bool]:
+    """The text, and whether half characters were replaced: no tokenizer reads those, and no answer may carry them."""
+    if not isinstance(given, str):
+        raise BadPrompt("The prompt is not text. Type a few words for the model to go on from.")
+    text = given.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    n_bytes = len(text.encode())
+    if n_bytes > limits.prompt_bytes:
+        raise PromptTooLong(f"The prompt has {n_bytes:,} bytes; this page reads at most {limits.prompt_bytes:,}. Shorten it.")
+    return text, text != given
+
+
+def _number(name: str, given: object) -> int | float:
+    label = _LABELS[name]
+    if given is None or given == "":
+        raise BadSetting(f"{label} is empty; type a number.")
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise BadSetting(f"{label} is {_short(given)}, which is not a number.")
+    if not math.isfinite(given):
+        raise BadSetting(f"{label} is {given}; it must be a finite number.")
+    if name not in _WHOLE:
+        return given
+    if given != int(given):
+        raise BadSetting(f"{label} is {given:g}; it must be a whole number.")
+    return int(given)
+
+
+def _short(given: object) -> str:
+    """What was posted, shortened and in ASCII, so that it can be sent back whatever it holds."""
+    return ascii(given)[:60]

@@ -1,0 +1,108 @@
+"""The page: a form at the side, and the scope, in which the browser draws the run that it holds."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import gradio as gr
+
+from model.errors import Refusal
+from model.limits import Limits
+from viz.pages import form as forms
+from viz.pages.live import Live, Notice
+from viz.pages.routes import ASSETS
+
+TITLE = "Tokenoscope"
+
+_HEADER = """<header class="ts-header"><h1>Tokenoscope</h1>
+<p>Watch a real language model read your text and write on, one token at a time.</p></header>"""
+
+# Static markup, filled by assets/js/page.js through textContent alone.
+_STATUS = """<p class="ts-refusal" role="alert"></p>
+<p class="ts-run"><span class="ts-run-text"></span></p>
+<progress class="ts-progress" max="1" aria-label="how far the run is" hidden></progress>
+<p class="ts-message"></p>
+<p class="ts-model" role="status"><span class="ts-dot"></span><span class="ts-model-text">Asking for the model&hellip;</span></p>
+<progress class="ts-loading" max="1" aria-label="how far the model is loaded" hidden></progress>
+<p class="ts-spoken" role="status"></p>"""
+
+_ON_LOAD = """
+const base = (globalThis.gradio_config?.root ?? location.origin).replace(/\\/+$/, "") + "/gradio_api/tokenoscope";
+import(`${base}/assets/js/page.js?v=VERSION`).then(page =>
+  page.connect({ element, base, props, watch, trigger, version: "VERSION" }));
+"""
+
+
+def build_page(live: Live, limits: Limits, first: Notice) -> gr.Blocks:
+    """The whole page. `first` says what the scope shows before anything was asked for."""
+    models = live.models.names
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
+        with gr.Column(elem_id="app", elem_classes="ts-root"):
+            gr.HTML(html_template=_HEADER, js_on_load=None, apply_default_css=False, elem_id="header")
+            with gr.Row(elem_id="page", equal_height=False):
+                with gr.Column(elem_id="form", scale=0, min_width=300):
+                    form = forms.build_form(limits, models, _STATUS)
+                with gr.Column(elem_id="main", scale=1, min_width=320):
+                    scope = gr.HTML(
+                        asdict(first), html_template='<div class="ts-scope-root"></div>', apply_default_css=False,
+                        js_on_load=_ON_LOAD.replace("VERSION", assets_version()), elem_id="scope",
+                    )  # fmt: skip
+        forms.remember(demo, form)
+        _wire(demo, live, limits, form, scope)
+    return demo
+
+
+def assets_version() -> str:
+    """Changes whenever a script or a style does, so that no browser shows an old one."""
+    digest = hashlib.sha256()
+    for path in sorted(path for folder in ("js", "css") for path in (ASSETS / folder).rglob("*") if path.is_file()):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _wire(demo: gr.Blocks, live: Live, limits: Limits, form: forms.Form, scope: gr.HTML) -> None:
+    """Every event of the page. No `cancels=`: Gradio loses the next run with it; a run is stopped by its engine."""
+
+    def ask(request: gr.Request, **values: Any) -> Iterator[dict[str, Any]]:
+        visitor = _visitor(request)
+        try:
+            wanted = forms.read(values, limits, live.models.names)
+        except Refusal as error:
+            yield asdict(live.refuse(visitor, str(error)))
+            return
+        for notice in live.ask(visitor, wanted):
+            yield asdict(notice)
+
+    def pause(request: gr.Request) -> None:
+        if run := live.run(_visitor(request)):
+            run.pause()
+
+    def resume(request: gr.Request) -> None:
+        if run := live.run(_visitor(request)):
+            run.resume()
+
+    def step(request: gr.Request) -> None:
+        if run := live.run(_visitor(request)):
+            run.step()
+
+    def stop(request: gr.Request) -> None:
+        live.stop(_visitor(request))
+
+    def leave(request: gr.Request) -> None:
+        live.leave(_visitor(request))
+
+    gr.on(
+        [form.run.click, form.fields["prompt"].submit], ask, inputs_kwargs=form.fields, outputs=scope,
+        preprocess=False, postprocess=False, show_progress="hidden", trigger_mode="multiple", concurrency_limit=None,
+        api_name="run", api_visibility="private",
+    )  # fmt: skip
+    for button, act in ((form.pause, pause), (form.resume, resume), (form.step, step), (form.stop, stop)):
+        button.click(act, queue=False, show_progress="hidden", trigger_mode="multiple", api_name=act.__name__,
+                     api_visibility="private")  # fmt: skip
+    demo.unload(leave)
+
+
+def _visitor(request: gr.Request) -> str:
+    """Gradio's own random name of one open page."""
+    return str(request.session_hash)
