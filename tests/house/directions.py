@@ -1,0 +1,120 @@
+"""Reads the imports of a source tree without running it, and says where they point the wrong way."""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+MODEL_MAY_NOT = ("viz", "app", "gradio", "plotly", "bertviz")
+VIZ_MAY_NOT = ("app", "torch", "transformers")
+VIZ_MAY_TAKE = ("records", "attention", "storage", "errors", "limits")  # of model/
+MOST_LINES = 450
+NO_NAMES = ("util", "utils", "helper", "helpers", "common", "manager", "misc")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Import:
+    """One import statement: which module names which, and whether that happens in a running program."""
+
+    importer: str
+    target: str
+    line: int
+    runs: bool  # False under `if TYPE_CHECKING:`
+
+    def __str__(self) -> str:
+        return f"{self.importer}, line {self.line}: {self.target}"
+
+
+def wrong_directions(root: Path) -> list[str]:
+    """Every import that a floor of the house may not make, those for types alone included."""
+    return [f"{one} ({reason})" for one in _imports(root) if (reason := _forbidden(one))]
+
+
+def circles(root: Path) -> list[str]:
+    """Every circle of our modules, imports inside functions included; imports for types alone close none."""
+    edges: dict[str, set[str]] = {module: set() for module in _modules(root)}
+    for one in _imports(root):
+        if one.runs and one.target in edges and one.target != one.importer:
+            edges[one.importer].add(one.target)
+    found: list[str] = []
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        if module in path:
+            found.append(" -> ".join((*path[path.index(module) :], module)))
+        elif module not in done:
+            for target in sorted(edges[module]):
+                visit(target, (*path, module))
+            done.add(module)
+
+    for module in edges:
+        visit(module, ())
+    return found
+
+
+def bad_names(root: Path) -> list[str]:
+    """Files whose name says nothing about what is in them."""
+    files = [*_modules(root).values(), *root.glob("assets/js/**/*.js"), *root.glob("tests/**/*.py")]
+    return [str(file.relative_to(root)) for file in files if file.stem.lower() in NO_NAMES]
+
+
+def long_modules(root: Path) -> list[str]:
+    """Modules that hold more than one thing, by their length."""
+    lengths = {module: len(file.read_text("utf-8").splitlines()) for module, file in _modules(root).items()}
+    return [f"{module}: {lines} lines" for module, lines in lengths.items() if lines > MOST_LINES]
+
+
+def _forbidden(one: Import) -> str | None:
+    """Why this import may not be, or None."""
+    top, _, rest = one.target.partition(".")
+    floor = one.importer.partition(".")[0]
+    is_page = one.importer == "app" or one.importer.startswith("viz.pages")
+    if floor == "model" and top in MODEL_MAY_NOT:
+        return "model/ knows no screen"
+    if floor == "viz" and top in VIZ_MAY_NOT:
+        return "viz/ draws records, without torch"
+    if floor == "viz" and top == "model" and rest.partition(".")[0] not in VIZ_MAY_TAKE:
+        return f"viz/ takes from model/ only {', '.join(VIZ_MAY_TAKE)}"
+    if top == "gradio" and not is_page:
+        return "gradio stands in app.py and viz/pages/"
+    if one.importer.startswith("viz.views.") and one.target.startswith("viz.views."):
+        return "views import no view"
+    return None
+
+
+def _modules(root: Path) -> dict[str, Path]:
+    """The program's modules by their dotted names; a package goes by its folder's name."""
+    files = [root / "app.py", *sorted(root.glob("model/**/*.py")), *sorted(root.glob("viz/**/*.py"))]
+    dotted = {file: ".".join(file.relative_to(root).with_suffix("").parts) for file in files if file.exists()}
+    return {name.removesuffix(".__init__"): file for file, name in dotted.items()}
+
+
+def _imports(root: Path) -> Iterator[Import]:
+    modules = _modules(root)
+    for importer, file in modules.items():
+        tree = ast.parse(file.read_text("utf-8"), filename=str(file))
+        package = importer if file.name == "__init__.py" else importer.rpartition(".")[0]
+        for node, runs in _walk(tree, True):
+            for target in _targets(node, package, modules):
+                yield Import(importer=importer, target=target, line=getattr(node, "lineno", 0), runs=runs)
+
+
+def _walk(node: ast.AST, runs: bool) -> Iterator[tuple[ast.AST, bool]]:
+    yield node, runs
+    for child in ast.iter_child_nodes(node):
+        typing_only = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test) and child in node.body
+        yield from _walk(child, runs and not typing_only)
+
+
+def _targets(node: ast.AST, package: str, modules: dict[str, Path]) -> list[str]:
+    """The modules that a node imports, as absolute dotted names."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+        base = ".".join([*parents, *([node.module] if node.module else [])])
+        names = [f"{base}.{alias.name}" for alias in node.names]
+        return [name if name in modules else base for name in names]
+    if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
+        return [arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
+    return []
