@@ -633,6 +633,31 @@ except BadTrace:
     assert kilobytes < 200_000
 
 
+@pytest.mark.parametrize(
+    ("header_bytes", "file_bytes", "said"),
+    [
+        (storage.MAX_HEADER_BYTES + 1, 2 * storage.MAX_HEADER_BYTES, "it is not a trace"),
+        (storage.MAX_HEADER_BYTES, 1000, "it is cut short: its header has 32,000,000 bytes, and the whole file 1,000"),
+    ],
+)
+def test_a_header_is_not_read_before_its_length_is_checked(
+    tmp_path: Path, header_bytes: int, file_bytes: int, said: str
+) -> None:
+    (tmp_path / "file").write_bytes(header_bytes.to_bytes(8, "little") + b"{")
+    os.truncate(tmp_path / "file", file_bytes)
+    tracemalloc.start()
+    try:
+        assert said in refusal(tmp_path / "file")
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_tensors_are_counted_while_the_header_is_parsed(tmp_path: Path) -> None:
+    header = {str(i): {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(storage.MAX_TENSORS + 1)}
+    assert "more than 512 tensors" in refusal(put_together(tmp_path / "file", header))
+
+
 def test_nothing_is_allocated_for_arrays_that_are_not_there(saved: Path) -> None:
     header, data = take_apart(saved)
     header["queries"].update(shape=[2, 3, 10**9], data_offsets=[72, 72 + 24 * 10**9])
