@@ -1,0 +1,96 @@
+// @ts-check
+// Drawing on a canvas: sharp pixels, colours from the page's theme, and the scale that turns a weight into a colour.
+
+/** @typedef {{ink: string, muted: string, card: string, sunk: string, line: string, weight: string, prompt: string, generated: string,
+ *   doubt: string, query: string, key: string, value: string, scale: Uint32Array}} Paint */
+
+/** Set the size in CSS pixels and return a context in those units.
+ * @param {HTMLCanvasElement} canvas @param {number} width @param {number} height */
+export function fit(canvas, width, height) {
+  const ratio = Math.min(window.devicePixelRatio || 1, 3);
+  const [w, hgt] = [Math.round(width * ratio), Math.round(height * ratio)];
+  if (canvas.width !== w || canvas.height !== hgt) {
+    canvas.width = w;
+    canvas.height = hgt;
+    canvas.style.width = `${width}px`;
+    canvas.style.height = `${height}px`;
+  }
+  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  context.clearRect(0, 0, width, height);
+  return context;
+}
+
+/** The theme's colours as the page has them now. @param {Element} root @returns {Paint} */
+export function paint(root) {
+  const style = getComputedStyle(root);
+  const get = (/** @type {string} */ name) => style.getPropertyValue(`--ts-${name}`).trim() || "#808080";
+  const names = ["ink", "muted", "card", "sunk", "line", "weight", "prompt", "generated", "doubt", "query", "key", "value"];
+  const colours = Object.fromEntries(names.map((name) => [name, get(name)]));
+  return /** @type {Paint} */ ({ ...colours, scale: scale(colours.card, colours.weight) });
+}
+
+/** 256 colours from the ground (nothing) to the role's colour (the most), as ImageData words.
+ * @param {string} from @param {string} to */
+function scale(from, to) {
+  const [a, b] = [rgb(from), rgb(to)];
+  const words = new Uint32Array(256);
+  const bytes = new Uint8Array(words.buffer);
+  for (let i = 0; i < 256; i += 1) {
+    for (let c = 0; c < 3; c += 1) bytes[i * 4 + c] = Math.round(a[c] + ((b[c] - a[c]) * i) / 255);
+    bytes[i * 4 + 3] = 255;
+  }
+  return words;
+}
+
+/** @param {string} hex */
+function rgb(hex) {
+  return [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16) || 0);
+}
+
+/** A colour of the scale, for what is not drawn pixel by pixel. @param {Paint} colours @param {number} share 0 to 1 */
+export function shade(colours, share) {
+  const word = colours.scale[Math.round(Math.min(Math.max(share, 0), 1) * 255)];
+  return `rgb(${word & 255} ${(word >> 8) & 255} ${(word >> 16) & 255})`;
+}
+
+/** Slanted lines over an area: what is left out, or not computed yet.
+ * @param {CanvasRenderingContext2D} context @param {number} x @param {number} y @param {number} width @param {number} height @param {string} colour @param {number} [gap] */
+export function hatch(context, x, y, width, height, colour, gap = 6) {
+  if (width <= 0 || height <= 0) return;
+  context.save();
+  context.beginPath();
+  context.rect(x, y, width, height);
+  context.clip();
+  context.strokeStyle = colour;
+  context.lineWidth = 1;
+  context.beginPath();
+  for (let d = -height; d < width; d += gap) {
+    context.moveTo(x + d, y + height);
+    context.lineTo(x + d + height, y);
+  }
+  context.stroke();
+  context.restore();
+}
+
+/** Text cut to a width. @param {CanvasRenderingContext2D} context @param {string} text @param {number} width */
+export function cut(context, text, width) {
+  if (context.measureText(text).width <= width) return text;
+  const points = [...text];
+  let [low, high] = [0, points.length];
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (context.measureText(`${points.slice(0, middle).join("")}…`).width <= width) low = middle;
+    else high = middle - 1;
+  }
+  return `${points.slice(0, low).join("")}…`;
+}
+
+/** Where a pointer is on a canvas, in CSS pixels. @param {HTMLCanvasElement} canvas @param {MouseEvent} event */
+export function pointer(canvas, event) {
+  const box = canvas.getBoundingClientRect();
+  return { x: event.clientX - box.left, y: event.clientY - box.top };
+}
+
+export const FONT = "14px system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', sans-serif";
+export const MONO = "14px ui-monospace, 'SF Mono', Menlo, Consolas, 'DejaVu Sans Mono', monospace";

@@ -1,0 +1,86 @@
+// @ts-check
+// What every picture shares: a title, one sentence, the picture, and "Numbers and code" below it.
+
+import { h, fill, table, button } from "./dom.js";
+
+/** @typedef {import("./store.js").Run} Run */
+/** @typedef {import("./selection.js").Selection} Selection */
+/** @typedef {import("./selection.js").At} At */
+/** @typedef {{run: Run, at: At, step: import("./store.js").Step, colours: import("./canvas.js").Paint}} State */
+/** @typedef {{columns: string[], rows: import("./dom.js").Child[][], note: string, code: string}} Numbers */
+/** @typedef {{selection: Selection, redraw: () => void, wantLayer: (layer: number) => string | null,
+ *   wantRow: (layer: number, head: number, position: number) => Promise<{weights: Float32Array, scores: Float32Array} | null>}} Context */
+/** @typedef {{draw: (state: State) => void, numbers: (state: State) => Numbers | Promise<Numbers>}} Picture */
+/** @typedef {{id: string, title: string, sentence: string, create: (body: HTMLElement, context: Context) => Picture}} View */
+
+export class Card {
+  /** @param {View} view @param {Context} context */
+  constructor(view, context) {
+    this.view = view;
+    this.body = h("div", { class: "ts-body" });
+    this.sheet = h("div", { class: "ts-sheet" });
+    this.details = h("details", { class: "ts-details", ontoggle: () => this.drawSheet() },
+      h("summary", {}, "Numbers and code"), this.sheet);
+    this.element = h("section", { class: `ts-card ts-card-${view.id}`, "aria-labelledby": `ts-${view.id}-title`, "data-view": view.id },
+      h("h2", { class: "ts-title", id: `ts-${view.id}-title` }, view.title),
+      h("p", { class: "ts-sentence" }, view.sentence),
+      this.body, this.details);
+    this.picture = view.create(this.body, context);
+    /** @type {State | null} */
+    this.state = null;
+    this.asked = 0;
+  }
+
+  /** @param {State} state */
+  draw(state) {
+    this.state = state;
+    this.picture.draw(state);
+    this.element.dataset.at = `${state.at.step}/${state.at.layer}/${state.at.head}/${state.at.token}`;
+    if (this.details.open) this.drawSheet();
+  }
+
+  async drawSheet() {
+    if (!this.details.open || !this.state) return;
+    this.asked += 1;
+    const asked = this.asked;
+    const numbers = await this.picture.numbers(this.state);
+    if (asked !== this.asked) return;
+    const rows = numbers.rows.slice(0, 400);
+    const left = numbers.rows.length - rows.length;
+    const values = table(`${this.view.title}: values`, numbers.columns, rows);
+    fill(this.sheet,
+      h("p", { class: "ts-note" }, numbers.note),
+      h("div", { class: "ts-scroll", tabindex: "0", role: "region", "aria-label": `${this.view.title}: values` }, values),
+      left > 0 && h("p", { class: "ts-note" }, `${left.toLocaleString("en-US")} more rows are copied with the table.`),
+      copier("Copy the table", () => tabbed(numbers)),
+      h("p", { class: "ts-note" }, "The same in Python, from the saved run:"),
+      h("pre", { class: "ts-code", tabindex: "0" }, h("code", {}, numbers.code)),
+      copier("Copy the code", () => numbers.code));
+  }
+}
+
+/** @param {string} name @param {() => string} text */
+function copier(name, text) {
+  const said = h("span", { class: "ts-muted", role: "status" });
+  const press = async () => {
+    try {
+      await navigator.clipboard.writeText(text());
+      fill(said, "Copied.");
+    } catch {
+      fill(said, "The browser does not let this page copy: select the text and copy it.");
+    }
+  };
+  return h("p", { class: "ts-row" }, button(name, press), said);
+}
+
+/** A table as tab-separated text, for a spreadsheet. @param {Numbers} numbers */
+function tabbed(numbers) {
+  const cell = (/** @type {import("./dom.js").Child} */ child) =>
+    (child instanceof Node ? child.textContent ?? "" : String(child || "")).replace(/[\t\n]/g, " ");
+  return [numbers.columns, ...numbers.rows].map((row) => row.map(cell).join("\t")).join("\n");
+}
+
+/** A name and a number, as one item of a row of facts. @param {string} name @param {import("./dom.js").Child[]} value */
+export function fact(name, ...value) {
+  return h("div", { class: "ts-fact" }, h("span", { class: "ts-fact-name" }, name), h("span", { class: "ts-fact-value" }, ...value));
+}

@@ -1,0 +1,59 @@
+// @ts-check
+// Building elements. Text enters only as text: nothing here, or anywhere, parses HTML.
+
+import { tokenPieces, label } from "./format.js";
+
+/** @typedef {Node | string | null | undefined | false} Child */
+
+/** An element with attributes and children; strings become text nodes.
+ * @template {keyof HTMLElementTagNameMap} K
+ * @param {K} tag
+ * @param {Record<string, string | number | boolean | EventListener | undefined>} [attributes] a function listens: {onclick: fn}
+ * @param {Child[]} children
+ * @returns {HTMLElementTagNameMap[K]} */
+export function h(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") element.addEventListener(name.slice(2), value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value !== undefined) element.setAttribute(name, String(value));
+  }
+  fill(element, ...children);
+  return element;
+}
+
+/** Replace what an element holds. @param {Element} element @param {Child[]} children */
+export function fill(element, ...children) {
+  element.replaceChildren(...children.filter((child) => child || child === "").map((child) => /** @type {Node | string} */ (child)));
+}
+
+/** Set text only where it differs: a layout saved. @param {Element} element @param {string} text */
+export function say(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** One token, isolated from the direction of the text around it, with what cannot be seen made visible.
+ * @param {{text: string, hex?: string, special?: boolean}} token @param {string} [className] */
+export function tokenText(token, className = "") {
+  const pieces = tokenPieces(token);
+  return h("bdi", { class: `ts-token-text ${token.special ? "ts-special" : ""} ${className}`.trim(), title: label(token, 300) },
+    ...pieces.map((piece) => (piece.mark ? h("span", { class: "ts-mark" }, piece.text) : piece.text)));
+}
+
+/** A token quoted in a sentence. @param {{text: string, hex?: string, special?: boolean} | undefined} token */
+export function quoted(token) {
+  return token ? h("span", { class: "ts-quoted" }, "“", tokenText(token, "ts-short"), "”") : "";
+}
+
+/** A table with a caption for screen readers. @param {string} caption @param {string[]} columns @param {Child[][]} rows */
+export function table(caption, columns, rows) {
+  return h("table", { class: "ts-table" },
+    h("caption", { class: "ts-hidden" }, caption),
+    h("thead", {}, h("tr", {}, ...columns.map((column) => h("th", { scope: "col" }, column)))),
+    h("tbody", {}, ...rows.map((row) => h("tr", {}, ...row.map((cell) => h("td", {}, cell))))));
+}
+
+/** @param {string} name @param {() => void} press @param {Record<string, string>} [attributes] @param {Child[]} children */
+export function button(name, press, attributes = {}, ...children) {
+  return h("button", { type: "button", class: "ts-button", onclick: () => press(), ...attributes }, ...(children.length ? children : [name]));
+}

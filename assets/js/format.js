@@ -1,0 +1,109 @@
+// @ts-check
+// How numbers read, and how token text is made visible. The number formats repeat viz/theme.py; a test compares them.
+
+/** @param {number} number */
+export function count(number) {
+  return Math.round(number).toLocaleString("en-US");
+}
+
+/** A probability as a percentage; never a rounded 100% for what is less. @param {number} probability */
+export function percent(probability) {
+  const value = probability * 100;
+  if (value === 0) return "0%";
+  if (value >= 99.95) return probability >= 1 ? "100%" : "over 99.9%";
+  if (value >= 10) return `${value.toFixed(1)}%`;
+  if (value >= 0.1) return `${value.toFixed(2)}%`;
+  return value >= 0.0001 ? `${Number(value.toPrecision(2))}%` : "under 0.0001%";
+}
+
+/** Bytes in units of a thousand. @param {number} bytes */
+export function size(bytes) {
+  let rest = bytes;
+  for (const unit of ["bytes", "kB", "MB", "GB"]) {
+    if (rest < 999.5) return unit === "bytes" ? `${rest.toFixed(0)} bytes` : `${threeDigits(rest)} ${unit}`;
+    rest /= 1000;
+  }
+  return `${threeDigits(rest)} TB`;
+}
+
+/** @param {number} seconds */
+export function duration(seconds) {
+  return seconds < 0.9995 ? `${threeDigits(seconds * 1000)} ms` : `${threeDigits(seconds)} s`;
+}
+
+/** A number as the model computed it, with enough digits to tell neighbours apart. @param {number | null} number */
+export function plain(number) {
+  if (number === null || !Number.isFinite(number)) return "not finite";
+  const text = number.toPrecision(4);
+  return text.includes("e") ? text : String(Number(text));
+}
+
+/** @param {number} number */
+function threeDigits(number) {
+  if (number >= 99.95) return count(number);
+  return number >= 9.995 ? number.toFixed(1) : number.toFixed(2);
+}
+
+/** @typedef {{text: string, mark: boolean}} Piece  mark: a symbol standing for a character that cannot be seen */
+
+const NAMED = new Map([
+  [0x09, "⇥"], [0x0a, "↵"], [0x20, "·"], [0x7f, "␡"], [0xa0, "⍽"], [0xad, "[SHY]"], [0x61c, "[ALM]"], [0x200b, "[ZWSP]"],
+  [0x200c, "[ZWNJ]"], [0x200d, "[ZWJ]"], [0x200e, "[LRM]"], [0x200f, "[RLM]"], [0x2028, "[LS]"], [0x2029, "[PS]"],
+  [0x202a, "[LRE]"], [0x202b, "[RLE]"], [0x202c, "[PDF]"], [0x202d, "[LRO]"], [0x202e, "[RLO]"], [0x2060, "[WJ]"],
+  [0x2066, "[LRI]"], [0x2067, "[RLI]"], [0x2068, "[FSI]"], [0x2069, "[PDI]"], [0xfeff, "[BOM]"],
+]);
+
+/** Token text as a person can see it: spaces, line ends, controls and direction marks become symbols.
+ * @param {string} text @returns {Piece[]} */
+export function visible(text) {
+  /** @type {Piece[]} */
+  const pieces = [];
+  const points = [...text];
+  points.forEach((point, i) => {
+    const symbol = symbolFor(point, points[i - 1], points[i + 1]);
+    const last = pieces[pieces.length - 1];
+    const mark = symbol !== null;
+    if (last && last.mark === mark) last.text += symbol ?? point;
+    else pieces.push({ text: symbol ?? point, mark });
+  });
+  return pieces;
+}
+
+/** @param {string} point @param {string | undefined} before @param {string | undefined} after */
+function symbolFor(point, before, after) {
+  const code = point.codePointAt(0) ?? 0;
+  const joins = code === 0x200d || code === 0x200c;
+  if (joins && wide(before) && wide(after)) return null; // inside an emoji or a script that needs it
+  const named = NAMED.get(code);
+  if (named !== undefined) return named;
+  if (code < 0x20) return String.fromCodePoint(0x2400 + code);
+  if (code < 0xa0 && code >= 0x80) return `[U+00${code.toString(16).toUpperCase()}]`;
+  if (code >= 0xd800 && code <= 0xdfff) return `[U+${code.toString(16).toUpperCase()}]`;
+  return null;
+}
+
+/** @param {string | undefined} point */
+function wide(point) {
+  return point !== undefined && (point.codePointAt(0) ?? 0) > 0x2ff;
+}
+
+/** A token as one line of visible text, cut to `most` characters: for labels drawn on a canvas and for titles.
+ * @param {{text: string, hex?: string}} token @param {number} [most] */
+export function label(token, most = 60) {
+  const points = [...tokenPieces(token).map((piece) => piece.text).join("")];
+  return points.length > most ? `${points.slice(0, most - 1).join("")}…` : points.join("");
+}
+
+/** The pieces of a token; a fragment of a character reads as its bytes.
+ * @param {{text: string, hex?: string}} token @returns {Piece[]} */
+export function tokenPieces(token) {
+  if (token.text.includes("\ufffd") && token.hex && !token.hex.includes("efbfbd")) {
+    return [{ text: bytesOf(token.hex), mark: true }];
+  }
+  return token.text === "" ? [{ text: "(empty)", mark: true }] : visible(token.text);
+}
+
+/** @param {string} hex */
+export function bytesOf(hex) {
+  return (hex.match(/../g) ?? []).join(" ").toUpperCase();
+}

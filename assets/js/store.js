@@ -1,0 +1,224 @@
+// @ts-check
+// One run, as the browser holds it: frames parsed in place into typed arrays. viz/frames.py documents the bytes.
+
+/** @typedef {{id: number, text: string, hex: string, span: [number, number], special: boolean, generated: boolean}} Token */
+/** @typedef {{about: any, blobs: Record<string, {data: any, shape: number[]}>}} Frame */
+/** @typedef {{id: number, text: string, score: number, probability: number}} Candidate */
+/** @typedef {{name: string, setting: number | null, alive: number, removed_mass: number, entropy: number, candidates: Candidate[]}} Stage */
+/** @typedef {{id: number, text: string, probability: number, wait: number, time: number}} Runner */
+/** @typedef {{id: number, probability: number, logit: number, rank: number, entropy: number, candidates: Candidate[], stages: Stage[], runners: Runner[]}} Choice */
+/** @typedef {{index: number, kind: string, first: number, last: number, n: number, kvBytes: number, seconds: number, chosenAt: number, choices: Choice[],
+ *   attention: Uint8Array | null, summary: Float32Array | null, summaryRows: number, norms: Float32Array | null}} Step */
+/** @typedef {{ids: Int32Array, probabilities: Float32Array, positions: number, kept: number}} Lens */
+
+const TYPES = /** @type {Record<string, any>} */ ({ u8: Uint8Array, f32: Float32Array, i32: Int32Array, u32: Uint32Array });
+const TEXT = new TextDecoder("utf-8");
+
+/** Cut bytes into frames. Throws if the last one is cut short. @param {Uint8Array} bytes @returns {Frame[]} */
+export function parseFrames(bytes) {
+  const frames = [];
+  let at = 0;
+  while (at < bytes.length) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset + at);
+    if (bytes.length - at < 8) throw new Error("the frames are cut short");
+    const length = view.getUint32(0, true) + 4;
+    const jsonLength = view.getUint32(4, true);
+    if (length > bytes.length - at || jsonLength + 8 > length) throw new Error("the frames are cut short");
+    frames.push(parseFrame(bytes.subarray(at, at + length), jsonLength));
+    at += length;
+  }
+  return frames;
+}
+
+/** @param {Uint8Array} frame @param {number} jsonLength @returns {Frame} */
+function parseFrame(frame, jsonLength) {
+  const about = JSON.parse(TEXT.decode(frame.subarray(8, 8 + jsonLength)));
+  /** @type {Record<string, {data: any, shape: number[]}>} */
+  const blobs = {};
+  let at = 8 + jsonLength;
+  for (const { name, dtype, shape } of about.blobs) {
+    const Type = TYPES[dtype];
+    const items = shape.reduce((/** @type {number} */ product, /** @type {number} */ n) => product * n, 1);
+    const bytes = items * Type.BYTES_PER_ELEMENT;
+    if (at + bytes > frame.length) throw new Error(`the frames are cut short in ${name}`);
+    const start = frame.byteOffset + at;
+    const data = start % Type.BYTES_PER_ELEMENT === 0
+      ? new Type(frame.buffer, start, items)
+      : new Type(frame.buffer.slice(start, start + bytes));
+    blobs[name] = { data, shape };
+    at += bytes + ((4 - (bytes % 4)) % 4);
+  }
+  return { about, blobs };
+}
+
+/** How many weights the rows of positions first to first+n-1 hold, without the future. @param {number} first @param {number} n */
+function packed(first, n) {
+  return n * (first + 1) + (n * (n - 1)) / 2;
+}
+
+export class Run {
+  /** @param {string} id */
+  constructor(id) {
+    this.id = id;
+    /** frames held */
+    this.frames = 0;
+    /** @type {any} the head frame's JSON: model, settings, prompt, shows ... */
+    this.head = null;
+    /** @type {Step[]} */
+    this.steps = [];
+    /** @type {Token[]} */
+    this.tokens = [];
+    /** @type {Map<number, string>} */
+    this.texts = new Map();
+    /** @type {Lens | null} */
+    this.lens = null;
+    /** @type {any} */
+    this.end = null;
+    /** @type {Map<number, {data: Uint8Array, stride: number, positions: number}>} rows of whole layers, asked for one by one */
+    this.layers = new Map();
+    /** @type {number[]} the step that read each position */
+    this.stepOf = [];
+  }
+
+  /** @param {Uint8Array} bytes @returns {number} frames added */
+  feed(bytes) {
+    const frames = parseFrames(bytes);
+    for (const frame of frames) this.add(frame);
+    return frames.length;
+  }
+
+  /** @param {Frame} frame */
+  add(frame) {
+    const { about, blobs } = frame;
+    if (about.texts) for (const [id, text] of Object.entries(about.texts)) this.texts.set(Number(id), String(text));
+    if (about.kind === "layer") {
+      this.layers.set(about.layer, { data: blobs.attention.data, stride: blobs.attention.shape[1], positions: about.n_fed });
+      return;
+    }
+    if (about.kind === "row") return;
+    this.frames += 1;
+    if (about.kind === "head") {
+      this.head = about;
+      this.keepTokens(about.tokens);
+    } else if (about.kind === "step") {
+      this.addStep(about, blobs);
+    } else if (about.kind === "lens") {
+      const [, positions, kept] = blobs.ids.shape;
+      this.lens = { ids: blobs.ids.data, probabilities: blobs.probabilities.data, positions, kept };
+    } else if (about.kind === "end") {
+      this.end = about;
+    }
+  }
+
+  get nLayers() { return this.head.model.n_layers; }
+  get nHeads() { return this.head.model.n_heads; }
+  get nPrompt() { return this.head.n_prompt; }
+  /** Positions that were read so far. */
+  get nRead() { return this.stepOf.length; }
+  get showsAttention() { return this.head.shows.attention === null; }
+
+  /** The step that chose this token; -1 for a token of the prompt. @param {number} position */
+  chosenBy(position) {
+    return this.steps.findIndex((step) => position >= step.chosenAt && position < step.chosenAt + step.choices.length);
+  }
+
+  /** One row of attention, a byte a weight; null where it is not held. @param {number} layer @param {number} head @param {number} position
+   * @returns {Uint8Array | null} */
+  row(layer, head, position) {
+    const step = this.steps[this.stepOf[position]];
+    if (step && step.attention) {
+      const total = packed(step.first, step.n);
+      const start = (layer * this.nHeads + head) * total + packed(step.first, position - step.first);
+      return step.attention.subarray(start, start + position + 1);
+    }
+    const whole = this.layers.get(layer);
+    if (!whole || position >= whole.positions) return null;
+    const start = head * whole.stride + packed(0, position);
+    return whole.data.subarray(start, start + position + 1);
+  }
+
+  /** Whether every row up to this position is held for this layer. @param {number} layer @param {number} position */
+  holds(layer, position) {
+    return this.row(layer, 0, position) !== null && this.row(layer, 0, 0) !== null;
+  }
+
+  /** The logit lens at one place, likeliest first. @param {number} level 0 to n_layers @param {number} position @returns {Candidate[]} */
+  lensAt(level, position) {
+    const lens = this.lens;
+    if (!lens || position >= lens.positions) return [];
+    const start = (level * lens.positions + position) * lens.kept;
+    return Array.from({ length: lens.kept }, (_, k) => {
+      const id = lens.ids[start + k];
+      return { id, text: this.texts.get(id) ?? "", score: NaN, probability: lens.probabilities[start + k] };
+    });
+  }
+
+  /** @param {any[]} tokens */
+  keepTokens(tokens) {
+    for (const token of tokens) {
+      this.tokens.push(token);
+      if (!this.texts.has(token.id)) this.texts.set(token.id, token.text);
+    }
+  }
+
+  /** @param {any} about @param {Frame["blobs"]} blobs */
+  addStep(about, blobs) {
+    const reader = new Reader(this, blobs.ids.data, blobs.numbers.data);
+    const chosenAt = this.tokens.length;
+    this.keepTokens(about.tokens);
+    this.steps.push({
+      index: this.steps.length,
+      kind: about.pass,
+      first: about.first,
+      last: about.first + about.n_tokens - 1,
+      n: about.n_tokens,
+      kvBytes: about.kv_bytes,
+      seconds: about.seconds ?? 0,
+      chosenAt,
+      choices: about.choices.map((/** @type {any} */ choice) => reader.choice(choice)),
+      attention: blobs.attention?.data ?? null,
+      summary: blobs.summary?.data ?? null,
+      summaryRows: about.summary_rows,
+      norms: blobs.norms?.data ?? null,
+    });
+    for (let i = 0; i < about.n_tokens; i += 1) this.stepOf[about.first + i] = this.steps.length - 1;
+  }
+}
+
+/** Reads a step's candidates and runners in the order in which the frame lists them. */
+class Reader {
+  /** @param {Run} run @param {Int32Array} ids @param {Float32Array} numbers */
+  constructor(run, ids, numbers) {
+    this.run = run;
+    this.ids = ids;
+    this.numbers = numbers;
+    this.at = 0;
+  }
+
+  /** @param {any} about @returns {Choice} */
+  choice(about) {
+    const { id, probability, logit, rank, entropy } = about;
+    const candidates = this.candidates(about.n_candidates);
+    const stages = about.stages.map((/** @type {any} */ stage) => ({ ...stage, candidates: this.candidates(stage.n_candidates) }));
+    const runners = this.take(about.n_runners, (id, text, [probability, wait, time]) => ({ id, text, probability, wait, time }));
+    return { id, probability, logit, rank, entropy, candidates, stages, runners };
+  }
+
+  /** @param {number} n @returns {Candidate[]} */
+  candidates(n) {
+    return this.take(n, (id, text, [score, probability]) => ({ id, text, score, probability }));
+  }
+
+  /** @template T @param {number} n @param {(id: number, text: string, numbers: number[]) => T} make @returns {T[]} */
+  take(n, make) {
+    const taken = [];
+    for (let i = 0; i < n; i += 1, this.at += 1) {
+      const id = this.ids[this.at];
+      taken.push(make(id, this.run.texts.get(id) ?? "", Array.from(this.numbers.subarray(this.at * 3, this.at * 3 + 3))));
+    }
+    return taken;
+  }
+}
+
+/** The weight that a byte stands for. */
+export const WEIGHTS = Float32Array.from({ length: 256 }, (_, byte) => (byte / 255) ** 2);

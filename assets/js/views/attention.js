@@ -1,0 +1,420 @@
+// @ts-check
+// Where each token looks back: one head's map, the looked-at row in words, and a grid of all layers and heads.
+
+import { h, fill, say, tokenText, quoted, button } from "../dom.js";
+import { fit, hatch, cut, pointer, shade, FONT, MONO } from "../canvas.js";
+import { count, label, percent, plain } from "../format.js";
+import { WEIGHTS } from "../store.js";
+
+/** @typedef {import("../store.js").Run} Run */
+/** @typedef {import("../canvas.js").Paint} Paint */
+/** @typedef {{run: string, layer: number, head: number, rows: number, scale: Uint32Array, sink: boolean, image: HTMLCanvasElement, most: number, cells: number}} Drawn */
+
+const MOST_CELLS = 512; // pixels a side of the map; a longer run shows the largest weight of each square
+const THUMB = 22; // samples a side of a thumbnail
+
+/** @type {import("../card.js").View} */
+export const attention = {
+  id: "attention",
+  title: "Attention",
+  sentence: "Before a token becomes the next guess, every head lets it look back at the tokens before it and take something from them. "
+    + "In the map, this token (row) looks back at (column); the darker, the more.",
+  create(body, context) {
+    const { selection } = context;
+    const layerName = h("span", { class: "ts-stepper-value" });
+    const headName = h("span", { class: "ts-stepper-value" });
+    const sinkSwitch = h("input", { type: "checkbox", id: "ts-sink", checked: true, onchange: () => context.redraw() });
+    const sinkWords = h("p", { class: "ts-aside" });
+    const looks = h("div", { class: "ts-looks" });
+    const looksTitle = h("p", { class: "ts-looks-title" });
+    const best = h("p", { class: "ts-readout", "aria-live": "polite" });
+    const map = h("canvas", { class: "ts-map", role: "img", tabindex: "0" });
+    const legend = h("p", { class: "ts-legend" });
+    const hoverWords = h("p", { class: "ts-readout" });
+    const grid = h("canvas", { class: "ts-grid-canvas", role: "img", tabindex: "0" });
+    const gridWords = h("p", { class: "ts-readout" });
+    const empty = h("p", { class: "ts-empty" });
+    const mapBox = h("div", { class: "ts-map-box" }, map);
+    const gridBox = h("div", { class: "ts-grid-box" }, grid);
+    const picture = h("div", {},
+      h("div", { class: "ts-row" },
+        stepper("layer", layerName, () => selection.set({ layer: selection.at.layer - 1 }), () => selection.set({ layer: selection.at.layer + 1 })),
+        stepper("head", headName, () => selection.set({ head: selection.at.head - 1 }), () => selection.set({ head: selection.at.head + 1 }))),
+      looksTitle, looks, best,
+      h("p", { class: "ts-row" }, h("label", { class: "ts-check", for: "ts-sink" }, sinkSwitch, "leave the first token out of the colours")),
+      sinkWords, mapBox, legend, hoverWords,
+      h("h3", { class: "ts-subtitle" }, "All layers and heads: click one"), gridBox, gridWords);
+    body.append(empty, picture);
+
+    /** @type {Drawn | null} */
+    let drawn = null;
+    let thumbs = { key: "", image: document.createElement("canvas"), at: 0 };
+    /** @type {{left: number, top: number, cell: number, n: number} | null} */
+    let layout = null;
+    /** @type {{left: number, top: number, cell: number} | null} */
+    let gridLayout = null;
+    /** @type {import("../card.js").State | null} */
+    let last = null;
+    /** @type {HTMLElement[]} */
+    let chips = [];
+    let chipsOf = "";
+
+    const place = (/** @type {MouseEvent} */ event) => {
+      if (!layout || !last) return null;
+      const { x, y } = pointer(map, event);
+      const [column, row] = [Math.floor((x - layout.left) / layout.cell), Math.floor((y - layout.top) / layout.cell)];
+      return row >= 0 && row < layout.n && column >= 0 && column <= row ? { row, column } : null;
+    };
+    map.addEventListener("pointermove", (event) => {
+      const at = place(event);
+      if (event.pointerType === "mouse") selection.preview(at && last && at.row <= last.step.last ? { token: at.row } : null);
+      sayCell(hoverWords, last, at);
+    });
+    map.addEventListener("pointerleave", () => { selection.preview(null); sayCell(hoverWords, last, null); });
+    map.addEventListener("click", (event) => {
+      const at = place(event);
+      if (at) selection.set({ token: at.row }, { lock: true });
+    });
+    const thumbAt = (/** @type {MouseEvent} */ event) => {
+      if (!gridLayout || !last) return null;
+      const { x, y } = pointer(grid, event);
+      const [layer, head] = [Math.floor((x - gridLayout.left) / gridLayout.cell), Math.floor((y - gridLayout.top) / gridLayout.cell)];
+      return layer >= 0 && layer < last.run.nLayers && head >= 0 && head < last.run.nHeads ? { layer, head } : null;
+    };
+    grid.addEventListener("pointermove", (event) => {
+      const at = thumbAt(event);
+      if (event.pointerType === "mouse") selection.preview(at);
+    });
+    grid.addEventListener("pointerleave", () => selection.preview(null));
+    grid.addEventListener("click", (event) => {
+      const at = thumbAt(event);
+      if (at) selection.set(at, { lock: true });
+    });
+
+    /** @param {import("../card.js").State} state @param {boolean} withoutSink */
+    function drawMap(state, withoutSink) {
+      const { run, at, step, colours } = state;
+      const n = Math.min(run.nRead, Infinity);
+      drawn = imageOf(drawn, state, withoutSink);
+      const width = mapBox.clientWidth;
+      if (!width) return;
+      const names = n <= 40 ? Math.min(120, width * 0.24) : Math.min(110, width * 0.22);
+      const cell = Math.min(26, (width - names - 4) / n);
+      const top = Math.min(names, 96) + 6;
+      layout = { left: names, top, cell, n };
+      const side = cell * n;
+      const g = fit(map, width, Math.ceil(top + side + 4));
+      g.imageSmoothingEnabled = drawn.cells < n;
+      g.drawImage(drawn.image, names, top, side, side);
+      if (withoutSink) hatch(g, names, top, Math.max(cell, 2), side, colours.line);
+      const future = (n - 1 - step.last) * cell;
+      if (future > 0) {
+        g.globalAlpha = 0.78;
+        g.fillStyle = colours.card;
+        g.fillRect(names, top + side - future, side, future);
+        g.globalAlpha = 1;
+        hatch(g, names, top + side - future, side, future, colours.line, 8);
+      }
+      g.strokeStyle = colours.line;
+      g.strokeRect(names, top, side, side);
+      const edge = run.nPrompt * cell;
+      if (edge < side) {
+        g.setLineDash([4, 3]);
+        g.strokeStyle = colours.muted;
+        g.beginPath();
+        g.moveTo(names, top + edge);
+        g.lineTo(names + side, top + edge);
+        g.moveTo(names + edge, top);
+        g.lineTo(names + edge, top + side);
+        g.stroke();
+        g.setLineDash([]);
+      }
+      names_(g, state, { left: names, top, cell, n });
+      g.strokeStyle = colours.ink;
+      g.lineWidth = 2;
+      g.strokeRect(names, top + at.token * cell, (at.token + 1) * cell, Math.max(cell, 2));
+      g.lineWidth = 1;
+      map.setAttribute("aria-label", `Attention of layer ${at.layer + 1}, head ${at.head + 1}: ${n} tokens by ${n} tokens. `
+        + `The row of ${label(run.tokens[at.token])} is selected and read out above.`);
+      fill(legend, "0% ", h("canvas", { class: "ts-bar-scale", width: 96, height: 10, "aria-hidden": "true" }), ` ${percent(drawn.most)}`,
+        withoutSink ? " (the most outside the first column, which is hatched)" : " (the most in this map)",
+        "; drawn from 8 bits a weight, off by at most 0.4%.");
+      paintScale(/** @type {HTMLCanvasElement} */ (legend.querySelector("canvas")), colours);
+    }
+
+    /** @param {import("../card.js").State} state @param {boolean} withoutSink */
+    function drawGrid(state, withoutSink) {
+      const { run, at, colours } = state;
+      const width = gridBox.clientWidth;
+      if (!width) return;
+      const [left, top] = [34, 24];
+      const cell = Math.min(30, (width - left - 2) / run.nLayers);
+      gridLayout = { left, top, cell };
+      const height = top + cell * run.nHeads + 2;
+      const key = `${run.id}/${run.nRead}/${withoutSink}/${cell}/${colours.weight}`;
+      const now = performance.now();
+      if (thumbs.key !== key && (run.end || !thumbs.key || now - thumbs.at > 400)) {
+        thumbs = { key, image: drawThumbs(run, colours, withoutSink), at: now };
+      }
+      const g = fit(grid, width, Math.ceil(height));
+      g.imageSmoothingEnabled = false;
+      g.drawImage(thumbs.image, left, top, cell * run.nLayers, cell * run.nHeads);
+      g.strokeStyle = colours.line;
+      g.beginPath();
+      for (let layer = 0; layer <= run.nLayers; layer += 1) { g.moveTo(left + layer * cell, top); g.lineTo(left + layer * cell, top + cell * run.nHeads); }
+      for (let head = 0; head <= run.nHeads; head += 1) { g.moveTo(left, top + head * cell); g.lineTo(left + cell * run.nLayers, top + head * cell); }
+      g.stroke();
+      g.font = FONT;
+      g.fillStyle = colours.muted;
+      g.textAlign = "center";
+      const every = Math.max(1, Math.ceil(26 / cell));
+      for (let layer = 0; layer < run.nLayers; layer += 1) {
+        if (layer === at.layer || (layer % every === 0 && Math.abs(layer - at.layer) >= every)) {
+          g.fillStyle = layer === at.layer ? colours.ink : colours.muted;
+          g.fillText(String(layer + 1), left + (layer + 0.5) * cell, top - 8);
+        }
+      }
+      g.textAlign = "right";
+      const everyHead = Math.max(1, Math.ceil(17 / cell));
+      for (let head = 0; head < run.nHeads; head += 1) {
+        if (head === at.head || (head % everyHead === 0 && Math.abs(head - at.head) >= everyHead)) {
+          g.fillStyle = head === at.head ? colours.ink : colours.muted;
+          g.fillText(String(head + 1), left - 8, top + (head + 0.5) * cell + 5);
+        }
+      }
+      g.strokeStyle = colours.ink;
+      g.lineWidth = 3;
+      g.strokeRect(left + at.layer * cell, top + at.head * cell, cell, cell);
+      g.lineWidth = 1;
+      grid.setAttribute("aria-label", `A grid of ${run.nLayers} layers (across) by ${run.nHeads} heads (down); layer ${at.layer + 1}, head ${at.head + 1} is selected.`);
+      const group = run.nHeads / run.head.model.n_kv_heads;
+      say(gridWords, `Across: layers 1 to ${run.nLayers}, the way the data goes. Down: heads 1 to ${run.nHeads}. Each small square is that head's whole map.`
+        + (group > 1 ? ` ${group} heads in a row share one key and value head.` : ""));
+    }
+
+    return {
+      draw(state) {
+        last = state;
+        const { run, at } = state;
+        const reason = run.head.shows.attention;
+        const missing = reason ?? (run.holds(at.layer, at.token) ? null : context.wantLayer(at.layer));
+        empty.hidden = missing === null;
+        picture.hidden = reason !== null;
+        if (missing !== null) say(empty, reason === null ? missing : `This model's attention is not shown: ${reason}.`);
+        if (reason !== null) return;
+        say(layerName, `layer ${at.layer + 1} of ${run.nLayers}`);
+        say(headName, `head ${at.head + 1} of ${run.nHeads}`);
+        const withoutSink = sinkSwitch.checked;
+        const row = run.row(at.layer, at.head, at.token);
+        if (chipsOf !== run.id) { chipsOf = run.id; chips = []; fill(looks); }
+        drawLooks(state, row, { looks, looksTitle, best, chips, withoutSink, selection });
+        if (row) {
+          drawMap(state, withoutSink);
+          drawGrid(state, withoutSink);
+          saySink(sinkWords, state);
+        }
+      },
+      async numbers({ run, at }) {
+        const exact = await context.wantRow(at.layer, at.head, at.token);
+        const row = run.row(at.layer, at.head, at.token);
+        const rows = Array.from({ length: at.token + 1 }, (_, key) => {
+          const weight = exact ? exact.weights[key] : row ? WEIGHTS[row[key]] : NaN;
+          return [String(key), tokenText(run.tokens[key]), exact ? plain(exact.scores[key]) : "–", plain(weight)];
+        });
+        return {
+          columns: ["position", "looks back at", "query · key, scaled", "weight"],
+          rows,
+          note: exact ? "Float32, as the model computed it. The weights are the softmax of the scaled scores."
+            : "From the picture's 8 bits a weight: off by at most 0.004. The saved run holds the exact numbers.",
+          code: "import torch\nfrom model import Trace\nrun = Trace.open('run.trace')\n"
+            + `layer, head, row = ${at.layer}, ${at.head}, ${at.token}                # counted from 0\n`
+            + "group = run.queries.shape[1] // run.keys.shape[1]\nq = torch.tensor(run.queries[layer, head, row])\n"
+            + "k = torch.tensor(run.keys[layer, head // group, : row + 1])\n"
+            + "weights = torch.softmax(k @ q * run.rules[layer].scaling, dim=0)   # = run.pattern(layer, head)[row]",
+        };
+      },
+    };
+  },
+};
+
+/** @param {string} name @param {HTMLElement} value @param {() => void} less @param {() => void} more */
+function stepper(name, value, less, more) {
+  return h("span", { class: "ts-stepper", role: "group", "aria-label": name },
+    button("−", less, { "aria-label": `${name} before` }), value, button("+", more, { "aria-label": `next ${name}` }));
+}
+
+/** The looked-at row in words: every token shaded by its weight, and the strongest by number.
+ * @param {import("../card.js").State} state @param {Uint8Array | null} row
+ * @param {{looks: HTMLElement, looksTitle: HTMLElement, best: HTMLElement, chips: HTMLElement[], withoutSink: boolean, selection: import("../selection.js").Selection}} parts */
+function drawLooks({ run, at, colours }, row, { looks, looksTitle, best, chips, withoutSink, selection }) {
+  fill(looksTitle, quoted(run.tokens[at.token]), ` (token ${at.token + 1}) looks back at:`);
+  while (chips.length < run.tokens.length) {
+    const position = chips.length;
+    const chip = h("span", { class: `ts-look ${position < run.nPrompt ? "ts-is-prompt" : "ts-is-generated"}`,
+      onclick: () => selection.set({ token: position }, { lock: true }) }, tokenText(run.tokens[position]));
+    chips.push(chip);
+    looks.append(chip);
+  }
+  const most = row ? strongest(row, withoutSink) : 0;
+  chips.forEach((chip, i) => {
+    const shown = row !== null && i <= at.token;
+    chip.hidden = !shown;
+    if (!shown || !row) return;
+    const left = withoutSink && i === 0 && row.length > 1;
+    const share = left ? 0 : WEIGHTS[row[i]] / (most || 1);
+    chip.style.backgroundColor = shade(colours, share);
+    chip.style.color = share > 0.45 ? colours.card : colours.ink;
+    chip.classList.toggle("ts-left-out", left);
+    chip.classList.toggle("ts-self", i === at.token);
+  });
+  if (!row) { fill(best); return; }
+  const order = Array.from(row.keys()).sort((a, b) => row[b] - row[a]).slice(0, 5).filter((i) => row[i] > 0);
+  fill(best, ...order.flatMap((i, place) => [place ? ", " : "", quoted(run.tokens[i]), ` ${percent(WEIGHTS[row[i]])}`, i === at.token ? " (itself)" : i === 0 ? " (first)" : ""]), ".");
+}
+
+/** @param {Uint8Array} row @param {boolean} withoutSink */
+function strongest(row, withoutSink) {
+  let most = 0;
+  for (let i = withoutSink && row.length > 1 ? 1 : 0; i < row.length; i += 1) if (row[i] > most) most = row[i];
+  return WEIGHTS[most];
+}
+
+/** One head's map as an image, one pixel a weight; kept until something in it changes.
+ * @param {Drawn | null} old @param {import("../card.js").State} state @param {boolean} withoutSink @returns {Drawn} */
+function imageOf(old, { run, at, colours }, withoutSink) {
+  const rows = run.nRead;
+  if (old && old.run === run.id && old.layer === at.layer && old.head === at.head && old.rows === rows && old.scale === colours.scale && old.sink === withoutSink) return old;
+  const cells = Math.min(rows, MOST_CELLS);
+  const bytes = new Uint8Array(cells * cells);
+  let most = 0;
+  for (let p = 0; p < rows; p += 1) {
+    const row = run.row(at.layer, at.head, p);
+    if (!row) continue;
+    const line = Math.floor((p * cells) / rows) * cells;
+    for (let key = 0; key <= p; key += 1) {
+      const cell = line + (cells === rows ? key : Math.floor((key * cells) / rows));
+      if (row[key] > bytes[cell]) bytes[cell] = row[key];
+      if (row[key] > most && !(withoutSink && key === 0)) most = row[key];
+    }
+  }
+  const image = old?.image ?? document.createElement("canvas");
+  image.width = cells;
+  image.height = cells;
+  paintBytes(image, bytes, most, colours, withoutSink);
+  return { run: run.id, layer: at.layer, head: at.head, rows, scale: colours.scale, sink: withoutSink, image, most: WEIGHTS[most], cells };
+}
+
+/** @param {HTMLCanvasElement} image @param {Uint8Array} bytes @param {number} most @param {Paint} colours @param {boolean} withoutSink */
+function paintBytes(image, bytes, most, colours, withoutSink) {
+  const g = /** @type {CanvasRenderingContext2D} */ (image.getContext("2d"));
+  const data = g.createImageData(image.width, image.height);
+  const words = new Uint32Array(data.data.buffer);
+  const shades = new Uint32Array(256);
+  for (let b = 0; b < 256; b += 1) shades[b] = colours.scale[Math.min(255, Math.round((WEIGHTS[b] / (WEIGHTS[most] || 1)) * 255))];
+  for (let i = 0; i < bytes.length; i += 1) words[i] = withoutSink && i % image.width === 0 ? colours.scale[0] : shades[bytes[i]];
+  g.putImageData(data, 0, 0);
+}
+
+/** Every head's map at THUMB samples a side, one image. @param {Run} run @param {Paint} colours @param {boolean} withoutSink */
+function drawThumbs(run, colours, withoutSink) {
+  const image = document.createElement("canvas");
+  const side = THUMB;
+  image.width = run.nLayers * side;
+  image.height = run.nHeads * side;
+  const g = /** @type {CanvasRenderingContext2D} */ (image.getContext("2d"));
+  const data = g.createImageData(image.width, image.height);
+  const words = new Uint32Array(data.data.buffer);
+  words.fill(colours.scale[0]);
+  const rows = run.nRead;
+  const square = new Uint8Array(side * side);
+  for (let layer = 0; layer < run.nLayers; layer += 1) {
+    for (let head = 0; head < run.nHeads; head += 1) {
+      square.fill(0);
+      const most = sample(run, layer, head, rows, square, withoutSink) || 1;
+      const scale = 255 / WEIGHTS[most];
+      for (let y = 0; y < side; y += 1) {
+        const line = (head * side + y) * image.width + layer * side;
+        for (let x = 0; x <= y; x += 1) words[line + x] = colours.scale[Math.min(255, Math.round(WEIGHTS[square[y * side + x]] * scale))];
+      }
+    }
+  }
+  g.putImageData(data, 0, 0);
+  return image;
+}
+
+/** One head's map shrunk to a small square, the largest of a few samples in each cell. Returns the largest byte.
+ * @param {Run} run @param {number} layer @param {number} head @param {number} rows @param {Uint8Array} square @param {boolean} withoutSink */
+function sample(run, layer, head, rows, square, withoutSink) {
+  const side = THUMB;
+  let most = 0;
+  for (let y = 0; y < side; y += 1) {
+    const row = run.row(layer, head, Math.min(rows - 1, Math.floor(((y + 0.5) * rows) / side)));
+    if (!row) continue;
+    for (let x = 0; x <= y; x += 1) {
+      const from = Math.floor((x * rows) / side);
+      const to = Math.min(row.length, Math.max(from + 1, Math.floor(((x + 1) * rows) / side)));
+      let top = 0;
+      for (let key = Math.max(from, withoutSink ? 1 : 0); key < to; key += 1) if (row[key] > top) top = row[key];
+      square[y * side + x] = top;
+      if (top > most) most = top;
+    }
+  }
+  return most;
+}
+
+/** Token names beside rows and above columns: as many as fit without touching, the selected one always.
+ * @param {CanvasRenderingContext2D} g @param {import("../card.js").State} state @param {{left: number, top: number, cell: number, n: number}} layout */
+function names_(g, { run, at, colours }, { left, top, cell, n }) {
+  const every = Math.max(1, Math.ceil(18 / cell));
+  g.font = MONO;
+  g.textBaseline = "middle";
+  for (let i = 0; i < n; i += 1) {
+    if (i !== at.token && (i % every !== 0 || Math.abs(i - at.token) < every)) continue;
+    const text = label(run.tokens[i], 24);
+    g.fillStyle = i === at.token ? colours.ink : colours.muted;
+    g.textAlign = "right";
+    g.fillText(cut(g, text, left - 12), left - 6, top + (i + 0.5) * cell);
+    g.save();
+    g.translate(left + (i + 0.5) * cell, top - 6);
+    g.rotate(-Math.PI / 2);
+    g.textAlign = "left";
+    g.fillText(cut(g, text, top - 12), 0, 0);
+    g.restore();
+  }
+  g.textBaseline = "alphabetic";
+}
+
+/** @param {HTMLCanvasElement} canvas @param {Paint} colours */
+function paintScale(canvas, colours) {
+  const g = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+  for (let x = 0; x < 96; x += 1) {
+    g.fillStyle = shade(colours, x / 95);
+    g.fillRect(x, 0, 1, 10);
+  }
+  g.strokeStyle = colours.line;
+  g.strokeRect(0.5, 0.5, 95, 9);
+}
+
+/** @param {HTMLElement} words @param {import("../card.js").State | null} state @param {{row: number, column: number} | null} at */
+function sayCell(words, state, at) {
+  const row = state && at && state.run.row(state.at.layer, state.at.head, at.row);
+  if (!state || !at || !row) { fill(words, "Point at the map for one weight; click a row to keep it."); return; }
+  fill(words, quoted(state.run.tokens[at.row]), " looks back at ", quoted(state.run.tokens[at.column]), ` with ${percent(WEIGHTS[row[at.column]])} of its attention.`);
+}
+
+/** What this head does with the first token, measured, and why. @param {HTMLElement} words @param {import("../card.js").State} state */
+function saySink(words, { run, at, step }) {
+  let [first, before, self, n] = [0, 0, 0, 0];
+  for (let p = 1; p <= step.last; p += 1) {
+    const row = run.row(at.layer, at.head, p);
+    if (!row) continue;
+    first += WEIGHTS[row[0]];
+    before += p > 1 ? WEIGHTS[row[p - 1]] : 0;
+    self += WEIGHTS[row[p]];
+    n += 1;
+  }
+  if (!n) { say(words, "The first token has only itself to look at."); return; }
+  say(words, `So far this head puts, on average, ${percent(first / n)} on the first token, ${percent(before / n)} on the token just before, `
+    + `${percent(self / n)} on the token itself. Weights must sum to 100%, so a head with nothing to fetch rests on the first token `
+    + "(an “attention sink”): it marks idleness more than importance.");
+}

@@ -1,0 +1,134 @@
+"""What the pictures share: the colour of each role, light and dark, and how numbers read. One place for both languages.
+
+The hues are Okabe and Ito's, which people with any colour vision tell apart; hue is never the only mark. The fills
+are theirs, darkened or lightened where text in them would be too faint to read. `assets/css/theme.css` is
+`css_variables()` written out, and `assets/js/format.js` repeats the number formats; tests keep both equal to this.
+Source: Okabe & Ito 2008, "Color Universal Design".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+Mode = Literal["light", "dark"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """One meaning and its colour: `fill` for areas, `text` for words and thin lines, which must be readable."""
+
+    fill: str
+    text: str
+
+
+ROLES: dict[str, dict[Mode, Role]] = {
+    "query": {"light": Role(fill="#0072b2", text="#00679f"), "dark": Role(fill="#3d9bd4", text="#6bb9ea")},
+    "key": {"light": Role(fill="#d55e00", text="#a84a00"), "dark": Role(fill="#e8772a", text="#f39a5c")},
+    "value": {"light": Role(fill="#009e73", text="#00704f"), "dark": Role(fill="#1fb78c", text="#43cfa5")},
+    "weight": {"light": Role(fill="#3f2f74", text="#584a85"), "dark": Role(fill="#d6caff", text="#bdb0ea")},
+    "prompt": {"light": Role(fill="#56b4e9", text="#1b6490"), "dark": Role(fill="#3f8fbd", text="#86c8ee")},
+    "generated": {"light": Role(fill="#e69f00", text="#855a00"), "dark": Role(fill="#c98a00", text="#f0b83f")},
+    "doubt": {"light": Role(fill="#cc79a7", text="#96396d"), "dark": Role(fill="#b0638f", text="#e39ac3")},
+}
+
+GROUND: dict[Mode, dict[str, str]] = {
+    "light": {"page": "#f4f5f8", "card": "#ffffff", "sunk": "#eef0f4", "line": "#cdd3dd", "ink": "#1a1e27", "muted": "#535b6a"},
+    "dark": {"page": "#101318", "card": "#191d25", "sunk": "#222732", "line": "#3b4352", "ink": "#e9ecf2", "muted": "#a8b1c1"},
+}
+
+
+def css_variables() -> str:
+    """The colours as CSS variables; the dark ones hold under a `.dark` ancestor, which is how Gradio says it."""
+    return (
+        "/* Written from viz/theme.py by `python -m viz.theme`; a test keeps the two equal. */\n"
+        f".ts-root {{\n{_variables('light')}}}\n\n.dark .ts-root {{\n{_variables('dark')}}}\n"
+    )
+
+
+def contrast(one: str, other: str) -> float:
+    """How well two colours stand apart, from 1 to 21; text needs 4.5. Source: WCAG 2.2, 1.4.3."""
+    lighter, darker = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def count(number: int) -> str:
+    """49152 -> 49,152"""
+    return f"{number:,}"
+
+
+def percent(probability: float) -> str:
+    """0.823 -> 82.3%, 0.00421 -> 0.42%, 0.0000123 -> 0.0012%; never a rounded 100% for what is less."""
+    value = probability * 100
+    if value == 0:
+        return "0%"
+    if value >= 99.95:
+        return "100%" if probability >= 1 else "over 99.9%"
+    if value >= 10:
+        return f"{value:.1f}%"
+    if value >= 0.1:
+        return f"{value:.2f}%"
+    return f"{value:.2g}%" if value >= 0.0001 else "under 0.0001%"
+
+
+def size(n_bytes: float) -> str:
+    """782_336 -> 782 kB, 98_362_432 -> 98.4 MB; units of a thousand."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if n_bytes < 999.5:
+            return f"{n_bytes:.0f} bytes" if unit == "bytes" else f"{_three_digits(n_bytes)} {unit}"
+        n_bytes /= 1000
+    return f"{_three_digits(n_bytes)} TB"
+
+
+def duration(seconds: float) -> str:
+    """0.0823 -> 82.3 ms, 1.24 -> 1.24 s"""
+    if seconds < 0.9995:
+        return f"{_three_digits(seconds * 1000)} ms"
+    return f"{_three_digits(seconds)} s"
+
+
+def plotly_template(mode: Mode = "light") -> go.layout.Template:
+    """The same ground, ink and roles for plotly charts, with text of at least 14 px."""
+    import plotly.graph_objects as go
+
+    ground = GROUND[mode]
+    axis = {"gridcolor": ground["line"], "linecolor": ground["line"], "zerolinecolor": ground["line"], "automargin": True}
+    return go.layout.Template(
+        layout={
+            "font": {"family": "system-ui, sans-serif", "size": 14, "color": ground["ink"]},
+            "paper_bgcolor": ground["card"],
+            "plot_bgcolor": ground["card"],
+            "colorway": [ROLES[name][mode].fill for name in ("query", "key", "value", "generated", "prompt", "doubt")],
+            "xaxis": axis,
+            "yaxis": axis,
+            "margin": {"l": 10, "r": 10, "t": 30, "b": 10},
+            "hoverlabel": {"font": {"size": 14}},
+        }
+    )
+
+
+def _three_digits(number: float) -> str:
+    if number >= 99.95:
+        return f"{number:,.0f}"
+    return f"{number:.1f}" if number >= 9.995 else f"{number:.2f}"
+
+
+def _variables(mode: Mode) -> str:
+    lines = [f"  color-scheme: {mode};"]
+    lines += [f"  --ts-{name}: {colour};" for name, colour in GROUND[mode].items()]
+    for name, modes in ROLES.items():
+        lines += [f"  --ts-{name}: {modes[mode].fill};", f"  --ts-{name}-text: {modes[mode].text};"]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _luminance(colour: str) -> float:
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+if __name__ == "__main__":
+    print(css_variables(), end="")
