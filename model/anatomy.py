@@ -57,7 +57,7 @@ def find(model: nn.Module) -> Anatomy:
         final_norm=_final_norm(parent, layers),
         embedding=embedding,
         head=head,
-        unit_outputs=tuple(probe.unit_output for probe in probes),
+        unit_outputs=tuple(probe.unit_output() for probe in probes),
         parts=tuple(probe.parts() for probe in probes),
     )
 
@@ -113,7 +113,7 @@ class _Probe:
         self.layer, self._config = layer, config
         self.entered = self.left = torch.empty(0)
         self.given: dict[str, torch.Tensor] = {}
-        self.unit_output: nn.Module | None = None
+        self.from_units: list[tuple[nn.Module, torch.Tensor]] = []
 
     def hooks(self) -> Iterator[tuple[Callable[..., Any], Callable[..., None]]]:
         def enter(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -139,10 +139,10 @@ class _Probe:
         return give
 
     def _unit_hook(self, module: nn.Module) -> Callable[..., None]:
-        def last(*_: Any) -> None:
-            self.unit_output = module
+        def give(_: nn.Module, __: Any, output: torch.Tensor) -> None:
+            self.from_units.append((module, output.clone()))
 
-        return last
+        return give
 
     def _reads_units(self, name: str, module: nn.Module) -> bool:
         """A matrix from a wider space back to the model's width, outside attention: the MLP's last."""
@@ -151,6 +151,14 @@ class _Probe:
             return False
         wide, narrow = max(weight.shape), min(weight.shape)
         return narrow == self._config.hidden_size and wide == mlp_width(self._config) and _width_out(module) == narrow
+
+    def unit_output(self) -> nn.Module | None:
+        """The matrix that alone makes what a part of the layer gives. One expert of a mixture makes only a share."""
+        for module, made in self.from_units:
+            if any(made.numel() == each.numel() and torch.equal(made.flatten(), each.flatten())
+                   for each in self.given.values()):  # fmt: skip
+                return module
+        return None
 
     def parts(self) -> tuple[str, ...] | None:
         """The smallest set of children whose outputs sum to what the layer added, if there is one."""

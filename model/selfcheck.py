@@ -13,7 +13,7 @@ from model.decoding import Pass, passes
 from model.records import Check, Settings
 from model.tracing import Tracer
 
-_LENGTH = 24  # tokens of the check's prompt; a layer that sees less than that is checked past its window
+_LENGTH = 27  # tokens of the check's prompt: no multiple of a usual chunk, so that decoding starts inside one
 _LONGEST_WINDOW = 64
 _NEW = 4
 _CLOSE = 1e-4  # relative to the largest number compared
@@ -82,6 +82,10 @@ def _parity(evidence: _Evidence) -> str:
 
 def _attention(evidence: _Evidence) -> str:
     """The rebuilt pattern, times the values, gives what the model's own attention gave, in every pass."""
+    silent = [layer for layer in range(len(evidence.anatomy.layers)) if layer not in evidence.tracer.rules]
+    if silent:
+        raise _Failed(f"in {len(silent)} of its {len(evidence.anatomy.layers)} layers, the first of them {silent[0]}, "
+                      "attention does not go through the library's interface, or there is none")
     for name in ("queries", "keys", "values"):
         evidence.require_layers(name)
     if evidence.arrays["queries"].shape[1] % evidence.arrays["keys"].shape[1]:
@@ -141,7 +145,8 @@ def _lens(evidence: _Evidence) -> str:
 def _units(evidence: _Evidence) -> str:
     """Every layer has an MLP whose units are the input of one matrix."""
     if any(module is None for module in evidence.anatomy.unit_outputs):
-        raise _Failed("not every layer has one MLP with one matrix after its units (a mixture of experts has several)")
+        raise _Failed("not every layer has one MLP with one matrix after its units that alone gives what the MLP adds "
+                      "(a mixture of experts has several)")
     evidence.require_layers("unit_values")
     return "found in every layer"
 
@@ -192,7 +197,7 @@ def _require_close(ours: np.ndarray, theirs: Any, what: str, size: float | None 
 
 def _random_ids(config: Any, anatomy: Anatomy) -> list[int]:
     window = getattr(config, "sliding_window", None)
-    length = window + 8 if window and window <= _LONGEST_WINDOW else _LENGTH
+    length = window + 11 if window and window <= _LONGEST_WINDOW else _LENGTH
     length = max(1, min(length, getattr(config, "max_position_embeddings", 10**9) - _NEW))
     generator = torch.Generator().manual_seed(0)
     return torch.randint(anatomy.embedding.weight.shape[0], (length,), generator=generator).tolist()

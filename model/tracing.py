@@ -207,8 +207,9 @@ class Tracer:
     def _obeys(self, layer: int, mask: torch.Tensor | None, n_keys: int) -> bool:
         """Whether the causal rule, with the layer's window, says all that the mask of this call said."""
         window = self.rules[layer].window
+        stop = self._first + self._count
         if mask is None:  # each query sees every key that was given and is not after it
-            return window is None or n_keys <= window
+            return n_keys == (stop if window is None else min(stop, window))
         key = (id(mask), window)
         if key not in self._as_ruled:
             self._kept.append(mask)  # so that no other mask of this pass gets its id
@@ -261,6 +262,8 @@ def _is_causal(mask: torch.Tensor, first: int, count: int, window: int | None) -
     )
     seen = (distance >= 0) if window is None else (distance >= 0) & (distance < window)
     if mask.shape[0] * mask.shape[1] != 1:
+        return False
+    if start > 0 and (window is None or first - (start - 1) < window):  # keys were left out that the rule would show
         return False
     if mask.dtype == torch.bool:
         return bool((mask[0, 0] == seen).all())

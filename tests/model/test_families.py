@@ -1,0 +1,158 @@
+"""The contract that every family keeps: a traced run is the library's own run, and what is shown is what it computed."""
+
+import numpy as np
+import pytest
+import torch
+
+from model import HookedModel, Trace, logit_lens, trace
+from tests.tiny import FAMILIES, WINDOW, tiny, tiny_model
+
+PROMPT = [5, 17, 40, 8, 120, 77, 5, 6, 190, 33, 64, 9, 18, 150, 4, 88, 23, 61, 7, 100]
+NEW = 6
+SETTINGS = {
+    "greedy": {},
+    "greedy with a penalty": {"repetition_penalty": 1.3},
+    "temperature": {"temperature": 1.3, "seed": 1},
+    "every processor": {"temperature": 0.9, "top_k": 40, "top_p": 0.9, "min_p": 0.02, "repetition_penalty": 1.2, "seed": 7},
+}
+# What a family does not show, and a word of the reason it must give.
+HIDDEN = {
+    "gpt_oss": {"units": "mixture"},
+    "llama4_text": {"units": "mixture"},
+    "granite": {"parts": "sum"},
+    "bloom": {"attention": "interface", "units": "matrix", "parts": "sum"},
+}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def hooked(family: str) -> HookedModel:
+    return tiny(family)
+
+
+@pytest.fixture(scope="module")
+def run(hooked: HookedModel) -> Trace:
+    return trace(hooked, PROMPT, max_new_tokens=NEW)
+
+
+def test_what_is_hidden_says_why(hooked: HookedModel, family: str) -> None:
+    hidden = {check.name: check.detail for check in hooked.card.checks if not check.passed}
+    assert hidden.keys() == HIDDEN.get(family, {}).keys(), hidden
+    for name, word in HIDDEN.get(family, {}).items():
+        assert word in hidden[name]
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS.keys())
+def test_a_traced_run_is_the_librarys_own_run_bit_for_bit(hooked: HookedModel, settings: dict[str, float]) -> None:
+    traced = trace(hooked, PROMPT, max_new_tokens=NEW, lens=False, **settings)
+    torch.manual_seed(int(settings.get("seed", 0)))
+    sampling = {"do_sample": True, "top_k": 0} if settings.get("temperature") else {"do_sample": False}
+    own = hooked.model.generate(
+        torch.tensor([PROMPT]), max_new_tokens=NEW, output_logits=True, output_scores=True,
+        return_dict_in_generate=True, **{**sampling, **{k: v for k, v in settings.items() if k != "seed"}},
+    )  # fmt: skip
+    assert [token.id for token in traced.tokens] == own.sequences[0].tolist()
+    assert np.array_equal(traced.logits, torch.cat(own.logits).numpy())
+    for choice, scores in zip(traced.choices, own.scores, strict=True):
+        last = choice.stages[-1].candidates if choice.stages else choice.candidates
+        assert [scores[0, each.id].item() for each in last] == [each.score for each in last]
+        if choice.stages:
+            assert choice.stages[-1].alive == int(torch.isfinite(scores).sum())
+
+
+def test_the_run_with_a_cache_equals_one_forward_pass_over_everything(hooked: HookedModel, run: Trace) -> None:
+    whole = trace(hooked, [token.id for token in run.tokens[:-1]], max_new_tokens=1, lens=False)
+    assert len(whole.steps) == 1 and whole.n_fed == run.n_fed
+    assert run.arrays().keys() - {"lens_ids", "lens_probs"} == whole.arrays().keys()
+    for name in {"queries", "keys", "values", "resid"} & whole.arrays().keys():
+        size = np.abs(whole.arrays()[name]).max()
+        assert np.abs(run.arrays()[name] - whole.arrays()[name]).max() <= 1e-4 * size, name
+    assert np.abs(run.logits[-1] - whole.logits[-1]).max() <= 1e-4 * np.abs(whole.logits).max()
+
+
+def test_the_rebuilt_pattern_is_the_models_own(hooked: HookedModel, run: Trace, family: str) -> None:
+    if "attention" in HIDDEN.get(family, {}):
+        assert run.queries is None
+        return
+    independent = tiny_model(family)
+    independent.set_attn_implementation("eager")
+    ids = torch.tensor([[token.id for token in run.tokens[:-1]]])
+    with torch.no_grad():
+        own = independent(ids, output_attentions=True, use_cache=False).attentions
+    for layer, weights in enumerate(own):
+        for head in range(run.model.n_heads):
+            assert np.abs(run.pattern(layer, head) - weights[0, head].numpy()).max() <= 1e-5
+
+
+def test_rows_sum_to_one_or_leave_the_rest_to_the_sink_and_nobody_sees_the_future(run: Trace, family: str) -> None:
+    if run.queries is None:
+        return
+    rows = run.pattern_rows(0, run.n_fed)
+    assert np.all(np.triu(rows, k=1) == 0)
+    sums = rows.sum(axis=-1)
+    if family == "gpt_oss":
+        assert run.sinks is not None
+        assert sums.max() <= 1 + 1e-6 and sums.min() < 0.99  # what is missing went to the sink
+    else:
+        assert np.abs(sums - 1).max() <= 1e-5
+
+
+def test_a_window_hides_what_is_further_back(run: Trace, family: str) -> None:
+    windows = {rule.window for rule in run.rules} - {None}
+    if family in ("mistral", "gemma2", "gpt_oss"):
+        assert windows == {WINDOW}
+    for layer, rule in enumerate(run.rules):
+        if rule.window is not None:
+            assert np.all(np.tril(run.pattern(layer, 0), k=-rule.window) == 0)
+
+
+def test_a_mask_that_no_rule_says_is_kept_as_it_was(run: Trace, family: str) -> None:
+    if family != "llama4_text":
+        assert run.masks is None
+        return
+    assert run.masks is not None
+    chunked = next(layer for layer, rule in enumerate(run.rules) if rule.mask is not None)
+    assert run.pattern(chunked, 0)[WINDOW, :WINDOW].max() == 0  # the first token of the second chunk sees itself only
+
+
+def test_the_last_layer_of_the_lens_gives_the_logits(hooked: HookedModel, run: Trace) -> None:
+    for step, position in enumerate(range(run.n_prompt - 1, run.n_fed)):
+        lens = logit_lens.logits(hooked, run, run.model.n_layers, position)
+        assert np.abs(lens - run.logits[step]).max() <= 1e-5 * np.abs(run.logits[step]).max()
+        chances = np.exp(run.logits[step] - run.logits[step].max())
+        assert run.lens_ids[-1, position, 0] == run.logits[step].argmax()
+        assert abs(run.lens_probs[-1, position, 0] - (chances / chances.sum()).max()) <= 1e-5
+
+
+def test_the_strongest_units_are_the_strongest(hooked: HookedModel, run: Trace) -> None:
+    if run.unit_values is None:
+        return
+    seen: dict[int, torch.Tensor] = {}
+    handles = [
+        module.register_forward_pre_hook(lambda _, args, layer=layer: seen.__setitem__(layer, args[0].clone()))
+        for layer, module in enumerate(hooked.anatomy.unit_outputs)
+    ]
+    with torch.no_grad():
+        hooked.model(torch.tensor([PROMPT]), use_cache=False)
+    for handle in handles:
+        handle.remove()
+    for layer, units in seen.items():
+        units = units.reshape(len(PROMPT), -1)
+        kept = units.gather(-1, torch.tensor(run.unit_ids[layer, : len(PROMPT)]).long())
+        assert np.allclose(kept.numpy(), run.unit_values[layer, : len(PROMPT)], atol=1e-6)
+        assert np.allclose(kept.abs().max(-1).values, units.abs().max(-1).values, atol=1e-6)
+
+
+def test_kv_bytes_are_the_caches_own(hooked: HookedModel, run: Trace, family: str) -> None:
+    card = run.model
+    for step in run.steps:
+        fed = step.first + step.n_tokens
+        full = 2 * card.n_kv_heads * card.d_head * 4
+        kept = [min(fed, max((rule.window or fed) - 1, 0)) if rule.window else fed for rule in run.rules] or [fed] * 3
+        if family == "llama4_text":
+            continue  # its chunked layers keep what the library decides
+        assert step.kv_bytes == sum(full * n for n in kept), (step.first, kept)
