@@ -1,6 +1,7 @@
 """Text to token ids and back: bytes, spans, special tokens, the chat template. Nothing is lost on the way."""
 
 import re
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from model.records import Token
 
 _PLACEHOLDER = "\ue000message\ue001"  # private-use characters: stands for the person's text inside the chat template
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+_ENCODING = threading.Lock()  # `split_special_tokens` is a switch on the shared tokenizer: two threads would mix it up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,8 @@ def encode(tokenizer: Any, text: str, *, chat: bool) -> Prompt:
     Raises: BadPrompt, if there is nothing to read; BadSetting, for a chat with a model that has no chat template.
     """
     text, notes = readable(text)
-    ids = _chat_ids(tokenizer, text) if chat else tokenizer(text)["input_ids"]
+    with _ENCODING:
+        ids = _chat_ids(tokenizer, text) if chat else _ids(tokenizer, text)
     if not ids:
         raise BadPrompt(f"the prompt {text[:40]!r} gives no tokens with this model's tokenizer. Type a few words.")
     return Prompt(text=text, ids=tuple(ids), notes=notes)
@@ -58,16 +61,20 @@ def _chat_ids(tokenizer: Any, text: str) -> list[int]:
     if not getattr(tokenizer, "chat_template", None):
         raise BadSetting("chat is on, but this model has no chat template: it was never taught turns. Turn chat off.")
     if not any(name in text for name in _special_names(tokenizer)):
-        return tokenizer(_turn(tokenizer, text), add_special_tokens=False)["input_ids"]
+        return _ids(tokenizer, _turn(tokenizer, text), add_special_tokens=False)
     before, found, after = _turn(tokenizer, _PLACEHOLDER).partition(_PLACEHOLDER)
     if not found or _PLACEHOLDER in after:
         raise BadPrompt("the message names a special token, and this model's chat template rewrites messages, so it "
                         "cannot be kept as text. Leave out the special token.")
     return [
-        *tokenizer(before, add_special_tokens=False)["input_ids"],
-        *tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"],
-        *tokenizer(after, add_special_tokens=False)["input_ids"],
+        *_ids(tokenizer, before, add_special_tokens=False),
+        *_ids(tokenizer, text, add_special_tokens=False, split_special_tokens=True),
+        *_ids(tokenizer, after, add_special_tokens=False),
     ]
+
+
+def _ids(tokenizer: Any, text: str, **options: bool) -> list[int]:
+    return tokenizer(text, verbose=False, **options)["input_ids"]  # a long text is refused later, not warned about
 
 
 def _turn(tokenizer: Any, text: str) -> str:
@@ -85,9 +92,9 @@ class Reader:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._special = set(tokenizer.all_special_ids) | {
-            token_id for token_id, token in tokenizer.added_tokens_decoder.items() if token.special
-        }
+        added = tokenizer.added_tokens_decoder
+        self._added = set(added)
+        self._special = set(tokenizer.all_special_ids) | {each for each, token in added.items() if token.special}
         self._byte_level = _uses_byte_letters(tokenizer)
         self._texts: dict[int, str] = {}
 
@@ -131,7 +138,7 @@ class Reader:
         piece = self._tokenizer.convert_ids_to_tokens(token_id)
         if piece is None:  # the embedding has more rows than the tokenizer has words
             return f"<id {token_id}>".encode()
-        if token_id in self._tokenizer.added_tokens_decoder:
+        if token_id in self._added:
             return piece.encode()
         if self._byte_level:
             return bytes(_LETTER_TO_BYTE[letter] for letter in piece)
