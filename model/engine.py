@@ -73,6 +73,8 @@ class Engine:
                                 f"{self._limits.prompt_bytes:,} (TOKENOSCOPE_PROMPT_BYTES). Shorten it.")
         run = Run(self, Generation(self._hooked, prompt, settings, self._limits), settings)
         with self._change:
+            if self._closed:
+                raise Busy(f"{self.card.name} is being put away. Reload the page to run on the model that follows it.")
             if len(self._queue) >= self._limits.queue:
                 raise Busy(f"{len(self._queue)} runs are waiting for the model, as many as this host lets wait. "
                            "Try again in a minute.")
@@ -97,14 +99,22 @@ class Engine:
         self._worker.join()
 
     def _work(self) -> None:
-        while (run := self._next()) is not None:
-            try:
-                if run.state == "done":
-                    self._add_lens(run)
-                else:
-                    self._advance(run)
-            except Exception as error:
-                self._fail(run, error)
+        while self._served():
+            pass
+
+    def _served(self) -> bool:
+        """Work on the next run; no name is left behind that would keep its trace in memory while the worker waits."""
+        run = self._next()
+        if run is None:
+            return False
+        try:
+            if run.state == "done":
+                self._add_lens(run)
+            else:
+                self._advance(run)
+        except Exception as error:
+            self._fail(run, error)
+        return True
 
     def _next(self) -> "Run | None":
         """The run to work on: the first in the queue, else one that lacks its lens. Waits until there is one."""
@@ -132,8 +142,9 @@ class Engine:
     def _advance(self, run: "Run") -> None:
         """Work on one run until it has ended or is paused."""
         while not run._stopping.is_set():
-            if not run._may_step():
-                return self._park(run)
+            with self._change:  # one look and one answer: a resume in between would be lost
+                if not run._may_step():
+                    return self._park(run)
             try:
                 next(run._generation)
             except StopIteration:
@@ -144,13 +155,13 @@ class Engine:
         self._stop(run)
 
     def _park(self, run: "Run") -> None:
-        with self._change:
-            if run._stopping.is_set():
-                return self._stop(run)
-            run._state, run._touched = "paused", time.monotonic()
-            self._parked.append(run)
-            self._current = None
-            self._change.notify_all()
+        """Hold a run, under the lock; a stop that came just now wins."""
+        if run._stopping.is_set():
+            return self._stop(run)
+        run._state, run._touched = "paused", time.monotonic()
+        self._parked.append(run)
+        self._current = None
+        self._change.notify_all()
 
     def _finish(self, run: "Run") -> None:
         """The last step is done: say so, and add the lens when nobody waits for the model."""
@@ -185,7 +196,8 @@ class Engine:
         if not isinstance(error, Refusal):
             _log.error("a run failed", exc_info=error)
         with self._change:
-            run.error, run._state = error, "failed"
+            run.error = error.with_traceback(None)  # its frames would keep the run's memory
+            run._state = "failed"
             self._leave(run)
 
     def _leave(self, run: "Run") -> None:
