@@ -52,7 +52,8 @@ class Generation:
 
     def __next__(self) -> Step:
         try:
-            done = next(self._passes)
+            with self._hooked.guard:
+                done = next(self._passes)
         except StopIteration:
             if self._ended == "running":
                 self._ended = "length" if len(self._steps) == self._settings.max_new_tokens else "end of sequence"
@@ -123,9 +124,7 @@ def _read(hooked: HookedModel, prompt: str | Sequence[int], settings: Settings) 
 
 def _check_lengths(hooked: HookedModel, n_prompt: int, settings: Settings, limits: Limits) -> None:
     n_ctx = hooked.card.n_ctx
-    if settings.max_new_tokens > limits.new_tokens:
-        raise BadSetting(f"max_new_tokens is {settings.max_new_tokens}; this host allows at most {limits.new_tokens} "
-                         "(TOKENOSCOPE_NEW_TOKENS).")
+    limits.check_new_tokens(settings.max_new_tokens)
     if n_prompt > limits.prompt_tokens:
         raise PromptTooLong(f"the prompt has {n_prompt:,} tokens; this host allows at most {limits.prompt_tokens:,} "
                             "(TOKENOSCOPE_PROMPT_TOKENS). Shorten it.")

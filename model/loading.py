@@ -2,6 +2,9 @@
 
 import json
 import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +13,7 @@ from typing import Any
 import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
 
 from model import anatomy, selfcheck, weights
 from model.anatomy import Anatomy
@@ -31,6 +35,7 @@ class HookedModel:
     anatomy: Anatomy
     card: ModelCard
     reader: Reader
+    guard: threading.Lock = field(default_factory=threading.Lock, repr=False)  # held during a pass: one at a time
     _source: Path | None = field(default=None, repr=False)
 
     @cached_property
@@ -52,7 +57,7 @@ class HookedModel:
 
 
 def load(
-    name: str | Path | None = None,
+    name: str | Path | Source | None = None,
     *,
     model: Any = None,
     tokenizer: Any = None,
@@ -61,13 +66,18 @@ def load(
 ) -> HookedModel:
     """Load a model to watch: the default, a folder or hub id by name, or a model and tokenizer already in memory.
 
-    A model from memory is used as it is, switched to evaluation mode. The device is chosen: cuda, mps, then cpu.
+    What `weights.find` has found is opened as it is. A model from memory is used as it is, switched to evaluation
+    mode. The device is chosen: cuda, mps, then cpu.
     `progress(what, done, total)` is told how far a download or conversion is.
     Raises: Refusal, if there is no such model, if it would run code of its own, or if its weights are not whole.
     """
     if model is not None or tokenizer is not None:
         return _from_memory(model, tokenizer)
-    source = weights.find(None if name is None else str(name), limits or Limits.from_environment(), progress)
+    source = name if isinstance(name, Source) else weights.find(
+        None if name is None else str(name), limits or Limits.from_environment(), progress
+    )
+    if progress is not None:
+        progress(f"opening {source.name}", 0, 0)
     return _hook(*_open(source), source)
 
 
@@ -81,15 +91,28 @@ def _from_memory(model: Any, tokenizer: Any) -> HookedModel:
 def _open(source: Source) -> tuple[Any, Any]:
     safely = dict(local_files_only=True, trust_remote_code=False)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source.folder, **safely)
-        model = AutoModelForCausalLM.from_pretrained(
-            source.folder, dtype=torch.float32, use_safetensors=True, **safely
-        )
+        with _no_bar():
+            tokenizer = AutoTokenizer.from_pretrained(source.folder, **safely)
+            model = AutoModelForCausalLM.from_pretrained(
+                source.folder, dtype=torch.float32, use_safetensors=True, **safely
+            )
     except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BadWeights(f"{source.name} could not be opened as a causal language model: {line[:300]} "
                          "Check that the folder holds the model's config, its tokenizer and all its weights.") from error
     return model.to(_device()).eval().requires_grad_(False), tokenizer
+
+
+@contextmanager
+def _no_bar() -> Iterator[None]:
+    """The library draws a bar of its own for the weights, into pipes and logs too; `progress` says it here."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _hook(model: Any, tokenizer: Any, source: Source | None) -> HookedModel:

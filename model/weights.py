@@ -6,7 +6,8 @@
 import json
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -291,8 +292,9 @@ def _reporting(what: str, progress: Progress | None) -> "type[tqdm[Any]]":
     return Reporting
 
 
-def _main() -> int:
-    """Fetches the default model, with a bar on a terminal, and prints its folder."""
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A bar on the terminal for what `find` and `load` report; nothing where stderr is no terminal."""
     from tqdm import tqdm
 
     with tqdm(unit_scale=True, disable=None, leave=False) as bar:
@@ -302,12 +304,17 @@ def _main() -> int:
             bar.n, bar.total = done, total or None
             bar.refresh()
 
-        try:
+        yield show
+
+
+def _main() -> int:
+    """Fetches the default model, with a bar on a terminal, and prints its folder."""
+    try:
+        with progress_bar() as show:
             source = find(None, Limits.from_environment(), show)
-        except Refusal as refusal:
-            bar.close()
-            print(refusal, file=sys.stderr)
-            return 2
+    except Refusal as refusal:
+        print(refusal, file=sys.stderr)
+        return 2
     print(f"{source.name} ({source.note}): {source.folder}")
     return 0
 
