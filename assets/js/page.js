@@ -6,11 +6,14 @@
 /** @typedef {{element: HTMLElement, base: string, props: {value: Notice}, watch: (name: string, fn: () => void) => void,
  *   trigger: (name: string, data?: any) => void, version: string}} Link */
 
+const STEP_MS = 250;
+
 /** Wire one page. @param {Link} link */
 export async function connect({ element, base, props, watch, trigger, version }) {
   let latest = props.value;
   /** @type {((notice: Notice) => void)[]} */
   const listeners = [];
+  const tell = teller();
   tell(latest);
   watch("value", () => {
     const notice = props.value;
@@ -37,17 +40,33 @@ function write(selector, text) {
   if (element && element.textContent !== text) element.textContent = text;
 }
 
+/** Shows notices, and lets a single step, which runs for a moment, look paused throughout. */
+function teller() {
+  let shown = "";
+  let later = 0;
+  const now = (/** @type {Notice} */ notice) => {
+    shown = notice.state;
+    show(notice);
+  };
+  return (/** @type {Notice} */ notice) => {
+    clearTimeout(later);
+    const brief = shown === "paused" && (notice.state === "running" || notice.state === "waiting");
+    if (brief) later = setTimeout(now, STEP_MS, notice);
+    else now(notice);
+  };
+}
+
 /** Show one notice: the buttons that make sense now, how far the run is, what was refused. @param {Notice} notice */
-function tell(notice) {
+function show(notice) {
   const over = notice.done || ["done", "stopped", "failed"].includes(notice.state);
   document.body.dataset.run = over ? "over" : notice.state;
   enable("#pause", notice.state === "running");
   enable("#resume", notice.state === "paused");
-  enable("#step", notice.state === "paused");
+  enable("#step", notice.state === "running" || notice.state === "paused");
   enable("#stop", !over);
   const line = notice.id === null && over ? "" : sentence(notice);
   write(".ts-run-text", line);
-  if (!["running"].includes(notice.state)) write(".ts-spoken", line); // read out once a state, not once a token
+  if (notice.state !== "running") write(".ts-spoken", line); // read out once a state, not once a token
   write(".ts-message", notice.message);
   write(".ts-refusal", notice.refusal);
   progress(".ts-progress", over ? null : notice.max_new_tokens ? notice.n_steps / notice.max_new_tokens : 0);

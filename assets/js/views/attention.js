@@ -3,7 +3,7 @@
 
 import { h, fill, say, tokenText, quoted, button } from "../dom.js";
 import { fit, hatch, cut, pointer, shade, FONT, MONO } from "../canvas.js";
-import { count, label, percent, plain } from "../format.js";
+import { label, percent, plain } from "../format.js";
 import { WEIGHTS } from "../store.js";
 
 /** @typedef {import("../store.js").Run} Run */
@@ -94,7 +94,7 @@ export const attention = {
     /** @param {import("../card.js").State} state @param {boolean} withoutSink */
     function drawMap(state, withoutSink) {
       const { run, at, step, colours } = state;
-      const n = Math.min(run.nRead, Infinity);
+      const n = run.nRead;
       drawn = imageOf(drawn, state, withoutSink);
       const width = mapBox.clientWidth;
       if (!width) return;
@@ -129,7 +129,7 @@ export const attention = {
         g.stroke();
         g.setLineDash([]);
       }
-      names_(g, state, { left: names, top, cell, n });
+      drawNames(g, state, { left: names, top, cell, n });
       g.strokeStyle = colours.ink;
       g.lineWidth = 2;
       g.strokeRect(names, top + at.token * cell, (at.token + 1) * cell, Math.max(cell, 2));
@@ -364,7 +364,7 @@ function sample(run, layer, head, rows, square, withoutSink) {
 
 /** Token names beside rows and above columns: as many as fit without touching, the selected one always.
  * @param {CanvasRenderingContext2D} g @param {import("../card.js").State} state @param {{left: number, top: number, cell: number, n: number}} layout */
-function names_(g, { run, at, colours }, { left, top, cell, n }) {
+function drawNames(g, { run, at, colours }, { left, top, cell, n }) {
   const every = Math.max(1, Math.ceil(18 / cell));
   g.font = MONO;
   g.textBaseline = "middle";

@@ -1,0 +1,259 @@
+// @ts-check
+// The pictures of one run, linked by one selection. `mount` stands in the app and pulls frames from its routes;
+// `mountPage` stands in an exported page and has them all.
+
+import { Run, parseFrames } from "./store.js";
+import { Selection, firstLook, listenToKeys, KEYS } from "./selection.js";
+import { Player } from "./player.js";
+import { Card } from "./card.js";
+import { paint } from "./canvas.js";
+import { h, fill, say, table, button } from "./dom.js";
+import { count, size } from "./format.js";
+import { output } from "./views/output.js";
+import { tokens } from "./views/tokens.js";
+import { attention } from "./views/attention.js";
+import { layers } from "./views/layers.js";
+import { nextToken } from "./views/next_token.js";
+import { kvCache } from "./views/kv_cache.js";
+
+/** @typedef {{id: string | null, source: string, ready: number, done: boolean, state: string, place: number, eta_s: number | null,
+ *   max_new_tokens: number, message: string}} Notice */
+/** @typedef {{layer: (layer: number) => Promise<Uint8Array>, row: (layer: number, head: number, position: number) => Promise<Uint8Array>}} Server */
+
+const LEFT = [tokens, attention, layers];
+const RIGHT = [nextToken, kvCache];
+const RETRY_MS = 2000;
+
+/** The pictures in the app. `value` and every later notice say which run there is and how many frames are ready.
+ * @param {{element: HTMLElement, base: string, value: Notice, watch: (name: string, listener: (notice: Notice) => void) => void}} link */
+export async function mount({ element, base, value, watch }) {
+  await Promise.all(["theme.css", "scope.css"].map((name) => loadStyle(new URL(`../css/${name}`, import.meta.url).href)));
+  const scope = new Scope(element);
+  const puller = new Puller(scope, base);
+  watch("value", (notice) => puller.notice(notice));
+  if (value) puller.notice(value);
+  element.dataset.ready = "1";
+  return scope;
+}
+
+/** The pictures in a page of their own. @param {{element: HTMLElement, frames: Uint8Array}} page */
+export function mountPage({ element, frames }) {
+  const scope = new Scope(element);
+  const run = new Run("page");
+  run.feed(frames);
+  scope.open(run, null, false);
+  element.dataset.ready = "1";
+  return scope;
+}
+
+class Scope {
+  /** @param {HTMLElement} element */
+  constructor(element) {
+    this.element = element;
+    /** @type {Run | null} */
+    this.run = null;
+    /** @type {Server | null} */
+    this.server = null;
+    /** @type {Set<string>} layers asked for */
+    this.asked = new Set();
+    this.selection = new Selection();
+    this.frame = 0;
+    this.drawMs = 0;
+    this.help = helpSheet();
+    this.player = new Player(this.selection, () => this.help.showModal());
+    const context = {
+      selection: this.selection,
+      redraw: () => this.redraw(),
+      wantLayer: (/** @type {number} */ layer) => this.wantLayer(layer),
+      wantRow: (/** @type {number} */ layer, /** @type {number} */ head, /** @type {number} */ position) => this.wantRow(layer, head, position),
+    };
+    const make = (/** @type {import("./card.js").View} */ view) => new Card(view, context);
+    const [top, left, right] = [[make(output)], LEFT.map(make), RIGHT.map(make)];
+    this.cards = [...top, ...left, ...right];
+    this.message = h("p", { class: "ts-empty", role: "status" });
+    this.model = h("p", { class: "ts-model-line" });
+    this.pictures = h("div", { class: "ts-pictures", hidden: true }, this.player.element, this.model, ...top.map((card) => card.element),
+      h("div", { class: "ts-columns" }, ...[left, right].map((cards) => h("div", { class: "ts-column" }, ...cards.map((card) => card.element)))));
+    element.classList.add("ts-root", "ts-scope");
+    fill(element, this.message, this.pictures, this.help);
+    this.colours = paint(element);
+    this.selection.onChange(() => this.redraw());
+    listenToKeys(element, this.selection, {
+      play: () => this.player.toggle(),
+      help: () => (this.help.open ? this.help.close() : this.help.showModal()),
+      escape: () => this.help.open && (this.help.close(), true),
+    });
+    this.watchPage();
+    this.say("Type a prompt and press Run: the run appears here, pass by pass.");
+    Object.assign(window, { tokenoscope: { store: this, selection: this.selection } });
+  }
+
+  /** Widths and themes change under us. */
+  watchPage() {
+    new ResizeObserver(() => this.redraw()).observe(this.element);
+    const repaint = () => { this.colours = paint(this.element); this.redraw(); };
+    const observer = new MutationObserver(repaint);
+    for (const element of [document.documentElement, document.body]) observer.observe(element, { attributes: true, attributeFilter: ["class"] });
+    window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
+  }
+
+  /** Show another run. @param {Run} run @param {Server | null} server @param {boolean} following */
+  open(run, server, following) {
+    this.player.pause();
+    this.run = run;
+    this.server = server;
+    this.asked.clear();
+    this.say("");
+    this.pictures.hidden = false;
+    const { model, settings } = run.head;
+    say(this.model, `${model.name}: ${count(model.n_parameters)} parameters (${size(model.weights_bytes)}), ${model.n_layers} layers, ${model.n_heads} heads, `
+      + `vocabulary of ${count(model.d_vocab)}; ${model.dtype} on ${model.device}. ${settings.temperature === 0 ? "Greedy: always the likeliest token." : `Temperature ${settings.temperature}, seed ${settings.seed}.`}`
+      + `${model.note ? ` ${model.note}.` : ""}${run.head.notes.map((/** @type {string} */ note) => ` ${note}`).join("")}`.replace(/\.\./g, "."));
+    this.element.dataset.run = run.id;
+    this.selection.open(run, firstLook(run), following);
+    this.grown();
+  }
+
+  /** The run that is shown has more frames. */
+  grown() {
+    if (!this.run) return;
+    this.element.dataset.frames = String(this.run.frames);
+    this.selection.grown();
+  }
+
+  /** @param {string} text */
+  say(text) {
+    say(this.message, text);
+    this.message.hidden = text === "";
+  }
+
+  redraw() {
+    if (!this.frame) this.frame = requestAnimationFrame(() => this.draw());
+  }
+
+  draw() {
+    this.frame = 0;
+    const run = this.run;
+    const at = this.selection.at;
+    const step = run?.steps[at.step];
+    if (!run || !step) return;
+    const began = performance.now();
+    const state = { run, at, step, colours: this.colours };
+    this.player.draw(state);
+    for (const card of this.cards) card.draw(state);
+    this.drawMs = performance.now() - began;
+  }
+
+  /** Ask for one layer's rows of a long run; returns what to say meanwhile. @param {number} layer */
+  wantLayer(layer) {
+    const { run, server } = this;
+    if (!run) return null;
+    if (!server) return `This page holds the attention of runs up to ${run.head.rows_up_to} tokens, and of some layers of longer ones; not of this layer.`;
+    const key = `${layer}/${run.nRead}`;
+    if (!this.asked.has(key)) {
+      this.asked.add(key);
+      server.layer(layer).then((bytes) => { run.feed(bytes); this.redraw(); }, (error) => { this.say(String(error.message ?? error)); });
+    }
+    return `Fetching the attention of layer ${layer + 1}…`;
+  }
+
+  /** The exact numbers of one row, where a server can give them. @param {number} layer @param {number} head @param {number} position */
+  async wantRow(layer, head, position) {
+    if (!this.server) return null;
+    try {
+      const [{ blobs }] = parseFrames(await this.server.row(layer, head, position));
+      return { weights: blobs.weights.data, scores: blobs.scores.data };
+    } catch {
+      return null;
+    }
+  }
+}
+
+/** Fetches the frames that notices announce, one request at a time. */
+class Puller {
+  /** @param {Scope} scope @param {string} base */
+  constructor(scope, base) {
+    this.scope = scope;
+    this.base = base;
+    /** @type {Notice | null} */
+    this.wanted = null;
+    this.busy = false;
+    /** @type {Run | null} the run that is being fetched; shown once it has its first pass */
+    this.run = null;
+  }
+
+  /** @param {Notice | null} notice */
+  async notice(notice) {
+    if (!notice || !notice.id) return;
+    this.wanted = notice;
+    if (this.busy) return;
+    this.busy = true;
+    try {
+      while (this.wanted) {
+        const next = /** @type {Notice} */ (this.wanted);
+        this.wanted = null;
+        await this.pull(next);
+      }
+    } catch (error) {
+      this.failed(notice, error instanceof Error ? error.message : String(error));
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  /** @param {Notice} notice */
+  async pull(notice) {
+    const id = /** @type {string} */ (notice.id);
+    if (this.run?.id !== id) this.run = new Run(id);
+    const run = this.run;
+    if (run.frames >= notice.ready) return;
+    const place = `${this.base}/${notice.source === "recorded" ? "recorded" : "runs"}/${encodeURIComponent(id)}`;
+    run.feed(await get(`${place}/frames?from=${run.frames}`));
+    if (this.run !== run || !run.steps.length) return;
+    if (this.scope.run === run) {
+      this.scope.grown();
+      return;
+    }
+    const server = notice.source === "recorded" ? null : {
+      layer: (/** @type {number} */ layer) => get(`${place}/layer/${layer}`),
+      row: (/** @type {number} */ layer, /** @type {number} */ head, /** @type {number} */ position) => get(`${place}/row/${layer}/${head}/${position}`),
+    };
+    this.scope.open(run, server, !notice.done && notice.source !== "recorded");
+  }
+
+  /** @param {Notice} notice @param {string} why */
+  failed(notice, why) {
+    if (why.startsWith("gone:")) {
+      this.scope.say(why.slice(5));
+      return;
+    }
+    this.scope.say("The program does not answer; the pictures stay as they are. Trying again…");
+    window.setTimeout(() => { this.scope.say(""); this.notice(this.wanted ?? notice); }, RETRY_MS);
+  }
+}
+
+/** @param {string} address @returns {Promise<Uint8Array>} */
+async function get(address) {
+  const answer = await fetch(address);
+  if (answer.status === 404) throw new Error(`gone:${await answer.text()}`);
+  if (!answer.ok) throw new Error(`${answer.status}`);
+  return new Uint8Array(await answer.arrayBuffer());
+}
+
+/** @param {string} address */
+function loadStyle(address) {
+  if (document.querySelector(`link[href="${CSS.escape(address)}"]`)) return Promise.resolve();
+  return new Promise((done) => {
+    const link = h("link", { rel: "stylesheet", href: address, onload: () => done(null), onerror: () => done(null) });
+    document.head.append(link);
+  });
+}
+
+function helpSheet() {
+  const sheet = h("dialog", { class: "ts-help", "aria-labelledby": "ts-help-title" },
+    h("h2", { class: "ts-title", id: "ts-help-title" }, "Keys"),
+    table("Keys and what they do", ["key", "what it does"], KEYS.map(([key, does]) => [h("kbd", {}, key), does])),
+    h("p", { class: "ts-note" }, "Pointing at something previews it everywhere. A click locks it: it stays until you click elsewhere or press Esc."),
+    button("Close", () => sheet.close()));
+  return sheet;
+}
