@@ -180,9 +180,12 @@ class FakeModels:
 
     def __init__(self, engine: FakeEngine, *names: str, ready: bool = True) -> None:
         self.names = names or ("fake-1k",)
-        self.ready = ready
+        self.use(engine, ready=ready)
+
+    def use(self, engine: FakeEngine, *, ready: bool = True) -> None:
+        """Put another engine behind the page."""
+        self._engine, self.ready = engine, ready
         self.failure: Exception | None = None
-        self._engine = engine
 
     def state(self, name: str) -> ModelState:
         if self.ready:

@@ -67,7 +67,7 @@ def build_form(limits: Limits, models: tuple[str, ...], status: str) -> Form:
     )  # fmt: skip
     with gr.Row(elem_id="examples"):
         chips = [gr.Button(each.label, size="sm", elem_classes="chip") for each in EXAMPLES]
-    chat = gr.Checkbox(False, label="Chat: wrap the prompt in the marks of a conversation", elem_id="chat", container=False)
+    chat = gr.Checkbox(False, label="Chat: send it as a message", elem_id="chat", container=False)
     with gr.Row(elem_id="transport"):
         run = gr.Button("Run", variant="primary", elem_id="run")
         pause = gr.Button("Pause", elem_id="pause", interactive=False)

@@ -13,5 +13,5 @@ THEME = Base(primary_hue="blue", neutral_hue="slate", font=_FONT, font_mono=_FON
 
 
 def css() -> str:
-    """Every style of the page."""
-    return "\n".join(sheet.read_text(encoding="utf-8") for sheet in sorted((ASSETS / "css").glob("*.css")))
+    """The page's own styles; the scope brings its own."""
+    return "\n".join((ASSETS / "css" / name).read_text(encoding="utf-8") for name in ("theme.css", "page.css"))

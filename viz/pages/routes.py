@@ -18,9 +18,9 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from model.errors import Refusal
+from model.errors import BadSetting, Refusal
 from model.records import Trace
-from viz import frames
+from viz import export, frames
 from viz.pages.live import Models
 from viz.store import RunStore, StoredRun
 
@@ -61,8 +61,10 @@ def build_routes(store: RunStore, models: Models, recorded: dict[str, bytes]) ->
         return _lasting(request, frames.layer(_trace(run), place), f"{request.path_params['run']}-l{place}", run.done)
 
     def row(request: Request, run: StoredRun) -> Response:
-        at = request.path_params
-        body = frames.row(_trace(run), at["layer"], at["head"], at["position"])
+        at, trace = request.path_params, _trace(run)
+        if at["position"] >= trace.n_fed:
+            raise BadSetting(f"position {at['position']} does not exist: this run has read {trace.n_fed} tokens.")
+        body = frames.row(trace, at["layer"], at["head"], at["position"])
         return _lasting(request, body, f"{at['run']}-r{at['layer']}-{at['head']}-{at['position']}", run.done)
 
     def trace_file(request: Request, run: StoredRun) -> Response:
@@ -78,8 +80,6 @@ def build_routes(store: RunStore, models: Models, recorded: dict[str, bytes]) ->
 
     def page_file(request: Request, run: StoredRun) -> Response:
         attachment = {"content-disposition": 'attachment; filename="run.html"', "cache-control": "no-store"}
-        from viz import export
-
         return Response(export.page(_trace(run)), media_type="text/html; charset=utf-8", headers=attachment)
 
     def of_run(answer: Callable[[Request, StoredRun], Response]) -> Callable:

@@ -1,0 +1,90 @@
+"""The app in this process, on a free port, with the fake engine behind it."""
+
+import contextlib
+import gc
+import socket
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from app import App, build
+from model.limits import Limits
+from tests.app.fakes_engine import FakeEngine, FakeModels
+from tests.app.visitor import Visitor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """An app that answers, and what stands behind it."""
+
+    url: str
+    app: App
+    engine: FakeEngine
+    models: FakeModels
+    visitors: list[Visitor] = field(default_factory=list)
+
+    def visitor(self) -> Visitor:
+        self.visitors.append(Visitor(self.url))
+        return self.visitors[-1]
+
+    def close(self) -> None:
+        """End the runs and close the tabs; the app itself goes on."""
+        for visitor in self.visitors:
+            visitor.leave()
+        self.engine.close()
+
+
+@contextlib.contextmanager
+def serving(models: FakeModels, limits: Limits, recorded: Path) -> Iterator[tuple[str, App]]:
+    """An app on a free port, with its address."""
+    app = build(models, limits, recorded)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    app.demo.launch(server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, **app.options)
+    yield f"http://127.0.0.1:{port}", app
+    app.demo.close(verbose=False)
+    with warnings.catch_warnings():  # Gradio leaves event loops and sockets to the garbage collector
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+@pytest.fixture(scope="session")
+def shared_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, App, FakeModels]]:
+    """One app for all tests that need no limits of their own: starting one takes a second."""
+    models = FakeModels(FakeEngine())
+    with serving(models, Limits(), tmp_path_factory.mktemp("no-recorded-runs")) as (url, app):
+        yield url, app, models
+
+
+@pytest.fixture
+def serve(shared_app: tuple[str, App, FakeModels], tmp_path: Path) -> Iterator[Callable[..., Served]]:
+    """Puts a fresh engine behind an app, its own one where the test needs other limits, models or recorded runs."""
+    with contextlib.ExitStack() as ends:
+
+        def start(engine: FakeEngine | None = None, *, ready: bool = True, limits: Limits | None = None,
+                  names: tuple[str, ...] = (), recorded: Path | None = None) -> Served:  # fmt: skip
+            engine = engine or FakeEngine()
+            if limits or names or recorded:
+                models = FakeModels(engine, *names, ready=ready)
+                url, app = ends.enter_context(serving(models, limits or Limits(), recorded or tmp_path))
+            else:
+                url, app, models = shared_app
+                models.use(engine, ready=ready)
+            served = Served(url=url, app=app, engine=engine, models=models)
+            ends.callback(served.close)
+            return served
+
+        yield start
+
+
+def forgive_open_sockets(folder: Path, items: list[pytest.Item]) -> None:
+    """Gradio's unclosed event loops are found whenever the garbage collector runs, and its use of
+    pandas warns. Neither is a fault of these tests."""
+    for item in items:
+        if folder in item.path.parents:
+            item.add_marker(pytest.mark.filterwarnings("ignore::ResourceWarning"))
+            item.add_marker(pytest.mark.filterwarnings("ignore:.*no_silent_downcasting"))

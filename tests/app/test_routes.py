@@ -1,0 +1,149 @@
+"""The routes beside Gradio: frames, downloads, assets; caching, headers, and what is turned away."""
+
+import httpx
+import pytest
+
+from model.records import Trace
+from tests.fakes import fake_trace
+from viz import frames
+from viz.pages.routes import split
+
+BASE = "/gradio_api/tokenoscope"
+
+
+@pytest.fixture
+def done(serve):
+    """A served app, a visitor, and the address of a finished run."""
+    served = serve()
+    ann = served.visitor()
+    ann.run()
+    return served, ann, f"{BASE}/runs/{ann.finished()['id']}"
+
+
+def test_a_finished_run_may_be_kept_by_the_browser(done):
+    _, ann, run = done
+    answer = ann.http.get(f"{run}/frames?from=2")
+    assert answer.headers["cache-control"] == "private, max-age=31536000, immutable"
+    again = ann.http.get(f"{run}/frames?from=2", headers={"if-none-match": answer.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert ann.http.get(f"{run}/frames?from=3").headers["etag"] != answer.headers["etag"]
+
+
+def test_a_run_under_way_is_not_kept(serve):
+    from tests.app.fakes_engine import FakeEngine
+
+    served = serve(FakeEngine(seconds=None))
+    ann = served.visitor()
+    ann.run()
+    served.engine.let(1)
+    name = ann.until(lambda notice: notice["ready"] == 2)["id"]
+    answer = ann.http.get(f"{BASE}/runs/{name}/frames")
+    assert answer.headers["cache-control"] == "no-store"
+    assert "etag" not in answer.headers
+
+
+@pytest.mark.parametrize("first", ["99", "-1", "x", "9" * 30, ""])
+def test_a_strange_first_frame_is_no_error(done, first):
+    _, ann, run = done
+    assert ann.http.get(f"{run}/frames?from={first}").status_code == 200
+
+
+def test_one_layer_and_one_row_come_on_demand(done):
+    served, ann, run = done
+    trace = served.app.store.get(run.rsplit("/", 1)[1]).trace
+    assert ann.http.get(f"{run}/layer/1").content == frames.layer(trace, 1)
+    assert ann.http.get(f"{run}/row/1/2/3").content == frames.row(trace, 1, 2, 3)
+    for wrong in ("layer/99", "row/0/99/0", "row/0/0/999"):
+        answer = ann.http.get(f"{run}/{wrong}")
+        assert answer.status_code == 404, wrong
+        assert len(answer.text) > 20
+
+
+def test_a_run_that_is_gone_says_so(serve):
+    ann = serve().visitor()
+    for what in ("frames", "layer/0", "row/0/0/0", "trace", "page"):
+        answer = ann.http.get(f"{BASE}/runs/unknown/{what}")
+        assert answer.status_code == 404
+        assert "no longer kept" in answer.text
+
+
+def test_the_trace_file_opens_again_exactly(done, tmp_path):
+    served, ann, run = done
+    answer = ann.http.get(f"{run}/trace")
+    assert 'filename="run.trace"' in answer.headers["content-disposition"]
+    (tmp_path / "run.trace").write_bytes(answer.content)
+    opened, kept = Trace.open(tmp_path / "run.trace"), served.app.store.get(run.rsplit("/", 1)[1]).trace
+    assert opened.text == kept.text
+    assert (opened.pattern(1, 2) == kept.pattern(1, 2)).all()
+
+
+def test_the_page_comes_as_a_file_to_keep(done):
+    _, ann, run = done
+    answer = ann.http.get(f"{run}/page")
+    assert answer.headers["content-disposition"] == 'attachment; filename="run.html"'
+    assert answer.text.lstrip().lower().startswith("<!doctype html>")
+
+
+def test_recorded_runs_are_shown_first_and_only_those(serve, tmp_path):
+    recorded = frames.all_frames(fake_trace())
+    (tmp_path / "paris.frames").write_bytes(b"".join(recorded))
+    ann = serve(recorded=tmp_path).visitor()
+    answer = ann.http.get(f"{BASE}/recorded/paris/frames?from=1")
+    assert split(answer.content) == recorded[1:]
+    assert ann.http.get(f"{BASE}/recorded/..%2Fparis/frames").status_code == 404
+    scope = next(each for each in ann.http.get("/config").json()["components"] if each["props"].get("elem_id") == "scope")
+    value = scope["props"]["value"]
+    assert (value["id"], value["source"], value["ready"], value["done"]) == ("paris", "recorded", len(recorded), True)
+
+
+def test_the_model_route_says_how_far_the_model_is(serve):
+    served = serve(ready=False)
+    ann = served.visitor()
+    about = ann.http.get(f"{BASE}/model").json()
+    assert (about["phase"], about["fraction"]) == ("loading", 0.4)
+    served.models.ready = True
+    assert "4 layers × 6 heads" in ann.http.get(f"{BASE}/model?name=fake-1k").json()["text"]
+    assert ann.http.get(f"{BASE}/model?name=/etc").status_code == 404
+
+
+def test_scripts_are_served_as_modules_and_nothing_outside_assets(serve):
+    ann = serve().visitor()
+    script = ann.http.get(f"{BASE}/assets/js/page.js")
+    assert "javascript" in script.headers["content-type"]
+    assert script.headers["cache-control"] == "no-cache"
+    for path in ("../app.py", "..%2Fapp.py", "js/../../app.py", "%2e%2e/app.py"):
+        assert ann.http.get(f"{BASE}/assets/{path}").status_code in (403, 404), path
+
+
+@pytest.mark.parametrize("path", ["/", "/config", f"{BASE}/model", f"{BASE}/assets/js/page.js", "/nothing"])
+def test_every_answer_carries_the_security_headers(serve, path):
+    headers = serve().visitor().http.get(path).headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "same-origin"
+    assert "default-src 'self'" in headers["content-security-policy"]
+
+
+def test_no_file_can_be_uploaded(serve):
+    ann = serve().visitor()
+    assert ann.http.post("/gradio_api/upload", files={"files": ("a.txt", b"hello")}).status_code == 403
+
+
+def test_bodies_that_no_form_sends_are_turned_away(serve):
+    ann = serve().visitor()
+    assert ann.http.post("/gradio_api/queue/join", content=b"x" * 600_000).status_code == 413
+    assert ann.http.post("/gradio_api/queue/join", content=iter([b"x" * 10])).status_code == 413  # of unsaid length
+
+
+def test_the_page_names_no_other_host(serve):
+    page = serve().visitor().http.get("/").text
+    for host in ("fonts.googleapis", "fonts.gstatic", "cdn.", "cdnjs", "unpkg", "huggingface.co/front"):
+        assert host not in page, host
+
+
+def test_the_page_keeps_no_history_and_no_monitor(serve):
+    served = serve()
+    config = served.visitor().http.get("/config").json()
+    assert config["footer_links"] == []
+    assert not config.get("run_history")
+    assert not config["analytics_enabled"]
+    assert httpx.get(f"{served.url}/monitoring").status_code != 200

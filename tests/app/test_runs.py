@@ -1,0 +1,284 @@
+"""Runs over HTTP, as a page asks for them: streaming, pause, step, stop, refusals, isolation, leaving."""
+
+import time
+
+import pytest
+
+from model.errors import NotANumber, UnknownModel
+from model.limits import Limits
+from tests.app.fakes_engine import OVER, FakeEngine
+from viz import frames
+from viz.pages.live import Request
+from viz.pages.routes import split
+
+
+def wait_for(holds, seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.01)
+
+
+def kinds(body: bytes) -> list[str]:
+    return [frames.decode(frame)[0]["kind"] for frame in split(body)]
+
+
+def test_a_run_streams_notices_and_its_frames_can_be_fetched_as_they_come(serve):
+    served = serve(FakeEngine(seconds=None))
+    ann = served.visitor()
+    ann.run()
+    served.engine.let(2)
+    two = ann.until(lambda notice: notice["n_steps"] == 2)
+    assert (two["state"], two["done"], two["max_new_tokens"]) == ("running", False, 4)
+    wait_for(lambda: ann.told[-1]["ready"] == 3)
+    first = ann.http.get(f"/gradio_api/tokenoscope/runs/{two['id']}/frames")
+    assert kinds(first.content) == ["head", "step", "step"]
+    served.engine.let(2)
+    last = ann.finished()
+    rest = ann.http.get(f"/gradio_api/tokenoscope/runs/{two['id']}/frames?from=3")
+    assert kinds(rest.content) == ["step", "step", "end", "lens"]
+    assert (last["state"], last["ready"]) == ("done", 7)
+    sequence = [notice["seq"] for notice in ann.told]
+    assert sequence == sorted(sequence)
+
+
+def test_notices_are_at_most_fifteen_a_second(serve):
+    served = serve(FakeEngine(seconds=0.005))
+    ann = served.visitor()
+    began = time.monotonic()
+    ann.run(max_new_tokens=150)
+    ann.finished()
+    changes_of_state = 4
+    assert len(ann.told) <= 15 * (time.monotonic() - began) + changes_of_state
+
+
+def test_pause_holds_step_goes_one_on_resume_goes_on(serve):
+    served = serve(FakeEngine(seconds=0.03))
+    ann = served.visitor()
+    ann.run(max_new_tokens=60)
+    ann.until(lambda notice: notice["n_steps"] >= 2)
+    ann.press("pause")
+    held = ann.until(lambda notice: notice["state"] == "paused")["n_steps"]
+    time.sleep(0.15)
+    assert served.engine.runs[0].n_steps == held
+    ann.press("step")
+    ann.until(lambda notice: notice["state"] == "paused" and notice["n_steps"] == held + 1)
+    time.sleep(0.15)
+    assert served.engine.runs[0].n_steps == held + 1
+    ann.press("resume")
+    ann.until(lambda notice: notice["n_steps"] > held + 2)
+    ann.press("stop")
+    assert ann.finished()["state"] == "stopped"
+
+
+def test_stop_ends_the_run_and_the_next_one_starts(serve):
+    served = serve(FakeEngine(seconds=0.05))
+    ann = served.visitor()
+    ann.run(max_new_tokens=100)
+    first = ann.until(lambda notice: notice["n_steps"] >= 1)["id"]
+    ann.press("stop")
+    ann.run(prompt="d e", max_new_tokens=2)
+    last = ann.until(lambda notice: notice["done"] and notice["id"] not in (None, first))
+    assert last["state"] == "done"
+    assert served.engine.runs[0].state == "stopped"
+
+
+def test_a_new_run_replaces_the_one_that_goes_on_and_is_the_last_word(serve):
+    served = serve(FakeEngine(seconds=0.05))
+    ann = served.visitor()
+    ann.run(max_new_tokens=200)
+    ann.until(lambda notice: notice["n_steps"] >= 1)
+    ann.run(prompt="d e", max_new_tokens=3)
+    ann.until(lambda notice: notice["state"] == "done" and notice["n_steps"] == 3)
+    time.sleep(0.3)
+    newest = max(ann.told, key=lambda notice: notice["seq"])
+    assert newest["id"] == served.engine.runs[1].id
+    assert newest["state"] == "done"
+    assert served.engine.runs[0].state == "stopped"
+
+
+def test_a_refused_request_leaves_the_earlier_run_on_the_page(serve):
+    served = serve()
+    ann = served.visitor()
+    ann.run()
+    earlier = ann.finished()
+    ann.run(prompt="   ")
+    refused = ann.until(lambda notice: notice["refusal"])
+    assert "prompt is empty" in refused["refusal"]
+    assert (refused["id"], refused["ready"], refused["state"]) == (earlier["id"], earlier["ready"], "done")
+    ann.run()
+    assert ann.until(lambda notice: notice["seq"] > refused["seq"])["refusal"] == ""
+
+
+def test_a_refusal_while_a_run_goes_on_stands_until_the_next_request(serve):
+    served = serve(FakeEngine(seconds=0.03))
+    ann = served.visitor()
+    ann.run(max_new_tokens=30)
+    ann.until(lambda notice: notice["n_steps"] >= 1)
+    ann.run(temperature=-1)
+    ann.until(lambda notice: notice["refusal"])
+    last = ann.finished()
+    assert "temperature is -1" in last["refusal"]
+    assert (last["state"], last["n_steps"]) == ("done", 30)
+
+
+def test_nan_is_refused_by_the_name_of_its_field(serve):
+    ann = serve().visitor()
+    ann.run(temperature=float("nan"))  # goes as the bare word NaN, which Gradio lets through
+    assert "Temperature is nan" in ann.until(lambda notice: notice["refusal"])["refusal"]
+
+
+def test_a_lone_surrogate_is_replaced_told_and_does_not_kill_the_stream(serve):
+    served = serve()
+    ann = served.visitor()
+    ann.run(prompt="half \ud800 a character")
+    assert "surrogate" in ann.finished()["message"]
+    assert served.engine.asked[0][0] == "half � a character"
+    ann.run(max_new_tokens=2)
+    ann.until(lambda notice: notice["done"] and notice["n_steps"] == 2)
+
+
+def test_a_failed_run_says_why_and_gives_the_page_back_to_the_run_before(serve):
+    served = serve()
+    ann = served.visitor()
+    ann.run()
+    earlier = ann.finished()
+    served.engine.fail_with = NotANumber("layer 3 computed NaN.")
+    ann.run(prompt="d e")
+    told = ann.until(lambda notice: notice["refusal"])
+    assert told["refusal"] == "layer 3 computed NaN."
+    assert told["id"] in (earlier["id"], served.engine.runs[1].id)
+
+
+def test_a_bug_is_logged_whole_and_shown_as_one_line(serve, caplog):
+    served = serve()
+    served.engine.fail_with = ZeroDivisionError("secret detail")
+    ann = served.visitor()
+    ann.run()
+    told = ann.until(lambda notice: notice["refusal"])
+    assert "Something broke inside the program" in told["refusal"]
+    assert "secret" not in str(ann.told)
+    assert "secret detail" in caplog.text
+
+
+def test_a_second_visitor_waits_and_sees_the_place(serve):
+    served = serve(FakeEngine(seconds=None))
+    ann, bob, eve = served.visitor(), served.visitor(), served.visitor()
+    ann.run()
+    ann.until(lambda notice: notice["state"] == "running")
+    bob.run(prompt="d e")
+    bob.until(lambda notice: notice["state"] == "waiting" and notice["place"] == 1)
+    eve.run(prompt="f g")
+    eve.until(lambda notice: notice["place"] == 2)
+    ann.press("stop")
+    eve.until(lambda notice: notice["place"] == 1)
+    served.engine.let(20)
+    assert bob.finished()["state"] == eve.finished()["state"] == "done"
+
+
+def test_a_full_queue_is_refused_kindly(serve):
+    served = serve(FakeEngine(seconds=None, queue=1))
+    visitors = [served.visitor() for _ in range(3)]
+    visitors[0].run()
+    visitors[0].until(lambda notice: notice["state"] == "running")
+    visitors[1].run()
+    visitors[1].until(lambda notice: notice["place"] == 1)
+    visitors[2].run()
+    assert "queue is full" in visitors[2].until(lambda notice: notice["refusal"])["refusal"]
+
+
+def test_a_visitor_reaches_no_run_but_its_own(serve):
+    served = serve(FakeEngine(seconds=0.05))
+    ann, eve = served.visitor(), served.visitor()
+    ann.run(max_new_tokens=10)
+    ann.until(lambda notice: notice["n_steps"] >= 1)
+    for button in ("pause", "step", "stop"):
+        eve.press(button)
+    assert ann.finished()["state"] == "done"
+    assert eve.told == []
+
+
+def test_a_closed_tab_ends_its_run_and_the_next_visitor_gets_the_model(serve):
+    served = serve(FakeEngine(seconds=0.02))
+    ann, bob = served.visitor(), served.visitor()
+    ann.run(max_new_tokens=250)
+    ann.until(lambda notice: notice["n_steps"] >= 1)
+    bob.run(prompt="d e")
+    bob.until(lambda notice: notice["place"] == 1)
+    ann.leave()
+    wait_for(lambda: served.engine.runs[0].state == "stopped", 4)
+    assert bob.finished()["state"] == "done"
+
+
+def test_a_tab_closed_while_it_waits_in_the_queue_leaves_the_queue(serve):
+    served = serve(FakeEngine(seconds=None))
+    ann, bob = served.visitor(), served.visitor()
+    ann.run()
+    ann.until(lambda notice: notice["state"] == "running")
+    bob.run()
+    bob.until(lambda notice: notice["place"] == 1)
+    bob.leave()
+    wait_for(lambda: served.engine.runs[1].stopping, 4)
+
+
+def test_a_run_asked_for_while_the_model_loads_starts_by_itself(serve):
+    served = serve(ready=False)
+    ann = served.visitor()
+    ann.run()
+    waiting = ann.until(lambda notice: "starts by itself" in notice["message"])
+    assert "40%" in waiting["message"]
+    served.models.ready = True
+    assert ann.finished()["state"] == "done"
+
+
+def test_stop_ends_the_wait_for_a_model(serve):
+    served = serve(ready=False)
+    ann = served.visitor()
+    ann.run()
+    ann.until(lambda notice: notice["state"] == "waiting")
+    ann.press("stop")
+    assert ann.finished()["state"] == "stopped"
+    served.models.ready = True
+    time.sleep(0.4)
+    assert served.engine.runs == []
+
+
+def test_a_model_that_cannot_be_had_is_refused_with_its_reason(serve):
+    served = serve()
+    served.models.failure = UnknownModel("the hub does not answer. There are three ways.")
+    ann = served.visitor()
+    ann.run()
+    assert "three ways" in ann.until(lambda notice: notice["refusal"])["refusal"]
+
+
+def test_a_run_too_large_for_the_store_ends_with_a_sentence(serve):
+    served = serve(limits=Limits(store_bytes=50_000))
+    ann = served.visitor()
+    ann.run(max_new_tokens=100)
+    assert "this host keeps" in ann.until(lambda notice: notice["refusal"])["refusal"]
+    wait_for(lambda: served.engine.runs[0].state in OVER)
+    assert len(served.app.store) == 0
+
+
+def test_settings_reach_the_engine_as_they_were_chosen(serve):
+    served = serve()
+    ann = served.visitor()
+    ann.run(temperature=0.7, top_k=40, top_p=0.9, min_p=0.05, repetition_penalty=1.1, seed=9, chat=True)
+    ann.finished()
+    ((prompt, settings),) = served.engine.asked
+    assert prompt == "a b c"
+    assert (settings.temperature, settings.top_k, settings.top_p, settings.min_p, settings.repetition_penalty,
+            settings.seed, settings.chat, settings.max_new_tokens) == (0.7, 40, 0.9, 0.05, 1.1, 9, True, 4)  # fmt: skip
+
+
+def test_only_offered_models_are_run(serve):
+    served = serve(names=("fake-1k", "other"))
+    ann = served.visitor()
+    ann.run(model="../../etc/passwd")
+    assert "not one that this host offers" in ann.until(lambda notice: notice["refusal"])["refusal"]
+    assert served.engine.runs == []
+
+
+def test_the_prompt_must_hold_something():
+    with pytest.raises(Exception, match="prompt is empty"):
+        Request(prompt="\n", settings=None, model="x")  # pyright: ignore[reportArgumentType]
