@@ -47,7 +47,8 @@ class HookedModel:
         """
         if self._source is not None and _stored_dtype(self._source) == "float32":
             return self._source
-        self.model.save_pretrained(self._copy.name)
+        with _no_bar():
+            self.model.save_pretrained(self._copy.name)
         self.tokenizer.save_pretrained(self._copy.name)
         return Path(self._copy.name)
 
@@ -105,7 +106,7 @@ def _open(source: Source) -> tuple[Any, Any]:
 
 @contextmanager
 def _no_bar() -> Iterator[None]:
-    """The library draws a bar of its own for the weights, into pipes and logs too; `progress` says it here."""
+    """The library draws bars of its own for the weights, into pipes and logs too; `progress` says it here."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
