@@ -249,8 +249,8 @@ def _download(name: str, info: "ModelInfo", progress: Progress | None) -> Path:
     with room_for(cache, _missing_bytes(name, info.sha, sizes), f"the model {name}", setting="HF_HOME"):
         try:
             configs = [file for file in sizes if file.endswith("config.json")]
-            _refuse_code(Path(snapshot_download(name, allow_patterns=configs, tqdm_class=_reporting("", None))))
-            bars = _reporting(f"downloading {name}", progress)
+            _refuse_code(Path(snapshot_download(name, allow_patterns=configs, tqdm_class=_reporting(name, 0, None))))
+            bars = _reporting(name, _missing_bytes(name, info.sha, sizes), progress)
             folder = Path(snapshot_download(name, allow_patterns=list(sizes), tqdm_class=bars))
         except Refusal:
             raise
@@ -272,7 +272,7 @@ def _missing_bytes(name: str, revision: str | None, sizes: dict[str, int]) -> in
     return sum(size for file, size in sizes.items() if file not in here)
 
 
-def _reporting(what: str, progress: Progress | None) -> "type[tqdm[Any]]":
+def _reporting(name: str, total: int, progress: Progress | None) -> "type[tqdm[Any]]":
     """A bar that draws nothing and reports. The hub keeps two, bytes received and bytes written: the larger counts."""
     from tqdm.auto import tqdm
 
@@ -287,7 +287,7 @@ def _reporting(what: str, progress: Progress | None) -> "type[tqdm[Any]]":
             self.n += n or 0
             if progress and self.is_bytes and self.n > Reporting.furthest:
                 Reporting.furthest = int(self.n)
-                progress(what, Reporting.furthest, int(self.total or 0))
+                progress(f"downloading {name}", min(Reporting.furthest, total), total)
 
     return Reporting
 

@@ -14,6 +14,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors import SafetensorError
@@ -39,7 +40,7 @@ def test_the_default_opens_unaided_in_float32_and_knows_the_capital_of_france(de
     import torch
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(default_folder)
+    model: Any = AutoModelForCausalLM.from_pretrained(default_folder)
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
     assert model.lm_head.weight is model.model.embed_tokens.weight
     assert sum(weight.numel() for weight in model.parameters()) == 134_515_008
