@@ -1,6 +1,7 @@
 """One run of a model: a prompt and settings in, Steps as they happen, the Trace of the run at any time."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -113,7 +114,8 @@ def _mentioned(choice: Choice) -> set[int]:
 
 def _read(hooked: HookedModel, prompt: str | Sequence[int], settings: Settings) -> Prompt:
     if isinstance(prompt, str):
-        return encode(hooked.tokenizer, prompt, chat=settings.chat)
+        read = encode(hooked.tokenizer, prompt, chat=settings.chat)
+        return replace(read, notes=(*read.notes, *hooked.reader.losses(read.text)))
     ids = tuple(int(each) for each in prompt)
     bad = [each for each in ids if not 0 <= each < hooked.card.d_vocab]
     if bad or not ids:

@@ -11,6 +11,7 @@ from model.records import Token
 
 _PLACEHOLDER = "\ue000message\ue001"  # private-use characters: stands for the person's text inside the chat template
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+_NAMED = 8  # lost characters that a note names
 _ENCODING = threading.Lock()  # `split_special_tokens` is a switch on the shared tokenizer: two threads would mix it up
 
 
@@ -96,7 +97,16 @@ class Reader:
         self._added = set(added)
         self._special = set(tokenizer.all_special_ids) | {each for each, token in added.items() if token.special}
         self._byte_level = _uses_byte_letters(tokenizer)
+        self._missing = _missing_bytes(tokenizer) if self._byte_level else frozenset()
         self._texts: dict[int, str] = {}
+
+    def losses(self, text: str) -> tuple[str, ...]:
+        """A note on the characters of a text that the tokenizer drops without a word, if there are any."""
+        if self._missing.isdisjoint(text.encode()):
+            return ()
+        lost = [each for each in dict.fromkeys(text) if not self._missing.isdisjoint(each.encode())]
+        names = ", ".join(f"U+{ord(each):04X}" for each in lost[:_NAMED]) + (", ..." if len(lost) > _NAMED else "")
+        return (f"This model's vocabulary cannot spell {names}: it did not read what it has no token for.",)
 
     def tokens(self, ids: Sequence[int]) -> tuple[Token, ...]:
         """The prompt's ids, each as a Token, its span counted in bytes from the first one's start."""
@@ -158,6 +168,12 @@ def _byte_letters() -> dict[str, int]:
 
 
 _LETTER_TO_BYTE = _byte_letters()
+
+
+def _missing_bytes(tokenizer: Any) -> frozenset[int]:
+    """Bytes without a letter of their own. SmolLM2 lacks six control characters: they were not in what it learned."""
+    vocabulary = tokenizer.get_vocab()
+    return frozenset(byte for letter, byte in _LETTER_TO_BYTE.items() if letter not in vocabulary)
 
 
 def _uses_byte_letters(tokenizer: Any) -> bool:

@@ -1,0 +1,32 @@
+"""A tiny random Llama that reads and writes with the default model's own tokenizer, shared by the suites of model/."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+from model import HookedModel, load
+
+
+@pytest.fixture(scope="session")
+def tokenizer(default_folder: Path):
+    """The default model's tokenizer."""
+    return AutoTokenizer.from_pretrained(default_folder)
+
+
+@pytest.fixture(scope="session")
+def small(tokenizer) -> HookedModel:
+    """Three random layers, their weights large enough for each token to count."""
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=1024, tie_word_embeddings=True, bos_token_id=1,
+        eos_token_id=2, pad_token_id=2,
+    )  # fmt: skip
+    torch.manual_seed(5)
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        for weights in model.parameters():
+            if weights.ndim == 2:
+                weights.normal_(0, 0.25)
+    return load(model=model, tokenizer=tokenizer)
