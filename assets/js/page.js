@@ -13,7 +13,7 @@ export async function connect({ element, base, props, watch, trigger, version })
   let latest = props.value;
   /** @type {((notice: Notice) => void)[]} */
   const listeners = [];
-  const tell = teller();
+  const tell = teller(base);
   tell(latest);
   watch("value", () => {
     const notice = props.value;
@@ -40,13 +40,14 @@ function write(selector, text) {
   if (element && element.textContent !== text) element.textContent = text;
 }
 
-/** Shows notices, and lets a single step, which runs for a moment, look paused throughout. */
-function teller() {
+/** Shows notices, and lets a single step, which runs for a moment, look paused throughout. @param {string} base */
+function teller(base) {
   let shown = "";
   let later = 0;
   const now = (/** @type {Notice} */ notice) => {
     shown = notice.state;
     show(notice);
+    offer(notice, base);
   };
   return (/** @type {Notice} */ notice) => {
     clearTimeout(later);
@@ -70,6 +71,16 @@ function show(notice) {
   write(".ts-message", notice.message);
   write(".ts-refusal", notice.refusal);
   progress(".ts-progress", over ? null : notice.max_new_tokens ? notice.n_steps / notice.max_new_tokens : 0);
+}
+
+/** Offer a finished run as files to keep. @param {Notice} notice @param {string} base */
+function offer({ id, source, done, ready }, base) {
+  const line = find(".ts-keep");
+  if (!line) return;
+  line.hidden = source !== "live" || !id || !done || !ready;
+  for (const what of line.hidden ? [] : ["page", "trace"]) {
+    find(`.ts-keep-${what}`)?.setAttribute("href", `${base}/runs/${encodeURIComponent(String(id))}/${what}`);
+  }
 }
 
 /** @param {string} selector @param {boolean} on */

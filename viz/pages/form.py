@@ -44,6 +44,7 @@ _LABELS = {
     "seed": "Seed",
 }
 _WHOLE = ("max_new_tokens", "top_k", "seed")
+_TELL_MODEL = '(name) => { document.dispatchEvent(new CustomEvent("tokenoscope-model", { detail: name })); return []; }'
 _MEMORY = "tokenoscope-form"  # where the browser keeps what a person chose
 
 
@@ -80,6 +81,7 @@ def build_form(limits: Limits, models: tuple[str, ...], status: str) -> Form:
         if len(models) > 1:
             fields["model"] = gr.Dropdown(list(models), value=models[0], label="Model", elem_id="model",
                                           info="Which model reads the prompt. Another one is loaded first.")  # fmt: skip
+            fields["model"].change(None, fields["model"], None, js=_TELL_MODEL, queue=False, api_visibility="private")
     _wire_examples(chips, prompt, chat)
     return Form(fields=fields, run=run, pause=pause, resume=resume, step=step, stop=stop)
 

@@ -1,0 +1,74 @@
+"""A real Chromium that reaches this machine alone, and pages that must end without an error or a foreign request."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, Route, sync_playwright
+
+from tests.app.served import forgive_open_sockets, serve, shared_app
+
+__all__ = ["serve", "shared_app"]
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    forgive_open_sockets(Path(__file__).parent, items)
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium, or Playwright's own; without one the tests are skipped, and fail where CI is set."""
+    with sync_playwright() as playwright:
+        installed = next((path for name in NAMES if (path := shutil.which(name))), None)
+        if installed is None and not Path(playwright.chromium.executable_path).exists():
+            reason = "no Chromium on PATH and none of Playwright's: `make test` installs one where it may"
+            if os.environ.get("CI"):
+                pytest.fail(reason)
+            pytest.skip(reason)
+        chromium = playwright.chromium.launch(executable_path=installed, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Opens a page as a visitor with a browser of its own; at the end nothing may have gone wrong in it."""
+    wrong: list[str] = []
+    contexts = []
+
+    def open_page(url: str, *, width: int = 1280, height: int = 640, theme: str = "light", ready: bool = True) -> Page:
+        context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True)
+        contexts.append(context)
+        context.route("**/*", _loopback_only(wrong))
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("pageerror", lambda error: wrong.append(f"page error: {error}"))
+        page.on("console", lambda said: wrong.append(f"console: {said.text}") if said.type == "error" else None)
+        page.goto(f"{url}/?__theme={theme}")
+        if ready:
+            page.wait_for_selector('.ts-scope-root[data-ready="1"]', state="attached")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+def _loopback_only(wrong: list[str]) -> Callable[[Route], None]:
+    def allow(route: Route) -> None:
+        if urlsplit(route.request.url).hostname in ("127.0.0.1", None):
+            route.continue_()
+        else:
+            wrong.append(f"request to {route.request.url}")
+            route.abort()
+
+    return allow

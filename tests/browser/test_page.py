@@ -1,0 +1,271 @@
+"""The page in a real browser, with the fake engine: what a person does, sees and gets back."""
+
+import re
+import time
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.app.fakes_engine import FakeEngine
+from tests.fakes import fake_trace
+from viz import frames
+
+SIZES = ((1440, 900), (1280, 640), (390, 844))
+HOSTILE = (
+    "<img src=x onerror=window.pwned=1> <script>window.pwned=2</script> ${window.pwned=3} {{window.pwned=4}} `${1}` "
+    "\\u0041 </script> \u202eright\u202c عربي 👩\u200d👩\u200d👧 javascript:window.pwned=5 <!-- ' \" &amp; --> "
+) + "x" * 400
+
+
+def frames_held(page: Page) -> int:
+    return int(page.locator(".ts-scope-root").get_attribute("data-frames") or 0)
+
+
+def until(holds: Callable[[], bool], page: Page, seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, page.locator("#status").inner_text()
+        page.wait_for_timeout(20)
+
+
+def run_to_the_end(page: Page, prompt: str | None = None) -> str | None:
+    """Press Run, wait for the end; returns the id of the run that is shown."""
+    before = page.locator(".ts-scope-root").get_attribute("data-run")
+    if prompt is not None:
+        page.locator("#prompt textarea").fill(prompt)
+    page.locator("#run").click()
+    expect(page.locator(".ts-run-text")).to_have_text(re.compile("^Done: "))
+    until(lambda: page.locator(".ts-scope-root").get_attribute("data-run") != before, page)
+    return page.locator(".ts-scope-root").get_attribute("data-run")
+
+
+def step_shown(page: Page) -> int:
+    return page.evaluate("window.tokenoscope.selection.at.step")
+
+
+def test_frames_arrive_while_the_run_goes_on(serve, visit):
+    served = serve(FakeEngine(seconds=None))
+    page = visit(served.url)
+    page.locator("#run").click()
+    for held in (2, 3, 4):
+        served.engine.let(1)
+        until(lambda held=held: frames_held(page) == held, page)
+        assert served.engine.runs[0].state == "running"
+    expect(page.locator(".ts-run-text")).to_have_text(re.compile("^Running: token 3 of at most 24"))
+    served.engine.let(30)
+    expect(page.locator(".ts-run-text")).to_have_text("Done: 24 tokens written.")
+    until(lambda: frames_held(page) == 27, page)  # head, 24 passes, end, lens
+
+
+def test_scrubbing_asks_the_server_for_nothing(serve, visit):
+    page = visit(serve().url)
+    run_to_the_end(page)
+    until(lambda: frames_held(page) == 27, page)
+    last = step_shown(page)
+    asked: list[str] = []
+    page.on("request", lambda request: None if request.url.endswith("/model") else asked.append(request.url))
+    page.locator("h1").click()
+    for _ in range(10):
+        page.keyboard.press("ArrowLeft")
+    until(lambda: step_shown(page) == last - 10, page)
+    page.keyboard.press("Home")
+    until(lambda: step_shown(page) == 0, page)
+    assert asked == []
+
+
+def test_pause_step_resume_and_stop_by_their_buttons(serve, visit):
+    served = serve(FakeEngine(seconds=0.03))
+    page = visit(served.url)
+    page.locator("#run").click()
+    page.locator("#pause").click()
+    expect(page.locator(".ts-run-text")).to_have_text(re.compile("^Paused"))
+    held = served.engine.runs[0].n_steps
+    page.locator("#step").click()
+    expect(page.locator(".ts-run-text")).to_have_text(re.compile(f"^Paused: token {held + 1} of"))
+    assert served.engine.runs[0].n_steps == held + 1
+    page.locator("#resume").click()
+    expect(page.locator(".ts-run-text")).to_have_text(re.compile("^Running"))
+    page.locator("#stop").click()
+    expect(page.locator(".ts-run-text")).to_have_text(re.compile(r"^Stopped after \d+ tokens?\."))
+    for button in ("#pause", "#step", "#stop"):
+        expect(page.locator(button)).to_be_disabled()
+
+
+def test_a_refusal_stands_beside_the_form_and_the_run_and_the_form_stay(serve, visit):
+    page = visit(serve().url)
+    shown = run_to_the_end(page)
+    page.locator("#prompt textarea").fill("  ")
+    page.locator("#chat input").check()
+    page.locator("#run").click()
+    alert = page.locator("#form").get_by_role("alert")
+    expect(alert).to_contain_text("prompt is empty")
+    expect(alert).to_be_in_viewport()
+    assert page.locator(".ts-scope-root").get_attribute("data-run") == shown
+    assert page.locator("#chat input").is_checked()
+    assert page.locator("#prompt textarea").input_value() == "  "
+    run_to_the_end(page, "It works again")
+    expect(alert).to_have_text("")
+
+
+def test_the_form_survives_a_reload(serve, visit):
+    page = visit(serve(names=("fake-1k", "other")).url)
+    page.locator("#prompt textarea").fill("Mine,\nin two lines 🌍")
+    page.locator("#chat input").check()
+    page.get_by_role("button", name="Settings").click()
+    page.get_by_label("number input for Temperature").fill("0.7")
+    page.get_by_label("number input for New tokens").fill("7")
+    page.get_by_label("Seed").fill("11")
+    page.locator("h1").click()
+    page.wait_for_function("(localStorage.getItem('tokenoscope-form') ?? '').includes('11')")
+    page.reload()
+    page.wait_for_selector('.ts-scope-root[data-ready="1"]', state="attached")
+    expect(page.locator("#prompt textarea")).to_have_value("Mine,\nin two lines 🌍")
+    expect(page.locator("#chat input")).to_be_checked()
+    page.get_by_role("button", name="Settings").click()
+    expect(page.get_by_label("number input for Temperature")).to_have_value("0.7")
+    expect(page.get_by_label("number input for New tokens")).to_have_value("7")
+    expect(page.get_by_label("Seed")).to_have_value("11")
+
+
+def test_what_the_browser_kept_cannot_break_the_form(serve, visit):
+    page = visit(serve(names=("fake-1k", "other")).url)
+    for kept in ('{"model": "gone", "prompt": 5, "seed": null, "temperature": "x"}', "not json", "null", "[]"):
+        page.evaluate("kept => localStorage.setItem('tokenoscope-form', kept)", kept)
+        page.reload()
+        page.wait_for_selector('.ts-scope-root[data-ready="1"]', state="attached")
+        expect(page.locator("#prompt textarea")).to_have_value("The capital of France is")
+    run_to_the_end(page)
+
+
+def test_an_example_fills_the_form(serve, visit):
+    served = serve()
+    page = visit(served.url)
+    page.get_by_role("button", name="A question").click()
+    expect(page.locator("#prompt textarea")).to_have_value(re.compile("^Why is the sky blue"))
+    expect(page.locator("#chat input")).to_be_checked()
+    page.get_by_role("button", name="A fact").click()
+    expect(page.locator("#chat input")).not_to_be_checked()
+
+
+def test_settings_reach_the_run(serve, visit):
+    served = serve()
+    page = visit(served.url)
+    page.get_by_role("button", name="Settings").click()
+    page.get_by_label("number input for Temperature").fill("0.7")
+    page.get_by_label("number input for New tokens").fill("3")
+    page.get_by_label("Seed").fill("11")
+    run_to_the_end(page)
+    _, settings = served.engine.asked[0]
+    assert (settings.temperature, settings.max_new_tokens, settings.seed) == (0.7, 3, 11)
+
+
+def test_an_emptied_number_is_refused_by_name(serve, visit):
+    page = visit(serve().url)
+    page.get_by_role("button", name="Settings").click()
+    page.get_by_label("Seed").fill("")
+    page.locator("#run").click()
+    expect(page.locator("#form").get_by_role("alert")).to_contain_text("Seed is empty")
+
+
+def test_a_second_visitor_sees_the_queue_and_gets_a_turn_when_the_first_tab_closes(serve, visit):
+    served = serve(FakeEngine(seconds=0.05))
+    ann, bob = visit(served.url), visit(served.url)
+    ann.get_by_role("button", name="Settings").click()
+    ann.get_by_label("number input for New tokens").fill("200")
+    ann.locator("#run").click()
+    expect(ann.locator(".ts-run-text")).to_have_text(re.compile("^Running"))
+    bob.locator("#run").click()
+    expect(bob.locator(".ts-run-text")).to_have_text(re.compile("^Waiting: yours is next"))
+    ann.close()
+    until(lambda: served.engine.runs[0].state == "stopped", bob)
+    expect(bob.locator(".ts-run-text")).to_have_text("Done: 24 tokens written.")
+
+
+@pytest.mark.parametrize("text", [HOSTILE, "${window.pwned=6}", "{{constructor}}", "\x00\x07 nul"])
+def test_a_hostile_prompt_is_inert_and_whole(serve, visit, text):
+    page = visit(serve().url)
+    run_to_the_end(page, text)
+    page.wait_for_timeout(100)
+    assert page.evaluate("window.pwned") is None
+    assert page.evaluate("document.querySelectorAll('.ts-scope-root img, .ts-scope-root script').length") == 0
+    held = page.evaluate("window.tokenoscope.store.run.tokens.filter(t => !t.generated).map(t => t.text).join('')")
+    assert held == page.locator("#prompt textarea").input_value()
+    assert no_overflow(page)
+
+
+def test_a_recorded_run_is_shown_first_and_says_so(serve, visit, tmp_path):
+    recorded = frames.all_frames(fake_trace())
+    (tmp_path / "paris.frames").write_bytes(b"".join(recorded))
+    page = visit(serve(recorded=tmp_path, ready=False).url)
+    until(lambda: frames_held(page) == len(recorded), page)
+    expect(page.locator(".ts-run-text")).to_have_text(re.compile("^Showing a recorded run"))
+    expect(page.locator(".ts-model-text")).to_have_text(re.compile("40%"))
+
+
+def test_run_waits_for_a_model_that_is_still_loading(serve, visit):
+    served = serve(ready=False)
+    page = visit(served.url)
+    page.locator("#run").click()
+    expect(page.locator(".ts-message")).to_have_text(re.compile("starts by itself.*40%"))
+    served.models.ready = True
+    expect(page.locator(".ts-run-text")).to_have_text(re.compile("^Done: "))
+    expect(page.locator(".ts-model-text")).to_have_text(re.compile("^Ready: fake-1k, 4 layers"))
+
+
+def test_a_finished_run_can_be_kept(serve, visit):
+    page = visit(serve().url)
+    expect(page.locator(".ts-keep")).to_be_hidden()
+    run_to_the_end(page)
+    for link, name in (("as a web page", "run.html"), ("as a trace file", "run.trace")):
+        with page.expect_download() as download:
+            page.get_by_role("link", name=link).click()
+        assert download.value.suggested_filename == name
+        assert download.value.failure() is None
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_page_fits_and_the_first_picture_is_in_sight(serve, visit, size, theme):
+    page = visit(serve().url, width=size[0], height=size[1], theme=theme)
+    run_to_the_end(page)
+    assert no_overflow(page)
+    page.get_by_role("button", name="Settings").click()
+    page.wait_for_timeout(300)
+    assert no_overflow(page)
+    expect(page.locator("#prompt textarea")).to_be_in_viewport(ratio=1)
+    expect(page.locator("#run")).to_be_in_viewport(ratio=1)
+    assert page.evaluate("document.body.classList.contains('dark')") == (theme == "dark")
+    if size[0] > 860:
+        assert page.locator(".ts-scope-root").bounding_box()["y"] < size[1] / 3
+
+
+def test_small_text_and_faint_text_do_not_occur(serve, visit):
+    for theme in ("light", "dark"):
+        page = visit(serve().url, theme=theme)
+        run_to_the_end(page)
+        page.get_by_role("button", name="Settings").click()
+        page.wait_for_timeout(300)
+        assert page.evaluate(LEGIBLE) == []
+
+
+def no_overflow(page: Page) -> bool:
+    return page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+# Text of the form and header that is smaller than 14 px or has less contrast than 4.5 to the ground behind it.
+LEGIBLE = """() => {
+  const rgb = (text) => (text.match(/[\\d.]+/g) ?? []).map(Number);
+  const light = (c) => { const [r, g, b] = c.map((v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4)); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const ground = (e) => { for (let at = e; at; at = at.parentElement) { const c = rgb(getComputedStyle(at).backgroundColor); if (c.length === 3 || c[3] === 1) return c.slice(0, 3); } return [255, 255, 255]; };
+  const faults = [];
+  for (const root of document.querySelectorAll("#header, #form")) for (const e of root.querySelectorAll("*")) {
+    const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+    if (!own || !e.checkVisibility() || e.closest(".ts-spoken, svg, [data-testid=status-tracker]")) continue;
+    const style = getComputedStyle(e);
+    const [one, other] = [light(rgb(style.color).slice(0, 3)), light(ground(e))].sort((a, b) => b - a);
+    const contrast = (one + 0.05) / (other + 0.05);
+    if (parseFloat(style.fontSize) < 14 || contrast < 4.5) faults.push(`${e.tagName}.${e.className} "${e.textContent.trim().slice(0, 20)}" ${style.fontSize} ${contrast.toFixed(2)}`);
+  }
+  return faults;
+}"""
