@@ -245,6 +245,16 @@ def test_a_record_too_large_to_be_read_back_is_not_saved(tmp_path: Path, monkeyp
     monkeypatch.setattr(storage, "MAX_PARTS", 100)
     with pytest.raises(BadTrace, match="Record a shorter run"):
         save(sample(), tmp_path / "run.trace", version=VERSION)
+    save(sample(), tmp_path / "whole", version=VERSION)
+    record = take_apart(tmp_path / "whole")[0]["__metadata__"]["record"]
+    monkeypatch.setattr(storage, "MAX_PARTS", sum(record.count(mark) for mark in '[{,"'))  # too few for the header
+    with pytest.raises(BadTrace, match="Record a shorter run"):
+        save(sample(), tmp_path / "run.trace", version=VERSION)
+    monkeypatch.undo()
+    monkeypatch.setattr(storage, "MAX_DEPTH", 3)  # enough for the header, too few for the record
+    with pytest.raises(BadTrace, match="deeper than 3"):
+        save(sample(), tmp_path / "run.trace", version=VERSION)
+    monkeypatch.undo()
     monkeypatch.setattr(storage, "MAX_HEADER_BYTES", 800)
     with pytest.raises(BadTrace, match="at most 800"):
         save(sample(), tmp_path / "run.trace", version=VERSION)
@@ -338,6 +348,13 @@ def test_only_what_can_be_stored_may_be_declared() -> None:
         Shape("float16", "L")
     with pytest.raises(ValueError, match="'2L'"):
         Shape("float32", "2L")
+
+    @dataclass(frozen=True)
+    class Ends:
+        resid: Annotated[np.ndarray, Shape("float32", "L+1 S")]
+
+    with pytest.raises(BadTrace, match=r"resid has L\+1 = 0, where L is at least 0"):
+        save(Ends(np.zeros((0, 3), np.float32)), "never", version=1)
 
     @dataclass(frozen=True)
     class Deep:
@@ -511,6 +528,7 @@ def test_a_header_that_lies_is_refused(saved: Path, change: Any, said: str) -> N
         (b'{"a":-Infinity}', "Infinity"),
         (b'{"a":1e999}', "more than a float holds"),
         (b'{"a":' + b"9" * 10_000 + b"}", "10,000 digits"),
+        (b'{"a":0.' + b"9" * 1_000 + b"}", "1,002 digits"),
         (b'{"a":18446744073709551616}', "more than 64 bits hold"),
         (b'{"a":' + b"[" * 17 + b"]" * 17 + b"}", "deeper than 16"),
         (b'{"a":' + b"[" * 100_000 + b"}", "deeper than 16"),
