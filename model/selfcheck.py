@@ -37,11 +37,11 @@ class _Evidence:
 
     def require_layers(self, name: str) -> None:
         """Every layer handed something over under this name, and all of it has one shape."""
-        silent = [layer for layer in range(len(self.anatomy.layers)) if (name, layer) not in self.tracer.fired]
+        silent = [layer for layer in range(len(self.anatomy.layers)) if (name, layer) not in self.tracer.buffers.filled]
         if silent:
             raise _Failed(f"{len(silent)} of {len(self.anatomy.layers)} layers (the first: {silent[0]}) gave no {name}")
-        if name in self.tracer.misfits:
-            raise _Failed(self.tracer.misfits[name])
+        if name in self.tracer.buffers.misfits:
+            raise _Failed(self.tracer.buffers.misfits[name])
 
 
 def check(model: Any, anatomy: Anatomy) -> tuple[Check, ...]:

@@ -20,6 +20,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from model import attention
 from model.anatomy import Anatomy, attached, hidden, layer_input
 from model.attention import AttentionRule
+from model.buffers import Buffers
 
 UNITS = 8  # strongest MLP units kept at each layer and position
 
@@ -54,26 +55,24 @@ AttentionInterface.register("eager", _pass_through(_own_eager))
 
 
 class Tracer:
-    """Records the passes of one run into arrays made once, for all positions that the run can reach.
+    """Records the passes of one run, for all positions that the run can reach.
 
-    Shapes: see `records.Trace`. Arrays live on the model's device; `arrays` gives them as numpy, shared where the
-    device is the CPU. With `outputs` on, what each layer's attention gave is kept too, for the self-check.
+    With `outputs` on, what each layer's attention gave is kept too, for the self-check.
     """
 
     def __init__(self, anatomy: Anatomy, capacity: int, *, outputs: bool = False) -> None:
+        self.buffers = Buffers(capacity)
         self.rules: dict[int, AttentionRule] = {}
-        self.fired: set[tuple[str, int]] = set()
-        self.misfits: dict[str, str] = {}
         self.outputs: dict[int, list[torch.Tensor]] | None = {} if outputs else None
-        self.cancelled = lambda: False
+        self.cancelled: Callable[[], bool] = lambda: False
         self._anatomy = anatomy
-        self._capacity = capacity
-        self._buffers: dict[str, torch.Tensor] = {}
-        self._host: dict[str, torch.Tensor] = {}
+        self._n_layers = len(anatomy.layers)
         self._first = self._count = 0
+        self._sinks: dict[int, torch.Tensor] = {}
         self._masks: dict[int, list[tuple[int, int, torch.Tensor]]] = {}
         self._as_ruled: dict[tuple[int, int | None], bool] = {}
         self._kept: list[torch.Tensor] = []
+        self._units_seen: dict[int, torch.Tensor] = {}
 
     @contextmanager
     def watching(self, first: int, count: int) -> Iterator[None]:
@@ -82,24 +81,24 @@ class Tracer:
         Raises: Cancelled, from within the pass, as soon as `cancelled()` says so.
         """
         self._first, self._count = first, count
+        self.buffers.begin(first, count)
         token = _ACTIVE.set(self)
         try:
             with attached(list(self._hooks())):
                 yield
+            self._keep_units()
+            self.buffers.end(self._n_layers)
         finally:
             _ACTIVE.reset(token)
-            self._as_ruled.clear()
-            self._kept.clear()
-        self._to_host(first, first + count)
+            for of_this_pass in (self._as_ruled, self._kept, self._units_seen):
+                of_this_pass.clear()
 
     def arrays(self, n_fed: int, *, own: bool = False) -> dict[str, np.ndarray]:
-        """What was recorded of the first n_fed positions, by the names of `records.Trace`.
-
-        With `own`, arrays that hold more room than that are copied, so that the room can be given back.
-        """
-        arrays = {name: _upto(name, tensor, n_fed).numpy() for name, tensor in self._host.items()}
-        if own and n_fed < self._capacity:
-            arrays = {name: array.copy() for name, array in arrays.items()}
+        """What was recorded of the first n_fed positions, by the names of `records.Trace`. See `Buffers.arrays`."""
+        arrays = self.buffers.arrays(n_fed, own=own)
+        if self._sinks:
+            none = torch.full_like(next(iter(self._sinks.values())), -torch.inf)
+            arrays["sinks"] = torch.stack([self._sinks.get(layer, none) for layer in range(self._n_layers)]).numpy()
         if self._masks:
             arrays["masks"] = self._mask_array(n_fed)
         return arrays
@@ -110,10 +109,10 @@ class Tracer:
 
     def first_nan(self) -> str | None:
         """The first place in the latest pass where the model computed NaN, in words; None if it computed none."""
-        stream = self._buffers.get("resid")
+        stream = self.buffers.latest("resid")
         if stream is None:
             return None
-        bad = torch.isnan(stream[:, self._first : self._first + self._count]).flatten(1).any(dim=1).nonzero()
+        bad = torch.isnan(stream).flatten(1).any(dim=1).nonzero()
         if not len(bad):
             return None
         layer = int(bad[0])
@@ -126,10 +125,9 @@ class Tracer:
         """Run one layer's attention as the library would, and keep what went in. Called by the pass-through."""
         result = original(module, query, key, value, mask, *args, **kwargs)
         layer, count = module.layer_idx, self._count
-        self.fired.add(("attention", layer))
-        self._store("queries", layer, query[0], axis=1)
-        self._store("keys", layer, key[0, :, -count:], axis=1)
-        self._store("values", layer, value[0, :, -count:], axis=1)
+        self._put("queries", layer, query[0])
+        self._put("keys", layer, key[0, :, -count:])
+        self._put("values", layer, value[0, :, -count:])
         if layer not in self.rules:
             self._learn(layer, query, kwargs)
         if not self._obeys(layer, mask, key.shape[2]):
@@ -153,43 +151,35 @@ class Tracer:
         def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if self.cancelled():
                 raise Cancelled
-            self._store("resid", layer, layer_input(args, kwargs)[0])
+            self._put("resid", layer, layer_input(args, kwargs)[0])
 
         return hook
 
     def _end(self, _: nn.Module, __: Any, output: Any) -> None:
-        self._store("resid", len(self._anatomy.layers), hidden(output)[0])
+        self._put("resid", self._n_layers, hidden(output)[0])
 
     def _units(self, layer: int) -> Callable[..., None]:
         def hook(_: nn.Module, args: tuple[Any, ...], __: dict[str, Any]) -> None:
             units = args[0].reshape(self._count, -1)
-            strongest = units.abs().topk(min(UNITS, units.shape[-1]), dim=-1).indices
-            self._store("unit_values", layer, units.gather(-1, strongest))
-            self._store("unit_ids", layer, strongest, dtype=torch.int32)
+            if self._count == 1:  # few enough numbers to wait, and be searched for all layers at once
+                self._units_seen[layer] = units
+            else:
+                values, ids = _strongest(units)
+                self._put("unit_values", layer, values)
+                self._put("unit_ids", layer, ids)
 
         return hook
 
-    def _store(self, name: str, layer: int, rows: torch.Tensor, *, axis: int = 0, dtype: Any = torch.float32) -> None:
-        """Copy rows into the run's array: a copy, because models change their tensors in place later on."""
-        self.fired.add((name, layer))
-        buffer = self._buffers.get(name)
-        if buffer is None:
-            n_layers = len(self._anatomy.layers) + (name == "resid")
-            shape = (n_layers, *rows.shape[:axis], self._capacity, *rows.shape[axis + 1 :])
-            buffer = self._buffers[name] = torch.empty(shape, dtype=dtype, device=rows.device)
-            self._host[name] = buffer if rows.device.type == "cpu" else torch.empty(shape, dtype=dtype)
-        place = buffer[layer].narrow(axis, self._first, self._count)
-        if place.shape == rows.shape:
-            place.copy_(rows)
-        else:
-            self.misfits[name] = f"layer {layer} has {tuple(rows.shape)} where layers before it have {tuple(place.shape)}"
+    def _keep_units(self) -> None:
+        if self._units_seen:
+            seen = [self._units_seen[layer] for layer in sorted(self._units_seen)]
+            values, ids = _strongest(torch.stack(seen))
+            self.buffers.put_all("unit_values", values)
+            self.buffers.put_all("unit_ids", ids)
 
-    def _to_host(self, first: int, stop: int) -> None:
-        for name, buffer in self._buffers.items():
-            host = self._host[name]
-            if host is not buffer:
-                axis = _position_axis(name)
-                host.narrow(axis, first, stop - first).copy_(buffer.narrow(axis, first, stop - first))
+    def _put(self, name: str, layer: int, rows: torch.Tensor) -> None:
+        streamed = name == "resid"
+        self.buffers.put(name, layer, rows, self._n_layers + streamed, at_once=streamed)
 
     def _learn(self, layer: int, query: torch.Tensor, kwargs: dict[str, Any]) -> None:
         scaling = kwargs.get("scaling")
@@ -201,8 +191,7 @@ class Tracer:
         )
         sinks = kwargs.get("s_aux")
         if sinks is not None:
-            shape = (len(self._anatomy.layers), query.shape[1])
-            self._host.setdefault("sinks", torch.zeros(shape))[layer] = sinks.detach().float().cpu()
+            self._sinks[layer] = sinks.detach().float().cpu()
 
     def _obeys(self, layer: int, mask: torch.Tensor | None, n_keys: int) -> bool:
         """Whether the causal rule, with the layer's window, says all that the mask of this call said."""
@@ -239,12 +228,10 @@ def _before(module: nn.Module) -> Callable[..., Any]:
     return lambda hook: module.register_forward_pre_hook(hook, with_kwargs=True)
 
 
-def _position_axis(name: str) -> int:
-    return 2 if name in ("queries", "keys", "values") else 1
-
-
-def _upto(name: str, tensor: torch.Tensor, n_fed: int) -> torch.Tensor:
-    return tensor if name == "sinks" else tensor.narrow(_position_axis(name), 0, n_fed)
+def _strongest(units: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The units of largest size, and which they are: [..., U] each, of [..., d_mlp]."""
+    ids = units.abs().topk(min(UNITS, units.shape[-1]), dim=-1).indices
+    return units.gather(-1, ids), ids
 
 
 def _added(mask: torch.Tensor) -> torch.Tensor:

@@ -35,12 +35,12 @@ def test_a_maskless_capture_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_wrong_keys_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = Tracer._store
+    honest = Tracer._put
 
-    def shifted(self: Tracer, name: str, layer: int, rows: torch.Tensor, **kw: Any) -> None:
-        honest(self, name, layer, rows.roll(1, dims=1) if name == "keys" else rows, **kw)
+    def shifted(self: Tracer, name: str, layer: int, rows: torch.Tensor) -> None:
+        honest(self, name, layer, rows.roll(1, dims=1) if name == "keys" else rows)
 
-    monkeypatch.setattr(Tracer, "_store", shifted)
+    monkeypatch.setattr(Tracer, "_put", shifted)
     assert passed() == {
         "parity": True, "attention": False, "residual": True, "lens": True, "units": True, "parts": True,
     }  # fmt: skip
@@ -57,12 +57,12 @@ def test_a_wrong_rule_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_shifted_residual_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = Tracer._store
+    honest = Tracer._put
 
-    def off(self: Tracer, name: str, layer: int, rows: torch.Tensor, **kw: Any) -> None:
-        honest(self, name, layer, rows + 1 if name == "resid" else rows, **kw)
+    def off(self: Tracer, name: str, layer: int, rows: torch.Tensor) -> None:
+        honest(self, name, layer, rows + 1 if name == "resid" else rows)
 
-    monkeypatch.setattr(Tracer, "_store", off)
+    monkeypatch.setattr(Tracer, "_put", off)
     found = passed()
     assert not found["residual"] and not found["lens"] and found["attention"]
 

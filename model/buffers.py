@@ -1,0 +1,98 @@
+"""The arrays of a run in progress: made once, for all positions that the run can reach, and filled pass by pass."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+_FEW = 4  # a pass over so few tokens waits with its copies and makes one for all layers: thirty calls become one
+_POSITION_AXIS = {"queries": 1, "keys": 1, "values": 1}  # of one layer's rows; 0 for all others
+
+
+class Buffers:
+    """One array for each name, [layer, ..., position, ...], on the device where its rows come from.
+
+    `misfits` says, in words, which arrays hold layers of different shapes and are therefore of no use.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.misfits: dict[str, str] = {}
+        self.filled: set[tuple[str, int]] = set()
+        self._capacity = capacity
+        self._device: dict[str, torch.Tensor] = {}
+        self._host: dict[str, torch.Tensor] = {}
+        self._waiting: dict[str, dict[int, torch.Tensor]] = {}
+        self._first = self._count = 0
+
+    def begin(self, first: int, count: int) -> None:
+        """A pass over `count` positions from `first` on begins."""
+        self._first, self._count = first, count
+        self._waiting.clear()
+
+    def put(self, name: str, layer: int, rows: torch.Tensor, n_layers: int, *, at_once: bool = False) -> None:
+        """Keep one layer's rows. `at_once` for rows that the model may still change in place: others may wait."""
+        if self._count <= _FEW and not at_once:
+            self._waiting.setdefault(name, {})[layer] = rows
+        else:
+            self._copy(name, layer, rows, n_layers)
+
+    def put_all(self, name: str, rows: torch.Tensor) -> None:
+        """Keep every layer's rows, stacked."""
+        axis = 1 + _POSITION_AXIS.get(name, 0)
+        buffer = self._buffer(name, rows[0], len(rows))
+        place = buffer.narrow(axis, self._first, self._count)
+        if place.shape == rows.shape:
+            place.copy_(rows)
+            self.filled.update((name, layer) for layer in range(len(rows)))
+        else:
+            self.misfits[name] = f"this pass has {tuple(rows.shape)} where passes before it had {tuple(place.shape)}"
+
+    def end(self, n_layers: int) -> None:
+        """The pass is over: make the copies that waited, and bring the new rows to the host."""
+        for name, rows in self._waiting.items():
+            if len(rows) == n_layers and len({each.shape for each in rows.values()}) == 1:
+                self.put_all(name, torch.stack([rows[layer] for layer in sorted(rows)]))
+            else:
+                for layer, each in rows.items():
+                    self._copy(name, layer, each, n_layers)
+        self._waiting.clear()
+        for name, buffer in self._device.items():
+            if self._host[name] is not buffer:
+                axis = 1 + _POSITION_AXIS.get(name, 0)
+                new = buffer.narrow(axis, self._first, self._count)
+                self._host[name].narrow(axis, self._first, self._count).copy_(new)
+
+    def arrays(self, n_fed: int, *, own: bool = False) -> dict[str, np.ndarray]:
+        """The first n_fed positions as numpy, sharing memory with the run.
+
+        With `own`, arrays that hold more room than that are copied, so that the room can be given back.
+        """
+        arrays = {
+            name: host.narrow(1 + _POSITION_AXIS.get(name, 0), 0, n_fed).numpy() for name, host in self._host.items()
+        }
+        return {name: array.copy() for name, array in arrays.items()} if own and n_fed < self._capacity else arrays
+
+    def latest(self, name: str) -> torch.Tensor | None:
+        """The rows of the latest pass, all layers, or None if there are none of this name."""
+        buffer = self._device.get(name)
+        if buffer is None:
+            return None
+        return buffer.narrow(1 + _POSITION_AXIS.get(name, 0), self._first, self._count)
+
+    def _copy(self, name: str, layer: int, rows: torch.Tensor, n_layers: int) -> None:
+        axis = _POSITION_AXIS.get(name, 0)
+        place = self._buffer(name, rows, n_layers)[layer].narrow(axis, self._first, self._count)
+        if place.shape == rows.shape:
+            place.copy_(rows)
+            self.filled.add((name, layer))
+        else:
+            self.misfits[name] = f"layer {layer} has {tuple(rows.shape)} where layers before it have {tuple(place.shape)}"
+
+    def _buffer(self, name: str, rows: torch.Tensor, n_layers: int) -> torch.Tensor:
+        if name not in self._device:
+            axis = _POSITION_AXIS.get(name, 0)
+            shape = (n_layers, *rows.shape[:axis], self._capacity, *rows.shape[axis + 1 :])
+            dtype: Any = torch.float32 if rows.is_floating_point() else torch.int32
+            buffer = self._device[name] = torch.empty(shape, dtype=dtype, device=rows.device)
+            self._host[name] = buffer if rows.device.type == "cpu" else torch.empty(shape, dtype=dtype)
+        return self._device[name]
