@@ -8,7 +8,7 @@ from viz import frames, markup
 
 _LAYER_BYTES = 16_000_000  # of a long run's rows: as many whole layers as fit travel with the page
 _START = """
-const page = document.body;
+const page = document.documentElement;
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 const choose = (isDark) => page.classList.toggle("dark", isDark);
 choose(dark.matches);

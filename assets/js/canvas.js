@@ -4,21 +4,42 @@
 /** @typedef {{ink: string, muted: string, card: string, sunk: string, line: string, weight: string, prompt: string, generated: string,
  *   doubt: string, query: string, key: string, value: string, scale: Uint32Array}} Paint */
 
-/** Set the size in CSS pixels and return a context in those units.
- * @param {HTMLCanvasElement} canvas @param {number} width @param {number} height */
-export function fit(canvas, width, height) {
+/** Set the size in CSS pixels and return a cleared context in those units, with this font. The font is set only when
+ * the canvas is new: setting it makes the browser settle the style of the whole page, which costs more than the drawing.
+ * @param {HTMLCanvasElement} canvas @param {number} width @param {number} height @param {string} [font] */
+export function fit(canvas, width, height, font = FONT) {
   const ratio = Math.min(window.devicePixelRatio || 1, 3);
   const [w, hgt] = [Math.round(width * ratio), Math.round(height * ratio)];
-  if (canvas.width !== w || canvas.height !== hgt) {
+  const fresh = canvas.width !== w || canvas.height !== hgt;
+  if (fresh) {
     canvas.width = w;
     canvas.height = hgt;
     canvas.style.width = `${width}px`;
     canvas.style.height = `${height}px`;
   }
-  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+  const context = context2d(canvas);
+  if (fresh) context.font = font;
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.clearRect(0, 0, width, height);
   return context;
+}
+
+/** @param {HTMLCanvasElement} canvas */
+export function context2d(canvas) {
+  return /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { willReadFrequently: true }));
+}
+
+/** The width of a box without asking for it while drawing: that would make the browser lay out the page in between.
+ * @param {Element} box @param {() => void} changed @returns {() => number} 0 until it is laid out */
+export function widthOf(box, changed) {
+  let width = 0;
+  new ResizeObserver(([entry]) => {
+    const now = Math.floor(entry.contentRect.width);
+    if (now === width) return;
+    width = now;
+    changed();
+  }).observe(box);
+  return () => width;
 }
 
 /** The theme's colours as the page has them now. @param {Element} root @returns {Paint} */
@@ -52,6 +73,23 @@ function rgb(hex) {
 export function shade(colours, share) {
   const word = colours.scale[Math.round(Math.min(Math.max(share, 0), 1) * 255)];
   return `rgb(${word & 255} ${(word >> 8) & 255} ${(word >> 16) & 255})`;
+}
+
+/** The text colour that reads better on a colour of the scale. @param {Paint} colours @param {number} share 0 to 1 */
+export function textOn(colours, share) {
+  const word = colours.scale[Math.round(Math.min(Math.max(share, 0), 1) * 255)];
+  const ground = luminance([word & 255, (word >> 8) & 255, (word >> 16) & 255]);
+  const apart = (/** @type {string} */ text) => {
+    const [high, low] = [ground, luminance(rgb(text))].sort((a, b) => b - a);
+    return (high + 0.05) / (low + 0.05);
+  };
+  return apart(colours.ink) >= apart(colours.card) ? colours.ink : colours.card;
+}
+
+/** @param {number[]} channels */
+function luminance(channels) {
+  const [r, g, b] = channels.map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
 }
 
 /** Slanted lines over an area: what is left out, or not computed yet.

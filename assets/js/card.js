@@ -10,7 +10,9 @@ import { h, fill, table, button } from "./dom.js";
 /** @typedef {{columns: string[], rows: import("./dom.js").Child[][], note: string, code: string}} Numbers */
 /** @typedef {{selection: Selection, redraw: () => void, wantLayer: (layer: number) => string | null,
  *   wantRow: (layer: number, head: number, position: number) => Promise<{weights: Float32Array, scores: Float32Array} | null>}} Context */
-/** @typedef {{draw: (state: State) => void, numbers: (state: State) => Numbers | Promise<Numbers>}} Picture */
+/** What a view makes of its card's body. `paint` draws canvases and runs before any `draw`, which changes elements: text drawn
+ * on a canvas makes the browser settle the style of everything that changed before it.
+ * @typedef {{paint?: (state: State) => void, draw: (state: State) => void, numbers: (state: State) => Numbers | Promise<Numbers>}} Picture */
 /** @typedef {{id: string, title: string, sentence: string, create: (body: HTMLElement, context: Context) => Picture}} View */
 
 export class Card {
@@ -29,6 +31,11 @@ export class Card {
     /** @type {State | null} */
     this.state = null;
     this.asked = 0;
+  }
+
+  /** @param {State} state */
+  paint(state) {
+    this.picture.paint?.(state);
   }
 
   /** @param {State} state */

@@ -3,7 +3,7 @@
 
 /** @param {number} number */
 export function count(number) {
-  return Math.round(number).toLocaleString("en-US");
+  return String(Math.round(number)).replace(/\B(?=(\d{3})+$)/g, ",");
 }
 
 /** A probability as a percentage; never a rounded 100% for what is less. @param {number} probability */

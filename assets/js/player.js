@@ -2,7 +2,7 @@
 // Where we are in the run, in words; play, pause and scrub over its passes on a measured axis.
 
 import { h, fill, say, quoted, button } from "./dom.js";
-import { fit, hatch, pointer } from "./canvas.js";
+import { fit, hatch, pointer, widthOf } from "./canvas.js";
 import { count, duration } from "./format.js";
 
 /** @typedef {import("./card.js").State} State */
@@ -23,6 +23,7 @@ export class Player {
     this.axis = h("canvas", { class: "ts-axis", role: "slider", tabindex: "0", "aria-label": "pass", "aria-valuemin": "1" });
     this.axisBox = h("div", { class: "ts-axis-box" }, this.axis);
     this.words = h("p", { class: "ts-axis-words" });
+    this.width = widthOf(this.axisBox, () => { if (this.state) this.drawAxis(this.state); });
     this.element = h("div", { class: "ts-player" },
       h("div", { class: "ts-player-top" }, this.crumbs, h("span", { class: "ts-player-lock" }, this.lock)),
       h("div", { class: "ts-player-row" },
@@ -90,7 +91,7 @@ export class Player {
   stepAt(event) {
     const steps = this.state?.run.steps ?? [];
     const total = steps.reduce((sum, step) => sum + step.seconds, 0) || 1;
-    let left = (pointer(this.axis, event).x / this.axisBox.clientWidth) * total;
+    let left = (pointer(this.axis, event).x / this.width()) * total;
     for (const step of steps) {
       left -= step.seconds;
       if (left <= 0) return step.index;
@@ -99,8 +100,13 @@ export class Player {
   }
 
   /** @param {State} state */
-  draw(state) {
+  paint(state) {
     this.state = state;
+    this.drawAxis(state);
+  }
+
+  /** @param {State} state */
+  draw(state) {
     const { run, at, step } = state;
     const written = step.choices.length ? quoted(run.tokens[step.chosenAt]) : "nothing yet";
     const read = step.n === 1 ? quoted(run.tokens[step.first]) : `${count(step.n)} tokens`;
@@ -108,7 +114,6 @@ export class Player {
       h("strong", {}, `Pass ${at.step + 1} of ${run.steps.length}`), ` (${step.kind}): read `, read, ", wrote ", written,
       crumb("layer", String(at.layer + 1)), crumb("head", String(at.head + 1)), crumb("token", String(at.token + 1), quoted(run.tokens[at.token])));
     this.lock.hidden = !this.selection.locked;
-    this.drawAxis(state);
     this.axis.setAttribute("aria-valuemax", String(run.steps.length));
     this.axis.setAttribute("aria-valuenow", String(at.step + 1));
     this.axis.setAttribute("aria-valuetext", `pass ${at.step + 1} of ${run.steps.length}, ${step.kind}, ${duration(step.seconds)}`);
@@ -117,7 +122,7 @@ export class Player {
 
   /** @param {State} state */
   drawAxis({ run, at, colours }) {
-    const width = this.axisBox.clientWidth;
+    const width = this.width();
     if (!width) return;
     const height = 30;
     const g = fit(this.axis, width, height);

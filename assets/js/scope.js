@@ -20,8 +20,8 @@ import { kvCache } from "./views/kv_cache.js";
  *   max_new_tokens: number, message: string}} Notice */
 /** @typedef {{layer: (layer: number) => Promise<Uint8Array>, row: (layer: number, head: number, position: number) => Promise<Uint8Array>}} Server */
 
-const LEFT = [tokens, attention, layers];
-const RIGHT = [nextToken, kvCache];
+const LEFT = [tokens, attention, kvCache];
+const RIGHT = [nextToken, layers];
 const RETRY_MS = 2000;
 
 /** The pictures in the app. `value` and every later notice say which run there is and how many frames are ready.
@@ -105,10 +105,7 @@ class Scope {
     this.asked.clear();
     this.say("");
     this.pictures.hidden = false;
-    const { model, settings } = run.head;
-    say(this.model, `${model.name}: ${count(model.n_parameters)} parameters (${size(model.weights_bytes)}), ${model.n_layers} layers, ${model.n_heads} heads, `
-      + `vocabulary of ${count(model.d_vocab)}; ${model.dtype} on ${model.device}. ${settings.temperature === 0 ? "Greedy: always the likeliest token." : `Temperature ${settings.temperature}, seed ${settings.seed}.`}`
-      + `${model.note ? ` ${model.note}.` : ""}${run.head.notes.map((/** @type {string} */ note) => ` ${note}`).join("")}`.replace(/\.\./g, "."));
+    say(this.model, aboutModel(run));
     this.element.dataset.run = run.id;
     this.selection.open(run, firstLook(run), following);
     this.grown();
@@ -139,6 +136,8 @@ class Scope {
     if (!run || !step) return;
     const began = performance.now();
     const state = { run, at, step, colours: this.colours };
+    this.player.paint(state);
+    for (const card of this.cards) card.paint(state);
     this.player.draw(state);
     for (const card of this.cards) card.draw(state);
     this.drawMs = performance.now() - began;
@@ -247,6 +246,17 @@ function loadStyle(address) {
     const link = h("link", { rel: "stylesheet", href: address, onload: () => done(null), onerror: () => done(null) });
     document.head.append(link);
   });
+}
+
+/** Which model, its size, how it was asked to choose, and what to know of it. @param {Run} run */
+function aboutModel(run) {
+  const { model, settings, notes } = run.head;
+  return [
+    `${model.name}: ${count(model.n_parameters)} parameters (${size(model.weights_bytes)}), ${model.n_layers} layers, ${model.n_heads} heads, a vocabulary of ${count(model.d_vocab)}; ${model.dtype} on ${model.device}`,
+    settings.temperature === 0 ? "greedy: always the likeliest token" : `temperature ${settings.temperature}, seed ${settings.seed}`,
+    model.note,
+    ...notes,
+  ].filter(Boolean).map((/** @type {string} */ part) => `${part[0].toUpperCase()}${part.slice(1).replace(/\.$/, "")}.`).join(" ");
 }
 
 function helpSheet() {

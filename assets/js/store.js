@@ -117,6 +117,24 @@ export class Run {
   get nRead() { return this.stepOf.length; }
   get showsAttention() { return this.head.shows.attention === null; }
 
+  /** What the fragments of one character that end here make together; null where they are not whole, or no fragments.
+   * @param {number} last @returns {{text: string, first: number} | null} */
+  joined(last) {
+    let first = last;
+    if (!isFragment(this.tokens[last])) return null;
+    while (first > 0 && isFragment(this.tokens[first - 1])) first -= 1;
+    for (; first <= last; first += 1) {
+      const hex = this.tokens.slice(first, last + 1).map((token) => token.hex).join("");
+      const bytes = Uint8Array.from(hex.match(/../g) ?? [], (pair) => parseInt(pair, 16));
+      try {
+        return { text: new TextDecoder("utf-8", { fatal: true }).decode(bytes), first };
+      } catch {
+        continue; // an earlier character's fragments: try without its first one
+      }
+    }
+    return null;
+  }
+
   /** The step that chose this token; -1 for a token of the prompt. @param {number} position */
   chosenBy(position) {
     return this.steps.findIndex((step) => position >= step.chosenAt && position < step.chosenAt + step.choices.length);
@@ -218,6 +236,11 @@ class Reader {
     }
     return taken;
   }
+}
+
+/** Whether a token is a part of a character. @param {Token} token */
+export function isFragment(token) {
+  return token.text.includes("\ufffd") && token.hex !== "" && !token.hex.includes("efbfbd");
 }
 
 /** The weight that a byte stands for. */

@@ -2,7 +2,7 @@
 // Where each token looks back: one head's map, the looked-at row in words, and a grid of all layers and heads.
 
 import { h, fill, say, tokenText, quoted, button } from "../dom.js";
-import { fit, hatch, cut, pointer, shade, FONT, MONO } from "../canvas.js";
+import { context2d, fit, hatch, cut, pointer, shade, textOn, widthOf, MONO } from "../canvas.js";
 import { label, percent, plain } from "../format.js";
 import { WEIGHTS } from "../store.js";
 
@@ -29,12 +29,13 @@ export const attention = {
     const looksTitle = h("p", { class: "ts-looks-title" });
     const best = h("p", { class: "ts-readout", "aria-live": "polite" });
     const map = h("canvas", { class: "ts-map", role: "img", tabindex: "0" });
-    const legend = h("p", { class: "ts-legend" });
+    const legend = h("p", { class: "ts-note" });
     const hoverWords = h("p", { class: "ts-readout" });
     const grid = h("canvas", { class: "ts-grid-canvas", role: "img", tabindex: "0" });
     const gridWords = h("p", { class: "ts-readout" });
     const empty = h("p", { class: "ts-empty" });
     const mapBox = h("div", { class: "ts-map-box" }, map);
+    const mapRow = h("div", { class: "ts-map-row" }, mapBox, h("div", { class: "ts-map-words" }, sinkWords, hoverWords));
     const gridBox = h("div", { class: "ts-grid-box" }, grid);
     const picture = h("div", {},
       h("div", { class: "ts-row" },
@@ -42,9 +43,11 @@ export const attention = {
         stepper("head", headName, () => selection.set({ head: selection.at.head - 1 }), () => selection.set({ head: selection.at.head + 1 }))),
       looksTitle, looks, best,
       h("p", { class: "ts-row" }, h("label", { class: "ts-check", for: "ts-sink" }, sinkSwitch, "leave the first token out of the colours")),
-      sinkWords, mapBox, legend, hoverWords,
+      mapRow, legend,
       h("h3", { class: "ts-subtitle" }, "All layers and heads: click one"), gridBox, gridWords);
     body.append(empty, picture);
+    const mapWidth = widthOf(mapRow, context.redraw);
+    const gridWidth = widthOf(gridBox, context.redraw);
 
     /** @type {Drawn | null} */
     let drawn = null;
@@ -96,14 +99,14 @@ export const attention = {
       const { run, at, step, colours } = state;
       const n = run.nRead;
       drawn = imageOf(drawn, state, withoutSink);
-      const width = mapBox.clientWidth;
+      const width = mapWidth();
       if (!width) return;
-      const names = n <= 40 ? Math.min(120, width * 0.24) : Math.min(110, width * 0.22);
-      const cell = Math.min(26, (width - names - 4) / n);
+      const names = Math.min(110, width * 0.24);
+      const cell = Math.min(34, (width - names - 4) / n);
       const top = Math.min(names, 96) + 6;
       layout = { left: names, top, cell, n };
       const side = cell * n;
-      const g = fit(map, width, Math.ceil(top + side + 4));
+      const g = fit(map, Math.ceil(names + side + 3), Math.ceil(top + side + 4), MONO);
       g.imageSmoothingEnabled = drawn.cells < n;
       g.drawImage(drawn.image, names, top, side, side);
       if (withoutSink) hatch(g, names, top, Math.max(cell, 2), side, colours.line);
@@ -136,16 +139,12 @@ export const attention = {
       g.lineWidth = 1;
       map.setAttribute("aria-label", `Attention of layer ${at.layer + 1}, head ${at.head + 1}: ${n} tokens by ${n} tokens. `
         + `The row of ${label(run.tokens[at.token])} is selected and read out above.`);
-      fill(legend, "0% ", h("canvas", { class: "ts-bar-scale", width: 96, height: 10, "aria-hidden": "true" }), ` ${percent(drawn.most)}`,
-        withoutSink ? " (the most outside the first column, which is hatched)" : " (the most in this map)",
-        "; drawn from 8 bits a weight, off by at most 0.4%.");
-      paintScale(/** @type {HTMLCanvasElement} */ (legend.querySelector("canvas")), colours);
     }
 
     /** @param {import("../card.js").State} state @param {boolean} withoutSink */
     function drawGrid(state, withoutSink) {
       const { run, at, colours } = state;
-      const width = gridBox.clientWidth;
+      const width = gridWidth();
       if (!width) return;
       const [left, top] = [34, 24];
       const cell = Math.min(30, (width - left - 2) / run.nLayers);
@@ -164,7 +163,6 @@ export const attention = {
       for (let layer = 0; layer <= run.nLayers; layer += 1) { g.moveTo(left + layer * cell, top); g.lineTo(left + layer * cell, top + cell * run.nHeads); }
       for (let head = 0; head <= run.nHeads; head += 1) { g.moveTo(left, top + head * cell); g.lineTo(left + cell * run.nLayers, top + head * cell); }
       g.stroke();
-      g.font = FONT;
       g.fillStyle = colours.muted;
       g.textAlign = "center";
       const every = Math.max(1, Math.ceil(26 / cell));
@@ -193,9 +191,15 @@ export const attention = {
     }
 
     return {
-      draw(state) {
+      paint(state) {
         last = state;
         const { run, at } = state;
+        if (!run.showsAttention || !run.row(at.layer, at.head, at.token)) return;
+        drawMap(state, sinkSwitch.checked);
+        drawGrid(state, sinkSwitch.checked);
+      },
+      draw(state) {
+        const { run, at, colours } = state;
         const reason = run.head.shows.attention;
         const missing = reason ?? (run.holds(at.layer, at.token) ? null : context.wantLayer(at.layer));
         empty.hidden = missing === null;
@@ -209,9 +213,8 @@ export const attention = {
         if (chipsOf !== run.id) { chipsOf = run.id; chips = []; fill(looks); }
         drawLooks(state, row, { looks, looksTitle, best, chips, withoutSink, selection });
         if (row) {
-          drawMap(state, withoutSink);
-          drawGrid(state, withoutSink);
           saySink(sinkWords, state);
+          sayScale(legend, drawn ? drawn.most : 0, colours, withoutSink);
         }
       },
       async numbers({ run, at }) {
@@ -263,7 +266,7 @@ function drawLooks({ run, at, colours }, row, { looks, looksTitle, best, chips, 
     const left = withoutSink && i === 0 && row.length > 1;
     const share = left ? 0 : WEIGHTS[row[i]] / (most || 1);
     chip.style.backgroundColor = shade(colours, share);
-    chip.style.color = share > 0.45 ? colours.card : colours.ink;
+    chip.style.color = textOn(colours, share);
     chip.classList.toggle("ts-left-out", left);
     chip.classList.toggle("ts-self", i === at.token);
   });
@@ -306,7 +309,7 @@ function imageOf(old, { run, at, colours }, withoutSink) {
 
 /** @param {HTMLCanvasElement} image @param {Uint8Array} bytes @param {number} most @param {Paint} colours @param {boolean} withoutSink */
 function paintBytes(image, bytes, most, colours, withoutSink) {
-  const g = /** @type {CanvasRenderingContext2D} */ (image.getContext("2d"));
+  const g = context2d(image);
   const data = g.createImageData(image.width, image.height);
   const words = new Uint32Array(data.data.buffer);
   const shades = new Uint32Array(256);
@@ -321,7 +324,7 @@ function drawThumbs(run, colours, withoutSink) {
   const side = THUMB;
   image.width = run.nLayers * side;
   image.height = run.nHeads * side;
-  const g = /** @type {CanvasRenderingContext2D} */ (image.getContext("2d"));
+  const g = context2d(image);
   const data = g.createImageData(image.width, image.height);
   const words = new Uint32Array(data.data.buffer);
   words.fill(colours.scale[0]);
@@ -366,7 +369,6 @@ function sample(run, layer, head, rows, square, withoutSink) {
  * @param {CanvasRenderingContext2D} g @param {import("../card.js").State} state @param {{left: number, top: number, cell: number, n: number}} layout */
 function drawNames(g, { run, at, colours }, { left, top, cell, n }) {
   const every = Math.max(1, Math.ceil(18 / cell));
-  g.font = MONO;
   g.textBaseline = "middle";
   for (let i = 0; i < n; i += 1) {
     if (i !== at.token && (i % every !== 0 || Math.abs(i - at.token) < every)) continue;
@@ -384,15 +386,12 @@ function drawNames(g, { run, at, colours }, { left, top, cell, n }) {
   g.textBaseline = "alphabetic";
 }
 
-/** @param {HTMLCanvasElement} canvas @param {Paint} colours */
-function paintScale(canvas, colours) {
-  const g = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-  for (let x = 0; x < 96; x += 1) {
-    g.fillStyle = shade(colours, x / 95);
-    g.fillRect(x, 0, 1, 10);
-  }
-  g.strokeStyle = colours.line;
-  g.strokeRect(0.5, 0.5, 95, 9);
+/** What the colours of the map mean. @param {HTMLElement} legend @param {number} most @param {Paint} colours @param {boolean} withoutSink */
+function sayScale(legend, most, colours, withoutSink) {
+  const bar = h("span", { class: "ts-bar-scale" });
+  bar.style.backgroundImage = `linear-gradient(to right, ${colours.card}, ${colours.weight})`;
+  fill(legend, "0% ", bar, ` ${percent(most)}`, withoutSink ? " (the most outside the first column, which is hatched)" : " (the most in this map)",
+    "; drawn from 8 bits a weight, off by at most 0.4 percentage points.");
 }
 
 /** @param {HTMLElement} words @param {import("../card.js").State | null} state @param {{row: number, column: number} | null} at */

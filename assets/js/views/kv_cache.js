@@ -2,7 +2,7 @@
 // The KV cache: what is kept so that nothing is computed twice, growing by one position a pass.
 
 import { h, fill, say } from "../dom.js";
-import { fit, hatch, pointer, FONT } from "../canvas.js";
+import { fit, hatch, pointer, widthOf } from "../canvas.js";
 import { fact } from "../card.js";
 import { count, duration, size } from "../format.js";
 
@@ -11,7 +11,7 @@ export const kvCache = {
   id: "kv-cache",
   title: "KV cache",
   sentence: "Keys and values of tokens that were read are kept, so each new pass computes them for its new token only. That memory is the KV cache.",
-  create(body, { selection }) {
+  create(body, { selection, redraw }) {
     const facts = h("div", { class: "ts-facts" });
     const words = h("p", { class: "ts-readout", "aria-live": "polite" });
     const chart = h("canvas", { role: "img" });
@@ -19,8 +19,10 @@ export const kvCache = {
     const cells = h("canvas", { role: "img" });
     const cellsBox = h("div", { class: "ts-canvas-box" }, cells);
     const shape = h("p", { class: "ts-note" });
-    body.append(facts, words, h("h3", { class: "ts-subtitle" }, "Bytes after each pass, measured"), chartBox,
+    body.append(facts, words, h("h3", { class: "ts-subtitle" }, "Bytes after each pass, measured; on top, what the pass wrote"), chartBox,
       h("h3", { class: "ts-subtitle" }, "What it holds: one column a token, one row a layer"), cellsBox, shape);
+    const chartWidth = widthOf(chartBox, redraw);
+    const cellsWidth = widthOf(cellsBox, redraw);
     /** @type {{left: number, bar: number, n: number} | null} */
     let bars = null;
     const stepAt = (/** @type {MouseEvent} */ event) => {
@@ -34,7 +36,7 @@ export const kvCache = {
 
     /** @param {import("../card.js").State} state */
     function drawChart({ run, at, colours }) {
-      const width = chartBox.clientWidth;
+      const width = chartWidth();
       if (!width) return;
       const [left, top, height] = [76, 14, 150];
       const g = fit(chart, width, height + top + 26);
@@ -42,7 +44,6 @@ export const kvCache = {
       const most = Math.max(...run.steps.map((step) => step.kvBytes), 1);
       const bar = Math.min(44, (width - left - 4) / n);
       bars = { left, bar, n };
-      g.font = FONT;
       g.textAlign = "right";
       g.fillStyle = colours.muted;
       g.strokeStyle = colours.line;
@@ -61,10 +62,10 @@ export const kvCache = {
         const y = top + height * (1 - step.kvBytes / most);
         g.globalAlpha = i <= at.step ? 1 : 0.3;
         g.fillStyle = colours.value;
-        g.fillRect(x, y, w, (height * before) / most);
-        g.fillRect(x, y, w, (height * step.kvBytes) / most);
+        const fresh = Math.max((height * (step.kvBytes - before)) / most, 1.5);
+        g.fillRect(x, y + fresh, w, top + height - y - fresh);
         g.fillStyle = i === 0 ? colours.prompt : colours.generated;
-        g.fillRect(x, y, w, Math.max((height * (step.kvBytes - before)) / most, 1.5));
+        g.fillRect(x, y, w, fresh);
         if (i === 0) hatch(g, x, y, w, height, colours.card, 5);
         g.globalAlpha = 1;
         if (i === at.step) {
@@ -86,7 +87,7 @@ export const kvCache = {
 
     /** @param {import("../card.js").State} state */
     function drawCells({ run, at, step, colours }) {
-      const width = cellsBox.clientWidth;
+      const width = cellsWidth();
       if (!width) return;
       const [left, layers, n] = [64, run.nLayers, run.nRead];
       const row = Math.min(8, Math.max(3, 150 / layers));
@@ -106,7 +107,6 @@ export const kvCache = {
       g.lineWidth = 1;
       g.strokeStyle = colours.card;
       g.strokeRect(left, 2 + at.layer * row - 0.5, cell * n, row);
-      g.font = FONT;
       g.fillStyle = colours.muted;
       g.textAlign = "right";
       g.fillText("layer 1", left - 8, 14);
@@ -115,6 +115,10 @@ export const kvCache = {
     }
 
     return {
+      paint(state) {
+        drawChart(state);
+        drawCells(state);
+      },
       draw(state) {
         const { run, at, step } = state;
         const before = at.step === 0 ? 0 : run.steps[at.step - 1].kvBytes;
@@ -123,8 +127,6 @@ export const kvCache = {
         say(words, step.kind === "decode"
           ? `Pass ${at.step + 1} read 1 new token and the ${size(before)} kept for the ${count(step.first)} before it, and wrote ${size(step.kvBytes - before)}.`
           : `Pass ${at.step + 1} read ${count(step.n)} tokens of the prompt at once (in ${duration(step.seconds)}, recorded) and wrote ${size(step.kvBytes - before)}.`);
-        drawChart(state);
-        drawCells(state);
         say(shape, shapeWords(run, step));
       },
       numbers({ run }) {

@@ -2,15 +2,15 @@
 // Layers: what the model would say if it stopped after each one (the logit lens), for the selected token.
 
 import { h, fill, say, tokenText, quoted } from "../dom.js";
-import { fit, pointer, FONT } from "../canvas.js";
+import { context2d, fit, pointer, widthOf } from "../canvas.js";
 import { count, percent, plain } from "../format.js";
 
 /** @type {import("../card.js").View} */
 export const layers = {
   id: "layers",
   title: "Layers",
-  sentence: "Each layer adds something to every token's vector. If the model had to stop after a layer, this is the next token it would guess there (the “logit lens”).",
-  create(body, { selection }) {
+  sentence: "Each layer adds something to every token's vector. If the model had to stop after a layer, this is the next token it would guess there (the “logit lens”). Orange: the token that was really written next.",
+  create(body, { selection, redraw }) {
     const title = h("p", { class: "ts-looks-title" });
     const empty = h("p", { class: "ts-empty" });
     const list = h("ol", { class: "ts-levels", "aria-label": "Layers, from the input to the last" });
@@ -19,9 +19,11 @@ export const layers = {
     const mapTitle = h("h3", { class: "ts-subtitle" }, "All tokens: how sure the guess is");
     const readout = h("p", { class: "ts-readout", "aria-live": "polite" });
     body.append(title, empty, list, mapTitle, mapBox, readout);
-    /** @type {{element: HTMLElement, name: HTMLElement, guess: HTMLElement, bar: HTMLElement, number: HTMLElement, norm: HTMLElement}[]} */
+    const mapWidth = widthOf(mapBox, redraw);
+    /** @type {{element: HTMLElement, name: HTMLElement, guess: HTMLElement, bar: HTMLElement, number: HTMLElement, norm: HTMLElement, shown: number}[]} */
     let rows = [];
     let shown = "";
+    let of = "";
     /** @type {{left: number, top: number, cell: number, row: number, levels: number, n: number} | null} */
     let layout = null;
     /** @type {import("../card.js").State | null} */
@@ -58,12 +60,13 @@ export const layers = {
         onpointerleave: () => selection.preview(null),
       };
       const element = h("li", { class: "ts-level", ...choose }, name, guess, h("span", { class: "ts-bar-track" }, bar), number, norm);
-      return { element, name, guess, bar, number, norm };
+      return { element, name, guess, bar, number, norm, shown: -2 };
     }
 
     /** @param {import("../card.js").State} state */
     function drawList({ run, at }) {
-      if (rows.length !== run.nLayers + 1) {
+      if (rows.length !== run.nLayers + 1 || of !== run.id) {
+        of = run.id;
         rows = Array.from({ length: run.nLayers + 1 }, (_, level) => makeRow(level));
         fill(list, ...rows.map((row) => row.element));
       }
@@ -72,15 +75,11 @@ export const layers = {
         const [best] = run.lensAt(level, at.token);
         row.element.classList.toggle("ts-current", level - 1 === at.layer);
         row.element.classList.toggle("ts-agrees", Boolean(best && written && best.id === written.id));
-        if (best) {
-          fill(row.guess, tokenText(best));
-          row.bar.style.width = `${best.probability * 100}%`;
-          say(row.number, percent(best.probability));
-        } else {
-          fill(row.guess, h("span", { class: "ts-muted" }, "–"));
-          row.bar.style.width = "0";
-          say(row.number, "");
-        }
+        const id = best ? best.id : -1;
+        if (row.shown !== id) fill(row.guess, best ? tokenText(best) : h("span", { class: "ts-muted" }, "–"));
+        row.shown = id;
+        row.bar.style.transform = `scaleX(${best ? best.probability : 0})`;
+        say(row.number, best ? percent(best.probability) : "");
         const norm = normAt(run, level, at.token);
         say(row.norm, norm === null ? "" : `length ${plainNorm(norm)}`);
       });
@@ -89,9 +88,8 @@ export const layers = {
     /** @param {import("../card.js").State} state */
     function drawMap({ run, at, step, colours }) {
       const lens = run.lens;
-      mapBox.hidden = mapTitle.hidden = readout.hidden = !lens;
       if (!lens) return;
-      const width = mapBox.clientWidth;
+      const width = mapWidth();
       if (!width) return;
       const [levels, n] = [run.nLayers + 1, lens.positions];
       const key = `${run.id}/${n}/${colours.weight}`;
@@ -117,7 +115,6 @@ export const layers = {
       g.strokeRect(left + at.token * cell, top, Math.max(cell, 2), row * levels);
       g.strokeRect(left + at.token * cell, top + (levels - 2 - at.layer) * row, Math.max(cell, 2), row);
       g.lineWidth = 1;
-      g.font = FONT;
       g.fillStyle = colours.muted;
       g.textAlign = "right";
       g.fillText(`layer ${run.nLayers}`, left - 8, top + 13);
@@ -132,20 +129,23 @@ export const layers = {
     }
 
     return {
-      draw(state) {
+      paint(state) {
         last = state;
+        drawMap(state);
+      },
+      draw(state) {
         const { run, at } = state;
         const written = run.tokens[at.token + 1];
         const now = `${run.id}/${at.layer}/${at.token}/${Boolean(run.lens)}/${run.tokens.length}`;
         if (now !== shown) {
           shown = now;
+          mapBox.hidden = mapTitle.hidden = readout.hidden = run.lens === null;
           fill(title, "After ", quoted(run.tokens[at.token]), ` (token ${at.token + 1})`, written ? " the text goes on with " : "", written ? quoted(written) : "", ". Guess after each layer:");
           empty.hidden = run.lens !== null;
           if (run.lens === null) say(empty, lensMissing(run));
           drawList(state);
           sayPlace(readout, state, null);
         }
-        drawMap(state);
       },
       numbers({ run, at }) {
         const rows = [];
@@ -194,7 +194,7 @@ function lensImage(run, colours) {
   const image = document.createElement("canvas");
   image.width = n;
   image.height = levels;
-  const g = /** @type {CanvasRenderingContext2D} */ (image.getContext("2d"));
+  const g = context2d(image);
   const data = g.createImageData(n, levels);
   const words = new Uint32Array(data.data.buffer);
   for (let level = 0; level < levels; level += 1) {

@@ -103,7 +103,7 @@ function drawBars(list, candidates, chosen) {
   const most = top[0]?.probability || 1;
   fill(list, ...[...top, ...extra].map((each) => {
     const fillBar = h("span", { class: "ts-bar-fill" });
-    fillBar.style.width = `${(each.probability / most) * 100}%`;
+    fillBar.style.transform = `scaleX(${each.probability / most})`;
     return h("li", { class: `ts-bar ${each.id === chosen ? "ts-chosen" : ""}` },
       tokenText(each, "ts-bar-name"), h("span", { class: "ts-bar-track" }, fillBar),
       h("span", { class: "ts-bar-number" }, percent(each.probability)), h("span", { class: "ts-bar-mark" }, each.id === chosen ? "✓ chosen" : ""));
@@ -126,13 +126,17 @@ function drawRace(box, choice) {
     fill(box, h("h3", { class: "ts-subtitle" }, "The choice"), h("p", { class: "ts-note" }, "Temperature is 0: no dice, the likeliest token is taken."));
     return;
   }
+  if (choice.stages.some((stage) => stage.alive === 1)) {
+    fill(box, h("h3", { class: "ts-subtitle" }, "The draw"), h("p", { class: "ts-note" }, "Only one token was left: there was nothing to draw."));
+    return;
+  }
   const longest = Math.max(...choice.runners.map((each) => (Number.isFinite(each.time) ? each.time : 0))) || 1;
   fill(box, h("h3", { class: "ts-subtitle" }, "The draw, as it ran"),
     h("p", { class: "ts-note" }, "A race: every token that is left draws a random waiting time and divides it by its probability. The smallest time wins, "
       + "so a likely token wins often, not always."),
     h("ol", { class: "ts-bars" }, ...choice.runners.map((each, i) => {
       const fillBar = h("span", { class: "ts-bar-fill" });
-      fillBar.style.width = `${Math.max(0.5, (Math.min(each.time, longest) / longest) * 100)}%`;
+      fillBar.style.transform = `scaleX(${Math.max(0.005, Math.min(each.time, longest) / longest)})`;
       return h("li", { class: `ts-bar ts-race ${i === 0 ? "ts-chosen" : ""}` },
         tokenText(each, "ts-bar-name"), h("span", { class: "ts-bar-track" }, fillBar),
         h("span", { class: "ts-bar-number", title: "waiting time ÷ probability = time" }, `${plain3(each.wait)} ÷ ${percent(each.probability)} = ${plain3(each.time)}`),

@@ -32,9 +32,9 @@ export const output = {
       const step = run.chosenBy(position);
       const { probability, rank } = choiceOf(run, position);
       const doubt = Math.max(0, (SURE - probability) / SURE);
-      const element = h("button", {
-        type: "button", class: `ts-word ts-is-generated ${doubt > 0 ? "ts-is-doubtful" : ""}`,
-        "aria-label": `${token.text.trim() || "blank"}, ${percent(probability)}${rank > 0 ? `, number ${rank + 1} in likelihood` : ""}`,
+      const element = h("span", {
+        class: `ts-word ts-is-generated ${doubt > 0 ? "ts-is-doubtful" : ""}`,
+        title: `${percent(probability)}${rank > 0 ? `, number ${count(rank + 1)} in likelihood` : ", the likeliest"}`,
         onclick: () => selection.set({ step }, { lock: true }),
         onpointerenter: (event) => { if (/** @type {PointerEvent} */ (event).pointerType === "mouse") selection.preview({ step }); },
         onpointerleave: () => selection.preview(null),
@@ -55,6 +55,8 @@ export const output = {
           const element = make(run, drawn.length);
           drawn.push(element);
           text.append(element);
+          const joined = run.joined(drawn.length - 1);
+          if (joined) drawn.slice(joined.first).forEach((part, i, parts) => fill(part, i === parts.length - 1 && h("bdi", { class: "ts-flow" }, joined.text)));
         }
         const end = step.chosenAt + step.choices.length;
         if (marked[0] !== step.chosenAt || marked[1] !== end) {
@@ -87,7 +89,8 @@ export const output = {
 function flowing(token) {
   const fits = /^[ \n]*[^\s\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufffd]*$/u.test(token.text) && token.text !== "" && !token.special;
   if (!fits) return tokenText(token);
-  return h("bdi", { class: "ts-flow" }, token.text);
+  const ends = token.text.match(/^ *\n[ \n]*$/u);
+  return h("bdi", { class: "ts-flow" }, ends && h("span", { class: "ts-mark" }, "↵".repeat(token.text.split("\n").length - 1)), token.text);
 }
 
 /** @param {import("../store.js").Run} run @param {number} position */

@@ -3,6 +3,7 @@
 
 import { h, fill, tokenText, quoted } from "../dom.js";
 import { bytesOf, count, label } from "../format.js";
+import { isFragment } from "../store.js";
 
 /** @type {import("../card.js").View} */
 export const tokens = {
@@ -58,8 +59,9 @@ export const tokens = {
           strip.append(group);
         }
         (group ?? strip).append(chip);
-        if (group && wholeText(run, position) !== null) {
-          nameGroup(group, run, position);
+        const joined = group && run.joined(position);
+        if (group && joined) {
+          group.append(h("span", { class: "ts-fragments-name" }, `${group.children.length} tokens make `, h("bdi", {}, joined.text.trim() || joined.text)));
           group = null;
         }
       }
@@ -99,31 +101,6 @@ export const tokens = {
     };
   },
 };
-
-/** @param {import("../store.js").Token} token */
-function isFragment(token) {
-  return token.text.includes("\ufffd") && token.hex !== "" && !token.hex.includes("efbfbd");
-}
-
-/** The text that the fragments ending here make together, or null if it is not whole. @param {import("../store.js").Run} run @param {number} last */
-function wholeText(run, last) {
-  let first = last;
-  while (first > 0 && isFragment(run.tokens[first - 1])) first -= 1;
-  const hex = run.tokens.slice(first, last + 1).map((token) => token.hex).join("");
-  const bytes = Uint8Array.from(hex.match(/../g) ?? [], (pair) => parseInt(pair, 16));
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch {
-    return null;
-  }
-}
-
-/** @param {HTMLElement} group @param {import("../store.js").Run} run @param {number} last */
-function nameGroup(group, run, last) {
-  const text = wholeText(run, last);
-  if (text === null) return;
-  group.append(h("span", { class: "ts-fragments-name" }, `${group.children.length} tokens make `, h("bdi", {}, text.trim() || text)));
-}
 
 /** @param {HTMLElement} readout @param {import("../store.js").Run} run @param {number} position */
 function sayToken(readout, run, position) {
