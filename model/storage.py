@@ -30,7 +30,7 @@ R = TypeVar("R")
 
 MAX_FILE_BYTES = 4_000_000_000
 MAX_HEADER_BYTES = 32_000_000
-MAX_PARTS = 3_000_000  # brackets, commas and quotes in one JSON text: bounds what parsing it can allocate
+MAX_MARKS = {"[": 300_000, "{": 300_000, ",": 1_000_000, '"': 2_000_000}  # in one JSON text: what parsing it can cost
 MAX_DEPTH = 16
 MAX_TENSORS = 512
 
@@ -146,8 +146,8 @@ def _header_bytes(header: dict[str, Any], text: str) -> bytes:
     try:
         if len(raw) > MAX_HEADER_BYTES:
             raise _Wrong(f"its description takes {len(raw):,} bytes; a file holds at most {MAX_HEADER_BYTES:,}")
-        _check_parts(text)
-        _check_parts(raw.decode("ascii"))
+        _check_marks(text)
+        _check_marks(raw.decode("ascii"))
     except _Wrong as wrong:
         raise _Wrong(wrong.what, "Record a shorter run.") from wrong
     return len(raw).to_bytes(8, "little") + raw
@@ -359,7 +359,7 @@ def _parse(text: str, most_objects: int | None = None) -> Any:
             raise ValueError("a key that stands there twice")
         return found
 
-    _check_parts(text)
+    _check_marks(text)
     try:
         return json.loads(
             text, object_pairs_hook=table, parse_int=_parse_int, parse_float=_parse_float, parse_constant=_no_constant
@@ -368,11 +368,11 @@ def _parse(text: str, most_objects: int | None = None) -> Any:
         raise _Wrong(f"its header cannot be read ({error})") from error
 
 
-def _check_parts(text: str) -> None:
+def _check_marks(text: str) -> None:
     """Bound what parsing the text can allocate, and how deep it nests, before it is parsed."""
-    parts = sum(text.count(mark) for mark in '[{,"')
-    if parts > MAX_PARTS:
-        raise _Wrong(f"its description has {parts:,} parts; at most {MAX_PARTS:,} are read")
+    for mark, most in MAX_MARKS.items():
+        if (count := text.count(mark)) > most:
+            raise _Wrong(f"its description has {count:,} of {mark}; at most {most:,} are read")
     brackets = _STRING.sub("", text).encode("ascii").translate(_AS_SQUARE, _NOT_BRACKETS)
     for _ in range(MAX_DEPTH):
         brackets = brackets.replace(b"[]", b"")  # one level a turn: the innermost
