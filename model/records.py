@@ -6,6 +6,8 @@ M width of the model, N generated tokens, V vocabulary, U units kept of each MLP
 logit lens, R recorded masks.
 """
 
+import importlib
+import importlib.util
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -299,6 +301,15 @@ class Trace:
         trace = storage.open_record(cls, Path(path), version=VERSION)
         trace._check_mentions()
         return trace
+
+    def _repr_html_(self) -> str | None:
+        """A notebook shows the run as a small page, where the part of the program that draws is there.
+
+        It is looked up by name when a notebook asks, so that this part knows no screen and works without one.
+        """
+        if importlib.util.find_spec("viz") is None:
+            return None
+        return importlib.import_module("viz.export").notebook_html(self)
 
     def _shown(self, name: str, check: str) -> np.ndarray:
         array = getattr(self, name)

@@ -9,6 +9,7 @@ MODEL_MAY_NOT = ("viz", "app", "gradio", "plotly", "bertviz")
 VIZ_MAY_NOT = ("app", "torch", "transformers")
 VIZ_MAY_TAKE = ("records", "attention", "storage", "errors", "limits")  # of model/
 MOST_LINES = 450
+BY_NAME = {("model.records", "viz.export")}  # looked up, if it is there, when a notebook asks a Trace for its page
 NO_NAMES = ("util", "utils", "helper", "helpers", "common", "manager", "misc")
 
 
@@ -96,6 +97,8 @@ def _imports(root: Path) -> Iterator[Import]:
         package = importer if file.name == "__init__.py" else importer.rpartition(".")[0]
         for node, runs in _walk(tree, True):
             for target in _targets(node, package, modules):
+                if isinstance(node, ast.Call) and (importer, target) in BY_NAME:
+                    continue
                 yield Import(importer=importer, target=target, line=getattr(node, "lineno", 0), runs=runs)
 
 
