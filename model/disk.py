@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from model.errors import BadSetting, NoSpace
+from model.errors import BadSetting, NoSpace, Refusal
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -41,6 +41,8 @@ def room_for(folder: Path, n_bytes: int, what: str, *, setting: str = "TOKENOSCO
         raise _no_room(folder, n_bytes, what, setting)
     try:
         yield
+    except Refusal:
+        raise
     except Exception as error:
         if is_full(error):
             raise _no_room(folder, n_bytes, what, setting) from error

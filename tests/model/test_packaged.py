@@ -127,7 +127,7 @@ def tiny_gguf(folder: Path, model) -> Path:
 def test_conversion_gives_back_the_model_that_was_packed(tmp_path: Path):
     import gguf
     import torch
-    from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -151,6 +151,8 @@ def test_conversion_gives_back_the_model_that_was_packed(tmp_path: Path):
     with torch.no_grad():
         assert torch.equal(opened(ids).logits, packed(ids).logits)
     assert steps[-1][1:] == (20, 20)
+    splitter = AutoTokenizer.from_pretrained(tmp_path / "converted").backend_tokenizer.pre_tokenizer
+    assert [piece for piece, _ in splitter.pre_tokenize_str("a  12")] == ["a", "ĠĠ", "1", "2"]
 
 
 # Put in place whole
