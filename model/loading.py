@@ -1,8 +1,10 @@
 """A name -> a hooked model: loaded in float32, its parts found, its pictures proved by a self-check."""
 
 import json
+import shutil
 import tempfile
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -47,14 +49,12 @@ class HookedModel:
         """
         if self._source is not None and _stored_dtype(self._source) == "float32":
             return self._source
+        copy = Path(tempfile.mkdtemp(prefix="tokenoscope-model-"))
+        weakref.finalize(self, shutil.rmtree, copy, ignore_errors=True)
         with _no_bar():
-            self.model.save_pretrained(self._copy.name)
-        self.tokenizer.save_pretrained(self._copy.name)
-        return Path(self._copy.name)
-
-    @cached_property
-    def _copy(self) -> tempfile.TemporaryDirectory[str]:
-        return tempfile.TemporaryDirectory(prefix="tokenoscope-model-")
+            self.model.save_pretrained(copy)
+        self.tokenizer.save_pretrained(copy)
+        return copy
 
 
 def load(
