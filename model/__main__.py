@@ -9,6 +9,7 @@ import io
 import json
 import os
 import signal
+import stat
 import sys
 import tempfile
 import threading
@@ -148,17 +149,21 @@ def _prompt(given: str) -> str:
 
 def _check_place(path: Path) -> None:
     """Refuse now what would fail only after the run. Raises: BadTrace, if no file can be written there."""
-    shown = repr(os.fspath(path))
+    if reason := _reason_against(path):
+        raise BadTrace(f"{os.fspath(path)!r} cannot be saved: {reason}. Choose another name or folder.")
+
+
+def _reason_against(path: Path) -> str | None:
+    target = Path(os.path.realpath(path))
     try:
-        target = Path(os.path.realpath(path))
-        if os.path.lexists(target) and not target.is_file():
-            raise BadTrace(f"{shown} cannot be saved: a folder or a device has that name. Choose another name.")
+        if not stat.S_ISREG(target.stat().st_mode):
+            return "a folder or a device has that name"
+    except FileNotFoundError:
         if not target.parent.is_dir():
-            raise BadTrace(f"{shown} cannot be saved: its folder does not exist. Make the folder, or choose another.")
-        if not os.access(target.parent, os.W_OK):
-            raise BadTrace(f"{shown} cannot be saved: its folder cannot be written to. Choose another folder.")
-    except (OSError, ValueError) as error:  # a name too long for the disk, or with a NUL byte
-        raise BadTrace(f"{shown} cannot be saved: {error}. Choose another name.") from error
+            return "its folder does not exist"
+    except (OSError, ValueError) as error:  # a name too long for the disk, a file in place of a folder
+        return getattr(error, "strerror", None) or str(error)
+    return None if os.access(target.parent, os.W_OK) else "its folder cannot be written to"
 
 
 # Running
