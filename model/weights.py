@@ -297,11 +297,13 @@ def progress_bar() -> Iterator[Progress]:
     """A bar on the terminal for what `find` and `load` report; nothing where stderr is no terminal."""
     from tqdm import tqdm
 
-    with tqdm(unit_scale=True, disable=None, leave=False) as bar:
+    # No rate and no time left: one bar counts bytes first and tensors then.
+    shape = "{desc} {percentage:3.0f}% |{bar}| {n_fmt} of {total_fmt}"
+    with tqdm(total=1, unit_scale=True, disable=None, leave=False, bar_format=shape) as bar:
 
         def show(what: str, done: int, total: int) -> None:
             bar.set_description(what, refresh=False)
-            bar.n, bar.total = done, total or None
+            bar.n, bar.total = done, total or 1
             bar.refresh()
 
         yield show

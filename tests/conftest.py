@@ -1,10 +1,13 @@
 """What several suites share: the default model's folder, and one thread for torch."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from model.limits import Limits
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported; programs that tests start inherit it
 
 
 @pytest.fixture(scope="session")
