@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from model.records import Trace
 from viz import frames, markup
+from viz.view import Selection, all_views, html
 
 _LAYER_BYTES = 16_000_000  # of a long run's rows: as many whole layers as fit travel with the page
 _START = """
@@ -25,7 +26,7 @@ tokenoscopePage({ element: document.getElementById("scope"), frames: bytes });
 def page(trace: Trace, *, charts: Sequence[str] = (), header: bool = True) -> str:
     """One self-contained HTML page of this run, with its pictures, its numbers and its keys.
 
-    `charts` are more pictures as HTML, such as `viz.view.html` makes; they stand below, each in a frame of its own.
+    `charts` are more pictures as HTML, as `charts` below makes them; they stand under the page's own.
     """
     packed = base64.b64encode(b"".join([*frames.all_frames(trace), *_long_layers(trace)])).decode("ascii")
     style, script = markup.style(), markup.script() + _START
@@ -37,18 +38,28 @@ def page(trace: Trace, *, charts: Sequence[str] = (), header: bool = True) -> st
     )
     title = markup.text(f"{' '.join(trace.prompt.split())[:60]} – {trace.model.name}")
     top = (
-        f"<header><h1>Tokenoscope</h1><span>A recorded run of {markup.text(trace.model.name)}; every number is one that "
-        'the model computed.</span><button type="button" class="ts-theme" id="theme">Dark or light</button></header>'
+        f"<header><h1>Tokenoscope</h1><span>A recorded run of {markup.text(trace.model.name)}; every number is one "
+        "that the model computed.</span>"
+        '<button type="button" class="ts-theme" id="theme">Dark or light</button></header>'
     )
-    more = "".join(f'<section class="ts-more">{chart}</section>' for chart in charts)
+    more = f'<div class="ts-scope ts-more">{"".join(charts)}</div>' if charts else ""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>{style}</style>\n</head>\n"
         f'<body class="ts-page ts-root">\n{top if header else ""}\n<main><div id="scope"></div>{more}</main>\n'
-        f'<script type="application/octet-stream" id="frames">{packed}</script>\n<script>{script}</script>\n</body>\n</html>\n'
+        f'<script type="application/octet-stream" id="frames">{packed}</script>\n'
+        f"<script>{script}</script>\n</body>\n</html>\n"
     )
+
+
+def charts(trace: Trace) -> list[str]:
+    """Every view of viz/views/ at the start of the run, with the plotly.js that draws them (about 5 MB)."""
+    from plotly.offline import get_plotlyjs
+
+    at = Selection(layer=trace.model.n_layers // 2, token=trace.n_prompt - 1)
+    return [f"<script>{get_plotlyjs()}</script>", *(html(shown, trace, at) for shown in all_views())]
 
 
 def notebook_html(trace: Trace, *, height: int = 900) -> str:

@@ -148,7 +148,8 @@ def row(trace: Trace, layer: int, head: int, position: int) -> bytes:
     """
     weights = trace.pattern_rows(position, position + 1, layer=layer, head=head)[0]
     queries, keys = trace.queries, trace.keys
-    assert queries is not None and keys is not None  # pattern_rows has refused otherwise
+    assert queries is not None, "pattern_rows refuses a run without queries"
+    assert keys is not None, "queries come with keys"
     group = queries.shape[1] // keys.shape[1]
     scores = attention.scores(
         queries[layer, head, position : position + 1], keys[layer, head // group, : position + 1], trace.rules[layer]

@@ -1,4 +1,4 @@
-"""The one place where text becomes HTML: escaping, sandboxed frames, and the scripts and styles of assets/."""
+"""The one place where text becomes markup: escaping, visible tokens, sandboxed frames, scripts and styles."""
 
 import base64
 import hashlib
@@ -6,9 +6,17 @@ import re
 from html import escape
 from pathlib import Path, PurePosixPath
 
+from model.records import Token
+
 ASSETS = Path(__file__).parent.parent / "assets"
 STYLES = ("theme.css", "scope.css")
 
+_NAMED = {
+    0x09: "\u21e5", 0x0A: "\u21b5", 0x20: "\u00b7", 0x7F: "\u2421", 0xA0: "\u237d", 0xAD: "[SHY]", 0x61C: "[ALM]",
+    0x200B: "[ZWSP]", 0x200C: "[ZWNJ]", 0x200D: "[ZWJ]", 0x200E: "[LRM]", 0x200F: "[RLM]", 0x2028: "[LS]",
+    0x2029: "[PS]", 0x202A: "[LRE]", 0x202B: "[RLE]", 0x202C: "[PDF]", 0x202D: "[LRO]", 0x202E: "[RLO]",
+    0x2060: "[WJ]", 0x2066: "[LRI]", 0x2067: "[RLI]", 0x2068: "[FSI]", 0x2069: "[PDI]", 0xFEFF: "[BOM]",
+}  # fmt: skip
 _IMPORT = re.compile(r'^import \{([^}]*)\} from "(\./|\.\./)([\w/]+\.js)";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async function|function|class|const) (\w+))", re.MULTILINE)
 
@@ -19,6 +27,30 @@ def text(value: str) -> str:
     NUL, which HTML cannot hold, becomes its visible symbol.
     """
     return escape(value.replace("\x00", "\u2400"), quote=True)
+
+
+def visible(token: Token) -> str:
+    """A token's text as a person can see it, on one line: spaces, line ends, controls and direction marks as symbols.
+
+    The same as `label` in assets/js/format.js; a test compares them.
+    """
+    if "\ufffd" in token.text and token.data and b"\xef\xbf\xbd" not in token.data:
+        return token.data.hex(" ").upper()
+    if not token.text:
+        return "(empty)"
+    around = [None, *token.text, None]
+    return "".join(_symbol(*around[i : i + 3]) for i in range(len(token.text)))
+
+
+def short(token: Token, most: int = 24) -> str:
+    """The same, cut to this many characters."""
+    shown = visible(token)
+    return shown if len(shown) <= most else shown[: most - 1] + "\u2026"
+
+
+def plotly_text(value: str) -> str:
+    """Text for a plotly label, which reads a few HTML tags: none of them is left."""
+    return value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def frame(page: str, *, title: str, height: int) -> str:
@@ -56,6 +88,19 @@ def script(entry: str = "scope.js") -> str:
 def integrity(source: str) -> str:
     """What a content security policy calls this very script or style."""
     return "'sha256-" + base64.b64encode(hashlib.sha256(source.encode("utf-8")).digest()).decode("ascii") + "'"
+
+
+def _symbol(before: str | None, point: str, after: str | None) -> str:
+    code = ord(point)
+    if code in (0x200C, 0x200D) and all(side is not None and ord(side) > 0x2FF for side in (before, after)):
+        return point  # inside an emoji or a script that needs it
+    if code in _NAMED:
+        return _NAMED[code]
+    if code < 0x20:
+        return chr(0x2400 + code)
+    if 0x80 <= code < 0xA0 or 0xD800 <= code < 0xE000:
+        return f"[U+{code:04X}]"
+    return point
 
 
 def _bundle(path: PurePosixPath, names: dict[str, str]) -> list[str]:

@@ -8,6 +8,7 @@ Source: Okabe & Ito 2008, "Color Universal Design".
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -36,8 +37,22 @@ ROLES: dict[str, dict[Mode, Role]] = {
 }
 
 GROUND: dict[Mode, dict[str, str]] = {
-    "light": {"page": "#f4f5f8", "card": "#ffffff", "sunk": "#eef0f4", "line": "#cdd3dd", "ink": "#1a1e27", "muted": "#535b6a"},
-    "dark": {"page": "#101318", "card": "#191d25", "sunk": "#222732", "line": "#3b4352", "ink": "#e9ecf2", "muted": "#a8b1c1"},
+    "light": {
+        "page": "#f4f5f8",
+        "card": "#ffffff",
+        "sunk": "#eef0f4",
+        "line": "#cdd3dd",
+        "ink": "#1a1e27",
+        "muted": "#535b6a",
+    },
+    "dark": {
+        "page": "#101318",
+        "card": "#191d25",
+        "sunk": "#222732",
+        "line": "#3b4352",
+        "ink": "#e9ecf2",
+        "muted": "#a8b1c1",
+    },
 }
 
 
@@ -56,12 +71,12 @@ def contrast(one: str, other: str) -> float:
 
 
 def count(number: int) -> str:
-    """49152 -> 49,152"""
+    """A whole number with its thousands apart: 49152 -> 49,152."""
     return f"{number:,}"
 
 
 def percent(probability: float) -> str:
-    """0.823 -> 82.3%, 0.00421 -> 0.42%, 0.0000123 -> 0.0012%; never a rounded 100% for what is less."""
+    """As a percentage: 0.823 -> 82.3%, 0.00421 -> 0.42%, 0.0000123 -> 0.0012%; never a rounded 100% for what is less."""
     value = probability * 100
     if value == 0:
         return "0%"
@@ -75,7 +90,7 @@ def percent(probability: float) -> str:
 
 
 def size(n_bytes: float) -> str:
-    """782_336 -> 782 kB, 98_362_432 -> 98.4 MB; units of a thousand."""
+    """Bytes in units of a thousand: 782_336 -> 782 kB, 98_362_432 -> 98.4 MB."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if n_bytes < 999.5:
             return f"{n_bytes:.0f} bytes" if unit == "bytes" else f"{_three_digits(n_bytes)} {unit}"
@@ -84,7 +99,7 @@ def size(n_bytes: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """0.0823 -> 82.3 ms, 1.24 -> 1.24 s"""
+    """Three digits and a unit: 0.0823 -> 82.3 ms, 1.24 -> 1.24 s."""
     if seconds < 0.9995:
         return f"{_three_digits(seconds * 1000)} ms"
     return f"{_three_digits(seconds)} s"
@@ -95,7 +110,8 @@ def plotly_template(mode: Mode = "light") -> go.layout.Template:
     import plotly.graph_objects as go
 
     ground = GROUND[mode]
-    axis = {"gridcolor": ground["line"], "linecolor": ground["line"], "zerolinecolor": ground["line"], "automargin": True}
+    line = ground["line"]
+    axis = {"gridcolor": line, "linecolor": line, "zerolinecolor": line, "automargin": True}
     return go.layout.Template(
         layout={
             "font": {"family": "system-ui, sans-serif", "size": 14, "color": ground["ink"]},
@@ -131,4 +147,4 @@ def _luminance(colour: str) -> float:
 
 
 if __name__ == "__main__":
-    print(css_variables(), end="")
+    sys.stdout.write(css_variables())

@@ -33,14 +33,14 @@ export function say(element, text) {
 }
 
 /** One token, isolated from the direction of the text around it, with what cannot be seen made visible.
- * @param {{text: string, hex?: string, special?: boolean}} token @param {string} [className] */
+ * @param {{text: string, hex?: string, id?: number, special?: boolean}} token @param {string} [className] */
 export function tokenText(token, className = "") {
   const pieces = tokenPieces(token);
   return h("bdi", { class: `ts-token-text ${token.special ? "ts-special" : ""} ${className}`.trim(), title: label(token, 300) },
     ...pieces.map((piece) => (piece.mark ? h("span", { class: "ts-mark" }, piece.text) : piece.text)));
 }
 
-/** A token quoted in a sentence. @param {{text: string, hex?: string, special?: boolean} | undefined} token */
+/** A token quoted in a sentence. @param {{text: string, hex?: string, id?: number, special?: boolean} | undefined} token */
 export function quoted(token) {
   return token ? h("span", { class: "ts-quoted" }, "“", tokenText(token, "ts-short"), "”") : "";
 }

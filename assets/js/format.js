@@ -88,17 +88,18 @@ function wide(point) {
 }
 
 /** A token as one line of visible text, cut to `most` characters: for labels drawn on a canvas and for titles.
- * @param {{text: string, hex?: string}} token @param {number} [most] */
+ * @param {{text: string, hex?: string, id?: number}} token @param {number} [most] */
 export function label(token, most = 60) {
   const points = [...tokenPieces(token).map((piece) => piece.text).join("")];
   return points.length > most ? `${points.slice(0, most - 1).join("")}…` : points.join("");
 }
 
-/** The pieces of a token; a fragment of a character reads as its bytes.
- * @param {{text: string, hex?: string}} token @returns {Piece[]} */
+/** The pieces of a token; a fragment of a character reads as its bytes, or as its id where they are not known.
+ * @param {{text: string, hex?: string, id?: number}} token @returns {Piece[]} */
 export function tokenPieces(token) {
-  if (token.text.includes("\ufffd") && token.hex && !token.hex.includes("efbfbd")) {
-    return [{ text: bytesOf(token.hex), mark: true }];
+  if (token.text.includes("\ufffd")) {
+    if (token.hex === undefined) return [...visible(token.text), { text: ` id ${token.id}`, mark: true }];
+    if (token.hex && !token.hex.includes("efbfbd")) return [{ text: bytesOf(token.hex), mark: true }];
   }
   return token.text === "" ? [{ text: "(empty)", mark: true }] : visible(token.text);
 }

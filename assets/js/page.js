@@ -44,16 +44,20 @@ function write(selector, text) {
 function teller(base) {
   let shown = "";
   let later = 0;
-  const now = (/** @type {Notice} */ notice) => {
-    shown = notice.state;
-    show(notice);
-    offer(notice, base);
+  /** @type {Notice} */
+  let newest;
+  const now = () => {
+    clearTimeout(later);
+    later = 0;
+    shown = newest.state;
+    show(newest);
+    offer(newest, base);
   };
   return (/** @type {Notice} */ notice) => {
-    clearTimeout(later);
-    const brief = shown === "paused" && (notice.state === "running" || notice.state === "waiting");
-    if (brief) later = setTimeout(now, STEP_MS, notice);
-    else now(notice);
+    newest = notice;
+    const maybeBrief = shown === "paused" && (notice.state === "running" || notice.state === "waiting");
+    if (!maybeBrief) now();
+    else if (!later) later = window.setTimeout(now, STEP_MS);
   };
 }
 
@@ -103,7 +107,7 @@ export function sentence({ source, state, place, n_steps, max_new_tokens, eta_s 
   const tokens = n_steps === 1 ? "1 token" : `${n_steps} tokens`;
   const at = n_steps === 0 ? "reading the prompt" : `token ${n_steps} of at most ${max_new_tokens}`;
   const left = eta_s === null ? "" : `, about ${seconds(eta_s)} left`;
-  if (source === "recorded") return "Showing a recorded run. Press Run for one of your own.";
+  if (source === "recorded" && state === "done") return "Showing a recorded run. Press Run for one of your own.";
   switch (state) {
     case "waiting":
       if (place > 1) return `Waiting: ${place - 1 === 1 ? "1 run" : `${place - 1} runs`} before yours${left}.`;

@@ -120,16 +120,13 @@ export class Run {
   /** What the fragments of one character that end here make together; null where they are not whole, or no fragments.
    * @param {number} last @returns {{text: string, first: number} | null} */
   joined(last) {
-    let first = last;
-    if (!isFragment(this.tokens[last])) return null;
-    while (first > 0 && isFragment(this.tokens[first - 1])) first -= 1;
-    for (; first <= last; first += 1) {
+    for (let first = last; first >= 0 && isFragment(this.tokens[first]); first -= 1) {
       const hex = this.tokens.slice(first, last + 1).map((token) => token.hex).join("");
       const bytes = Uint8Array.from(hex.match(/../g) ?? [], (pair) => parseInt(pair, 16));
       try {
         return { text: new TextDecoder("utf-8", { fatal: true }).decode(bytes), first };
       } catch {
-        continue; // an earlier character's fragments: try without its first one
+        continue; // not whole from here: it begins in an earlier token
       }
     }
     return null;

@@ -86,6 +86,7 @@ export const nextToken = {
 function drawTabs(tabs, choice, vocabulary, stage, go) {
   const names = ["1. raw", ...choice.stages.map((each, i) => `${i + 2}. ${each.name}${each.setting === null ? "" : ` ${plain(each.setting)}`}`)];
   const alive = [vocabulary, ...choice.stages.map((each) => each.alive)];
+  tabs.hidden = choice.stages.length === 0;
   fill(tabs, ...names.map((name, i) => h("button", { type: "button", class: "ts-tab", "aria-pressed": String(i === stage), onclick: () => go(i) },
     h("span", {}, name), h("span", { class: "ts-muted" }, `${count(alive[i])} left`))));
 }

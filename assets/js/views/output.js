@@ -65,6 +65,7 @@ export const output = {
             element.classList.toggle("ts-now", i >= step.chosenAt && i < end);
           });
           marked = [step.chosenAt, end];
+          setTimeout(() => keepInView(text, drawn[step.chosenAt]));
         }
         say(readout, run, step);
       },
@@ -84,6 +85,13 @@ export const output = {
     };
   },
 };
+
+/** Scroll the text, not the page. @param {HTMLElement} text @param {HTMLElement | undefined} word */
+function keepInView(text, word) {
+  if (!word || text.scrollHeight <= text.clientHeight) return;
+  const above = word.offsetTop - text.offsetTop;
+  if (above < text.scrollTop || above + word.offsetHeight > text.scrollTop + text.clientHeight) text.scrollTop = above - text.clientHeight / 2;
+}
 
 /** A token in running text: spaces and line ends do what they mean, controls stay visible. @param {import("../store.js").Token} token */
 function flowing(token) {

@@ -1,0 +1,118 @@
+"""The browser's store reads from the frames what the trace holds: run under node."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.records import Trace
+from tests.fakes import fake_trace
+from tests.viz.test_frames import HOSTILE, big
+from tests.viz.test_theme import in_node
+from viz import frames
+
+
+def read(folder: Path, trace: Trace, program: str, more: bytes = b"") -> list:
+    """What `program` pushes into `said`, with the trace's frames fed into `run`."""
+    folder.mkdir(exist_ok=True)
+    (folder / "run.frames").write_bytes(b"".join(frames.all_frames(trace)) + more)
+    return in_node(folder, f"""
+        import {{ readFileSync }} from "node:fs";
+        import {{ Run, parseFrames, WEIGHTS }} from "./store.js";
+        import {{ Selection, firstLook }} from "./selection.js";
+        const bytes = new Uint8Array(readFileSync(new URL("run.frames", import.meta.url)));
+        const run = new Run("test");
+        run.feed(bytes);
+        const said = [];
+        {program}
+        console.log(JSON.stringify(said));""")  # fmt: skip
+
+
+def test_every_row_is_found_where_the_frames_put_it(tmp_path: Path):
+    trace = fake_trace()
+    rows = read(tmp_path, trace, """
+        for (let l = 0; l < 4; l += 1) for (let h = 0; h < 6; h += 1) for (let p = 0; p < run.nRead; p += 1)
+          said.push(Array.from(run.row(l, h, p), (byte) => WEIGHTS[byte]));""")  # fmt: skip
+    exact = [trace.pattern(l, h)[p, : p + 1] for l in range(4) for h in range(6) for p in range(trace.n_fed)]
+    assert len(rows) == len(exact)
+    for sent, row in zip(rows, exact, strict=True):
+        assert np.abs(np.array(sent) - row).max() <= 0.004
+
+
+def test_tokens_choices_stages_race_and_lens_arrive(tmp_path: Path):
+    trace = fake_trace(HOSTILE, HOSTILE[::-1])
+    tokens, choices, lens, end = read(tmp_path, trace, """
+        said.push(run.tokens.map((t) => t.text), run.steps.map((s) => s.choices[0]), run.lensAt(3, 2));
+        said.push(run.end.ended);""")  # fmt: skip
+    assert tokens == [token.text for token in trace.tokens]
+    assert end == "length"
+    for sent, choice in zip(choices, trace.choices, strict=True):
+        assert (sent["id"], sent["rank"]) == (choice.id, choice.rank)
+        assert [each["text"] for each in sent["candidates"]] == [trace.texts[each.id] for each in choice.candidates]
+        assert [s["name"] for s in sent["stages"]] == [s.name for s in choice.stages]
+        assert [[c["id"] for c in s["candidates"]] for s in sent["stages"]] == [
+            [c.id for c in s.candidates] for s in choice.stages
+        ]
+        assert [r["time"] for r in sent["runners"]] == pytest.approx([r.time for r in choice.draw], rel=1e-6)
+    assert trace.lens_ids is not None
+    assert [each["id"] for each in lens] == trace.lens_ids[3, 2].tolist()
+
+
+def test_a_long_run_takes_its_rows_from_a_layer_asked_for(tmp_path: Path):
+    trace = big(300, 2)
+    without, held, row = read(tmp_path, trace, """
+        run.layers.clear(); said.push(run.row(2, 4, 299)); run.feed(bytes);
+        said.push(run.holds(2, 300), Array.from(run.row(2, 4, 299), (byte) => WEIGHTS[byte]));""",
+        more=frames.layer(trace, 2))  # fmt: skip
+    assert without is None
+    assert held
+    assert np.abs(np.array(row) - trace.pattern(2, 4)[299, :300]).max() <= 0.004
+
+
+def test_frames_cut_short_are_refused(tmp_path: Path):
+    (said,) = read(tmp_path, fake_trace(), """
+        let refused = 0;
+        for (let cut = 1; cut < 400; cut += 1)
+          try { parseFrames(bytes.subarray(0, bytes.length - cut)); } catch { refused += 1; }
+        said.push(refused);""")  # fmt: skip
+    ends = np.cumsum([len(frame) for frame in frames.all_frames(fake_trace())])
+    whole = sum(1 for end in ends if ends[-1] - 400 < end < ends[-1])
+    assert said == 399 - whole
+
+
+def test_fragments_of_one_character_are_joined_with_their_own_alone(tmp_path: Path):
+    trace = fake_trace(("a", "b", "c", "d", "e"), ("f", "g"))
+    said = read(tmp_path, trace, """
+        const parts = ["e4bb80", "e4", "b988", "41", "e2"];
+        parts.forEach((hex, i) => { run.tokens[i].hex = hex; run.tokens[i].text = i === 3 ? "A" : "\\ufffd"; });
+        run.tokens[0].hex = "e4bb"; run.tokens[1].hex = "80"; run.tokens[2].hex = "e4b988";
+        said.push(...parts.map((_, i) => run.joined(i)));""")  # fmt: skip
+    assert said == [None, {"text": "\u4ec0", "first": 0}, {"text": "\u4e48", "first": 2}, None, None]
+
+
+def test_the_selection_stays_within_the_run_and_brings_the_pass_of_a_token(tmp_path: Path):
+    trace = fake_trace()
+    said = read(tmp_path, trace, """
+        const selection = new Selection();
+        selection.open(run, firstLook(run), false);
+        const say = () => said.push({ ...selection.at });
+        say();
+        selection.set({ step: 2 }); say();
+        selection.set({ token: 1 }); say();
+        selection.set({ token: 7 }); say();
+        selection.set({ step: -5, layer: 99, head: -1 }); say();
+        selection.preview({ layer: 1 }); say();
+        selection.preview(null); selection.set({ head: 2 }, { lock: true }); selection.preview({ layer: 1 }); say();
+        selection.unlock(); selection.preview({ layer: 1 }); say();""")  # fmt: skip
+    first, stepped, back, ahead, clamped, hovered, locked, unlocked = said
+    row = trace.pattern(first["layer"], first["head"])[4, 1:4]
+    every = np.stack([[trace.pattern(l, h)[4, 1:4] for h in range(6)] for l in range(4)])
+    assert first["token"] == 4
+    assert row.max() == pytest.approx(every.max(), abs=0.004)
+    assert (stepped["step"], stepped["token"]) == (2, 6)
+    assert (back["step"], back["token"]) == (2, 1)
+    assert (ahead["step"], ahead["token"]) == (3, 7)
+    assert (clamped["step"], clamped["layer"], clamped["head"], clamped["token"]) == (0, 3, 0, 4)
+    assert hovered["layer"] == 1
+    assert (locked["layer"], locked["head"]) == (3, 2)
+    assert unlocked["layer"] == 1

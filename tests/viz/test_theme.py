@@ -1,0 +1,90 @@
+"""Every role is readable on every ground, and Python and JavaScript write numbers and tokens alike."""
+
+import itertools
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from model.records import Token
+from tests.viz.test_frames import HOSTILE
+from viz import markup, theme
+
+NUMBERS = (0, 1, 9, 999, 1000, 49_152, 98_362_432, 134_515_008)
+SHARES = (0, 1e-12, 1e-7, 1.5e-6, 0.0000123, 0.00099, 0.001, 0.00421, 0.0999, 0.1, 0.5, 0.823, 0.99949, 0.9996, 1)
+SIZES = (0, 5, 999, 1000, 9_994, 230_400, 782_336, 98_362_432, 3.2e12)
+SECONDS = (0.0000823, 0.0082, 0.0823, 0.5, 0.9994, 0.9996, 1.24, 12.34, 123.4)
+TEXTS = (*HOSTILE, "", "\u200b", "a\u200db", "\t\r\n", "\x7f\x85", "\xa0", "\u5929\u7a7a", "e\u0301")
+
+
+def test_text_of_every_role_can_be_read_on_every_ground():
+    for mode, ground in theme.GROUND.items():
+        words = [ground["ink"], ground["muted"], *(role[mode].text for role in theme.ROLES.values())]
+        for word, below in itertools.product(words, (ground["page"], ground["card"], ground["sunk"])):
+            assert theme.contrast(word, below) >= 4.5, (mode, word, below)
+
+
+def test_contrast_is_that_of_the_standard():
+    assert theme.contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert theme.contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+
+
+def test_the_stylesheet_is_the_theme():
+    assert (markup.ASSETS / "css" / "theme.css").read_text(encoding="utf-8") == theme.css_variables()
+
+
+@pytest.mark.parametrize(
+    ("probability", "reads"),
+    [(0, "0%"), (0.823, "82.3%"), (0.00421, "0.42%"), (0.0000123, "0.0012%"), (0.9996, "over 99.9%"), (1, "100%")],
+)
+def test_a_probability_is_never_rounded_up_to_certainty(probability: float, reads: str):
+    assert theme.percent(probability) == reads
+
+
+def test_sizes_and_durations_carry_their_unit():
+    assert [theme.size(n) for n in (999, 230_400, 98_362_432)] == ["999 bytes", "230 kB", "98.4 MB"]
+    assert [theme.duration(s) for s in (0.0823, 1.24)] == ["82.3 ms", "1.24 s"]
+
+
+def test_what_cannot_be_seen_is_made_visible():
+    def read(text: str) -> str:
+        return markup.visible(Token(id=1, text=text, data=text.encode(), span=(0, 0), special=False, generated=False))
+
+    assert read(" a\nb\x00") == "\u00b7a\u21b5b\u2400"
+    assert read("\u202eevil") == "[RLO]evil"
+    assert read("\U0001f469\u200d\U0001f467") == "\U0001f469\u200d\U0001f467"
+    part = Token(id=1, text="\ufffd", data=b"\xe2\x9c", span=(0, 0), special=False, generated=False)
+    assert markup.visible(part) == "E2 9C"
+
+
+def test_python_and_javascript_write_numbers_and_tokens_alike(tmp_path: Path):
+    tokens = [{"text": text, "hex": text.encode().hex()} for text in TEXTS] + [{"text": "\ufffd", "hex": "e29c"}]
+    said = in_node(tmp_path, f"""
+        import * as f from "./format.js";
+        const [numbers, shares, sizes, seconds, tokens] = {json.dumps([NUMBERS, SHARES, SIZES, SECONDS, tokens])};
+        console.log(JSON.stringify([numbers.map(f.count), shares.map(f.percent), sizes.map(f.size),
+          seconds.map(f.duration), tokens.map((token) => f.label(token, 100000))]));""")  # fmt: skip
+    assert said[:4] == [
+        [theme.count(n) for n in NUMBERS], [theme.percent(p) for p in SHARES], [theme.size(n) for n in SIZES],
+        [theme.duration(s) for s in SECONDS],
+    ]  # fmt: skip
+    assert said[4] == [
+        markup.visible(Token(id=1, text=each["text"], data=bytes.fromhex(each["hex"]), span=(0, 0), special=False,
+                             generated=False))
+        for each in tokens
+    ]  # fmt: skip
+
+
+def in_node(folder: Path, program: str) -> list:
+    """What a module beside copies of assets/js prints, as JSON."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no node on PATH: the scripts are then run by the browser tests alone")
+    shutil.copytree(markup.ASSETS / "js", folder, dirs_exist_ok=True)
+    (folder / "package.json").write_text('{"type": "module"}', encoding="utf-8")
+    (folder / "program.js").write_text(program, encoding="utf-8")
+    done = subprocess.run([node, folder / "program.js"], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)

@@ -1,0 +1,1 @@
+"""One file a subject; each view is found by its `@view`."""
