@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from model import storage
+from model import storage, strict_json
 from model.errors import BadSetting, BadTrace, NoSpace
 from model.storage import Shape, open_record, save
 
@@ -247,10 +247,12 @@ def test_what_a_file_cannot_hold_is_not_saved(saved: Path, changes: dict[str, An
 
 def test_a_record_too_large_to_be_read_back_is_not_saved(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = take_apart(saved)[0]["__metadata__"]["record"]
-    marks = {mark: record.count(mark) for mark in storage.MAX_MARKS}  # the header around it has more
-    for bound, value in (("MAX_MARKS", marks), ("MAX_DEPTH", 3), ("MAX_HEADER_BYTES", 800)):
+    marks = {mark: record.count(mark) for mark in strict_json.MAX_MARKS}  # the header around it has more
+    for home, bound, value in (
+        (strict_json, "MAX_MARKS", marks), (strict_json, "MAX_DEPTH", 3), (storage, "MAX_HEADER_BYTES", 800),
+    ):  # fmt: skip
         with monkeypatch.context() as patch:
-            patch.setattr(storage, bound, value)
+            patch.setattr(home, bound, value)
             with pytest.raises(BadTrace, match="Record a shorter run"):
                 save(sample(), saved, version=VERSION)
         save(sample(), saved, version=VERSION)
