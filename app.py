@@ -22,9 +22,8 @@ from model.weights import DEFAULT
 if TYPE_CHECKING:
     import gradio as gr
 
-    from model.engine import Engine
     from model.weights import Progress
-    from viz.pages.live import Live, Models, ModelState
+    from viz.pages.live import Engine, Live, Models, ModelState
     from viz.store import RunStore
 
     Load = Callable[[str, Progress], Engine]
@@ -52,7 +51,7 @@ def build(models: "Models", limits: Limits, recorded: Path = ASSETS / "runs") ->
     `recorded` holds finished runs (*.frames); the first by name is what the page opens on.
     """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    from viz.pages import look, routes, run
+    from viz.pages import guard, look, routes, run
     from viz.pages.live import Live, Notice
     from viz.store import RunStore
 
@@ -65,7 +64,7 @@ def build(models: "Models", limits: Limits, recorded: Path = ASSETS / "runs") ->
     demo = run.build_page(live, limits, first)
     demo.queue(max_size=None, default_concurrency_limit=None)  # the engine has the queue, bounded and in order
     return App(demo=demo, live=live, store=store, options={
-        "app_kwargs": {"routes": routes.build_routes(store, models, runs), "middleware": routes.MIDDLEWARE},
+        "app_kwargs": {"routes": routes.build_routes(store, models, runs), "middleware": guard.MIDDLEWARE},
         "theme": look.THEME,
         "css": look.css(),
         "max_threads": 40 + 2 * limits.queue,  # every run on its way holds one while it waits for news
@@ -157,7 +156,7 @@ class HostedModels:
             return
         for name, engine in self._engines.items():
             stats = engine.stats()
-            if name != self.names[0] and stats.waiting + stats.running == 0:
+            if name != self.names[0] and stats.waiting + stats.running + stats.paused == 0:
                 del self._engines[name], self._states[name]
                 engine.close()
                 return
@@ -171,13 +170,13 @@ class HostedModels:
             failure = error
         except Exception:
             log.exception("%s could not be loaded", name)
-            failure = Refusal(f"{name} could not be loaded: something broke inside the program. The host's log says what.")
+            failure = Refusal(f"{name} could not be loaded: something broke inside. The host's log says what.")
         else:
             card = engine.card
             with self._lock:
                 self._engines[name] = engine
-            self._say(name, "ready", f"Ready: {card.name}, {card.n_layers} layers × {card.n_heads} heads, {card.device}, "
-                                     f"{card.dtype}", 1.0)  # fmt: skip
+            shape = f"{card.n_layers} layers × {card.n_heads} heads"
+            self._say(name, "ready", f"Ready: {card.name}, {shape}, {card.device}, {card.dtype}", 1.0)
             return
         self._say(name, "failed", str(failure), None)
         with self._lock:
@@ -218,7 +217,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="app.py", description="Serve the page: watch a language model run.")
     parser.add_argument("--model", help=f"a hub id or a local folder, in place of the default ({DEFAULT})")
     parser.add_argument("--host", help="address to listen on (default: GRADIO_SERVER_NAME, else 127.0.0.1)")
-    parser.add_argument("--port", help=f"port to listen on (default: GRADIO_SERVER_PORT, else the first free from {PORT})")
+    parser.add_argument("--port", help=f"port (default: GRADIO_SERVER_PORT, else the first free one from {PORT})")
     parser.add_argument("--no-browser", action="store_true", help="do not open the page in a browser")
     return parser.parse_args(arguments)
 

@@ -32,7 +32,7 @@ class RunStore:
             self._runs[run_id] = StoredRun()
 
     def add(self, run_id: str, frames: Iterable[bytes], trace: Trace, *, done: bool = False) -> int:
-        """Append frames, keep the newer trace, and let the oldest runs leave if it is too much. Returns how many frames.
+        """Append frames, keep the newer trace, let the oldest runs leave if it is too much. Returns the frames held.
 
         Raises: NoSpace, if this run has left the store, or alone needs more than the whole store.
         """
@@ -48,7 +48,7 @@ class RunStore:
                 needed = run.n_bytes
                 del self._runs[run_id]
                 raise NoSpace(
-                    f"this run needs {needed / 1e6:,.0f} MB, and this host keeps {self._max_bytes / 1e6:,.0f} MB of runs. "
+                    f"this run needs {needed / 1e6:,.0f} MB; this host keeps {self._max_bytes / 1e6:,.0f} MB of runs. "
                     f"Shorten the prompt, ask for fewer new tokens, or raise TOKENOSCOPE_STORE_BYTES."
                 )
             while sum(each.n_bytes for each in self._runs.values()) > self._max_bytes:

@@ -21,6 +21,7 @@ OVER = ("done", "stopped", "failed")
 class Stats:
     waiting: int
     running: int
+    paused: int
     finished: int
 
 
@@ -62,7 +63,7 @@ class FakeEngine:
 
     def stats(self) -> Stats:
         states = [run.state for run in self.runs]
-        return Stats(waiting=states.count("waiting"), running=states.count("running") + states.count("paused"),
+        return Stats(waiting=states.count("waiting"), running=states.count("running"), paused=states.count("paused"),
                      finished=sum(state in OVER for state in states))  # fmt: skip
 
     def let(self, passes: int = 1) -> None:
@@ -157,7 +158,8 @@ class FakeRun:
         return None if self.n_steps == 0 else part(self._whole, self.n_steps, self.state, lens=self.lens)
 
     def stop(self) -> None:
-        self._set(stopping=True)
+        waits = self.state == "waiting"
+        self._set(stopping=True, **({"state": "stopped"} if waits else {}))
 
     def pause(self) -> None:
         self._set(holds=True)
@@ -211,10 +213,17 @@ def part(whole: Trace, n_steps: int, state: str, *, lens: bool) -> Trace:
     """The same run, after its first passes."""
     n_steps = min(n_steps, len(whole.steps))
     fed = whole.n_prompt + n_steps - 1
-    cut: dict[str, Any] = {name: array[:, :, :fed] for name, array in whole.arrays().items() if name in ("queries", "keys", "values")}
-    cut |= {name: array[:, :fed] for name, array in whole.arrays().items() if name in ("resid", "unit_ids", "unit_values")}
-    cut |= {name: array[:, :fed] if lens else None for name, array in whole.arrays().items() if name.startswith("lens_")}
+    cut: dict[str, Any] = {}
+    for name, array in whole.arrays().items():
+        if name in ("queries", "keys", "values"):
+            cut[name] = array[:, :, :fed]
+        elif name == "logits":
+            cut[name] = array[:n_steps]
+        elif name in ("resid", "unit_ids", "unit_values"):
+            cut[name] = array[:, :fed]
+        elif name in ("lens_ids", "lens_probs"):
+            cut[name] = array[:, :fed] if lens else None
     ended = {"done": "length", "stopped": "stopped", "failed": "stopped"}.get(state, "running")
     return dataclasses.replace(whole, steps=whole.steps[:n_steps], tokens=whole.tokens[: whole.n_prompt + n_steps],
                                text="".join(t.text for t in whole.tokens[whole.n_prompt :][:n_steps]), ended=ended,
-                               logits=None if whole.logits is None else whole.logits[:n_steps], **cut)  # fmt: skip
+                               **cut)  # fmt: skip

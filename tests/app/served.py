@@ -14,6 +14,7 @@ from app import App, build
 from model.limits import Limits
 from tests.app.fakes_engine import FakeEngine, FakeModels
 from tests.app.visitor import Visitor
+from viz.pages.live import Models
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,7 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(models: FakeModels, limits: Limits, recorded: Path) -> Iterator[tuple[str, App]]:
+def serving(models: Models, limits: Limits, recorded: Path) -> Iterator[tuple[str, App]]:
     """An app on a free port, with its address."""
     app = build(models, limits, recorded)
     with socket.socket() as probe:
@@ -82,9 +83,9 @@ def serve(shared_app: tuple[str, App, FakeModels], tmp_path: Path) -> Iterator[C
 
 
 def forgive_open_sockets(folder: Path, items: list[pytest.Item]) -> None:
-    """Gradio's unclosed event loops are found whenever the garbage collector runs, and its use of
-    pandas warns. Neither is a fault of these tests."""
+    """Gradio leaves event loops for the garbage collector to find, and its use of pandas warns: no fault of ours."""
     for item in items:
         if folder in item.path.parents:
             item.add_marker(pytest.mark.filterwarnings("ignore::ResourceWarning"))
             item.add_marker(pytest.mark.filterwarnings("ignore:.*no_silent_downcasting"))
+            item.add_marker(pytest.mark.filterwarnings("ignore:The copy keyword is deprecated"))

@@ -35,19 +35,19 @@ def test_a_valid_form_becomes_settings():
         ({"temperature": None}, BadSetting, "Temperature is empty"),
         ({"temperature": math.nan}, BadSetting, "Temperature is nan"),
         ({"temperature": math.inf}, BadSetting, "Temperature is inf"),
-        ({"temperature": -0.1}, BadSetting, "temperature is -0.1"),
+        ({"temperature": -0.1}, BadSetting, "Temperature is -0.1"),
         ({"temperature": "hot"}, BadSetting, "Temperature is 'hot', which is not a number"),
         ({"temperature": True}, BadSetting, "Temperature is True, which is not a number"),
-        ({"top_p": 0}, BadSetting, "top_p is 0"),
-        ({"top_p": 1.5}, BadSetting, "top_p is 1.5"),
-        ({"min_p": 1.01}, BadSetting, "min_p"),
-        ({"repetition_penalty": 0}, BadSetting, "repetition_penalty"),
-        ({"top_k": -1}, BadSetting, "top_k is -1"),
+        ({"top_p": 0}, BadSetting, "Top-p is 0"),
+        ({"top_p": 1.5}, BadSetting, "Top-p is 1.5"),
+        ({"min_p": 1.01}, BadSetting, "Min-p is 1.01"),
+        ({"repetition_penalty": 0}, BadSetting, "Repetition penalty is 0"),
+        ({"top_k": -1}, BadSetting, "Top-k is -1"),
         ({"top_k": 1.5}, BadSetting, "Top-k is 1.5; it must be a whole number"),
         ({"top_k": [1]}, BadSetting, "Top-k"),
         ({"seed": ""}, BadSetting, "Seed is empty"),
-        ({"seed": 1e300}, BadSetting, "seed"),
-        ({"max_new_tokens": 0}, BadSetting, "max_new_tokens is 0"),
+        ({"seed": 1e300}, BadSetting, "Seed is 1000"),
+        ({"max_new_tokens": 0}, BadSetting, "New tokens is 0"),
         ({"max_new_tokens": 257}, BadSetting, "New tokens is 257; this host allows at most 256"),
         ({"chat": "yes"}, BadSetting, "Chat is 'yes'"),
         ({"model": "../../etc"}, NotAllowed, "not one that this host offers"),
@@ -61,7 +61,7 @@ def test_a_bad_field_is_refused_by_name(form: dict[str, Any], error: type[Refusa
 
 
 def test_a_missing_field_is_refused():
-    with pytest.raises(BadSetting, match="New tokens is empty"):
+    with pytest.raises(BadSetting, match="Chat is None"):
         read({"prompt": "x"}, Limits(), MODELS)
 
 

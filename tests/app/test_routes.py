@@ -91,8 +91,8 @@ def test_recorded_runs_are_shown_first_and_only_those(serve, tmp_path):
     answer = ann.http.get(f"{BASE}/recorded/paris/frames?from=1")
     assert split(answer.content) == recorded[1:]
     assert ann.http.get(f"{BASE}/recorded/..%2Fparis/frames").status_code == 404
-    scope = next(each for each in ann.http.get("/config").json()["components"] if each["props"].get("elem_id") == "scope")
-    value = scope["props"]["value"]
+    components = [each["props"] for each in ann.http.get("/config").json()["components"]]
+    value = next(each["value"] for each in components if each.get("elem_id") == "scope")
     assert (value["id"], value["source"], value["ready"], value["done"]) == ("paris", "recorded", len(recorded), True)
 
 

@@ -4,8 +4,9 @@ import time
 
 import pytest
 
-from model.errors import NotANumber, UnknownModel
+from model.errors import BadPrompt, NotANumber, UnknownModel
 from model.limits import Limits
+from model.records import Settings
 from tests.app.fakes_engine import OVER, FakeEngine
 from viz import frames
 from viz.pages.live import Request
@@ -20,7 +21,7 @@ def wait_for(holds, seconds: float = 10.0) -> None:
 
 
 def kinds(body: bytes) -> list[str]:
-    return [frames.decode(frame)[0]["kind"] for frame in split(body)]
+    return [str(frames.decode(frame)[0]["kind"]) for frame in split(body)]
 
 
 def test_a_run_streams_notices_and_its_frames_can_be_fetched_as_they_come(serve):
@@ -118,7 +119,7 @@ def test_a_refusal_while_a_run_goes_on_stands_until_the_next_request(serve):
     ann.run(temperature=-1)
     ann.until(lambda notice: notice["refusal"])
     last = ann.finished()
-    assert "temperature is -1" in last["refusal"]
+    assert "Temperature is -1" in last["refusal"]
     assert (last["state"], last["n_steps"]) == ("done", 30)
 
 
@@ -147,7 +148,10 @@ def test_a_failed_run_says_why_and_gives_the_page_back_to_the_run_before(serve):
     ann.run(prompt="d e")
     told = ann.until(lambda notice: notice["refusal"])
     assert told["refusal"] == "layer 3 computed NaN."
-    assert told["id"] in (earlier["id"], served.engine.runs[1].id)
+    shown = served.app.store.get(told["id"])
+    assert shown is not None
+    assert shown.trace is not None
+    assert earlier["id"] != served.engine.runs[1].id
 
 
 def test_a_bug_is_logged_whole_and_shown_as_one_line(serve, caplog):
@@ -210,6 +214,21 @@ def test_a_closed_tab_ends_its_run_and_the_next_visitor_gets_the_model(serve):
     assert bob.finished()["state"] == "done"
 
 
+def test_a_run_stopped_in_the_queue_leaves_the_earlier_run_on_the_page(serve):
+    served = serve()
+    ann, bob = served.visitor(), served.visitor()
+    bob.run()
+    earlier = bob.finished()
+    ann.run(max_new_tokens=250)
+    ann.until(lambda notice: notice["n_steps"] >= 1)
+    bob.run(prompt="d e")
+    waiting = bob.until(lambda notice: notice["place"] == 1 and notice["seq"] > earlier["seq"])
+    bob.press("stop")
+    last = bob.until(lambda notice: notice["done"] and notice["seq"] > waiting["seq"])
+    assert (last["id"], last["ready"]) == (earlier["id"], earlier["ready"])
+    assert last["message"] == "Your run was stopped before it began."
+
+
 def test_a_tab_closed_while_it_waits_in_the_queue_leaves_the_queue(serve):
     served = serve(FakeEngine(seconds=None))
     ann, bob = served.visitor(), served.visitor()
@@ -237,7 +256,7 @@ def test_stop_ends_the_wait_for_a_model(serve):
     ann.run()
     ann.until(lambda notice: notice["state"] == "waiting")
     ann.press("stop")
-    assert ann.finished()["state"] == "stopped"
+    assert ann.finished()["message"] == "Your run was stopped before it began."
     served.models.ready = True
     time.sleep(0.4)
     assert served.engine.runs == []
@@ -280,5 +299,5 @@ def test_only_offered_models_are_run(serve):
 
 
 def test_the_prompt_must_hold_something():
-    with pytest.raises(Exception, match="prompt is empty"):
-        Request(prompt="\n", settings=None, model="x")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(BadPrompt, match="prompt is empty"):
+        Request(prompt="\n", settings=Settings(), model="x")

@@ -47,7 +47,7 @@ def test_a_run_larger_than_the_store_is_refused_and_pushes_nobody_out():
     store.open("small")
     store.add("small", [b"x"], TRACE, done=True)
     store.open("large")
-    with pytest.raises(NoSpace, match=r"needs .* MB, and this host keeps .* fewer new tokens"):
+    with pytest.raises(NoSpace, match=r"needs .* MB; this host keeps .* fewer new tokens"):
         store.add("large", [bytes(COST + 200)], TRACE)
     assert store.get("small") is not None
     assert store.get("large") is None

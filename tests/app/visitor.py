@@ -77,7 +77,7 @@ class Visitor:
             return  # the test has closed the tab
 
     def _hear(self, message: dict[str, Any], values: dict[str, Any]) -> None:
-        event = message.get("event_id")
+        event = str(message.get("event_id"))
         if message["msg"] == "process_generating" and message["success"]:
             data = message["output"]["data"]
             values[event] = apply_diff(values[event], data[0]) if event in values else data[0]

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
 from tests.app.served import forgive_open_sockets, serve, shared_app
 
@@ -38,28 +38,38 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
-@pytest.fixture
-def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Opens a page as a visitor with a browser of its own; at the end nothing may have gone wrong in it."""
-    wrong: list[str] = []
-    contexts = []
+@pytest.fixture(scope="session")
+def window(browser: Browser) -> Iterator[BrowserContext]:
+    """One window for all tests, so that Gradio's scripts are loaded once."""
+    context = browser.new_context(accept_downloads=True)
+    context.set_default_timeout(20_000)
+    expect.set_options(timeout=15_000)
+    yield context
+    context.close()
 
-    def open_page(url: str, *, width: int = 1280, height: int = 640, theme: str = "light", ready: bool = True) -> Page:
-        context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True)
-        contexts.append(context)
-        context.route("**/*", _loopback_only(wrong))
-        page = context.new_page()
-        page.set_default_timeout(20_000)
+
+@pytest.fixture
+def visit(window: BrowserContext) -> Iterator[Callable[..., Page]]:
+    """Opens the page in a tab, which is a session of its own; at the end nothing may have gone wrong in it."""
+    wrong: list[str] = []
+    pages: list[Page] = []
+
+    def open_page(url: str, *, width: int = 1280, height: int = 640, theme: str = "light") -> Page:
+        page = window.new_page()
+        pages.append(page)
+        page.set_viewport_size({"width": width, "height": height})
+        page.route("**/*", _loopback_only(wrong))
         page.on("pageerror", lambda error: wrong.append(f"page error: {error}"))
         page.on("console", lambda said: wrong.append(f"console: {said.text}") if said.type == "error" else None)
         page.goto(f"{url}/?__theme={theme}")
-        if ready:
-            page.wait_for_selector('.ts-scope-root[data-ready="1"]', state="attached")
+        page.wait_for_selector('.ts-scope-root[data-ready="1"]', state="attached")
         return page
 
     yield open_page
-    for context in contexts:
-        context.close()
+    for page in pages:
+        if not page.is_closed():
+            page.evaluate("localStorage.clear()")
+            page.close()
     assert wrong == []
 
 

@@ -75,7 +75,7 @@ def test_scrubbing_asks_the_server_for_nothing(serve, visit):
 
 
 def test_pause_step_resume_and_stop_by_their_buttons(serve, visit):
-    served = serve(FakeEngine(seconds=0.03))
+    served = serve(FakeEngine(seconds=0.1))
     page = visit(served.url)
     page.locator("#run").click()
     page.locator("#pause").click()
@@ -105,7 +105,7 @@ def test_a_refusal_stands_beside_the_form_and_the_run_and_the_form_stay(serve, v
     assert page.locator("#chat input").is_checked()
     assert page.locator("#prompt textarea").input_value() == "  "
     run_to_the_end(page, "It works again")
-    expect(alert).to_have_text("")
+    expect(page.locator(".ts-refusal")).to_have_text("")
 
 
 def test_the_form_survives_a_reload(serve, visit):
@@ -182,16 +182,15 @@ def test_a_second_visitor_sees_the_queue_and_gets_a_turn_when_the_first_tab_clos
     expect(bob.locator(".ts-run-text")).to_have_text("Done: 24 tokens written.")
 
 
-@pytest.mark.parametrize("text", [HOSTILE, "${window.pwned=6}", "{{constructor}}", "\x00\x07 nul"])
-def test_a_hostile_prompt_is_inert_and_whole(serve, visit, text):
+def test_hostile_prompts_are_inert_and_whole(serve, visit):
     page = visit(serve().url)
-    run_to_the_end(page, text)
-    page.wait_for_timeout(100)
-    assert page.evaluate("window.pwned") is None
-    assert page.evaluate("document.querySelectorAll('.ts-scope-root img, .ts-scope-root script').length") == 0
-    held = page.evaluate("window.tokenoscope.store.run.tokens.filter(t => !t.generated).map(t => t.text).join('')")
-    assert held == page.locator("#prompt textarea").input_value()
-    assert no_overflow(page)
+    for text in (HOSTILE, "${window.pwned=6}", "{{constructor}}", "\x00\x07 nul"):
+        run_to_the_end(page, text)
+        assert page.evaluate("window.pwned") is None
+        assert page.evaluate("document.querySelectorAll('.ts-scope-root img, .ts-scope-root script').length") == 0
+        held = page.evaluate("window.tokenoscope.store.run.tokens.filter(t => !t.generated).map(t => t.text).join('')")
+        assert held == page.locator("#prompt textarea").input_value()
+        assert no_overflow(page)
 
 
 def test_a_recorded_run_is_shown_first_and_says_so(serve, visit, tmp_path):
@@ -224,29 +223,25 @@ def test_a_finished_run_can_be_kept(serve, visit):
         assert download.value.failure() is None
 
 
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_page_fits_and_the_first_picture_is_in_sight(serve, visit, size, theme):
-    page = visit(serve().url, width=size[0], height=size[1], theme=theme)
+def test_the_page_fits_is_legible_and_has_its_first_picture_in_sight(serve, visit, theme):
+    page = visit(serve().url, theme=theme)
     run_to_the_end(page)
-    assert no_overflow(page)
-    page.get_by_role("button", name="Settings").click()
-    page.wait_for_timeout(300)
-    assert no_overflow(page)
-    expect(page.locator("#prompt textarea")).to_be_in_viewport(ratio=1)
-    expect(page.locator("#run")).to_be_in_viewport(ratio=1)
     assert page.evaluate("document.body.classList.contains('dark')") == (theme == "dark")
-    if size[0] > 860:
-        assert page.locator(".ts-scope-root").bounding_box()["y"] < size[1] / 3
-
-
-def test_small_text_and_faint_text_do_not_occur(serve, visit):
-    for theme in ("light", "dark"):
-        page = visit(serve().url, theme=theme)
-        run_to_the_end(page)
-        page.get_by_role("button", name="Settings").click()
-        page.wait_for_timeout(300)
-        assert page.evaluate(LEGIBLE) == []
+    for width, height in SIZES:
+        page.set_viewport_size({"width": width, "height": height})
+        expect(page.locator("#prompt textarea")).to_be_in_viewport(ratio=1)
+        expect(page.locator("#run")).to_be_in_viewport(ratio=1)
+        assert no_overflow(page), width
+        if width > 860:
+            box = page.locator(".ts-scope-root").bounding_box()
+            assert box is not None
+            assert box["y"] < height / 4
+            assert box["width"] > width * 0.68
+    page.get_by_role("button", name="Settings").click()
+    page.get_by_label("Seed").wait_for()
+    assert page.evaluate(LEGIBLE) == []
+    assert no_overflow(page)
 
 
 def no_overflow(page: Page) -> bool:
@@ -256,16 +251,25 @@ def no_overflow(page: Page) -> bool:
 # Text of the form and header that is smaller than 14 px or has less contrast than 4.5 to the ground behind it.
 LEGIBLE = """() => {
   const rgb = (text) => (text.match(/[\\d.]+/g) ?? []).map(Number);
-  const light = (c) => { const [r, g, b] = c.map((v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4)); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-  const ground = (e) => { for (let at = e; at; at = at.parentElement) { const c = rgb(getComputedStyle(at).backgroundColor); if (c.length === 3 || c[3] === 1) return c.slice(0, 3); } return [255, 255, 255]; };
+  const channel = (v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4);
+  const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+  const ground = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = rgb(getComputedStyle(at).backgroundColor);
+      if (colour.length === 3 || colour[3] === 1) return colour;
+    }
+    return [255, 255, 255];
+  };
   const faults = [];
-  for (const root of document.querySelectorAll("#header, #form")) for (const e of root.querySelectorAll("*")) {
-    const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+  for (const e of document.querySelectorAll("#header *, #form *")) {
+    const own = [...e.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
     if (!own || !e.checkVisibility() || e.closest(".ts-spoken, svg, [data-testid=status-tracker]")) continue;
-    const style = getComputedStyle(e);
-    const [one, other] = [light(rgb(style.color).slice(0, 3)), light(ground(e))].sort((a, b) => b - a);
-    const contrast = (one + 0.05) / (other + 0.05);
-    if (parseFloat(style.fontSize) < 14 || contrast < 4.5) faults.push(`${e.tagName}.${e.className} "${e.textContent.trim().slice(0, 20)}" ${style.fontSize} ${contrast.toFixed(2)}`);
+    const { color, fontSize } = getComputedStyle(e);
+    const [more, less] = [light(rgb(color)), light(ground(e))].sort((a, b) => b - a);
+    const contrast = (more + 0.05) / (less + 0.05);
+    if (parseFloat(fontSize) < 14 || contrast < 4.5) {
+      faults.push(`${e.tagName} "${e.textContent.trim().slice(0, 20)}" ${fontSize} ${contrast.toFixed(2)}`);
+    }
   }
   return faults;
 }"""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import BlockContext
 from gradio.components import Component
 
 from model.errors import BadPrompt, BadSetting, NotAllowed, PromptTooLong
@@ -43,7 +44,6 @@ _LABELS = {
     "repetition_penalty": "Repetition penalty",
     "seed": "Seed",
 }
-_WHOLE = ("max_new_tokens", "top_k", "seed")
 _TELL_MODEL = '(name) => { document.dispatchEvent(new CustomEvent("tokenoscope-model", { detail: name })); return []; }'
 _MEMORY = "tokenoscope-form"  # where the browser keeps what a person chose
 
@@ -52,7 +52,8 @@ _MEMORY = "tokenoscope-form"  # where the browser keeps what a person chose
 class Form:
     """The form's components: `fields` hold what a person chose, by name; the buttons say what to do with it."""
 
-    fields: dict[str, Component]
+    prompt: gr.Textbox
+    fields: dict[str, Component | BlockContext]
     run: gr.Button
     pause: gr.Button
     resume: gr.Button
@@ -77,34 +78,42 @@ def build_form(limits: Limits, models: tuple[str, ...], status: str) -> Form:
         stop = gr.Button("Stop", elem_id="stop", interactive=False)
     gr.HTML(html_template=status, js_on_load=None, apply_default_css=False, elem_id="status")
     with gr.Accordion("Settings", open=False, elem_id="settings"):
-        fields: dict[str, Component] = {"prompt": prompt, "chat": chat, **_settings(limits)}
+        fields = {"prompt": prompt, "chat": chat, **_settings(limits)}
         if len(models) > 1:
-            fields["model"] = gr.Dropdown(list(models), value=models[0], label="Model", elem_id="model",
-                                          info="Which model reads the prompt. Another one is loaded first.")  # fmt: skip
-            fields["model"].change(None, fields["model"], None, js=_TELL_MODEL, queue=False, api_visibility="private")
+            model = gr.Dropdown(list(models), value=models[0], label="Model", elem_id="model",
+                                info="Which model reads the prompt. Another one is loaded first.")  # fmt: skip
+            model.change(None, model, None, js=_TELL_MODEL, queue=False, api_visibility="private")
+            fields["model"] = model
     _wire_examples(chips, prompt, chat)
-    return Form(fields=fields, run=run, pause=pause, resume=resume, step=step, stop=stop)
+    return Form(prompt=prompt, fields=fields, run=run, pause=pause, resume=resume, step=step, stop=stop)
 
 
 def remember(demo: gr.Blocks, form: Form) -> None:
     """Keep what a person chose in the browser, over reloads; nothing of it is kept on the server."""
-    names, fields = json.dumps(list(form.fields)), list(form.fields.values())
+    names, fields = (
+        json.dumps(list(form.fields)),
+        [field for field in form.fields.values() if isinstance(field, Component)],
+    )
     choices = json.dumps({n: [v for _, v in f.choices] for n, f in form.fields.items() if isinstance(f, gr.Dropdown)})
     keep = f"""(...values) => {{
         const names = {names};
-        try {{ localStorage.setItem("{_MEMORY}", JSON.stringify(Object.fromEntries(names.map((n, i) => [n, values[i]])))); }}
+        const chosen = Object.fromEntries(names.map((n, i) => [n, values[i]]));
+        try {{ localStorage.setItem("{_MEMORY}", JSON.stringify(chosen)); }}
         catch {{ /* a private window keeps nothing */ }}
         return [];
     }}"""
+    untouched = json.dumps([field.value for field in fields])
     restore = f"""(...values) => {{
-        const names = {names}, choices = {choices};
+        const names = {names}, choices = {choices}, untouched = {untouched};
         let kept = {{}};
         try {{ kept = JSON.parse(localStorage.getItem("{_MEMORY}")) ?? {{}}; }} catch {{ /* nothing kept */ }}
-        const fits = (n, i) => typeof kept[n] === typeof values[i] && (choices[n]?.includes(kept[n]) ?? true);
+        const fits = (n, i) => values[i] === untouched[i]  // else somebody was quicker than this
+            && typeof kept[n] === typeof values[i] && (choices[n]?.includes(kept[n]) ?? true);
         return names.map((n, i) => fits(n, i) ? kept[n] : values[i]);
     }}"""
     demo.load(None, fields, fields, js=restore, queue=False, api_visibility="private")
-    gr.on([field.change for field in fields], None, fields, None, js=keep, queue=False, api_visibility="private")
+    for field in fields:
+        field.change(None, fields, None, js=keep, queue=False, api_visibility="private")  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def read(values: dict[str, Any], limits: Limits, models: tuple[str, ...]) -> Request:
@@ -113,22 +122,30 @@ def read(values: dict[str, Any], limits: Limits, models: tuple[str, ...]) -> Req
     Raises: BadPrompt, PromptTooLong, BadSetting or NotAllowed, naming the field as the page labels it.
     """
     prompt, replaced = _prompt(values.get("prompt"), limits)
-    numbers = {name: _number(name, values.get(name)) for name in _LABELS}
-    chat = values.get("chat")
+    chat, model = values.get("chat"), values.get("model", models[0])
     if not isinstance(chat, bool):
         raise BadSetting(f"Chat is {_short(chat)}; it must be on or off.")
-    model = values.get("model", models[0])
     if model not in models:
         raise NotAllowed(f"The model {_short(model)} is not one that this host offers. Choose one of the list.")
-    settings = Settings(**numbers, chat=chat)
-    if settings.max_new_tokens > limits.new_tokens:
-        raise BadSetting(f"New tokens is {settings.max_new_tokens:,}; this host allows at most {limits.new_tokens:,} "
-                         f"in one run, so that everybody gets a turn. Ask for fewer.")  # fmt: skip
+    try:
+        settings = Settings(
+            max_new_tokens=_whole("max_new_tokens", values),
+            temperature=_number("temperature", values),
+            top_k=_whole("top_k", values),
+            top_p=_number("top_p", values),
+            min_p=_number("min_p", values),
+            repetition_penalty=_number("repetition_penalty", values),
+            seed=_whole("seed", values),
+            chat=chat,
+        )
+        limits.check_new_tokens(settings.max_new_tokens)
+    except BadSetting as error:
+        raise BadSetting(_as_labelled(str(error))) from error
     note = "The prompt held half a character (a lone surrogate). It was replaced by �." if replaced else ""
     return Request(prompt=prompt, settings=settings, model=model, message=note)
 
 
-def _settings(limits: Limits) -> dict[str, Component]:
+def _settings(limits: Limits) -> dict[str, Component | BlockContext]:
     neutral = Settings()
     most = limits.new_tokens
     return {
@@ -143,7 +160,7 @@ def _settings(limits: Limits) -> dict[str, Component]:
         "min_p": gr.Slider(0, 1, value=neutral.min_p, step=0.01, label=_LABELS["min_p"],
             info="Drop tokens less likely than this share of the likeliest one. 0 is off."),
         "repetition_penalty": gr.Slider(0.5, 2, value=neutral.repetition_penalty, step=0.05,
-            label=_LABELS["repetition_penalty"], info="Above 1, tokens that already stand there become less likely. 1 is off."),
+            label=_LABELS["repetition_penalty"], info="Above 1, tokens that are there already become less likely."),
         "seed": gr.Number(neutral.seed, precision=0, label=_LABELS["seed"],
             info="The same seed draws the same tokens again."),
     }  # fmt: skip
@@ -162,23 +179,34 @@ def _prompt(given: object, limits: Limits) -> tuple[str, bool]:
     text = given.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     n_bytes = len(text.encode())
     if n_bytes > limits.prompt_bytes:
-        raise PromptTooLong(f"The prompt has {n_bytes:,} bytes; this page reads at most {limits.prompt_bytes:,}. Shorten it.")
+        raise PromptTooLong(
+            f"The prompt has {n_bytes:,} bytes; this page reads at most {limits.prompt_bytes:,}. Shorten it."
+        )
     return text, text != given
 
 
-def _number(name: str, given: object) -> int | float:
-    label = _LABELS[name]
+def _number(name: str, values: dict[str, Any]) -> float:
+    given, label = values.get(name), _LABELS[name]
     if given is None or given == "":
         raise BadSetting(f"{label} is empty; type a number.")
     if isinstance(given, bool) or not isinstance(given, int | float):
         raise BadSetting(f"{label} is {_short(given)}, which is not a number.")
     if not math.isfinite(given):
         raise BadSetting(f"{label} is {given}; it must be a finite number.")
-    if name not in _WHOLE:
-        return given
+    return given
+
+
+def _whole(name: str, values: dict[str, Any]) -> int:
+    given = _number(name, values)
     if given != int(given):
-        raise BadSetting(f"{label} is {given:g}; it must be a whole number.")
+        raise BadSetting(f"{_LABELS[name]} is {given:g}; it must be a whole number.")
     return int(given)
+
+
+def _as_labelled(sentence: str) -> str:
+    """The sentence with the page's name of the field in place of the program's."""
+    name, _, rest = sentence.partition(" ")
+    return f"{_LABELS.get(name, name)} {rest}"
 
 
 def _short(given: object) -> str:

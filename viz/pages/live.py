@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from model.errors import BadPrompt, Refusal
-from model.records import Settings, Trace
+from model.records import ModelCard, Settings, Trace
 from viz import frames
 from viz.store import RunStore
 
@@ -20,6 +20,7 @@ log = logging.getLogger("tokenoscope")
 
 NOTICES_PER_SECOND = 15
 QUIET_SECONDS = 1.0  # a notice at least this often, so that a generator whose visitor has left can be closed
+_NEVER_BEGAN = "Your run was stopped before it began."
 VISITORS = 1000  # whose runs are remembered; the one that has asked least recently leaves
 
 State = Literal["waiting", "running", "paused", "done", "stopped", "failed"]
@@ -28,19 +29,23 @@ State = Literal["waiting", "running", "paused", "done", "stopped", "failed"]
 class Update(Protocol):
     """How a run stands, as the engine says it."""
 
-    state: State
-    place: int
-    n_steps: int
-    eta_s: float | None
-    lens: bool
+    @property
+    def state(self) -> State: ...
+    @property
+    def place(self) -> int: ...
+    @property
+    def n_steps(self) -> int: ...
+    @property
+    def eta_s(self) -> float | None: ...
 
 
 class Run(Protocol):
     """One generation that was asked of the engine."""
 
     id: str
-    error: BaseException | None
 
+    @property
+    def error(self) -> BaseException | None: ...
     def updates(self, wait_s: float = 0.25) -> Iterator[Update]: ...
     def trace(self) -> Trace | None: ...
     def stop(self) -> None: ...
@@ -49,10 +54,25 @@ class Run(Protocol):
     def step(self) -> None: ...
 
 
+class Stats(Protocol):
+    """How many runs want the model now."""
+
+    @property
+    def waiting(self) -> int: ...
+    @property
+    def running(self) -> int: ...
+    @property
+    def paused(self) -> int: ...
+
+
 class Engine(Protocol):
     """One loaded model and its queue."""
 
+    card: ModelCard
+
     def submit(self, prompt: str, settings: Settings) -> Run: ...
+    def stats(self) -> Stats: ...
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +87,8 @@ class ModelState:
 class Models(Protocol):
     """The models that this host offers. The default is loaded from the start, the others when they are asked for."""
 
-    names: tuple[str, ...]  # the default first
-
+    @property
+    def names(self) -> tuple[str, ...]: ...  # the default first
     def state(self, name: str) -> ModelState: ...
     def engine(self, name: str) -> Engine | None: ...  # None while it is being loaded; raises Refusal if it can't be
 
@@ -147,7 +167,7 @@ class Live:
             yield self._notice(page, replace(page.last, state="waiting", done=False, message=request.message))
             engine = yield from self._wait_for_model(page, ticket, request)
             if engine is None:
-                yield self._notice(page, replace(page.last, state="stopped", done=True, message=""))
+                yield self._notice(page, replace(page.last, message=_NEVER_BEGAN))
                 return
             ticket.run = engine.submit(request.prompt, request.settings)
         except Refusal as error:
@@ -169,16 +189,30 @@ class Live:
         if (page := self._visitors.get(visitor)) is not None:
             page.ticket.stop()
 
-    def run(self, visitor: str) -> Run | None:
-        """The visitor's own run, to pause, resume or step it; None if there is none."""
-        page = self._visitors.get(visitor)
-        return None if page is None else page.ticket.run
+    def pause(self, visitor: str) -> None:
+        """Hold the visitor's run after the pass that is being computed."""
+        if (run := self._run(visitor)) is not None:
+            run.pause()
+
+    def resume(self, visitor: str) -> None:
+        """Let the visitor's paused run go on."""
+        if (run := self._run(visitor)) is not None:
+            run.resume()
+
+    def step(self, visitor: str) -> None:
+        """Let the visitor's run compute one more pass, then hold it."""
+        if (run := self._run(visitor)) is not None:
+            run.step()
 
     def leave(self, visitor: str) -> None:
         """The visitor has closed the page: its run ends and it is forgotten."""
         self.stop(visitor)
         with self._lock:
             self._visitors.pop(visitor, None)
+
+    def _run(self, visitor: str) -> Run | None:
+        page = self._visitors.get(visitor)
+        return None if page is None else page.ticket.run
 
     def _page(self, visitor: str) -> _Visitor:
         with self._lock:
@@ -227,6 +261,8 @@ class Live:
             page.last = replace(page.last, ready=recorder.n_ready, done=True, eta_s=None)
             if run.error is not None:
                 self._fail(page, run.error, before)
+            elif not recorder.n_ready:
+                page.last = replace(before, message=_NEVER_BEGAN)
         except Refusal as error:
             self._fail(page, error, before)
         finally:  # runs on the event loop when the visitor has gone: nothing slow here
@@ -241,7 +277,7 @@ class Live:
             log.error("a run failed", exc_info=error)
             page.refusal = "Something broke inside the program, and the run ended. The host's log says what."
         if page.last.ready == 0 or self.store.get(page.last.id or "") is None:
-            page.last = replace(before, done=True, state="done" if before.id else "failed")
+            page.last = before
         else:
             page.last = replace(page.last, state="failed", done=True)
 

@@ -4,7 +4,7 @@ from gradio.themes import Base, sizes
 
 from viz.pages.routes import ASSETS
 
-_FONT = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Noto Color Emoji", "sans-serif")
+_FONT = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")
 _FONT_MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
 
 # Plain names of local fonts: a font by name of a service would be fetched from it.

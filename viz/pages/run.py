@@ -1,7 +1,7 @@
 """The page: a form at the side, and the scope, in which the browser draws the run that it holds."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -23,8 +23,10 @@ _STATUS = """<p class="ts-refusal" role="alert"></p>
 <p class="ts-run"><span class="ts-run-text"></span></p>
 <progress class="ts-progress" max="1" aria-label="how far the run is" hidden></progress>
 <p class="ts-message"></p>
-<p class="ts-keep" hidden>Keep this run: <a class="ts-keep-page" download>as a web page</a>, <a class="ts-keep-trace" download>as a trace file</a>.</p>
-<p class="ts-model" role="status"><span class="ts-dot"></span><span class="ts-model-text">Asking for the model&hellip;</span></p>
+<p class="ts-keep" hidden>Keep this run: <a class="ts-keep-page" download>as a web page</a>,
+<a class="ts-keep-trace" download>as a trace file</a>.</p>
+<p class="ts-model" role="status"><span class="ts-dot"></span>
+<span class="ts-model-text">Asking for the model&hellip;</span></p>
 <progress class="ts-loading" max="1" aria-label="how far the model is loaded" hidden></progress>
 <p class="ts-spoken" role="status"></p>"""
 
@@ -65,6 +67,27 @@ def assets_version() -> str:
 def _wire(demo: gr.Blocks, live: Live, limits: Limits, form: forms.Form, scope: gr.HTML) -> None:
     """Every event of the page. No `cancels=`: Gradio loses the next run with it; a run is stopped by its engine."""
 
+    def leave(request: gr.Request) -> None:
+        live.leave(_visitor(request))
+
+    gr.on(
+        [form.run.click, form.prompt.submit], _ask(live, limits), inputs_kwargs=form.fields, outputs=scope,
+        preprocess=False, postprocess=False, show_progress="hidden", trigger_mode="multiple", concurrency_limit=None,
+        api_name="run", api_visibility="private",
+    )  # fmt: skip
+    presses: dict[str, tuple[gr.Button, Callable[[str], None]]] = {
+        "pause": (form.pause, live.pause),
+        "resume": (form.resume, live.resume),
+        "step": (form.step, live.step),
+        "stop": (form.stop, live.stop),
+    }
+    for name, (button, act) in presses.items():
+        button.click(_press(act), queue=False, show_progress="hidden", trigger_mode="multiple", api_name=name,
+                     api_visibility="private")  # fmt: skip
+    demo.unload(leave)
+
+
+def _ask(live: Live, limits: Limits) -> Callable[..., Iterator[dict[str, Any]]]:
     def ask(request: gr.Request, **values: Any) -> Iterator[dict[str, Any]]:
         visitor = _visitor(request)
         try:
@@ -75,33 +98,14 @@ def _wire(demo: gr.Blocks, live: Live, limits: Limits, form: forms.Form, scope: 
         for notice in live.ask(visitor, wanted):
             yield asdict(notice)
 
-    def pause(request: gr.Request) -> None:
-        if run := live.run(_visitor(request)):
-            run.pause()
+    return ask
 
-    def resume(request: gr.Request) -> None:
-        if run := live.run(_visitor(request)):
-            run.resume()
 
-    def step(request: gr.Request) -> None:
-        if run := live.run(_visitor(request)):
-            run.step()
+def _press(act: Callable[[str], None]) -> Callable[[gr.Request], None]:
+    def press(request: gr.Request) -> None:
+        act(_visitor(request))
 
-    def stop(request: gr.Request) -> None:
-        live.stop(_visitor(request))
-
-    def leave(request: gr.Request) -> None:
-        live.leave(_visitor(request))
-
-    gr.on(
-        [form.run.click, form.fields["prompt"].submit], ask, inputs_kwargs=form.fields, outputs=scope,
-        preprocess=False, postprocess=False, show_progress="hidden", trigger_mode="multiple", concurrency_limit=None,
-        api_name="run", api_visibility="private",
-    )  # fmt: skip
-    for button, act in ((form.pause, pause), (form.resume, resume), (form.step, step), (form.stop, stop)):
-        button.click(act, queue=False, show_progress="hidden", trigger_mode="multiple", api_name=act.__name__,
-                     api_visibility="private")  # fmt: skip
-    demo.unload(leave)
+    return press
 
 
 def _visitor(request: gr.Request) -> str:

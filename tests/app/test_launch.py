@@ -1,0 +1,162 @@
+"""Starting the program: its port, its arguments, and models that load behind the page."""
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+import app
+from app import HostedModels, choose_port
+from model.errors import BadSetting, Busy, UnknownModel
+from model.limits import Limits
+from model.records import Settings
+from tests.app.fakes_engine import FakeEngine
+
+
+@pytest.fixture
+def busy_port() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_a_busy_default_port_gives_way_to_the_next_and_says_so(busy_port, monkeypatch, capsys):
+    monkeypatch.setattr(app, "PORT", busy_port)
+    port = choose_port("127.0.0.1", None)
+    assert busy_port < port < busy_port + app.PORTS_TO_TRY
+    assert f"Port {busy_port} is busy, so the page is on port {port}." in capsys.readouterr().out
+
+
+def test_a_free_default_port_is_taken_without_a_word(monkeypatch, capsys):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        free = probe.getsockname()[1]
+    monkeypatch.setattr(app, "PORT", free)
+    assert choose_port("127.0.0.1", None) == free
+    assert capsys.readouterr().out == ""
+
+
+def test_a_busy_port_that_was_asked_for_is_an_error(busy_port):
+    with pytest.raises(BadSetting, match=f"port {busy_port} is busy"):
+        choose_port("127.0.0.1", str(busy_port))
+
+
+@pytest.mark.parametrize("wanted", ["0", "-1", "65536", "x", "٣", "7860.5", ""])
+def test_what_is_no_port_is_refused(wanted):
+    with pytest.raises(BadSetting, match="must be a whole number from 1 to 65535"):
+        choose_port("127.0.0.1", wanted)
+
+
+def test_refusals_of_the_command_line_come_fast_with_exit_code_2(busy_port):
+    program = f"""import sys, app
+code = app.main(['--port', '{busy_port}'])
+assert not {{'gradio', 'torch'}} & sys.modules.keys()
+sys.exit(code)"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == (f"app.py: port {busy_port} is busy: another program listens there, maybe this one, started "
+                           "before. End it, or choose another with --port.\n")  # fmt: skip
+
+
+def test_help_names_every_argument(capsys):
+    with pytest.raises(SystemExit) as ended:
+        app.main(["--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    for argument in ("--model", "--host", "--port", "--no-browser"):
+        assert argument in said
+
+
+def test_no_browser_opens_on_a_host_or_without_a_screen(monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "platform", "linux")
+    for name in ("SPACE_ID", "CI", "SSH_CONNECTION", "DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    assert not app._has_desktop()
+    monkeypatch.setenv("DISPLAY", ":0")
+    assert app._has_desktop()
+    for name in ("SPACE_ID", "CI", "SSH_CONNECTION"):
+        with monkeypatch.context() as here:
+            here.setenv(name, "x")
+            assert not app._has_desktop()
+
+
+def wait_for(holds) -> None:
+    end = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_the_default_model_loads_behind_the_page_and_says_how_far_it_is():
+    go = threading.Event()
+
+    def load(name, progress):
+        progress("downloading it", 40, 100)
+        go.wait(10)
+        return FakeEngine()
+
+    models = HostedModels(Limits(), load)
+    wait_for(lambda: models.state(models.names[0]).fraction == 0.4)
+    assert models.engine(models.names[0]) is None
+    assert "downloading it, 40%" in models.state(models.names[0]).text
+    go.set()
+    wait_for(lambda: models.engine(models.names[0]) is not None)
+    assert models.state(models.names[0]).text == "Ready: fake-1k, 4 layers × 6 heads, cpu, float32"
+    models.close()
+
+
+def test_a_model_that_fails_says_why_and_is_tried_again():
+    tries: list[str] = []
+
+    def load(name, progress):
+        tries.append(name)
+        if len(tries) == 1:
+            raise UnknownModel("the hub does not answer.")
+        return FakeEngine()
+
+    models = HostedModels(Limits(), load, default="mine")
+    wait_for(lambda: models.state("mine").phase == "failed" and models._failures)
+    assert models.state("mine").text == "the hub does not answer."
+    with pytest.raises(UnknownModel, match="the hub does not answer"):
+        models.engine("mine")
+    wait_for(lambda: models.engine("mine") is not None)
+    assert tries == ["mine", "mine"]
+    models.close()
+
+
+def test_a_bug_while_loading_is_logged_and_shown_as_one_line(caplog):
+    def load(name, progress):
+        raise ZeroDivisionError("secret detail")
+
+    models = HostedModels(Limits(), load)
+    wait_for(lambda: models.state(models.names[0]).phase == "failed")
+    assert "something broke" in models.state(models.names[0]).text
+    assert "secret" not in models.state(models.names[0]).text
+    assert "secret detail" in caplog.text
+
+
+def test_two_models_stay_and_an_idle_one_makes_room_for_a_third():
+    engines: dict[str, FakeEngine] = {}
+
+    def load(name, progress):
+        engines[name] = FakeEngine(seconds=None)
+        return engines[name]
+
+    models = HostedModels(Limits(models=("b", "c")), load, default="a")
+    for name in ("a", "b"):
+        wait_for(lambda name=name: models.engine(name) is not None)
+    run = engines["b"].submit("x", Settings(max_new_tokens=4))
+    wait_for(lambda: run.state == "running")
+    with pytest.raises(Busy, match="all are in use"):
+        models.engine("c")
+    run.stop()
+    wait_for(lambda: run.state == "stopped")
+    wait_for(lambda: models.engine("c") is not None)
+    assert set(models._engines) == {"a", "c"}
+    models.close()
