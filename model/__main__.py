@@ -116,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     output.add_argument("--json", action="store_true", help="print the tokens, and for each new one the likeliest "
                         f"{_CANDIDATES} candidates with their probability before any setting changed it")  # fmt: skip
 
-    how = parser.add_argument_group("how the next token is chosen")
+    how = parser.add_argument_group("how the next token is chosen (top-k, top-p, min-p and seed matter above temperature 0)")
     how.add_argument("--max-new-tokens", type=int, metavar="N", default=neutral.max_new_tokens,
                      help="write at most so many tokens (default: %(default)s)")  # fmt: skip
     how.add_argument("--temperature", type=float, metavar="T", default=neutral.temperature,
