@@ -1,13 +1,18 @@
-"""What several suites share: the default model's folder, and one thread for torch."""
+"""What several suites share: the default model's folder, one thread for torch, and one Chromium."""
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from model.limits import Limits
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported; programs that tests start inherit it
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +24,18 @@ def default_folder() -> Path:
 
     torch.set_num_threads(1)  # the suite shares its machine, and sums come out alike on every one
     return find(None, Limits.from_environment()).folder
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium, or Playwright's own; without one the tests are skipped, and fail where CI is set."""
+    with sync_playwright() as playwright:
+        installed = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
+        if installed is None and not Path(playwright.chromium.executable_path).exists():
+            reason = "no Chromium on PATH and none of Playwright's: `make test` installs one where it may"
+            if os.environ.get("CI"):
+                pytest.fail(reason)
+            pytest.skip(reason)
+        chromium = playwright.chromium.launch(executable_path=installed, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()

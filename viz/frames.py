@@ -13,6 +13,7 @@ import math
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
@@ -165,7 +166,7 @@ def to_bytes(weights: np.ndarray) -> np.ndarray:
     return np.rint(np.sqrt(weights) * 255).astype(np.uint8)
 
 
-def decode(frame: bytes) -> tuple[dict[str, object], dict[str, np.ndarray]]:
+def decode(frame: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Read one frame back: its JSON, and its blobs by name. The browser's parser does the same."""
     length, json_length = struct.unpack_from("<II", frame)
     if length + 4 != len(frame):

@@ -38,8 +38,8 @@ def visible(token: Token) -> str:
         return token.data.hex(" ").upper()
     if not token.text:
         return "(empty)"
-    around = [None, *token.text, None]
-    return "".join(_symbol(*around[i : i + 3]) for i in range(len(token.text)))
+    before, after = (None, *token.text[:-1]), (*token.text[1:], None)
+    return "".join(map(_symbol, token.text, before, after))
 
 
 def short(token: Token, most: int = 24) -> str:
@@ -90,7 +90,7 @@ def integrity(source: str) -> str:
     return "'sha256-" + base64.b64encode(hashlib.sha256(source.encode("utf-8")).digest()).decode("ascii") + "'"
 
 
-def _symbol(before: str | None, point: str, after: str | None) -> str:
+def _symbol(point: str, before: str | None, after: str | None) -> str:
     code = ord(point)
     if code in (0x200C, 0x200D) and all(side is not None and ord(side) > 0x2FF for side in (before, after)):
         return point  # inside an emoji or a script that needs it

@@ -76,7 +76,7 @@ def count(number: int) -> str:
 
 
 def percent(probability: float) -> str:
-    """As a percentage: 0.823 -> 82.3%, 0.00421 -> 0.42%, 0.0000123 -> 0.0012%; never a rounded 100% for what is less."""
+    """As a percentage: 0.823 -> 82.3%, 0.00421 -> 0.42%; never a rounded 100% for what is less."""
     value = probability * 100
     if value == 0:
         return "0%"

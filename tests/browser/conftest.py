@@ -1,41 +1,21 @@
 """A real Chromium that reaches this machine alone, and pages that must end without an error or a foreign request."""
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from tests.app.served import forgive_open_sockets, serve, shared_app
 
 __all__ = ["serve", "shared_app"]
-
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     forgive_open_sockets(Path(__file__).parent, items)
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.browser)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """The system's Chromium, or Playwright's own; without one the tests are skipped, and fail where CI is set."""
-    with sync_playwright() as playwright:
-        installed = next((path for name in NAMES if (path := shutil.which(name))), None)
-        if installed is None and not Path(playwright.chromium.executable_path).exists():
-            reason = "no Chromium on PATH and none of Playwright's: `make test` installs one where it may"
-            if os.environ.get("CI"):
-                pytest.fail(reason)
-            pytest.skip(reason)
-        chromium = playwright.chromium.launch(executable_path=installed, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="session")

@@ -90,12 +90,14 @@ def test_a_step_carries_its_choice_stage_by_stage_and_the_race():
 
 def test_norms_are_those_of_the_residual_stream():
     trace = fake_trace()
+    assert trace.resid is not None
     sent = np.concatenate([frames.decode(frames.step(trace, i))[1]["norms"] for i in range(len(trace.steps))], axis=1)
     np.testing.assert_allclose(sent, np.linalg.norm(trace.resid, axis=-1), rtol=1e-6)
 
 
 def test_the_lens_arrives_exactly():
     trace = fake_trace()
+    assert trace.lens_ids is not None
     about, blobs = frames.decode(frames.lens(trace))
     np.testing.assert_array_equal(blobs["ids"], trace.lens_ids)
     np.testing.assert_array_equal(blobs["probabilities"], trace.lens_probs)
@@ -152,6 +154,10 @@ def test_a_long_run_sends_summaries_in_place_of_rows():
 
 def test_frames_of_a_run_in_progress_never_change():
     whole = fake_trace()
+    assert whole.resid is not None
+    assert whole.logits is not None
+    assert whole.unit_ids is not None
+    assert whole.unit_values is not None
     early = replace(
         whole,
         tokens=whole.tokens[:7], steps=whole.steps[:2], ended="running", lens_ids=None, lens_probs=None,

@@ -1,5 +1,6 @@
 """All heads of one layer as lines between tokens: bertviz's head view, in a frame that reaches nothing."""
 
+import warnings
 from functools import cache
 
 import numpy as np
@@ -23,13 +24,15 @@ def head_view(trace: Trace, at: Selection) -> Html:
     count = min(trace.n_fed, _TOKENS)
     weights = np.round(trace.pattern_rows(0, count, layer=at.layer).astype(np.float64), 3)
     layer = util.torch.from_numpy(weights)[None]  # bertviz takes tensors, and brings torch with it
-    made = drawn(
-        [layer] * trace.model.n_layers,
-        [markup.short(token, 16) for token in trace.tokens[:count]],
-        include_layers=[at.layer],
-        prettify_tokens=False,
-        html_action="return",
-    )
+    with warnings.catch_warnings(action="ignore", category=ResourceWarning):  # it leaves its script's file open
+        made = drawn(
+            [layer] * trace.model.n_layers,
+            [markup.short(token, 16) for token in trace.tokens[:count]],
+            include_layers=[at.layer],
+            prettify_tokens=False,
+            html_action="return",
+        )
+    assert made is not None, "it returns what it was told to return"
     body = str(made.data)
     before, script = body.split(_SCRIPT, 1)
     before = before.split("</script>", 1)[1]  # its first script would load require.js from a CDN

@@ -1,0 +1,110 @@
+"""One page from one run, from the command line and in a notebook; refusals are one line and exit code 2."""
+
+import base64
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fakes import fake_trace
+from tests.viz.test_frames import HOSTILE, big
+from viz import __main__ as cli
+from viz import export, frames, markup
+
+
+def test_the_page_holds_every_frame_and_asks_for_nothing():
+    trace = fake_trace(HOSTILE, ("a", "b"))
+    page = export.page(trace)
+    packed = re.search(r'id="frames">([^<]*)</script>', page)
+    assert packed is not None
+    assert base64.b64decode(packed[1]) == b"".join(frames.all_frames(trace))
+    assert not re.findall(r"\b(?:src|href)=", page.split("<script")[0])
+    assert page.count("<script") == page.count("</script>") == 2
+    assert not re.findall(r"^\s*(?:import|export) ", page, re.MULTILINE)
+
+
+def test_the_policy_lets_this_script_and_this_style_run_and_no_other():
+    page = export.page(fake_trace())
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert policy is not None
+    assert "default-src 'none'" in policy[1]
+    assert "unsafe" not in policy[1]
+    script, style = page.rsplit("<script>", 1)[1].split("</script>")[0], page.split("<style>")[1].split("</style>")[0]
+    assert markup.integrity(script) in policy[1]
+    assert markup.integrity(style) in policy[1]
+
+
+def test_a_long_run_takes_whole_layers_along_as_far_as_they_fit(monkeypatch: pytest.MonkeyPatch):
+    trace = big(300, 2)
+    size = 9 * 301 * 302 // 2
+    monkeypatch.setattr(export, "_LAYER_BYTES", 3 * size)
+    page = export.page(trace)
+    packed = base64.b64decode(page.split('id="frames">')[1].split("<")[0])
+    tail = packed[len(b"".join(frames.all_frames(trace))) :]
+    layers = []
+    while tail:
+        length = 4 + int.from_bytes(tail[:4], "little")
+        layers.append(frames.decode(tail[:length])[0]["layer"])
+        tail = tail[length:]
+    assert layers == [4, 14, 24]
+
+
+def test_a_notebook_gets_the_page_in_a_frame_that_can_reach_nothing():
+    shown = export.notebook_html(fake_trace(HOSTILE, ("a", "b")))
+    assert shown.startswith("<iframe ")
+    assert 'sandbox="allow-scripts"' in shown
+    assert shown.count("<") == 2
+
+
+def test_the_command_writes_the_page_where_it_is_told_or_beside_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    trace = fake_trace()
+    trace.save(tmp_path / "run.trace")
+    assert cli.main([str(tmp_path / "run.trace")]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "run.html")
+    assert (tmp_path / "run.html").read_text(encoding="utf-8") == export.page(trace)
+    assert cli.main([str(tmp_path / "run.trace"), "-o", str(tmp_path / "other.html")]) == 0
+    assert (tmp_path / "other.html").read_bytes() == (tmp_path / "run.html").read_bytes()
+
+
+def test_charts_come_when_asked_for(tmp_path: Path):
+    trace = fake_trace()
+    trace.save(tmp_path / "run.trace")
+    assert cli.main([str(tmp_path / "run.trace"), "--charts"]) == 0
+    page = (tmp_path / "run.html").read_text(encoding="utf-8")
+    assert "Plotly.newPlot" in page
+    assert "bertviz head view" in page
+    assert "Plotly" not in export.page(trace)
+
+
+@pytest.mark.parametrize("bytes_of_file", [None, b"", b"no trace at all", b"\x00" * 64])
+def test_a_refusal_is_one_line_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], bytes_of_file: bytes | None
+):
+    path = tmp_path / "bad.trace"
+    if bytes_of_file is not None:
+        path.write_bytes(bytes_of_file)
+    assert cli.main([str(path)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert len(said.err.strip().splitlines()) == 1
+    assert not (tmp_path / "bad.html").exists()
+
+
+def test_a_page_that_cannot_be_written_is_refused_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    fake_trace().save(tmp_path / "run.trace")
+    assert cli.main([str(tmp_path / "run.trace"), "-o", str(tmp_path / "no" / "page.html")]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_the_command_runs_as_a_module_and_prints_to_a_pipe(tmp_path: Path):
+    trace = fake_trace()
+    trace.save(tmp_path / "run.trace")
+    root = Path(cli.__file__).parent.parent
+    done = subprocess.run([sys.executable, "-m", "viz", tmp_path / "run.trace", "-o", "-"], cwd=root,
+                          capture_output=True,
+                          check=True, timeout=120)  # fmt: skip
+    assert done.stdout.decode("utf-8") == export.page(trace)

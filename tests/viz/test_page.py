@@ -1,0 +1,206 @@
+"""An exported page in a real Chromium, without a network: all pictures follow one selection, and no text runs."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from model.records import Trace
+from tests.fakes import fake_trace
+from tests.viz.test_frames import HOSTILE, words
+from viz import export, markup
+
+pytestmark = pytest.mark.browser
+
+Theme = Literal["light", "dark"]
+SIZES = ((1440, 900), (1280, 640), (390, 844))
+CARDS = ("output", "tokens", "attention", "kv-cache", "next-token", "layers")
+
+
+@pytest.fixture
+def show(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
+    """Opens a run's page from a file; at the end nothing may have gone wrong or been asked of any network."""
+    wrong: list[str] = []
+    pages: list[Page] = []
+
+    def open_page(
+        trace: Trace, *, width: int = 1280, height: int = 640, theme: Theme = "light", charts: bool = False
+    ) -> Page:
+        (tmp_path / "page.html").write_text(export.page(trace, charts=export.charts(trace) if charts else ()), "utf-8")
+        page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=theme)
+        pages.append(page)
+        page.on("pageerror", lambda error: wrong.append(f"page error: {error}"))
+        page.on("console", lambda said: wrong.append(f"console: {said.text}") if said.type == "error" else None)
+        page.on("request", lambda asked: wrong.append(f"request: {asked.url}") if outside(asked.url) else None)
+        page.on("dialog", lambda dialog: wrong.append(f"dialog: {dialog.message}"))
+        page.goto((tmp_path / "page.html").as_uri())
+        page.wait_for_selector('#scope[data-ready="1"]')
+        settle(page)
+        return page
+
+    yield open_page
+    for page in pages:
+        page.close()
+    assert wrong == []
+
+
+def outside(url: str) -> bool:
+    return not url.startswith(("file:", "data:", "about:", "blob:"))
+
+
+def settle(page: Page) -> None:
+    """Wait until what was asked for is drawn."""
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))")
+
+
+def at(page: Page) -> dict[str, int]:
+    return page.evaluate("tokenoscope.selection.at")
+
+
+def drawn(page: Page) -> dict[str, str]:
+    """Which place each card shows."""
+    cards = "[...document.querySelectorAll('.ts-card[data-view]')].map((card) => [card.dataset.view, card.dataset.at])"
+    return dict(page.evaluate(cards))
+
+
+def test_the_page_opens_on_the_first_pass_with_all_pictures(show: Callable[..., Page]):
+    trace = fake_trace()
+    page = show(trace)
+    assert set(drawn(page)) == set(CARDS)
+    assert page.get_attribute("#scope", "data-frames") == str(len(trace.steps) + 3)
+    assert "Pass 1 of 4" in page.inner_text(".ts-crumbs")
+    assert at(page)["step"] == 0
+    for name in CARDS:
+        canvases = page.locator(f".ts-card-{name} canvas:visible")
+        for i in range(canvases.count()):
+            painted = "(c) => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((byte) => byte > 0)"
+            assert canvases.nth(i).evaluate(painted)
+
+
+def test_keys_move_the_selection_and_every_picture_follows(show: Callable[..., Page]):
+    page = show(fake_trace())
+    began = at(page)
+    for key, name, by in (("ArrowRight", "step", 1), ("ArrowLeft", "step", -1)):
+        before = at(page)[name]
+        page.keyboard.press(key)
+        assert at(page)[name] == before + by
+    page.evaluate("tokenoscope.selection.set({ layer: 1, head: 1 })")
+    for key, name, by in (("ArrowUp", "layer", 1), ("ArrowDown", "layer", -1), ("]", "head", 1), ("[", "head", -1)):
+        before = at(page)[name]
+        page.keyboard.press(key)
+        assert at(page)[name] == before + by
+    page.keyboard.press("End")
+    assert at(page)["step"] == 3
+    settle(page)
+    assert set(drawn(page).values()) == {f"3/1/1/{at(page)['token']}"}
+    assert "Pass 4 of 4" in page.inner_text(".ts-crumbs")
+    page.keyboard.press("Home")
+    assert at(page)["step"] == began["step"]
+
+
+def test_a_click_locks_a_hover_previews_and_escape_unlocks(show: Callable[..., Page]):
+    page = show(fake_trace())
+    chips = page.locator(".ts-strip .ts-chip")
+    chips.nth(1).hover()
+    assert at(page)["token"] == 1
+    chips.nth(2).click()
+    assert at(page)["token"] == 2
+    chips.nth(0).hover()
+    assert at(page)["token"] == 2
+    page.keyboard.press("Escape")
+    chips.nth(1).hover()
+    assert at(page)["token"] == 1
+    page.mouse.move(1, 1)
+    assert at(page)["token"] == 2
+
+
+def test_a_written_token_leads_to_the_pass_that_chose_it(show: Callable[..., Page]):
+    trace = fake_trace()
+    page = show(trace)
+    page.locator(".ts-text .ts-word.ts-is-generated").nth(1).click()
+    settle(page)
+    assert at(page)["step"] == 1
+    assert markup.visible(trace.tokens[6]) in page.inner_text(".ts-headline")
+
+
+def test_space_plays_and_pauses_and_the_sheet_lists_the_keys(show: Callable[..., Page]):
+    page = show(fake_trace())
+    page.select_option(".ts-select", label="as recorded")
+    page.locator(".ts-crumbs").click()
+    page.keyboard.press(" ")
+    page.locator('.ts-axis[aria-valuenow="4"]').wait_for()
+    page.locator('.ts-play[aria-pressed="false"]').wait_for()
+    page.keyboard.press("?")
+    assert page.locator(".ts-help").is_visible()
+    page.keyboard.press("Escape")
+    assert not page.locator(".ts-help").is_visible()
+
+
+def test_the_numbers_are_those_of_the_record(show: Callable[..., Page]):
+    trace = fake_trace()
+    page = show(trace)
+    page.evaluate("tokenoscope.selection.set({ step: 2, layer: 1, head: 3 })")
+    for card in ("attention", "kv-cache", "next-token"):
+        page.locator(f".ts-card-{card} summary").click()
+    settle(page)
+    shown = page.locator(".ts-card-attention tbody tr td:last-child").all_inner_texts()
+    exact = trace.pattern(1, 3)[6, :7]
+    assert [float(each) for each in shown] == pytest.approx(exact.tolist(), abs=0.004)
+    held = page.locator(".ts-card-kv-cache tbody tr td:nth-child(5)").all_inner_texts()
+    assert [int(each.replace(",", "")) for each in held] == [step.kv_bytes for step in trace.steps]
+    first = page.locator(".ts-card-next-token tbody tr").first.locator("td").all_inner_texts()
+    best = trace.choices[2].candidates[0]
+    assert first[3] == str(best.id)
+    assert float(first[4]) == pytest.approx(best.score, rel=1e-3)
+
+
+def test_hostile_text_is_inert_and_whole(show: Callable[..., Page]):
+    trace = fake_trace(HOSTILE, HOSTILE[::-1])
+    page = show(trace)
+    page.locator(".ts-card-tokens summary").click()
+    settle(page)
+    shown = page.locator(".ts-card-tokens tbody tr td:nth-child(2)").all_text_contents()
+    assert shown == [markup.visible(token) for token in trace.tokens]
+    for _ in trace.steps:
+        page.keyboard.press("ArrowRight")
+        settle(page)
+    assert page.locator("script").count() == 2
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_overflows_and_no_text_is_small(show: Callable[..., Page], width: int, height: int, theme: Theme):
+    page = show(fake_trace(words(20, "p"), words(40, "g")), width=width, height=height, theme=theme)
+    for summary in page.locator("summary").all():
+        summary.click()
+    settle(page)
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    small = """[...document.querySelectorAll('#scope *')].filter((e) => e.checkVisibility()
+        && [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim())
+        && parseFloat(getComputedStyle(e).fontSize) < 14).map((e) => e.className)"""
+    assert page.evaluate(small) == []
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    levels = [int(each) for each in re.findall(r"\d+", ground)[:3]]
+    assert (sum(levels) < 120) == (theme == "dark")
+
+
+def test_the_first_tokens_sink_leaves_the_colours_by_a_switch(show: Callable[..., Page]):
+    page = show(fake_trace())
+    assert page.locator("#ts-sink").is_checked()
+    assert "outside the first column" in page.inner_text(".ts-card-attention")
+    page.locator("#ts-sink").uncheck()
+    settle(page)
+    assert "the most in this map" in page.inner_text(".ts-card-attention")
+
+
+def test_charts_and_bertviz_draw_without_a_network(show: Callable[..., Page]):
+    page = show(fake_trace(HOSTILE, ("a", "b")), charts=True)
+    page.locator("iframe").scroll_into_view_if_needed()
+    page.locator(".js-plotly-plot .main-svg").first.wait_for()
+    frame = page.frame_locator("iframe")
+    frame.locator("svg line").first.wait_for(state="attached")
+    assert frame.locator("svg text").count() >= len(HOSTILE)
