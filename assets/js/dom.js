@@ -53,6 +53,16 @@ export function table(caption, columns, rows) {
     h("tbody", {}, ...rows.map((row) => h("tr", {}, ...row.map((cell) => h("td", {}, cell))))));
 }
 
+/** Scroll a box, not the page, so that what it holds can be seen; after drawing, since it measures.
+ * @param {HTMLElement} box @param {HTMLElement | undefined} part */
+export function keepInView(box, part) {
+  setTimeout(() => {
+    if (!part || box.scrollHeight <= box.clientHeight) return;
+    const [outer, inner] = [box.getBoundingClientRect(), part.getBoundingClientRect()];
+    if (inner.top < outer.top || inner.bottom > outer.bottom) box.scrollTop += inner.top - outer.top - box.clientHeight / 2;
+  });
+}
+
 /** @param {string} name @param {() => void} press @param {Record<string, string>} [attributes] @param {Child[]} children */
 export function button(name, press, attributes = {}, ...children) {
   return h("button", { type: "button", class: "ts-button", onclick: () => press(), ...attributes }, ...(children.length ? children : [name]));

@@ -111,7 +111,7 @@ export class Player {
     const written = step.choices.length ? quoted(run.tokens[step.chosenAt]) : "nothing yet";
     const read = step.n === 1 ? quoted(run.tokens[step.first]) : `${count(step.n)} tokens`;
     fill(this.crumbs,
-      h("strong", {}, `Pass ${at.step + 1} of ${run.steps.length}`), ` (${step.kind}): read `, read, ", wrote ", written,
+      h("span", {}, h("strong", {}, `Pass ${at.step + 1} of ${run.steps.length}`), ` (${step.kind}): read `, read, ", wrote ", written),
       crumb("layer", String(at.layer + 1)), crumb("head", String(at.head + 1)), crumb("token", String(at.token + 1), quoted(run.tokens[at.token])));
     this.lock.hidden = !this.selection.locked;
     this.axis.setAttribute("aria-valuemax", String(run.steps.length));

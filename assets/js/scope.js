@@ -72,8 +72,8 @@ class Scope {
     this.cards = [...top, ...left, ...right];
     this.message = h("p", { class: "ts-empty", role: "status" });
     this.model = h("p", { class: "ts-model-line" });
-    this.pictures = h("div", { class: "ts-pictures", hidden: true }, this.player.element, this.model, ...top.map((card) => card.element),
-      h("div", { class: "ts-columns" }, ...[left, right].map((cards) => h("div", { class: "ts-column" }, ...cards.map((card) => card.element)))));
+    this.pictures = h("div", { class: "ts-pictures", hidden: true }, this.player.element, ...top.map((card) => card.element),
+      h("div", { class: "ts-columns" }, ...[left, right].map((cards) => h("div", { class: "ts-column" }, ...cards.map((card) => card.element)))), this.model);
     element.classList.add("ts-root", "ts-scope");
     fill(element, this.message, this.pictures, this.help);
     this.colours = paint(element);
@@ -148,6 +148,7 @@ class Scope {
     const { run, server } = this;
     if (!run) return null;
     if (!server) return `This page holds the attention of runs up to ${run.head.rows_up_to} tokens, and of some layers of longer ones; not of this layer.`;
+    if (!run.end) return `This run is longer than ${run.head.rows_up_to} tokens: its newer rows can be fetched when it has ended.`;
     const key = `${layer}/${run.nRead}`;
     if (!this.asked.has(key)) {
       this.asked.add(key);

@@ -44,7 +44,8 @@ export class Selection {
   set(change, { lock = false } = {}) {
     if (!this.run) return;
     const last = this.run.steps.length - 1;
-    if (change.step !== undefined && change.step < last) this.following = false;
+    if (lock || (change.step !== undefined && change.step < last)) this.following = false;
+    else if (change.step !== undefined) this.following = !this.run.end;
     this.base = this.settle(this.base, change);
     this.hovered = null;
     if (lock) this.locked = true;

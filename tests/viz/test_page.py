@@ -204,3 +204,21 @@ def test_charts_and_bertviz_draw_without_a_network(show: Callable[..., Page]):
     frame = page.frame_locator("iframe")
     frame.locator("svg line").first.wait_for(state="attached")
     assert frame.locator("svg text").count() >= len(HOSTILE)
+
+
+def test_a_long_run_shows_the_layers_that_came_along_and_says_which_did_not(
+    show: Callable[..., Page], monkeypatch: pytest.MonkeyPatch
+):
+    trace = fake_trace(words(270, "p"), ("a", "b"), d_vocab=1000)
+    monkeypatch.setattr(export, "_LAYER_BYTES", 1)
+    page = show(trace)
+    held = page.evaluate("[...tokenoscope.store.run.layers.keys()]")
+    assert len(held) == 1
+    page.evaluate(f"tokenoscope.selection.set({{ layer: {held[0]} }})")
+    settle(page)
+    assert page.locator(".ts-looks .ts-look:visible").count() == 270
+    page.evaluate(f"tokenoscope.selection.set({{ layer: {(held[0] + 1) % 4} }})")
+    settle(page)
+    assert "not of this layer" in page.inner_text(".ts-card-attention .ts-empty")
+    assert page.locator(".ts-card-attention .ts-map").is_hidden()
+    assert "three bands" in page.inner_text(".ts-card-attention")

@@ -1,7 +1,7 @@
 // @ts-check
 // Where each token looks back: one head's map, the looked-at row in words, and a grid of all layers and heads.
 
-import { h, fill, say, tokenText, quoted, button } from "../dom.js";
+import { h, fill, keepInView, say, tokenText, quoted, button } from "../dom.js";
 import { context2d, fit, hatch, cut, pointer, shade, textOn, widthOf, MONO } from "../canvas.js";
 import { label, percent, plain } from "../format.js";
 import { WEIGHTS } from "../store.js";
@@ -135,7 +135,8 @@ export const attention = {
       drawNames(g, state, { left: names, top, cell, n });
       g.strokeStyle = colours.ink;
       g.lineWidth = 2;
-      g.strokeRect(names, top + at.token * cell, (at.token + 1) * cell, Math.max(cell, 2));
+      const room = cell < 8 ? 2 : 0; // around a thin row, not over it
+      g.strokeRect(names - room, top + at.token * cell - room, (at.token + 1) * cell + 2 * room, cell + 2 * room);
       g.lineWidth = 1;
       map.setAttribute("aria-label", `Attention of layer ${at.layer + 1}, head ${at.head + 1}: ${n} tokens by ${n} tokens. `
         + `The row of ${label(run.tokens[at.token])} is selected and read out above.`);
@@ -150,7 +151,7 @@ export const attention = {
       const cell = Math.min(30, (width - left - 2) / run.nLayers);
       gridLayout = { left, top, cell };
       const height = top + cell * run.nHeads + 2;
-      const key = `${run.id}/${run.nRead}/${withoutSink}/${cell}/${colours.weight}`;
+      const key = `${run.id}/${run.nRead}/${run.layers.size}/${withoutSink}/${cell}/${colours.weight}`;
       const now = performance.now();
       if (thumbs.key !== key && (run.end || !thumbs.key || now - thumbs.at > 400)) {
         thumbs = { key, image: drawThumbs(run, colours, withoutSink), at: now };
@@ -187,6 +188,7 @@ export const attention = {
       grid.setAttribute("aria-label", `A grid of ${run.nLayers} layers (across) by ${run.nHeads} heads (down); layer ${at.layer + 1}, head ${at.head + 1} is selected.`);
       const group = run.nHeads / run.head.model.n_kv_heads;
       say(gridWords, `Across: layers 1 to ${run.nLayers}, the way the data goes. Down: heads 1 to ${run.nHeads}. Each small square is that head's whole map.`
+        + (run.nRead > run.head.rows_up_to ? " In a run this long most squares show three bands instead: the head's weight on the first token, on the token before, on the token itself, in the newest pass." : "")
         + (group > 1 ? ` ${group} heads in a row share one key and value head.` : ""));
     }
 
@@ -194,8 +196,8 @@ export const attention = {
       paint(state) {
         last = state;
         const { run, at } = state;
-        if (!run.showsAttention || !run.row(at.layer, at.head, at.token)) return;
-        drawMap(state, sinkSwitch.checked);
+        if (!run.showsAttention) return;
+        if (run.row(at.layer, at.head, at.token)) drawMap(state, sinkSwitch.checked);
         drawGrid(state, sinkSwitch.checked);
       },
       draw(state) {
@@ -212,7 +214,9 @@ export const attention = {
         const row = run.row(at.layer, at.head, at.token);
         if (chipsOf !== run.id) { chipsOf = run.id; chips = []; fill(looks); }
         drawLooks(state, row, { looks, looksTitle, best, chips, withoutSink, selection });
+        for (const part of [mapRow, legend, looks, best]) part.hidden = row === null;
         if (row) {
+          keepInView(looks, chips[strongestKey(row)]);
           saySink(sinkWords, state);
           sayScale(legend, drawn ? drawn.most : 0, colours, withoutSink);
         }
@@ -282,6 +286,13 @@ function strongest(row, withoutSink) {
   return WEIGHTS[most];
 }
 
+/** Where a row looks most, the first token left out. @param {Uint8Array} row */
+function strongestKey(row) {
+  let best = row.length - 1;
+  for (let i = 1; i < row.length; i += 1) if (row[i] > row[best]) best = i;
+  return best;
+}
+
 /** One head's map as an image, one pixel a weight; kept until something in it changes.
  * @param {Drawn | null} old @param {import("../card.js").State} state @param {boolean} withoutSink @returns {Drawn} */
 function imageOf(old, { run, at, colours }, withoutSink) {
@@ -333,6 +344,10 @@ function drawThumbs(run, colours, withoutSink) {
   for (let layer = 0; layer < run.nLayers; layer += 1) {
     for (let head = 0; head < run.nHeads; head += 1) {
       square.fill(0);
+      if (!run.row(layer, head, rows - 1)) {
+        bands(run, layer, head, words, layer * side + head * side * image.width, image.width, colours);
+        continue;
+      }
       const most = sample(run, layer, head, rows, square, withoutSink) || 1;
       const scale = 255 / WEIGHTS[most];
       for (let y = 0; y < side; y += 1) {
@@ -343,6 +358,18 @@ function drawThumbs(run, colours, withoutSink) {
   }
   g.putImageData(data, 0, 0);
   return image;
+}
+
+/** Of a head whose rows are not held, three bands: its weight on the first token, on the one before, on the token itself.
+ * @param {Run} run @param {number} layer @param {number} head @param {Uint32Array} words @param {number} corner @param {number} width @param {Paint} colours */
+function bands(run, layer, head, words, corner, width, colours) {
+  const summary = run.steps[run.steps.length - 1].summary;
+  if (!summary) return;
+  const band = Math.floor((THUMB - 2) / 3);
+  for (let which = 0; which < 3; which += 1) {
+    const colour = colours.scale[Math.round(summary[(layer * run.nHeads + head) * 4 + 1 + which] * 255)];
+    for (let y = 0; y < band; y += 1) words.fill(colour, corner + (1 + which * band + y) * width + 1, corner + (1 + which * band + y) * width + THUMB - 1);
+  }
 }
 
 /** One head's map shrunk to a small square, the largest of a few samples in each cell. Returns the largest byte.

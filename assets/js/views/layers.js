@@ -209,7 +209,7 @@ function lensImage(run, colours) {
 
 /** @param {HTMLElement} readout @param {import("../card.js").State | null} state @param {{token: number, level: number} | null} at */
 function sayPlace(readout, state, at) {
-  if (!state || !at) { say(readout, "Point at a square for its guess; click to keep it. White is 0%, the darkest 100%."); return; }
+  if (!state || !at) { say(readout, "Point at a square for its guess; click to keep it. No colour is 0%, the full colour 100%."); return; }
   const guesses = state.run.lensAt(at.level, at.token).slice(0, 3);
   fill(readout, at.level === 0 ? "At the input, " : `After layer ${at.level}, `, quoted(state.run.tokens[at.token]), " would go on with ",
     ...guesses.flatMap((guess, i) => [i ? ", " : "", quoted(guess), ` ${percent(guess.probability)}`]), ".");

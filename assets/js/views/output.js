@@ -1,7 +1,7 @@
 // @ts-check
 // The text as it stands: prompt and answer, each written token tinted by how unsure the model was.
 
-import { h, fill, tokenText, quoted } from "../dom.js";
+import { h, fill, keepInView, tokenText, quoted } from "../dom.js";
 import { percent, plain, count } from "../format.js";
 
 const SURE = 0.8; // a likelier token blends in
@@ -65,7 +65,7 @@ export const output = {
             element.classList.toggle("ts-now", i >= step.chosenAt && i < end);
           });
           marked = [step.chosenAt, end];
-          setTimeout(() => keepInView(text, drawn[step.chosenAt]));
+          keepInView(text, drawn[step.chosenAt]);
         }
         say(readout, run, step);
       },
@@ -85,13 +85,6 @@ export const output = {
     };
   },
 };
-
-/** Scroll the text, not the page. @param {HTMLElement} text @param {HTMLElement | undefined} word */
-function keepInView(text, word) {
-  if (!word || text.scrollHeight <= text.clientHeight) return;
-  const above = word.offsetTop - text.offsetTop;
-  if (above < text.scrollTop || above + word.offsetHeight > text.scrollTop + text.clientHeight) text.scrollTop = above - text.clientHeight / 2;
-}
 
 /** A token in running text: spaces and line ends do what they mean, controls stay visible. @param {import("../store.js").Token} token */
 function flowing(token) {

@@ -1,7 +1,7 @@
 // @ts-check
 // Text becomes tokens: each piece with its number; fragments of one character stand together.
 
-import { h, fill, tokenText, quoted } from "../dom.js";
+import { h, fill, keepInView, tokenText, quoted } from "../dom.js";
 import { bytesOf, count, label } from "../format.js";
 import { isFragment } from "../store.js";
 
@@ -30,7 +30,6 @@ export const tokens = {
       if (!by) return;
       event.preventDefault();
       selection.set({ token: selection.at.token + by }, { lock: true });
-      drawn[selection.at.token]?.scrollIntoView({ block: "nearest" });
     });
 
     /** @param {import("../store.js").Run} run @param {number} position */
@@ -86,6 +85,7 @@ export const tokens = {
             chip.classList.toggle("ts-now", i >= step.chosenAt && i < step.chosenAt + step.choices.length);
           });
           strip.setAttribute("aria-activedescendant", `ts-token-${at.token}`);
+          keepInView(strip, drawn[at.token]);
           sayToken(readout, run, at.token);
         }
       },
