@@ -116,7 +116,9 @@ def _parser() -> argparse.ArgumentParser:
     output.add_argument("--json", action="store_true", help="print the tokens, and for each new one the likeliest "
                         f"{_CANDIDATES} candidates with their probability before any setting changed it")  # fmt: skip
 
-    how = parser.add_argument_group("how the next token is chosen (top-k, top-p, min-p and seed matter above temperature 0)")
+    how = parser.add_argument_group(
+        "how the next token is chosen (top-k, top-p, min-p and seed matter above temperature 0)"
+    )
     how.add_argument("--max-new-tokens", type=int, metavar="N", default=neutral.max_new_tokens,
                      help="write at most so many tokens (default: %(default)s)")  # fmt: skip
     how.add_argument("--temperature", type=float, metavar="T", default=neutral.temperature,
@@ -270,8 +272,10 @@ def _print(text: str) -> None:
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left must not fail again at exit
         if is_full(error):
-            raise NoSpace("the answer could not be written: the disk under standard output is full. "
-                          "Free some space, or write to another disk.") from error
+            raise NoSpace(
+                "the answer could not be written: the disk under standard output is full. "
+                "Free some space, or write to another disk."
+            ) from error
         raise
 
 

@@ -1,4 +1,4 @@
-"""Finds a model's parts by running it once: layers, final norm, head, attention, MLP units. Nothing is named by hand."""
+"""Finds a model's parts by running it once: layers, final norm, head, MLP units. Nothing is named by hand."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -23,6 +23,7 @@ class Anatomy:
     final_norm: nn.Module | None
     embedding: nn.Module
     head: nn.Module
+    d_vocab: int  # rows of the head: it may have more than the tokenizer has words
     unit_outputs: tuple[nn.Module | None, ...]  # of each layer: the matrix that reads the MLP's units
     parts: tuple[tuple[str, ...] | None, ...]  # of each layer: its children whose outputs sum to what it adds
 
@@ -33,14 +34,14 @@ class Anatomy:
         Source: nostalgebraist 2020, the logit lens; the soft cap of Gemma 2, the scales of Cohere and Granite.
         """
         assert self.final_norm is not None
-        logits = self.head(self.final_norm(resid.to(self.head.weight.dtype)))
+        logits = self.head(self.final_norm(resid.to(next(self.head.parameters()).dtype)))
         logits = logits * (getattr(config, "logit_scale", None) or 1.0)
         logits = logits / (getattr(config, "logits_scaling", None) or 1.0)
         cap = getattr(config, "final_logit_softcapping", None)
         return (logits if cap is None else cap * torch.tanh(logits / cap)).float()
 
 
-def find(model: nn.Module) -> Anatomy:
+def find(model: Any) -> Anatomy:
     """Find the parts of a causal language model, with one forward pass over four tokens.
 
     Raises: UnknownModel, if it has no list of layers or no head, so that it is no model of this kind.
@@ -49,14 +50,17 @@ def find(model: nn.Module) -> Anatomy:
     layers, parent = _layers(model, config)
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     if embedding is None or head is None:
-        raise UnknownModel(f"{type(model).__name__} has no embedding or no output head: it does not write text. "
-                           "Pick a causal language model.")
+        raise UnknownModel(
+            f"{type(model).__name__} has no embedding or no output head: it does not write text. "
+            "Pick a causal language model."
+        )
     probes = _probe(model, layers, config)
     return Anatomy(
         layers=layers,
         final_norm=_final_norm(parent, layers),
         embedding=embedding,
         head=head,
+        d_vocab=head.weight.shape[0],
         unit_outputs=tuple(probe.unit_output() for probe in probes),
         parts=tuple(probe.parts() for probe in probes),
     )
@@ -83,15 +87,17 @@ def attached(hooks: list[tuple[Callable[..., Any], Callable[..., None]]]) -> Ite
             handle.remove()
 
 
-def _layers(model: nn.Module, config: Any) -> tuple[tuple[nn.Module, ...], nn.Module]:
+def _layers(model: Any, config: Any) -> tuple[tuple[nn.Module, ...], nn.Module]:
     lists = [
         (name, module)
         for name, module in model.named_modules()
         if isinstance(module, nn.ModuleList) and len(module) == config.num_hidden_layers
     ]
     if not lists:
-        raise UnknownModel(f"{type(model).__name__} has no list of {config.num_hidden_layers} layers. "
-                           "Pick a causal language model built of layers.")
+        raise UnknownModel(
+            f"{type(model).__name__} has no list of {config.num_hidden_layers} layers. "
+            "Pick a causal language model built of layers."
+        )
     name, found = min(lists, key=lambda item: item[0].count("."))
     return tuple(found), model.get_submodule(name.rpartition(".")[0])
 
@@ -179,7 +185,7 @@ def _is_linear(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
 
 
-def _width_out(module: nn.Module) -> int:
+def _width_out(module: Any) -> int:
     """Width of what a matrix gives. Conv1D, of the GPT-2 family, keeps its weight transposed."""
     return module.weight.shape[0] if isinstance(module, nn.Linear) else module.weight.shape[1]
 
@@ -192,7 +198,7 @@ def mlp_width(config: Any) -> int:
     return 4 * config.hidden_size
 
 
-def _probe(model: nn.Module, layers: tuple[nn.Module, ...], config: Any) -> list[_Probe]:
+def _probe(model: Any, layers: tuple[nn.Module, ...], config: Any) -> list[_Probe]:
     probes = [_Probe(layer, config) for layer in layers]
     ids = torch.arange(4, device=model.device)[None] % config.vocab_size
     with attached([hook for probe in probes for hook in probe.hooks()]), torch.inference_mode():

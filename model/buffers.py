@@ -86,7 +86,7 @@ class Buffers:
             place.copy_(rows)
             self.filled.add((name, layer))
         else:
-            self.misfits[name] = f"layer {layer} has {tuple(rows.shape)} where layers before it have {tuple(place.shape)}"
+            self.misfits[name] = f"layer {layer} has {tuple(rows.shape)}, layers before it {tuple(place.shape)}"
 
     def _buffer(self, name: str, rows: torch.Tensor, n_layers: int) -> torch.Tensor:
         if name not in self._device:

@@ -6,7 +6,7 @@ is the only file that calls the loop's private methods; a contract test compares
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ class Pass:
     logits: torch.Tensor  # float32 [1, V]
 
 
-def passes(model: Any, ids: Sequence[int], settings: Settings, tracer: Tracer) -> Iterator[Pass]:
+def passes(model: Any, ids: Sequence[int], settings: Settings, tracer: Tracer) -> Generator[Pass]:
     """Run a model on token ids, one pass at each `next`, and record every pass with the tracer.
 
     Nothing is computed ahead, and global random state is not touched: the run draws with a generator of its own.
@@ -71,7 +71,7 @@ class _Loop:
         stopping_criteria: Any,
         generation_config: Any,
         **model_kwargs: Any,
-    ) -> Iterator[Pass]:
+    ) -> Generator[Pass]:
         """The library's sampling loop. inference_mode stands around each pass, never around a yield: a generator may
         be resumed by another thread, and would take the mode away with it.
         """
@@ -106,8 +106,10 @@ class _Loop:
     def _refuse_nan(self, logits: torch.Tensor) -> None:
         if bool(torch.isnan(logits).any()):
             place = self.tracer.first_nan() or "the output head"
-            raise NotANumber(f"the model computed NaN (not a number); the first place that has it is {place}. Its "
-                             f"weights are damaged, or overflow in {logits.dtype}. Load other weights.")
+            raise NotANumber(
+                f"the model computed NaN (not a number); the first place that has it is {place}. Its "
+                f"weights are damaged, or overflow in {logits.dtype}. Load other weights."
+            )
 
 
 def _forward(model: Any, input_ids: torch.Tensor, prefill: bool, model_kwargs: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Owns a loaded model and its queue: runs are asked for, watched, paused and stopped from any thread; one pass at a time.
+"""Owns a loaded model and its queue: runs are asked for, watched, paused and stopped from any thread.
 
 One worker thread holds the model. It takes the first run of the queue and works on it until it has ended or is
 paused; a paused run keeps its cache and gives the model to the next one. Whoever asked for a run watches it through
@@ -66,18 +66,22 @@ class Engine:
         self._worker.start()
 
     def submit(self, prompt: str, settings: Settings) -> "Run":
-        """Ask for a run; it waits its turn. Raises: Refusal, at once, if it cannot be run, or Busy, if too many wait."""
+        """Ask for a run; it waits its turn. Raises: Refusal, at once, if it cannot be run; Busy, if too many wait."""
         n_bytes = len(prompt.encode("utf-8", "replace"))
         if n_bytes > self._limits.prompt_bytes:
-            raise PromptTooLong(f"the prompt has {n_bytes:,} bytes; this host reads at most "
-                                f"{self._limits.prompt_bytes:,} (TOKENOSCOPE_PROMPT_BYTES). Shorten it.")
+            raise PromptTooLong(
+                f"the prompt has {n_bytes:,} bytes; this host reads at most "
+                f"{self._limits.prompt_bytes:,} (TOKENOSCOPE_PROMPT_BYTES). Shorten it."
+            )
         run = Run(self, Generation(self._hooked, prompt, settings, self._limits), settings)
         with self._change:
             if self._closed:
                 raise Busy(f"{self.card.name} is being put away. Reload the page to run on the model that follows it.")
             if len(self._queue) >= self._limits.queue:
-                raise Busy(f"{len(self._queue)} runs are waiting for the model, as many as this host lets wait. "
-                           "Try again in a minute.")
+                raise Busy(
+                    f"{len(self._queue)} runs are waiting for the model, as many as this host lets wait. "
+                    "Try again in a minute."
+                )
             self._queue.append(run)
             self._change.notify_all()
         return run
@@ -112,7 +116,7 @@ class Engine:
                 self._add_lens(run)
             else:
                 self._advance(run)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (logged whole; the next visitor must not suffer for it)
             self._fail(run, error)
         return True
 

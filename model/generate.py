@@ -119,8 +119,10 @@ def _read(hooked: HookedModel, prompt: str | Sequence[int], settings: Settings) 
     ids = tuple(int(each) for each in prompt)
     bad = [each for each in ids if not 0 <= each < hooked.card.d_vocab]
     if bad or not ids:
-        raise BadSetting(f"the prompt's token ids must be from 0 to {hooked.card.d_vocab - 1}, at least one of them; "
-                         f"{f'{bad[0]} is not' if bad else 'there are none'}.")
+        raise BadSetting(
+            f"the prompt's token ids must be from 0 to {hooked.card.d_vocab - 1}, at least one of them; "
+            f"{f'{bad[0]} is not' if bad else 'there are none'}."
+        )
     return Prompt(text=hooked.tokenizer.decode(list(ids)), ids=ids, notes=())
 
 
@@ -128,9 +130,13 @@ def _check_lengths(hooked: HookedModel, n_prompt: int, settings: Settings, limit
     n_ctx = hooked.card.n_ctx
     limits.check_new_tokens(settings.max_new_tokens)
     if n_prompt > limits.prompt_tokens:
-        raise PromptTooLong(f"the prompt has {n_prompt:,} tokens; this host allows at most {limits.prompt_tokens:,} "
-                            "(TOKENOSCOPE_PROMPT_TOKENS). Shorten it.")
+        raise PromptTooLong(
+            f"the prompt has {n_prompt:,} tokens; this host allows at most {limits.prompt_tokens:,} "
+            "(TOKENOSCOPE_PROMPT_TOKENS). Shorten it."
+        )
     if n_prompt + settings.max_new_tokens > n_ctx:
-        raise PromptTooLong(f"the prompt's {n_prompt:,} tokens and {settings.max_new_tokens:,} new ones make "
-                            f"{n_prompt + settings.max_new_tokens:,}; {hooked.card.name} reads at most {n_ctx:,} at "
-                            "once. Shorten the prompt, ask for fewer new tokens, or pick a model with a longer context.")
+        raise PromptTooLong(
+            f"the prompt's {n_prompt:,} tokens and {settings.max_new_tokens:,} new ones make "
+            f"{n_prompt + settings.max_new_tokens:,}; {hooked.card.name} reads at most {n_ctx:,} at "
+            "once. Shorten the prompt, ask for fewer new tokens, or pick a model with a longer context."
+        )

@@ -43,8 +43,10 @@ class Limits:
     def check_new_tokens(self, wanted: int) -> None:
         """Look whether a run may ask for so many new tokens. Raises: BadSetting, if it may not."""
         if wanted > self.new_tokens:
-            raise BadSetting(f"max_new_tokens is {wanted}; this host allows at most {self.new_tokens} "
-                             "(TOKENOSCOPE_NEW_TOKENS). Ask for fewer.")
+            raise BadSetting(
+                f"max_new_tokens is {wanted}; this host allows at most {self.new_tokens} "
+                "(TOKENOSCOPE_NEW_TOKENS). Ask for fewer."
+            )
 
 
 def _whole(variable: str, default: int) -> int:

@@ -74,8 +74,10 @@ def load(
     """
     if model is not None or tokenizer is not None:
         return _from_memory(model, tokenizer)
-    source = name if isinstance(name, Source) else weights.find(
-        None if name is None else str(name), limits or Limits.from_environment(), progress
+    source = (
+        name
+        if isinstance(name, Source)
+        else weights.find(None if name is None else str(name), limits or Limits.from_environment(), progress)
     )
     if progress is not None:
         progress(f"opening {source.name}", 0, 0)
@@ -94,13 +96,15 @@ def _open(source: Source) -> tuple[Any, Any]:
     try:
         with _no_bar():
             tokenizer = AutoTokenizer.from_pretrained(source.folder, **safely)
-            model = AutoModelForCausalLM.from_pretrained(
+            model: Any = AutoModelForCausalLM.from_pretrained(
                 source.folder, dtype=torch.float32, use_safetensors=True, **safely
             )
     except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BadWeights(f"{source.name} could not be opened as a causal language model: {line[:300]} "
-                         "Check that the folder holds the model's config, its tokenizer and all its weights.") from error
+        raise BadWeights(
+            f"{source.name} could not be opened as a causal language model: {line[:300]} "
+            "Check that the folder holds the model's config, its tokenizer and all its weights."
+        ) from error
     return model.to(_device()).eval().requires_grad_(False), tokenizer
 
 
@@ -143,7 +147,7 @@ def _card(model: Any, found: Anatomy, source: Source | None) -> ModelCard:
         d_model=config.hidden_size,
         d_head=getattr(config, "head_dim", None) or config.hidden_size // n_heads,
         d_mlp=anatomy.mlp_width(config),
-        d_vocab=found.head.weight.shape[0],
+        d_vocab=found.d_vocab,
         n_ctx=getattr(config, "max_position_embeddings", None) or _NO_LIMIT,
         n_parameters=sum(each.numel() for each in parameters),
         weights_bytes=sum(each.numel() * each.element_size() for each in parameters),

@@ -31,10 +31,8 @@ def logits(hooked: HookedModel, trace: Trace, layer: int, position: int) -> np.n
 
 def with_lens(hooked: HookedModel, trace: Trace) -> Trace:
     """A copy of the run with the logit lens at each layer and position, where the model shows it."""
-    result = trace
-    for result in lens_steps(hooked, trace):
-        pass
-    return result or trace
+    finished = [piece for piece in lens_steps(hooked, trace) if piece is not None]
+    return finished[-1] if finished else trace
 
 
 def lens_steps(hooked: HookedModel, trace: Trace) -> Iterator[Trace | None]:
@@ -42,7 +40,7 @@ def lens_steps(hooked: HookedModel, trace: Trace) -> Iterator[Trace | None]:
     if trace.resid is None or hooked.card.reason_against("lens") is not None:
         return
     if trace.n_fed > POSITIONS:
-        note = f"The logit lens is left out: the run has {trace.n_fed:,} positions, and it is drawn for up to {POSITIONS}."
+        note = f"The logit lens is left out: the run has {trace.n_fed:,} positions, and it goes up to {POSITIONS}."
         yield replace(trace, notes=(*trace.notes, note))
         return
     places = trace.resid.reshape(-1, trace.resid.shape[-1])

@@ -9,10 +9,10 @@ logit lens, R recorded masks.
 import importlib
 import importlib.util
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_origin, get_type_hints
 
 import numpy as np
 
@@ -41,18 +41,9 @@ class Settings:
     chat: bool = False
 
     def __post_init__(self) -> None:
-        _require(_is_whole(self.max_new_tokens) and self.max_new_tokens >= 1, "max_new_tokens", self.max_new_tokens,
-                 "a whole number of at least 1")
-        _require(_is_finite(self.temperature) and self.temperature >= 0, "temperature", self.temperature,
-                 "a finite number of at least 0; 0 always takes the likeliest token")
-        _require(_is_whole(self.top_k) and self.top_k >= 0, "top_k", self.top_k, "a whole number of at least 0; 0 is off")
-        _require(_is_finite(self.top_p) and 0 < self.top_p <= 1, "top_p", self.top_p,
-                 "above 0 and at most 1; 1 is off")
-        _require(_is_finite(self.min_p) and 0 <= self.min_p <= 1, "min_p", self.min_p, "from 0 to 1; 0 is off")
-        _require(_is_finite(self.repetition_penalty) and self.repetition_penalty > 0, "repetition_penalty",
-                 self.repetition_penalty, "a finite number above 0; 1 is off")
-        _require(_is_whole(self.seed) and 0 <= self.seed < 2**63, "seed", self.seed, "a whole number from 0 to 2^63 - 1")
-        _require(isinstance(self.chat, bool), "chat", self.chat, "true or false")
+        for name, (holds, wanted) in _RANGES.items():
+            if not holds(given := getattr(self, name)):
+                raise BadSetting(f"{name} is {given!r}; it must be {wanted}.")
 
     @property
     def greedy(self) -> bool:
@@ -68,16 +59,29 @@ def _is_whole(number: object) -> bool:
     return isinstance(number, int) and not isinstance(number, bool)
 
 
-def _require(holds: bool, name: str, given: object, wanted: str) -> None:
-    if not holds:
-        raise BadSetting(f"{name} is {given!r}; it must be {wanted}.")
+_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "max_new_tokens": (lambda n: _is_whole(n) and n >= 1, "a whole number of at least 1"),
+    "temperature": (
+        lambda t: _is_finite(t) and t >= 0,
+        "a finite number of at least 0; 0 always takes the likeliest token",
+    ),
+    "top_k": (lambda k: _is_whole(k) and k >= 0, "a whole number of at least 0; 0 is off"),
+    "top_p": (lambda p: _is_finite(p) and 0 < p <= 1, "above 0 and at most 1; 1 is off"),
+    "min_p": (lambda p: _is_finite(p) and 0 <= p <= 1, "from 0 to 1; 0 is off"),
+    "repetition_penalty": (lambda r: _is_finite(r) and r > 0, "a finite number above 0; 1 is off"),
+    "seed": (lambda s: _is_whole(s) and 0 <= s < 2**63, "a whole number from 0 to 2^63 - 1"),
+    "chat": (lambda on: isinstance(on, bool), "true or false"),
+}
+
+
+Name = Literal["parity", "attention", "residual", "lens", "units", "parts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Check:
     """One thing the program proved about a model when it loaded it, or the reason why it does not show that thing."""
 
-    name: Literal["parity", "attention", "residual", "lens", "units", "parts"]
+    name: Name
     passed: bool
     detail: str  # what was measured, or why it is switched off
 
@@ -212,7 +216,7 @@ class Trace:
     keys: Annotated[np.ndarray | None, Shape("float32", "L G S D")] = field(default=None, repr=False)
     values: Annotated[np.ndarray | None, Shape("float32", "L G S E")] = field(default=None, repr=False)
     resid: Annotated[np.ndarray | None, Shape("float32", "L+1 S M")] = field(default=None, repr=False)
-    logits: Annotated[np.ndarray | None, Shape("float32", "N V")] = field(default=None, repr=False)
+    logits: Annotated[np.ndarray, Shape("float32", "N V")] = field(repr=False)
     unit_ids: Annotated[np.ndarray | None, Shape("int32", "L S U")] = field(default=None, repr=False)
     unit_values: Annotated[np.ndarray | None, Shape("float32", "L S U")] = field(default=None, repr=False)
     sinks: Annotated[np.ndarray | None, Shape("float32", "L H")] = field(default=None, repr=False)
@@ -228,8 +232,9 @@ class Trace:
                 if expected is not None and expected != length:
                     raise BadTrace(f"{name} has {length} along {axis}, where the run has {expected}.")
         if len(self.tokens) != self.n_prompt + self.n_generated:
-            raise BadTrace(f"the run has {len(self.tokens)} tokens, but {self.n_prompt} were read and "
-                           f"{self.n_generated} chosen.")
+            raise BadTrace(
+                f"the run has {len(self.tokens)} tokens, but {self.n_prompt} were read and {self.n_generated} chosen."
+            )
 
     def arrays(self) -> Mapping[str, np.ndarray]:
         """The arrays that this record holds, by name."""
@@ -314,8 +319,10 @@ class Trace:
     def _shown(self, name: str, check: str) -> np.ndarray:
         array = getattr(self, name)
         if array is None:
-            raise NotShown(f"{self.model.name} does not show its {check}: "
-                           f"{self.model.reason_against(check) or 'this run did not record it'}.")
+            raise NotShown(
+                f"{self.model.name} does not show its {check}: "
+                f"{self.model.reason_against(check) or 'this run did not record it'}."
+            )
         return array
 
     def _length(self, axis: str) -> int | None:

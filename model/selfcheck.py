@@ -1,4 +1,4 @@
-"""About a second of proof whenever a model is loaded: what the hooks show is what the model computes, or it is hidden."""
+"""About a second of proof whenever a model is loaded: what the hooks show is what the model computes, or is hidden."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ import torch
 from model import attention
 from model.anatomy import Anatomy, attached, hidden
 from model.decoding import Pass, passes
-from model.records import Check, Settings
+from model.records import Check, Name, Settings
 from model.tracing import Tracer
 
 _LENGTH = 27  # tokens of the check's prompt: no multiple of a usual chunk, so that decoding starts inside one
@@ -51,14 +51,16 @@ def check(model: Any, anatomy: Anatomy) -> tuple[Check, ...]:
     """
     evidence = _Evidence(model, anatomy)
     parity = _judge("parity", _parity, evidence)
-    others = ("attention", _attention), ("residual", _residual), ("lens", _lens), ("units", _units), ("parts", _parts)
+    others: tuple[tuple[Name, Callable[[_Evidence], str]], ...] = (
+        ("attention", _attention), ("residual", _residual), ("lens", _lens), ("units", _units), ("parts", _parts),
+    )  # fmt: skip
     if parity.passed:
         return parity, *(_judge(name, prove, evidence) for name, prove in others)
     reason = f"tracing changes what this model computes ({parity.detail})"
     return parity, *(Check(name=name, passed=False, detail=reason) for name, _ in others)
 
 
-def _judge(name: Any, prove: Callable[[_Evidence], str], evidence: _Evidence) -> Check:
+def _judge(name: Name, prove: Callable[[_Evidence], str], evidence: _Evidence) -> Check:
     try:
         with torch.inference_mode():
             return Check(name=name, passed=True, detail=prove(evidence))
@@ -84,8 +86,10 @@ def _attention(evidence: _Evidence) -> str:
     """The rebuilt pattern, times the values, gives what the model's own attention gave, in every pass."""
     silent = [layer for layer in range(len(evidence.anatomy.layers)) if layer not in evidence.tracer.rules]
     if silent:
-        raise _Failed(f"in {len(silent)} of its {len(evidence.anatomy.layers)} layers, the first of them {silent[0]}, "
-                      "attention does not go through the library's interface, or there is none")
+        raise _Failed(
+            f"in {len(silent)} of its {len(evidence.anatomy.layers)} layers, the first of them {silent[0]}, "
+            "attention does not go through the library's interface, or there is none"
+        )
     for name in ("queries", "keys", "values"):
         evidence.require_layers(name)
     if evidence.arrays["queries"].shape[1] % evidence.arrays["keys"].shape[1]:
@@ -109,6 +113,7 @@ def _attention_gap(evidence: _Evidence, layer: int, done: Pass) -> float:
         mask=None if rule.mask is None else arrays["masks"][rule.mask, first:stop, :stop],
     )
     given = rows @ np.repeat(arrays["values"][layer, :, :stop], group, axis=0)
+    assert evidence.tracer.outputs is not None
     ran = evidence.tracer.outputs[layer][evidence.passes.index(done)].cpu().numpy().swapaxes(0, 1)
     if given.shape != ran.shape:
         raise _Failed(f"layer {layer} gives {ran.shape} where its queries and values give {given.shape}")
@@ -145,8 +150,10 @@ def _lens(evidence: _Evidence) -> str:
 def _units(evidence: _Evidence) -> str:
     """Every layer has an MLP whose units are the input of one matrix."""
     if any(module is None for module in evidence.anatomy.unit_outputs):
-        raise _Failed("not every layer has one MLP with one matrix after its units that alone gives what the MLP adds "
-                      "(a mixture of experts has several)")
+        raise _Failed(
+            "not every layer has one MLP with one matrix after its units that alone gives what the MLP adds "
+            "(a mixture of experts has several)"
+        )
     evidence.require_layers("unit_values")
     return "found in every layer"
 
@@ -162,7 +169,8 @@ def _parts(evidence: _Evidence) -> str:
     stream = evidence.arrays["resid"][:, : len(evidence.ids)]
     for layer, names in enumerate(evidence.anatomy.parts):
         total = sum(given[layer, name] for name in names or ())
-        _require_close(stream[layer + 1] - stream[layer], total, f"what layer {layer} adds", float(np.abs(stream).max()))
+        size = float(np.abs(stream).max())
+        _require_close(stream[layer + 1] - stream[layer], total, f"what layer {layer} adds", size)
     return " + ".join(evidence.anatomy.parts[0] or ()) + " sum to what each layer adds"
 
 
@@ -200,4 +208,4 @@ def _random_ids(config: Any, anatomy: Anatomy) -> list[int]:
     length = window + 11 if window and window <= _LONGEST_WINDOW else _LENGTH
     length = max(1, min(length, getattr(config, "max_position_embeddings", 10**9) - _NEW))
     generator = torch.Generator().manual_seed(0)
-    return torch.randint(anatomy.embedding.weight.shape[0], (length,), generator=generator).tolist()
+    return torch.randint(min(config.vocab_size, anatomy.d_vocab), (length,), generator=generator).tolist()

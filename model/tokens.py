@@ -33,8 +33,9 @@ def readable(text: str) -> tuple[str, tuple[str, ...]]:
     if not isinstance(text, str):
         raise BadPrompt(f"the prompt is a {type(text).__name__}; it must be text.")
     if not text.strip():
-        raise BadPrompt("the prompt is empty or only blanks; the model needs at least one token to go on from. "
-                        "Type a few words.")
+        raise BadPrompt(
+            "the prompt is empty or only blanks; the model needs at least one token to go on from. Type a few words."
+        )
     whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     lost = whole.count("\ufffd") - text.count("\ufffd")
     if not lost:
@@ -65,8 +66,10 @@ def _chat_ids(tokenizer: Any, text: str) -> list[int]:
         return _ids(tokenizer, _turn(tokenizer, text), add_special_tokens=False)
     before, found, after = _turn(tokenizer, _PLACEHOLDER).partition(_PLACEHOLDER)
     if not found or _PLACEHOLDER in after:
-        raise BadPrompt("the message names a special token, and this model's chat template rewrites messages, so it "
-                        "cannot be kept as text. Leave out the special token.")
+        raise BadPrompt(
+            "the message names a special token, and this model's chat template rewrites messages, so it "
+            "cannot be kept as text. Leave out the special token."
+        )
     return [
         *_ids(tokenizer, before, add_special_tokens=False),
         *_ids(tokenizer, text, add_special_tokens=False, split_special_tokens=True),

@@ -56,7 +56,7 @@ def fake_trace(
         texts=texts,
         steps=steps,
         ended="length",
-        rules=tuple(AttentionRule(scaling=d_head**-0.5, window=None, softcap=None, mask=None) for _ in range(n_layers)),
+        rules=(AttentionRule(scaling=d_head**-0.5, window=None, softcap=None, mask=None),) * n_layers,
         queries=floats(n_layers, n_heads, fed, d_head),
         keys=floats(n_layers, n_kv_heads, fed, d_head),
         values=floats(n_layers, n_kv_heads, fed, d_head),
@@ -65,7 +65,9 @@ def fake_trace(
         unit_ids=rng.integers(0, 4 * d_model, size=(n_layers, fed, 8), dtype=np.int32),
         unit_values=floats(n_layers, fed, 8),
         lens_ids=rng.integers(0, d_vocab, size=(n_layers + 1, fed, 5), dtype=np.int32) if lens else None,
-        lens_probs=np.sort(rng.random((n_layers + 1, fed, 5), dtype=np.float32) / 5)[..., ::-1].copy() if lens else None,
+        lens_probs=np.sort(rng.random((n_layers + 1, fed, 5), dtype=np.float32) / 5)[..., ::-1].copy()
+        if lens
+        else None,
     )
 
 
@@ -93,7 +95,9 @@ def _choice(logits: np.ndarray, chosen: int, rng: np.random.Generator, sampled: 
     probabilities /= probabilities.sum()
     entropy = float(-(probabilities * np.log(probabilities)).sum())
     best = np.argsort(-logits)
-    candidates = tuple(Candidate(id=int(i), score=float(logits[i]), probability=float(probabilities[i])) for i in best[:20])
+    candidates = tuple(
+        Candidate(id=int(i), score=float(logits[i]), probability=float(probabilities[i])) for i in best[:20]
+    )
     stages = tuple(
         Stage(name=name, setting=setting, alive=alive, removed_mass=mass, entropy=entropy, candidates=candidates[:10])
         for name, setting, alive, mass in (("temperature", 0.8, len(logits), 0.0), ("top-k", 50.0, 50, 0.1))

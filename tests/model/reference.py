@@ -4,6 +4,7 @@
 """
 
 import sys
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,13 +18,13 @@ def main(folder: str, out: str, prompt: str) -> None:
     torch.set_num_threads(1)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     ids = tokenizer(prompt, return_tensors="pt")["input_ids"]
-    stock = AutoModelForCausalLM.from_pretrained(folder)
+    stock: Any = AutoModelForCausalLM.from_pretrained(folder)
     assert stock.dtype == torch.float32
     told = {"max_new_tokens": NEW, "output_logits": True, "output_scores": True, "return_dict_in_generate": True}
     greedy = stock.generate(ids, do_sample=False, **told)
     torch.manual_seed(SEED)
     drawn = stock.generate(ids, do_sample=True, **SAMPLING, **told)
-    eager = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")
+    eager: Any = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")
     with torch.no_grad():
         whole = eager(greedy.sequences[:, :-1], output_attentions=True, output_hidden_states=True, use_cache=False)
     np.savez(

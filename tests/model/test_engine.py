@@ -298,7 +298,7 @@ def test_stop_between_steps_keeps_the_steps_there_were(engine, small, gate):
     assert kept is not None
     assert (kept.ended, kept.n_generated) == ("stopped", 2)
     whole = trace(small, PROMPT, max_new_tokens=20, lens=False)
-    np.testing.assert_array_equal(kept.logits, whole.logits[:2])  # pyright: ignore[reportOptionalSubscript]
+    np.testing.assert_array_equal(kept.logits, whole.logits[:2])
     for name in ("queries", "keys", "values"):
         np.testing.assert_array_equal(kept.arrays()[name], whole.arrays()[name][:, :, : kept.n_fed], err_msg=name)
 

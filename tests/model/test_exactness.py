@@ -3,9 +3,11 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from model import HookedModel, Trace, load, logit_lens, trace
 from tests.model import reference
@@ -43,9 +45,7 @@ def test_greedy_tokens_and_logits_are_the_librarys_bit_for_bit(run: Trace, alone
 def test_sampled_tokens_and_scores_are_the_librarys_bit_for_bit(
     hooked: HookedModel, alone: dict[str, np.ndarray]
 ) -> None:
-    drawn = trace(
-        hooked, PROMPT, max_new_tokens=reference.NEW, seed=reference.SEED, lens=False, **reference.SAMPLING
-    )
+    drawn = trace(hooked, PROMPT, max_new_tokens=reference.NEW, seed=reference.SEED, lens=False, **reference.SAMPLING)
     assert [token.id for token in drawn.tokens] == alone["drawn_ids"].tolist()
     assert np.array_equal(drawn.logits, alone["drawn_logits"])
     for choice, scores in zip(drawn.choices, alone["drawn_scores"], strict=True):
@@ -88,6 +88,7 @@ def test_cached_decoding_equals_one_pass_without_a_cache(run: Trace, alone: dict
 
 def test_the_last_layer_of_the_lens_equals_the_logits(hooked: HookedModel, run: Trace) -> None:
     lens = logit_lens.logits(hooked, run, 30, run.n_prompt - 1)
+    assert run.lens_ids is not None
     assert np.abs(lens - run.logits[0]).max() <= 1e-4
     assert run.texts[int(run.lens_ids[30, run.n_prompt - 1, 0])] == " Paris"
 
@@ -100,12 +101,11 @@ def test_rows_sum_to_one_and_nobody_sees_the_future(run: Trace) -> None:
 
 def test_heads_rebuild_what_attention_added(hooked: HookedModel, run: Trace) -> None:
     """Pattern times values, through the output matrix, is the attention's part of the residual stream."""
-    block = hooked.anatomy.layers[3]
+    assert run.values is not None and run.resid is not None
+    block: Any = hooked.anatomy.layers[3]
     heads = run.pattern_rows(0, run.n_fed, layer=3) @ np.repeat(run.values[3], 3, axis=0)
     out = block.self_attn.o_proj.weight.detach().numpy()
     resid_mid = run.resid[3] + heads.swapaxes(0, 1).reshape(run.n_fed, -1) @ out.T
-    import torch
-
     with torch.no_grad():
         mlp = block.mlp(block.post_attention_layernorm(torch.tensor(resid_mid)))
     assert np.abs(resid_mid + mlp.numpy() - run.resid[4]).max() <= 1e-4 * np.abs(run.resid[4]).max()

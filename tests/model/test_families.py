@@ -1,4 +1,6 @@
-"""The contract that every family keeps: a traced run is the library's own run, and what is shown is what it computed."""
+"""The contract that every family keeps: a traced run is the library's own, and what is shown is what it computed."""
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,14 +11,21 @@ from tests.tiny import FAMILIES, WINDOW, tiny, tiny_model
 
 PROMPT = [5, 17, 40, 8, 120, 77, 5, 6, 190, 33, 64, 9, 18, 150, 4, 88, 23, 61, 7, 100]
 NEW = 6
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "greedy": {},
     "greedy with a penalty": {"repetition_penalty": 1.3},
     "temperature": {"temperature": 1.3, "seed": 1},
-    "every processor": {"temperature": 0.9, "top_k": 40, "top_p": 0.9, "min_p": 0.02, "repetition_penalty": 1.2, "seed": 7},
+    "every processor": {
+        "temperature": 0.9,
+        "top_k": 40,
+        "top_p": 0.9,
+        "min_p": 0.02,
+        "repetition_penalty": 1.2,
+        "seed": 7,
+    },
 }
 # What a family does not show, and a word of the reason it must give.
-HIDDEN = {
+HIDDEN: dict[str, dict[str, str]] = {
     "gpt_oss": {"units": "mixture"},
     "llama4_text": {"units": "mixture"},
     "granite": {"parts": "sum"},
@@ -47,7 +56,7 @@ def test_what_is_hidden_says_why(hooked: HookedModel, family: str) -> None:
 
 
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS.keys())
-def test_a_traced_run_is_the_librarys_own_run_bit_for_bit(hooked: HookedModel, settings: dict[str, float]) -> None:
+def test_a_traced_run_is_the_librarys_own_run_bit_for_bit(hooked: HookedModel, settings: dict[str, Any]) -> None:
     traced = trace(hooked, PROMPT, max_new_tokens=NEW, lens=False, **settings)
     torch.manual_seed(int(settings.get("seed", 0)))
     sampling = {"do_sample": True, "top_k": 0} if settings.get("temperature") else {"do_sample": False}
@@ -120,6 +129,7 @@ def test_a_mask_that_no_rule_says_is_kept_as_it_was(run: Trace, family: str) -> 
 
 
 def test_the_last_layer_of_the_lens_gives_the_logits(hooked: HookedModel, run: Trace) -> None:
+    assert run.lens_ids is not None and run.lens_probs is not None
     for step, position in enumerate(range(run.n_prompt - 1, run.n_fed)):
         lens = logit_lens.logits(hooked, run, run.model.n_layers, position)
         assert np.abs(lens - run.logits[step]).max() <= 1e-5 * np.abs(run.logits[step]).max()
@@ -131,10 +141,16 @@ def test_the_last_layer_of_the_lens_gives_the_logits(hooked: HookedModel, run: T
 def test_the_strongest_units_are_the_strongest(hooked: HookedModel, run: Trace) -> None:
     if run.unit_values is None:
         return
+    assert run.unit_ids is not None
     seen: dict[int, torch.Tensor] = {}
+
+    def keep(layer: int) -> Any:
+        return lambda _, args: seen.__setitem__(layer, args[0].clone())
+
     handles = [
-        module.register_forward_pre_hook(lambda _, args, layer=layer: seen.__setitem__(layer, args[0].clone()))
+        module.register_forward_pre_hook(keep(layer))
         for layer, module in enumerate(hooked.anatomy.unit_outputs)
+        if module is not None
     ]
     with torch.no_grad():
         hooked.model(torch.tensor([PROMPT]), use_cache=False)

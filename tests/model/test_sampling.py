@@ -1,5 +1,7 @@
 """The draw: torch's own race, with the run's own generator, and stages that add up."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -41,7 +43,7 @@ def test_stages_come_in_order_and_their_numbers_add_up() -> None:
     assert [stage.name for stage in stages] == ["temperature", "top-k", "top-p", "min-p"]
     assert [stage.setting for stage in stages] == [0.7, 20, 0.9, 0.05]
     assert [stage.alive for stage in stages][:2] == [500, 20]
-    assert all(a.alive >= b.alive for a, b in zip(stages, stages[1:], strict=False))
+    assert all(a.alive >= b.alive for a, b in pairwise(stages))
     assert stages[-1].alive == int(torch.isfinite(chosen.scores).sum())
     assert chosen.choice.id in {each.id for each in stages[-1].candidates} | {r.id for r in chosen.choice.draw}
     scaled = (LOGITS / 0.7).softmax(-1)[0].sort(descending=True).values

@@ -22,7 +22,9 @@ def test_an_honest_capture_passes_and_every_hook_fired() -> None:
 def test_a_maskless_capture_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     honest = Tracer.attend
 
-    def maskless(self: Tracer, original: Any, module: Any, q: Any, k: Any, v: Any, mask: Any, *a: Any, **kw: Any) -> Any:
+    def maskless(
+        self: Tracer, original: Any, module: Any, q: Any, k: Any, v: Any, mask: Any, *a: Any, **kw: Any
+    ) -> Any:
         return honest(self, original, module, q, k, v, mask, *a, **kw | {"is_causal": False})
 
     monkeypatch.setattr(Tracer, "attend", maskless)
