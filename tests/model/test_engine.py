@@ -84,9 +84,23 @@ def until(run: Run, holds: Callable[[Update], bool]) -> Update:
     raise AssertionError(f"the run ended first: {last}")
 
 
+def watched(run: Run) -> list[Update]:
+    """All updates of a run, to its end."""
+    deadline, seen = time.monotonic() + PATIENCE, []
+    for update in run.updates(wait_s=0.05):
+        seen.append(update)
+        assert time.monotonic() < deadline, f"still waiting: {update}"
+    return seen
+
+
+def ended(run: Run) -> Update:
+    """The last update of a run."""
+    return watched(run)[-1]
+
+
 def finished(run: Run) -> Trace:
     """The trace of a run that ends well."""
-    last = list(run.updates())[-1]
+    last = ended(run)
     assert (run.error, last.state) == (None, "done")
     whole = run.trace()
     assert whole is not None
@@ -108,7 +122,7 @@ def assert_same(one: Trace, other: Trace) -> None:
 def test_a_run_is_the_run_of_trace_and_its_last_update_has_the_lens(engine, small):
     asked = settings(5, temperature=1.0, seed=3)
     run = engine.submit(PROMPT, asked)
-    seen = list(run.updates())
+    seen = watched(run)
     assert_same(finished(run), trace(small, PROMPT, max_new_tokens=5, temperature=1.0, seed=3))
     assert seen[-1] == Update(state="done", place=0, n_steps=5, eta_s=None, lens=True)
     steps = [each.n_steps for each in seen]
@@ -119,7 +133,7 @@ def test_a_run_is_the_run_of_trace_and_its_last_update_has_the_lens(engine, smal
 def test_updates_of_a_finished_run_end_at_once(engine):
     run = engine.submit(PROMPT, settings(1))
     finished(run)
-    assert len(list(run.updates())) == 1
+    assert len(watched(run)) == 1
 
 
 def test_the_time_left_is_measured_on_decode_steps(engine, gate):
@@ -177,7 +191,7 @@ def test_a_full_queue_refuses_and_takes_again_when_there_is_room(engine, gate):
     runs[1].stop()
     runs.append(engine.submit(PROMPT, settings(1)))
     gate.open()
-    assert [list(run.updates())[-1].state for run in runs] == ["done", "stopped", "done", "done", "done"]
+    assert [ended(run).state for run in runs] == ["done", "stopped", "done", "done", "done"]
 
 
 def test_a_refused_prompt_takes_no_place(small):
@@ -256,7 +270,7 @@ def test_a_run_left_paused_ends_and_keeps_what_it_had(small):
     run = engine.submit(PROMPT, settings(4))
     run.pause()
     until(run, lambda each: each.state == "stopped")
-    assert list(run.updates())[-1].state == "stopped"
+    assert ended(run).state == "stopped"
     assert dataclasses.astuple(engine.stats()) == (0, 0, 0, 1)
     engine.close()
 
@@ -267,7 +281,7 @@ def test_a_run_left_paused_ends_and_keeps_what_it_had(small):
 def test_stop_while_waiting(engine, gate):
     first, second = engine.submit(PROMPT, settings(1)), engine.submit(PROMPT, settings(1))
     second.stop()
-    assert [each.state for each in second.updates()] == ["stopped"]
+    assert [each.state for each in watched(second)] == ["stopped"]
     assert second.trace() is None
     gate.open()
     finished(first)
@@ -281,7 +295,7 @@ def test_stop_while_paused(engine):
     until(run, lambda each: each.state == "paused" and each.n_steps >= 1)
     steps = run.n_steps
     run.stop()
-    assert [each.state for each in run.updates()] == ["stopped"]
+    assert [each.state for each in watched(run)] == ["stopped"]
     kept = run.trace()
     assert kept is not None
     assert (kept.ended, kept.n_generated) == ("stopped", steps)
@@ -293,7 +307,7 @@ def test_stop_between_steps_keeps_the_steps_there_were(engine, small, gate):
     until(run, lambda each: each.n_steps == 2)
     run.stop()
     gate.open()
-    assert list(run.updates())[-1].state == "stopped"
+    assert ended(run).state == "stopped"
     kept = run.trace()
     assert kept is not None
     assert (kept.ended, kept.n_generated) == ("stopped", 2)
@@ -318,7 +332,7 @@ def test_stop_in_the_middle_of_a_pass_ends_it_there(engine, small, in_pass):
         assert reached.wait(PATIENCE)
         run.stop()
         go_on.set()
-        assert list(run.updates())[-1].state == "stopped"
+        assert ended(run).state == "stopped"
     assert len(layers) == 3 * in_pass + 1, "a layer ran after the stop"
     assert run.n_steps == in_pass
     kept = run.trace()
@@ -335,7 +349,7 @@ def test_closing_stops_everything_and_takes_nothing_more(small, gate):
     gate.open()
     closing.join(PATIENCE)
     assert not closing.is_alive()
-    assert {list(run.updates())[-1].state for run in runs} == {"stopped"}
+    assert {ended(run).state for run in runs} == {"stopped"}
     with pytest.raises(Busy, match="put away"):
         engine.submit(PROMPT, settings())
 
@@ -351,7 +365,7 @@ def test_a_failing_run_leaves_the_engine_and_the_model_as_they_were(engine, smal
 
     with caplog.at_level(logging.ERROR), hooked_layers(small, fail, only=1):
         run = engine.submit(PROMPT, settings(3))
-        assert list(run.updates())[-1].state == "failed"
+        assert ended(run).state == "failed"
     assert isinstance(run.error, RuntimeError)
     assert "made to fail" in caplog.text
     assert "Traceback" in caplog.text
@@ -372,7 +386,7 @@ def test_nan_names_the_first_layer_that_has_it_and_is_no_bug(engine, small, capl
         with torch.no_grad():
             weight.fill_(float("nan"))
         run = engine.submit(PROMPT, settings(2))
-        assert list(run.updates())[-1].state == "failed"
+        assert ended(run).state == "failed"
         assert isinstance(run.error, NotANumber)
         assert f"is {place}. " in str(run.error)
         with torch.no_grad():
@@ -446,7 +460,7 @@ def test_the_memory_of_a_run_is_given_back(engine, small, end):
             run.step()
             until(run, lambda each: each.n_steps >= 1)
             run.stop()
-        assert list(run.updates())[-1].state == end
+        assert ended(run).state == end
     until_gone(generation, "the generation")
     if end != "failed":
         whole = run.trace()
@@ -462,7 +476,7 @@ def test_a_trace_holds_no_more_than_its_own_positions_once_stopped(engine, gate)
     until(run, lambda each: each.n_steps == 1)
     run.stop()
     gate.open()
-    list(run.updates())
+    ended(run)
     kept = run.trace()
     assert kept is not None
     for name in ("queries", "keys", "values", "resid"):
