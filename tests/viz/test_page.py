@@ -15,6 +15,9 @@ from viz import export, markup
 
 pytestmark = pytest.mark.browser
 
+WIDER = """[...document.querySelectorAll('.ts-player, .ts-player *, .ts-card, .ts-card *')].filter((e) => e.checkVisibility()
+    && e.getBoundingClientRect().right > innerWidth + 0.5 && !e.parentElement.closest('.ts-scroll, .ts-code, .ts-token-text'))
+    .map((e) => `${e.tagName}.${e.className}`)"""  # containment hides it from scrollWidth
 Theme = Literal["light", "dark"]
 SIZES = ((1440, 900), (1280, 640), (390, 844))
 CARDS = ("output", "tokens", "attention", "kv-cache", "next-token", "layers")
@@ -179,6 +182,11 @@ def test_nothing_overflows_and_no_text_is_small(show: Callable[..., Page], width
         summary.click()
     settle(page)
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    assert page.evaluate(WIDER) == []
+    page.set_viewport_size({"width": 360, "height": 740})
+    settle(page)
+    settle(page)
+    assert page.evaluate(WIDER) == []
     small = """[...document.querySelectorAll('#scope *')].filter((e) => e.checkVisibility()
         && [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim())
         && parseFloat(getComputedStyle(e).fontSize) < 14).map((e) => e.className)"""

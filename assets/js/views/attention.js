@@ -25,7 +25,7 @@ export const attention = {
     const headName = h("span", { class: "ts-stepper-value" });
     const sinkSwitch = h("input", { type: "checkbox", id: "ts-sink", checked: true, onchange: () => context.redraw() });
     const sinkWords = h("p", { class: "ts-aside" });
-    const looks = h("div", { class: "ts-looks" });
+    const looks = h("div", { class: "ts-looks", role: "group", tabindex: "0", "aria-label": "The tokens it looks back at" });
     const looksTitle = h("p", { class: "ts-looks-title" });
     const best = h("p", { class: "ts-readout", "aria-live": "polite" });
     const map = h("canvas", { class: "ts-map", role: "img", tabindex: "0" });

@@ -13,7 +13,7 @@ export const output = {
   sentence: "What the model read and what it wrote. The stronger the tint under a written token, the less likely the model found it; "
     + "above 80% there is none. Click a written token to see why it was chosen.",
   create(body, { selection }) {
-    const text = h("p", { class: "ts-text", role: "group", "aria-label": "Prompt and written text" });
+    const text = h("p", { class: "ts-text", role: "group", tabindex: "0", "aria-label": "Prompt and written text" });
     const readout = h("p", { class: "ts-readout", "aria-live": "polite" });
     body.append(
       h("p", { class: "ts-legend" }, h("span", { class: "ts-swatch ts-is-prompt" }, "prompt"), h("span", { class: "ts-swatch ts-is-generated" }, "written by the model"),

@@ -60,7 +60,7 @@ export const tokens = {
         (group ?? strip).append(chip);
         const joined = group && run.joined(position);
         if (group && joined) {
-          group.append(h("span", { class: "ts-fragments-name" }, `${group.children.length} tokens make `, h("bdi", {}, joined.text.trim() || joined.text)));
+          group.append(h("span", { class: "ts-fragments-name", "aria-hidden": "true" }, `${group.children.length} tokens make `, h("bdi", {}, joined.text.trim() || joined.text)));
           group = null;
         }
       }
