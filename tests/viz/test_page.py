@@ -15,9 +15,11 @@ from viz import export, markup
 
 pytestmark = pytest.mark.browser
 
-WIDER = """[...document.querySelectorAll('.ts-player, .ts-player *, .ts-card, .ts-card *')].filter((e) => e.checkVisibility()
-    && e.getBoundingClientRect().right > innerWidth + 0.5 && !e.parentElement.closest('.ts-scroll, .ts-code, .ts-token-text'))
-    .map((e) => `${e.tagName}.${e.className}`)"""  # containment hides it from scrollWidth
+WIDER = """
+    [...document.querySelectorAll('.ts-player, .ts-player *, .ts-card, .ts-card *')]
+      .filter((e) => e.checkVisibility() && e.getBoundingClientRect().right > innerWidth + 0.5
+        && !e.parentElement.closest('.ts-scroll, .ts-code, .ts-token-text'))
+      .map((e) => `${e.tagName}.${e.className}`)"""  # containment hides them from scrollWidth
 Theme = Literal["light", "dark"]
 SIZES = ((1440, 900), (1280, 640), (390, 844))
 CARDS = ("output", "tokens", "attention", "kv-cache", "next-token", "layers")
