@@ -232,3 +232,17 @@ def test_a_long_run_shows_the_layers_that_came_along_and_says_which_did_not(
     assert "not of this layer" in page.inner_text(".ts-card-attention .ts-empty")
     assert page.locator(".ts-card-attention .ts-map").is_hidden()
     assert "three bands" in page.inner_text(".ts-card-attention")
+
+
+def test_a_notebook_shows_the_page_in_its_frame(browser: Browser):
+    page = browser.new_page()
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    page.set_content(export.notebook_html(fake_trace(HOSTILE, ("a", "b"))))
+    inside = page.frame_locator("iframe")
+    inside.locator('#scope[data-ready="1"]').wait_for()
+    inside.locator(".ts-play").click()
+    inside.locator('.ts-axis[aria-valuenow="2"]').wait_for()
+    page.close()
+    assert wrong == []
