@@ -7,10 +7,11 @@ import pytest
 from model.errors import BadPrompt, NotANumber, UnknownModel
 from model.limits import Limits
 from model.records import Settings
-from tests.app.fakes_engine import OVER, FakeEngine
+from tests.app.fakes_engine import OVER, FakeEngine, FakeModels
 from viz import frames
-from viz.pages.live import Request
+from viz.pages.live import Live, Notice, Request
 from viz.pages.routes import split
+from viz.store import RunStore
 
 
 def wait_for(holds, seconds: float = 10.0) -> None:
@@ -85,17 +86,33 @@ def test_stop_ends_the_run_and_the_next_one_starts(serve):
 
 
 def test_a_new_run_replaces_the_one_that_goes_on_and_is_the_last_word(serve):
-    served = serve(FakeEngine(seconds=0.05))
+    served = serve(FakeEngine(seconds=None))
     ann = served.visitor()
     ann.run(max_new_tokens=200)
-    ann.until(lambda notice: notice["n_steps"] >= 1)
+    served.engine.let(1)
+    first = ann.until(lambda notice: notice["n_steps"] >= 1)["id"]
     ann.run(prompt="d e", max_new_tokens=3)
+    ann.until(lambda notice: notice["id"] not in (None, first))
+    assert served.engine.runs[0].stopping  # at once: the new run waits for it
+    served.engine.let(9)
     ann.until(lambda notice: notice["state"] == "done" and notice["n_steps"] == 3)
     time.sleep(0.3)
-    newest = max(ann.told, key=lambda notice: notice["seq"])
-    assert newest["id"] == served.engine.runs[1].id
-    assert newest["state"] == "done"
-    assert served.engine.runs[0].state == "stopped"
+    new = [notice for notice in ann.told if notice["id"] == served.engine.runs[1].id]
+    assert {notice["state"] for notice in new} <= {"waiting", "running", "done"}
+    assert max(ann.told, key=lambda notice: notice["seq"])["state"] == "done"
+
+
+def test_a_request_that_the_engine_refuses_leaves_the_run_that_goes_on_in_hand(serve):
+    served = serve(FakeEngine(seconds=0.03, queue=1))
+    ann, bob = served.visitor(), served.visitor()
+    ann.run(max_new_tokens=200)
+    ann.until(lambda notice: notice["n_steps"] >= 1)
+    bob.run()
+    bob.until(lambda notice: notice["place"] == 1)
+    ann.run(prompt="d e")
+    assert "queue is full" in ann.until(lambda notice: notice["refusal"])["refusal"]
+    ann.press("stop")
+    assert ann.finished()["state"] == "stopped"
 
 
 def test_a_refused_request_leaves_the_earlier_run_on_the_page(serve):
@@ -200,6 +217,17 @@ def test_a_visitor_reaches_no_run_but_its_own(serve):
         eve.press(button)
     assert ann.finished()["state"] == "done"
     assert eve.told == []
+
+
+def test_a_visitor_who_leaves_takes_the_run_along():
+    engine = FakeEngine(seconds=None)
+    live = Live(FakeModels(engine), RunStore(10**9), Notice())
+    notices = live.ask("ann", Request(prompt="a b", settings=Settings(), model="fake-1k"))
+    while next(notices).id is None:
+        pass
+    live.leave("ann")
+    assert engine.runs[0].stopping
+    engine.close()
 
 
 def test_a_closed_tab_ends_its_run_and_the_next_visitor_gets_the_model(serve):

@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 from tests.app.fakes_engine import FakeEngine
 from tests.fakes import fake_trace
 from viz import frames
+from viz.pages.form import EXAMPLES
 
 SIZES = ((1440, 900), (1280, 640), (390, 844))
 HOSTILE = (
@@ -52,16 +53,16 @@ def test_frames_arrive_while_the_run_goes_on(serve, visit):
         served.engine.let(1)
         until(lambda held=held: frames_held(page) == held, page)
         assert served.engine.runs[0].state == "running"
-    expect(page.locator(".ts-run-text")).to_have_text(re.compile("^Running: token 3 of at most 24"))
+    expect(page.locator(".ts-run-text")).to_have_text(re.compile("^Running: token 3 of at most 16"))
     served.engine.let(30)
-    expect(page.locator(".ts-run-text")).to_have_text("Done: 24 tokens written.")
-    until(lambda: frames_held(page) == 27, page)  # head, 24 passes, end, lens
+    expect(page.locator(".ts-run-text")).to_have_text("Done: 16 tokens written.")
+    until(lambda: frames_held(page) == 19, page)  # head, 16 passes, end, lens
 
 
 def test_scrubbing_asks_the_server_for_nothing(serve, visit):
     page = visit(serve().url)
     run_to_the_end(page)
-    until(lambda: frames_held(page) == 27, page)
+    until(lambda: frames_held(page) == 19, page)
     last = step_shown(page)
     asked: list[str] = []
     page.on("request", lambda request: None if request.url.endswith("/model") else asked.append(request.url))
@@ -90,6 +91,27 @@ def test_pause_step_resume_and_stop_by_their_buttons(serve, visit):
     expect(page.locator(".ts-run-text")).to_have_text(re.compile(r"^Stopped after \d+ tokens?\."))
     for button in ("#pause", "#step", "#stop"):
         expect(page.locator(button)).to_be_disabled()
+
+
+def test_a_notice_that_a_newer_one_overtook_is_forgotten(serve, visit):
+    page = visit(serve().url)
+    said = page.evaluate("""async () => {
+        const notice = (seq, n_steps) => ({ id: "x", source: "live", ready: 0, done: false, state: "running", place: 0,
+            eta_s: null, n_steps, max_new_tokens: 9, message: "", refusal: "", seq });
+        const { connect } = await import("/gradio_api/tokenoscope/assets/js/page.js?again");
+        const props = { value: notice(5, 5) };
+        let changed = () => {};
+        await connect({ element: document.createElement("div"), base: "/gradio_api/tokenoscope", props,
+            trigger: () => {}, watch: (_, fn) => { changed = fn; }, version: "again" });
+        const texts = [];
+        for (const [seq, n_steps] of [[7, 7], [6, 6], [8, 8]]) {
+            props.value = notice(seq, n_steps);
+            changed();
+            texts.push(document.querySelector(".ts-run-text").textContent);
+        }
+        return texts;
+    }""")
+    assert [text.split()[2] for text in said] == ["7", "7", "8"]
 
 
 def test_a_refusal_stands_beside_the_form_and_the_run_and_the_form_stay(serve, visit):
@@ -134,7 +156,7 @@ def test_what_the_browser_kept_cannot_break_the_form(serve, visit):
         page.evaluate("kept => localStorage.setItem('tokenoscope-form', kept)", kept)
         page.reload()
         page.wait_for_selector('.ts-scope-root[data-ready="1"]', state="attached")
-        expect(page.locator("#prompt textarea")).to_have_value("The capital of France is")
+        expect(page.locator("#prompt textarea")).to_have_value(EXAMPLES[0].prompt)
     run_to_the_end(page)
 
 
@@ -144,7 +166,7 @@ def test_an_example_fills_the_form(serve, visit):
     page.get_by_role("button", name="A question").click()
     expect(page.locator("#prompt textarea")).to_have_value(re.compile("^Why is the sky blue"))
     expect(page.locator("#chat input")).to_be_checked()
-    page.get_by_role("button", name="A fact").click()
+    page.get_by_role("button", name="Facts").click()
     expect(page.locator("#chat input")).not_to_be_checked()
 
 
@@ -179,7 +201,7 @@ def test_a_second_visitor_sees_the_queue_and_gets_a_turn_when_the_first_tab_clos
     expect(bob.locator(".ts-run-text")).to_have_text(re.compile("^Waiting: yours is next"))
     ann.close()
     until(lambda: served.engine.runs[0].state == "stopped", bob)
-    expect(bob.locator(".ts-run-text")).to_have_text("Done: 24 tokens written.")
+    expect(bob.locator(".ts-run-text")).to_have_text("Done: 16 tokens written.")
 
 
 def test_hostile_prompts_are_inert_and_whole(serve, visit):
@@ -245,7 +267,10 @@ def test_the_page_fits_is_legible_and_has_its_first_picture_in_sight(serve, visi
 
 
 def no_overflow(page: Page) -> bool:
-    return page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    """Nothing reaches beyond the window's right edge, whether it could be scrolled to or is cut off."""
+    return page.evaluate("""document.documentElement.scrollWidth <= innerWidth
+        && [...document.querySelectorAll("#header, #form, #main, .ts-scope-root, .ts-card")]
+            .every((part) => part.getBoundingClientRect().right <= innerWidth)""")
 
 
 # Text of the form and header that is smaller than 14 px or has less contrast than 4.5 to the ground behind it.

@@ -28,9 +28,9 @@ class Example:
 
 
 EXAMPLES = (
-    Example(label="A fact", prompt="The capital of France is"),
+    Example(label="Facts", prompt="The capital of France is Paris. The capital of Italy is"),
     Example(label="A story", prompt="Once upon a time, a small robot found a door in the forest. Behind it"),
-    Example(label="Code", prompt="def fibonacci(n):\n    "),
+    Example(label="Code", prompt="def is_even(n):\n    return"),
     Example(label="Español 🌍", prompt="Hola 👋 Me llamo Ana y vivo en"),
     Example(label="A question", prompt="Why is the sky blue? Answer in one sentence.", chat=True),
 )
@@ -149,7 +149,7 @@ def _settings(limits: Limits) -> dict[str, Component | BlockContext]:
     neutral = Settings()
     most = limits.new_tokens
     return {
-        "max_new_tokens": gr.Slider(1, most, value=min(24, most), step=1, label=_LABELS["max_new_tokens"],
+        "max_new_tokens": gr.Slider(1, most, value=min(16, most), step=1, label=_LABELS["max_new_tokens"],
             info="How many tokens to write at most; each is one pass through the model."),
         "temperature": gr.Slider(0, 2, value=neutral.temperature, step=0.05, label=_LABELS["temperature"],
             info="0 always takes the likeliest token; higher values gamble more."),
