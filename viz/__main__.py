@@ -7,7 +7,7 @@ from pathlib import Path
 
 from model.errors import Refusal
 from model.records import Trace
-from viz import export
+from viz import export, frames
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -15,13 +15,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     try:
         trace = Trace.open(asked.trace)
-        to_stdout = asked.output == Path("-")
-        page = export.page(trace, charts=export.charts(trace) if asked.charts else ())
-        if to_stdout:
-            sys.stdout.buffer.write(page.encode("utf-8"))
-            return 0
         target = asked.output or asked.trace.with_suffix(".html")
-        target.write_text(page, encoding="utf-8")
+        made = _made(trace, target, charts=asked.charts)
+        if target == Path("-"):
+            sys.stdout.buffer.write(made)
+            return 0
+        target.write_bytes(made)
     except Refusal as refusal:
         print(refusal, file=sys.stderr)
         return 2
@@ -32,11 +31,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _made(trace: Trace, target: Path, *, charts: bool) -> bytes:
+    if target.suffix == ".frames":
+        return b"".join(frames.all_frames(trace))
+    return export.page(trace, charts=export.charts(trace) if charts else ()).encode("utf-8")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m viz", description="Make one self-contained page of a run.")
     parser.add_argument("trace", type=Path, metavar="FILE.trace", help="a run saved by `python -m model ... -o FILE`")
     parser.add_argument("-o", "--output", type=Path, metavar="PAGE.html",
-                        help="where to write it; - is standard output (default: beside the run, as .html)")  # fmt: skip
+                        help="where to write it; - is standard output (default: beside the run, as .html). "
+                        "A name that ends in .frames gets the bytes that the app opens on, as in assets/runs/")  # fmt: skip
     parser.add_argument("--charts", action="store_true",
                         help="also hold the plotly charts and bertviz's head view (adds about 5 MB)")  # fmt: skip
     return parser
