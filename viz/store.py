@@ -64,10 +64,13 @@ class RunStore:
             return run
 
     def finish(self, run_id: str) -> None:
-        """Say that no more frames of this run will come."""
+        """Say that no more frames of this run will come; one that never had any leaves."""
         with self._lock:
-            if (run := self._runs.get(run_id)) is not None:
-                run.done = True
+            if (run := self._runs.get(run_id)) is None:
+                return
+            run.done = True
+            if not run.frames:
+                del self._runs[run_id]
 
     def __len__(self) -> int:
         with self._lock:

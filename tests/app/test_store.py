@@ -61,3 +61,11 @@ def test_a_run_that_has_left_takes_no_more_frames():
     with pytest.raises(NoSpace, match="no longer kept"):
         store.add("a", [b"y"], TRACE)
     assert len(store) == 1
+
+
+def test_a_run_that_ended_before_it_had_frames_leaves_nothing_behind():
+    store = RunStore(COST)
+    store.open("a")
+    store.finish("a")
+    store.finish("unknown")
+    assert len(store) == 0

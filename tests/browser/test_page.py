@@ -238,7 +238,7 @@ def test_a_finished_run_can_be_kept(serve, visit):
     page = visit(serve().url)
     expect(page.locator(".ts-keep")).to_be_hidden()
     run_to_the_end(page)
-    for link, name in (("as a web page", "run.html"), ("as a trace file", "run.trace")):
+    for link, name in (("web page", "run.html"), ("trace file", "run.trace")):
         with page.expect_download() as download:
             page.get_by_role("link", name=link).click()
         assert download.value.suggested_filename == name

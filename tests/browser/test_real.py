@@ -29,7 +29,7 @@ def test_the_default_model_goes_on_from_a_prompt_on_the_page(default_folder, vis
         expect(page.locator(".ts-run-text")).to_have_text(re.compile("^Done: "), timeout=60_000)
         page.wait_for_function("window.tokenoscope.store.run?.lens", timeout=60_000)
         with page.expect_download() as download:
-            page.get_by_role("link", name="as a trace file").click()
+            page.get_by_role("link", name="trace file").click()
         download.value.save_as(tmp_path / "run.trace")
         trace = Trace.open(tmp_path / "run.trace")
         assert trace.text.startswith(" Paris")

@@ -23,8 +23,8 @@ _STATUS = """<p class="ts-refusal" role="alert"></p>
 <p class="ts-run"><span class="ts-run-text"></span></p>
 <progress class="ts-progress" max="1" aria-label="how far the run is" hidden></progress>
 <p class="ts-message"></p>
-<p class="ts-keep" hidden>Keep this run: <a class="ts-keep-page" download>as a web page</a>,
-<a class="ts-keep-trace" download>as a trace file</a>.</p>
+<p class="ts-keep" hidden>Keep it as a <a class="ts-keep-page" download>web page</a> or a
+<a class="ts-keep-trace" download>trace file</a>.</p>
 <p class="ts-model" role="status"><span class="ts-dot"></span>
 <span class="ts-model-text">Asking for the model&hellip;</span></p>
 <progress class="ts-loading" max="1" aria-label="how far the model is loaded" hidden></progress>
