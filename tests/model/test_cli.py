@@ -59,6 +59,7 @@ def test_without_o_or_json_it_prints_the_text_and_nothing_else(capsys, folder, s
     assert main([PROMPT, "--model", folder, "--max-new-tokens", "5"]) == 0
     whole = trace(small, PROMPT, max_new_tokens=5, lens=False)
     assert capsys.readouterr() == (whole.text + "\n", "")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def summary(capsys, *arguments: str) -> dict[str, Any]:
@@ -122,11 +123,11 @@ def test_o_keeps_the_run_with_its_lens_and_json_may_stand_beside_it(capsys, fold
 
 
 def test_a_minus_reads_standard_input_whole_but_for_its_last_line_break(capsys, folder, monkeypatch):
-    typed = "a\x00b </script>\n\n\xe9\u202e\r\n".encode() + b"\xff\n"
+    typed = " a\x00b </script>\n\n\xe9\u202e\r\n".encode() + b"\xff\n\r\n"
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed)))
     assert main(["-", "--model", folder, "--max-new-tokens", "1", "--json"]) == 0
     out, err = capsys.readouterr()
-    assert json.loads(out)["prompt"] == "a\x00b </script>\n\n\xe9\u202e\r\n\ufffd"
+    assert json.loads(out)["prompt"] == " a\x00b </script>\n\n\xe9\u202e\r\n\ufffd\n"
     assert re.fullmatch(r"note: 1 broken character .*\n", err)
 
 
@@ -239,8 +240,8 @@ def test_what_only_the_tokenizer_or_the_model_can_refuse(capsys, folder):
 
 
 def test_a_refusal_repeats_what_was_given_without_obeying_it(capsys):
-    line = refusal(capsys, "a", "--model", "./\x1b[31mred\nand \u202e a second line")
-    assert "\\x1b[31mred" in line
+    line = refusal(capsys, "a", "--\x1b[31mred\nand \u202e a second line")
+    assert "--\\x1b[31mred and \\u202e a second line" in line
     assert "\u202e" not in line
 
 
@@ -251,6 +252,7 @@ def test_a_full_disk_under_the_file(capsys, folder, tmp_path, monkeypatch):
     monkeypatch.setattr("model.storage.os.fsync", full)
     line = refusal(capsys, "a", "--model", folder, "--max-new-tokens", "1", "-o", str(tmp_path / "run.trace"))
     assert "No space left" in line
+    assert "Free some space" in line
     assert list(tmp_path.iterdir()) == []
 
 
