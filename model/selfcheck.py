@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ _LENGTH = 27  # tokens of the check's prompt: no multiple of a usual chunk, so t
 _LONGEST_WINDOW = 64
 _NEW = 4
 _CLOSE = 1e-4  # relative to the largest number compared
+
+
+K = TypeVar("K")
 
 
 class _Failed(Exception):
@@ -121,18 +124,18 @@ def _attention_gap(evidence: _Evidence, layer: int, done: Pass) -> float:
 
 
 def _residual(evidence: _Evidence) -> str:
-    """The recorded stream is the library's own hidden states, layer by layer."""
+    """What a layer leaves is what enters the next, and what the last one leaves enters the final norm."""
     evidence.require_layers("resid")
-    own = evidence.model(**_prompt_inputs(evidence), output_hidden_states=True, use_cache=False).hidden_states
+    places: list[tuple[Any, int]] = [(layer, at + 1) for at, layer in enumerate(evidence.anatomy.layers)]
+    left: dict[int, torch.Tensor] = {}
+    with _watched([(layer.register_forward_hook, at) for layer, at in places], left):
+        evidence.model(**_prompt_inputs(evidence), use_cache=False)
     stream = evidence.arrays["resid"][:, : len(evidence.ids)]
-    if own is None or len(own) != len(stream):
-        raise _Failed(f"the library gives {0 if own is None else len(own)} hidden states for {len(stream)} places")
-    for layer, states in enumerate(own[:-1]):
-        _require_close(stream[layer], states[0], f"the residual stream at the entrance of layer {layer}")
-    norm = evidence.anatomy.final_norm
-    last = torch.from_numpy(stream[-1].copy()).to(own[-1])
-    _require_close((last if norm is None else norm(last)).float().cpu().numpy(), own[-1][0], "the last residual")
-    return f"equals the library's hidden states at all {len(stream)} places"
+    for _, at in places:
+        _require_close(stream[at], left[at], f"the residual stream after layer {at - 1}")
+    if not np.isfinite(stream).all():
+        raise _Failed("the residual stream holds numbers that are not finite")
+    return f"what each of {len(places)} layers leaves is what the next one is given"
 
 
 def _lens(evidence: _Evidence) -> str:
@@ -163,8 +166,13 @@ def _parts(evidence: _Evidence) -> str:
     evidence.require_layers("resid")
     if any(names is None for names in evidence.anatomy.parts):
         raise _Failed("no parts of its layers were found that sum to what the layers add")
+    children = [
+        (module.get_submodule(name).register_forward_hook, (layer, name))
+        for layer, (module, names) in enumerate(zip(evidence.anatomy.layers, evidence.anatomy.parts, strict=True))
+        for name in names or ()
+    ]
     given: dict[tuple[int, str], torch.Tensor] = {}
-    with _children_watched(evidence.anatomy, given):
+    with _watched(children, given):
         evidence.model(**_prompt_inputs(evidence), use_cache=False)
     stream = evidence.arrays["resid"][:, : len(evidence.ids)]
     for layer, names in enumerate(evidence.anatomy.parts):
@@ -175,19 +183,16 @@ def _parts(evidence: _Evidence) -> str:
 
 
 @contextmanager
-def _children_watched(anatomy: Anatomy, given: dict[tuple[int, str], torch.Tensor]) -> Iterator[None]:
-    def keeper(layer: int, name: str) -> Callable[..., None]:
+def _watched(places: list[tuple[Callable[..., Any], K]], given: dict[K, torch.Tensor]) -> Iterator[None]:
+    """Inside the block, what the modules at these places give lands in `given`: [token, width] each."""
+
+    def keeper(key: K) -> Callable[..., None]:
         def hook(_: Any, __: Any, output: Any) -> None:
-            given[layer, name] = hidden(output).reshape(-1, hidden(output).shape[-1]).clone()
+            given[key] = hidden(output).reshape(-1, hidden(output).shape[-1]).clone()
 
         return hook
 
-    hooks = [
-        (module.get_submodule(name).register_forward_hook, keeper(layer, name))
-        for layer, (module, names) in enumerate(zip(anatomy.layers, anatomy.parts, strict=True))
-        for name in names or ()
-    ]
-    with attached(hooks):
+    with attached([(register, keeper(key)) for register, key in places]):
         yield
 
 
