@@ -1,0 +1,42 @@
+"""The number of threads is the one that was fastest, and what a person has set stays set."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from model.threads import settle
+
+
+@pytest.fixture(autouse=True)
+def four_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    before = torch.get_num_threads()
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+class Sleeper:
+    """A model whose passes take as long as the test says, for each number of threads."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, seconds: dict[int, float]) -> None:
+        self.seconds = seconds
+
+    def __call__(self, **_: Any) -> None:
+        time.sleep(self.seconds[torch.get_num_threads()])
+
+
+@pytest.mark.parametrize("fastest", [1, 2, 4])
+def test_the_fastest_number_is_taken(fastest: int) -> None:
+    seconds = {count: 0.001 if count == fastest else 0.02 for count in (1, 2, 4)}
+    assert settle(Sleeper(seconds)) == fastest == torch.get_num_threads()
+
+
+def test_a_number_that_was_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert settle(Sleeper({})) == 4
