@@ -10,6 +10,7 @@ from app import HostedModels, _load_with
 from model.limits import Limits
 from model.records import Trace
 from tests.app.served import serving
+from tests.browser.test_page import open_settings
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +24,7 @@ def test_the_default_model_goes_on_from_a_prompt_on_the_page(default_folder, vis
             re.compile(r"^Ready: SmolLM2-135M-Instruct, 30 layers × 9 heads, \w+, float32$"), timeout=60_000
         )
         page.locator("#prompt textarea").fill("The capital of France is")
-        page.get_by_role("button", name="Settings").click()
+        open_settings(page)
         page.get_by_label("number input for New tokens").fill("8")
         page.locator("#run").click()
         expect(page.locator(".ts-run-text")).to_have_text(re.compile("^Done: "), timeout=60_000)
