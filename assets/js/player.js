@@ -112,7 +112,7 @@ export class Player {
     const read = step.n === 1 ? quoted(run.tokens[step.first]) : `${count(step.n)} tokens`;
     fill(this.crumbs,
       h("span", {}, h("strong", {}, `Pass ${at.step + 1} of ${run.steps.length}`), ` (${step.kind}): read `, read, ", wrote ", written),
-      crumb("layer", String(at.layer + 1)), crumb("head", String(at.head + 1)), crumb("token", String(at.token + 1), quoted(run.tokens[at.token])));
+      crumb("layer", String(at.layer)), crumb("head", String(at.head)), crumb("token", String(at.token), quoted(run.tokens[at.token])));
     this.lock.hidden = !this.selection.locked;
     this.axis.setAttribute("aria-valuemax", String(run.steps.length));
     this.axis.setAttribute("aria-valuenow", String(at.step + 1));

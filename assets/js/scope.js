@@ -3,7 +3,7 @@
 // `mountPage` stands in an exported page and has them all.
 
 import { Run, parseFrames } from "./store.js";
-import { Selection, firstLook, listenToKeys, KEYS } from "./selection.js";
+import { Selection, firstLook, listenToKeys, KEYS, COUNTING } from "./selection.js";
 import { Player } from "./player.js";
 import { Card } from "./card.js";
 import { paint } from "./canvas.js";
@@ -154,7 +154,7 @@ class Scope {
       this.asked.add(key);
       server.layer(layer).then((bytes) => { run.feed(bytes); this.redraw(); }, (error) => { this.say(String(error.message ?? error)); });
     }
-    return `Fetching the attention of layer ${layer + 1}…`;
+    return `Fetching the attention of layer ${layer}…`;
   }
 
   /** The exact numbers of one row, where a server can give them. @param {number} layer @param {number} head @param {number} position */
@@ -265,6 +265,7 @@ function helpSheet() {
     h("h2", { class: "ts-title", id: "ts-help-title" }, "Keys"),
     table("Keys and what they do", ["key", "what it does"], KEYS.map(([key, does]) => [h("kbd", {}, key), does])),
     h("p", { class: "ts-note" }, "Pointing at something previews it everywhere. A click locks it: it stays until you click elsewhere or press Esc."),
+    h("p", { class: "ts-note" }, COUNTING, " Passes are counted like steps: the first is pass 1."),
     button("Close", () => sheet.close()));
   return sheet;
 }

@@ -133,6 +133,9 @@ export function firstLook(run) {
   return start;
 }
 
+/** How layers, heads and tokens are numbered: one number for one thing, on the page and in the code. */
+export const COUNTING = "Layers, heads and tokens are counted from 0, as in the code.";
+
 /** What each key does. */
 export const KEYS = [
   ["←  →", "the pass before, the next pass"],

@@ -106,6 +106,25 @@ def test_keys_move_the_selection_and_every_picture_follows(show: Callable[..., P
     assert at(page)["step"] == began["step"]
 
 
+def test_layers_heads_and_tokens_bear_their_index_as_in_the_code(show: Callable[..., Page]):
+    page = show(fake_trace())
+    page.evaluate("tokenoscope.selection.set({ step: 2, layer: 1, head: 3 })")
+    settle(page)
+    crumbs = page.inner_text(".ts-crumbs")
+    assert all(each in crumbs for each in ("Pass 3 of 4", "layer 1", "head 3", "token 6"))
+    assert page.locator(".ts-stepper-value").all_inner_texts() == ["layer 1 of 0\u20133", "head 3 of 0\u20135"]
+    assert "(token 6) looks back at" in page.inner_text(".ts-looks-title")
+    assert page.inner_text(".ts-card-tokens .ts-readout").startswith("Token 6 (of 0\u20138): ")
+    levels = page.locator(".ts-level-name").all_inner_texts()
+    assert levels == ["input", *(f"after layer {i}" for i in range(4))]
+    assert page.inner_text(".ts-level.ts-current .ts-level-name") == "after layer 1"
+    for canvas in (".ts-card-attention .ts-map", ".ts-grid-canvas"):
+        assert "layer 1, head 3" in (page.get_attribute(canvas, "aria-label") or "")
+    assert "counted from 0" in page.inner_text(".ts-card-attention")
+    page.keyboard.press("?")
+    assert "counted from 0" in page.inner_text(".ts-help")
+
+
 def test_a_click_locks_a_hover_previews_and_escape_unlocks(show: Callable[..., Page]):
     page = show(fake_trace())
     chips = page.locator(".ts-strip .ts-chip")

@@ -25,7 +25,7 @@ def embedding_map(trace: Trace, at: Selection) -> go.Figure:
         figure.add_scatter(
             x=points[chosen, 0], y=points[chosen, 1], name=name, mode="markers+text", textposition="top center",
             text=[text if i in labelled else "" for i, text in zip(chosen, texts, strict=True)],
-            customdata=[f"token {i + 1}: {text}" for i, text in zip(chosen, texts, strict=True)],
+            customdata=[f"token {i}: {text}" for i, text in zip(chosen, texts, strict=True)],
             hovertemplate="%{customdata}<extra></extra>",
             marker={"color": theme.ROLES[name]["light"].fill, "symbol": symbol, "size": 12,
                     "line": {"width": [3 if i == at.token else 1 for i in chosen],

@@ -5,6 +5,7 @@ import { h, fill, keepInView, say, tokenText, quoted, button } from "../dom.js";
 import { context2d, fit, hatch, cut, pointer, shade, textOn, widthOf, MONO } from "../canvas.js";
 import { label, percent, plain } from "../format.js";
 import { WEIGHTS } from "../store.js";
+import { COUNTING } from "../selection.js";
 
 /** @typedef {import("../store.js").Run} Run */
 /** @typedef {import("../canvas.js").Paint} Paint */
@@ -40,7 +41,8 @@ export const attention = {
     const picture = h("div", {},
       h("div", { class: "ts-row" },
         stepper("layer", layerName, () => selection.set({ layer: selection.at.layer - 1 }), () => selection.set({ layer: selection.at.layer + 1 })),
-        stepper("head", headName, () => selection.set({ head: selection.at.head - 1 }), () => selection.set({ head: selection.at.head + 1 }))),
+        stepper("head", headName, () => selection.set({ head: selection.at.head - 1 }), () => selection.set({ head: selection.at.head + 1 })),
+        h("span", { class: "ts-note" }, COUNTING)),
       looksTitle, looks, best,
       h("p", { class: "ts-row" }, h("label", { class: "ts-check", for: "ts-sink" }, sinkSwitch, "leave the first token out of the colours")),
       mapRow, legend,
@@ -138,7 +140,7 @@ export const attention = {
       const room = cell < 8 ? 2 : 0; // around a thin row, not over it
       g.strokeRect(names - room, top + at.token * cell - room, (at.token + 1) * cell + 2 * room, cell + 2 * room);
       g.lineWidth = 1;
-      map.setAttribute("aria-label", `Attention of layer ${at.layer + 1}, head ${at.head + 1}: ${n} tokens by ${n} tokens. `
+      map.setAttribute("aria-label", `Attention of layer ${at.layer}, head ${at.head}: ${n} tokens by ${n} tokens. `
         + `The row of ${label(run.tokens[at.token])} is selected and read out above.`);
     }
 
@@ -170,7 +172,7 @@ export const attention = {
       for (let layer = 0; layer < run.nLayers; layer += 1) {
         if (layer === at.layer || (layer % every === 0 && Math.abs(layer - at.layer) >= every)) {
           g.fillStyle = layer === at.layer ? colours.ink : colours.muted;
-          g.fillText(String(layer + 1), left + (layer + 0.5) * cell, top - 8);
+          g.fillText(String(layer), left + (layer + 0.5) * cell, top - 8);
         }
       }
       g.textAlign = "right";
@@ -178,16 +180,16 @@ export const attention = {
       for (let head = 0; head < run.nHeads; head += 1) {
         if (head === at.head || (head % everyHead === 0 && Math.abs(head - at.head) >= everyHead)) {
           g.fillStyle = head === at.head ? colours.ink : colours.muted;
-          g.fillText(String(head + 1), left - 8, top + (head + 0.5) * cell + 5);
+          g.fillText(String(head), left - 8, top + (head + 0.5) * cell + 5);
         }
       }
       g.strokeStyle = colours.ink;
       g.lineWidth = 3;
       g.strokeRect(left + at.layer * cell, top + at.head * cell, cell, cell);
       g.lineWidth = 1;
-      grid.setAttribute("aria-label", `A grid of ${run.nLayers} layers (across) by ${run.nHeads} heads (down); layer ${at.layer + 1}, head ${at.head + 1} is selected.`);
+      grid.setAttribute("aria-label", `A grid of ${run.nLayers} layers (across) by ${run.nHeads} heads (down); layer ${at.layer}, head ${at.head} is selected.`);
       const group = run.nHeads / run.head.model.n_kv_heads;
-      say(gridWords, `Across: layers 1 to ${run.nLayers}, the way the data goes. Down: heads 1 to ${run.nHeads}. Each small square is that head's whole map.`
+      say(gridWords, `Across: layers 0 to ${run.nLayers - 1}, the way the data goes. Down: heads 0 to ${run.nHeads - 1}. Each small square is that head's whole map.`
         + (run.nRead > run.head.rows_up_to ? " In a run this long most squares show three bands instead: the head's weight on the first token, on the token before, on the token itself, in the newest pass." : "")
         + (group > 1 ? ` ${group} heads in a row share one key and value head.` : ""));
     }
@@ -208,8 +210,8 @@ export const attention = {
         picture.hidden = reason !== null;
         if (missing !== null) say(empty, reason === null ? missing : `This model's attention is not shown: ${reason}.`);
         if (reason !== null) return;
-        say(layerName, `layer ${at.layer + 1} of ${run.nLayers}`);
-        say(headName, `head ${at.head + 1} of ${run.nHeads}`);
+        say(layerName, `layer ${at.layer} of 0–${run.nLayers - 1}`);
+        say(headName, `head ${at.head} of 0–${run.nHeads - 1}`);
         const withoutSink = sinkSwitch.checked;
         const row = run.row(at.layer, at.head, at.token);
         if (chipsOf !== run.id) { chipsOf = run.id; chips = []; fill(looks); }
@@ -234,7 +236,7 @@ export const attention = {
           note: exact ? "Float32, as the model computed it. The weights are the softmax of the scaled scores."
             : "From the picture's 8 bits a weight: off by at most 0.004. The saved run holds the exact numbers.",
           code: "import torch\nfrom model import Trace\nrun = Trace.open('run.trace')\n"
-            + `layer, head, row = ${at.layer}, ${at.head}, ${at.token}                # counted from 0\n`
+            + `layer, head, row = ${at.layer}, ${at.head}, ${at.token}\n`
             + "group = run.queries.shape[1] // run.keys.shape[1]\nq = torch.tensor(run.queries[layer, head, row])\n"
             + "k = torch.tensor(run.keys[layer, head // group, : row + 1])\n"
             + "weights = torch.softmax(k @ q * run.rules[layer].scaling, dim=0)   # = run.pattern(layer, head)[row]",
@@ -254,7 +256,7 @@ function stepper(name, value, less, more) {
  * @param {import("../card.js").State} state @param {Uint8Array | null} row
  * @param {{looks: HTMLElement, looksTitle: HTMLElement, best: HTMLElement, chips: HTMLElement[], withoutSink: boolean, selection: import("../selection.js").Selection}} parts */
 function drawLooks({ run, at, colours }, row, { looks, looksTitle, best, chips, withoutSink, selection }) {
-  fill(looksTitle, quoted(run.tokens[at.token]), ` (token ${at.token + 1}) looks back at:`);
+  fill(looksTitle, quoted(run.tokens[at.token]), ` (token ${at.token}) looks back at:`);
   while (chips.length < run.tokens.length) {
     const position = chips.length;
     const chip = h("span", { class: `ts-look ${position < run.nPrompt ? "ts-is-prompt" : "ts-is-generated"}`,

@@ -109,8 +109,8 @@ export const kvCache = {
       g.strokeRect(left, 2 + at.layer * row - 0.5, cell * n, row);
       g.fillStyle = colours.muted;
       g.textAlign = "right";
-      g.fillText("layer 1", left - 8, 14);
-      if (row * layers > 40) g.fillText(`${layers}`, left - 8, row * layers);
+      g.fillText("layer 0", left - 8, 14);
+      if (row * layers > 40) g.fillText(`${layers - 1}`, left - 8, row * layers);
       cells.setAttribute("aria-label", `${layers} layers by ${n} tokens; this pass wrote ${step.n} of ${step.last + 1} columns, in every layer.`);
     }
 

@@ -53,7 +53,7 @@ export const layers = {
     function makeRow(level) {
       const [name, guess, bar, number, norm] = [h("span", { class: "ts-level-name" }), h("span", { class: "ts-level-guess" }), h("span", { class: "ts-bar-fill" }),
         h("span", { class: "ts-bar-number" }), h("span", { class: "ts-level-norm" })];
-      say(name, level === 0 ? "input" : `layer ${level}`);
+      say(name, placeName(level));
       const choose = level === 0 ? {} : {
         onclick: () => selection.set({ layer: level - 1 }, { lock: true }),
         onpointerenter: (/** @type {Event} */ event) => { if (/** @type {PointerEvent} */ (event).pointerType === "mouse") selection.preview({ layer: level - 1 }); },
@@ -117,7 +117,7 @@ export const layers = {
       g.lineWidth = 1;
       g.fillStyle = colours.muted;
       g.textAlign = "right";
-      g.fillText(`layer ${run.nLayers}`, left - 8, top + 13);
+      g.fillText(`layer ${run.nLayers - 1}`, left - 8, top + 13);
       g.fillText("input", left - 8, top + row * levels - 1);
       g.textAlign = "left";
       g.fillText("first token", left, top + row * levels + 19);
@@ -140,7 +140,7 @@ export const layers = {
         if (now !== shown) {
           shown = now;
           mapBox.hidden = mapTitle.hidden = readout.hidden = run.lens === null;
-          fill(title, "After ", quoted(run.tokens[at.token]), ` (token ${at.token + 1})`, written ? " the text goes on with " : "", written ? quoted(written) : "", ". Guess after each layer:");
+          fill(title, "After ", quoted(run.tokens[at.token]), ` (token ${at.token})`, written ? " the text goes on with " : "", written ? quoted(written) : "", ". Guess after each layer:");
           empty.hidden = run.lens !== null;
           if (run.lens === null) say(empty, lensMissing(run));
           drawList(state);
@@ -152,7 +152,7 @@ export const layers = {
         for (let level = 0; level <= run.nLayers; level += 1) {
           const norm = normAt(run, level, at.token);
           const guesses = run.lensAt(level, at.token);
-          rows.push([level === 0 ? "input" : `after layer ${level}`, norm === null ? "–" : plain(norm),
+          rows.push([placeName(level), norm === null ? "–" : plain(norm),
             ...[0, 1, 2].flatMap((k) => (guesses[k] ? [tokenText(guesses[k]), percent(guesses[k].probability)] : ["–", "–"]))]);
         }
         return {
@@ -173,6 +173,11 @@ function lensMissing(run) {
   const reason = run.head.shows.lens;
   if (reason !== null) return `The logit lens is not shown for this model: ${reason}.`;
   return run.end ? "The logit lens is being computed; it appears here when it is done." : "The logit lens is added after the run has ended.";
+}
+
+/** Where in the stack: the levels are the places between the layers, the layers are counted from 0. @param {number} level */
+function placeName(level) {
+  return level === 0 ? "input" : `after layer ${level - 1}`;
 }
 
 /** The length of the residual stream's vector, or null where it is not recorded.
@@ -211,6 +216,6 @@ function lensImage(run, colours) {
 function sayPlace(readout, state, at) {
   if (!state || !at) { say(readout, "Point at a square for its guess; click to keep it. No colour is 0%, the full colour 100%."); return; }
   const guesses = state.run.lensAt(at.level, at.token).slice(0, 3);
-  fill(readout, at.level === 0 ? "At the input, " : `After layer ${at.level}, `, quoted(state.run.tokens[at.token]), " would go on with ",
+  fill(readout, at.level === 0 ? "At the input, " : `After layer ${at.level - 1}, `, quoted(state.run.tokens[at.token]), " would go on with ",
     ...guesses.flatMap((guess, i) => [i ? ", " : "", quoted(guess), ` ${percent(guess.probability)}`]), ".");
 }

@@ -72,10 +72,10 @@ export const output = {
       numbers({ run }) {
         const rows = run.tokens.slice(run.nPrompt).map((token, i) => {
           const choice = choiceOf(run, run.nPrompt + i);
-          return [count(i + 1), tokenText(token), String(choice.id), percent(choice.probability), count(choice.rank + 1), `${plain(choice.entropy)} nats`];
+          return [String(run.nPrompt + i), tokenText(token), String(choice.id), percent(choice.probability), count(choice.rank + 1), `${plain(choice.entropy)} nats`];
         });
         return {
-          columns: ["#", "token", "id", "probability", "place in likelihood", "entropy"],
+          columns: ["position", "token", "id", "probability", "place in likelihood", "entropy"],
           rows,
           note: `Probabilities are raw: over all ${count(run.head.model.d_vocab)} tokens, before any processor.`,
           code: "from model import Trace\nrun = Trace.open('run.trace')\nfor choice in run.choices:\n"

@@ -38,7 +38,7 @@ export const tokens = {
       return h("div", {
         class: `ts-chip ${position < run.nPrompt ? "ts-is-prompt" : "ts-is-generated"}`,
         role: "option", id: `ts-token-${position}`, "aria-selected": "false",
-        "aria-label": `token ${position + 1}, ${label(token)}, id ${token.id}, ${position < run.nPrompt ? "prompt" : "written"}`,
+        "aria-label": `token ${position}, ${label(token)}, id ${token.id}, ${position < run.nPrompt ? "prompt" : "written"}`,
         onclick: () => selection.set({ token: position }, { lock: true }),
         onpointerenter: (event) => { if (/** @type {PointerEvent} */ (event).pointerType === "mouse") selection.preview({ token: position }); },
         onpointerleave: () => selection.preview(null),
@@ -107,6 +107,6 @@ function sayToken(readout, run, position) {
   const token = run.tokens[position];
   if (!token) return;
   const from = token.special ? "a mark of the format" : position < run.nPrompt ? "from the prompt" : "written by the model";
-  fill(readout, `Token ${position + 1} of ${run.tokens.length}: `, quoted(token), `, id ${token.id} of ${count(run.head.model.d_vocab)}, ${from}`,
+  fill(readout, `Token ${position} (of 0–${run.tokens.length - 1}): `, quoted(token), `, id ${token.id} of ${count(run.head.model.d_vocab)}, ${from}`,
     token.hex ? `, bytes ${bytesOf(token.hex.slice(0, 48))}${token.hex.length > 48 ? " …" : ""}.` : ".");
 }
