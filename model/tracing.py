@@ -22,6 +22,7 @@ from model.anatomy import Anatomy, attached, hidden, layer_input
 from model.attention import AttentionRule
 from model.buffers import Buffers
 
+_ROWS = 128  # of units searched at once
 UNITS = 8  # strongest MLP units kept at each layer and position
 
 _ACTIVE: ContextVar["Tracer | None"] = ContextVar("tracer", default=None)
@@ -229,9 +230,17 @@ def _before(module: nn.Module) -> Callable[..., Any]:
 
 
 def _strongest(units: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The units of largest size, and which they are: [..., U] each, of [..., d_mlp]."""
+    """The units of largest size, and which they are: [..., U] each, of [..., d_mlp].
+
+    Few rows at a time: what is made on the way then stays in the processor's cache, and adds nothing to the peak.
+    """
+    found = [_strongest_of_few(rows) for rows in units.split(_ROWS)]
+    return torch.cat([values for values, _ in found]), torch.cat([ids for _, ids in found])
+
+
+def _strongest_of_few(units: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     ids = units.abs().topk(min(UNITS, units.shape[-1]), dim=-1).indices
-    return units.gather(-1, ids), ids
+    return units.gather(-1, ids), ids.int()
 
 
 def _added(mask: torch.Tensor) -> torch.Tensor:
