@@ -42,7 +42,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("trace", type=Path, metavar="FILE.trace", help="a run saved by `python -m model ... -o FILE`")
     parser.add_argument("-o", "--output", type=Path, metavar="PAGE.html",
                         help="where to write it; - is standard output (default: beside the run, as .html). "
-                        "A name that ends in .frames gets the bytes that the app opens on, as in assets/runs/")  # fmt: skip
+                        "A name that ends in .frames gets the bytes that the app opens on, "
+                        "as in assets/runs/")  # fmt: skip
     parser.add_argument("--charts", action="store_true",
                         help="also hold the plotly charts and bertviz's head view (adds about 5 MB)")  # fmt: skip
     return parser

@@ -61,10 +61,10 @@ def frame(page: str, *, title: str, height: int) -> str:
     )
 
 
-def foreign(body: str, *, title: str, height: int) -> str:
+def foreign(body: str, *, title: str, height: int, style: str = "") -> str:
     """HTML of another library in such a frame, without any network."""
     policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
-    head = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">'
+    head = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}"><style>{style}</style>'
     return frame(f"<!DOCTYPE html><html><head>{head}</head><body>{body}</body></html>", title=title, height=height)
 
 

@@ -111,7 +111,8 @@ def plotly_template(mode: Mode = "light") -> go.layout.Template:
 
     ground = GROUND[mode]
     line = ground["line"]
-    axis = {"gridcolor": line, "linecolor": line, "zerolinecolor": line, "automargin": True}
+    lines = {"gridcolor": line, "linecolor": line, "zerolinecolor": line}
+    axis = {**lines, "automargin": True, "title": {"font": {"size": 14}}}
     return go.layout.Template(
         layout={
             "font": {"family": "system-ui, sans-serif", "size": 14, "color": ground["ink"]},
@@ -120,6 +121,7 @@ def plotly_template(mode: Mode = "light") -> go.layout.Template:
             "colorway": [ROLES[name][mode].fill for name in ("query", "key", "value", "generated", "prompt", "doubt")],
             "xaxis": axis,
             "yaxis": axis,
+            "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
             "margin": {"l": 10, "r": 10, "t": 30, "b": 10},
             "hoverlabel": {"font": {"size": 14}},
         }

@@ -1,16 +1,19 @@
 """What a view is: a record and a selection in, a picture out; its docstring is the caption on screen.
 
-A view is one function in one file of viz/views/, marked with `@view`; `all_views()` finds them.
+A view is one function in one file of viz/views/, marked with `@view`; `all_views()` finds them. It is drawn for a light
+or a dark page.
 """
 
 import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NewType
+from typing import TYPE_CHECKING, Literal, NewType, Protocol
 
+from model.errors import NotShown
 from model.records import Trace
-from viz import markup
+from viz import markup, theme
+from viz.theme import Mode
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -29,17 +32,28 @@ class Selection:
     token: int = 0
 
 
-Draw = Callable[[Trace, Selection], "go.Figure | Html"]
+Follows = Literal["step", "layer", "token"]
+
+
+class Draw(Protocol):
+    """The function that draws a view."""
+
+    __name__: str
+
+    def __call__(self, trace: Trace, at: Selection, mode: Mode = "light") -> "go.Figure | Html": ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """One picture of a run. `needs` are the arrays of the record without which there is nothing to draw."""
+    """One picture of a run. `needs` are the arrays of the record without which there is nothing to draw; `follows` is
+    the part of the selection that changes the picture.
+    """
 
     name: str
     title: str
     caption: str
     needs: tuple[str, ...]
+    follows: Follows
     draw: Draw
 
     def missing(self, trace: Trace) -> str | None:
@@ -51,13 +65,13 @@ class View:
         return None
 
 
-def view(title: str, *, needs: str | tuple[str, ...] = ()) -> Callable[[Draw], View]:
+def view(title: str, *, follows: Follows, needs: str | tuple[str, ...] = ()) -> Callable[[Draw], View]:
     """Mark a function as a view; its docstring is what the page says about it."""
 
     def mark(draw: Draw) -> View:
         caption = " ".join((draw.__doc__ or "").split())
         wanted = (needs,) if isinstance(needs, str) else needs
-        return View(name=draw.__name__, title=title, caption=caption, needs=wanted, draw=draw)
+        return View(name=draw.__name__, title=title, caption=caption, needs=wanted, follows=follows, draw=draw)
 
     return mark
 
@@ -79,7 +93,39 @@ def html(shown: View, trace: Trace, at: Selection) -> Html:
     return Html(f'<section class="ts-card">{title}{caption}{picture}</section>')
 
 
+def page(shown: View, trace: Trace, at: Selection, mode: Mode, *, plotly: str) -> str:
+    """A view as a page of its own, for a frame beside its title and caption. `plotly` is the address of plotly.js.
+
+    The page tells whoever frames it how high it is, and nothing else. Raises: NotShown, if there is nothing to draw.
+    """
+    missing = shown.missing(trace)
+    if missing:
+        raise NotShown(missing)
+    drawn = shown.draw(trace, at, mode)
+    script = "" if isinstance(drawn, str) else f'<script src="{markup.text(plotly)}"></script>'
+    return _page(script + _picture(drawn), mode)
+
+
+def refusal_page(sentence: str, mode: Mode) -> str:
+    """Why there is no picture, as a page for the same frame."""
+    return _page(f"<p>{markup.text(sentence)}</p>", mode)
+
+
 _CHECKS = {"queries": "attention", "keys": "attention", "resid": "residual", "lens_ids": "lens", "unit_ids": "units"}
+
+
+def _page(body: str, mode: Mode) -> str:
+    ground = theme.GROUND[mode]
+    style = (
+        f"body {{ margin: 0; background: {ground['card']}; color: {ground['ink']}; "
+        "font: 400 15px/1.5 system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif }"
+    )
+    tell = 'const tell = () => parent.postMessage({ height: document.body.scrollHeight }, "*");'
+    tell += " tell(); new ResizeObserver(tell).observe(document.body);"  # a frame out of sight is told nothing new
+    return (
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="color-scheme" content="{mode}">'
+        f"<title>Picture</title><style>{style}</style></head><body>{body}<script>{tell}</script></body></html>"
+    )
 
 
 def _picture(drawn: "go.Figure | Html") -> str:

@@ -11,22 +11,35 @@ const STEP_MS = 250;
 /** Wire one page. @param {Link} link */
 export async function connect({ element, base, props, watch, trigger, version }) {
   let latest = props.value;
+  /** @type {{run: import("./recorded.js").Offer, insteadOf: string | null} | null} a recorded run, shown until there is a newer one */
+  let chosen = null;
   /** @type {((notice: Notice) => void)[]} */
   const listeners = [];
   const tell = teller(base);
   tell(latest);
+  const hear = () => {
+    if (chosen && chosen.insteadOf !== latest.id) chosen = null;
+    const notice = chosen ? { ...latest, ...shownAs(chosen.run) } : latest;
+    tell(notice);
+    for (const listener of listeners) listener(notice);
+  };
   watch("value", () => {
     const notice = props.value;
     if (!notice || notice.seq <= latest.seq) return; // a stream that a newer request overtook
     latest = notice;
-    tell(notice);
-    for (const listener of listeners) listener(notice);
+    hear();
   });
   watchModel(base);
   const { mount } = await import(`./scope.js?v=${version}`);
   const root = /** @type {HTMLElement} */ (element.querySelector(".ts-scope-root") ?? element);
-  mount({ element: root, base, value: latest, trigger,
+  mount({ element: root, base, value: latest,
+    choose: (/** @type {import("./recorded.js").Offer | null} */ run) => { chosen = run && { run, insteadOf: latest.id }; hear(); },
     watch: (/** @type {string} */ name, /** @type {(notice: Notice) => void} */ fn) => { if (name === "value") listeners.push(fn); } });
+}
+
+/** @param {import("./recorded.js").Offer} run */
+function shownAs({ name, ready }) {
+  return { id: name, source: "recorded", ready };
 }
 
 /** @param {string} selector */

@@ -6,6 +6,8 @@ import { Run, parseFrames } from "./store.js";
 import { Selection, firstLook, listenToKeys, KEYS, COUNTING } from "./selection.js";
 import { Player } from "./player.js";
 import { Card } from "./card.js";
+import { More } from "./more.js";
+import { Recorded } from "./recorded.js";
 import { paint } from "./canvas.js";
 import { h, fill, say, table, button } from "./dom.js";
 import { count, size } from "./format.js";
@@ -24,14 +26,21 @@ const LEFT = [tokens, attention, kvCache];
 const RIGHT = [nextToken, layers];
 const RETRY_MS = 2000;
 
-/** The pictures in the app. `value` and every later notice say which run there is and how many frames are ready.
- * @param {{element: HTMLElement, base: string, value: Notice, watch: (name: string, listener: (notice: Notice) => void) => void}} link */
-export async function mount({ element, base, value, watch }) {
+/** The pictures in the app. `value` and every later notice say which run there is and how many frames are ready; `choose` shows
+ * another run than the visitor's newest: a recorded one, or null for the newest again.
+ * @param {{element: HTMLElement, base: string, value: Notice, watch: (name: string, listener: (notice: Notice) => void) => void,
+ *   choose: (run: import("./recorded.js").Offer | null) => void}} link */
+export async function mount({ element, base, value, watch, choose }) {
   await Promise.all(["theme.css", "scope.css"].map((name) => loadStyle(new URL(`../css/${name}`, import.meta.url).href)));
-  const scope = new Scope(element);
+  const recorded = new Recorded(base, choose);
+  const scope = new Scope(element, { recorded, more: new More(base) });
   const puller = new Puller(scope, base);
-  watch("value", (notice) => puller.notice(notice));
-  if (value) puller.notice(value);
+  const hear = (/** @type {Notice} */ notice) => {
+    recorded.notice(notice);
+    puller.notice(notice);
+  };
+  watch("value", hear);
+  if (value) hear(value);
   element.dataset.ready = "1";
   return scope;
 }
@@ -47,9 +56,10 @@ export function mountPage({ element, frames }) {
 }
 
 class Scope {
-  /** @param {HTMLElement} element */
-  constructor(element) {
+  /** @param {HTMLElement} element @param {{recorded?: Recorded, more?: More}} [server] what needs the app behind the page */
+  constructor(element, { recorded, more } = {}) {
     this.element = element;
+    this.more = more;
     /** @type {Run | null} */
     this.run = null;
     /** @type {Server | null} */
@@ -72,8 +82,8 @@ class Scope {
     this.cards = [...top, ...left, ...right];
     this.message = h("p", { class: "ts-empty", role: "status" });
     this.model = h("p", { class: "ts-model-line" });
-    this.pictures = h("div", { class: "ts-pictures", hidden: true }, this.player.element, ...top.map((card) => card.element),
-      h("div", { class: "ts-columns" }, ...[left, right].map((cards) => h("div", { class: "ts-column" }, ...cards.map((card) => card.element)))), this.model);
+    this.pictures = h("div", { class: "ts-pictures", hidden: true }, recorded?.element, this.player.element, ...top.map((card) => card.element),
+      h("div", { class: "ts-columns" }, ...[left, right].map((cards) => h("div", { class: "ts-column" }, ...cards.map((card) => card.element)))), more?.element, this.model);
     element.classList.add("ts-root", "ts-scope");
     fill(element, this.message, this.pictures, this.help);
     this.colours = paint(element);
@@ -140,6 +150,7 @@ class Scope {
     for (const card of this.cards) card.paint(state);
     this.player.draw(state);
     for (const card of this.cards) card.draw(state);
+    this.more?.draw(run, this.server !== null, this.selection.base);
     this.drawMs = performance.now() - began;
   }
 

@@ -1,11 +1,15 @@
 """The routes beside Gradio: frames, downloads, assets; caching, headers, and what is turned away."""
 
+import re
+
 import httpx
 import pytest
+from plotly.offline import get_plotlyjs
 
 from model.records import Trace
 from tests.fakes import fake_trace
-from viz import frames
+from viz import frames, theme
+from viz.pages.form import EXAMPLES
 from viz.pages.routes import split
 
 BASE = "/gradio_api/tokenoscope"
@@ -46,6 +50,60 @@ def test_a_run_under_way_is_not_kept(serve):
 def test_a_strange_first_frame_is_no_error(done, first):
     _, ann, run = done
     assert ann.http.get(f"{run}/frames?from={first}").status_code == 200
+
+
+def test_more_pictures_come_as_pages_that_reach_nothing(done):
+    _, ann, run = done
+    listed = ann.http.get(f"{BASE}/views").json()
+    assert {each["name"] for each in listed} >= {"passes", "embedding_map", "head_view"}
+    for each in listed:
+        assert each["caption"].endswith(".")
+        assert each["follows"] in ("step", "layer", "token")
+        for dark in ("", "&dark=1"):
+            answer = ann.http.get(f"{run}/view/{each['name']}?layer=1&token=2{dark}")
+            assert answer.status_code == 200
+            policy = answer.headers.get_list("content-security-policy")[0]
+            assert policy.startswith("sandbox allow-scripts; default-src 'none'")
+            assert "allow-same-origin" not in policy
+            ground = theme.GROUND["dark" if dark else "light"]
+            assert f"background: {ground['card']}" in answer.text
+            assert theme.GROUND["light" if dark else "dark"]["card"] not in answer.text
+            assert len(answer.content) < 600_000  # plotly.js comes once, by its own address
+
+
+def test_the_charts_script_is_that_of_the_installed_package(done):
+    _, ann, run = done
+    chart = ann.http.get(f"{run}/view/passes").text
+    address = re.findall(r'<script src="([^"]*)"', chart)
+    assert len(address) == 1
+    script = ann.http.get(f"{run}/view/{address[0]}")
+    assert script.text == get_plotlyjs()
+    assert script.headers["content-type"].startswith("text/javascript")
+
+
+def test_a_picture_that_cannot_be_drawn_says_why_in_its_frame(done):
+    _, ann, run = done
+    layers = fake_trace().model.n_layers
+    wanted = {
+        f"{run}/view/head_view?layer={layers}": f"0 to {layers - 1}",
+        f"{run}/view/nothing": "no picture",
+        f"{BASE}/runs/gone/view/passes": "no longer kept",
+    }
+    for wrong, said in wanted.items():
+        answer = ann.http.get(wrong)
+        assert answer.status_code == 404
+        assert said in answer.text
+        assert "sandbox allow-scripts" in answer.headers["content-security-policy"]
+
+
+def test_recorded_runs_are_listed_with_their_prompts(serve, tmp_path):
+    trace = fake_trace()
+    (tmp_path / "2-a-fact.frames").write_bytes(b"".join(frames.all_frames(trace)))
+    ann = serve(recorded=tmp_path).visitor()
+    found = ann.http.get(f"{BASE}/recorded").json()
+    assert found["runs"] == [{"name": "2-a-fact", "label": "a fact", "ready": len(trace.steps) + 3,
+                              "prompt": trace.prompt, "chat": False}]  # fmt: skip
+    assert {trace.prompt, EXAMPLES[0].prompt} <= set(found["offered"])
 
 
 def test_one_layer_and_one_row_come_on_demand(done):

@@ -3,6 +3,7 @@
 import json
 import struct
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from model.errors import BadSetting, NotShown
 from model.records import Trace
 from tests.fakes import fake_trace
-from viz import frames
+from viz import frames, markup
+from viz.pages.routes import split
 
 HOSTILE = ("<script>alert(1)</script>", "</script>", "${alert(1)}", "{{constructor}}", "\x00\x01\x1b[31m",
            "\u202eevil\u202c", "x" * 4096, "\U0001f469\u200d\U0001f469\u200d\U0001f467", "\n", " ", "\ufffd",
@@ -45,6 +47,32 @@ def test_every_attention_weight_arrives_within_four_thousandths():
             exact = np.stack([[trace.pattern(layer, head)[position, : position + 1] for head in range(6)]
                               for layer in range(4)])  # fmt: skip
             assert np.abs(weights(rows) - exact).max() <= 0.004
+
+
+RECORDED = sorted((markup.ASSETS / "runs").glob("*.frames"))
+
+
+def test_there_are_recorded_runs():
+    assert len(RECORDED) >= 3
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+def test_a_recorded_run_is_in_the_frames_format_of_today(path: Path):
+    """It fails when the format changes: `bash assets/runs/make.sh` records them again."""
+    kept = [frames.decode(frame) for frame in split(path.read_bytes())]
+    kinds = [about["kind"] for about, _ in kept]
+    n_steps = len(kept) - 3
+    assert kinds == ["head", *["step"] * n_steps, "end", "lens"]
+    fresh = {about["kind"]: (about, blobs) for about, blobs in map(frames.decode, frames.all_frames(fake_trace()))}
+    for about, blobs in kept:
+        like, arrays = fresh[about["kind"]]
+        assert about.keys() == like.keys()
+        assert {name: array.dtype for name, array in blobs.items()} == {n: a.dtype for n, a in arrays.items()}
+    head, last = kept[0][0], kept[n_steps][0]
+    assert head["model"].keys() == fresh["head"][0]["model"].keys()
+    assert head["settings"].keys() == fresh["head"][0]["settings"].keys()
+    assert all(reason is None for reason in head["shows"].values())
+    assert kept[-1][1]["ids"].shape[1] == last["first"] + last["n_tokens"]
 
 
 def test_the_byte_of_a_weight_errs_by_at_most_four_thousandths_everywhere():

@@ -8,39 +8,48 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from model.errors import BadSetting, Refusal
 from model.records import Trace
 from viz import export, frames
+from viz.pages.form import EXAMPLES
 from viz.pages.live import Models
 from viz.store import RunStore, StoredRun
+from viz.theme import Mode
+from viz.view import Selection, all_views, page, refusal_page
 
 PREFIX = "/gradio_api/tokenoscope"
+Answer = Callable[[Request, StoredRun], Response]
 ASSETS = Path(__file__).parent.parent.parent / "assets"
 
 _PASSING = {"cache-control": "no-store"}
+_FRAMED = _PASSING | {
+    "content-security-policy": "sandbox allow-scripts; default-src 'none'; script-src 'self' 'unsafe-inline'; "
+    "style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
+}
 _GONE = "This run is no longer kept: newer runs needed its place, or the program was started again. Run it again."
 
 
 def build_routes(store: RunStore, models: Models, recorded: dict[str, bytes]) -> list[BaseRoute]:
     """All routes of the app. `recorded`: the frames of runs that come with it, by name."""
 
-    def of_run(path: str, answer: Callable[[Request, StoredRun], Response]) -> Route:
+    def of_run(path: str, answer: Answer, refused: Callable[[Request, str], Response] = _refused) -> Route:
         async def endpoint(request: Request) -> Response:
             run = store.get(request.path_params["run"])
             if run is None:
-                return _not_found(_GONE)
+                return refused(request, _GONE)
             try:
                 return await run_in_threadpool(answer, request, run)
             except Refusal as error:
-                return _not_found(str(error))
+                return refused(request, str(error))
 
         return Route(f"{PREFIX}/runs/{{run}}/{path}", endpoint)
 
@@ -50,6 +59,10 @@ def build_routes(store: RunStore, models: Models, recorded: dict[str, bytes]) ->
         of_run("row/{layer:int}/{head:int}/{position:int}", _row),
         of_run("trace", _trace_file),
         of_run("page", _page_file),
+        of_run("view/{view}", _view, _no_view),
+        Route(f"{PREFIX}/views", _views),
+        Route(f"{PREFIX}/plotly.js", _plotly),
+        Route(f"{PREFIX}/recorded", _recorded_list(recorded)),
         Route(f"{PREFIX}/recorded/{{name}}/frames", _recorded_frames(recorded)),
         Route(f"{PREFIX}/model", _model_state(models)),
         Mount(f"{PREFIX}/assets", _Assets(directory=ASSETS)),
@@ -111,6 +124,44 @@ def _page_file(_: Request, run: StoredRun) -> Response:
     return Response(export.page(_trace(run)), media_type="text/html; charset=utf-8", headers=attachment)
 
 
+def _view(request: Request, run: StoredRun) -> Response:
+    """One of viz/views/ as a page for a frame, which may run its scripts, reach plotly.js, and nothing else."""
+    import plotly
+
+    trace, name = _trace(run), request.path_params["view"]
+    shown = next((each for each in all_views() if each.name == name), None)
+    if shown is None:
+        raise BadSetting("There is no picture by that name.")
+    at = Selection(**{part: _whole(request.query_params.get(part, "0")) for part in ("step", "layer", "token")})
+    if at.layer >= trace.model.n_layers:
+        raise BadSetting(f"layer {at.layer} does not exist: this model's layers are 0 to {trace.model.n_layers - 1}.")
+    address = f"../../../plotly.js?v={plotly.__version__}"
+    return HTMLResponse(page(shown, trace, at, _mode(request), plotly=address), headers=_FRAMED)
+
+
+def _no_view(request: Request, sentence: str) -> Response:
+    return HTMLResponse(refusal_page(sentence, _mode(request)), 404, headers=_FRAMED)
+
+
+def _mode(request: Request) -> Mode:
+    return "dark" if request.query_params.get("dark") == "1" else "light"
+
+
+async def _views(_: Request) -> Response:
+    """Which pictures there are, as the page lists them."""
+    found = await run_in_threadpool(all_views)
+    return JSONResponse([{"name": each.name, "title": each.title, "caption": each.caption, "follows": each.follows}
+                         for each in found], headers=_PASSING)  # fmt: skip
+
+
+async def _plotly(_: Request) -> Response:
+    """The plotly.js of the installed package, which has drawn these charts' descriptions; named by its version."""
+    import plotly
+
+    path = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+    return FileResponse(path, media_type="text/javascript", headers={"cache-control": "public, max-age=31536000"})
+
+
 def _recorded_frames(recorded: dict[str, bytes]) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         body = recorded.get(request.path_params["name"])
@@ -120,6 +171,24 @@ def _recorded_frames(recorded: dict[str, bytes]) -> Callable[[Request], Awaitabl
         return _lasting(request, b"".join(split(body)[first:]), "recorded", done=False)
 
     return endpoint
+
+
+def _recorded_list(recorded: dict[str, bytes]) -> Callable[[Request], Awaitable[Response]]:
+    """The runs that come with the app, and every prompt that the page itself offers: no words of the person's own."""
+    runs = [{"name": name, "label": name.lstrip("0123456789-").replace("-", " "), **_asked(body)}
+            for name, body in recorded.items()]  # fmt: skip
+    offered = [each.prompt for each in EXAMPLES] + [run["prompt"] for run in runs]
+
+    async def endpoint(_: Request) -> Response:
+        return JSONResponse({"runs": runs, "offered": offered}, headers=_PASSING)
+
+    return endpoint
+
+
+def _asked(body: bytes) -> dict[str, Any]:
+    made = split(body)
+    head, _ = frames.decode(made[0])
+    return {"ready": len(made), "prompt": head["prompt"], "chat": head["settings"]["chat"]}
 
 
 def _model_state(models: Models) -> Callable[[Request], Awaitable[Response]]:
@@ -134,6 +203,10 @@ def _model_state(models: Models) -> Callable[[Request], Awaitable[Response]]:
 
 async def _no_uploads(_: Request) -> Response:
     return PlainTextResponse("This page takes no files.", 403)
+
+
+def _refused(_: Request, sentence: str) -> Response:
+    return _not_found(sentence)
 
 
 def _not_found(sentence: str) -> Response:

@@ -5,18 +5,19 @@ import plotly.graph_objects as go
 
 from model.records import Trace
 from viz import markup, theme
+from viz.theme import Mode
 from viz.view import Selection, view
 
 _LABELS = 40  # as many as can stand side by side
 
 
-@view("Embedding map", needs="resid")
-def embedding_map(trace: Trace, at: Selection) -> go.Figure:
-    """Each point is the vector of one token of this run as it enters the first layer, flattened to two dimensions:
+@view("Embedding map", needs="resid", follows="token")
+def embedding_map(trace: Trace, at: Selection, mode: Mode = "light") -> go.Figure:
+    """Each point is the vector of one token of this run as it enters layer 0, the first, flattened to two dimensions:
     near points begin alike for the model. The axes say how much of all differences each of them shows.
     """
     points, explained = principal(trace.resid_pre[0])
-    figure = go.Figure(layout={"template": theme.plotly_template(), "height": 520})
+    figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": 520})
     labelled = _apart(points, first=at.token)
     tokens = trace.tokens[: len(points)]
     for name, generated, symbol in (("prompt", False, "circle"), ("generated", True, "diamond")):
@@ -27,9 +28,9 @@ def embedding_map(trace: Trace, at: Selection) -> go.Figure:
             text=[text if i in labelled else "" for i, text in zip(chosen, texts, strict=True)],
             customdata=[f"token {i}: {text}" for i, text in zip(chosen, texts, strict=True)],
             hovertemplate="%{customdata}<extra></extra>",
-            marker={"color": theme.ROLES[name]["light"].fill, "symbol": symbol, "size": 12,
+            marker={"color": theme.ROLES[name][mode].fill, "symbol": symbol, "size": 12,
                     "line": {"width": [3 if i == at.token else 1 for i in chosen],
-                             "color": theme.GROUND["light"]["ink"]}},
+                             "color": theme.GROUND[mode]["ink"]}},
         )  # fmt: skip
     for axis, share in zip(("xaxis", "yaxis"), explained, strict=True):
         number = "first" if axis == "xaxis" else "second"

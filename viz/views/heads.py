@@ -6,17 +6,18 @@ from functools import cache
 import numpy as np
 
 from model.records import Trace
-from viz import markup
+from viz import markup, theme
+from viz.theme import Mode
 from viz.view import Html, Selection, view
 
 _SCRIPT = '<script type="text/javascript">'
 _TOKENS = 64  # more lines than this draws take seconds to appear
 
 
-@view("Head view (bertviz)", needs="queries")
-def head_view(trace: Trace, at: Selection) -> Html:
+@view("Head view (bertviz)", needs="queries", follows="layer")
+def head_view(trace: Trace, at: Selection, mode: Mode = "light") -> Html:
     """Lines lead from each token (left) to the tokens it looks back at (right), one colour a head of the selected
-    layer; point at a token to see its lines alone. It shows the first 64 tokens at most; layers count from 0 here.
+    layer; point at a token to see its lines alone. It shows the first 64 tokens at most.
     """
     from bertviz import head_view as drawn
     from bertviz import util
@@ -37,8 +38,13 @@ def head_view(trace: Trace, at: Selection) -> Html:
     before, script = body.split(_SCRIPT, 1)
     before = before.split("</script>", 1)[1]  # its first script would load require.js from a CDN
     script = script[: script.rindex("</script>")].replace("</", "<\\/").replace("<!--", "<\\!--")  # tokens could end it
+    ground = theme.GROUND[mode]
+    style = (
+        f"body {{ color: {ground['ink']}; background: {ground['card']} }} text {{ fill: {ground['ink']} }} "
+        f".background {{ fill: {ground['line']} }} select {{ font: inherit; color: inherit; background: inherit }}"
+    )
     page = f"{_libraries()}{before}<script>{script}</script>"
-    return Html(markup.foreign(page, title="bertviz head view", height=110 + 23 * count))
+    return Html(markup.foreign(page, title="bertviz head view", height=84 + 23 * count, style=style))
 
 
 @cache
