@@ -12,6 +12,7 @@ from torch import nn
 from model.errors import UnknownModel
 
 _NORM_NAMES = ("norm", "ln_f", "norm_f", "final_norm", "final_layernorm", "final_layer_norm")
+_CLOSE = 1e-5  # parts sum to what a layer adds within this share of the stream's size
 _MOST_CHILDREN = 10  # a layer with more parts than this is not searched for the ones that add up
 
 
@@ -91,7 +92,7 @@ def _layers(model: Any, config: Any) -> tuple[tuple[nn.Module, ...], nn.Module]:
     lists = [
         (name, module)
         for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList) and len(module) == config.num_hidden_layers
+        if isinstance(module, nn.ModuleList) and len(module) == config.num_hidden_layers > 0
     ]
     if not lists:
         raise UnknownModel(
@@ -168,15 +169,17 @@ class _Probe:
 
     def parts(self) -> tuple[str, ...] | None:
         """The smallest set of children whose outputs sum to what the layer added, if there is one."""
-        added = (self.left - self.entered).double()
-        tolerance = 1e-4 * float(self.left.abs().max())
-        sized = {name: each.reshape(added.shape).double() for name, each in self.given.items()
+        left = self.left.cpu().double()  # not every device has float64
+        added = left - self.entered.cpu().double()
+        tolerance = _CLOSE * left.abs().amax(dim=-1)  # of each position: one may be a hundred times larger than another
+        sized = {name: each.reshape(added.shape).cpu().double() for name, each in self.given.items()
                  if each.numel() == added.numel()}  # fmt: skip
         if not sized or len(sized) > _MOST_CHILDREN:
             return None
         for count in range(1, len(sized) + 1):
             for names in itertools.combinations(sized, count):
-                if float((sum(sized[name] for name in names) - added).abs().max()) <= tolerance:
+                gap = (sum(sized[name] for name in names) - added).abs().amax(dim=-1)
+                if bool((gap <= tolerance).all()):
                     return names
         return None
 

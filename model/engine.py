@@ -166,6 +166,8 @@ class Engine:
         self._parked.append(run)
         self._current = None
         self._change.notify_all()
+        while len(self._parked) > self._limits.paused_runs:
+            self._parked[0].stop()
 
     def _finish(self, run: "Run") -> None:
         """The last step is done: say so, and add the lens when nobody waits for the model."""
@@ -190,8 +192,11 @@ class Engine:
         self._leave(run)
 
     def _stop(self, run: "Run") -> None:
-        run._generation.close()
-        trace = run._generation.trace() if run.n_steps else None
+        try:
+            run._generation.close()
+            trace = run._generation.trace() if run.n_steps else None
+        except Exception as error:  # noqa: BLE001  (such as no memory left for the copy: the worker must live on)
+            return self._fail(run, error)
         with self._change:
             run._trace, run._state = trace, "stopped"
             self._leave(run)

@@ -20,6 +20,7 @@ class Limits:
     prompt_bytes: int = 32_000  # TOKENOSCOPE_PROMPT_BYTES: longest prompt text on the page, in UTF-8 bytes
     queue: int = 32  # TOKENOSCOPE_QUEUE: visitors that may wait for the model
     paused_seconds: int = 600  # TOKENOSCOPE_PAUSED_SECONDS: a run paused for longer than this ends
+    paused_runs: int = 4  # TOKENOSCOPE_PAUSED_RUNS: each holds its cache; of more, the one paused longest ends
     cache: Path = Path()  # TOKENOSCOPE_CACHE: where converted models are kept
     models: tuple[str, ...] = ()  # TOKENOSCOPE_MODELS: hub ids and folders that visitors of the page may load
 
@@ -36,6 +37,7 @@ class Limits:
             prompt_bytes=_whole("TOKENOSCOPE_PROMPT_BYTES", cls.prompt_bytes),
             queue=_whole("TOKENOSCOPE_QUEUE", cls.queue),
             paused_seconds=_whole("TOKENOSCOPE_PAUSED_SECONDS", cls.paused_seconds),
+            paused_runs=_whole("TOKENOSCOPE_PAUSED_RUNS", cls.paused_runs),
             cache=Path(os.environ.get("TOKENOSCOPE_CACHE") or user_cache_dir("tokenoscope")),
             models=tuple(name.strip() for name in os.environ.get("TOKENOSCOPE_MODELS", "").split(",") if name.strip()),
         )

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from model.errors import BadSetting
 from model.records import Candidate, Choice, Runner, Stage
 
 RAW_CANDIDATES = 20
@@ -37,11 +38,13 @@ def choose(
     Shapes: logits float32 [1, V], input_ids int64 [1, tokens so far]. `generator` None takes the likeliest token.
     The draw is torch's own: each token gets an exponential random time, divided by its probability; the first wins.
     With the same seed it picks what `torch.multinomial` picks. Source: Kool et al. 2019, the exponential race.
+    Raises: BadSetting, if a processor makes scores that float32 cannot hold.
     """
     raw = torch.softmax(logits, dim=-1)
     scores, probabilities, stages = logits, raw, []
     for processor in processors:
         scores_after = processor(input_ids, scores.clone())
+        _refuse_overflow(processor, scores_after)
         after = torch.softmax(scores_after, dim=-1)
         stages.append(_stage(processor, scores, probabilities, scores_after, after))
         scores, probabilities = scores_after, after
@@ -77,16 +80,31 @@ def _choice(
     )
 
 
-def _stage(
-    processor: Any, before: torch.Tensor, chances: torch.Tensor, scores: torch.Tensor, probabilities: torch.Tensor
-) -> Stage:
+def _refuse_overflow(processor: Any, scores: torch.Tensor) -> None:
+    """A setting can be so extreme that float32 cannot hold the scores that it makes."""
+    if not bool((scores < torch.inf).all()):  # NaN compares as false
+        name, setting = _named(processor)
+        raise BadSetting(
+            f"{name} {setting} makes scores that are too large for a float32 number. "
+            "Take a value nearer to 1, or temperature 0 for the likeliest token."
+        )
+
+
+def _named(processor: Any) -> tuple[str, float | None]:
     kind = type(processor).__name__
     name, attribute = _WORDS.get(kind, (kind, ""))
     setting = getattr(processor, attribute, None)
+    return name, None if setting is None else float(setting)
+
+
+def _stage(
+    processor: Any, before: torch.Tensor, chances: torch.Tensor, scores: torch.Tensor, probabilities: torch.Tensor
+) -> Stage:
+    name, setting = _named(processor)
     gone = torch.isneginf(scores) & ~torch.isneginf(before)
     return Stage(
         name=name,
-        setting=None if setting is None else float(setting),
+        setting=setting,
         alive=int((~torch.isneginf(scores)).sum()),
         removed_mass=float(chances[gone].sum()),
         entropy=_entropy(probabilities),

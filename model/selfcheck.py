@@ -16,7 +16,7 @@ from model.tracing import Tracer
 _LENGTH = 27  # tokens of the check's prompt: no multiple of a usual chunk, so that decoding starts inside one
 _LONGEST_WINDOW = 64
 _NEW = 4
-_CLOSE = 1e-4  # relative to the largest number compared
+_CLOSE = 1e-5  # relative to the largest number of the row compared
 
 
 K = TypeVar("K")
@@ -177,8 +177,8 @@ def _parts(evidence: _Evidence) -> str:
     stream = evidence.arrays["resid"][:, : len(evidence.ids)]
     for layer, names in enumerate(evidence.anatomy.parts):
         total = sum(given[layer, name] for name in names or ())
-        size = float(np.abs(stream).max())
-        _require_close(stream[layer + 1] - stream[layer], total, f"what layer {layer} adds", size)
+        added = stream[layer + 1] - stream[layer]
+        _require_close(added, total, f"what layer {layer} adds", _size(stream[layer + 1]))
     return " + ".join(evidence.anatomy.parts[0] or ()) + " sum to what each layer adds"
 
 
@@ -200,12 +200,16 @@ def _prompt_inputs(evidence: _Evidence) -> dict[str, torch.Tensor]:
     return {"input_ids": torch.tensor([evidence.ids], device=evidence.model.device)}
 
 
-def _require_close(ours: np.ndarray, theirs: Any, what: str, size: float | None = None) -> None:
+def _require_close(ours: np.ndarray, theirs: Any, what: str, size: np.ndarray | None = None) -> None:
+    """Equal within a share of each row's own size: one position may be a hundred times larger than another."""
     theirs = theirs.float().cpu().numpy() if isinstance(theirs, torch.Tensor) else theirs
-    size = max(float(np.abs(theirs).max()), 1e-12) if size is None else size
-    gap = float(np.abs(ours - theirs).max()) / size
-    if not gap <= _CLOSE:
-        raise _Failed(f"{what} is off by {gap:.2g} of its size")
+    gap = np.abs(ours - theirs) / (_size(theirs) if size is None else size)
+    if not gap.max() <= _CLOSE:
+        raise _Failed(f"{what} is off by {gap.max():.2g} of its size")
+
+
+def _size(rows: np.ndarray) -> np.ndarray:
+    return np.maximum(np.abs(rows).max(axis=-1, keepdims=True), 1e-12)
 
 
 def _random_ids(config: Any, anatomy: Anatomy) -> list[int]:
