@@ -111,8 +111,8 @@ def plotly_template(mode: Mode = "light") -> go.layout.Template:
 
     ground = GROUND[mode]
     line = ground["line"]
-    lines = {"gridcolor": line, "linecolor": line, "zerolinecolor": line}
-    axis = {**lines, "automargin": True, "title": {"font": {"size": 14}}}
+    lines = {"gridcolor": line, "linecolor": line, "zerolinecolor": line, "tickcolor": line, "ticklen": 6}
+    axis = {**lines, "automargin": True, "title": {"font": {"size": 14}, "standoff": 12}, "ticks": "outside"}
     return go.layout.Template(
         layout={
             "font": {"family": "system-ui, sans-serif", "size": 14, "color": ground["ink"]},

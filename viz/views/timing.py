@@ -11,7 +11,7 @@ from viz.view import Selection, view
 @view("Passes on a measured axis", follows="step")
 def passes(trace: Trace, at: Selection, mode: Mode = "light") -> go.Figure:
     """Each bar is one pass of the model, as long as it took: the prefill reads the whole prompt at once, every decode
-    pass one token. Seconds are those of this recorded run; recording makes it slower.
+    pass one token. Seconds are as recorded: recording makes a run slower.
     """
     starts = [sum(step.seconds for step in trace.steps[:i]) for i in range(len(trace.steps))]
     figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": 260, "barmode": "overlay"})
