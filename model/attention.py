@@ -19,9 +19,9 @@ class AttentionRule:
     mask: int | None  # which of the run's recorded masks replaces the causal rule; None: the causal rule holds
 
 
-def visible(rule: AttentionRule, first: int, n_queries: int, n_keys: int) -> np.ndarray:
-    """Which tokens each token may look at: bool [query, key]; query row r stands at position first + r."""
-    distance = np.arange(first, first + n_queries)[:, None] - np.arange(n_keys)[None, :]
+def visible(rule: AttentionRule, positions: np.ndarray, n_keys: int) -> np.ndarray:
+    """Which tokens the tokens at these positions may look at: bool [query, key]."""
+    distance = positions[:, None] - np.arange(n_keys)[None, :]
     seen = distance >= 0
     return seen if rule.window is None else seen & (distance < rule.window)
 
@@ -29,7 +29,7 @@ def visible(rule: AttentionRule, first: int, n_queries: int, n_keys: int) -> np.
 def scores(queries: np.ndarray, keys: np.ndarray, rule: AttentionRule) -> np.ndarray:
     """How well each key answers each query, before the mask: float32 [..., query, key].
 
-    Shapes: queries [..., query, d_head], keys [..., key, d_head].
+    Shapes: queries [..., query, d_head], keys [..., key, d_head]; what stands before them may broadcast.
     """
     raw = np.matmul(queries, np.swapaxes(keys, -1, -2)) * np.float32(rule.scaling)
     return raw if rule.softcap is None else np.float32(rule.softcap) * np.tanh(raw / np.float32(rule.softcap))
@@ -40,7 +40,7 @@ def pattern(
     keys: np.ndarray,
     rule: AttentionRule,
     *,
-    first: int = 0,
+    positions: np.ndarray,
     sink: np.ndarray | None = None,
     mask: np.ndarray | None = None,
 ) -> np.ndarray:
@@ -48,12 +48,12 @@ def pattern(
 
     Each row sums to 1, or to less where the layer has a sink, a learned score that takes the rest.
 
-    Shapes: queries [..., query, d_head], keys [..., key, d_head]; sink [...], one score a head; mask [query, key],
-    what the model added to the scores, in place of the causal rule. `first` is the position of the first query.
+    Shapes: queries [..., query, d_head], keys [..., key, d_head]; positions [query], where each query stands;
+    sink [...], one score a head; mask [query, key], what the model added to the scores, in place of the causal rule.
     Source: Vaswani et al. 2017, section 3.2.1; sinks: gpt-oss; soft cap: Gemma 2.
     """
     values = scores(queries, keys, rule)
-    seen = visible(rule, first, queries.shape[-2], keys.shape[-2])
+    seen = visible(rule, positions, keys.shape[-2])
     if mask is not None:
         values = values + mask
         seen = mask > np.finfo(np.float32).min / 2

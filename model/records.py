@@ -277,23 +277,35 @@ class Trace:
 
         Shape: float32 [query, key] of one layer and head; [H, query, key] of one layer; [L, H, query, key] of all.
         """
-        queries, keys = self._shown("queries", "attention"), self._shown("keys", "attention")
         if layer is None:
+            self._shown("queries", "attention")
             return np.stack([self.pattern_rows(first, stop, layer=each) for each in range(len(self.rules))])
+        return self.pattern_at(np.arange(first, stop), layer=layer, head=head)
+
+    def pattern_at(self, positions: np.ndarray, *, layer: int, head: int | None = None) -> np.ndarray:
+        """These rows of one layer's attention patterns, in one pass; positions ascend, keys end with the last of them.
+
+        Shape: float32 [query, key] of one head; [H, query, key] of the layer.
+        """
+        queries, keys = self._shown("queries", "attention"), self._shown("keys", "attention")
         _in_range("layer", layer, len(self.rules))
-        group = queries.shape[1] // keys.shape[1]
         if head is not None:
             _in_range("head", head, queries.shape[1])
+        stop, n_kv = int(positions[-1]) + 1, keys.shape[1]
+        group = queries.shape[1] // n_kv
         heads = slice(None) if head is None else slice(head, head + 1)
+        own = slice(None) if head is None else slice(head // group, head // group + 1)
+        shape = (n_kv, group) if head is None else (1, 1)  # keys are shared by a group of heads, not copied for each
         rule = self.rules[layer]
         rows = attention.pattern(
-            queries[layer, heads, first:stop],
-            np.repeat(keys[layer, :, :stop], group, axis=0)[heads],
+            queries[layer][heads, positions].reshape(*shape, len(positions), -1),
+            keys[layer, own, None, :stop],
             rule,
-            first=first,
-            sink=None if self.sinks is None else self.sinks[layer, heads],
-            mask=None if self.masks is None or rule.mask is None else self.masks[rule.mask, first:stop, :stop],
+            positions=positions,
+            sink=None if self.sinks is None else self.sinks[layer, heads].reshape(shape),
+            mask=None if self.masks is None or rule.mask is None else self.masks[rule.mask, positions, :stop],
         )
+        rows = rows.reshape(-1, len(positions), stop)
         return rows if head is None else rows[0]
 
     def save(self, path: str | Path) -> int:

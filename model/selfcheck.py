@@ -111,7 +111,7 @@ def _attention_gap(evidence: _Evidence, layer: int, done: Pass) -> float:
         arrays["queries"][layer, :, first:stop],
         np.repeat(arrays["keys"][layer, :, :stop], group, axis=0),
         rule,
-        first=first,
+        positions=np.arange(first, stop),
         sink=arrays["sinks"][layer] if "sinks" in arrays else None,
         mask=None if rule.mask is None else arrays["masks"][rule.mask, first:stop, :stop],
     )

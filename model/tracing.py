@@ -211,7 +211,7 @@ class Tracer:
         rows = []
         for place, (layer, passes) in enumerate(sorted(self._masks.items())):
             rule = self.rules[layer]
-            seen = attention.visible(rule, 0, n_fed, n_fed)
+            seen = attention.visible(rule, np.arange(n_fed), n_fed)
             whole = np.where(seen, np.float32(0), np.finfo(np.float32).min)
             for first, n_keys, mask in passes:
                 n = mask.shape[2]

@@ -22,7 +22,7 @@ from model.errors import NotShown
 from model.records import Choice, Step, Token, Trace
 
 ROWS_UP_TO = 256  # tokens; a longer run sends summaries with each step, and one layer's rows when asked
-_SUMMARY_ROWS = 64  # of a long prefill's rows, evenly spread: all of 2,048 would take seconds
+_SUMMARY_ROWS = 64  # of a long prefill's rows, evenly spread: all of 2,048 would take seconds and gigabytes
 _DTYPES = {"u1": "u8", "f4": "f32", "i4": "i32", "u4": "u32"}
 _ITEM_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -85,8 +85,7 @@ def step(trace: Trace, i: int) -> bytes:
         rows = [_summary(trace, each, positions) for each in range(trace.model.n_layers)]
         blobs.append(("summary", np.stack(rows)))
     if trace.resid is not None:
-        norms = np.linalg.norm(trace.resid[:, this.first : stop].astype(np.float64), axis=-1)
-        blobs.append(("norms", norms.astype(np.float32)))
+        blobs.append(("norms", np.stack([_lengths(level[this.first : stop]) for level in trace.resid])))
     return _frame({
         "kind": "step",
         "index": i,
@@ -255,14 +254,18 @@ def _summarised_positions(step: Step) -> np.ndarray:
 
 def _summary(trace: Trace, layer: int, positions: np.ndarray) -> np.ndarray:
     """Means over these rows of one layer: f32 [H, 4] of entropy, weight on the first, the previous, the same token."""
-    found = []
-    for position in positions.tolist():
-        weights = trace.pattern_rows(position, position + 1, layer=layer)[:, 0].astype(np.float64)
-        logs = np.log(np.where(weights > 0, weights, 1))
-        entropy = -(weights * logs).sum(-1)
-        looked_at = weights[:, [0, max(position - 1, 0), position]]
-        found.append(np.concatenate([entropy[:, None], looked_at], axis=-1))
-    return np.mean(found, axis=0).astype(np.float32)
+    weights = trace.pattern_at(positions, layer=layer)
+    rows = np.arange(len(positions))
+    before = np.maximum(positions - 1, 0)
+    looked_at = np.stack([weights[:, rows, each] for each in (np.zeros_like(rows), before, positions)], axis=-1)
+    logs = np.log(np.maximum(weights, np.finfo(np.float32).tiny))  # a weight of 0 adds nothing: 0 times a finite log
+    entropy = -np.einsum("hqk,hqk->h", weights, logs) / len(positions)
+    return np.concatenate([entropy[:, None], looked_at.mean(axis=1)], axis=-1)
+
+
+def _lengths(vectors: np.ndarray) -> np.ndarray:
+    """Level by level, so that no copy of a long prefill's whole stream is made in float64."""
+    return np.linalg.norm(vectors.astype(np.float64), axis=-1).astype(np.float32)
 
 
 def _reason(trace: Trace, array: np.ndarray | None, check: str) -> str | None:

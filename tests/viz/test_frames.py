@@ -4,10 +4,13 @@ import json
 import struct
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from model import attention
+from model.attention import AttentionRule
 from model.errors import BadSetting, NotShown
 from model.records import Trace
 from tests.fakes import fake_trace
@@ -178,6 +181,64 @@ def test_a_long_run_sends_summaries_in_place_of_rows():
     expected = [-(pattern * np.log(pattern)).sum(), pattern[0], pattern[299], pattern[300]]
     np.testing.assert_allclose(blobs["summary"][7, 4], expected, rtol=1e-5)
     assert len(frames.step(trace, 1)) <= 40_000
+
+
+def summary_one_by_one(trace: Trace, layer: int, positions: list[int]) -> np.ndarray:
+    """The plain way: every row by itself, each head with its own copy of the keys, in float64."""
+    assert trace.queries is not None
+    assert trace.keys is not None
+    rule, found = trace.rules[layer], []
+    for position in positions:
+        keys = np.repeat(trace.keys[layer, :, : position + 1], trace.queries.shape[1] // trace.keys.shape[1], axis=0)
+        rows = attention.pattern(
+            trace.queries[layer, :, position : position + 1].astype(np.float64),
+            keys.astype(np.float64),
+            rule,
+            positions=np.array([position]),
+            sink=None if trace.sinks is None else trace.sinks[layer],
+            mask=None
+            if trace.masks is None or rule.mask is None
+            else trace.masks[rule.mask, [position], : position + 1],
+        )[:, 0]
+        entropy = -(rows * np.log(np.where(rows > 0, rows, 1))).sum(-1)
+        looked_at = rows[:, [0, max(position - 1, 0), position]]
+        found.append(np.concatenate([entropy[:, None], looked_at], axis=-1))
+    return np.mean(found, axis=0)
+
+
+@pytest.mark.parametrize("kind", ["plain", "window and cap", "sinks", "masks"])
+def test_a_summary_is_the_mean_of_its_rows_one_by_one(monkeypatch: pytest.MonkeyPatch, kind: str):
+    monkeypatch.setattr(frames, "ROWS_UP_TO", 0)
+    trace = fake_trace(words(90, "p"), (" a", " b"))
+    rng = np.random.default_rng(1)
+    if kind == "window and cap":
+        trace = replace(trace, rules=(replace(trace.rules[0], window=5, softcap=1.5), *trace.rules[1:]))
+    elif kind == "sinks":
+        trace = replace(trace, sinks=rng.normal(size=(4, 6)).astype(np.float32))
+    elif kind == "masks":
+        drawn = np.where(np.tri(91, dtype=bool) & (rng.random((91, 91)) < 0.7) | np.eye(91, dtype=bool), 0, -3e38)
+        trace = replace(trace, masks=drawn[None].astype(np.float32), rules=(replace(trace.rules[0], mask=0),) * 4)
+    for i, positions in ((0, np.unique(np.linspace(0, 89, 64).round().astype(int)).tolist()), (1, [90])):
+        about, blobs = frames.decode(frames.step(trace, i))
+        assert about["summary_rows"] == len(positions)
+        plain = np.stack([summary_one_by_one(trace, layer, positions) for layer in range(4)])
+        np.testing.assert_allclose(blobs["summary"], plain, rtol=1e-5, atol=1e-7)
+
+
+def test_a_summary_takes_one_pass_a_layer(monkeypatch: pytest.MonkeyPatch):
+    trace = big(300, 2)
+    made = []
+
+    pattern = attention.pattern
+
+    def watched(queries: np.ndarray, keys: np.ndarray, rule: AttentionRule, **named: Any) -> np.ndarray:
+        made.append(keys.nbytes)
+        return pattern(queries, keys, rule, **named)
+
+    monkeypatch.setattr(attention, "pattern", watched)
+    frames.step(trace, 0)
+    assert trace.keys is not None
+    assert made == [trace.keys[0, :, :300].nbytes] * 30
 
 
 def test_frames_of_a_run_in_progress_never_change():
