@@ -11,16 +11,14 @@ import os
 import signal
 import stat
 import sys
-import tempfile
 import threading
-import time
-import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from model import weights
+from model.command_line import bug, say
 from model.disk import is_full
 from model.errors import BadPrompt, BadSetting, BadTrace, NoSpace, Refusal
 from model.limits import Limits
@@ -47,15 +45,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(_parser().parse_args(arguments), Limits.from_environment())
     except Refusal as refusal:
-        _say(str(refusal))
+        say(str(refusal))
         return 2
     except KeyboardInterrupt:
-        _say("stopped")
+        say("stopped")
         return 130
     except BrokenPipeError:  # as `| head` does
         return 141
     except Exception as error:  # noqa: BLE001 - whatever else comes is a bug: logged whole, shown as one line
-        _say(f"this is a bug ({type(error).__name__}). {_log(error)}")
+        say(bug(error))
         return 1
 
 
@@ -72,11 +70,11 @@ def _run(given: argparse.Namespace, limits: Limits) -> int:
         if given.output is not None:
             trace = _with_lens(hooked, trace, stopping)
         for note in trace.notes:
-            _say(f"note: {note}")
+            say(f"note: {note}")
         if given.output is not None and trace.steps:
             _keep(trace, given.output)
     if stopping.is_set():
-        _say(f"stopped after {trace.n_generated} of {settings.max_new_tokens} new tokens")
+        say(f"stopped after {trace.n_generated} of {settings.max_new_tokens} new tokens")
         return 130
     if given.json:
         _print(json.dumps(_summary(trace), allow_nan=False))
@@ -259,7 +257,7 @@ def _summary(trace: Trace) -> dict[str, Any]:
 def _keep(trace: Trace, path: Path) -> None:
     n_bytes = trace.save(path)
     if sys.stderr.isatty():
-        _say(f"{path}: {n_bytes:,} bytes. To look at the run: python -m viz {path} -o PAGE.html")
+        say(f"{path}: {n_bytes:,} bytes. To look at the run: python -m viz {path} -o PAGE.html")
 
 
 def _print(text: str) -> None:
@@ -283,28 +281,6 @@ def _for_terminal(text: str) -> str:
     """The text with control characters as their pictures, since a terminal would obey them."""
     pictures = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"}
     return text.translate(pictures | {0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD))
-
-
-def _say(message: str) -> None:
-    """One line on stderr, whatever the message repeats."""
-    line = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in " ".join(message.split()))
-    print(line, file=sys.stderr, flush=True)
-
-
-def _log(error: Exception) -> str:
-    """Keep the traceback in the cache folder, or where it can be kept; say where."""
-    places = [Path(tempfile.gettempdir())]
-    with suppress(Refusal):
-        places.insert(0, Limits.from_environment().cache / "logs")
-    for folder in places:
-        file = folder / f"error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            file.write_text("".join(traceback.format_exception(error)), "utf-8", "backslashreplace")
-        except OSError:
-            continue
-        return f"What happened is written in {file}"
-    return f"It says: {error}"
 
 
 if __name__ == "__main__":

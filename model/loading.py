@@ -96,15 +96,21 @@ def _open(source: Source) -> tuple[Any, Any]:
     try:
         with _no_bar():
             tokenizer = AutoTokenizer.from_pretrained(source.folder, **safely)
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                source.folder, dtype=torch.float32, use_safetensors=True, **safely
+            opened: Any = AutoModelForCausalLM.from_pretrained(
+                source.folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **safely
             )
-    except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
+            model, report = opened
+    except Exception as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BadWeights(
             f"{source.name} could not be opened as a causal language model: {line[:300]} "
             "Check that the folder holds the model's config, its tokenizer and all its weights."
         ) from error
+    if lacking := sorted([*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])]):
+        raise BadWeights(
+            f"{source.name} lacks weights that its config asks for, {len(lacking)} in all, such as {lacking[0]}: it "
+            "would run on random numbers in their place. Copy or download the model again."
+        )
     return model.to(_device()).eval().requires_grad_(False), tokenizer
 
 

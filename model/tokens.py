@@ -83,7 +83,12 @@ def _ids(tokenizer: Any, text: str, **options: bool) -> list[int]:
 
 def _turn(tokenizer: Any, text: str) -> str:
     message = [{"role": "user", "content": text}]
-    return tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+    try:
+        return tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+    except Exception as error:
+        raise BadSetting(
+            f"chat is on, but this model's chat template takes no message of a person alone ({error}). Turn chat off."
+        ) from error
 
 
 def _special_names(tokenizer: Any) -> set[str]:

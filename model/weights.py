@@ -182,7 +182,9 @@ def _from_hub(name: str, limits: Limits, progress: Progress | None) -> Source:
         ) from error
     except Exception as error:  # noqa: BLE001 - whatever the network library of the day raises: there was no answer
         said = f"{type(error).__name__}: {error}"[:200]
-        silence = UnknownModel(f"the hub gave no answer within {HUB_SECONDS:g} seconds about {name!r} ({said}). {ways}")
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        answer = f"answered with status {status}" if status else f"gave no answer within {HUB_SECONDS:g} seconds"
+        silence = UnknownModel(f"the hub {answer} about {name!r} ({said}). {ways}")
         silence.__cause__ = error
         return _from_hub_cache(name, silence)
     return _hub_source(name, _download(name, info, progress))

@@ -5,13 +5,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from model.command_line import bug, say
 from model.errors import Refusal
 from model.records import Trace
 from viz import export, frames
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the page and say where. Returns 0; 2 with one line on stderr for a refusal."""
+    """Write the page and say where. Returns 0; 2 with one line on stderr for a refusal, 1 for a bug."""
     asked = _parser().parse_args(arguments)
     try:
         trace = Trace.open(asked.trace)
@@ -22,11 +23,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         target.write_bytes(made)
     except Refusal as refusal:
-        print(refusal, file=sys.stderr)
+        say(str(refusal))
         return 2
+    except BrokenPipeError:  # as `| head` does
+        return 141
     except OSError as problem:
-        print(f"{problem.filename or asked.output}: {problem.strerror}. Give another path.", file=sys.stderr)
+        say(f"{problem.filename or asked.output}: {problem.strerror}. Give another path.")
         return 2
+    except Exception as error:  # noqa: BLE001  (whatever else comes is a bug: logged whole, shown as one line)
+        say(bug(error))
+        return 1
     print(target)
     return 0
 
