@@ -1,0 +1,93 @@
+"""Folders that are not quite a model: each is refused with a sentence, none runs on random numbers."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from model import load, trace
+from model.errors import BadSetting, BadWeights, Refusal, UnknownModel
+from tests.tiny import tiny, tiny_model, tiny_tokenizer
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    tiny_model("llama").save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    return tmp_path
+
+
+def drop_a_tensor(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def cut_short(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1000])
+
+
+def configured(**changes: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | changes))
+
+    return change
+
+
+BROKEN: dict[str, tuple[Callable[[Path], None], type[Refusal], str]] = {
+    "a missing tensor": (drop_a_tensor, BadWeights, "up_proj"),
+    "weights of another kind": (configured(model_type="bert"), BadWeights, "lacks weights"),
+    "weights cut short": (cut_short, BadWeights, "could not be opened"),
+    "a width that is a word": (configured(num_hidden_layers="three"), BadWeights, "could not be opened"),
+    "no layers": (configured(num_hidden_layers=0), UnknownModel, "layers"),
+    "an unknown quantisation": (
+        configured(quantization_config={"quant_method": "gptq", "bits": 4}),
+        BadWeights,
+        "open",
+    ),
+}
+
+
+@pytest.mark.parametrize(("damage", "kind", "said"), BROKEN.values(), ids=BROKEN.keys())
+def test_a_folder_that_is_not_whole_is_refused(
+    folder: Path, damage: Callable[[Path], None], kind: type[Refusal], said: str
+) -> None:
+    damage(folder)
+    with pytest.raises(kind, match=said):
+        load(folder)
+
+
+def test_a_whole_folder_loads(folder: Path) -> None:
+    assert load(folder).card.source == "folder"
+
+
+def test_a_chat_template_that_fails_is_told() -> None:
+    hooked = tiny()
+    hooked.tokenizer.chat_template = "{{ raise_exception('no turns without a system') }}"
+    with pytest.raises(BadSetting, match="no turns without a system"):
+        trace(hooked, "w5 w6", chat=True)
+
+
+@pytest.mark.parametrize("setting", [{"temperature": 1e-40}, {"repetition_penalty": 1e-46}])
+def test_a_setting_that_float32_cannot_hold_is_named(setting: dict[str, float]) -> None:
+    name = next(iter(setting)).replace("_", " ")
+    with pytest.raises(BadSetting, match=name):
+        trace(tiny(), [5, 6, 7], max_new_tokens=2, **setting)
+
+
+def test_one_position_cannot_hide_what_is_wrong_at_another() -> None:
+    from model.selfcheck import _Failed, _require_close
+
+    rows = torch.ones(3, 8).numpy()
+    rows[0] *= 1e5
+    off = rows.copy()
+    off[1] += 0.01
+    _require_close(rows, rows, "a stream")
+    with pytest.raises(_Failed):
+        _require_close(off, rows, "a stream")
