@@ -275,7 +275,32 @@ def test_a_run_left_paused_ends_and_keeps_what_it_had(small):
     engine.close()
 
 
+def test_of_too_many_paused_runs_the_one_paused_longest_ends(small):
+    engine = Engine(small, Limits(paused_runs=2))
+    runs = []
+    for _ in range(3):
+        runs.append(engine.submit(PROMPT, settings(4)))
+        runs[-1].pause()
+        until(runs[-1], lambda each: each.state == "paused")
+    assert [run.state for run in runs] == ["stopped", "paused", "paused"]
+    engine.close()
+
+
 # Stop
+
+
+def test_a_stop_that_fails_ends_its_run_and_not_the_worker(engine, monkeypatch):
+    run = engine.submit(PROMPT, settings(4))
+    run.pause()
+    until(run, lambda each: each.state == "paused")
+    run.step()
+    until(run, lambda each: each.state == "paused" and each.n_steps > 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Generation, "trace", lambda _: (_ for _ in ()).throw(MemoryError("no room")))
+        run.stop()
+    assert run.state == "failed"
+    assert isinstance(run.error, MemoryError)
+    finished(engine.submit(PROMPT, settings(2)))
 
 
 def test_stop_while_waiting(engine, gate):
