@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from model.errors import BadPrompt, Busy
+from model.errors import Busy
 from model.records import ModelCard, Settings, Trace
+from model.tokens import readable
 from tests.fakes import fake_trace
 from viz.pages.live import ModelState
 
@@ -35,9 +36,15 @@ class Update:
 
 
 class FakeEngine:
-    """Runs one pass after the other, each `seconds` long, first come first served; `seconds=None` waits for `let()`."""
+    """Runs one pass after the other, each `seconds` long, first come first served; `seconds=None` waits for `let()`.
+
+    `submit_s` is how long it thinks about a request; `breaks` is what it raises instead of an answer.
+    """
 
     def __init__(self, seconds: float | None = 0.02, queue: int = 8) -> None:
+        self.submit_s = 0.0
+        self.submitting = threading.Event()
+        self.breaks: Exception | None = None
         self.card: ModelCard = fake_trace().model
         self.asked: list[tuple[str, Settings]] = []
         self.runs: list[FakeRun] = []
@@ -50,12 +57,15 @@ class FakeEngine:
         self._worker.start()
 
     def submit(self, prompt: str, settings: Settings) -> "FakeRun":
-        if not prompt.strip():
-            raise BadPrompt("the prompt is empty.")
+        self.submitting.set()
+        time.sleep(self.submit_s)
+        if self.breaks is not None:
+            raise self.breaks
+        prompt, notes = readable(prompt)
         with self.changed:
             if sum(run.state == "waiting" for run in self.runs) >= self._queue:
                 raise Busy("the queue is full. Try again in a minute.")
-            run = FakeRun(self, prompt, settings)
+            run = FakeRun(self, prompt, settings, notes)
             self.asked.append((prompt, settings))
             self.runs.append(run)
             self.changed.notify_all()
@@ -106,7 +116,7 @@ class FakeEngine:
 class FakeRun:
     """One asked-for run: a slice of a made-up trace, as long as the passes that were let through."""
 
-    def __init__(self, engine: FakeEngine, prompt: str, settings: Settings) -> None:
+    def __init__(self, engine: FakeEngine, prompt: str, settings: Settings, notes: tuple[str, ...]) -> None:
         self.id = secrets.token_urlsafe(12)
         self.prompt, self.settings = prompt, settings
         self.state: Any = "waiting"
@@ -116,7 +126,7 @@ class FakeRun:
         self.single = 0
         self.lens = False
         self._engine = engine
-        self._whole = whole_trace(prompt, settings.max_new_tokens)
+        self._whole = dataclasses.replace(whole_trace(prompt, settings.max_new_tokens), notes=notes)
 
     @property
     def place(self) -> int:
@@ -158,7 +168,7 @@ class FakeRun:
         return None if self.n_steps == 0 else part(self._whole, self.n_steps, self.state, lens=self.lens)
 
     def stop(self) -> None:
-        waits = self.state == "waiting"
+        waits = self.state in ("waiting", "paused")
         self._set(stopping=True, **({"state": "stopped"} if waits else {}))
 
     def pause(self) -> None:

@@ -1,6 +1,8 @@
 """Runs over HTTP, as a page asks for them: streaming, pause, step, stop, refusals, isolation, leaving."""
 
+import threading
 import time
+import weakref
 
 import pytest
 
@@ -109,10 +111,134 @@ def test_a_request_that_the_engine_refuses_leaves_the_run_that_goes_on_in_hand(s
     ann.until(lambda notice: notice["n_steps"] >= 1)
     bob.run()
     bob.until(lambda notice: notice["place"] == 1)
+    served.engine.submit_s = 0.3
     ann.run(prompt="d e")
-    assert "queue is full" in ann.until(lambda notice: notice["refusal"])["refusal"]
+    refused = ann.until(lambda notice: notice["refusal"])
+    assert "queue is full" in refused["refusal"]
+    ann.until(lambda notice: notice["n_steps"] >= refused["n_steps"] + 3)
     ann.press("stop")
-    assert ann.finished()["state"] == "stopped"
+    last = ann.finished()
+    assert (last["state"], last["ready"]) == ("stopped", last["n_steps"] + 2)  # the head, the passes, the end
+    shown = ann.http.get(f"/gradio_api/tokenoscope/runs/{last['id']}/frames")
+    assert kinds(shown.content)[-1] == "end"
+
+
+def test_a_request_that_waits_for_its_model_leaves_the_run_that_goes_on_on_the_page(serve):
+    served = serve(FakeEngine(seconds=0.03))
+    ann = served.visitor()
+    ann.run(max_new_tokens=40)
+    first = ann.until(lambda notice: notice["n_steps"] >= 1)["id"]
+    served.models.ready = False
+    ann.run(prompt="d e", max_new_tokens=2)
+    ann.until(lambda notice: notice["state"] == "running" and "starts by itself" in notice["message"])
+    ann.until(lambda notice: notice["state"] == "waiting" and notice["n_steps"] == 40)
+    assert all(notice["id"] in (None, first) and not notice["done"] for notice in ann.told)
+    served.models.ready = True
+    assert ann.finished()["n_steps"] == 2
+
+
+def test_a_request_overtaken_by_a_newer_one_never_runs(serve):
+    served = serve(FakeEngine(seconds=None))
+    served.engine.submit_s = 0.3
+    ann = served.visitor()
+    ann.run(prompt="a b", max_new_tokens=3)
+    assert served.engine.submitting.wait(5)
+    ann.run(prompt="d e", max_new_tokens=2)
+    wait_for(lambda: len(served.engine.runs) == 2)
+    served.engine.let(9)
+    last = ann.finished()
+    assert (last["state"], last["n_steps"]) == ("done", 2)
+    old = next(run for run in served.engine.runs if run.prompt == "a b")
+    assert (old.state, old.n_steps) == ("stopped", 0)
+
+
+@pytest.mark.parametrize("how", ["stop", "leave"])
+def test_a_stop_while_the_engine_thinks_about_a_request_is_not_lost(how):
+    engine = FakeEngine()
+    engine.submit_s = 0.3
+    live = Live(FakeModels(engine), RunStore(10**9), Notice())
+    told: list[Notice] = []
+    request = Request(prompt="a b", settings=Settings(max_new_tokens=100), model="fake-1k")
+    asking = threading.Thread(target=lambda: told.extend(live.ask("ann", request)))
+    asking.start()
+    assert engine.submitting.wait(5)
+    getattr(live, how)("ann")
+    asking.join(5)
+    assert engine.runs[0].state == "stopped"
+    assert engine.runs[0].n_steps <= 1
+    assert told[-1].done
+    engine.close()
+
+
+def test_a_bug_in_the_engine_leaves_the_page_as_it_was_with_one_line(serve, caplog):
+    served = serve()
+    ann = served.visitor()
+    ann.run()
+    earlier = ann.finished()
+    served.engine.breaks = ValueError("secret detail")
+    ann.run(prompt="d e")
+    told = ann.until(lambda notice: notice["refusal"])
+    assert "Something broke inside the program" in told["refusal"]
+    assert (told["id"], told["state"], told["done"]) == (earlier["id"], "done", True)
+    assert "secret" not in str(ann.told)
+    assert "secret detail" in caplog.text
+
+
+def test_a_bug_in_the_frames_ends_the_run_with_one_line(serve, monkeypatch, caplog):
+    def too_large(trace, i):
+        raise MemoryError("secret detail")
+
+    served = serve()
+    ann = served.visitor()
+    with monkeypatch.context() as here:
+        here.setattr(frames, "step", too_large)
+        ann.run(max_new_tokens=100)
+        told = ann.until(lambda notice: notice["refusal"])
+    assert "Something broke inside the program" in told["refusal"]
+    assert told["done"]
+    wait_for(lambda: served.engine.runs[0].state == "stopped")
+    assert "secret detail" in caplog.text
+
+
+def test_a_run_that_never_began_gives_the_page_back_to_the_run_that_it_ended(serve):
+    served = serve(FakeEngine(seconds=None))
+    ann, bob = served.visitor(), served.visitor()
+    ann.run(max_new_tokens=200)
+    served.engine.let(1)
+    first = ann.until(lambda notice: notice["n_steps"] == 1)["id"]
+    ann.press("pause")
+    ann.until(lambda notice: notice["state"] == "paused")
+    bob.run()
+    bob.until(lambda notice: notice["state"] == "running")
+    ann.run(prompt="d e")
+    ann.until(lambda notice: notice["id"] not in (None, first) and notice["place"] == 1)
+    ann.press("stop")
+    last = ann.finished()
+    assert (last["id"], last["state"], last["ready"]) == (first, "stopped", 3)
+
+
+def test_a_paused_run_ends_when_its_visitor_asks_for_another(serve):
+    served = serve(FakeEngine(seconds=0.02))
+    ann = served.visitor()
+    for asked in range(4):
+        ann.run(prompt=f"a {asked}", max_new_tokens=200)
+        wait_for(lambda asked=asked: len(served.engine.runs) > asked and served.engine.runs[asked].n_steps > 0)
+        ann.press("pause")
+        wait_for(lambda asked=asked: served.engine.runs[asked].state == "paused")
+        assert served.engine.stats().paused == 1
+    ann.run(max_new_tokens=2)
+    assert ann.finished()["state"] == "done"
+    assert [run.state for run in served.engine.runs] == ["stopped"] * 4 + ["done"]
+
+
+def test_a_run_that_is_over_is_held_by_the_store_alone():
+    engine = FakeEngine(seconds=0)
+    live = Live(FakeModels(engine), RunStore(10**9), Notice())
+    list(live.ask("ann", Request(prompt="a b", settings=Settings(max_new_tokens=2), model="fake-1k")))
+    run = weakref.ref(engine.runs.pop())
+    engine.close()
+    engine._worker.join()
+    assert run() is None
 
 
 def test_a_refused_request_leaves_the_earlier_run_on_the_page(serve):
@@ -150,8 +276,10 @@ def test_a_lone_surrogate_is_replaced_told_and_does_not_kill_the_stream(serve):
     served = serve()
     ann = served.visitor()
     ann.run(prompt="half \ud800 a character")
-    assert "surrogate" in ann.finished()["message"]
-    assert served.engine.asked[0][0] == "half � a character"
+    name = ann.finished()["id"]
+    head, _ = frames.decode(split(ann.http.get(f"/gradio_api/tokenoscope/runs/{name}/frames").content)[0])
+    assert head["prompt"] == "half � a character"
+    assert any("UTF-16" in note for note in head["notes"])
     ann.run(max_new_tokens=2)
     ann.until(lambda notice: notice["done"] and notice["n_steps"] == 2)
 

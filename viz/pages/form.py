@@ -121,7 +121,7 @@ def read(values: dict[str, Any], limits: Limits, models: tuple[str, ...]) -> Req
 
     Raises: BadPrompt, PromptTooLong, BadSetting or NotAllowed, naming the field as the page labels it.
     """
-    prompt, replaced = _prompt(values.get("prompt"), limits)
+    prompt = _prompt(values.get("prompt"), limits)
     chat, model = values.get("chat"), values.get("model", models[0])
     if not isinstance(chat, bool):
         raise BadSetting(f"Chat is {_short(chat)}; it must be on or off.")
@@ -141,8 +141,7 @@ def read(values: dict[str, Any], limits: Limits, models: tuple[str, ...]) -> Req
         limits.check_new_tokens(settings.max_new_tokens)
     except BadSetting as error:
         raise BadSetting(_as_labelled(str(error))) from error
-    note = "The prompt held half a character (a lone surrogate). It was replaced by �." if replaced else ""
-    return Request(prompt=prompt, settings=settings, model=model, message=note)
+    return Request(prompt=prompt, settings=settings, model=model)
 
 
 def _settings(limits: Limits) -> dict[str, Component | BlockContext]:
@@ -172,17 +171,16 @@ def _wire_examples(chips: list[gr.Button], prompt: Component, chat: Component) -
         chip.click(None, None, [prompt, chat], js=f"() => {values}", queue=False, api_visibility="private")
 
 
-def _prompt(given: object, limits: Limits) -> tuple[str, bool]:
-    """The text, and whether half characters were replaced: no tokenizer reads those, and no answer may carry them."""
+def _prompt(given: object, limits: Limits) -> str:
+    """The text as it came. It may hold halves of characters, which the model's side replaces: never send it back."""
     if not isinstance(given, str):
         raise BadPrompt("The prompt is not text. Type a few words for the model to go on from.")
-    text = given.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    n_bytes = len(text.encode())
+    n_bytes = len(given.encode("utf-8", "surrogatepass"))
     if n_bytes > limits.prompt_bytes:
         raise PromptTooLong(
             f"The prompt has {n_bytes:,} bytes; this page reads at most {limits.prompt_bytes:,}. Shorten it."
         )
-    return text, text != given
+    return given
 
 
 def _number(name: str, values: dict[str, Any]) -> float:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from model.errors import BadPrompt, Refusal
@@ -106,7 +106,7 @@ class Notice:
     eta_s: float | None = None
     n_steps: int = 0
     max_new_tokens: int = 0
-    message: str = ""  # what a person should know of this run, such as replaced characters
+    message: str = ""  # what a person should know of the wait
     refusal: str = ""  # why the last request was not carried out; the run before it stays
     seq: int = 0  # grows: a page forgets a notice that comes after a newer one
 
@@ -118,7 +118,6 @@ class Request:
     prompt: str
     settings: Settings
     model: str
-    message: str = ""
 
     def __post_init__(self) -> None:
         if not self.prompt.strip():
@@ -128,24 +127,45 @@ class Request:
 class Ticket:
     """One request on its way: it may still wait for its model, or already be a run."""
 
-    def __init__(self) -> None:
+    def __init__(self, last: Notice) -> None:
+        self.last = last  # how it stands
         self.run: Run | None = None
         self.withdrawn = threading.Event()
+        self._instead: Ticket | None = None
+
+    def begin(self, run: Run) -> None:
+        """The engine has taken the request, perhaps after it was withdrawn."""
+        self.run = run
+        if self.withdrawn.is_set():
+            run.stop()
 
     def stop(self) -> None:
         """End it, whether it has begun or not."""
         self.withdrawn.set()
-        if self.run is not None:
-            self.run.stop()
+        if (run := self.run) is not None:
+            run.stop()
+
+    def give_back(self, earlier: "Ticket") -> None:
+        """It came to nothing: the page goes on showing the earlier one."""
+        self._instead = earlier.shown()
+
+    def shown(self) -> "Ticket":
+        """What the page shows: this one, or the one before."""
+        return self if self._instead is None else self._instead.shown()
 
 
 @dataclass(eq=False)
 class _Visitor:
     """What is remembered of one open page."""
 
-    last: Notice
-    ticket: Ticket = field(default_factory=Ticket)
+    ticket: Ticket
+    pending: Ticket | None = None  # waits for its model or for the engine's answer; until then the run before goes on
     refusal: str = ""
+
+    def stop(self) -> None:
+        for ticket in (self.pending, self.ticket):
+            if ticket is not None:
+                ticket.stop()
 
 
 class Live:
@@ -159,35 +179,40 @@ class Live:
         self._seq = 0
 
     def ask(self, visitor: str, request: Request) -> Iterator[Notice]:
-        """Run what is asked for; yields how it stands, at once and until it is over. The visitor's earlier run ends."""
-        page = self._page(visitor)
-        ticket, earlier, page.refusal = Ticket(), page.ticket, ""
-        page.ticket = ticket
+        """Run what is asked for; yields how it stands, at once and until it is over.
+
+        The visitor's earlier run ends when the engine has taken this one; if it does not, that run goes on.
+        """
+        page, failure = self._page(visitor), ""
+        ticket = self._pend(page, request)
         try:
-            yield self._notice(page, replace(page.last, state="waiting", done=False, message=request.message))
+            yield self._notice(page)
             engine = yield from self._wait_for_model(page, ticket, request)
-            if engine is None:
-                yield self._notice(page, replace(page.last, message=_NEVER_BEGAN))
-                return
-            ticket.run = engine.submit(request.prompt, request.settings)
-        except Refusal as error:
-            if page.ticket is ticket:
-                page.ticket = earlier  # it goes on, or stays as it ended
-            yield self.refuse(visitor, str(error))
+            if engine is not None:
+                ticket.begin(engine.submit(request.prompt, request.settings))
+        except Exception as error:  # noqa: BLE001  (logged whole; the page must hear of an end)
+            failure = _sentence(error)
+        finally:
+            earlier = self._settle(page, ticket)
+        if earlier is None:
+            return  # a newer request has the page
+        if ticket.run is None:
+            page.refusal = failure
+            yield self._notice(page, "" if failure else _NEVER_BEGAN)
             return
         earlier.stop()
-        yield from self._follow(page, ticket, request)
+        yield from self._follow(page, ticket, earlier)
 
     def refuse(self, visitor: str, sentence: str) -> Notice:
         """Tell why a request was not carried out, beside the run that is there."""
         page = self._page(visitor)
         page.refusal = sentence
-        return self._notice(page, page.last)
+        return self._notice(page)
 
     def stop(self, visitor: str) -> None:
-        """End the visitor's run within one step, or its wait for a model."""
+        """End the visitor's run within one step, and its wait for another."""
         if (page := self._visitors.get(visitor)) is not None:
-            page.ticket.stop()
+            page.stop()
 
     def pause(self, visitor: str) -> None:
         """Hold the visitor's run after the pass that is being computed."""
@@ -216,70 +241,100 @@ class Live:
 
     def _page(self, visitor: str) -> _Visitor:
         with self._lock:
-            page = self._visitors.setdefault(visitor, _Visitor(last=self._first))
+            page = self._visitors.setdefault(visitor, _Visitor(ticket=Ticket(self._first)))
             self._visitors.move_to_end(visitor)
             gone = self._visitors.popitem(last=False)[1] if len(self._visitors) > VISITORS else None
         if gone is not None:
-            gone.ticket.stop()
+            gone.stop()
         return page
 
-    def _notice(self, page: _Visitor, notice: Notice) -> Notice:
+    def _notice(self, page: _Visitor, message: str = "") -> Notice:
+        """How the page's run stands now, and that another is on its way."""
         with self._lock:
+            shown = page.ticket.shown().last
+            if page.pending is not None:
+                state = "waiting" if shown.done else shown.state
+                shown = replace(shown, state=state, done=False, message=page.pending.last.message)
             self._seq = max(self._seq + 1, time.time_ns() // 1000)
-            return replace(notice, refusal=page.refusal, seq=self._seq)
+            return replace(shown, message=message or shown.message, refusal=page.refusal, seq=self._seq)
+
+    def _pend(self, page: _Visitor, request: Request) -> Ticket:
+        ticket = Ticket(Notice(state="waiting", done=False, max_new_tokens=request.settings.max_new_tokens))
+        with self._lock:
+            overtaken, page.pending, page.refusal = page.pending, ticket, ""
+        if overtaken is not None:
+            overtaken.stop()
+        return ticket
+
+    def _settle(self, page: _Visitor, ticket: Ticket) -> Ticket | None:
+        """The request waits no more: its run, if there is one, takes the page. The one before; None, if overtaken."""
+        with self._lock:
+            if page.pending is not ticket:
+                return None
+            earlier, page.pending = page.ticket, None
+            if ticket.run is not None:
+                page.ticket = ticket
+            return earlier
 
     def _wait_for_model(self, page: _Visitor, ticket: Ticket, request: Request) -> Iterator[Notice]:
         while (engine := self.models.engine(request.model)) is None:
-            if ticket.withdrawn.wait(0.25) or page.ticket is not ticket:
+            if ticket.withdrawn.wait(0.25):
                 return None
-            state = self.models.state(request.model)
-            message = f"Your run starts by itself. {state.text}"
-            yield self._notice(page, replace(page.last, state="waiting", done=False, message=message))
+            message = f"Your run starts by itself. {self.models.state(request.model).text}"
+            ticket.last = replace(ticket.last, message=message)
+            yield self._notice(page)
         return None if ticket.withdrawn.is_set() else engine
 
-    def _follow(self, page: _Visitor, ticket: Ticket, request: Request) -> Iterator[Notice]:
-        run, told = ticket.run, 0.0
+    def _follow(self, page: _Visitor, ticket: Ticket, earlier: Ticket) -> Iterator[Notice]:
+        """Record a run to its end, even if a newer one has the page, and tell of it as long as the page shows it."""
+        run, told, message = ticket.run, 0.0, ""
         assert run is not None
-        before = page.last
-        recorder = _Recorder(self.store, run)
         try:
-            page.last = Notice(id=run.id, done=False, state="waiting", message=request.message,
-                               max_new_tokens=request.settings.max_new_tokens)  # fmt: skip
+            ticket.last = replace(ticket.last, id=run.id, message="")
+            recorder = _Recorder(self.store, run)
             for update in run.updates(wait_s=QUIET_SECONDS / 2):
-                if page.ticket is not ticket:
-                    return  # a newer request has the page
                 recorder.record()
-                was = page.last
-                page.last = replace(was, ready=recorder.n_ready, state=update.state, place=update.place,
-                                    eta_s=update.eta_s, n_steps=update.n_steps)  # fmt: skip
+                was = ticket.last
+                ticket.last = now = replace(was, ready=recorder.n_ready, state=update.state, place=update.place,
+                                            eta_s=update.eta_s, n_steps=update.n_steps)  # fmt: skip
                 silence = time.monotonic() - told
-                urgent = page.last.state != was.state or page.last.place != was.place
-                if urgent or silence >= QUIET_SECONDS or (page.last != was and silence >= 1 / NOTICES_PER_SECOND):
+                urgent = now.state != was.state or now.place != was.place
+                due = urgent or silence >= QUIET_SECONDS or (now != was and silence >= 1 / NOTICES_PER_SECOND)
+                if due and page.ticket.shown() is ticket:
                     told = time.monotonic()
-                    yield self._notice(page, page.last)
+                    yield self._notice(page)
             recorder.finish()
-            page.last = replace(page.last, ready=recorder.n_ready, done=True, eta_s=None)
+            ticket.last = replace(ticket.last, ready=recorder.n_ready, done=True, eta_s=None)
             if run.error is not None:
-                self._fail(page, run.error, before)
+                self._fail(page, ticket, earlier, run.error)
             elif not recorder.n_ready:
-                page.last = replace(before, message=_NEVER_BEGAN)
-        except Refusal as error:
-            self._fail(page, error, before)
+                ticket.give_back(earlier)
+                message = _NEVER_BEGAN
+        except Exception as error:  # noqa: BLE001  (logged whole; the page must hear of an end)
+            self._fail(page, ticket, earlier, error)
         finally:  # runs on the event loop when the visitor has gone: nothing slow here
             ticket.stop()
+            ticket.run = None  # the store alone decides how long its trace is kept
             self.store.finish(run.id)
-        yield self._notice(page, page.last)
+        if ticket in (page.ticket, page.ticket.shown()):
+            yield self._notice(page, message)
 
-    def _fail(self, page: _Visitor, error: BaseException, before: Notice) -> None:
-        if isinstance(error, Refusal):
-            page.refusal = str(error)
+    def _fail(self, page: _Visitor, ticket: Ticket, earlier: Ticket, error: BaseException) -> None:
+        sentence = _sentence(error)
+        if page.ticket is ticket:
+            page.refusal = sentence
+        if ticket.last.ready == 0 or self.store.get(ticket.last.id or "") is None:
+            ticket.give_back(earlier)
         else:
-            log.error("a run failed", exc_info=error)
-            page.refusal = "Something broke inside the program, and the run ended. The host's log says what."
-        if page.last.ready == 0 or self.store.get(page.last.id or "") is None:
-            page.last = before
-        else:
-            page.last = replace(page.last, state="failed", done=True)
+            ticket.last = replace(ticket.last, state="failed", done=True, eta_s=None)
+
+
+def _sentence(error: BaseException) -> str:
+    """What a person is told of it. A refusal speaks for itself; all else is a bug, and for the log."""
+    if isinstance(error, Refusal):
+        return str(error)
+    log.error("a run failed", exc_info=error)
+    return "Something broke inside the program. The host's log says what."
 
 
 class _Recorder:
