@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from numbers import Integral
 from typing import Any, Literal
 
 import torch
 
 from model.decoding import passes
-from model.errors import BadSetting, PromptTooLong
+from model.errors import BadPrompt, BadSetting, PromptTooLong
 from model.limits import Limits
 from model.loading import HookedModel
 from model.logit_lens import with_lens
@@ -23,6 +24,8 @@ def trace(hooked: HookedModel, prompt: str | Sequence[int], *, lens: bool = True
     and seed. The logit lens is added at the end unless `lens` is False; the steps' times do not include it.
     Raises: Refusal, for a prompt or a setting that this model or this host does not take.
     """
+    if unknown := settings.keys() - Settings.__slots__:
+        raise BadSetting(f"there is no setting {min(unknown)!r}; there are {', '.join(Settings.__slots__)}.")
     generation = Generation(hooked, prompt, Settings(**settings), Limits.from_environment())
     for _ in generation:
         pass
@@ -116,13 +119,14 @@ def _read(hooked: HookedModel, prompt: str | Sequence[int], settings: Settings) 
     if isinstance(prompt, str):
         read = encode(hooked.tokenizer, prompt, chat=settings.chat)
         return replace(read, notes=(*read.notes, *hooked.reader.losses(read.text)))
-    ids = tuple(int(each) for each in prompt)
-    bad = [each for each in ids if not 0 <= each < hooked.card.d_vocab]
-    if bad or not ids:
-        raise BadSetting(
-            f"the prompt's token ids must be from 0 to {hooked.card.d_vocab - 1}, at least one of them; "
-            f"{f'{bad[0]} is not' if bad else 'there are none'}."
+    given = list(prompt)
+    bad = [each for each in given if not isinstance(each, Integral) or not 0 <= each < hooked.card.d_vocab]
+    if bad or not given:
+        raise BadPrompt(
+            f"a prompt is text, or token ids from 0 to {hooked.card.d_vocab - 1}, at least one of them; "
+            f"{f'{bad[0]!r} is no such id' if bad else 'there are none'}."
         )
+    ids = tuple(int(each) for each in given)
     return Prompt(text=hooked.tokenizer.decode(list(ids)), ids=ids, notes=())
 
 

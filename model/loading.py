@@ -28,7 +28,7 @@ from model.weights import Progress, Source
 _NO_LIMIT = 1_000_000_000  # context of a model whose configuration names none
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class HookedModel:
     """A model that can be watched: its weights, its tokenizer, where its parts are, and what was proved about it."""
 
@@ -37,8 +37,16 @@ class HookedModel:
     anatomy: Anatomy
     card: ModelCard
     reader: Reader
-    guard: threading.Lock = field(default_factory=threading.Lock, repr=False)  # held during a pass: one at a time
-    _source: Path | None = field(default=None, repr=False)
+    guard: threading.Lock = field(default_factory=threading.Lock)  # held during a pass: one at a time
+    _source: Path | None = None
+
+    def __repr__(self) -> str:
+        hidden = [check.name for check in self.card.checks if not check.passed]
+        shown = f"everything but {', '.join(hidden)}" if hidden else "everything"
+        return (
+            f"<{self.card.name}: {self.card.n_layers} layers of {self.card.n_heads} heads, {self.card.dtype} on "
+            f"{self.card.device}; shows {shown}>"
+        )
 
     @cached_property
     def folder(self) -> Path:
@@ -72,6 +80,8 @@ def load(
     `progress(what, done, total)` is told how far a download or conversion is.
     Raises: Refusal, if there is no such model, if it would run code of its own, or if its weights are not whole.
     """
+    if name is not None and (model is not None or tokenizer is not None):
+        raise UnknownModel(f"load() was given the name {str(name)!r} and a model from memory; it takes one of the two.")
     if model is not None or tokenizer is not None:
         return _from_memory(model, tokenizer)
     source = (

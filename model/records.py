@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin, get_type_hints
 
@@ -188,7 +188,7 @@ class Step:
     choices: tuple[Choice, ...]  # empty for a chunk
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Trace:
     """One generation, with what the model computed in it. Arrays are read-only.
 
@@ -212,17 +212,17 @@ class Trace:
     notes: tuple[str, ...] = ()  # what a person should know, such as replaced characters
     rules: tuple[AttentionRule, ...] = ()  # one a layer; empty where attention is not shown
 
-    queries: Annotated[np.ndarray | None, Shape("float32", "L H S D")] = field(default=None, repr=False)
-    keys: Annotated[np.ndarray | None, Shape("float32", "L G S D")] = field(default=None, repr=False)
-    values: Annotated[np.ndarray | None, Shape("float32", "L G S E")] = field(default=None, repr=False)
-    resid: Annotated[np.ndarray | None, Shape("float32", "L+1 S M")] = field(default=None, repr=False)
-    logits: Annotated[np.ndarray, Shape("float32", "N V")] = field(repr=False)
-    unit_ids: Annotated[np.ndarray | None, Shape("int32", "L S U")] = field(default=None, repr=False)
-    unit_values: Annotated[np.ndarray | None, Shape("float32", "L S U")] = field(default=None, repr=False)
-    sinks: Annotated[np.ndarray | None, Shape("float32", "L H")] = field(default=None, repr=False)
-    masks: Annotated[np.ndarray | None, Shape("float32", "R S S")] = field(default=None, repr=False)
-    lens_ids: Annotated[np.ndarray | None, Shape("int32", "L+1 S K")] = field(default=None, repr=False)
-    lens_probs: Annotated[np.ndarray | None, Shape("float32", "L+1 S K")] = field(default=None, repr=False)
+    queries: Annotated[np.ndarray | None, Shape("float32", "L H S D")] = None
+    keys: Annotated[np.ndarray | None, Shape("float32", "L G S D")] = None
+    values: Annotated[np.ndarray | None, Shape("float32", "L G S E")] = None
+    resid: Annotated[np.ndarray | None, Shape("float32", "L+1 S M")] = None
+    logits: Annotated[np.ndarray, Shape("float32", "N V")]
+    unit_ids: Annotated[np.ndarray | None, Shape("int32", "L S U")] = None
+    unit_values: Annotated[np.ndarray | None, Shape("float32", "L S U")] = None
+    sinks: Annotated[np.ndarray | None, Shape("float32", "L H")] = None
+    masks: Annotated[np.ndarray | None, Shape("float32", "R S S")] = None
+    lens_ids: Annotated[np.ndarray | None, Shape("int32", "L+1 S K")] = None
+    lens_probs: Annotated[np.ndarray | None, Shape("float32", "L+1 S K")] = None
 
     def __post_init__(self) -> None:
         for name, array in self.arrays().items():
@@ -231,10 +231,8 @@ class Trace:
                 expected = self._length(axis)
                 if expected is not None and expected != length:
                     raise BadTrace(f"{name} has {length} along {axis}, where the run has {expected}.")
-        if len(self.tokens) != self.n_prompt + self.n_generated:
-            raise BadTrace(
-                f"the run has {len(self.tokens)} tokens, but {self.n_prompt} were read and {self.n_generated} chosen."
-            )
+        self._check_steps()
+        self._check_heads()
 
     def arrays(self) -> Mapping[str, np.ndarray]:
         """The arrays that this record holds, by name."""
@@ -319,6 +317,12 @@ class Trace:
         trace._check_mentions()
         return trace
 
+    def __repr__(self) -> str:
+        return (
+            f"<Trace of {self.model.name}: {self.n_prompt} prompt tokens, {self.n_generated} generated "
+            f"({self.ended}), {self.prompt[-40:]!r} -> {self.text[:40]!r}>"
+        )
+
     def _repr_html_(self) -> str | None:
         """A notebook shows the run as a small page, where the part of the program that draws is there.
 
@@ -348,13 +352,33 @@ class Trace:
             "V": self.model.d_vocab,
         }.get(axis)
 
-    def _check_mentions(self) -> None:
-        if self.rules and len(self.rules) != self.model.n_layers:
+    def _check_steps(self) -> None:
+        """Steps follow on each other without a gap, and the tokens are those that they read and chose."""
+        reached = 0
+        for step in self.steps:
+            if step.first != reached or step.n_tokens < 1:
+                raise BadTrace(f"a step reads {step.n_tokens} tokens from position {step.first}; {reached} is next.")
+            reached += step.n_tokens
+        if self.n_prompt < 1 or len(self.tokens) != self.n_prompt + self.n_generated:
+            raise BadTrace(
+                f"the run has {len(self.tokens)} tokens, but {self.n_prompt} were read and {self.n_generated} chosen."
+            )
+
+    def _check_heads(self) -> None:
+        """Query heads share key heads evenly, and each layer's rule means something."""
+        if self.queries is not None and self.keys is not None and self.queries.shape[1] % max(self.keys.shape[1], 1):
+            raise BadTrace(f"{self.queries.shape[1]} query heads cannot share {self.keys.shape[1]} key heads evenly.")
+        if len(self.rules) != (0 if self.queries is None else self.model.n_layers):
             raise BadTrace(f"the run has {len(self.rules)} attention rules for {self.model.n_layers} layers.")
         n_masks = 0 if self.masks is None else len(self.masks)
         for rule in self.rules:
             if rule.mask is not None and not 0 <= rule.mask < n_masks:
                 raise BadTrace(f"an attention rule names mask {rule.mask} of {n_masks}.")
+            if (rule.window is not None and rule.window < 1) or (rule.softcap is not None and rule.softcap <= 0):
+                raise BadTrace(f"an attention rule has window {rule.window} and soft cap {rule.softcap}.")
+
+    def _check_mentions(self) -> None:
+        """Every token that the record names has its text."""
         named = {token.id for token in self.tokens}
         for choice in self.choices:
             named |= {choice.id, *(each.id for each in choice.candidates), *(each.id for each in choice.draw)}

@@ -55,3 +55,8 @@ def test_a_token_without_a_text_is_refused_when_a_file_is_opened(tmp_path: Any) 
     replace(trace, texts={}).save(tmp_path / "run.trace")
     with pytest.raises(BadTrace, match="how it reads"):
         Trace.open(tmp_path / "run.trace")
+
+
+def test_a_run_introduces_itself_in_one_line() -> None:
+    assert len(repr(fake_trace())) < 200
+    assert "5 prompt tokens, 4 generated" in repr(fake_trace())

@@ -102,7 +102,7 @@ def test_the_longest_prompt_there_may_be_runs(small):
 
 @pytest.mark.parametrize("ids", [[], [-1], [10**9], [5, 49152]])
 def test_token_ids_that_the_model_does_not_have(small, ids):
-    with pytest.raises(BadSetting, match="from 0 to 49151"):
+    with pytest.raises(BadPrompt, match="from 0 to 49151"):
         trace(small, ids)
 
 
