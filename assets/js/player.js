@@ -25,13 +25,14 @@ export class Player {
     this.words = h("p", { class: "ts-axis-words" });
     this.width = widthOf(this.axisBox, () => { if (this.state) this.drawAxis(this.state); });
     this.element = h("div", { class: "ts-player" },
-      h("div", { class: "ts-player-top" }, this.crumbs, h("span", { class: "ts-player-lock" }, this.lock)),
-      h("div", { class: "ts-player-row" },
-        h("span", { class: "ts-player-buttons" },
-          button("◀", () => this.move(-1), { "aria-label": "pass before", title: "pass before (left arrow)" }), this.play,
-          button("▶", () => this.move(1), { "aria-label": "next pass", title: "next pass (right arrow)" })),
-        this.axisBox,
-        h("span", { class: "ts-player-buttons" }, this.pace, button("?", help, { "aria-label": "keys" }))),
+      h("div", { class: "ts-player-bar" },
+        h("div", { class: "ts-player-top" }, this.crumbs, h("span", { class: "ts-player-lock" }, this.lock)),
+        h("div", { class: "ts-player-row" },
+          h("span", { class: "ts-player-buttons" },
+            button("◀", () => this.move(-1), { "aria-label": "pass before", title: "pass before (left arrow)" }), this.play,
+            button("▶", () => this.move(1), { "aria-label": "next pass", title: "next pass (right arrow)" })),
+          this.axisBox,
+          h("span", { class: "ts-player-buttons" }, this.pace, button("?", help, { "aria-label": "keys" })))),
       this.words);
     this.listen();
   }

@@ -361,6 +361,25 @@ def test_the_page_fits_is_legible_and_has_its_first_picture_in_sight(serve, visi
     assert no_overflow(page)
 
 
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)])
+def test_the_player_stays_in_sight_while_the_page_scrolls_and_so_does_the_form_where_there_is_room(
+    serve, visit, width, height
+):
+    page = visit(serve().url, width=width, height=height)
+    run_to_the_end(page, "Some words that are " + "W" * 60 + " long and not to be broken apart " * 6)
+    for down in (0.4, 0.7):
+        page.evaluate("(down) => scrollTo(0, document.documentElement.scrollHeight * down)", down)
+        page.wait_for_function("scrollY > innerHeight * 0.8")
+        bar = page.locator(".ts-player-bar").bounding_box()
+        assert bar is not None
+        assert 0 <= bar["y"] < 20
+        assert bar["height"] <= height / 4
+        expect(page.locator(".ts-play")).to_be_in_viewport(ratio=1)
+        if width > 860:
+            expect(page.locator("#run")).to_be_in_viewport(ratio=1)
+        assert no_overflow(page)
+
+
 def no_overflow(page: Page) -> bool:
     """Nothing reaches beyond the window's right edge, whether it could be scrolled to or is cut off."""
     return page.evaluate("""document.documentElement.scrollWidth <= innerWidth
