@@ -7,6 +7,7 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from model.records import Trace
+from tests.app.fakes_engine import FakeEngine
 from tests.fakes import fake_trace
 from viz import frames, theme
 from viz.pages.form import EXAMPLES
@@ -34,8 +35,6 @@ def test_a_finished_run_may_be_kept_by_the_browser(done):
 
 
 def test_a_run_under_way_is_not_kept(serve):
-    from tests.app.fakes_engine import FakeEngine
-
     served = serve(FakeEngine(seconds=None))
     ann = served.visitor()
     ann.run()
@@ -115,6 +114,24 @@ def test_one_layer_and_one_row_come_on_demand(done):
         answer = ann.http.get(f"{run}/{wrong}")
         assert answer.status_code == 404, wrong
         assert len(answer.text) > 20
+
+
+@pytest.mark.parametrize("part", ["layer/1", "row/1/2/2"])
+def test_a_layer_read_while_the_run_ends_is_not_kept(serve, monkeypatch, part):
+    served = serve(FakeEngine(seconds=None))
+    ann = served.visitor()
+    ann.run()
+    served.engine.let(1)
+    name = ann.until(lambda notice: notice["ready"] == 2)["id"]
+    made = getattr(frames, part.split("/")[0])
+
+    def slow(*asked) -> bytes:
+        body = made(*asked)
+        served.app.store.get(name).done = True
+        return body
+
+    monkeypatch.setattr(frames, part.split("/")[0], slow)
+    assert ann.http.get(f"{BASE}/runs/{name}/{part}").headers["cache-control"] == "no-store"
 
 
 def test_a_run_that_is_gone_says_so(serve):

@@ -96,15 +96,16 @@ def _frames(request: Request, run: StoredRun) -> Response:
 
 
 def _layer(request: Request, run: StoredRun) -> Response:
-    place = request.path_params["layer"]
-    return _lasting(request, frames.layer(_trace(run), place), f"layer-{place}", run.done)
+    done, place = run.done, request.path_params["layer"]  # done first: the run may end while its layer is read
+    return _lasting(request, frames.layer(_trace(run), place), f"layer-{place}", done)
 
 
 def _row(request: Request, run: StoredRun) -> Response:
-    trace, (layer, head, position) = _trace(run), (request.path_params[name] for name in ("layer", "head", "position"))
+    done, trace = run.done, _trace(run)
+    layer, head, position = (request.path_params[name] for name in ("layer", "head", "position"))
     if position >= trace.n_fed:
         raise BadSetting(f"position {position} does not exist: this run has read {trace.n_fed} tokens.")
-    return _lasting(request, frames.row(trace, layer, head, position), f"row-{layer}-{head}-{position}", run.done)
+    return _lasting(request, frames.row(trace, layer, head, position), f"row-{layer}-{head}-{position}", done)
 
 
 def _trace_file(_: Request, run: StoredRun) -> Response:
