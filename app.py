@@ -152,7 +152,8 @@ class HostedModels:
             self._engines.clear()
 
     def _make_room(self) -> None:
-        if len(self._states) < self.RESIDENT:
+        loading = {name for name, state in self._states.items() if state.phase == "loading"}
+        if len(loading | self._engines.keys()) < self.RESIDENT:
             return
         for name, engine in self._engines.items():
             stats = engine.stats()
@@ -173,14 +174,14 @@ class HostedModels:
             failure = Refusal(f"{name} could not be loaded: something broke inside. The host's log says what.")
         else:
             card = engine.card
+            shape = f"{card.n_layers} layers × {card.n_heads} heads"
             with self._lock:
                 self._engines[name] = engine
-            shape = f"{card.n_layers} layers × {card.n_heads} heads"
-            self._say(name, "ready", f"Ready: {card.name}, {shape}, {card.device}, {card.dtype}", 1.0)
+                self._say(name, "ready", f"Ready: {card.name}, {shape}, {card.device}, {card.dtype}", 1.0)
             return
-        self._say(name, "failed", str(failure), None)
         with self._lock:
             self._failures[name] = failure
+            self._say(name, "failed", str(failure), None)
 
     def _report(self, name: str, what: str, done: int, total: int) -> None:
         fraction = min(done / total, 1.0) if total else None
@@ -238,7 +239,8 @@ def _load_with(limits: Limits) -> "Load":
 def _is_free(host: str, port: int) -> bool:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if os.name != "nt":  # there it would bind a port that another program listens on
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError:

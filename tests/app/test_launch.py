@@ -1,11 +1,13 @@
 """Starting the program: its port, its arguments, and models that load behind the page."""
 
+import os
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -160,3 +162,50 @@ def test_two_models_stay_and_an_idle_one_makes_room_for_a_third():
     wait_for(lambda: models.engine("c") is not None)
     assert set(models._engines) == {"a", "c"}
     models.close()
+
+
+def test_a_model_that_failed_and_that_nobody_asks_for_again_keeps_no_seat():
+    def load(name, progress):
+        if name == "b":
+            raise UnknownModel("the hub does not answer.")
+        return FakeEngine(seconds=None)
+
+    models = HostedModels(Limits(models=("b", "c")), load, default="a")
+    wait_for(lambda: models.engine("a") is not None)
+    assert models.engine("b") is None
+    wait_for(lambda: models.state("b").phase == "failed")
+    wait_for(lambda: models.engine("c") is not None)
+    assert models.state("b").text == "the hub does not answer."
+    models.close()
+
+
+def test_a_model_that_is_loading_keeps_its_seat():
+    go = threading.Event()
+
+    def load(name, progress):
+        if name == "b":
+            go.wait(10)
+        return FakeEngine(seconds=None)
+
+    models = HostedModels(Limits(models=("b", "c")), load, default="a")
+    wait_for(lambda: models.engine("a") is not None)
+    assert models.engine("b") is None
+    with pytest.raises(Busy, match="all are in use"):
+        models.engine("c")
+    go.set()
+    wait_for(lambda: models.engine("b") is not None)
+    models.close()
+
+
+@pytest.mark.parametrize(("system", "shared"), [("posix", True), ("nt", False)])
+def test_a_port_is_probed_so_that_a_busy_one_is_seen_on_every_system(system, shared, monkeypatch):
+    asked: list[int] = []
+
+    class Probe(socket.socket):
+        def setsockopt(self, level, name, *value):
+            asked.append(name)
+
+    monkeypatch.setattr(app, "socket", SimpleNamespace(**{**vars(socket), "socket": Probe}))
+    monkeypatch.setattr(app, "os", SimpleNamespace(name=system, environ=os.environ))
+    choose_port("127.0.0.1", None)
+    assert (socket.SO_REUSEADDR in asked) == shared
