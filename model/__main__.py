@@ -174,8 +174,11 @@ def _load(name: str | None, limits: Limits) -> "HookedModel":
         source = weights.find(name, limits, progress)
         progress("starting torch", 0, 0)
         from model.loading import load
+        from model.threads import settle
 
-        return load(source, progress=progress)
+        hooked = load(source, progress=progress)
+        settle(hooked.model)
+        return hooked
 
 
 def _generate(
