@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from model import packaged
 from model.disk import is_full, room_for
-from model.errors import BadWeights, NotAllowed, Refusal, UnknownModel, UnsafeModel
+from model.errors import BadWeights, Refusal, UnknownModel, UnsafeModel
 from model.limits import Limits
 from model.packaged import Progress
 
@@ -85,31 +85,6 @@ def check_folder(folder: Path) -> None:
             )
     if not any(fnmatch(name, pattern) for name in names for pattern in _TOKENIZER):
         raise UnknownModel(f"the folder {folder} holds no tokenizer.json. Save the tokenizer beside the weights.")
-
-
-def allowed(name: str | None, limits: Limits) -> str:
-    """The name a visitor of the page may load, or a refusal: the default, and what the host lists.
-
-    A folder is allowed if, links and `..` resolved, it is a listed folder or lies inside one; it comes back resolved.
-
-    Raises: NotAllowed.
-    """
-    if name is None or name in ("", DEFAULT):
-        return DEFAULT
-    if name in limits.models:
-        return name
-    try:
-        wanted = Path(name).resolve()
-        listed = [Path(entry).expanduser().resolve() for entry in limits.models if Path(entry).expanduser().is_dir()]
-    except (OSError, ValueError, RuntimeError):  # a NUL byte, a name too long for the disk, links in a circle
-        listed = []
-    else:
-        if any(wanted == folder or folder in wanted.parents for folder in listed):
-            return str(wanted)
-    raise NotAllowed(
-        f"the model {name[:200]!r} is not one that this host lets visitors load. Choose one of the list; "
-        f"the host can add it by naming it, or the folder it lies in, in TOKENOSCOPE_MODELS."
-    )
 
 
 # Folders
