@@ -227,11 +227,8 @@ def _load_with(limits: Limits) -> "Load":
     def load(name: str, progress: "Progress") -> "Engine":
         from model.engine import Engine
         from model.loading import load as load_model
-        from model.threads import settle
 
-        hooked = load_model(name, progress=progress, limits=limits)
-        settle(hooked.model)
-        return Engine(hooked, limits)
+        return Engine(load_model(name, progress=progress, limits=limits, settle_threads=True), limits)
 
     return load
 

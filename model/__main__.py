@@ -174,11 +174,8 @@ def _load(name: str | None, limits: Limits) -> "HookedModel":
         source = weights.find(name, limits, progress)
         progress("starting torch", 0, 0)
         from model.loading import load
-        from model.threads import settle
 
-        hooked = load(source, progress=progress)
-        settle(hooked.model)
-        return hooked
+        return load(source, progress=progress, settle_threads=True)
 
 
 def _generate(

@@ -17,7 +17,7 @@ import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from model import anatomy, selfcheck, weights
+from model import anatomy, selfcheck, threads, weights
 from model.anatomy import Anatomy
 from model.errors import BadWeights, UnknownModel
 from model.limits import Limits
@@ -72,12 +72,14 @@ def load(
     tokenizer: Any = None,
     progress: Progress | None = None,
     limits: Limits | None = None,
+    settle_threads: bool = False,
 ) -> HookedModel:
     """Load a model to watch: the default, a folder or hub id by name, or a model and tokenizer already in memory.
 
     What `weights.find` has found is opened as it is. A model from memory is used as it is, switched to evaluation
     mode. The device is chosen: cuda, mps, then cpu.
-    `progress(what, done, total)` is told how far a download or conversion is.
+    `progress(what, done, total)` is told how far a download or conversion is. With `settle_threads`, torch is set to
+    the number of threads that is fastest here, before anything else runs: for a program, not for a notebook.
     Raises: Refusal, if there is no such model, if it would run code of its own, or if its weights are not whole.
     """
     if name is not None and (model is not None or tokenizer is not None):
@@ -91,7 +93,10 @@ def load(
     )
     if progress is not None:
         progress(f"opening {source.name}", 0, 0)
-    return _hook(*_open(source), source)
+    opened, tokenizer = _open(source)
+    if settle_threads:
+        threads.settle(opened)
+    return _hook(opened, tokenizer, source)
 
 
 def _from_memory(model: Any, tokenizer: Any) -> HookedModel:
