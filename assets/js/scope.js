@@ -64,8 +64,8 @@ class Scope {
     this.run = null;
     /** @type {Server | null} */
     this.server = null;
-    /** @type {Set<string>} layers asked for */
-    this.asked = new Set();
+    /** @type {Map<string, string>} layers asked for, and what to say of each meanwhile */
+    this.asked = new Map();
     this.selection = new Selection();
     this.frame = 0;
     this.drawMs = 0;
@@ -162,10 +162,13 @@ class Scope {
     if (!run.end) return `This run is longer than ${run.head.rows_up_to} tokens: its newer rows can be fetched when it has ended.`;
     const key = `${layer}/${run.nRead}`;
     if (!this.asked.has(key)) {
-      this.asked.add(key);
-      server.layer(layer).then((bytes) => { run.feed(bytes); this.redraw(); }, (error) => { this.say(String(error.message ?? error)); });
+      this.asked.set(key, `Fetching the attention of layer ${layer}…`);
+      server.layer(layer).then((bytes) => run.feed(bytes), (error) => {
+        this.asked.set(key, said(error));
+        window.setTimeout(() => this.asked.delete(key), RETRY_MS); // not at once: each move of the pointer would ask again
+      }).finally(() => this.redraw());
     }
-    return `Fetching the attention of layer ${layer}…`;
+    return this.asked.get(key) ?? null;
   }
 
   /** The exact numbers of one row, where a server can give them. @param {number} layer @param {number} head @param {number} position */
@@ -241,6 +244,12 @@ class Puller {
     this.scope.say("The program does not answer; the pictures stay as they are. Trying again…");
     window.setTimeout(() => { this.scope.say(""); this.notice(this.wanted ?? notice); }, RETRY_MS);
   }
+}
+
+/** What an answer that failed says to a person. @param {unknown} error */
+function said(error) {
+  const why = error instanceof Error ? error.message : String(error);
+  return why.startsWith("gone:") ? why.slice(5) : "The program does not answer.";
 }
 
 /** @param {string} address @returns {Promise<Uint8Array>} */
