@@ -159,9 +159,10 @@ export const layers = {
           columns: ["place", "length of the vector", "guess", "probability", "second", "probability", "third", "probability"],
           rows,
           note: "Computed after the run from its own float32 vectors: final norm, then the output head, at every layer. The last one is the model's real answer.",
-          code: "import torch\nfrom model import Trace, load\nrun, hooked = Trace.open('run.trace'), load()\n"
-            + `vector = torch.tensor(run.resid[:, ${at.token}])                   # [layers + 1, width]\n`
-            + "logits = hooked.model.lm_head(hooked.model.model.norm(vector))   # llama's names of the parts\nprint(logits.softmax(-1).max(-1))",
+          code: "import torch\nfrom model import Trace, load, logit_lens\nrun, hooked = Trace.open('run.trace'), load()   # the model that made the run\n"
+            + "for level in range(len(run.resid)):   # 0: the input; then after each layer\n"
+            + `    logits = logit_lens.logits(hooked, run, level, ${at.token})\n`
+            + "    print(level, torch.tensor(logits).softmax(-1).max(-1))",
         };
       },
     };
