@@ -19,7 +19,7 @@ export const kvCache = {
     const cells = h("canvas", { role: "img" });
     const cellsBox = h("div", { class: "ts-canvas-box" }, cells);
     const shape = h("p", { class: "ts-note" });
-    body.append(facts, words, h("h3", { class: "ts-subtitle" }, "Bytes after each pass, measured; on top, what the pass wrote"), chartBox,
+    body.append(facts, words, h("h3", { class: "ts-subtitle" }, "Bytes after each pass, measured; on top, by how much it grew"), chartBox,
       h("h3", { class: "ts-subtitle" }, "What it holds: one column a token, one row a layer"), cellsBox, shape);
     const chartWidth = widthOf(chartBox, redraw);
     const cellsWidth = widthOf(cellsBox, redraw);
@@ -97,8 +97,11 @@ export const kvCache = {
         const isNew = p >= step.first && p <= step.last;
         const gap = cell > 5 ? 1.5 : 0;
         g.fillStyle = p < run.nPrompt ? colours.prompt : colours.generated;
-        g.globalAlpha = p > step.last ? 0.12 : isNew ? 1 : 0.5;
-        for (let layer = 0; layer < layers; layer += 1) g.fillRect(left + p * cell, 2 + layer * row, cell - gap, row - (row > 4 ? 1 : 0.5));
+        for (let layer = 0; layer < layers; layer += 1) {
+          const isKept = p <= step.last && p > step.last - kept(run, layer, step.last + 1);
+          g.globalAlpha = !isKept ? 0.12 : isNew ? 1 : 0.5;
+          g.fillRect(left + p * cell, 2 + layer * row, cell - gap, row - (row > 4 ? 1 : 0.5));
+        }
       }
       g.globalAlpha = 1;
       g.strokeStyle = colours.ink;
@@ -122,18 +125,18 @@ export const kvCache = {
       draw(state) {
         const { run, at, step } = state;
         const before = at.step === 0 ? 0 : run.steps[at.step - 1].kvBytes;
-        fill(facts, fact("in the cache after this pass", size(step.kvBytes)), fact("written by it", `+ ${size(step.kvBytes - before)}`),
-          fact("tokens held", count(step.last + 1)));
+        fill(facts, fact("in the cache after this pass", size(step.kvBytes)), fact("grew by", `${step.kvBytes < before ? "−" : "+"} ${size(Math.abs(step.kvBytes - before))}`),
+          fact("tokens read so far", count(step.last + 1)));
         say(words, step.kind === "decode"
-          ? `Pass ${at.step + 1} read 1 new token and the ${size(before)} kept for the ${count(step.first)} before it, and wrote ${size(step.kvBytes - before)}.`
-          : `Pass ${at.step + 1} read ${count(step.n)} tokens of the prompt at once (in ${duration(step.seconds)}, recorded) and wrote ${size(step.kvBytes - before)}.`);
-        say(shape, shapeWords(run, step));
+          ? `Pass ${at.step + 1} read 1 new token and the ${size(before)} kept for the ${count(step.first)} before it, and ${grew(step.kvBytes - before)}.`
+          : `Pass ${at.step + 1} read ${count(step.n)} tokens of the prompt at once (in ${duration(step.seconds)}, recorded), and ${grew(step.kvBytes - before)}.`);
+        say(shape, [windowWords(run), shapeWords(run, step)].filter(Boolean).join(" "));
       },
       numbers({ run }) {
         return {
-          columns: ["pass", "kind", "tokens read", "tokens held", "bytes measured", "bytes by shape"],
+          columns: ["pass", "kind", "tokens read", "tokens so far", "bytes measured", "bytes by shape"],
           rows: run.steps.map((step) => [String(step.index + 1), step.kind, count(step.n), count(step.last + 1), count(step.kvBytes), predicted(run, step.last + 1)]),
-          note: "Measured: the size of the cache's tensors after each pass. By shape: what the model's numbers of layers, heads and widths would need without windows.",
+          note: "Measured: the size of the cache's tensors after each pass. By shape: what the model's numbers of layers, heads, widths and tokens kept would need.",
           code: "from model import Trace\nrun = Trace.open('run.trace')\nfor step in run.steps:\n    print(step.kind, step.n_tokens, step.kv_bytes)\n"
             + "# in transformers, of a live cache:\nprint(sum(t.nbytes for layer in cache.layers for t in (layer.keys, layer.values)))",
         };
@@ -142,10 +145,48 @@ export const kvCache = {
   },
 };
 
+/** By how much the cache grew, in words; a layer whose window is full drops as much as it writes. @param {number} bytes */
+function grew(bytes) {
+  if (bytes > 0) return `the cache grew by ${size(bytes)}`;
+  return bytes < 0 ? `the cache shrank by ${size(-bytes)}` : "the cache stayed as large: its windows are full, and drop as much as is written";
+}
+
+/** The window of a layer in tokens, or null; where attention is not shown, windows are not known either.
+ * @param {import("../store.js").Run} run @param {number} layer @returns {number | null} */
+function windowOf(run, layer) {
+  return run.head.rules[layer]?.window ?? null;
+}
+
+/** How many of these tokens a layer keeps: the next one looks at itself and at window - 1 before it.
+ * @param {import("../store.js").Run} run @param {number} layer @param {number} positions */
+function kept(run, layer, positions) {
+  const window = windowOf(run, layer);
+  return window === null ? positions : Math.min(positions, Math.max(window - 1, 0));
+}
+
+/** @param {import("../store.js").Run} run @param {number} positions */
+function keptInAll(run, positions) {
+  let sum = 0;
+  for (let layer = 0; layer < run.nLayers; layer += 1) sum += kept(run, layer, positions);
+  return sum;
+}
+
+/** Which layers drop old tokens. @param {import("../store.js").Run} run */
+function windowWords(run) {
+  /** @type {Map<number, number>} */
+  const layers = new Map();
+  for (let layer = 0; layer < run.nLayers; layer += 1) {
+    const window = windowOf(run, layer);
+    if (window !== null) layers.set(window, (layers.get(window) ?? 0) + 1);
+  }
+  return [...layers].map(([window, n]) => `${n} of ${run.nLayers} layers look back over a window of ${count(window)} tokens, `
+    + `the newest one included: they keep the last ${count(window - 1)} for it and drop older ones.`).join(" ");
+}
+
 /** @param {import("../store.js").Run} run @param {number} positions */
 function bytesByShape(run, positions) {
   const shape = run.head.kv_shape;
-  return shape ? run.nLayers * shape.heads * (shape.key + shape.value) * shape.item_bytes * positions : null;
+  return shape ? keptInAll(run, positions) * shape.heads * (shape.key + shape.value) * shape.item_bytes : null;
 }
 
 /** @param {import("../store.js").Run} run @param {number} positions */
@@ -159,8 +200,10 @@ function shapeWords(run, step) {
   const shape = run.head.kv_shape;
   const bytes = bytesByShape(run, step.last + 1);
   if (!shape || bytes === null) return "The shape of this model's cache is not recorded; the bytes above are measured.";
-  const sum = `${run.nLayers} layers × ${shape.heads} key/value heads × (${shape.key} + ${shape.value}) numbers × ${shape.item_bytes} bytes × ${count(step.last + 1)} tokens = ${count(bytes)} bytes`;
-  const same = bytes === step.kvBytes ? "exactly what was measured" : `measured: ${count(step.kvBytes)} bytes (windows or padding make the difference)`;
+  const [all, whole] = [keptInAll(run, step.last + 1), run.nLayers * (step.last + 1)];
+  const places = all === whole ? `${run.nLayers} layers × ${count(step.last + 1)} tokens` : `${count(all)} tokens kept, summed over the layers,`;
+  const sum = `${places} × ${shape.heads} key/value heads × (${shape.key} + ${shape.value}) numbers × ${shape.item_bytes} bytes = ${count(bytes)} bytes`;
+  const same = bytes === step.kvBytes ? "exactly what was measured" : `measured: ${count(step.kvBytes)} bytes (what else the cache keeps or leaves out makes the difference)`;
   const sharing = run.nHeads / run.head.model.n_kv_heads;
   return `${sum}, ${same}.${sharing > 1 ? ` ${run.nHeads} query heads share ${run.head.model.n_kv_heads} key/value heads: without sharing it would be ${sharing} times as large.` : ""}`;
 }
