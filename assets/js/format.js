@@ -16,6 +16,23 @@ export function percent(probability) {
   return value >= 0.0001 ? `${Number(value.toPrecision(2))}%` : "under 0.0001%";
 }
 
+/** A share known from 8 bits, as a percentage with the digits that they carry; the ends of the code are not 0% and 100%.
+ * @param {number} share */
+export function roughly(share) {
+  const value = share * 100;
+  if (value >= 99.5) return "over 99%";
+  if (value < 0.095) return "below 0.1%";
+  return `≈ ${value < 9.95 ? value.toFixed(1) : value.toFixed(0)}%`;
+}
+
+/** An attention weight as its byte tells it, the root of the weight in 255 steps: off by at most 0.0045. @param {number} byte */
+export function decoded(byte) {
+  const weight = (byte / 255) ** 2;
+  if (byte === 0) return "below 0.000004";
+  if (byte === 255) return "over 0.996";
+  return weight >= 0.1 ? weight.toFixed(3) : String(Number(weight.toPrecision(2)));
+}
+
 /** Bytes in units of a thousand. @param {number} bytes */
 export function size(bytes) {
   let rest = bytes;
@@ -67,6 +84,14 @@ export function visible(text) {
     else pieces.push({ text: symbol ?? point, mark });
   });
   return pieces;
+}
+
+/** Text that runs on: spaces and line ends stay what they are, a line end with its symbol before it. @param {string} text @returns {Piece[]} */
+export function running(text) {
+  return (text.match(/ +|\n|[^ \n]+/gu) ?? []).flatMap((part) => {
+    if (part === "\n") return [{ text: "↵", mark: true }, { text: "\n", mark: false }];
+    return part[0] === " " ? [{ text: part, mark: false }] : visible(part);
+  });
 }
 
 /** @param {string} point @param {string | undefined} before @param {string | undefined} after */

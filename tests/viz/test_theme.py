@@ -77,6 +77,34 @@ def test_python_and_javascript_write_numbers_and_tokens_alike(tmp_path: Path):
     ]  # fmt: skip
 
 
+def test_a_weight_from_8_bits_is_told_with_the_digits_that_they_carry(tmp_path: Path):
+    """One decimal below 10% within 0.2 points, whole percents above within 1; the ends are named as the ends."""
+    weights = [i / 20_000 for i in range(20_001)]
+    sent = [round(weight**0.5 * 255) for weight in weights]
+    said = in_node(
+        tmp_path,
+        f"""
+        import {{ roughly, decoded }} from "./format.js";
+        const sent = {json.dumps(sent)};
+        console.log(JSON.stringify([sent.map((byte) => roughly((byte / 255) ** 2)), sent.map(decoded)]));""",
+    )
+    for weight, reads, number in zip(weights, *said, strict=True):
+        if reads == "below 0.1%":
+            assert weight < 0.001
+        elif reads == "over 99%":
+            assert weight > 0.99
+        else:
+            share = reads.removeprefix("\u2248 ").removesuffix("%")
+            assert abs(float(share) - 100 * weight) <= (0.2 if "." in share else 1), (weight, reads)
+        if number.startswith("below "):
+            assert weight < float(number.removeprefix("below "))
+        elif number.startswith("over "):
+            assert weight > float(number.removeprefix("over "))
+        else:
+            assert abs(float(number) - weight) <= 0.0045, (weight, number)
+    assert (said[0][0], said[0][-1], said[0][10_000]) == ("below 0.1%", "over 99%", "\u2248 50%")
+
+
 def in_node(folder: Path, program: str) -> list:
     """What a module beside copies of assets/js prints, as JSON."""
     node = shutil.which("node")

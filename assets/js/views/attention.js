@@ -3,7 +3,7 @@
 
 import { h, fill, keepInView, say, tokenText, quoted, button } from "../dom.js";
 import { context2d, fit, hatch, cut, pointer, shade, textOn, widthOf, MONO } from "../canvas.js";
-import { label, percent, plain } from "../format.js";
+import { decoded, label, plain, roughly } from "../format.js";
 import { WEIGHTS } from "../store.js";
 import { COUNTING } from "../selection.js";
 
@@ -12,6 +12,8 @@ import { COUNTING } from "../selection.js";
 /** @typedef {{run: string, layer: number, head: number, rows: number, scale: Uint32Array, sink: boolean, image: HTMLCanvasElement, most: number, cells: number}} Drawn */
 
 const MOST_CELLS = 512; // pixels a side of the map; a longer run shows the largest weight of each square
+const SINK_FIRST = "Weights must sum to 100%, so a head with nothing to fetch rests on the first token (an “attention sink”): it marks idleness more than importance.";
+const SINK_LEARNED = "The weights on tokens sum to less than 100%: the rest goes to this head's learned sink, a score that belongs to no token and takes what a head with nothing to fetch leaves.";
 const THUMB = 22; // samples a side of a thumbnail
 
 /** @type {import("../card.js").View} */
@@ -227,24 +229,50 @@ export const attention = {
         const exact = await context.wantRow(at.layer, at.head, at.token);
         const row = run.row(at.layer, at.head, at.token);
         const rows = Array.from({ length: at.token + 1 }, (_, key) => {
-          const weight = exact ? exact.weights[key] : row ? WEIGHTS[row[key]] : NaN;
-          return [String(key), tokenText(run.tokens[key]), exact ? plain(exact.scores[key]) : "–", plain(weight)];
+          const weight = exact ? plain(exact.weights[key]) : row ? decoded(row[key]) : "–";
+          return [String(key), tokenText(run.tokens[key]), exact ? plain(exact.scores[key]) : "–", weight];
         });
         return {
-          columns: ["position", "looks back at", "query · key, scaled", "weight"],
+          columns: ["position", "looks back at", "query · key, scaled", exact ? "weight, exact" : "weight, from 8 bits"],
           rows,
-          note: exact ? "Float32, as the model computed it. The weights are the softmax of the scaled scores."
-            : "From the picture's 8 bits a weight: off by at most 0.004. The saved run holds the exact numbers.",
-          code: "import torch\nfrom model import Trace\nrun = Trace.open('run.trace')\n"
-            + `layer, head, row = ${at.layer}, ${at.head}, ${at.token}\n`
-            + "group = run.queries.shape[1] // run.keys.shape[1]\nq = torch.tensor(run.queries[layer, head, row])\n"
-            + "k = torch.tensor(run.keys[layer, head // group, : row + 1])\n"
-            + "weights = torch.softmax(k @ q * run.rules[layer].scaling, dim=0)   # = run.pattern(layer, head)[row]",
+          note: exact ? `Exact: float32, from the model's own queries and keys. ${rowWords(run, at.layer)}`
+            : "From 8 bits a weight, all that this page holds of it: off by at most 0.004 before rounding. The saved run holds the exact numbers.",
+          code: rowCode(run, at),
         };
       },
     };
   },
 };
+
+/** How one layer makes weights of its scores, in words. @param {Run} run @param {number} layer */
+function rowWords(run, layer) {
+  const rule = run.head.rules[layer];
+  return [
+    run.head.learned_sinks ? "The weights are the softmax of the scaled scores and the head's learned sink, which takes the rest: they sum to less than 1." : "The weights are the softmax of the scaled scores.",
+    rule.softcap !== null && `The scores are shown after this layer's soft cap of ${plain(rule.softcap)}.`,
+    rule.mask !== null && "This layer's own mask hides some of the tokens: they weigh 0.",
+    rule.mask === null && rule.window !== null && `Tokens outside the window of ${rule.window} weigh 0.`,
+  ].filter(Boolean).join(" ");
+}
+
+/** The same row in Python, by all that this layer does to its scores. @param {Run} run @param {import("../selection.js").At} at */
+function rowCode(run, at) {
+  const rule = run.head.rules[at.layer];
+  const sink = run.head.learned_sinks;
+  return [
+    "import torch", "from model import Trace", "run = Trace.open('run.trace')",
+    `layer, head, row = ${at.layer}, ${at.head}, ${at.token}`,
+    "rule, group = run.rules[layer], run.queries.shape[1] // run.keys.shape[1]",
+    "q = torch.tensor(run.queries[layer, head, row])",
+    "k = torch.tensor(run.keys[layer, head // group, : row + 1])",
+    "scores = k @ q * rule.scaling",
+    rule.softcap !== null && "scores = rule.softcap * torch.tanh(scores / rule.softcap)",
+    rule.mask !== null && "scores += torch.tensor(run.masks[rule.mask, row, : row + 1])",
+    rule.mask === null && rule.window !== null && "scores[: max(row + 1 - rule.window, 0)] = -torch.inf   # outside the window",
+    sink && "scores = torch.cat([scores, torch.tensor(run.sinks[layer, head]).reshape(1)])   # the learned sink",
+    `weights = torch.softmax(scores, dim=0)${sink ? "[:-1]" : ""}   # = run.pattern(layer, head)[row, : row + 1]`,
+  ].filter(Boolean).join("\n");
+}
 
 /** @param {string} name @param {HTMLElement} value @param {() => void} less @param {() => void} more */
 function stepper(name, value, less, more) {
@@ -278,7 +306,7 @@ function drawLooks({ run, at, colours }, row, { looks, looksTitle, best, chips, 
   });
   if (!row) { fill(best); return; }
   const order = Array.from(row.keys()).sort((a, b) => row[b] - row[a]).slice(0, 5).filter((i) => row[i] > 0);
-  fill(best, ...order.flatMap((i, place) => [place ? ", " : "", quoted(run.tokens[i]), ` ${percent(WEIGHTS[row[i]])}`, i === at.token ? " (itself)" : i === 0 ? " (first)" : ""]), ".");
+  fill(best, ...order.flatMap((i, place) => [place ? ", " : "", quoted(run.tokens[i]), ` ${roughly(WEIGHTS[row[i]])}`, i === at.token ? " (itself)" : i === 0 ? " (first)" : ""]), ".");
 }
 
 /** @param {Uint8Array} row @param {boolean} withoutSink */
@@ -419,15 +447,15 @@ function drawNames(g, { run, at, colours }, { left, top, cell, n }) {
 function sayScale(legend, most, colours, withoutSink) {
   const bar = h("span", { class: "ts-bar-scale" });
   bar.style.backgroundImage = `linear-gradient(to right, ${colours.card}, ${colours.weight})`;
-  fill(legend, "0% ", bar, ` ${percent(most)}`, withoutSink ? " (the most outside the first column, which is hatched)" : " (the most in this map)",
-    "; drawn from 8 bits a weight, off by at most 0.4 percentage points.");
+  fill(legend, "0% ", bar, ` ${roughly(most)}`, withoutSink ? " (the most outside the first column, which is hatched)" : " (the most in this map)",
+    "; drawn and read out from 8 bits a weight, off by at most 0.4 percentage points.");
 }
 
 /** @param {HTMLElement} words @param {import("../card.js").State | null} state @param {{row: number, column: number} | null} at */
 function sayCell(words, state, at) {
   const row = state && at && state.run.row(state.at.layer, state.at.head, at.row);
   if (!state || !at || !row) { fill(words, "Point at the map for one weight; click a row to keep it."); return; }
-  fill(words, quoted(state.run.tokens[at.row]), " looks back at ", quoted(state.run.tokens[at.column]), ` with ${percent(WEIGHTS[row[at.column]])} of its attention.`);
+  fill(words, quoted(state.run.tokens[at.row]), " looks back at ", quoted(state.run.tokens[at.column]), ` with ${roughly(WEIGHTS[row[at.column]])} of its attention.`);
 }
 
 /** What this head does with the first token, measured, and why. @param {HTMLElement} words @param {import("../card.js").State} state */
@@ -442,7 +470,6 @@ function saySink(words, { run, at, step }) {
     n += 1;
   }
   if (!n) { say(words, "The first token has only itself to look at."); return; }
-  say(words, `So far this head puts, on average, ${percent(first / n)} on the first token, ${percent(before / n)} on the token just before, `
-    + `${percent(self / n)} on the token itself. Weights must sum to 100%, so a head with nothing to fetch rests on the first token `
-    + "(an “attention sink”): it marks idleness more than importance.");
+  say(words, `So far this head puts, on average, ${roughly(first / n)} on the first token, ${roughly(before / n)} on the token just before, `
+    + `${roughly(self / n)} on the token itself. ${run.head.learned_sinks ? SINK_LEARNED : SINK_FIRST}`);
 }
