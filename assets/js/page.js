@@ -123,7 +123,7 @@ export function sentence({ source, state, place, n_steps, max_new_tokens, eta_s 
   if (source === "recorded" && state === "done") return "Showing a recorded run. Press Run for one of your own.";
   switch (state) {
     case "waiting":
-      if (place > 1) return `Waiting: ${place - 1 === 1 ? "1 run" : `${place - 1} runs`} before yours${left}.`;
+      if (place > 1) return `Waiting: ${place} runs before yours${left}.`; // the one that runs is among them
       return place === 1 ? `Waiting: yours is next${left}.` : "Waiting to begin.";
     case "running": return `Running: ${at}${left}.`;
     case "paused": return `Paused: ${at}. Step goes one token on.`;

@@ -203,13 +203,15 @@ def test_an_emptied_number_is_refused_by_name(serve, visit):
 
 def test_a_second_visitor_sees_the_queue_and_gets_a_turn_when_the_first_tab_closes(serve, visit):
     served = serve(FakeEngine(seconds=0.05))
-    ann, bob = visit(served.url), visit(served.url)
+    ann, bob, eve = visit(served.url), visit(served.url), visit(served.url)
     open_settings(ann)
     ann.get_by_label("number input for New tokens").fill("200")
     ann.locator("#run").click()
     expect(ann.locator(".ts-run-text")).to_have_text(re.compile("^Running"))
     bob.locator("#run").click()
     expect(bob.locator(".ts-run-text")).to_have_text(re.compile("^Waiting: yours is next"))
+    eve.locator("#run").click()
+    expect(eve.locator(".ts-run-text")).to_have_text(re.compile("^Waiting: 2 runs before yours"))
     ann.close()
     until(lambda: served.engine.runs[0].state == "stopped", bob)
     expect(bob.locator(".ts-run-text")).to_have_text("Done: 16 tokens written.")
