@@ -2,7 +2,8 @@
 // The text as it stands: prompt and answer, each written token tinted by how unsure the model was.
 
 import { h, fill, keepInView, tokenText, quoted } from "../dom.js";
-import { percent, plain, count } from "../format.js";
+import { percent, plain, count, running } from "../format.js";
+import { isFragment } from "../store.js";
 
 const SURE = 0.8; // a likelier token blends in
 
@@ -13,7 +14,7 @@ export const output = {
   sentence: "What the model read and what it wrote. The stronger the tint under a written token, the less likely the model found it; "
     + "above 80% there is none. Click a written token to see why it was chosen.",
   create(body, { selection }) {
-    const text = h("p", { class: "ts-text", role: "group", tabindex: "0", "aria-label": "Prompt and written text" });
+    const text = h("p", { class: "ts-text", role: "group", tabindex: "0", dir: "auto", "aria-label": "Prompt and written text" });
     const readout = h("p", { class: "ts-readout", "aria-live": "polite" });
     body.append(
       h("p", { class: "ts-legend" }, h("span", { class: "ts-swatch ts-is-prompt" }, "prompt"), h("span", { class: "ts-swatch ts-is-generated" }, "written by the model"),
@@ -22,13 +23,13 @@ export const output = {
     /** @type {HTMLElement[]} */
     let drawn = [];
     let of = "";
+    let settled = 0; // what comes later leaves the tokens before this one as they are
     /** @type {[number, number]} */
     let marked = [-1, -1];
 
     /** @param {import("../store.js").Run} run @param {number} position */
     function make(run, position) {
-      const token = run.tokens[position];
-      if (position < run.nPrompt) return h("span", { class: "ts-word ts-is-prompt" }, flowing(token));
+      if (position < run.nPrompt) return h("span", { class: "ts-word ts-is-prompt" });
       const step = run.chosenBy(position);
       const { probability, rank } = choiceOf(run, position);
       const doubt = Math.max(0, (SURE - probability) / SURE);
@@ -38,9 +39,19 @@ export const output = {
         onclick: () => selection.set({ step }, { lock: true }),
         onpointerenter: (event) => { if (/** @type {PointerEvent} */ (event).pointerType === "mouse") selection.preview({ step }); },
         onpointerleave: () => selection.preview(null),
-      }, flowing(token));
+      });
       element.style.setProperty("--ts-share", `${Math.round(doubt * 85)}%`);
       return element;
+    }
+
+    /** @param {import("../store.js").Run} run */
+    function grow(run) {
+      while (drawn.length < run.tokens.length) drawn.push(make(run, drawn.length));
+      const parts = additions(run, settled);
+      parts.forEach((part, i) => fill(drawn[settled + i], ...flowing(run.tokens[settled + i], part)));
+      text.append(...drawn.slice(text.children.length));
+      const whole = parts.findLastIndex((part, i) => part === run.tokens[settled + i].text);
+      if (whole > 0) settled += whole;
     }
 
     return {
@@ -48,16 +59,11 @@ export const output = {
         if (of !== run.id) {
           of = run.id;
           drawn = [];
+          settled = 0;
           marked = [-1, -1];
           fill(text);
         }
-        while (drawn.length < run.tokens.length) {
-          const element = make(run, drawn.length);
-          drawn.push(element);
-          text.append(element);
-          const joined = run.joined(drawn.length - 1);
-          if (joined) drawn.slice(joined.first).forEach((part, i, parts) => fill(part, i === parts.length - 1 && h("bdi", { class: "ts-flow" }, joined.text)));
-        }
+        if (drawn.length < run.tokens.length) grow(run);
         const end = step.chosenAt + step.choices.length;
         if (marked[0] !== step.chosenAt || marked[1] !== end) {
           drawn.forEach((element, i) => {
@@ -86,12 +92,49 @@ export const output = {
   },
 };
 
-/** A token in running text: spaces and line ends do what they mean, controls stay visible. @param {import("../store.js").Token} token */
-function flowing(token) {
-  const fits = /^[ \n]*[^\s\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufffd]*$/u.test(token.text) && token.text !== "" && !token.special;
-  if (!fits) return tokenText(token);
-  const ends = token.text.match(/^ *\n[ \n]*$/u);
-  return h("bdi", { class: "ts-flow" }, ends && h("span", { class: "ts-mark" }, "↵".repeat(token.text.split("\n").length - 1)), token.text);
+/** What each token from `from` on adds to the running text; null where it shows by its bytes or its name. What reads as one
+ * character, such as an accent or an emoji made of several, goes to the token that ends it.
+ * @param {import("../store.js").Run} run @param {number} from @returns {(string | null)[]} */
+function additions(run, from) {
+  /** @type {(string | null)[]} */
+  const texts = run.tokens.slice(from).map((token) => (token.special || token.text === "" || isFragment(token) ? null : token.text));
+  for (let i = 0; i < texts.length; i += 1) {
+    const joined = run.joined(from + i);
+    if (joined) texts.fill("", Math.max(joined.first - from, 0), i).fill(joined.text, i, i + 1);
+  }
+  for (let first = 0; first < texts.length; first += 1) {
+    let end = first;
+    while (end < texts.length && texts[end] !== null) end += 1;
+    const parts = /** @type {string[]} */ (texts.slice(first, end));
+    moveToEnds(parts).forEach((part, i) => { texts[first + i] = part; });
+    first = end;
+  }
+  return texts;
+}
+
+/** The same text, cut so that no character as a person sees it is cut. @param {string[]} parts */
+function moveToEnds(parts) {
+  const moved = parts.map(() => "");
+  let [at, k, length] = [0, 0, parts[0]?.length ?? 0];
+  for (const character of characters(parts.join(""))) {
+    at += character.length;
+    while (length < at) { k += 1; length += parts[k].length; }
+    moved[k] += character;
+  }
+  return moved;
+}
+
+/** What a person sees as one character; a control in it, which is seen by its name, stands alone. @param {string} text @returns {string[]} */
+function characters(text) {
+  if (!("Segmenter" in Intl)) return [...text];
+  return [...new Intl.Segmenter().segment(text)].flatMap(({ segment }) => (running(segment).some((piece) => piece.mark) ? [...segment] : [segment]));
+}
+
+/** A token in running text, in the text's own direction: spaces and line ends do what they mean, controls and marks of direction
+ * stay visible and do nothing. @param {import("../store.js").Token} token @param {string | null} text */
+function flowing(token, text) {
+  if (text === null) return [tokenText(token)];
+  return running(text).map((piece) => (piece.mark ? h("bdi", { class: "ts-mark" }, piece.text) : piece.text));
 }
 
 /** @param {import("../store.js").Run} run @param {number} position */

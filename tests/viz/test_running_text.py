@@ -1,0 +1,61 @@
+"""The text as it stands, in a real Chromium: it reads as its script does, whatever the tokens' borders."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.fakes import fake_trace
+from viz import export
+
+pytestmark = pytest.mark.browser
+
+FAMILY = "👩\u200d👩\u200d👧"
+
+
+@pytest.fixture
+def read(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Opens the page of a run of these tokens, at its last pass."""
+    pages: list[Page] = []
+
+    def open_page(*prompt: str) -> Page:
+        page = browser.new_page(viewport={"width": 1280, "height": 640})
+        pages.append(page)
+        page.set_content(export.page(fake_trace(prompt, (" a", " b"))))
+        page.wait_for_selector('#scope[data-ready="1"]')
+        page.wait_for_function("document.querySelector('.ts-word')")
+        return page
+
+    yield open_page
+    for page in pages:
+        page.close()
+
+
+def places(page: Page, n: int) -> list[float]:
+    """Where the first tokens begin, from left to right."""
+    lefts = page.locator(".ts-text .ts-word").evaluate_all(
+        "(words) => words.map((w) => w.getBoundingClientRect().left)"
+    )
+    return lefts[:n]
+
+
+def test_right_to_left_text_reads_from_the_right_and_each_line_in_its_own_direction(read: Callable[..., Page]):
+    page = read("مرحبا", " بالعا", "لم", "\n", "Hello", " there", " you")
+    lefts = places(page, 7)
+    assert lefts[0] > lefts[1] > lefts[2]
+    assert lefts[4] < lefts[5] < lefts[6]
+    assert lefts[2] > 640 > lefts[6]
+
+
+def test_marks_of_direction_are_seen_and_turn_nothing_round(read: Callable[..., Page]):
+    page = read("pay", " \u202e", "one", " two", "\u202c", " three")
+    lefts = places(page, 6)
+    assert lefts == sorted(lefts)
+    text = page.locator(".ts-text").inner_text()
+    assert text.startswith("pay [RLO]one two[PDF] three")
+
+
+def test_a_character_of_several_tokens_joins_and_a_lone_joiner_is_named(read: Callable[..., Page]):
+    page = read("A ", "👩", "\u200d", "👩", "\u200d👧", " e", "\u0301", " x", "\u200d", "y")
+    words = page.locator(".ts-text .ts-word").all_text_contents()
+    assert words[:10] == ["A ", "", "", "", FAMILY, " ", "e\u0301", " x", "[ZWJ]", "y"]
