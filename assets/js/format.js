@@ -30,7 +30,7 @@ export function decoded(byte) {
   const weight = (byte / 255) ** 2;
   if (byte === 0) return "below 0.000004";
   if (byte === 255) return "over 0.996";
-  return weight >= 0.1 ? weight.toFixed(3) : String(Number(weight.toPrecision(2)));
+  return weight >= 0.1 ? weight.toFixed(3) : weight.toPrecision(2);
 }
 
 /** Bytes in units of a thousand. @param {number} bytes */
@@ -123,8 +123,8 @@ export function label(token, most = 60) {
  * @param {{text: string, hex?: string, id?: number}} token @returns {Piece[]} */
 export function tokenPieces(token) {
   if (token.text.includes("\ufffd")) {
-    if (token.hex === undefined) return [...visible(token.text), { text: ` id ${token.id}`, mark: true }];
-    if (token.hex && !token.hex.includes("efbfbd")) return [{ text: bytesOf(token.hex), mark: true }];
+    if (token.hex === undefined) return [{ text: `bytes #${token.id}`, mark: true }];
+    if (token.hex && !token.hex.includes("efbfbd")) return [{ text: `${token.hex.length > 2 ? "bytes" : "byte"} ${bytesOf(token.hex)}`, mark: true }];
   }
   return token.text === "" ? [{ text: "(empty)", mark: true }] : visible(token.text);
 }

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page
 from model.records import Trace
 from tests.fakes import fake_trace
 from tests.viz.test_frames import HOSTILE, words
-from viz import export, markup, theme
+from viz import export, frames, markup, theme
 
 pytestmark = pytest.mark.browser
 
@@ -196,6 +196,18 @@ def test_eight_bit_weights_are_told_as_such(show: Callable[..., Page]):
     assert not re.search(r"\d\.\d\d%", words_of(page, "attention"))
     assert "weight, from 8 bits" in page.inner_text(".ts-card-attention thead").lower()
     assert "all that this page holds" in words_of(page, "attention")
+
+
+def test_with_a_server_the_numbers_are_exact_and_say_so(show: Callable[..., Page]):
+    trace = fake_trace()
+    page = show(trace)
+    page.evaluate("tokenoscope.selection.set({ step: 3, layer: 1, head: 3 })")
+    page.evaluate("bytes => { tokenoscope.store.server = { row: async () => new Uint8Array(bytes) }; }",
+                  list(frames.row(trace, 1, 3, 7)))  # fmt: skip
+    page.locator(".ts-card-attention summary").click()
+    page.get_by_text("weight, exact").wait_for(timeout=3000)
+    shown = page.locator(".ts-card-attention tbody tr td:last-child").all_inner_texts()
+    assert [float(each) for each in shown] == pytest.approx(trace.pattern(1, 3)[7, :8].tolist(), rel=6e-4)
 
 
 @pytest.mark.parametrize("kind", ["plain", "window, cap and sink", "mask"])
