@@ -35,7 +35,7 @@ def visible(token: Token) -> str:
     The same as `label` in assets/js/format.js; a test compares them.
     """
     if "\ufffd" in token.text and token.data and b"\xef\xbf\xbd" not in token.data:
-        return token.data.hex(" ").upper()
+        return f"{'bytes' if len(token.data) > 1 else 'byte'} {token.data.hex(' ').upper()}"
     if not token.text:
         return "(empty)"
     before, after = (None, *token.text[:-1]), (*token.text[1:], None)

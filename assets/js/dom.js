@@ -42,7 +42,9 @@ export function tokenText(token, className = "") {
 
 /** A token quoted in a sentence. @param {{text: string, hex?: string, id?: number, special?: boolean} | undefined} token */
 export function quoted(token) {
-  return token ? h("span", { class: "ts-quoted" }, "“", tokenText(token, "ts-short"), "”") : "";
+  if (!token) return "";
+  const [open, close] = token.text.includes("\ufffd") && tokenPieces(token)[0].mark ? ["", ""] : ["“", "”"]; // a name, no text
+  return h("span", { class: "ts-quoted" }, open, tokenText(token, "ts-short"), close);
 }
 
 /** A table with a caption for screen readers. @param {string} caption @param {string[]} columns @param {Child[][]} rows */

@@ -158,8 +158,8 @@ function axisWords(run, step) {
   const decode = run.steps.filter((each) => each.kind === "decode").map((each) => each.seconds).sort((a, b) => a - b);
   const read = reading.reduce((sum, each) => sum + each.n, 0);
   const readSeconds = reading.reduce((sum, each) => sum + each.seconds, 0);
-  const first = `This pass took ${duration(step.seconds)}. Prefill read ${count(read)} tokens in ${duration(readSeconds)}`;
-  const then = decode.length ? `; ${count(decode.length)} decode passes read 1 token each, typically in ${duration(decode[decode.length >> 1])}` : "";
+  const first = `This pass took ${duration(step.seconds)}. Prefill read ${read === 1 ? "1 token" : `${count(read)} tokens`} in ${duration(readSeconds)}`;
+  const then = decode.length ? `; ${decode.length === 1 ? "1 decode pass read 1 token, in" : `${count(decode.length)} decode passes read 1 token each, typically in`} ${duration(decode[decode.length >> 1])}` : "";
   return `${first}${then}. Widths are to scale: seconds as recorded; recording makes it slower.`;
 }
 

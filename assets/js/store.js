@@ -3,9 +3,9 @@
 
 /** @typedef {{id: number, text: string, hex: string, span: [number, number], special: boolean, generated: boolean}} Token */
 /** @typedef {{about: any, blobs: Record<string, {data: any, shape: number[]}>}} Frame */
-/** @typedef {{id: number, text: string, score: number, probability: number}} Candidate */
+/** @typedef {{id: number, text: string, hex?: string, score: number, probability: number}} Candidate */
 /** @typedef {{name: string, setting: number | null, alive: number, removed_mass: number, entropy: number, candidates: Candidate[]}} Stage */
-/** @typedef {{id: number, text: string, probability: number, wait: number, time: number}} Runner */
+/** @typedef {{id: number, text: string, hex?: string, probability: number, wait: number, time: number}} Runner */
 /** @typedef {{id: number, probability: number, logit: number, rank: number, entropy: number, candidates: Candidate[], stages: Stage[], runners: Runner[]}} Choice */
 /** @typedef {{index: number, kind: string, first: number, last: number, n: number, kvBytes: number, seconds: number, chosenAt: number, choices: Choice[],
  *   attention: Uint8Array | null, summary: Float32Array | null, summaryRows: number, norms: Float32Array | null}} Step */
@@ -70,6 +70,8 @@ export class Run {
     this.tokens = [];
     /** @type {Map<number, string>} */
     this.texts = new Map();
+    /** @type {Map<number, string>} the bytes of the tokens of the text, by id */
+    this.hexes = new Map();
     /** @type {Lens | null} */
     this.lens = null;
     /** @type {any} */
@@ -132,6 +134,11 @@ export class Run {
     return null;
   }
 
+  /** With its bytes, where the text has that token: so that it bears one name everywhere. @template {{id: number}} T @param {T} each */
+  named(each) {
+    return { ...each, hex: this.hexes.get(each.id) };
+  }
+
   /** The step that chose this token; -1 for a token of the prompt. @param {number} position */
   chosenBy(position) {
     return this.steps.findIndex((step) => position >= step.chosenAt && position < step.chosenAt + step.choices.length);
@@ -164,7 +171,7 @@ export class Run {
     const start = (level * lens.positions + position) * lens.kept;
     return Array.from({ length: lens.kept }, (_, k) => {
       const id = lens.ids[start + k];
-      return { id, text: this.texts.get(id) ?? "", score: NaN, probability: lens.probabilities[start + k] };
+      return { id, text: this.texts.get(id) ?? "", hex: this.hexes.get(id), score: NaN, probability: lens.probabilities[start + k] };
     });
   }
 
@@ -172,6 +179,7 @@ export class Run {
   keepTokens(tokens) {
     for (const token of tokens) {
       this.tokens.push(token);
+      this.hexes.set(token.id, token.hex);
       if (!this.texts.has(token.id)) this.texts.set(token.id, token.text);
     }
   }

@@ -21,7 +21,7 @@ export const attention = {
   id: "attention",
   title: "Attention",
   sentence: "Before a token becomes the next guess, every head lets it look back at the tokens before it and take something from them. "
-    + "In the map, this token (row) looks back at (column); the darker, the more.",
+    + "In the map, this token (row) looks back at (column); the stronger the colour, the more.",
   create(body, context) {
     const { selection } = context;
     const layerName = h("span", { class: "ts-stepper-value" });

@@ -18,7 +18,10 @@ export const layers = {
     const mapBox = h("div", { class: "ts-canvas-box" }, map);
     const mapTitle = h("h3", { class: "ts-subtitle" }, "All tokens: how sure the guess is");
     const readout = h("p", { class: "ts-readout", "aria-live": "polite" });
-    body.append(title, empty, list, mapTitle, mapBox, readout);
+    const heads = h("p", { class: "ts-level-heads", "aria-hidden": "true" }, h("span"), h("span", {}, "guess"), h("span"), h("span", {}, "probability"),
+      h("span", { class: "ts-level-norm" }, "length"));
+    const lengths = h("p", { class: "ts-note ts-level-lengths" }, "The length is that of the token's vector in the residual stream, to which each layer adds.");
+    body.append(title, empty, heads, list, lengths, mapTitle, mapBox, readout);
     const mapWidth = widthOf(mapBox, redraw);
     /** @type {{element: HTMLElement, name: HTMLElement, guess: HTMLElement, bar: HTMLElement, number: HTMLElement, norm: HTMLElement, shown: number}[]} */
     let rows = [];
@@ -81,7 +84,7 @@ export const layers = {
         row.bar.style.transform = `scaleX(${best ? best.probability : 0})`;
         say(row.number, best ? percent(best.probability) : "");
         const norm = normAt(run, level, at.token);
-        say(row.norm, norm === null ? "" : `length ${plainNorm(norm)}`);
+        say(row.norm, norm === null ? "" : plainNorm(norm));
       });
     }
 
@@ -125,7 +128,7 @@ export const layers = {
         g.textAlign = "right";
         g.fillText("last token read", left + cell * n, top + row * levels + 19);
       }
-      map.setAttribute("aria-label", `Logit lens: ${levels} levels by ${n} tokens; the darker, the surer the guess. Read out in the list above.`);
+      map.setAttribute("aria-label", `Logit lens: ${levels} levels by ${n} tokens; the stronger the colour, the surer the guess. Read out in the list above.`);
     }
 
     return {

@@ -50,10 +50,10 @@ export const nextToken = {
       drawTabs(tabs, choice, vocabulary, stage, (to) => { chosenStage = to; update(); });
       const current = stage === 0 ? null : choice.stages[stage - 1];
       fill(stageWords, current ? stageSentence(current) : `As the model said it: raw probabilities over the full vocabulary, ${count(vocabulary)} of ${count(vocabulary)}, before any processor.`);
-      const candidates = current ? current.candidates : choice.candidates;
+      const candidates = (current ? current.candidates : choice.candidates).map((each) => run.named(each));
       drawBars(bars, candidates, choice.id);
       sayRest(rest, candidates, current ? current.alive : vocabulary);
-      drawRace(draw, choice);
+      drawRace(draw, { ...choice, runners: choice.runners.map((each) => run.named(each)) });
     }
 
     return {
@@ -68,7 +68,7 @@ export const nextToken = {
         const choice = step.choices[0];
         const vocabulary = run.head.model.d_vocab;
         const rows = !choice ? [] : [["raw", choice.candidates], ...choice.stages.map((stage) => [stage.name, stage.candidates])].flatMap(([name, candidates]) =>
-          /** @type {Candidate[]} */ (candidates).map((each, i) => [String(name), String(i + 1), tokenText(each), String(each.id), plain(each.score), percent(each.probability)]));
+          /** @type {Candidate[]} */ (candidates).map((each, i) => [String(name), String(i + 1), tokenText(run.named(each)), String(each.id), plain(each.score), percent(each.probability)]));
         return {
           columns: ["stage", "place", "token", "id", "score (logit)", "probability"],
           rows,

@@ -2,8 +2,10 @@
 // Text becomes tokens: each piece with its number; fragments of one character stand together.
 
 import { h, fill, keepInView, tokenText, quoted } from "../dom.js";
-import { bytesOf, count, label } from "../format.js";
+import { bytesOf, count, label, tokenPieces } from "../format.js";
 import { isFragment } from "../store.js";
+
+const NAMES = new Map([["[ZWJ]", "a joiner (ZWJ)"], ["[ZWNJ]", "a non-joiner (ZWNJ)"], ["\ufe0f", "an emoji mark (VS16)"], ["\ufe0e", "a text mark (VS15)"]]);
 
 /** @type {import("../card.js").View} */
 export const tokens = {
@@ -16,7 +18,7 @@ export const tokens = {
     const readout = h("p", { class: "ts-readout", "aria-live": "polite" });
     body.append(
       h("p", { class: "ts-legend" }, h("span", { class: "ts-swatch ts-is-prompt" }, "prompt"), h("span", { class: "ts-swatch ts-is-generated" }, "written by the model"),
-        h("span", { class: "ts-muted" }, "· is a space, ↵ a new line")),
+        h("span", { class: "ts-muted" }, "· is a space, ↵ a new line, “byte” or “bytes” a part of a character")),
       strip, readout);
     /** @type {HTMLElement[]} */
     let drawn = [];
@@ -60,7 +62,7 @@ export const tokens = {
         (group ?? strip).append(chip);
         const joined = group && run.joined(position);
         if (group && joined) {
-          group.append(h("span", { class: "ts-fragments-name", "aria-hidden": "true" }, `${group.children.length} tokens make `, h("bdi", {}, joined.text.trim() || joined.text)));
+          group.append(h("span", { class: "ts-fragments-name", "aria-hidden": "true" }, `${group.children.length} tokens make `, makes(joined.text)));
           group = null;
         }
       }
@@ -102,11 +104,17 @@ export const tokens = {
   },
 };
 
+/** What fragments make together, named where it cannot be seen. @param {string} text */
+function makes(text) {
+  const trimmed = text.trim() || text;
+  return h("bdi", {}, /^[\p{M}\p{Cf}\s]+$/u.test(trimmed) ? tokenPieces({ text: trimmed }).map((piece) => NAMES.get(piece.text) ?? piece.text).join("") : trimmed);
+}
+
 /** @param {HTMLElement} readout @param {import("../store.js").Run} run @param {number} position */
 function sayToken(readout, run, position) {
   const token = run.tokens[position];
   if (!token) return;
   const from = token.special ? "a mark of the format" : position < run.nPrompt ? "from the prompt" : "written by the model";
   fill(readout, `Token ${position} (of 0–${run.tokens.length - 1}): `, quoted(token), `, id ${token.id} of ${count(run.head.model.d_vocab)}, ${from}`,
-    token.hex ? `, bytes ${bytesOf(token.hex.slice(0, 48))}${token.hex.length > 48 ? " …" : ""}.` : ".");
+    token.hex ? `, ${token.hex.length > 2 ? "bytes" : "byte"} ${bytesOf(token.hex.slice(0, 48))}${token.hex.length > 48 ? " …" : ""}.` : ".");
 }
