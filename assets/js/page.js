@@ -2,11 +2,12 @@
 // Between Gradio and the scope: hands the server's notices on in their order, and says beside the form how things stand.
 
 /** @typedef {{id: string | null, source: string, ready: number, done: boolean, state: string, place: number,
- *   eta_s: number | null, n_steps: number, max_new_tokens: number, message: string, refusal: string, seq: number}} Notice */
+ *   eta_s: number | null, n_steps: number, max_new_tokens: number, ended: string, message: string, refusal: string, seq: number}} Notice */
 /** @typedef {{element: HTMLElement, base: string, props: {value: Notice}, watch: (name: string, fn: () => void) => void,
  *   trigger: (name: string, data?: any) => void, version: string}} Link */
 
 const STEP_MS = 250;
+const READY_MS = 5000; // between two looks at whether the program is there
 
 /** Wire one page. @param {Link} link */
 export async function connect({ element, base, props, watch, trigger, version }) {
@@ -29,7 +30,7 @@ export async function connect({ element, base, props, watch, trigger, version })
     latest = notice;
     hear();
   });
-  watchModel(base);
+  watchModel(base, () => { if (isOver(latest)) tell(latest); }); // what still runs tells of itself within a second
   const { mount } = await import(`./scope.js?v=${version}`);
   const root = /** @type {HTMLElement} */ (element.querySelector(".ts-scope-root") ?? element);
   mount({ element: root, base, value: latest,
@@ -51,6 +52,16 @@ function find(selector) {
 function write(selector, text) {
   const element = find(selector);
   if (element && element.textContent !== text) element.textContent = text;
+}
+
+/** @param {Notice} notice */
+function isOver({ done, state }) {
+  return done || ["done", "stopped", "failed"].includes(state);
+}
+
+/** Whether the program has stopped answering: what it said last is not what is so. */
+function unheard() {
+  return document.body.dataset.model === "silent";
 }
 
 /** Shows notices, and lets a single step, which runs for a moment, look paused throughout. @param {string} base */
@@ -76,7 +87,8 @@ function teller(base) {
 
 /** Show one notice: the buttons that make sense now, how far the run is, what was refused. @param {Notice} notice */
 function show(notice) {
-  const over = notice.done || ["done", "stopped", "failed"].includes(notice.state);
+  if (unheard()) return;
+  const over = isOver(notice);
   document.body.dataset.run = over ? "over" : notice.state;
   enable("#pause", notice.state === "running");
   enable("#resume", notice.state === "paused");
@@ -84,7 +96,7 @@ function show(notice) {
   enable("#stop", !over);
   const line = notice.id === null && over ? "" : sentence(notice);
   write(".ts-run-text", line);
-  if (notice.state !== "running") write(".ts-spoken", line); // read out once a state, not once a token
+  write(".ts-spoken", notice.state === "running" && !over ? "Running." : line); // read out once a state, not once a token
   write(".ts-message", notice.message);
   write(".ts-refusal", notice.refusal);
   progress(".ts-progress", over ? null : notice.max_new_tokens ? notice.n_steps / notice.max_new_tokens : 0);
@@ -116,7 +128,7 @@ function progress(selector, value) {
 }
 
 /** How the run stands, in words. @param {Notice} notice */
-export function sentence({ source, state, place, n_steps, max_new_tokens, eta_s }) {
+export function sentence({ source, state, done, place, n_steps, max_new_tokens, ended, eta_s }) {
   const tokens = n_steps === 1 ? "1 token" : `${n_steps} tokens`;
   const at = n_steps === 0 ? "reading the prompt" : `token ${n_steps} of at most ${max_new_tokens}`;
   const left = eta_s === null ? "" : `, about ${seconds(eta_s)} left`;
@@ -129,8 +141,14 @@ export function sentence({ source, state, place, n_steps, max_new_tokens, eta_s 
     case "paused": return `Paused: ${at}. Step goes one token on.`;
     case "stopped": return `Stopped after ${tokens}.`;
     case "failed": return `Ended after ${tokens}.`;
-    default: return `Done: ${tokens} written.`;
+    default: return `Done: ${tokens} written${why(ended)}.${done ? "" : " Adding the logit lens…"}`;
   }
+}
+
+/** @param {string} ended */
+function why(ended) {
+  if (ended === "end of sequence") return "; the model wrote its end mark";
+  return ended === "length" ? ", as many as asked" : "";
 }
 
 /** @param {number} left */
@@ -138,20 +156,25 @@ function seconds(left) {
   return left < 60 ? `${Math.max(1, Math.round(left))} s` : `${Math.round(left / 60)} min`;
 }
 
-/** Say how far the model is, and ask again until it is there. @param {string} base */
-function watchModel(base) {
+/** Say how far the model is, and ask again and again; `back` is called when a silent program answers.
+ * @param {string} base @param {() => void} back */
+function watchModel(base, back) {
   let name = "";
   let asked = 0;
   const ask = async () => {
     const mine = ++asked;
     try {
       const answer = await fetch(`${base}/model${name && `?name=${encodeURIComponent(name)}`}`);
-      if (mine !== asked || !answer.ok) return;
-      showModel(await answer.json());
+      if (mine !== asked) return;
+      if (answer.status >= 500) throw new Error(answer.statusText);
+      const silent = unheard();
+      if (answer.ok) showModel(await answer.json());
+      else if (silent) delete document.body.dataset.model;
+      if (silent) back();
     } catch {
-      write(".ts-model-text", "The program does not answer. Is it still running?");
+      if (mine === asked) showSilence();
     }
-    if (mine === asked) setTimeout(ask, document.body.dataset.model === "ready" ? 15000 : 700);
+    if (mine === asked) setTimeout(ask, document.body.dataset.model === "ready" ? READY_MS : 700);
   };
   document.addEventListener("tokenoscope-model", (event) => {
     name = /** @type {CustomEvent} */ (event).detail;
@@ -165,4 +188,17 @@ function showModel({ phase, text, fraction }) {
   document.body.dataset.model = phase;
   write(".ts-model-text", text);
   progress(".ts-loading", phase === "loading" ? fraction ?? undefined : null);
+}
+
+/** The program is gone: nothing runs, nothing can be asked of it. */
+function showSilence() {
+  showModel({ phase: "silent", text: "The program does not answer. Is it still running?", fraction: null });
+  for (const selector of ["#pause", "#resume", "#step", "#stop"]) enable(selector, false);
+  const line = find(".ts-run-text")?.textContent ?? "";
+  if (/^(Running|Waiting|Paused)/.test(line)) {
+    document.body.dataset.run = "over";
+    write(".ts-run-text", "Cut off: the program does not answer any more. What had arrived stays here.");
+    write(".ts-spoken", "Cut off: the program does not answer any more.");
+  }
+  progress(".ts-progress", null);
 }

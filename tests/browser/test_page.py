@@ -66,7 +66,7 @@ def test_frames_arrive_while_the_run_goes_on(serve, visit):
         assert served.engine.runs[0].state == "running"
     expect(page.locator(".ts-run-text")).to_have_text(re.compile("^Running: token 3 of at most 16"))
     served.engine.let(30)
-    expect(page.locator(".ts-run-text")).to_have_text("Done: 16 tokens written.")
+    expect(page.locator(".ts-run-text")).to_have_text("Done: 16 tokens written, as many as asked.")
     until(lambda: frames_held(page) == 19, page)  # head, 16 passes, end, lens
 
 
@@ -102,6 +102,40 @@ def test_pause_step_resume_and_stop_by_their_buttons(serve, visit):
     expect(page.locator(".ts-run-text")).to_have_text(re.compile(r"^Stopped after \d+ tokens?\."))
     for button in ("#pause", "#step", "#stop"):
         expect(page.locator(button)).to_be_disabled()
+
+
+def test_a_program_that_stops_answering_is_told_where_the_run_stands(serve, visit):
+    served = serve(FakeEngine(seconds=None))
+    page = visit(served.url)
+    page.locator("#run").click()
+    served.engine.let(2)
+    expect(page.locator(".ts-run-text")).to_have_text(re.compile("^Running: token 2"))
+    expect(page.locator(".ts-spoken")).to_have_text("Running.")
+    page.evaluate("() => { window.kept = fetch; window.fetch = () => Promise.reject(new TypeError('gone')); }")
+    expect(page.locator(".ts-run-text")).to_have_text(re.compile("^Cut off: the program does not answer"))
+    expect(page.locator("body")).to_have_attribute("data-model", "silent")
+    expect(page.locator(".ts-progress")).to_be_hidden()
+    for button in ("#pause", "#step", "#stop"):
+        expect(page.locator(button)).to_be_disabled()
+    page.evaluate("() => { window.fetch = window.kept; }")
+    expect(page.locator(".ts-run-text")).to_have_text(re.compile("^Running: token 2"))
+    expect(page.locator("#stop")).to_be_enabled()
+
+
+def test_the_end_says_why_and_that_the_lens_is_on_its_way(serve, visit):
+    page = visit(serve().url)
+    said = page.evaluate("""async () => {
+        const { sentence } = await import("/gradio_api/tokenoscope/assets/js/page.js?words");
+        const end = { source: "live", state: "done", n_steps: 3, max_new_tokens: 9, eta_s: null, place: 0 };
+        return [["end of sequence", true], ["end of sequence", false], ["length", true], ["", true]]
+            .map(([ended, done]) => sentence({ ...end, ended, done }));
+    }""")
+    assert said == [
+        "Done: 3 tokens written; the model wrote its end mark.",
+        "Done: 3 tokens written; the model wrote its end mark. Adding the logit lens…",
+        "Done: 3 tokens written, as many as asked.",
+        "Done: 3 tokens written.",
+    ]
 
 
 def test_a_notice_that_a_newer_one_overtook_is_forgotten(serve, visit):
@@ -214,7 +248,7 @@ def test_a_second_visitor_sees_the_queue_and_gets_a_turn_when_the_first_tab_clos
     expect(eve.locator(".ts-run-text")).to_have_text(re.compile("^Waiting: 2 runs before yours"))
     ann.close()
     until(lambda: served.engine.runs[0].state == "stopped", bob)
-    expect(bob.locator(".ts-run-text")).to_have_text("Done: 16 tokens written.")
+    expect(bob.locator(".ts-run-text")).to_have_text("Done: 16 tokens written, as many as asked.")
 
 
 def test_hostile_prompts_are_inert_and_whole(serve, visit):

@@ -106,6 +106,7 @@ class Notice:
     eta_s: float | None = None
     n_steps: int = 0
     max_new_tokens: int = 0
+    ended: str = ""  # why it wrote no more, as the trace says it; empty while it runs
     message: str = ""  # what a person should know of the wait
     refusal: str = ""  # why the last request was not carried out; the run before it stays
     seq: int = 0  # grows: a page forgets a notice that comes after a newer one
@@ -296,7 +297,8 @@ class Live:
                 recorder.record()
                 was = ticket.last
                 ticket.last = now = replace(was, ready=recorder.n_ready, state=update.state, place=update.place,
-                                            eta_s=update.eta_s, n_steps=update.n_steps)  # fmt: skip
+                                            eta_s=update.eta_s, n_steps=update.n_steps,
+                                            ended=recorder.ended)  # fmt: skip
                 silence = time.monotonic() - told
                 urgent = now.state != was.state or now.place != was.place
                 due = urgent or silence >= QUIET_SECONDS or (now != was and silence >= 1 / NOTICES_PER_SECOND)
@@ -304,7 +306,7 @@ class Live:
                     told = time.monotonic()
                     yield self._notice(page)
             recorder.finish()
-            ticket.last = replace(ticket.last, ready=recorder.n_ready, done=True, eta_s=None)
+            ticket.last = replace(ticket.last, ready=recorder.n_ready, done=True, eta_s=None, ended=recorder.ended)
             if run.error is not None:
                 self._fail(page, ticket, earlier, run.error)
             elif not recorder.n_ready:
@@ -345,6 +347,7 @@ class _Recorder:
         self._head = self._end = self._lens = False
         self._steps = 0
         self.n_ready = 0
+        self.ended = ""
         store.open(run.id)
 
     def record(self) -> None:
@@ -367,7 +370,7 @@ class _Recorder:
         self._steps = len(trace.steps)
         if not self._end and trace.ended != "running":
             new.append(frames.end(trace))
-            self._end = True
+            self._end, self.ended = True, trace.ended
         if not self._lens and trace.lens_ids is not None:
             new.append(frames.lens(trace))
             self._lens = True
