@@ -56,7 +56,7 @@ def test_what_cannot_be_seen_is_made_visible():
     assert read("\u202eevil") == "[RLO]evil"
     assert read("\U0001f469\u200d\U0001f467") == "\U0001f469\u200d\U0001f467"
     part = Token(id=1, text="\ufffd", data=b"\xe2\x9c", span=(0, 0), special=False, generated=False)
-    assert markup.visible(part) == "E2 9C"
+    assert markup.visible(part) == "bytes E2 9C"
 
 
 def test_python_and_javascript_write_numbers_and_tokens_alike(tmp_path: Path):
