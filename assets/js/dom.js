@@ -65,6 +65,14 @@ export function keepInView(box, part) {
   });
 }
 
+/** Fade the lower edge of a box while there is more below it; returns what to call when its contents have grown. @param {HTMLElement} box */
+export function fadeWhatGoesOn(box) {
+  const look = () => box.classList.toggle("ts-goes-on", box.scrollTop + box.clientHeight < box.scrollHeight - 8);
+  box.addEventListener("scroll", look, { passive: true });
+  new ResizeObserver(look).observe(box);
+  return () => { setTimeout(look); };
+}
+
 /** @param {string} name @param {() => void} press @param {Record<string, string>} [attributes] @param {Child[]} children */
 export function button(name, press, attributes = {}, ...children) {
   return h("button", { type: "button", class: "ts-button", onclick: () => press(), ...attributes }, ...(children.length ? children : [name]));

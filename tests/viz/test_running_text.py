@@ -1,9 +1,10 @@
 """The text as it stands, in a real Chromium: it reads as its script does, whatever the tokens' borders."""
 
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.fakes import fake_trace
 from viz import export
@@ -23,7 +24,7 @@ def read(browser: Browser) -> Iterator[Callable[..., Page]]:
         pages.append(page)
         page.set_content(export.page(fake_trace(prompt, (" a", " b"))))
         page.wait_for_selector('#scope[data-ready="1"]')
-        page.wait_for_function("document.querySelector('.ts-word')")
+        page.locator(".ts-word").first.wait_for()
         return page
 
     yield open_page
@@ -59,3 +60,13 @@ def test_a_character_of_several_tokens_joins_and_a_lone_joiner_is_named(read: Ca
     page = read("A ", "👩", "\u200d", "👩", "\u200d👧", " e", "\u0301", " x", "\u200d", "y")
     words = page.locator(".ts-text .ts-word").all_text_contents()
     assert words[:10] == ["A ", "", "", "", FAMILY, " ", "e\u0301", " x", "[ZWJ]", "y"]
+
+
+def test_a_box_that_goes_on_below_fades_until_it_is_scrolled_to_its_end(read: Callable[..., Page]):
+    page = read(*(f" word{i}" for i in range(200)))
+    goes_on = re.compile("ts-goes-on")
+    for box in (page.locator(".ts-text"), page.locator(".ts-strip")):
+        expect(box).to_have_class(goes_on)
+        box.evaluate("(box) => { box.scrollTop = box.scrollHeight; }")
+        expect(box).not_to_have_class(goes_on)
+    expect(read("short").locator(".ts-goes-on")).to_have_count(0)

@@ -1,7 +1,7 @@
 // @ts-check
 // The text as it stands: prompt and answer, each written token tinted by how unsure the model was.
 
-import { h, fill, keepInView, tokenText, quoted } from "../dom.js";
+import { h, fill, fadeWhatGoesOn, keepInView, tokenText, quoted } from "../dom.js";
 import { percent, plain, count, running } from "../format.js";
 import { isFragment } from "../store.js";
 
@@ -15,6 +15,7 @@ export const output = {
     + "above 80% there is none. Click a written token to see why it was chosen.",
   create(body, { selection }) {
     const text = h("p", { class: "ts-text", role: "group", tabindex: "0", dir: "auto", "aria-label": "Prompt and written text" });
+    const grown = fadeWhatGoesOn(text);
     const readout = h("p", { class: "ts-readout", "aria-live": "polite" });
     body.append(
       h("p", { class: "ts-legend" }, h("span", { class: "ts-swatch ts-is-prompt" }, "prompt"), h("span", { class: "ts-swatch ts-is-generated" }, "written by the model"),
@@ -50,6 +51,7 @@ export const output = {
       const parts = additions(run, settled);
       parts.forEach((part, i) => fill(drawn[settled + i], ...flowing(run.tokens[settled + i], part)));
       text.append(...drawn.slice(text.children.length));
+      grown();
       const whole = parts.findLastIndex((part, i) => part === run.tokens[settled + i].text);
       if (whole > 0) settled += whole;
     }

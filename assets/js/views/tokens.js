@@ -1,7 +1,7 @@
 // @ts-check
 // Text becomes tokens: each piece with its number; fragments of one character stand together.
 
-import { h, fill, keepInView, tokenText, quoted } from "../dom.js";
+import { h, fill, fadeWhatGoesOn, keepInView, tokenText, quoted } from "../dom.js";
 import { bytesOf, count, label, tokenPieces } from "../format.js";
 import { isFragment } from "../store.js";
 
@@ -15,6 +15,7 @@ export const tokens = {
     + "the number stands below the piece. Click a token to see what it looks at.",
   create(body, { selection }) {
     const strip = h("div", { class: "ts-strip", role: "listbox", "aria-label": "Tokens", tabindex: "0", "data-own-keys": true });
+    const grown = fadeWhatGoesOn(strip);
     const readout = h("p", { class: "ts-readout", "aria-live": "polite" });
     body.append(
       h("p", { class: "ts-legend" }, h("span", { class: "ts-swatch ts-is-prompt" }, "prompt"), h("span", { class: "ts-swatch ts-is-generated" }, "written by the model"),
@@ -49,6 +50,7 @@ export const tokens = {
 
     /** @param {import("../store.js").Run} run */
     function append(run) {
+      if (drawn.length < run.tokens.length) grown();
       while (drawn.length < run.tokens.length) {
         const position = drawn.length;
         const chip = make(run, position);
