@@ -60,7 +60,7 @@ export class Card {
       h("div", { class: "ts-scroll", tabindex: "0", role: "region", "aria-label": `${this.view.title}: values` }, values),
       left > 0 && h("p", { class: "ts-note" }, `${left.toLocaleString("en-US")} more rows are copied with the table.`),
       copier("Copy the table", () => tabbed(numbers)),
-      h("p", { class: "ts-note" }, "The same in Python, from the saved run:"),
+      h("p", { class: "ts-note" }, "The same in Python, from a run kept as a trace file:"),
       h("pre", { class: "ts-code", tabindex: "0" }, h("code", {}, numbers.code)),
       copier("Copy the code", () => numbers.code));
   }

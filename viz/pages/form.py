@@ -69,7 +69,7 @@ def build_form(limits: Limits, models: tuple[str, ...], status: str) -> Form:
     )  # fmt: skip
     with gr.Row(elem_id="examples"):
         chips = [gr.Button(each.label, size="sm", elem_classes="chip") for each in EXAMPLES]
-    chat = gr.Checkbox(False, label="Chat: send it as a message", elem_id="chat", container=False)
+    chat = gr.Checkbox(False, label="Chat: the model answers the prompt", elem_id="chat", container=False)
     with gr.Row(elem_id="transport"):
         run = gr.Button("Run", variant="primary", elem_id="run")
         pause = gr.Button("Pause", elem_id="pause", interactive=False)
@@ -151,17 +151,19 @@ def _settings(limits: Limits) -> dict[str, Component | BlockContext]:
         "max_new_tokens": gr.Slider(1, most, value=min(16, most), step=1, label=_LABELS["max_new_tokens"],
             info="How many tokens to write at most; each is one pass through the model."),
         "temperature": gr.Slider(0, 2, value=neutral.temperature, step=0.05, label=_LABELS["temperature"],
-            info="0 always takes the likeliest token; higher values gamble more."),
+            info="0 always takes the likeliest token; higher values gamble more. "
+            "At 0, top-k, top-p, min-p and the seed change nothing."),
         "top_k": gr.Slider(0, 200, value=neutral.top_k, step=1, label=_LABELS["top_k"],
-            info="Draw only among the k likeliest tokens. 0 is off."),
+            info="Above temperature 0: draw only among the k likeliest tokens. 0 is off."),
         "top_p": gr.Slider(0.01, 1, value=neutral.top_p, step=0.01, label=_LABELS["top_p"],
-            info="Draw only among the likeliest tokens that together reach this probability. 1 is off."),
+            info="Above temperature 0: draw only among the likeliest tokens that together reach this probability. "
+            "1 is off."),
         "min_p": gr.Slider(0, 1, value=neutral.min_p, step=0.01, label=_LABELS["min_p"],
-            info="Drop tokens less likely than this share of the likeliest one. 0 is off."),
+            info="Above temperature 0: drop tokens less likely than this share of the likeliest one. 0 is off."),
         "repetition_penalty": gr.Slider(0.5, 2, value=neutral.repetition_penalty, step=0.05,
             label=_LABELS["repetition_penalty"], info="Above 1, tokens that are there already become less likely."),
         "seed": gr.Number(neutral.seed, precision=0, label=_LABELS["seed"],
-            info="The same seed draws the same tokens again."),
+            info="Above temperature 0: the same seed draws the same tokens again."),
     }  # fmt: skip
 
 

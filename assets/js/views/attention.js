@@ -236,7 +236,8 @@ export const attention = {
           columns: ["position", "looks back at", "query · key, scaled", exact ? "weight, exact" : "weight, from 8 bits"],
           rows,
           note: exact ? `Exact: float32, from the model's own queries and keys. ${rowWords(run, at.layer)}`
-            : "From 8 bits a weight, all that this page holds of it: off by at most 0.004 before rounding. The saved run holds the exact numbers.",
+            : "From 8 bits a weight, all that this page holds of it: off by at most 0.004 before rounding; the scores (–) are not in it. Recorded runs and saved pages have no more: "
+              + "run it live, or open its trace file, for the exact numbers.",
           code: rowCode(run, at),
         };
       },
