@@ -182,6 +182,8 @@ class HostedModels:
         with self._lock:
             self._failures[name] = failure
             self._say(name, "failed", str(failure), None)
+        if name == self.names[0]:
+            sys.stderr.write(f"app.py: {failure}\n")  # the host asked for it, and may have no page open
 
     def _report(self, name: str, what: str, done: int, total: int) -> None:
         fraction = min(done / total, 1.0) if total else None

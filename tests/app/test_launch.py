@@ -113,7 +113,7 @@ def test_the_default_model_loads_behind_the_page_and_says_how_far_it_is():
     models.close()
 
 
-def test_a_model_that_fails_says_why_and_is_tried_again():
+def test_a_model_that_fails_says_why_in_the_terminal_too_and_is_tried_again(capsys):
     tries: list[str] = []
 
     def load(name, progress):
@@ -125,6 +125,7 @@ def test_a_model_that_fails_says_why_and_is_tried_again():
     models = HostedModels(Limits(), load, default="mine")
     wait_for(lambda: models.state("mine").phase == "failed" and models._failures)
     assert models.state("mine").text == "the hub does not answer."
+    assert capsys.readouterr().err == "app.py: the hub does not answer.\n"
     with pytest.raises(UnknownModel, match="the hub does not answer"):
         models.engine("mine")
     wait_for(lambda: models.engine("mine") is not None)
