@@ -66,6 +66,7 @@ def test_a_box_that_goes_on_below_fades_until_it_is_scrolled_to_its_end(read: Ca
     page = read(*(f" word{i}" for i in range(200)))
     goes_on = re.compile("ts-goes-on")
     for box in (page.locator(".ts-text"), page.locator(".ts-strip")):
+        box.evaluate("(box) => { box.scrollTop = 0; }")
         expect(box).to_have_class(goes_on)
         box.evaluate("(box) => { box.scrollTop = box.scrollHeight; }")
         expect(box).not_to_have_class(goes_on)
