@@ -6,6 +6,8 @@ import numpy as np
 import torch
 
 _FEW = 4  # a pass over so few tokens waits with its copies and makes one for all layers: thirty calls become one
+_IN_CACHE = ("keys", "values")  # the KV cache holds them anyway: copied when the pass's own memory is free again
+_CHANGED_LATER = ("resid",)  # some models add to it in place
 _POSITION_AXIS = {"queries": 1, "keys": 1, "values": 1}  # of one layer's rows; 0 for all others
 
 
@@ -29,9 +31,9 @@ class Buffers:
         self._first, self._count = first, count
         self._waiting.clear()
 
-    def put(self, name: str, layer: int, rows: torch.Tensor, n_layers: int, *, at_once: bool = False) -> None:
-        """Keep one layer's rows. `at_once` for rows that the model may still change in place: others may wait."""
-        if self._count <= _FEW and not at_once:
+    def put(self, name: str, layer: int, rows: torch.Tensor, n_layers: int) -> None:
+        """Keep one layer's rows: at once, or, where the model leaves them as they are, at the end of the pass."""
+        if name in _IN_CACHE or (self._count <= _FEW and name not in _CHANGED_LATER):
             self._waiting.setdefault(name, {})[layer] = rows
         else:
             self._copy(name, layer, rows, n_layers)
@@ -50,7 +52,7 @@ class Buffers:
     def end(self, n_layers: int) -> None:
         """The pass is over: make the copies that waited, and bring the new rows to the host."""
         for name, rows in self._waiting.items():
-            if len(rows) == n_layers and len({each.shape for each in rows.values()}) == 1:
+            if self._count <= _FEW and len(rows) == n_layers and len({each.shape for each in rows.values()}) == 1:
                 self.put_all(name, torch.stack([rows[layer] for layer in sorted(rows)]))
             else:
                 for layer, each in rows.items():

@@ -179,8 +179,7 @@ class Tracer:
             self.buffers.put_all("unit_ids", ids)
 
     def _put(self, name: str, layer: int, rows: torch.Tensor) -> None:
-        streamed = name == "resid"
-        self.buffers.put(name, layer, rows, self._n_layers + streamed, at_once=streamed)
+        self.buffers.put(name, layer, rows, self._n_layers + (name == "resid"))
 
     def _learn(self, layer: int, query: torch.Tensor, kwargs: dict[str, Any]) -> None:
         scaling = kwargs.get("scaling")
