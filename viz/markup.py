@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from model.records import Token
 
 ASSETS = Path(__file__).parent.parent / "assets"
-STYLES = ("theme.css", "scope.css")
+STYLES = ("theme.css", "scope.css")  # before those of the views
 
 _NAMED = {
     0x09: "\u21e5", 0x0A: "\u21b5", 0x20: "\u00b7", 0x7F: "\u2421", 0xA0: "\u237d", 0xAD: "[SHY]", 0x61C: "[ALM]",
@@ -70,7 +70,8 @@ def foreign(body: str, *, title: str, height: int, style: str = "") -> str:
 
 def style() -> str:
     """Every style of the pictures, as one sheet."""
-    return "\n".join((ASSETS / "css" / name).read_text(encoding="utf-8") for name in STYLES)
+    sheets = [ASSETS / "css" / name for name in STYLES] + sorted((ASSETS / "css" / "views").glob("*.css"))
+    return "\n".join(sheet.read_text(encoding="utf-8") for sheet in sheets)
 
 
 def script(entry: str = "scope.js") -> str:

@@ -8,12 +8,18 @@ import { h, fill, table, button } from "./dom.js";
 /** @typedef {import("./selection.js").At} At */
 /** @typedef {{run: Run, at: At, step: import("./store.js").Step, colours: import("./canvas.js").Paint}} State */
 /** @typedef {{columns: string[], rows: import("./dom.js").Child[][], note: string, code: string}} Numbers */
+/** What a picture may ask for beside the run: `why` says in words why it is not there, or that it is on its way.
+ * @template T @typedef {{found: T | null, why: string | null}} Wanted */
 /** @typedef {{selection: Selection, redraw: () => void, wantLayer: (layer: number) => string | null,
+ *   wantVectors: (layer: number) => Wanted<import("./store.js").Vectors>, wantLogits: (choice: number) => Wanted<import("./store.js").Logits>,
+ *   plotly: () => Promise<any>,
  *   wantRow: (layer: number, head: number, position: number) => Promise<{weights: Float32Array, scores: Float32Array} | null>}} Context */
 /** What a view makes of its card's body. `paint` draws canvases and runs before any `draw`, which changes elements: text drawn
  * on a canvas makes the browser settle the style of everything that changed before it.
  * @typedef {{paint?: (state: State) => void, draw: (state: State) => void, numbers: (state: State) => Numbers | Promise<Numbers>}} Picture */
-/** @typedef {{id: string, title: string, sentence: string, create: (body: HTMLElement, context: Context) => Picture}} View */
+/** A picture in little, for the rail: a few words, and what to draw on a canvas of this size.
+ * @typedef {{value: import("./dom.js").Child[], mini?: (g: CanvasRenderingContext2D, width: number, height: number) => void}} Glance */
+/** @typedef {{id: string, title: string, sentence: string, create: (body: HTMLElement, context: Context) => Picture, glance?: (state: State) => Glance}} View */
 
 export class Card {
   /** @param {View} view @param {Context} context */
@@ -23,7 +29,7 @@ export class Card {
     this.sheet = h("div", { class: "ts-sheet" });
     this.details = h("details", { class: "ts-details", ontoggle: () => this.drawSheet() },
       h("summary", {}, "Numbers and code"), this.sheet);
-    this.element = h("section", { class: `ts-card ts-card-${view.id}`, "aria-labelledby": `ts-${view.id}-title`, "data-view": view.id },
+    this.element = h("section", { class: `ts-card ts-card-${view.id}`, "aria-labelledby": `ts-${view.id}-title`, "data-view": view.id, tabindex: "-1" },
       h("h2", { class: "ts-title", id: `ts-${view.id}-title` }, view.title),
       h("p", { class: "ts-sentence" }, view.sentence),
       this.body, this.details);
@@ -31,6 +37,8 @@ export class Card {
     /** @type {State | null} */
     this.state = null;
     this.asked = 0;
+    this.inSight = true; // until the browser says otherwise
+    this.stale = false; // whether it shows less than the selection asks for
   }
 
   /** @param {State} state */
@@ -41,6 +49,7 @@ export class Card {
   /** @param {State} state */
   draw(state) {
     this.state = state;
+    this.stale = false;
     this.picture.draw(state);
     this.element.dataset.at = `${state.at.step}/${state.at.layer}/${state.at.head}/${state.at.token}`;
     if (this.details.open) this.drawSheet();

@@ -33,7 +33,7 @@ export async function connect({ element, base, props, watch, trigger, version })
   watchModel(base, () => { if (isOver(latest)) tell(latest); }); // what still runs tells of itself within a second
   const { mount } = await import(`./scope.js?v=${version}`);
   const root = /** @type {HTMLElement} */ (element.querySelector(".ts-scope-root") ?? element);
-  mount({ element: root, base, value: latest,
+  mount({ element: root, base, value: latest, rail: find("#rail .ts-rail-root"),
     choose: (/** @type {import("./recorded.js").Offer | null} */ run) => { chosen = run && { run, insteadOf: latest.id }; hear(); },
     watch: (/** @type {string} */ name, /** @type {(notice: Notice) => void} */ fn) => { if (name === "value") listeners.push(fn); } });
 }

@@ -2,13 +2,15 @@
 // The pictures of one run, linked by one selection. `mount` stands in the app and pulls frames from its routes;
 // `mountPage` stands in an exported page and has them all.
 
-import { Run, parseFrames } from "./store.js";
+import { Run } from "./store.js";
 import { Selection, firstLook, listenToKeys, KEYS, COUNTING } from "./selection.js";
 import { Player } from "./player.js";
 import { Card } from "./card.js";
 import { More } from "./more.js";
+import { Rail } from "./rail.js";
 import { Recorded } from "./recorded.js";
 import { paint } from "./canvas.js";
+import { get, Wants } from "./wants.js";
 import { h, fill, say, table, button } from "./dom.js";
 import { count, size } from "./format.js";
 import { output } from "./views/output.js";
@@ -17,23 +19,24 @@ import { attention } from "./views/attention.js";
 import { layers } from "./views/layers.js";
 import { nextToken } from "./views/next_token.js";
 import { kvCache } from "./views/kv_cache.js";
+import { embeddings } from "./views/embeddings.js";
+import { passes } from "./views/passes.js";
 
 /** @typedef {{id: string | null, source: string, ready: number, done: boolean, state: string, place: number, eta_s: number | null,
  *   max_new_tokens: number, message: string}} Notice */
-/** @typedef {{layer: (layer: number) => Promise<Uint8Array>, row: (layer: number, head: number, position: number) => Promise<Uint8Array>}} Server */
 
-const LEFT = [tokens, attention, kvCache];
-const RIGHT = [nextToken, layers];
+const VIEWS = [output, tokens, embeddings, passes, attention, layers, nextToken, kvCache]; // in the order of the data
+const STYLES = ["theme.css", "scope.css", ...VIEWS.map((view) => `views/${view.id}.css`)];
 const RETRY_MS = 2000;
 
 /** The pictures in the app. `value` and every later notice say which run there is and how many frames are ready; `choose` shows
  * another run than the visitor's newest: a recorded one, or null for the newest again.
  * @param {{element: HTMLElement, base: string, value: Notice, watch: (name: string, listener: (notice: Notice) => void) => void,
- *   choose: (run: import("./recorded.js").Offer | null) => void}} link */
-export async function mount({ element, base, value, watch, choose }) {
-  await Promise.all(["theme.css", "scope.css"].map((name) => loadStyle(new URL(`../css/${name}`, import.meta.url).href)));
+ *   choose: (run: import("./recorded.js").Offer | null) => void, rail?: HTMLElement | null}} link */
+export async function mount({ element, base, value, watch, choose, rail }) {
+  await Promise.all(STYLES.map((name) => loadStyle(new URL(`../css/${name}`, import.meta.url).href)));
   const recorded = new Recorded(base, choose);
-  const scope = new Scope(element, { recorded, more: new More(base) });
+  const scope = new Scope(element, { recorded, more: new More(base), rail, plotly: `${base}/plotly.js` });
   const puller = new Puller(scope, base);
   const hear = (/** @type {Notice} */ notice) => {
     recorded.notice(notice);
@@ -56,36 +59,31 @@ export function mountPage({ element, frames }) {
 }
 
 class Scope {
-  /** @param {HTMLElement} element @param {{recorded?: Recorded, more?: More}} [server] what needs the app behind the page */
-  constructor(element, { recorded, more } = {}) {
+  /** `rail` is where the rail goes, if not beside the pictures; `plotly` the address of plotly.js.
+   * @param {HTMLElement} element @param {{recorded?: Recorded, more?: More, rail?: HTMLElement | null, plotly?: string}} [app] what needs the app behind the page */
+  constructor(element, { recorded, more, rail, plotly } = {}) {
     this.element = element;
     this.more = more;
     /** @type {Run | null} */
     this.run = null;
-    /** @type {Server | null} */
-    this.server = null;
-    /** @type {Map<string, string>} layers asked for, and what to say of each meanwhile */
-    this.asked = new Map();
     this.selection = new Selection();
+    this.wants = new Wants(() => this.redraw(), plotly);
     this.frame = 0;
+    this.idle = 0;
     this.drawMs = 0;
     this.help = helpSheet();
     this.player = new Player(this.selection, () => this.help.showModal());
-    const context = {
-      selection: this.selection,
-      redraw: () => this.redraw(),
-      wantLayer: (/** @type {number} */ layer) => this.wantLayer(layer),
-      wantRow: (/** @type {number} */ layer, /** @type {number} */ head, /** @type {number} */ position) => this.wantRow(layer, head, position),
-    };
-    const make = (/** @type {import("./card.js").View} */ view) => new Card(view, context);
-    const [top, left, right] = [[make(output)], LEFT.map(make), RIGHT.map(make)];
-    this.cards = [...top, ...left, ...right];
+    const context = { selection: this.selection, redraw: () => this.redraw(), ...this.wants.offers() };
+    this.cards = VIEWS.map((view) => new Card(view, context));
+    this.rail = new Rail(this.cards);
     this.message = h("p", { class: "ts-empty", role: "status" });
     this.model = h("p", { class: "ts-model-line" });
-    this.pictures = h("div", { class: "ts-pictures", hidden: true }, recorded?.element, this.player.element, ...top.map((card) => card.element),
-      h("div", { class: "ts-columns" }, ...[left, right].map((cards) => h("div", { class: "ts-column" }, ...cards.map((card) => card.element)))), more?.element, this.model);
+    this.pictures = h("div", { class: "ts-pictures", hidden: true }, recorded?.element, this.player.element,
+      h("div", { class: "ts-cards" }, ...this.cards.map((card) => card.element)), more?.element, this.model);
     element.classList.add("ts-root", "ts-scope");
-    fill(element, this.message, this.pictures, this.help);
+    rail?.classList.add("ts-root", "ts-scope");
+    rail?.append(this.rail.element);
+    fill(element, this.message, rail ? this.pictures : h("div", { class: "ts-with-rail" }, this.rail.element, this.pictures), this.help);
     this.colours = paint(element);
     this.selection.onChange(() => this.redraw());
     listenToKeys(element, this.selection, {
@@ -94,8 +92,22 @@ class Scope {
       escape: () => this.help.open && (this.help.close(), true),
     });
     this.watchPage();
+    this.watchCards();
     this.say("Type a prompt and press Run: the run appears here, pass by pass.");
     Object.assign(window, { tokenoscope: { store: this, selection: this.selection } });
+  }
+
+  /** Which cards are in sight: the others are drawn when the browser has nothing else to do. */
+  watchCards() {
+    const observer = new IntersectionObserver((entries) => {
+      for (const entry of entries) {
+        const card = this.cards.find((each) => each.element === entry.target);
+        if (card) card.inSight = entry.isIntersecting;
+      }
+      this.rail.mark(this.cards.find((card) => card.inSight));
+      if (this.cards.some((card) => card.inSight && card.stale)) this.redraw();
+    });
+    for (const card of this.cards) observer.observe(card.element);
   }
 
   /** Widths and themes change under us. */
@@ -107,12 +119,11 @@ class Scope {
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
   }
 
-  /** Show another run. @param {Run} run @param {Server | null} server @param {boolean} following */
+  /** Show another run. @param {Run} run @param {import("./wants.js").Server | null} server @param {boolean} following */
   open(run, server, following) {
     this.player.pause();
     this.run = run;
-    this.server = server;
-    this.asked.clear();
+    this.wants.open(run, server);
     this.say("");
     this.pictures.hidden = false;
     say(this.model, aboutModel(run));
@@ -146,40 +157,29 @@ class Scope {
     if (!run || !step) return;
     const began = performance.now();
     const state = { run, at, step, colours: this.colours };
+    for (const card of this.cards) card.stale = true;
+    const seen = this.cards.filter((card) => card.inSight);
     this.player.paint(state);
-    for (const card of this.cards) card.paint(state);
+    this.rail.paint(state);
+    for (const card of seen) card.paint(state);
     this.player.draw(state);
-    for (const card of this.cards) card.draw(state);
-    this.more?.draw(run, this.server !== null, this.selection.base);
+    for (const card of seen) card.draw(state);
+    this.rail.draw();
+    this.more?.draw(run, this.wants.live, this.selection.base);
     this.drawMs = performance.now() - began;
+    this.drawRest(state);
   }
 
-  /** Ask for one layer's rows of a long run; returns what to say meanwhile. @param {number} layer */
-  wantLayer(layer) {
-    const { run, server } = this;
-    if (!run) return null;
-    if (!server) return `This page holds the attention of runs up to ${run.head.rows_up_to} tokens, and of some layers of longer ones; not of this layer.`;
-    if (!run.end) return `This run is longer than ${run.head.rows_up_to} tokens: its newer rows can be fetched when it has ended.`;
-    const key = `${layer}/${run.nRead}`;
-    if (!this.asked.has(key)) {
-      this.asked.set(key, `Fetching the attention of layer ${layer}…`);
-      server.layer(layer).then((bytes) => run.feed(bytes), (error) => {
-        this.asked.set(key, said(error));
-        window.setTimeout(() => this.asked.delete(key), RETRY_MS); // not at once: each move of the pointer would ask again
-      }).finally(() => this.redraw());
-    }
-    return this.asked.get(key) ?? null;
-  }
-
-  /** The exact numbers of one row, where a server can give them. @param {number} layer @param {number} head @param {number} position */
-  async wantRow(layer, head, position) {
-    if (!this.server) return null;
-    try {
-      const [{ blobs }] = parseFrames(await this.server.row(layer, head, position));
-      return { weights: blobs.weights.data, scores: blobs.scores.data };
-    } catch {
-      return null;
-    }
+  /** Draw the cards that are out of sight, one idle moment after the other, until the selection moves on. @param {import("./card.js").State} state */
+  drawRest(state) {
+    cancelIdle(this.idle);
+    const stale = this.cards.find((card) => card.stale);
+    if (!stale) return;
+    this.idle = whenIdle(() => {
+      stale.paint(state);
+      stale.draw(state);
+      this.drawRest(state);
+    });
   }
 }
 
@@ -228,11 +228,8 @@ class Puller {
       this.scope.grown();
       return;
     }
-    const server = notice.source === "recorded" ? null : {
-      layer: (/** @type {number} */ layer) => get(`${place}/layer/${layer}`),
-      row: (/** @type {number} */ layer, /** @type {number} */ head, /** @type {number} */ position) => get(`${place}/row/${layer}/${head}/${position}`),
-    };
-    this.scope.open(run, server, !notice.done && notice.source !== "recorded");
+    const recorded = notice.source === "recorded";
+    this.scope.open(run, { live: !recorded, get: (path) => get(`${place}/${path}`) }, !notice.done && !recorded);
   }
 
   /** @param {Notice} notice @param {string} why */
@@ -246,19 +243,9 @@ class Puller {
   }
 }
 
-/** What an answer that failed says to a person. @param {unknown} error */
-function said(error) {
-  const why = error instanceof Error ? error.message : String(error);
-  return why.startsWith("gone:") ? why.slice(5) : "The program does not answer.";
-}
-
-/** @param {string} address @returns {Promise<Uint8Array>} */
-async function get(address) {
-  const answer = await fetch(address);
-  if (answer.status === 404) throw new Error(`gone:${await answer.text()}`);
-  if (!answer.ok) throw new Error(`${answer.status}`);
-  return new Uint8Array(await answer.arrayBuffer());
-}
+const [whenIdle, cancelIdle] = "requestIdleCallback" in window
+  ? [(/** @type {() => void} */ work) => window.requestIdleCallback(work, { timeout: 500 }), (/** @type {number} */ id) => window.cancelIdleCallback(id)]
+  : [(/** @type {() => void} */ work) => window.setTimeout(work, 30), (/** @type {number} */ id) => window.clearTimeout(id)];
 
 /** @param {string} address */
 function loadStyle(address) {

@@ -10,8 +10,19 @@
 /** @typedef {{index: number, kind: string, first: number, last: number, n: number, kvBytes: number, seconds: number, chosenAt: number, choices: Choice[],
  *   attention: Uint8Array | null, summary: Float32Array | null, summaryRows: number, norms: Float32Array | null}} Step */
 /** @typedef {{ids: Int32Array, probabilities: Float32Array, positions: number, kept: number}} Lens */
+/** What each head does, measured: `shares` [layer, head, class] are mean weights; `word` says it in an index into `words`.
+ * @typedef {{classes: string[], words: string[], rows: number, rowsSame: number, rowsAfter: number, shares: Float32Array, possible: Float32Array, word: Uint8Array}} Heads */
+/** The strongest units of each MLP: [layer, position, kept]. @typedef {{ids: Int32Array, values: Float32Array, kept: number, positions: number}} Units */
+/** What the run's tokens are before any layer: `own` distinct tokens with their vectors [own, width], and a map of them among
+ * their `kept` nearest neighbours each; the angles of the rotary positions as cos and sin [position, pair], or learned position vectors.
+ * @typedef {{ids: Int32Array, xy: Float32Array, near: Int32Array, cosine: Float32Array, vectors: Float32Array, own: number, kept: number, width: number,
+ *   shares: [number, number], position: string | null, why: string | null, cos: Float32Array | null, sin: Float32Array | null, pairs: number,
+ *   positions: Float32Array | null, pointOf: Map<number, number>}} Embeddings */
+/** One layer's queries [head, position, width], keys and values [key/value head, position, width]; 16 bits where they were kept small.
+ * @typedef {{queries: Float32Array, keys: Float32Array, values: Float32Array, heads: number, kvHeads: number, positions: number, dHead: number, dValue: number, bits: number}} Vectors */
+/** Every token's score before one choice. @typedef {{scores: Float32Array, bits: number}} Logits */
 
-const TYPES = /** @type {Record<string, any>} */ ({ u8: Uint8Array, f32: Float32Array, i32: Int32Array, u32: Uint32Array });
+const TYPES = /** @type {Record<string, any>} */ ({ u8: Uint8Array, u16: Uint16Array, f16: Uint16Array, f32: Float32Array, i32: Int32Array, u32: Uint32Array });
 const TEXT = new TextDecoder("utf-8");
 
 /** Cut bytes into frames. Throws if the last one is cut short. @param {Uint8Array} bytes @returns {Frame[]} */
@@ -45,10 +56,20 @@ function parseFrame(frame, jsonLength) {
     const data = start % Type.BYTES_PER_ELEMENT === 0
       ? new Type(frame.buffer, start, items)
       : new Type(frame.buffer.slice(start, start + bytes));
-    blobs[name] = { data, shape };
+    blobs[name] = { data: dtype === "f16" ? fromHalf(data) : data, shape };
     at += bytes + ((4 - (bytes % 4)) % 4);
   }
   return { about, blobs };
+}
+
+/** Half-precision numbers as floats. @param {Uint16Array} halves */
+function fromHalf(halves) {
+  const floats = new Float32Array(halves.length);
+  for (let i = 0; i < halves.length; i += 1) {
+    const [sign, exponent, fraction] = [halves[i] >> 15 ? -1 : 1, (halves[i] >> 10) & 31, halves[i] & 1023];
+    floats[i] = sign * (exponent === 0 ? fraction * 2 ** -24 : exponent === 31 ? (fraction ? NaN : Infinity) : (1 + fraction / 1024) * 2 ** (exponent - 15));
+  }
+  return floats;
 }
 
 /** How many weights the rows of positions first to first+n-1 hold, without the future. @param {number} first @param {number} n */
@@ -74,6 +95,16 @@ export class Run {
     this.hexes = new Map();
     /** @type {Lens | null} */
     this.lens = null;
+    /** @type {Heads | null} */
+    this.heads = null;
+    /** @type {Units | null} */
+    this.units = null;
+    /** @type {Embeddings | null} */
+    this.embeddings = null;
+    /** @type {Map<number, Vectors>} by layer, asked for one by one */
+    this.vectors = new Map();
+    /** @type {Map<number, Logits>} by choice, asked for one by one */
+    this.logits = new Map();
     /** @type {any} */
     this.end = null;
     /** @type {Map<number, {data: Uint8Array, stride: number, positions: number}>} rows of whole layers, asked for one by one */
@@ -93,11 +124,7 @@ export class Run {
   add(frame) {
     const { about, blobs } = frame;
     if (about.texts) for (const [id, text] of Object.entries(about.texts)) this.texts.set(Number(id), String(text));
-    if (about.kind === "layer") {
-      this.layers.set(about.layer, { data: blobs.attention.data, stride: blobs.attention.shape[1], positions: about.n_fed });
-      return;
-    }
-    if (about.kind === "row") return;
+    if (this.addSlice(about, blobs)) return;
     this.frames += 1;
     if (about.kind === "head") {
       this.head = about;
@@ -107,9 +134,40 @@ export class Run {
     } else if (about.kind === "lens") {
       const [, positions, kept] = blobs.ids.shape;
       this.lens = { ids: blobs.ids.data, probabilities: blobs.probabilities.data, positions, kept };
+    } else if (about.kind === "heads") {
+      const { classes, words, rows, rows_same: rowsSame, rows_after: rowsAfter } = about;
+      this.heads = { classes, words, rows, rowsSame, rowsAfter, shares: blobs.shares.data, possible: blobs.possible.data, word: blobs.word.data };
+    } else if (about.kind === "units") {
+      const [, positions, kept] = blobs.ids.shape;
+      this.units = { ids: blobs.ids.data, values: blobs.values.data, kept, positions };
+    } else if (about.kind === "embeddings") {
+      this.embeddings = embeddingsOf(about, blobs);
     } else if (about.kind === "end") {
       this.end = about;
     }
+  }
+
+  /** What was asked for by itself is no part of the run's own sequence of frames. @param {any} about @param {Frame["blobs"]} blobs */
+  addSlice(about, blobs) {
+    if (about.kind === "layer") {
+      this.layers.set(about.layer, { data: blobs.attention.data, stride: blobs.attention.shape[1], positions: about.n_fed });
+    } else if (about.kind === "vectors") {
+      const { queries, keys, values } = blobs;
+      this.vectors.set(about.layer, { queries: queries.data, keys: keys.data, values: values.data, bits: about.bits,
+        heads: queries.shape[0], kvHeads: keys.shape[0], positions: queries.shape[1], dHead: queries.shape[2], dValue: values.shape[2] });
+    } else if (about.kind === "logits") {
+      const { low, high, bits, index } = about;
+      const scores = bits === 32 ? blobs.logits.data : Float32Array.from(blobs.logits.data, (n) => low + ((high - low) * n) / 65535);
+      this.logits.set(index, { scores, bits });
+    } else {
+      return about.kind === "row";
+    }
+    return true;
+  }
+
+  /** What a head does mostly, in a word; null where it was not measured (yet). @param {number} layer @param {number} head */
+  wordOf(layer, head) {
+    return this.heads && this.heads.words[this.heads.word[layer * this.nHeads + head]];
   }
 
   get nLayers() { return this.head.model.n_layers; }
@@ -206,6 +264,17 @@ export class Run {
     });
     for (let i = 0; i < about.n_tokens; i += 1) this.stepOf[about.first + i] = this.steps.length - 1;
   }
+}
+
+/** @param {any} about @param {Frame["blobs"]} blobs @returns {Embeddings} */
+function embeddingsOf(about, blobs) {
+  const ids = blobs.ids.data;
+  return {
+    ids, xy: blobs.xy.data, near: blobs.near.data, cosine: blobs.cosine.data, vectors: blobs.vectors.data,
+    own: about.own, kept: blobs.near.shape[1], width: blobs.vectors.shape[1], shares: about.shares, position: about.position, why: about.why,
+    cos: blobs.cos?.data ?? null, sin: blobs.sin?.data ?? null, pairs: blobs.cos?.shape[1] ?? 0, positions: blobs.positions?.data ?? null,
+    pointOf: new Map(Array.from(ids, (id, i) => [id, i])),
+  };
 }
 
 /** Reads a step's candidates and runners in the order in which the frame lists them. */

@@ -44,8 +44,11 @@ def build_page(live: Live, limits: Limits, first: Notice) -> gr.Blocks:
         with gr.Column(elem_id="app", elem_classes="ts-root"):
             gr.HTML(html_template=_HEADER, js_on_load=None, apply_default_css=False, elem_id="header")
             with gr.Row(elem_id="page", equal_height=False):
-                with gr.Column(elem_id="form", scale=0, min_width=300):
-                    form = forms.build_form(limits, models, _STATUS)
+                with gr.Column(elem_id="side", scale=0, min_width=300):
+                    with gr.Column(elem_id="form"):
+                        form = forms.build_form(limits, models, _STATUS)
+                    gr.HTML(html_template='<div class="ts-rail-root"></div>', js_on_load=None, apply_default_css=False,
+                            elem_id="rail")  # fmt: skip
                 with gr.Column(elem_id="main", scale=1, min_width=320):
                     scope = gr.HTML(
                         asdict(first), html_template='<div class="ts-scope-root"></div>', apply_default_css=False,
