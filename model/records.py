@@ -3,78 +3,29 @@
 Axes of the arrays, by letter: L layers, H query heads, G key/value heads, S positions that were fed to the model
 (prompt and generated tokens, without the last one, which nobody read), D width of a head, E width of a value,
 M width of the model, N generated tokens, V vocabulary, U units kept of each MLP, K tokens kept at each place of the
-logit lens, R recorded masks.
+logit lens, R recorded masks, P points of the embedding map, W of them the run's own tokens, J neighbours of each,
+C directions of the map (2), F pairs of numbers that a rotary embedding turns.
 """
 
 import importlib
 import importlib.util
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_origin, get_type_hints
+from typing import Annotated, Literal, get_origin, get_type_hints
 
 import numpy as np
 
 from model import attention, storage
 from model.attention import AttentionRule
 from model.errors import BadSetting, BadTrace, NotShown
+from model.settings import Settings
 from model.storage import Shape
 
-VERSION = 1  # of the trace file
+VERSION = 2  # of the trace file
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What a person asks of a run. Neutral values (0, 0, 1, 0, 1) switch a processor off; temperature 0 is greedy.
-
-    Raises: BadSetting, naming the setting, what was given and what would do.
-    """
-
-    max_new_tokens: int = 32
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
-    seed: int = 0
-    chat: bool = False
-
-    def __post_init__(self) -> None:
-        for name, (holds, wanted) in _RANGES.items():
-            if not holds(given := getattr(self, name)):
-                raise BadSetting(f"{name} is {given!r}; it must be {wanted}.")
-
-    @property
-    def greedy(self) -> bool:
-        """Whether every step takes the likeliest token instead of drawing one."""
-        return self.temperature == 0
-
-
-def _is_finite(number: object) -> bool:
-    return isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
-
-
-def _is_whole(number: object) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool)
-
-
-_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "max_new_tokens": (lambda n: _is_whole(n) and n >= 1, "a whole number of at least 1"),
-    "temperature": (
-        lambda t: _is_finite(t) and t >= 0,
-        "a finite number of at least 0; 0 always takes the likeliest token",
-    ),
-    "top_k": (lambda k: _is_whole(k) and k >= 0, "a whole number of at least 0; 0 is off"),
-    "top_p": (lambda p: _is_finite(p) and 0 < p <= 1, "above 0 and at most 1; 1 is off"),
-    "min_p": (lambda p: _is_finite(p) and 0 <= p <= 1, "from 0 to 1; 0 is off"),
-    "repetition_penalty": (lambda r: _is_finite(r) and r > 0, "a finite number above 0; 1 is off"),
-    "seed": (lambda s: _is_whole(s) and 0 <= s < 2**63, "a whole number from 0 to 2^63 - 1"),
-    "chat": (lambda on: isinstance(on, bool), "true or false"),
-}
-
-
-Name = Literal["parity", "attention", "residual", "lens", "units", "parts"]
+Name = Literal["parity", "attention", "residual", "lens", "units", "parts", "embeddings", "positions"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -84,6 +35,25 @@ class Check:
     name: Name
     passed: bool
     detail: str  # what was measured, or why it is switched off
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Part:
+    """One module of a layer, as it ran: what it is, the shape of its weight, and where its input came from.
+
+    `reads` is "stream" where the input equalled the layer's own, number for number, "branch" where it equalled the
+    stream after the layer's first addition to it, and "part" where another part or a step without a name made it.
+    """
+
+    name: str  # its path inside the layer, such as "self_attn.q_proj"
+    kind: Literal["norm", "linear", "activation", "rotary", "dropout", "other"]
+    module: str  # its class, such as "Linear"
+    weight: tuple[int, ...] | None  # as it multiplies, (out, in); None without one, or with several
+    bias: bool
+    n_parameters: int
+    reads: Literal["stream", "branch", "part"]
+    d_in: int  # width of what it was given
+    d_out: int  # width of what it gave
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -110,6 +80,8 @@ class ModelCard:
     torch: str
     transformers: str
     checks: tuple[Check, ...]
+    block: tuple[Part, ...]  # the modules of layer 0 in the order in which they ran
+    block_note: str  # in words: which layers are built otherwise, or why there is no block; empty if all are alike
 
     def reason_against(self, name: str) -> str | None:
         """Why this cannot be shown for this model, or None if it can."""
@@ -196,8 +168,17 @@ class Trace:
     resid [L+1, S, M] the residual stream at each layer's entrance and, last, at the end, before the final norm;
     logits [N, V] raw, of each generated token; unit_ids and unit_values [L, S, U] the strongest MLP units;
     sinks [L, H] learned sink scores; masks [R, S, S] what the model added to the scores where no simple rule says it;
-    lens_ids and lens_probs [L+1, S, K] the logit lens. An array is None where the model does not show it
-    (`model.reason_against` says why); the lens arrives after the run.
+    lens_ids and lens_probs [L+1, S, K] the logit lens.
+
+    The embedding map: embed_ids [P] the run's own token ids, each once, in order of first appearance, then their
+    neighbours; embeddings [W, M] the own tokens' rows of the embedding table; embed_xy [P, C] where each point's row
+    lies on the two directions in which they differ most, and embed_shares [C] each direction's share of the variance;
+    embed_near [W, J] which points are nearest to each own token in the whole vocabulary, nearest first, and
+    embed_cosine [W, J] how near. Positions: rotary_cos and rotary_sin [S, F] as layer 0 turns queries and keys by
+    them, or position_vectors [S, M] as they are added to the embeddings.
+
+    An array is None where the model does not show it (`model.reason_against` says why); the map, the positions and
+    the lens arrive after the run.
     """
 
     model: ModelCard
@@ -223,6 +204,15 @@ class Trace:
     masks: Annotated[np.ndarray | None, Shape("float32", "R S S")] = None
     lens_ids: Annotated[np.ndarray | None, Shape("int32", "L+1 S K")] = None
     lens_probs: Annotated[np.ndarray | None, Shape("float32", "L+1 S K")] = None
+    embed_ids: Annotated[np.ndarray | None, Shape("int32", "P")] = None
+    embeddings: Annotated[np.ndarray | None, Shape("float32", "W M")] = None
+    embed_xy: Annotated[np.ndarray | None, Shape("float32", "P C")] = None
+    embed_shares: Annotated[np.ndarray | None, Shape("float32", "C")] = None
+    embed_near: Annotated[np.ndarray | None, Shape("int32", "W J")] = None
+    embed_cosine: Annotated[np.ndarray | None, Shape("float32", "W J")] = None
+    rotary_cos: Annotated[np.ndarray | None, Shape("float32", "S F")] = None
+    rotary_sin: Annotated[np.ndarray | None, Shape("float32", "S F")] = None
+    position_vectors: Annotated[np.ndarray | None, Shape("float32", "S M")] = None
 
     def __post_init__(self) -> None:
         for name, array in self.arrays().items():
@@ -233,6 +223,7 @@ class Trace:
                     raise BadTrace(f"{name} has {length} along {axis}, where the run has {expected}.")
         self._check_steps()
         self._check_heads()
+        self._check_map()
 
     def arrays(self) -> Mapping[str, np.ndarray]:
         """The arrays that this record holds, by name."""
@@ -350,6 +341,7 @@ class Trace:
             "M": self.model.d_model,
             "N": self.n_generated,
             "V": self.model.d_vocab,
+            "C": 2,
         }.get(axis)
 
     def _check_steps(self) -> None:
@@ -377,14 +369,28 @@ class Trace:
             if (rule.window is not None and rule.window < 1) or (rule.softcap is not None and rule.softcap <= 0):
                 raise BadTrace(f"an attention rule has window {rule.window} and soft cap {rule.softcap}.")
 
+    def _check_map(self) -> None:
+        """The embedding map is whole or not there, its points begin with the run's tokens, and neighbours exist."""
+        whole = (self.embed_ids, self.embeddings, self.embed_xy, self.embed_shares, self.embed_near, self.embed_cosine)
+        missing = sum(array is None for array in whole)
+        if missing not in (0, len(whole)) or (self.rotary_cos is None) != (self.rotary_sin is None):
+            raise BadTrace("the run holds a part of its embedding map or of its rotation, and not the rest of it.")
+        if self.embed_ids is None or self.embeddings is None or self.embed_near is None:
+            return
+        own = list(dict.fromkeys(token.id for token in self.tokens))
+        if len(self.embeddings) != len(own) or self.embed_ids[: len(own)].tolist() != own:
+            raise BadTrace("the points of the embedding map do not begin with the tokens of the run.")
+        if self.embed_near.size and not 0 <= self.embed_near.min() <= self.embed_near.max() < len(self.embed_ids):
+            raise BadTrace(f"a neighbour in the embedding map is none of its {len(self.embed_ids)} points.")
+
     def _check_mentions(self) -> None:
         """Every token that the record names has its text."""
         named = {token.id for token in self.tokens}
         for choice in self.choices:
             named |= {choice.id, *(each.id for each in choice.candidates), *(each.id for each in choice.draw)}
             named |= {each.id for stage in choice.stages for each in stage.candidates}
-        if self.lens_ids is not None:
-            named |= set(np.unique(self.lens_ids).tolist())
+        for ids in (self.lens_ids, self.embed_ids):
+            named |= set() if ids is None else set(np.unique(ids).tolist())
         if missing := named - self.texts.keys():
             raise BadTrace(f"the run names token {min(missing)} and does not say how it reads.")
 

@@ -1,11 +1,16 @@
 """A small, valid Trace made of random numbers, for tests of what draws and stores records. numpy only, no model."""
 
+from typing import Any, Literal
+
 import numpy as np
 
 from model.attention import AttentionRule
-from model.records import Candidate, Check, Choice, ModelCard, Runner, Settings, Stage, Step, Token, Trace
+from model.records import Candidate, Check, Choice, ModelCard, Part, Runner, Settings, Stage, Step, Token, Trace
 
-CHECKS = ("parity", "attention", "residual", "lens", "units", "parts")
+CHECKS = ("parity", "attention", "residual", "lens", "units", "parts", "embeddings", "positions")
+MAP = ("embed_ids", "embeddings", "embed_xy", "embed_shares", "embed_near", "embed_cosine")
+AFTER_RUN = (*MAP, "rotary_cos", "rotary_sin", "position_vectors", "lens_ids", "lens_probs")  # arrive when it has ended
+NEIGHBOURS = 6
 
 
 def fake_trace(
@@ -68,7 +73,62 @@ def fake_trace(
         lens_probs=np.sort(rng.random((n_layers + 1, fed, 5), dtype=np.float32) / 5)[..., ::-1].copy()
         if lens
         else None,
+        **_map(ids, d_vocab, d_model),
+        **_rotation(fed, d_head),
     )
+
+
+def _map(ids: list[int], d_vocab: int, d_model: int) -> dict[str, Any]:
+    """The map of a table of noise: neighbours and directions are those of the table."""
+    table = np.random.default_rng(7).normal(size=(d_vocab, d_model)).astype(np.float32)
+    own = list(dict.fromkeys(ids))
+    unit = table / np.linalg.norm(table, axis=1, keepdims=True)
+    cosine = unit[own] @ unit.T
+    cosine[np.arange(len(own)), own] = -2
+    near = np.argsort(-cosine, axis=1)[:, :NEIGHBOURS]
+    points = list(dict.fromkeys([*own, *near.ravel().tolist()]))
+    centred = table[points] - table[points].mean(axis=0)
+    left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
+    return {
+        "embed_ids": np.array(points, np.int32),
+        "embeddings": table[own],
+        "embed_xy": (left[:, :2] * sizes[:2]).astype(np.float32),
+        "embed_shares": (sizes[:2] ** 2 / (sizes**2).sum()).astype(np.float32),
+        "embed_near": np.vectorize(points.index, otypes=[np.int32])(near),
+        "embed_cosine": np.take_along_axis(cosine, near, axis=1),
+    }
+
+
+def _rotation(fed: int, d_head: int) -> dict[str, Any]:
+    angles = np.arange(fed)[:, None] * 10_000.0 ** (-np.arange(d_head // 2) * 2 / d_head)
+    return {"rotary_cos": np.cos(angles).astype(np.float32), "rotary_sin": np.sin(angles).astype(np.float32)}
+
+
+def _block(d_model: int, d_kv: int) -> tuple[Part, ...]:
+    """A layer as llama has it."""
+    wide = 4 * d_model
+
+    def norm(name: str, reads: Literal["stream", "branch"]) -> Part:
+        return Part(name=name, kind="norm", module="LlamaRMSNorm", weight=(d_model,), bias=False, n_parameters=d_model,
+                    reads=reads, d_in=d_model, d_out=d_model)  # fmt: skip
+
+    def linear(name: str, d_in: int, d_out: int) -> Part:
+        return Part(name=name, kind="linear", module="Linear", weight=(d_out, d_in), bias=False,
+                    n_parameters=d_in * d_out, reads="part", d_in=d_in, d_out=d_out)  # fmt: skip
+
+    return (
+        norm("input_layernorm", "stream"),
+        linear("self_attn.q_proj", d_model, d_model),
+        linear("self_attn.k_proj", d_model, d_kv),
+        linear("self_attn.v_proj", d_model, d_kv),
+        linear("self_attn.o_proj", d_model, d_model),
+        norm("post_attention_layernorm", "branch"),
+        linear("mlp.gate_proj", d_model, wide),
+        Part(name="mlp.act_fn", kind="activation", module="SiLUActivation", weight=None, bias=False, n_parameters=0,
+             reads="part", d_in=wide, d_out=wide),
+        linear("mlp.up_proj", d_model, wide),
+        linear("mlp.down_proj", wide, d_model),
+    )  # fmt: skip
 
 
 def _card(n_layers: int, n_heads: int, n_kv_heads: int, d_model: int, d_head: int, d_vocab: int) -> ModelCard:
@@ -77,6 +137,7 @@ def _card(n_layers: int, n_heads: int, n_kv_heads: int, d_model: int, d_head: in
         n_heads=n_heads, n_kv_heads=n_kv_heads, d_model=d_model, d_head=d_head, d_mlp=4 * d_model, d_vocab=d_vocab,
         n_ctx=512, n_parameters=1000, weights_bytes=4000, dtype="float32", device="cpu", attention="sdpa",
         torch="0", transformers="0", checks=tuple(Check(name=name, passed=True, detail="made up") for name in CHECKS),
+        block=_block(d_model, n_kv_heads * d_head), block_note="",
     )  # fmt: skip
 
 

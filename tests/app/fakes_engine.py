@@ -12,7 +12,7 @@ from typing import Any
 from model.errors import Busy
 from model.records import ModelCard, Settings, Trace
 from model.tokens import readable
-from tests.fakes import fake_trace
+from tests.fakes import AFTER_RUN, fake_trace
 from viz.pages.live import ModelState
 
 OVER = ("done", "stopped", "failed")
@@ -231,8 +231,12 @@ def part(whole: Trace, n_steps: int, state: str, *, lens: bool) -> Trace:
             cut[name] = array[:n_steps]
         elif name in ("resid", "unit_ids", "unit_values"):
             cut[name] = array[:, :fed]
+        elif name in AFTER_RUN and not lens:
+            cut[name] = None
         elif name in ("lens_ids", "lens_probs"):
-            cut[name] = array[:, :fed] if lens else None
+            cut[name] = array[:, :fed]
+        elif name in ("rotary_cos", "rotary_sin"):
+            cut[name] = array[:fed]
     ended = {"done": "length", "stopped": "stopped", "failed": "stopped"}.get(state, "running")
     return dataclasses.replace(whole, steps=whole.steps[:n_steps], tokens=whole.tokens[: whole.n_prompt + n_steps],
                                text="".join(t.text for t in whole.tokens[whole.n_prompt :][:n_steps]), ended=ended,

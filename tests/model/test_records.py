@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from model import records
 from model.attention import AttentionRule
 from model.errors import BadTrace
 from model.records import Trace
-from tests.fakes import fake_trace
+from tests.fakes import AFTER_RUN, MAP, fake_trace
 
 RULE = AttentionRule(scaling=0.3, window=None, softcap=None, mask=None)
 
@@ -31,6 +32,12 @@ CONTRADICTIONS = {
     "a soft cap of nothing": lambda t: {"rules": (replace(RULE, softcap=0.0),) * 4},
     "a mask that is not there": lambda t: {"rules": (replace(RULE, mask=0),) * 4},
     "an array of another length": lambda t: {"logits": t.logits[:1]},
+    "half a map": lambda t: {"embed_xy": None},
+    "half a rotation": lambda t: {"rotary_sin": None},
+    "a map of another run": lambda t: {"embed_ids": t.embed_ids[::-1].copy()},
+    "a neighbour that is no point": lambda t: {"embed_near": t.embed_near + len(t.embed_ids)},
+    "a neighbour before the first": lambda t: {"embed_near": t.embed_near - 99},
+    "a map in three dimensions": lambda t: {"embed_xy": np.zeros((len(t.embed_ids), 3), np.float32)},
 }
 
 
@@ -50,9 +57,17 @@ def test_arrays_cannot_be_changed() -> None:
         fake_trace().logits[0, 0] = 1
 
 
-def test_a_token_without_a_text_is_refused_when_a_file_is_opened(tmp_path: Any) -> None:
-    trace = fake_trace()
-    replace(trace, texts={}).save(tmp_path / "run.trace")
+@pytest.mark.parametrize("mentioned", ["by the run", "by its map"])
+def test_a_token_without_a_text_is_refused_when_a_file_is_opened(tmp_path: Any, mentioned: str) -> None:
+    trace = fake_trace(lens=False, sampled=False)
+    if mentioned == "by the run":
+        trace = replace(trace, texts={}, **dict.fromkeys(AFTER_RUN))
+    else:
+        assert trace.embed_ids is not None
+        named = {each.id for choice in trace.choices for each in choice.candidates}
+        only_near = next(i for i in trace.embed_ids.tolist()[::-1] if i not in named)
+        trace = replace(trace, texts={i: text for i, text in trace.texts.items() if i != only_near})
+    trace.save(tmp_path / "run.trace")
     with pytest.raises(BadTrace, match="how it reads"):
         Trace.open(tmp_path / "run.trace")
 
@@ -60,3 +75,21 @@ def test_a_token_without_a_text_is_refused_when_a_file_is_opened(tmp_path: Any) 
 def test_a_run_introduces_itself_in_one_line() -> None:
     assert len(repr(fake_trace())) < 200
     assert "5 prompt tokens, 4 generated" in repr(fake_trace())
+
+
+def test_a_run_comes_back_from_its_file_whole(tmp_path: Any) -> None:
+    trace = fake_trace()
+    trace.save(tmp_path / "run.trace")
+    back = Trace.open(tmp_path / "run.trace")
+    assert back.arrays().keys() == trace.arrays().keys() >= {*MAP, "rotary_cos", "rotary_sin"}
+    for name, array in trace.arrays().items():
+        assert (array.dtype, array.tobytes()) == (back.arrays()[name].dtype, back.arrays()[name].tobytes()), name
+    assert [repr(part) for part in back.model.block] == [repr(part) for part in trace.model.block]
+
+
+def test_a_run_of_an_older_program_is_refused_with_the_way_out(tmp_path: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(records, "VERSION", records.VERSION - 1)
+    fake_trace().save(tmp_path / "run.trace")
+    monkeypatch.undo()
+    with pytest.raises(BadTrace, match=r"an older Tokenoscope .*Record the run again\."):
+        Trace.open(tmp_path / "run.trace")
