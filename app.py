@@ -51,6 +51,7 @@ def build(models: "Models", limits: Limits, recorded: Path = ASSETS / "runs") ->
     `recorded` holds finished runs (*.frames); the first by name is what the page opens on.
     """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    from viz import packing
     from viz.pages import guard, look, routes, run
     from viz.pages.live import Live, Notice
     from viz.store import RunStore
@@ -58,7 +59,7 @@ def build(models: "Models", limits: Limits, recorded: Path = ASSETS / "runs") ->
     runs = {path.stem: path.read_bytes() for path in sorted(recorded.glob("*.frames"))}
     first = Notice()
     if name := next(iter(runs), None):
-        first = Notice(id=name, source="recorded", ready=len(routes.split(runs[name])))
+        first = Notice(id=name, source="recorded", ready=len(packing.split(runs[name])))
     store = RunStore(limits.store_bytes)
     live = Live(models, store, first)
     demo = run.build_page(live, limits, first)

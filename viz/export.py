@@ -4,7 +4,7 @@ import base64
 from collections.abc import Sequence
 
 from model.records import Trace
-from viz import frames, markup
+from viz import frames, markup, slices
 from viz.view import Selection, all_views, html
 
 _LAYER_BYTES = 16_000_000  # of a long run's rows: as many whole layers as fit travel with the page
@@ -74,4 +74,4 @@ def _long_layers(trace: Trace) -> list[bytes]:
     size = trace.model.n_heads * trace.n_fed * (trace.n_fed + 1) // 2
     count = min(trace.model.n_layers, max(1, _LAYER_BYTES // size))
     chosen = sorted({round((i + 0.5) * trace.model.n_layers / count - 0.5) for i in range(count)})
-    return [frames.layer(trace, layer) for layer in chosen]
+    return [slices.layer(trace, layer) for layer in chosen]

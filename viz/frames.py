@@ -1,48 +1,50 @@
 """A run as the binary frames that the browser reads: append-only, each one final once it is made. numpy only.
 
-    frame := u32 LE length of the rest | u32 LE length of the JSON | JSON, UTF-8, padded with spaces | blobs
-
-JSON and blobs are padded to 4 bytes, so a browser reads typed arrays in place. `json["blobs"]` lists name, dtype and
-shape of each blob in order. Kinds: head, step (one a pass), end, lens (both after the run, in the order they become
-known); layer and row are asked for one by one. Attention travels as one byte a weight, the square root of the weight
-in 255 steps: decoded as (byte / 255)^2 it errs by at most 0.004, and the page says so.
+Kinds: head, step (one a pass), end; then, once each and in the order in which they become known: heads, units,
+embeddings, lens. viz/packing.py lays a frame out in bytes; viz/slices.py has what is asked for one by one. Attention
+travels as one byte a weight, the square root of the weight in 255 steps: decoded as (byte / 255)^2 it errs by at most
+0.004, and the page says so.
 """
 
-import json
 import math
-import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 
-from model import attention
 from model.errors import NotShown
 from model.records import Choice, Step, Token, Trace
+from viz import roles
+from viz.packing import pack, packed_rows
 
 ROWS_UP_TO = 256  # tokens; a longer run sends summaries with each step, and one layer's rows when asked
 _SUMMARY_ROWS = 64  # of a long prefill's rows, evenly spread: all of 2,048 would take seconds and gigabytes
-_DTYPES = {"u1": "u8", "f4": "f32", "i4": "i32", "u4": "u32"}
 _ITEM_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
-
-Blobs = Iterable[tuple[str, np.ndarray]]
 
 
 def all_frames(trace: Trace) -> list[bytes]:
     """Every frame of the run so far, in an order to which later frames are only appended."""
     frames = [head(trace), *(step(trace, i) for i in range(len(trace.steps)))]
     if trace.ended != "running":
-        frames.append(end(trace))
-    if trace.lens_ids is not None:
-        frames.append(lens(trace))
+        frames += [end(trace), *(make(trace) for make in after_run(trace).values())]
     return frames
+
+
+def after_run(trace: Trace) -> dict[str, Callable[[Trace], bytes]]:
+    """What makes each of the frames that an ended run can have by now, by kind; what is missing may come later."""
+    there = {
+        "heads": (heads, trace.queries is not None and trace.n_fed > roles.BEFORE),
+        "units": (units, trace.unit_ids is not None and trace.n_fed <= ROWS_UP_TO),
+        "embeddings": (embeddings, trace.embed_ids is not None),
+        "lens": (lens, trace.lens_ids is not None),
+    }
+    return {kind: make for kind, (make, is_there) in there.items() if is_there and trace.ended != "running"}
 
 
 def head(trace: Trace) -> bytes:
     """What is known once the prompt is read: the model, the settings and the prompt's tokens."""
     card = trace.model
-    return _frame({
+    return pack({
         "kind": "head",
         "model": asdict(card),
         "settings": asdict(trace.settings),
@@ -77,7 +79,8 @@ def step(trace: Trace, i: int) -> bytes:
     blobs = [("ids", _ids(this.choices)), ("numbers", _numbers(this.choices))]
     summary_rows = 0
     if trace.queries is not None and stop <= ROWS_UP_TO:
-        rows = [_packed_rows(trace, each, this.first, stop) for each in range(trace.model.n_layers)]
+        layers = range(trace.model.n_layers)
+        rows = [packed_rows(trace.pattern_rows(this.first, stop, layer=each), this.first) for each in layers]
         blobs.append(("attention", np.stack(rows)))
     elif trace.queries is not None:
         positions = _summarised_positions(this)
@@ -86,7 +89,7 @@ def step(trace: Trace, i: int) -> bytes:
         blobs.append(("summary", np.stack(rows)))
     if trace.resid is not None:
         blobs.append(("norms", np.stack([_lengths(level[this.first : stop]) for level in trace.resid])))
-    return _frame({
+    return pack({
         "kind": "step",
         "index": i,
         "pass": this.kind,
@@ -103,7 +106,7 @@ def step(trace: Trace, i: int) -> bytes:
 
 def end(trace: Trace) -> bytes:
     """How the run ended, and its totals."""
-    return _frame({
+    return pack({
         "kind": "end",
         "ended": trace.ended,
         "text": trace.text,
@@ -116,6 +119,60 @@ def end(trace: Trace) -> bytes:
     })  # fmt: skip
 
 
+def heads(trace: Trace) -> bytes:
+    """What each head mostly did, in shares and in a word: `viz.roles.Roles` says how it is measured.
+
+    Blobs: shares f32 [L, H, 6], possible f32 [L, H, 2], word u8 [L, H]. Raises: NotShown, as `roles.measure` does.
+    """
+    found = roles.measure(trace)
+    return pack(
+        {"kind": "heads", "classes": list(roles.CLASSES), "words": list(roles.WORDS), "rows": found.rows,
+         "rows_same": found.rows_same, "rows_after": found.rows_after},
+        [("shares", found.shares), ("possible", found.possible), ("word", found.word)],
+    )  # fmt: skip
+
+
+def units(trace: Trace) -> bytes:
+    """The strongest units of each MLP at each position. Blobs: ids i32 and values f32, both [L, S, U].
+
+    Raises: NotShown, if this run has none, or is too long for all of them to travel.
+    """
+    if trace.unit_ids is None or trace.unit_values is None:
+        raise NotShown(_reason(trace, None, "units") or "")
+    if trace.n_fed > ROWS_UP_TO:
+        raise NotShown(f"this run has read {trace.n_fed} tokens; its MLP units are shown up to {ROWS_UP_TO}.")
+    return pack({"kind": "units"}, [("ids", trace.unit_ids), ("values", trace.unit_values)])
+
+
+def embeddings(trace: Trace) -> bytes:
+    """The run's tokens on the map of the embedding table, with their neighbours, and how positions are told.
+
+    Blobs: ids i32 [P], xy f32 [P, 2], near i32 [U, K], cosine f32 [U, K], vectors f32 [U, M]; then cos and sin f32
+    [S, F] of a rotation, or positions f32 [S, M], vectors that were learned. Raises: NotShown, if it is not there.
+    """
+    ids, xy, shares = trace.embed_ids, trace.embed_xy, trace.embed_shares
+    near, cosine, vectors = trace.embed_near, trace.embed_cosine, trace.embeddings
+    if ids is None or xy is None or shares is None or near is None or cosine is None or vectors is None:
+        reason = trace.model.reason_against("embeddings")
+        raise NotShown(reason or "The embedding map is added after the run, and is not there (yet).")
+    blobs = [("ids", ids), ("xy", xy), ("near", near), ("cosine", cosine), ("vectors", vectors)]
+    position = None
+    if trace.rotary_cos is not None and trace.rotary_sin is not None:
+        position = "rotary"
+        blobs += [("cos", trace.rotary_cos), ("sin", trace.rotary_sin)]
+    elif trace.position_vectors is not None:
+        position = "learned"
+        blobs.append(("positions", trace.position_vectors))
+    return pack({
+        "kind": "embeddings",
+        "own": len(vectors),
+        "shares": [float(share) for share in shares],
+        "position": position,
+        "why": None if position else trace.model.reason_against("positions"),
+        "texts": _texts(trace, ids),
+    }, blobs)  # fmt: skip
+
+
 def lens(trace: Trace) -> bytes:
     """What the model would have said at each layer. Blobs: ids i32 and probabilities f32, both [L+1, S, K].
 
@@ -124,74 +181,10 @@ def lens(trace: Trace) -> bytes:
     if trace.lens_ids is None or trace.lens_probs is None:
         reason = trace.model.reason_against("lens")
         raise NotShown(reason or "The logit lens is added after the run, and is not there yet.")
-    return _frame(
+    return pack(
         {"kind": "lens", "texts": _texts(trace, np.unique(trace.lens_ids))},
         [("ids", trace.lens_ids), ("probabilities", trace.lens_probs)],
     )
-
-
-def layer(trace: Trace, layer: int) -> bytes:
-    """One layer's attention rows of the whole run so far. Blob: attention u8 [H, packed], from position 0.
-
-    Raises: NotShown, if this model's attention cannot be rebuilt; BadSetting, for a layer it does not have.
-    """
-    return _frame(
-        {"kind": "layer", "layer": layer, "n_fed": trace.n_fed},
-        [("attention", _packed_rows(trace, layer, 0, trace.n_fed))],
-    )
-
-
-def row(trace: Trace, layer: int, head: int, position: int) -> bytes:
-    """The exact numbers of one row. Blobs: weights and scores (scaled, before the softmax), f32 [position + 1].
-
-    Raises: NotShown, if this model's attention cannot be rebuilt; BadSetting, for a place it does not have.
-    """
-    weights = trace.pattern_rows(position, position + 1, layer=layer, head=head)[0]
-    queries, keys = trace.queries, trace.keys
-    assert queries is not None, "pattern_rows refuses a run without queries"
-    assert keys is not None, "queries come with keys"
-    group = queries.shape[1] // keys.shape[1]
-    scores = attention.scores(
-        queries[layer, head, position : position + 1], keys[layer, head // group, : position + 1], trace.rules[layer]
-    )[0]
-    return _frame(
-        {"kind": "row", "layer": layer, "head": head, "position": position},
-        [("weights", weights), ("scores", scores)],
-    )
-
-
-def to_bytes(weights: np.ndarray) -> np.ndarray:
-    """Attention weights as one byte each: u8 of the square root, so that small weights keep their detail."""
-    return np.rint(np.sqrt(weights) * 255).astype(np.uint8)
-
-
-def decode(frame: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Read one frame back: its JSON, and its blobs by name. The browser's parser does the same."""
-    length, json_length = struct.unpack_from("<II", frame)
-    if length + 4 != len(frame):
-        raise ValueError(f"the frame says it has {length + 4} bytes; it has {len(frame)}")
-    about = json.loads(frame[8 : 8 + json_length].decode("utf-8"))
-    at, blobs = 8 + json_length, {}
-    names = {ours: numpy for numpy, ours in _DTYPES.items()}
-    for blob in about["blobs"]:
-        count = math.prod(blob["shape"])
-        array = np.frombuffer(frame, "<" + names[blob["dtype"]], count, at)
-        blobs[blob["name"]] = array.reshape(blob["shape"])
-        at += array.nbytes + -array.nbytes % 4
-    return about, blobs
-
-
-def _frame(about: Mapping[str, object], blobs: Blobs = ()) -> bytes:
-    arrays = [(name, np.ascontiguousarray(array)) for name, array in blobs]
-    listed = [{"name": n, "dtype": _DTYPES[a.dtype.str[1:]], "shape": list(a.shape)} for n, a in arrays]
-    text = json.dumps({**about, "blobs": listed}, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    encoded = text.encode("utf-8", "replace")
-    encoded += b" " * (-len(encoded) % 4)
-    parts = [struct.pack("<I", len(encoded)), encoded]
-    for _, array in arrays:
-        parts += [array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes(), bytes(-array.nbytes % 4)]
-    body = b"".join(parts)
-    return struct.pack("<I", len(body)) + body
 
 
 def _token(token: Token) -> dict[str, object]:
@@ -238,13 +231,6 @@ def _numbers(choices: Iterable[Choice]) -> np.ndarray:
 
 def _texts(trace: Trace, ids: np.ndarray) -> dict[str, str]:
     return {str(i): trace.texts[i] for i in dict.fromkeys(ids.tolist())}
-
-
-def _packed_rows(trace: Trace, layer: int, first: int, stop: int) -> np.ndarray:
-    """Rows first to stop-1 of one layer without the future: u8 [H, packed]."""
-    weights = trace.pattern_rows(first, stop, layer=layer)
-    past = np.arange(stop)[None, :] <= np.arange(first, stop)[:, None]
-    return to_bytes(weights[:, past])
 
 
 def _summarised_positions(step: Step) -> np.ndarray:

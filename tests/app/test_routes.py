@@ -9,9 +9,8 @@ from plotly.offline import get_plotlyjs
 from model.records import Trace
 from tests.app.fakes_engine import FakeEngine
 from tests.fakes import fake_trace
-from viz import frames, theme
+from viz import frames, packing, slices, theme
 from viz.pages.form import EXAMPLES
-from viz.pages.routes import split
 
 BASE = "/gradio_api/tokenoscope"
 
@@ -108,8 +107,8 @@ def test_recorded_runs_are_listed_with_their_prompts(serve, tmp_path):
 def test_one_layer_and_one_row_come_on_demand(done):
     served, ann, run = done
     trace = served.app.store.get(run.rsplit("/", 1)[1]).trace
-    assert ann.http.get(f"{run}/layer/1").content == frames.layer(trace, 1)
-    assert ann.http.get(f"{run}/row/1/2/3").content == frames.row(trace, 1, 2, 3)
+    assert ann.http.get(f"{run}/layer/1").content == slices.layer(trace, 1)
+    assert ann.http.get(f"{run}/row/1/2/3").content == slices.row(trace, 1, 2, 3)
     for wrong in ("layer/99", "row/0/99/0", "row/0/0/999"):
         answer = ann.http.get(f"{run}/{wrong}")
         assert answer.status_code == 404, wrong
@@ -123,14 +122,14 @@ def test_a_layer_read_while_the_run_ends_is_not_kept(serve, monkeypatch, part):
     ann.run()
     served.engine.let(1)
     name = ann.until(lambda notice: notice["ready"] == 2)["id"]
-    made = getattr(frames, part.split("/")[0])
+    made = getattr(slices, part.split("/")[0])
 
     def slow(*asked) -> bytes:
         body = made(*asked)
         served.app.store.get(name).done = True
         return body
 
-    monkeypatch.setattr(frames, part.split("/")[0], slow)
+    monkeypatch.setattr(slices, part.split("/")[0], slow)
     assert ann.http.get(f"{BASE}/runs/{name}/{part}").headers["cache-control"] == "no-store"
 
 
@@ -164,7 +163,7 @@ def test_recorded_runs_are_shown_first_and_only_those(serve, tmp_path):
     (tmp_path / "paris.frames").write_bytes(b"".join(recorded))
     ann = serve(recorded=tmp_path).visitor()
     answer = ann.http.get(f"{BASE}/recorded/paris/frames?from=1")
-    assert split(answer.content) == recorded[1:]
+    assert packing.split(answer.content) == recorded[1:]
     assert ann.http.get(f"{BASE}/recorded/..%2Fparis/frames").status_code == 404
     components = [each["props"] for each in ann.http.get("/config").json()["components"]]
     value = next(each["value"] for each in components if each.get("elem_id") == "scope")

@@ -10,9 +10,8 @@ from model.errors import BadPrompt, NotANumber, UnknownModel
 from model.limits import Limits
 from model.records import Settings
 from tests.app.fakes_engine import OVER, FakeEngine, FakeModels
-from viz import frames
+from viz import frames, packing
 from viz.pages.live import Live, Notice, Request
-from viz.pages.routes import split
 from viz.store import RunStore
 
 
@@ -24,7 +23,7 @@ def wait_for(holds, seconds: float = 10.0) -> None:
 
 
 def kinds(body: bytes) -> list[str]:
-    return [str(frames.decode(frame)[0]["kind"]) for frame in split(body)]
+    return [str(packing.unpack(frame)[0]["kind"]) for frame in packing.split(body)]
 
 
 def test_a_run_streams_notices_and_its_frames_can_be_fetched_as_they_come(serve):
@@ -277,7 +276,7 @@ def test_a_lone_surrogate_is_replaced_told_and_does_not_kill_the_stream(serve):
     ann = served.visitor()
     ann.run(prompt="half \ud800 a character")
     name = ann.finished()["id"]
-    head, _ = frames.decode(split(ann.http.get(f"/gradio_api/tokenoscope/runs/{name}/frames").content)[0])
+    head, _ = packing.unpack(packing.split(ann.http.get(f"/gradio_api/tokenoscope/runs/{name}/frames").content)[0])
     assert head["prompt"] == "half � a character"
     assert any("UTF-16" in note for note in head["notes"])
     ann.run(max_new_tokens=2)

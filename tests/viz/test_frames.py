@@ -12,10 +12,9 @@ import pytest
 from model import attention
 from model.attention import AttentionRule
 from model.errors import BadSetting, NotShown
-from model.records import Trace
-from tests.fakes import fake_trace
-from viz import frames, markup
-from viz.pages.routes import split
+from model.records import Check, Trace
+from tests.fakes import AFTER_RUN, MAP, fake_trace
+from viz import frames, markup, packing, roles, slices
 
 HOSTILE = ("<script>alert(1)</script>", "</script>", "${alert(1)}", "{{constructor}}", "\x00\x01\x1b[31m",
            "\u202eevil\u202c", "x" * 4096, "\U0001f469\u200d\U0001f469\u200d\U0001f467", "\n", " ", "\ufffd",
@@ -45,7 +44,7 @@ def weights(packed: np.ndarray) -> np.ndarray:
 def test_every_attention_weight_arrives_within_four_thousandths():
     trace = fake_trace()
     for i, step in enumerate(trace.steps):
-        _, blobs = frames.decode(frames.step(trace, i))
+        _, blobs = packing.unpack(frames.step(trace, i))
         for position, rows in enumerate(unpack(blobs["attention"], step.first, step.n_tokens), start=step.first):
             exact = np.stack([[trace.pattern(layer, head)[position, : position + 1] for head in range(6)]
                               for layer in range(4)])  # fmt: skip
@@ -62,11 +61,11 @@ def test_there_are_recorded_runs():
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 def test_a_recorded_run_is_in_the_frames_format_of_today(path: Path):
     """It fails when the format changes: `bash assets/runs/make.sh` records them again."""
-    kept = [frames.decode(frame) for frame in split(path.read_bytes())]
+    kept = [packing.unpack(frame) for frame in packing.split(path.read_bytes())]
     kinds = [about["kind"] for about, _ in kept]
-    n_steps = len(kept) - 3
-    assert kinds == ["head", *["step"] * n_steps, "end", "lens"]
-    fresh = {about["kind"]: (about, blobs) for about, blobs in map(frames.decode, frames.all_frames(fake_trace()))}
+    n_steps = kinds.count("step")
+    assert kinds == ["head", *["step"] * n_steps, "end", "heads", "units", "embeddings", "lens"]
+    fresh = {about["kind"]: (about, blobs) for about, blobs in map(packing.unpack, frames.all_frames(fake_trace()))}
     for about, blobs in kept:
         like, arrays = fresh[about["kind"]]
         assert about.keys() == like.keys()
@@ -80,12 +79,12 @@ def test_a_recorded_run_is_in_the_frames_format_of_today(path: Path):
 
 def test_the_byte_of_a_weight_errs_by_at_most_four_thousandths_everywhere():
     every = np.linspace(0, 1, 200_001)
-    assert np.abs(weights(frames.to_bytes(every)) - every).max() <= 0.004
+    assert np.abs(weights(packing.to_bytes(every)) - every).max() <= 0.004
 
 
 def test_the_head_carries_the_card_the_settings_and_the_prompt():
     trace = fake_trace()
-    about, _ = frames.decode(frames.head(trace))
+    about, _ = packing.unpack(frames.head(trace))
     assert about["kind"] == "head"
     assert about["model"]["name"] == trace.model.name
     assert about["model"]["d_vocab"] == trace.model.d_vocab
@@ -99,7 +98,7 @@ def test_the_head_carries_the_card_the_settings_and_the_prompt():
 def test_a_step_carries_its_choice_stage_by_stage_and_the_race():
     trace = fake_trace()
     for i, step in enumerate(trace.steps):
-        about, blobs = frames.decode(frames.step(trace, i))
+        about, blobs = packing.unpack(frames.step(trace, i))
         (choice,), (sent,) = step.choices, about["choices"]
         assert (about["pass"], about["first"], about["n_tokens"]) == (step.kind, step.first, step.n_tokens)
         assert (about["kv_bytes"], about["seconds"]) == (step.kv_bytes, step.seconds)
@@ -122,14 +121,14 @@ def test_a_step_carries_its_choice_stage_by_stage_and_the_race():
 def test_norms_are_those_of_the_residual_stream():
     trace = fake_trace()
     assert trace.resid is not None
-    sent = np.concatenate([frames.decode(frames.step(trace, i))[1]["norms"] for i in range(len(trace.steps))], axis=1)
+    sent = np.concatenate([packing.unpack(frames.step(trace, i))[1]["norms"] for i in range(len(trace.steps))], axis=1)
     np.testing.assert_allclose(sent, np.linalg.norm(trace.resid, axis=-1), rtol=1e-6)
 
 
 def test_the_lens_arrives_exactly():
     trace = fake_trace()
     assert trace.lens_ids is not None
-    about, blobs = frames.decode(frames.lens(trace))
+    about, blobs = packing.unpack(frames.lens(trace))
     np.testing.assert_array_equal(blobs["ids"], trace.lens_ids)
     np.testing.assert_array_equal(blobs["probabilities"], trace.lens_probs)
     assert about["texts"] == {str(i): trace.texts[i] for i in np.unique(trace.lens_ids).tolist()}
@@ -137,9 +136,111 @@ def test_the_lens_arrives_exactly():
         frames.lens(fake_trace(lens=False))
 
 
+def test_the_heads_arrive_as_they_were_measured():
+    trace = fake_trace()
+    about, blobs = packing.unpack(frames.heads(trace))
+    found = roles.measure(trace)
+    assert (about["classes"], about["words"]) == (list(roles.CLASSES), list(roles.WORDS))
+    assert (about["rows"], about["rows_same"], about["rows_after"]) == (6, found.rows_same, found.rows_after)
+    for name in ("shares", "possible", "word"):
+        np.testing.assert_array_equal(blobs[name], getattr(found, name))
+    assert blobs["shares"].shape == (4, 6, 6)
+    assert blobs["word"].dtype == np.uint8
+
+
+def test_units_travel_with_runs_that_are_not_long():
+    trace = fake_trace()
+    _, blobs = packing.unpack(frames.units(trace))
+    np.testing.assert_array_equal(blobs["ids"], trace.unit_ids)
+    np.testing.assert_array_equal(blobs["values"], trace.unit_values)
+    with pytest.raises(NotShown, match="302 tokens"):
+        frames.units(big(300, 3))
+    assert not {"units"} & frames.after_run(big(300, 3)).keys()
+
+
+def test_the_map_arrives_whole_with_the_texts_of_all_its_points():
+    trace = fake_trace()
+    about, blobs = packing.unpack(frames.embeddings(trace))
+    assert trace.embed_ids is not None
+    assert about["own"] == len({token.id for token in trace.tokens})
+    assert about["texts"] == {str(i): trace.texts[i] for i in trace.embed_ids.tolist()}
+    np.testing.assert_array_equal(np.float32(about["shares"]), trace.embed_shares)
+    held = {"ids": "embed_ids", "xy": "embed_xy", "near": "embed_near", "cosine": "embed_cosine",
+            "vectors": "embeddings", "cos": "rotary_cos", "sin": "rotary_sin"}  # fmt: skip
+    for name, source in held.items():
+        np.testing.assert_array_equal(blobs[name], getattr(trace, source))
+    assert (about["position"], about["why"]) == ("rotary", None)
+
+
+def test_positions_are_rotary_or_learned_or_a_reason():
+    whole = fake_trace()
+    bare = replace(whole, rotary_cos=None, rotary_sin=None)
+    learned = replace(bare, position_vectors=np.ones((whole.n_fed, whole.model.d_model), np.float32))
+    about, blobs = packing.unpack(frames.embeddings(learned))
+    assert (about["position"], about["why"]) == ("learned", None)
+    np.testing.assert_array_equal(blobs["positions"], learned.position_vectors)
+    failed = Check(name="positions", passed=False, detail="a bias in its scores tells positions")
+    checks = tuple(failed if each.name == "positions" else each for each in whole.model.checks)
+    about, blobs = packing.unpack(frames.embeddings(replace(bare, model=replace(whole.model, checks=checks))))
+    assert (about["position"], about["why"]) == (None, "a bias in its scores tells positions")
+    assert not {"cos", "sin", "positions"} & blobs.keys()
+    with pytest.raises(NotShown):
+        frames.embeddings(replace(whole, **dict.fromkeys(AFTER_RUN)))
+
+
+@pytest.mark.parametrize("missing", ["queries", "unit_ids", "embed_ids", "lens_ids"])
+def test_what_is_not_there_has_no_frame_and_nothing_else_is_lost(missing: str):
+    kinds = {"queries": "heads", "unit_ids": "units", "embed_ids": "embeddings", "lens_ids": "lens"}
+    gone = {"queries": ("queries", "keys", "values"), "unit_ids": ("unit_ids", "unit_values"), "embed_ids": MAP,
+            "lens_ids": ("lens_ids", "lens_probs")}[missing]  # fmt: skip
+    whole = fake_trace()
+    trace = replace(whole, rules=() if missing == "queries" else whole.rules, **dict.fromkeys(gone))
+    found = [packing.unpack(each)[0]["kind"] for each in frames.all_frames(trace)]
+    assert found[found.index("end") + 1 :] == [kind for each, kind in kinds.items() if each != missing]
+
+
+def test_vectors_arrive_exactly_or_in_half_and_say_which():
+    trace = fake_trace()
+    exact_about, exact = packing.unpack(slices.vectors(trace, 2))
+    about, half = packing.unpack(slices.vectors(trace, 2, small=True))
+    assert (exact_about["bits"], about["bits"], about["layer"], about["n_fed"]) == (32, 16, 2, trace.n_fed)
+    for name in ("queries", "keys", "values"):
+        np.testing.assert_array_equal(exact[name], getattr(trace, name)[2])
+        assert half[name].dtype == np.float16
+        np.testing.assert_allclose(half[name], exact[name], rtol=1e-3, atol=1e-6)
+    assert trace.keys is not None
+    loud = packing.unpack(slices.vectors(replace(trace, keys=trace.keys * 1e6), 2, small=True))
+    assert loud[0]["bits"] == 32
+    assert loud[1]["keys"].dtype == loud[1]["queries"].dtype == np.float32
+    with pytest.raises(BadSetting, match="0 to 3"):
+        slices.vectors(trace, 4)
+    with pytest.raises(NotShown):
+        slices.vectors(replace(trace, queries=None, keys=None, values=None, rules=()), 0)
+
+
+def test_logits_arrive_exactly_or_in_even_steps_and_say_which():
+    trace = fake_trace()
+    about, blobs = packing.unpack(slices.logits(trace, 1))
+    assert about["bits"] == 32
+    np.testing.assert_array_equal(blobs["logits"], trace.logits[1])
+    about, blobs = packing.unpack(slices.logits(trace, 1, small=True))
+    assert (about["bits"], about["index"], blobs["logits"].dtype) == (16, 1, np.uint16)
+    low, high = about["low"], about["high"]
+    assert (low, high) == (trace.logits[1].min(), trace.logits[1].max())
+    made = low + (high - low) * blobs["logits"] / 65_535
+    assert np.abs(made - trace.logits[1]).max() <= (high - low) / 65_535 * 0.51
+    for odd in (np.where(np.arange(300) == 3, -np.inf, trace.logits), np.zeros_like(trace.logits)):
+        about, blobs = packing.unpack(slices.logits(replace(trace, logits=odd.astype(np.float32)), 0, small=True))
+        infinite = bool(np.isinf(odd).any())
+        assert about["bits"] == (32 if infinite else 16)
+        assert not blobs["logits"].any() or infinite
+    with pytest.raises(BadSetting, match="0 to 3"):
+        slices.logits(trace, 4)
+
+
 def test_the_end_says_how_it_ended_and_what_it_took():
     trace = fake_trace()
-    about, _ = frames.decode(frames.end(trace))
+    about, _ = packing.unpack(frames.end(trace))
     assert (about["ended"], about["text"], about["n_fed"]) == ("length", trace.text, trace.n_fed)
     assert about["kv_bytes"] == trace.steps[-1].kv_bytes
     assert about["seconds"] == pytest.approx(sum(step.seconds for step in trace.steps))
@@ -147,19 +248,19 @@ def test_the_end_says_how_it_ended_and_what_it_took():
 
 def test_a_row_carries_float32_weights_and_the_scores_that_make_them():
     trace = fake_trace()
-    about, blobs = frames.decode(frames.row(trace, 2, 5, 6))
+    about, blobs = packing.unpack(slices.row(trace, 2, 5, 6))
     assert (about["layer"], about["head"], about["position"]) == (2, 5, 6)
     np.testing.assert_allclose(blobs["weights"], trace.pattern(2, 5)[6, :7], rtol=1e-6)
     made = np.exp(blobs["scores"] - blobs["scores"].max())
     np.testing.assert_allclose(made / made.sum(), blobs["weights"], rtol=1e-5)
     with pytest.raises(BadSetting):
-        frames.row(trace, 4, 0, 0)
+        slices.row(trace, 4, 0, 0)
 
 
 def test_a_layer_asked_for_equals_what_the_steps_sent():
     trace = fake_trace()
-    whole = frames.decode(frames.layer(trace, 1))[1]["attention"]
-    steps = [frames.decode(frames.step(trace, i))[1]["attention"][1] for i in range(len(trace.steps))]
+    whole = packing.unpack(slices.layer(trace, 1))[1]["attention"]
+    steps = [packing.unpack(frames.step(trace, i))[1]["attention"][1] for i in range(len(trace.steps))]
     np.testing.assert_array_equal(whole, np.concatenate(steps, axis=-1))
 
 
@@ -172,11 +273,11 @@ def test_a_decode_step_of_the_default_shape_takes_at_most_40_kB_at_128_tokens():
 
 def test_a_long_run_sends_summaries_in_place_of_rows():
     trace = big(300, 2)
-    about, blobs = frames.decode(frames.step(trace, 0))
+    about, blobs = packing.unpack(frames.step(trace, 0))
     assert "attention" not in blobs
     assert blobs["summary"].shape == (30, 9, 4)
     assert 0 < about["summary_rows"] <= 64
-    _, blobs = frames.decode(frames.step(trace, 1))
+    _, blobs = packing.unpack(frames.step(trace, 1))
     pattern = trace.pattern(7, 4)[300].astype(np.float64)
     expected = [-(pattern * np.log(pattern)).sum(), pattern[0], pattern[299], pattern[300]]
     np.testing.assert_allclose(blobs["summary"][7, 4], expected, rtol=1e-5)
@@ -219,7 +320,7 @@ def test_a_summary_is_the_mean_of_its_rows_one_by_one(monkeypatch: pytest.Monkey
         drawn = np.where(np.tri(91, dtype=bool) & (rng.random((91, 91)) < 0.7) | np.eye(91, dtype=bool), 0, -3e38)
         trace = replace(trace, masks=drawn[None].astype(np.float32), rules=(replace(trace.rules[0], mask=0),) * 4)
     for i, positions in ((0, np.unique(np.linspace(0, 89, 64).round().astype(int)).tolist()), (1, [90])):
-        about, blobs = frames.decode(frames.step(trace, i))
+        about, blobs = packing.unpack(frames.step(trace, i))
         assert about["summary_rows"] == len(positions)
         plain = np.stack([summary_one_by_one(trace, layer, positions) for layer in range(4)])
         np.testing.assert_allclose(blobs["summary"], plain, rtol=1e-5, atol=1e-7)
@@ -249,21 +350,21 @@ def test_frames_of_a_run_in_progress_never_change():
     assert whole.unit_values is not None
     early = replace(
         whole,
-        tokens=whole.tokens[:7], steps=whole.steps[:2], ended="running", lens_ids=None, lens_probs=None,
+        tokens=whole.tokens[:7], steps=whole.steps[:2], ended="running", **dict.fromkeys(AFTER_RUN),
         **{name: getattr(whole, name)[:, :, :6] for name in ("queries", "keys", "values")},
         resid=whole.resid[:, :6], logits=whole.logits[:2], unit_ids=whole.unit_ids[:, :6],
         unit_values=whole.unit_values[:, :6],
     )  # fmt: skip
     assert frames.all_frames(early) == frames.all_frames(whole)[:3]
-    kinds = [frames.decode(each)[0]["kind"] for each in frames.all_frames(whole)]
-    assert kinds == ["head", "step", "step", "step", "step", "end", "lens"]
+    kinds = [packing.unpack(each)[0]["kind"] for each in frames.all_frames(whole)]
+    assert kinds == ["head", "step", "step", "step", "step", "end", "heads", "units", "embeddings", "lens"]
 
 
 def test_hostile_texts_survive_whole():
     trace = fake_trace(HOSTILE, HOSTILE[::-1])
-    about, _ = frames.decode(frames.head(trace))
+    about, _ = packing.unpack(frames.head(trace))
     assert [each["text"] for each in about["tokens"]] == list(HOSTILE)
-    written = [frames.decode(frames.step(trace, i))[0]["tokens"][0]["text"] for i in range(len(HOSTILE))]
+    written = [packing.unpack(frames.step(trace, i))[0]["tokens"][0]["text"] for i in range(len(HOSTILE))]
     assert written == list(HOSTILE[::-1])
 
 
@@ -279,7 +380,7 @@ def test_numbers_that_are_not_finite_arrive_as_null():
     trace = fake_trace()
     odd = replace(trace.steps[0].choices[0], logit=float("-inf"), entropy=float("nan"))
     first = replace(trace.steps[0], choices=(odd,))
-    about, _ = frames.decode(frames.step(replace(trace, steps=(first, *trace.steps[1:])), 0))
+    about, _ = packing.unpack(frames.step(replace(trace, steps=(first, *trace.steps[1:])), 0))
     assert about["choices"][0]["logit"] is None
     assert about["choices"][0]["entropy"] is None
 
@@ -289,7 +390,7 @@ def test_a_model_that_shows_no_attention_sends_the_reason():
     checks = tuple(replace(c, passed=False, detail="rows sum to 3") if c.name == "attention" else c
                    for c in whole.model.checks)  # fmt: skip
     trace = replace(whole, model=replace(whole.model, checks=checks), queries=None, keys=None, values=None, rules=())
-    assert frames.decode(frames.head(trace))[0]["shows"]["attention"] == "rows sum to 3"
-    assert "attention" not in frames.decode(frames.step(trace, 0))[1]
+    assert packing.unpack(frames.head(trace))[0]["shows"]["attention"] == "rows sum to 3"
+    assert "attention" not in packing.unpack(frames.step(trace, 0))[1]
     with pytest.raises(NotShown, match="rows sum to 3"):
-        frames.layer(trace, 0)
+        slices.layer(trace, 0)

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page
 from model.records import Trace
 from tests.fakes import fake_trace
 from tests.viz.test_frames import HOSTILE, words
-from viz import export, frames, markup, theme
+from viz import export, frames, markup, slices, theme
 
 pytestmark = pytest.mark.browser
 
@@ -77,7 +77,7 @@ def test_the_page_opens_on_the_first_pass_with_all_pictures(show: Callable[..., 
     trace = fake_trace()
     page = show(trace)
     assert set(drawn(page)) == set(CARDS)
-    assert page.get_attribute("#scope", "data-frames") == str(len(trace.steps) + 3)
+    assert page.get_attribute("#scope", "data-frames") == str(len(frames.all_frames(trace)))
     assert "Pass 1 of 4" in page.inner_text(".ts-crumbs")
     assert at(page)["step"] == 0
     for name in CARDS:
@@ -203,7 +203,7 @@ def test_with_a_server_the_numbers_are_exact_and_say_so(show: Callable[..., Page
     page = show(trace)
     page.evaluate("tokenoscope.selection.set({ step: 3, layer: 1, head: 3 })")
     page.evaluate("bytes => { tokenoscope.store.server = { row: async () => new Uint8Array(bytes) }; }",
-                  list(frames.row(trace, 1, 3, 7)))  # fmt: skip
+                  list(slices.row(trace, 1, 3, 7)))  # fmt: skip
     page.locator(".ts-card-attention summary").click()
     page.get_by_text("weight, exact").wait_for(timeout=3000)
     shown = page.locator(".ts-card-attention tbody tr td:last-child").all_inner_texts()

@@ -9,7 +9,7 @@ from model.records import Trace
 from tests.fakes import fake_trace
 from tests.viz.test_frames import HOSTILE, big
 from tests.viz.test_theme import in_node
-from viz import frames
+from viz import frames, slices
 
 
 def read(folder: Path, trace: Trace, program: str, more: bytes = b"") -> list:
@@ -63,7 +63,7 @@ def test_a_long_run_takes_its_rows_from_a_layer_asked_for(tmp_path: Path):
     without, held, row = read(tmp_path, trace, """
         run.layers.clear(); said.push(run.row(2, 4, 299)); run.feed(bytes);
         said.push(run.holds(2, 300), Array.from(run.row(2, 4, 299), (byte) => WEIGHTS[byte]));""",
-        more=frames.layer(trace, 2))  # fmt: skip
+        more=slices.layer(trace, 2))  # fmt: skip
     assert without is None
     assert held
     assert np.abs(np.array(row) - trace.pattern(2, 4)[299, :300]).max() <= 0.004

@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 
 from model.errors import BadSetting, Refusal
 from model.records import Trace
-from viz import export, frames
+from viz import export, packing, slices
 from viz.pages.form import EXAMPLES
 from viz.pages.live import Models
 from viz.store import RunStore, StoredRun
@@ -70,16 +70,6 @@ def build_routes(store: RunStore, models: Models, recorded: dict[str, bytes]) ->
     ]
 
 
-def split(body: bytes) -> list[bytes]:
-    """The frames that a file of frames holds, one after the other."""
-    found, at = [], 0
-    while at < len(body):
-        stop = at + 4 + int.from_bytes(body[at : at + 4], "little")
-        found.append(body[at:stop])
-        at = stop
-    return found
-
-
 class _Assets(StaticFiles):
     """The page's scripts and styles; browsers ask each time whether they have changed."""
 
@@ -97,7 +87,7 @@ def _frames(request: Request, run: StoredRun) -> Response:
 
 def _layer(request: Request, run: StoredRun) -> Response:
     done, place = run.done, request.path_params["layer"]  # done first: the run may end while its layer is read
-    return _lasting(request, frames.layer(_trace(run), place), f"layer-{place}", done)
+    return _lasting(request, slices.layer(_trace(run), place), f"layer-{place}", done)
 
 
 def _row(request: Request, run: StoredRun) -> Response:
@@ -105,7 +95,7 @@ def _row(request: Request, run: StoredRun) -> Response:
     layer, head, position = (request.path_params[name] for name in ("layer", "head", "position"))
     if position >= trace.n_fed:
         raise BadSetting(f"position {position} does not exist: this run has read {trace.n_fed} tokens.")
-    return _lasting(request, frames.row(trace, layer, head, position), f"row-{layer}-{head}-{position}", done)
+    return _lasting(request, slices.row(trace, layer, head, position), f"row-{layer}-{head}-{position}", done)
 
 
 def _trace_file(_: Request, run: StoredRun) -> Response:
@@ -169,7 +159,7 @@ def _recorded_frames(recorded: dict[str, bytes]) -> Callable[[Request], Awaitabl
         if body is None:
             return _not_found("There is no recorded run by that name.")
         first = _whole(request.query_params.get("from", "0"))
-        return _lasting(request, b"".join(split(body)[first:]), "recorded", done=False)
+        return _lasting(request, b"".join(packing.split(body)[first:]), "recorded", done=False)
 
     return endpoint
 
@@ -187,8 +177,8 @@ def _recorded_list(recorded: dict[str, bytes]) -> Callable[[Request], Awaitable[
 
 
 def _asked(body: bytes) -> dict[str, Any]:
-    made = split(body)
-    head, _ = frames.decode(made[0])
+    made = packing.split(body)
+    head, _ = packing.unpack(made[0])
     return {"ready": len(made), "prompt": head["prompt"], "chat": head["settings"]["chat"]}
 
 
