@@ -1,7 +1,7 @@
 // @ts-check
 // Where we are in the run, in words; play, pause and scrub over its passes on a measured axis.
 
-import { h, fill, say, quoted, button } from "./dom.js";
+import { h, fill, quoted, button } from "./dom.js";
 import { fit, hatch, pointer, widthOf } from "./canvas.js";
 import { count, duration } from "./format.js";
 
@@ -22,7 +22,6 @@ export class Player {
     this.lock = button("Unlock (Esc)", () => selection.unlock());
     this.axis = h("canvas", { class: "ts-axis", role: "slider", tabindex: "0", "aria-label": "pass", "aria-valuemin": "1" });
     this.axisBox = h("div", { class: "ts-axis-box" }, this.axis);
-    this.words = h("p", { class: "ts-axis-words" });
     this.width = widthOf(this.axisBox, () => { if (this.state) this.drawAxis(this.state); });
     this.element = h("div", { class: "ts-player" },
       h("div", { class: "ts-player-bar" },
@@ -32,8 +31,7 @@ export class Player {
             button("◀", () => this.move(-1), { "aria-label": "pass before", title: "pass before (left arrow)" }), this.play,
             button("▶", () => this.move(1), { "aria-label": "next pass", title: "next pass (right arrow)" })),
           this.axisBox,
-          h("span", { class: "ts-player-buttons" }, this.pace, button("?", help, { "aria-label": "keys" })))),
-      this.words);
+          h("span", { class: "ts-player-buttons" }, this.pace, button("?", help, { "aria-label": "keys" })))));
     this.listen();
   }
 
@@ -118,7 +116,8 @@ export class Player {
     this.axis.setAttribute("aria-valuemax", String(run.steps.length));
     this.axis.setAttribute("aria-valuenow", String(at.step + 1));
     this.axis.setAttribute("aria-valuetext", `pass ${at.step + 1} of ${run.steps.length}, ${step.kind}, ${duration(step.seconds)}`);
-    say(this.words, axisWords(run, step));
+    const title = `This pass took ${duration(step.seconds)}. Widths are to scale: seconds as recorded; recording makes it slower.`;
+    if (this.axis.title !== title) this.axis.title = title;
   }
 
   /** @param {State} state */
@@ -151,15 +150,3 @@ export class Player {
 function crumb(name, value, extra = "") {
   return h("span", { class: "ts-crumb" }, `${name} ${value}`, extra ? " " : "", extra);
 }
-
-/** @param {import("./store.js").Run} run @param {import("./store.js").Step} step */
-function axisWords(run, step) {
-  const reading = run.steps.filter((each) => each.kind !== "decode");
-  const decode = run.steps.filter((each) => each.kind === "decode").map((each) => each.seconds).sort((a, b) => a - b);
-  const read = reading.reduce((sum, each) => sum + each.n, 0);
-  const readSeconds = reading.reduce((sum, each) => sum + each.seconds, 0);
-  const first = `This pass took ${duration(step.seconds)}. Prefill read ${read === 1 ? "1 token" : `${count(read)} tokens`} in ${duration(readSeconds)}`;
-  const then = decode.length ? `; ${decode.length === 1 ? "1 decode pass read 1 token, in" : `${count(decode.length)} decode passes read 1 token each, typically in`} ${duration(decode[decode.length >> 1])}` : "";
-  return `${first}${then}. Widths are to scale: seconds as recorded; recording makes it slower.`;
-}
-
