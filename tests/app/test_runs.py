@@ -1,5 +1,6 @@
 """Runs over HTTP, as a page asks for them: streaming, pause, step, stop, refusals, isolation, leaving."""
 
+import dataclasses
 import threading
 import time
 import weakref
@@ -9,9 +10,10 @@ import pytest
 from model.errors import BadPrompt, NotANumber, UnknownModel
 from model.limits import Limits
 from model.records import Settings
-from tests.app.fakes_engine import OVER, FakeEngine, FakeModels
-from viz import frames, packing
-from viz.pages.live import Live, Notice, Request
+from tests.app.fakes_engine import OVER, FakeEngine, FakeModels, FakeRun, whole_trace
+from tests.fakes import AFTER_RUN
+from viz import frames, packing, roles
+from viz.pages.live import Live, Notice, Request, _Recorder
 from viz.store import RunStore
 
 
@@ -39,10 +41,43 @@ def test_a_run_streams_notices_and_its_frames_can_be_fetched_as_they_come(serve)
     served.engine.let(2)
     last = ann.finished()
     rest = ann.http.get(f"/gradio_api/tokenoscope/runs/{two['id']}/frames?from=3")
-    assert kinds(rest.content) == ["step", "step", "end", "lens"]
-    assert (last["state"], last["ready"]) == ("done", 7)
+    assert kinds(rest.content) == ["step", "step", "end", "heads", "units", "embeddings", "lens"]
+    assert (last["state"], last["ready"]) == ("done", 10)
     sequence = [notice["seq"] for notice in ann.told]
     assert sequence == sorted(sequence)
+
+
+def test_the_end_is_told_before_the_heads_are_measured(monkeypatch: pytest.MonkeyPatch):
+    engine = FakeEngine(seconds=None)
+    live = Live(FakeModels(engine), RunStore(10**9), Notice())
+    told = live.ask("ann", Request(prompt="a b c", settings=Settings(max_new_tokens=1), model="fake-1k"))
+    monkeypatch.setattr(roles, "measure", lambda trace: pytest.fail("it was measured while nobody knew of the end"))
+    engine.let(1)
+    last = next(notice for notice in told if notice.ended)
+    assert (last.ready, last.done) == (3, False)  # the head, the pass, the end
+    monkeypatch.undo()
+    assert list(told)[-1].ready == 7
+    engine.close()
+
+
+def test_what_arrives_after_the_end_is_told_in_any_order():
+    whole = whole_trace("a b c", 2)
+    bare = dataclasses.replace(whole, **dict.fromkeys(AFTER_RUN))
+    with_lens = dataclasses.replace(bare, lens_ids=whole.lens_ids, lens_probs=whole.lens_probs)
+    store = RunStore(10**9)
+    run = FakeRun(FakeEngine(), "a b c", Settings(max_new_tokens=2), ())
+    recorder = _Recorder(store, run)
+    held = []
+    for trace in (bare, with_lens, whole, whole):
+        run.trace = lambda trace=trace: trace
+        recorder.record()
+        recorder.complete()
+        held.append(kinds(b"".join(store.get(run.id).frames)))
+    recorder.finish()
+    assert held[0] == ["head", "step", "step", "end", "heads", "units"]
+    assert held[1] == [*held[0], "lens"]
+    assert held[2] == held[3] == [*held[1], "embeddings"]
+    assert store.get(run.id).done
 
 
 def test_notices_are_at_most_fifteen_a_second(serve):
@@ -117,9 +152,9 @@ def test_a_request_that_the_engine_refuses_leaves_the_run_that_goes_on_in_hand(s
     ann.until(lambda notice: notice["n_steps"] >= refused["n_steps"] + 3)
     ann.press("stop")
     last = ann.finished()
-    assert (last["state"], last["ready"]) == ("stopped", last["n_steps"] + 2)  # the head, the passes, the end
+    assert (last["state"], last["ready"]) == ("stopped", last["n_steps"] + 4)  # the head, the end, heads, units
     shown = ann.http.get(f"/gradio_api/tokenoscope/runs/{last['id']}/frames")
-    assert kinds(shown.content)[-1] == "end"
+    assert kinds(shown.content)[-3:] == ["end", "heads", "units"]
 
 
 def test_a_request_that_waits_for_its_model_leaves_the_run_that_goes_on_on_the_page(serve):
@@ -213,7 +248,7 @@ def test_a_run_that_never_began_gives_the_page_back_to_the_run_that_it_ended(ser
     ann.until(lambda notice: notice["id"] not in (None, first) and notice["place"] == 1)
     ann.press("stop")
     last = ann.finished()
-    assert (last["id"], last["state"], last["ready"]) == (first, "stopped", 3)
+    assert (last["id"], last["state"], last["ready"]) == (first, "stopped", 5)
 
 
 def test_a_paused_run_ends_when_its_visitor_asks_for_another(serve):

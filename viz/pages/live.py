@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
@@ -305,6 +305,7 @@ class Live:
                 if due and page.ticket.shown() is ticket:
                     told = time.monotonic()
                     yield self._notice(page)
+                recorder.complete()  # after the notice: the end is told at once
             recorder.finish()
             ticket.last = replace(ticket.last, ready=recorder.n_ready, done=True, eta_s=None, ended=recorder.ended)
             if run.error is not None:
@@ -344,35 +345,44 @@ class _Recorder:
 
     def __init__(self, store: RunStore, run: Run) -> None:
         self._store, self._run = store, run
-        self._head = self._end = self._lens = False
+        self._made: set[str] = set()  # kinds that come once
         self._steps = 0
         self.n_ready = 0
         self.ended = ""
         store.open(run.id)
 
     def record(self) -> None:
-        """Store the frames that can be made by now. Raises: NoSpace, if the store can't hold the run."""
-        self._record(done=False)
-
-    def finish(self) -> None:
-        """Store the last frames, and say that there are no more."""
-        self._record(done=True)
-
-    def _record(self, *, done: bool) -> None:
+        """Store the passes so far, and the end. Raises: NoSpace, if the store can't hold the run."""
         trace = self._run.trace()
         if trace is None:
             return
-        new: list[bytes] = []
-        if not self._head:
-            new.append(frames.head(trace))
-            self._head = True
+        new = self._once("head", trace, frames.head)
         new += [frames.step(trace, i) for i in range(self._steps, len(trace.steps))]
         self._steps = len(trace.steps)
-        if not self._end and trace.ended != "running":
-            new.append(frames.end(trace))
-            self._end, self.ended = True, trace.ended
-        if not self._lens and trace.lens_ids is not None:
-            new.append(frames.lens(trace))
-            self._lens = True
-        if new or done:
-            self.n_ready = self._store.add(self._run.id, new, trace, done=done)
+        if trace.ended != "running":
+            new += self._once("end", trace, frames.end)
+            self.ended = trace.ended
+        self._add(new, trace)
+
+    def complete(self) -> None:
+        """Store what an ended run has by now beside its passes; measuring it takes up to a second. Raises: NoSpace."""
+        if (trace := self._run.trace()) is not None and "end" in self._made:
+            found = frames.after_run(trace).items()
+            self._add([frame for kind, make in found for frame in self._once(kind, trace, make)], trace)
+
+    def finish(self) -> None:
+        """Store the last frames, and say that there are no more."""
+        self.record()
+        self.complete()
+        if (trace := self._run.trace()) is not None:
+            self.n_ready = self._store.add(self._run.id, [], trace, done=True)
+
+    def _once(self, kind: str, trace: Trace, make: Callable[[Trace], bytes]) -> list[bytes]:
+        if kind in self._made:
+            return []
+        self._made.add(kind)
+        return [make(trace)]
+
+    def _add(self, new: list[bytes], trace: Trace) -> None:
+        if new:
+            self.n_ready = self._store.add(self._run.id, new, trace)
