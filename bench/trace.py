@@ -236,7 +236,7 @@ def _with_outputs(model: Any, ids: list[int], n_new: int) -> Any:
 def _traced(hooked: Any, ids: list[int], n_new: int) -> Any:
     from model import trace
 
-    return trace(hooked, ids, max_new_tokens=n_new, lens=False)  # the lens is added after a run, and not in its time
+    return trace(hooked, ids, max_new_tokens=n_new, additions=False)  # they come after a run
 
 
 def _open_plain(folder: str, attention: str) -> Any:

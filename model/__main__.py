@@ -68,7 +68,7 @@ def _run(given: argparse.Namespace, limits: Limits) -> int:
     with _interrupts() as stopping:
         trace = _generate(hooked, prompt, settings, limits, stopping)
         if given.output is not None:
-            trace = _with_lens(hooked, trace, stopping)
+            trace = _completed(hooked, trace, stopping)
         for note in trace.notes:
             say(f"note: {note}")
         if given.output is not None and trace.steps:
@@ -197,13 +197,13 @@ def _generate(
     return generation.trace()
 
 
-def _with_lens(hooked: "HookedModel", trace: Trace, stopping: threading.Event) -> Trace:
-    """The run with its logit lens, or without, if the person stops here."""
+def _completed(hooked: "HookedModel", trace: Trace, stopping: threading.Event) -> Trace:
+    """The run with what is added after it, or with a part of that, if the person stops here."""
     from tqdm import tqdm
 
-    from model.logit_lens import lens_steps
+    from model.additions import additions
 
-    for piece in tqdm(lens_steps(hooked, trace), desc="logit lens", unit=" pieces", disable=None, leave=False):
+    for piece in tqdm(additions(hooked, trace), desc="map and lens", unit=" pieces", disable=None, leave=False):
         if stopping.is_set():
             break
         trace = piece or trace

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from model.errors import UnknownModel
+from model.positions import LearnedPositions, PositionProbe, Rotary
 
 _NORM_NAMES = ("norm", "ln_f", "norm_f", "final_norm", "final_layernorm", "final_layer_norm")
 _CLOSE = 1e-5  # parts sum to what a layer adds within this share of the stream's size
@@ -27,6 +28,7 @@ class Anatomy:
     d_vocab: int  # rows of the head: it may have more than the tokenizer has words
     unit_outputs: tuple[nn.Module | None, ...]  # of each layer: the matrix that reads the MLP's units
     parts: tuple[tuple[str, ...] | None, ...]  # of each layer: its children whose outputs sum to what it adds
+    positions: Rotary | LearnedPositions | None  # how layer 0 knows where a token stands
 
     def logits(self, resid: torch.Tensor, config: Any) -> torch.Tensor:
         """What the model would say from this point of the residual stream: final norm, head, and the model's own scale.
@@ -55,7 +57,7 @@ def find(model: Any) -> Anatomy:
             f"{type(model).__name__} has no embedding or no output head: it does not write text. "
             "Pick a causal language model."
         )
-    probes = _probe(model, layers, config)
+    probes, positions = _probe(model, layers, embedding, config)
     return Anatomy(
         layers=layers,
         final_norm=_final_norm(parent, layers),
@@ -64,6 +66,7 @@ def find(model: Any) -> Anatomy:
         d_vocab=head.weight.shape[0],
         unit_outputs=tuple(probe.unit_output() for probe in probes),
         parts=tuple(probe.parts() for probe in probes),
+        positions=positions,
     )
 
 
@@ -201,9 +204,13 @@ def mlp_width(config: Any) -> int:
     return 4 * config.hidden_size
 
 
-def _probe(model: Any, layers: tuple[nn.Module, ...], config: Any) -> list[_Probe]:
-    probes = [_Probe(layer, config) for layer in layers]
+def _probe(
+    model: Any, layers: tuple[nn.Module, ...], embedding: nn.Module, config: Any
+) -> tuple[list[_Probe], Rotary | LearnedPositions | None]:
+    """One watched pass over four tokens: what each layer took and gave, and what told the first where they stand."""
+    probes, positions = [_Probe(layer, config) for layer in layers], PositionProbe(model, layers, embedding)
+    hooks = [*positions.hooks(), *(hook for probe in probes for hook in probe.hooks())]
     ids = torch.arange(4, device=model.device)[None] % config.vocab_size
-    with attached([hook for probe in probes for hook in probe.hooks()]), torch.inference_mode():
+    with attached(hooks), torch.inference_mode():
         model(input_ids=ids, use_cache=False)
-    return probes
+        return probes, positions.found(probes[0].entered)

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from model.additions import additions
 from model.errors import Busy, PromptTooLong, Refusal
 from model.generate import Generation
 from model.limits import Limits
 from model.loading import HookedModel
-from model.logit_lens import lens_steps
 from model.records import ModelCard, Settings, Trace
 from model.tracing import Cancelled
 
@@ -58,7 +58,7 @@ class Engine:
         self._change = threading.Condition()
         self._queue: deque[Run] = deque()
         self._parked: list[Run] = []
-        self._lenses: deque[Run] = deque()  # done, but for the logit lens, which waits while others need the model
+        self._incomplete: deque[Run] = deque()  # done, but for what is added after a run, while others need the model
         self._current: Run | None = None
         self._finished = 0
         self._closed = False
@@ -113,7 +113,7 @@ class Engine:
             return False
         try:
             if run.state == "done":
-                self._add_lens(run)
+                self._add_piece(run)
             else:
                 self._advance(run)
         except Exception as error:  # noqa: BLE001  (logged whole; the next visitor must not suffer for it)
@@ -121,7 +121,7 @@ class Engine:
         return True
 
     def _next(self) -> "Run | None":
-        """The run to work on: the first in the queue, else one that lacks its lens. Waits until there is one."""
+        """The run to work on: the first in the queue, else one that is not complete. Waits until there is one."""
         with self._change:
             while not self._closed:
                 self._end_idle()
@@ -130,11 +130,11 @@ class Engine:
                     self._current._state = "running"
                     self._change.notify_all()
                     return self._current
-                if self._lenses:
-                    return self._lenses.popleft()
+                if self._incomplete:
+                    return self._incomplete.popleft()
                 self._change.wait(timeout=1.0 if self._parked else None)
-            while self._lenses:
-                self._leave(self._lenses.popleft())
+            while self._incomplete:
+                self._leave(self._incomplete.popleft())
         return None
 
     def _end_idle(self) -> None:
@@ -170,24 +170,25 @@ class Engine:
             self._parked[0].stop()
 
     def _finish(self, run: "Run") -> None:
-        """The last step is done: say so, and add the lens when nobody waits for the model."""
+        """The last step is done: say so, and add the map and the lens when nobody waits for the model."""
         trace = run._generation.trace()
         with self._change:
             run._trace, run._state = trace, "done"
-            run._pieces = lens_steps(self._hooked, trace)
+            run._pieces = additions(self._hooked, trace)
             self._current = None
-            self._lenses.append(run)
+            self._incomplete.append(run)
             self._change.notify_all()
 
-    def _add_lens(self, run: "Run") -> None:
-        """One piece of a finished run's lens; the queue comes first, so the rest waits its turn again."""
+    def _add_piece(self, run: "Run") -> None:
+        """One piece of what a finished run still lacks; the queue comes first, so the rest waits its turn again."""
         for piece in run._pieces:
             with self._change:
                 if piece is not None:
                     run._trace, run._lens = piece, piece.lens_ids is not None
+                    self._change.notify_all()
                 if run._stopping.is_set():
                     break
-                self._lenses.appendleft(run)
+                self._incomplete.appendleft(run)
                 return
         self._leave(run)
 

@@ -7,21 +7,22 @@ from typing import Any, Literal
 
 import torch
 
+from model.additions import with_additions
 from model.decoding import passes
 from model.errors import BadPrompt, BadSetting, PromptTooLong
 from model.limits import Limits
 from model.loading import HookedModel
-from model.logit_lens import with_lens
 from model.records import Choice, Settings, Step, Trace
 from model.tokens import Prompt, encode
 from model.tracing import Tracer
 
 
-def trace(hooked: HookedModel, prompt: str | Sequence[int], *, lens: bool = True, **settings: Any) -> Trace:
+def trace(hooked: HookedModel, prompt: str | Sequence[int], *, additions: bool = True, **settings: Any) -> Trace:
     """Let a model continue a text, and keep what it computed on the way.
 
     `prompt` is text, or token ids; `settings` are those of `records.Settings`, such as max_new_tokens, temperature
-    and seed. The logit lens is added at the end unless `lens` is False; the steps' times do not include it.
+    and seed. The embedding map and the logit lens are added at the end unless `additions` is False; the steps' times
+    do not include them.
     Raises: Refusal, for a prompt or a setting that this model or this host does not take.
     """
     if unknown := settings.keys() - Settings.__slots__:
@@ -29,7 +30,7 @@ def trace(hooked: HookedModel, prompt: str | Sequence[int], *, lens: bool = True
     generation = Generation(hooked, prompt, Settings(**settings), Limits.from_environment())
     for _ in generation:
         pass
-    return with_lens(hooked, generation.trace()) if lens else generation.trace()
+    return with_additions(hooked, generation.trace()) if additions else generation.trace()
 
 
 class Generation:

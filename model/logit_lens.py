@@ -29,14 +29,8 @@ def logits(hooked: HookedModel, trace: Trace, layer: int, position: int) -> np.n
         return hooked.anatomy.logits(stream[None, None], hooked.model.config.get_text_config())[0, 0].cpu().numpy()
 
 
-def with_lens(hooked: HookedModel, trace: Trace) -> Trace:
-    """A copy of the run with the logit lens at each layer and position, where the model shows it."""
-    finished = [piece for piece in lens_steps(hooked, trace) if piece is not None]
-    return finished[-1] if finished else trace
-
-
 def lens_steps(hooked: HookedModel, trace: Trace) -> Iterator[Trace | None]:
-    """The same in short pieces of work, so that others can have the model in between: None, until the finished copy."""
+    """Add the lens at each layer and position in short pieces of work: None, until the finished copy."""
     if trace.resid is None or hooked.card.reason_against("lens") is not None:
         return
     if trace.n_fed > POSITIONS:

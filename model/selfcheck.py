@@ -10,6 +10,7 @@ import torch
 from model import attention
 from model.anatomy import Anatomy, attached, hidden
 from model.decoding import Pass, passes
+from model.positions import LearnedPositions, Rotary, tensors
 from model.records import Check, Name, Settings
 from model.tracing import Tracer
 
@@ -34,9 +35,24 @@ class _Evidence:
         self.config = model.config.get_text_config()
         self.ids = _random_ids(self.config, anatomy)
         self.tracer = Tracer(anatomy, len(self.ids) + _NEW, outputs=True)
-        self.passes: list[Pass] = list(passes(model, self.ids, Settings(max_new_tokens=_NEW), self.tracer))
+        self.looked_up = torch.empty(0)  # what the embedding gave in the first pass: [token, width]
+        self.given: list[torch.Tensor] = []  # every tensor that layer 0 was called with in the first pass
+        with attached(list(self._first_calls())):
+            self.passes: list[Pass] = list(passes(model, self.ids, Settings(max_new_tokens=_NEW), self.tracer))
         self.n_fed = sum(each.step.n_tokens for each in self.passes)
         self.arrays = self.tracer.arrays(self.n_fed)
+
+    def _first_calls(self) -> Iterator[tuple[Callable[..., Any], Callable[..., None]]]:
+        def embed(_: Any, __: Any, output: torch.Tensor) -> None:
+            if not self.looked_up.numel():
+                self.looked_up = output.detach().reshape(-1, output.shape[-1]).clone()
+
+        def enter(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            self.given = self.given or tensors((args, kwargs))
+
+        yield self.anatomy.embedding.register_forward_hook, embed
+        first = self.anatomy.layers[0]
+        yield lambda hook: first.register_forward_pre_hook(hook, with_kwargs=True), enter
 
     def require_layers(self, name: str) -> None:
         """Every layer handed something over under this name, and all of it has one shape."""
@@ -56,6 +72,7 @@ def check(model: Any, anatomy: Anatomy) -> tuple[Check, ...]:
     parity = _judge("parity", _parity, evidence)
     others: tuple[tuple[Name, Callable[[_Evidence], str]], ...] = (
         ("attention", _attention), ("residual", _residual), ("lens", _lens), ("units", _units), ("parts", _parts),
+        ("embeddings", _embeddings), ("positions", _positions),
     )  # fmt: skip
     if parity.passed:
         return parity, *(_judge(name, prove, evidence) for name, prove in others)
@@ -180,6 +197,39 @@ def _parts(evidence: _Evidence) -> str:
         added = stream[layer + 1] - stream[layer]
         _require_close(added, total, f"what layer {layer} adds", _size(stream[layer + 1]))
     return " + ".join(evidence.anatomy.parts[0] or ()) + " sum to what each layer adds"
+
+
+def _embeddings(evidence: _Evidence) -> str:
+    """What the embedding gives for a token is its row of the table, as it stands or times one number."""
+    table = getattr(evidence.anatomy.embedding, "weight", None)
+    width = evidence.config.hidden_size
+    if table is None or table.ndim != 2 or table.shape[1] != width:
+        raise _Failed(f"its embedding is not one table with a row of {width} numbers for each token")
+    rows, given = table[evidence.ids], evidence.looked_up
+    if rows.shape != given.shape:
+        raise _Failed(f"its embedding gives {tuple(given.shape)} for {len(rows)} tokens")
+    scale = float((given * rows).sum() / (rows * rows).sum())
+    _require_close((rows * scale).float().cpu().numpy(), given, "what the embedding gives for a token")
+    return f"a token's vector is its row of the table{'' if abs(scale - 1) <= _CLOSE else f', times {scale:.6g}'}"
+
+
+def _positions(evidence: _Evidence) -> str:
+    """The rotation, or the vectors, found for positions from 0 on are those that layer 0 was given."""
+    found, n = evidence.anatomy.positions, len(evidence.ids)
+    if isinstance(found, Rotary):
+        ours = found.answer(n)
+        if not any(ours[0].shape == each.shape and torch.equal(ours[0], each) for each in evidence.given):
+            raise _Failed("what its rotary module says of positions from 0 on is not what layer 0 was given")
+        return f"rotary: layer 0 turns {found.angles(1)[0].shape[1]} pairs of numbers of each query and key"
+    if isinstance(found, LearnedPositions):
+        evidence.require_layers("resid")
+        entered, vectors = evidence.arrays["resid"][0, :n], found.vectors(n)
+        _require_close(entered, evidence.looked_up.float().cpu() + vectors, "a token's vector plus its position's")
+        return "learned: layer 0 is given the sum of a token's vector and its position's"
+    raise _Failed(
+        "neither a rotation that is handed to its layers nor a table of learned positions was found; a model may also "
+        "weigh distance in its attention scores (as ALiBi does), or turn queries and keys inside its attention"
+    )
 
 
 @contextmanager

@@ -33,8 +33,10 @@ FAMILIES: dict[str, dict[str, Any]] = {
                               "num_experts_per_tok": 2, "rope_parameters": {"rope_type": "default", "rope_theta": 1e4}},
     "llama4_text": _WIDE_HEADS | {"intermediate_size_mlp": 96, "attention_chunk_size": WINDOW, "num_local_experts": 2,
                                   "num_experts_per_tok": 1},
+    "gemma3_text": _WIDE_HEADS | {"sliding_window": WINDOW, "query_pre_attn_scalar": 16},
     "granite": _GROUPED | {"residual_multiplier": 0.5, "logits_scaling": 4.0, "attention_multiplier": 0.1},
     "cohere": _GROUPED | {"logit_scale": 0.25},
+    "opt": _SHAPE | {"ffn_dim": 96, "word_embed_proj_dim": 48},
     "bloom": {"vocab_size": N_WORDS, "hidden_size": 48, "n_layer": 3, "n_head": 4},
 }  # fmt: skip
 

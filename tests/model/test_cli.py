@@ -57,7 +57,7 @@ def refusal(capsys, *arguments: str) -> str:
 
 def test_without_o_or_json_it_prints_the_text_and_nothing_else(capsys, folder, small):
     assert main([PROMPT, "--model", folder, "--max-new-tokens", "5"]) == 0
-    whole = trace(small, PROMPT, max_new_tokens=5, lens=False)
+    whole = trace(small, PROMPT, max_new_tokens=5, additions=False)
     assert capsys.readouterr() == (whole.text + "\n", "")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -77,7 +77,7 @@ def summary(capsys, *arguments: str) -> dict[str, Any]:
 def test_json_says_what_the_model_computed_before_any_processor(capsys, folder, small, settings):
     given = [text for name, value in settings.items() for text in (f"--{name.replace('_', '-')}", str(value))]
     said = summary(capsys, PROMPT, "--model", folder, "--max-new-tokens", "4", *given)
-    whole = trace(small, PROMPT, max_new_tokens=4, lens=False, **settings)
+    whole = trace(small, PROMPT, max_new_tokens=4, additions=False, **settings)
 
     assert list(said) == ["model", "prompt", "text", "tokens", "steps"]
     assert (said["model"], said["prompt"], said["text"]) == (Path(folder).name, PROMPT, whole.text)
@@ -308,7 +308,7 @@ def interrupt_at(monkeypatch, step: int) -> None:
 
 
 def test_ctrl_c_keeps_the_run_so_far(capsys, folder, small, tmp_path, monkeypatch):
-    whole = trace(small, PROMPT, max_new_tokens=9, lens=False)
+    whole = trace(small, PROMPT, max_new_tokens=9, additions=False)
     interrupt_at(monkeypatch, 4)
     kept = tmp_path / "run.trace"
     assert main([PROMPT, "--model", folder, "--max-new-tokens", "9", "-o", str(kept)]) == 130
@@ -363,7 +363,7 @@ def test_in_a_pipe_there_is_the_answer_and_no_bar(folder, small, tmp_path):
     kept = tmp_path / "run.trace"
     done = subprocess.run(command(folder, "--json", "-o", str(kept)), cwd=ROOT, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
-    assert json.loads(done.stdout)["text"] == trace(small, PROMPT, max_new_tokens=3, lens=False).text
+    assert json.loads(done.stdout)["text"] == trace(small, PROMPT, max_new_tokens=3, additions=False).text
     assert Trace.open(kept).n_generated == 3
 
 
@@ -382,6 +382,6 @@ def test_on_a_terminal_there_are_bars_for_opening_and_writing(folder, tmp_path):
     os.close(ours)
     assert process.communicate()[0] == b""
     assert process.returncode == 0
-    for each in (b"starting torch", b"opening", b"writing", b"logit lens", b"python -m viz"):
+    for each in (b"starting torch", b"opening", b"writing", b"map and lens", b"python -m viz"):
         assert each in drawn
     assert b"Loading weights" not in drawn

@@ -16,11 +16,12 @@ import pytest
 import torch
 
 from model import HookedModel, Settings, Trace, trace
+from model.additions import with_additions
 from model.engine import Engine, Run, Update
 from model.errors import Busy, NotANumber, PromptTooLong
 from model.generate import Generation
 from model.limits import Limits
-from model.logit_lens import with_lens
+from tests.fakes import AFTER_RUN
 
 PROMPT = "The cat sat on the mat"
 PATIENCE = 30  # seconds after which a wait counts as for ever
@@ -336,7 +337,7 @@ def test_stop_between_steps_keeps_the_steps_there_were(engine, small, gate):
     kept = run.trace()
     assert kept is not None
     assert (kept.ended, kept.n_generated) == ("stopped", 2)
-    whole = trace(small, PROMPT, max_new_tokens=20, lens=False)
+    whole = trace(small, PROMPT, max_new_tokens=20, additions=False)
     np.testing.assert_array_equal(kept.logits, whole.logits[:2])
     for name in ("queries", "keys", "values"):
         np.testing.assert_array_equal(kept.arrays()[name], whole.arrays()[name][:, :, : kept.n_fed], err_msg=name)
@@ -508,24 +509,24 @@ def test_a_trace_holds_no_more_than_its_own_positions_once_stopped(engine, gate)
         assert kept.arrays()[name].flags.owndata, name
 
 
-# The lens
+# The map and the lens
 
 
-def test_a_lens_waits_while_somebody_needs_the_model(engine, small, gate, monkeypatch):
+def test_what_is_added_after_a_run_waits_while_somebody_needs_the_model(engine, small, gate, monkeypatch):
     first, second = engine.submit(PROMPT, settings(2)), engine.submit(PROMPT, settings(2))
     done_without = []
-    original = Engine._add_lens
+    original = Engine._add_piece
 
-    def add_lens(self: Engine, run: Run) -> None:
+    def add_piece(self: Engine, run: Run) -> None:
         done_without.append(second.n_steps)
         original(self, run)
 
-    monkeypatch.setattr(Engine, "_add_lens", add_lens)
+    monkeypatch.setattr(Engine, "_add_piece", add_piece)
     gate.open()
     one, other = finished(first), finished(second)
-    assert done_without[0] == 2, "the first run's lens was computed while the second run waited"
+    assert done_without[0] == 2, "the first run's map was computed while the second run waited"
     for whole in (one, other):
-        assert_same(whole, with_lens(small, dataclasses.replace(whole, lens_ids=None, lens_probs=None)))
+        assert_same(whole, with_additions(small, dataclasses.replace(whole, **dict.fromkeys(AFTER_RUN))))
 
 
 # Helpers

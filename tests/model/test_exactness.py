@@ -45,7 +45,9 @@ def test_greedy_tokens_and_logits_are_the_librarys_bit_for_bit(run: Trace, alone
 def test_sampled_tokens_and_scores_are_the_librarys_bit_for_bit(
     hooked: HookedModel, alone: dict[str, np.ndarray]
 ) -> None:
-    drawn = trace(hooked, PROMPT, max_new_tokens=reference.NEW, seed=reference.SEED, lens=False, **reference.SAMPLING)
+    drawn = trace(
+        hooked, PROMPT, max_new_tokens=reference.NEW, seed=reference.SEED, additions=False, **reference.SAMPLING
+    )
     assert [token.id for token in drawn.tokens] == alone["drawn_ids"].tolist()
     assert np.array_equal(drawn.logits, alone["drawn_logits"])
     for choice, scores in zip(drawn.choices, alone["drawn_scores"], strict=True):

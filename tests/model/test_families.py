@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from model import HookedModel, Trace, logit_lens, trace
+from tests.fakes import AFTER_RUN
 from tests.tiny import FAMILIES, WINDOW, tiny, tiny_model
 
 PROMPT = [5, 17, 40, 8, 120, 77, 5, 6, 190, 33, 64, 9, 18, 150, 4, 88, 23, 61, 7, 100]
@@ -29,7 +30,7 @@ HIDDEN: dict[str, dict[str, str]] = {
     "gpt_oss": {"units": "mixture"},
     "llama4_text": {"units": "mixture"},
     "granite": {"parts": "sum"},
-    "bloom": {"attention": "interface", "units": "matrix", "parts": "sum"},
+    "bloom": {"attention": "interface", "units": "matrix", "parts": "sum", "positions": "ALiBi"},
 }
 
 
@@ -57,7 +58,7 @@ def test_what_is_hidden_says_why(hooked: HookedModel, family: str) -> None:
 
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS.keys())
 def test_a_traced_run_is_the_librarys_own_run_bit_for_bit(hooked: HookedModel, settings: dict[str, Any]) -> None:
-    traced = trace(hooked, PROMPT, max_new_tokens=NEW, lens=False, **settings)
+    traced = trace(hooked, PROMPT, max_new_tokens=NEW, additions=False, **settings)
     torch.manual_seed(int(settings.get("seed", 0)))
     sampling = {"do_sample": True, "top_k": 0} if settings.get("temperature") else {"do_sample": False}
     own = hooked.model.generate(
@@ -74,9 +75,9 @@ def test_a_traced_run_is_the_librarys_own_run_bit_for_bit(hooked: HookedModel, s
 
 
 def test_the_run_with_a_cache_equals_one_forward_pass_over_everything(hooked: HookedModel, run: Trace) -> None:
-    whole = trace(hooked, [token.id for token in run.tokens[:-1]], max_new_tokens=1, lens=False)
+    whole = trace(hooked, [token.id for token in run.tokens[:-1]], max_new_tokens=1, additions=False)
     assert len(whole.steps) == 1 and whole.n_fed == run.n_fed
-    assert run.arrays().keys() - {"lens_ids", "lens_probs"} == whole.arrays().keys()
+    assert run.arrays().keys() - set(AFTER_RUN) == whole.arrays().keys()
     for name in {"queries", "keys", "values", "resid"} & whole.arrays().keys():
         size = np.abs(whole.arrays()[name]).max()
         assert np.abs(run.arrays()[name] - whole.arrays()[name]).max() <= 1e-4 * size, name
@@ -112,7 +113,7 @@ def test_rows_sum_to_one_or_leave_the_rest_to_the_sink_and_nobody_sees_the_futur
 
 def test_a_window_hides_what_is_further_back(run: Trace, family: str) -> None:
     windows = {rule.window for rule in run.rules} - {None}
-    if family in ("mistral", "gemma2", "gpt_oss"):
+    if family in ("mistral", "gemma2", "gemma3_text", "gpt_oss"):
         assert windows == {WINDOW}
     for layer, rule in enumerate(run.rules):
         if rule.window is not None:

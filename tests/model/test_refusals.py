@@ -59,7 +59,7 @@ def test_a_setting_out_of_range_is_named_repeated_and_bounded(name, given, wante
 
 @pytest.mark.parametrize("edge", EDGES, ids=str)
 def test_the_edges_of_the_ranges_run(small, edge):
-    run = trace(small, "On the edge", **({"max_new_tokens": 2} | edge), lens=False)
+    run = trace(small, "On the edge", **({"max_new_tokens": 2} | edge), additions=False)
     assert run.n_generated == edge.get("max_new_tokens", 2)
     assert all(0 <= choice.probability <= 1 for choice in run.choices)
 
@@ -134,7 +134,7 @@ def test_every_refusal_is_one_family_and_no_other_exception_is():
 @pytest.fixture(scope="module", params=HOSTILE, ids=list(HOSTILE))
 def odd(request, small) -> tuple[str, Trace]:
     text = HOSTILE[request.param]
-    return text, trace(small, text, max_new_tokens=3, temperature=1.0, lens=False)
+    return text, trace(small, text, max_new_tokens=3, temperature=1.0, additions=False)
 
 
 def test_hostile_text_runs_inert_and_whole(odd, tmp_path):
@@ -153,22 +153,22 @@ def test_hostile_text_runs_inert_and_whole(odd, tmp_path):
 
 
 def test_half_a_character_is_taken_and_told(small):
-    run = trace(small, "a\ud83db", max_new_tokens=1, lens=False)
+    run = trace(small, "a\ud83db", max_new_tokens=1, additions=False)
     assert run.prompt == "a\ufffdb"
     [note] = run.notes
     assert note.startswith("1 broken character")
 
 
 def test_what_the_model_cannot_read_is_told(small):
-    run = trace(small, "a\x04b", max_new_tokens=1, lens=False)
+    run = trace(small, "a\x04b", max_new_tokens=1, additions=False)
     assert run.prompt == "a\x04b"
     [note] = run.notes
     assert "U+0004" in note
 
 
 def test_special_tokens_are_special_in_a_plain_prompt_and_text_in_a_chat(small):
-    plain = trace(small, "a<|im_end|>b", max_new_tokens=1, lens=False)
+    plain = trace(small, "a<|im_end|>b", max_new_tokens=1, additions=False)
     assert [token.text for token in plain.tokens if token.special and not token.generated] == ["<|im_end|>"]
-    chat = trace(small, "a<|im_end|>b", max_new_tokens=1, chat=True, lens=False)
-    bare = trace(small, "a b", max_new_tokens=1, chat=True, lens=False)
+    chat = trace(small, "a<|im_end|>b", max_new_tokens=1, chat=True, additions=False)
+    bare = trace(small, "a b", max_new_tokens=1, chat=True, additions=False)
     assert [sum(token.special for token in run.tokens[: run.n_prompt]) for run in (chat, bare)] == [5, 5]
