@@ -165,9 +165,10 @@ def test_a_vocabulary_of_a_few_words_has_as_many_neighbours_as_there_are() -> No
     assert cosine.shape == (2, 2)
 
 
-def test_principal_components_keep_distances_of_a_plane_and_say_their_share() -> None:
+@pytest.mark.parametrize("n", [5, 20], ids=["few", "many"])
+def test_principal_components_keep_distances_of_a_plane_and_say_their_share(n: int) -> None:
     rng = np.random.default_rng(0)
-    plane = rng.normal(size=(20, 2)) * [5, 1]
+    plane = rng.normal(size=(n, 2)) * [5, 1]
     turned = plane @ np.linalg.qr(rng.normal(size=(8, 8)))[0][:2]
     points, shares = principal(turned.astype(np.float32) + 3)
     apart = np.linalg.norm(plane[:, None] - plane[None], axis=-1)
