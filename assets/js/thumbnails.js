@@ -19,25 +19,35 @@ export function drawThumbs(run, colours, withoutSink) {
   const data = g.createImageData(image.width, image.height);
   const words = new Uint32Array(data.data.buffer);
   words.fill(colours.scale[0]);
-  const rows = run.nRead;
-  const square = new Uint8Array(side * side);
+  const kept = new Uint8Array(side * side);
   for (let layer = 0; layer < run.nLayers; layer += 1) {
     for (let head = 0; head < run.nHeads; head += 1) {
-      square.fill(0);
-      if (!run.row(layer, head, rows - 1)) {
-        bands(run, layer, head, words, layer * side + head * side * image.width, image.width, colours);
-        continue;
-      }
-      const most = sample(run, layer, head, rows, square, withoutSink) || 1;
-      const scale = 255 / WEIGHTS[most];
-      for (let y = 0; y < side; y += 1) {
-        const line = (head * side + y) * image.width + layer * side;
-        for (let x = 0; x <= y; x += 1) words[line + x] = colours.scale[Math.min(255, Math.round(WEIGHTS[square[y * side + x]] * scale))];
-      }
+      const corner = layer * side + head * side * image.width;
+      if (run.row(layer, head, run.nRead - 1)) square(run, layer, head, kept, words, corner, image.width, colours, withoutSink);
+      else bands(run, layer, head, words, corner, image.width, colours);
     }
   }
   g.putImageData(data, 0, 0);
   return image;
+}
+
+/** @type {{key: string, image: HTMLCanvasElement}} */
+const single = { key: "", image: document.createElement("canvas") };
+
+/** One head's map by itself, without the first column; kept until another is asked for.
+ * @param {Run} run @param {number} layer @param {number} head @param {Paint} colours */
+export function drawThumb(run, layer, head, colours) {
+  const key = `${run.id}/${run.nRead}/${run.layers.size}/${layer}/${head}/${colours.weight}${colours.card}`;
+  if (single.key === key) return single.image;
+  single.key = key;
+  single.image.width = single.image.height = THUMB;
+  const g = context2d(single.image);
+  const data = g.createImageData(THUMB, THUMB);
+  const words = new Uint32Array(data.data.buffer);
+  words.fill(colours.scale[0]);
+  square(run, layer, head, new Uint8Array(THUMB * THUMB), words, 0, THUMB, colours, true);
+  g.putImageData(data, 0, 0);
+  return single.image;
 }
 
 /** Of a head whose rows are not held, three bands: its weight on the first token, on the one before, on the token itself.
@@ -49,6 +59,17 @@ function bands(run, layer, head, words, corner, width, colours) {
   for (let which = 0; which < 3; which += 1) {
     const colour = colours.scale[Math.round(summary[(layer * run.nHeads + head) * 4 + 1 + which] * 255)];
     for (let y = 0; y < band; y += 1) words.fill(colour, corner + (1 + which * band + y) * width + 1, corner + (1 + which * band + y) * width + THUMB - 1);
+  }
+}
+
+/** One head's map as a square of an image whose lines are `width` words long.
+ * @param {Run} run @param {number} layer @param {number} head @param {Uint8Array} kept room for its bytes @param {Uint32Array} words @param {number} corner
+ * @param {number} width @param {Paint} colours @param {boolean} withoutSink */
+function square(run, layer, head, kept, words, corner, width, colours, withoutSink) {
+  kept.fill(0);
+  const scale = 255 / WEIGHTS[sample(run, layer, head, run.nRead, kept, withoutSink) || 1];
+  for (let y = 0; y < THUMB; y += 1) {
+    for (let x = 0; x <= y; x += 1) words[corner + y * width + x] = colours.scale[Math.min(255, Math.round(WEIGHTS[kept[y * THUMB + x]] * scale))];
   }
 }
 

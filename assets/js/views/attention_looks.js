@@ -1,0 +1,107 @@
+// @ts-check
+// The looked-at row in words: every token shaded by its weight, and the strongest by number.
+
+import { h, fill, keepInView, tokenText, quoted } from "../dom.js";
+import { shade, textOn } from "../canvas.js";
+import { roughly } from "../format.js";
+import { WEIGHTS } from "../store.js";
+
+/** @typedef {import("../card.js").State} State */
+
+/** @param {import("../selection.js").Selection} selection @param {import("./attention_map.js").Pointed} pointed */
+export function makeLooks(selection, pointed) {
+  const title = h("p", { class: "ts-looks-title" });
+  const looks = h("div", { class: "ts-looks", role: "group", tabindex: "0", "data-own-keys": true,
+    "aria-label": "The tokens it looks back at: arrow left and right point at one, Enter goes to it" });
+  const best = h("p", { class: "ts-readout", "aria-live": "polite" });
+  const element = h("div", { class: "ts-looks-box" }, title, looks, best);
+  /** @type {{chip: HTMLElement, look: string}[]} */
+  let chips = [];
+  let chipsOf = "";
+  let bestOf = "";
+  /** @type {{scale: Uint32Array | null, shades: [string, string][]}} */
+  let palette = { scale: null, shades: [] };
+
+  const chipAt = (/** @type {Event} */ event) => chips.findIndex(({ chip }) => event.target instanceof Node && chip.contains(event.target));
+  looks.addEventListener("pointerover", (event) => {
+    const key = chipAt(event);
+    pointed.point(key < 0 ? null : key);
+  });
+  looks.addEventListener("pointerleave", () => pointed.point(null));
+  looks.addEventListener("click", (event) => {
+    const key = chipAt(event);
+    if (key >= 0) selection.set({ token: key }, { lock: true });
+  });
+  looks.addEventListener("keydown", (event) => {
+    const { token } = selection.at;
+    const key = pointed.key ?? token;
+    if (event.key === "ArrowLeft") pointed.point(Math.max(key - 1, 0));
+    else if (event.key === "ArrowRight") pointed.point(Math.min(key + 1, token));
+    else if (event.key === "Enter") selection.set({ token: key }, { lock: true });
+    else return;
+    event.preventDefault();
+    keepInView(looks, chips[pointed.key ?? token]?.chip);
+  });
+  looks.addEventListener("blur", () => pointed.point(null));
+
+  /** @param {import("../canvas.js").Paint} colours */
+  const shadesOf = (colours) => {
+    if (palette.scale !== colours.scale) {
+      palette = { scale: colours.scale, shades: Array.from({ length: 256 }, (_, i) => [shade(colours, i / 255), textOn(colours, i / 255)]) };
+    }
+    return palette.shades;
+  };
+
+  return {
+    element,
+    /** @param {State} state @param {Uint8Array | null} row @param {boolean} withoutSink */
+    draw({ run, at, colours }, row, withoutSink) {
+      if (chipsOf !== run.id) { chipsOf = run.id; chips = []; bestOf = ""; fill(looks); }
+      while (chips.length < run.tokens.length) {
+        const position = chips.length;
+        const chip = h("span", { class: `ts-look ${position < run.nPrompt ? "ts-is-prompt" : "ts-is-generated"}` }, tokenText(run.tokens[position]));
+        chips.push({ chip, look: "" });
+        looks.append(chip);
+      }
+      looks.hidden = best.hidden = row === null;
+      const most = row ? strongest(row, withoutSink) : 0;
+      const shades = shadesOf(colours);
+      chips.forEach((each, i) => {
+        const shown = row !== null && i <= at.token;
+        const left = shown && withoutSink && i === 0 && row.length > 1;
+        const level = !shown || left ? 0 : Math.round(Math.min(1, WEIGHTS[row[i]] / (most || 1)) * 255);
+        const look = `${shown} ${left} ${level} ${i === at.token} ${i === pointed.key} ${colours.weight}`;
+        if (each.look === look) return;
+        each.look = look;
+        each.chip.hidden = !shown;
+        if (!shown) return;
+        [each.chip.style.backgroundColor, each.chip.style.color] = shades[level];
+        each.chip.classList.toggle("ts-left-out", left);
+        each.chip.classList.toggle("ts-self", i === at.token);
+        each.chip.classList.toggle("ts-pointed", i === pointed.key);
+      });
+      const key = `${run.id}/${at.layer}/${at.head}/${at.token}/${row !== null}`;
+      if (bestOf === key) return;
+      bestOf = key;
+      fill(title, quoted(run.tokens[at.token]), ` (token ${at.token}) looks back at:`);
+      if (!row) return;
+      const order = Array.from(row.keys()).sort((a, b) => row[b] - row[a]).slice(0, 5).filter((i) => row[i] > 0);
+      fill(best, ...order.flatMap((i, place) => [place ? ", " : "", quoted(run.tokens[i]), ` ${roughly(WEIGHTS[row[i]])}`, i === at.token ? " (itself)" : i === 0 ? " (first)" : ""]), ".");
+      keepInView(looks, chips[strongestKey(row)].chip);
+    },
+  };
+}
+
+/** @param {Uint8Array} row @param {boolean} withoutSink */
+function strongest(row, withoutSink) {
+  let most = 0;
+  for (let i = withoutSink && row.length > 1 ? 1 : 0; i < row.length; i += 1) if (row[i] > most) most = row[i];
+  return WEIGHTS[most];
+}
+
+/** Where a row looks most, the first token left out. @param {Uint8Array} row */
+export function strongestKey(row) {
+  let best = row.length - 1;
+  for (let i = 1; i < row.length; i += 1) if (row[i] > row[best]) best = i;
+  return best;
+}
