@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from model.block import BlockProbe, block_note
 from model.errors import UnknownModel
 from model.positions import LearnedPositions, PositionProbe, Rotary
+from model.records import Part
 
 _NORM_NAMES = ("norm", "ln_f", "norm_f", "final_norm", "final_layernorm", "final_layer_norm")
 _CLOSE = 1e-5  # parts sum to what a layer adds within this share of the stream's size
@@ -29,6 +31,8 @@ class Anatomy:
     unit_outputs: tuple[nn.Module | None, ...]  # of each layer: the matrix that reads the MLP's units
     parts: tuple[tuple[str, ...] | None, ...]  # of each layer: its children whose outputs sum to what it adds
     positions: Rotary | LearnedPositions | None  # how layer 0 knows where a token stands
+    block: tuple[Part, ...]  # the modules of layer 0 in the order in which they ran
+    block_note: str
 
     def logits(self, resid: torch.Tensor, config: Any) -> torch.Tensor:
         """What the model would say from this point of the residual stream: final norm, head, and the model's own scale.
@@ -57,7 +61,13 @@ def find(model: Any) -> Anatomy:
             f"{type(model).__name__} has no embedding or no output head: it does not write text. "
             "Pick a causal language model."
         )
-    probes, positions = _probe(model, layers, embedding, config)
+    probes = [_Probe(layer, config) for layer in layers]
+    positions, block = PositionProbe(model, layers, embedding), BlockProbe(layers[0], config)
+    hooks = [*block.hooks(), *positions.hooks(), *(hook for probe in probes for hook in probe.hooks())]
+    ids = torch.arange(4, device=model.device)[None] % config.vocab_size
+    with attached(hooks), torch.inference_mode():
+        model(input_ids=ids, use_cache=False)
+    parts = block.parts()
     return Anatomy(
         layers=layers,
         final_norm=_final_norm(parent, layers),
@@ -66,7 +76,9 @@ def find(model: Any) -> Anatomy:
         d_vocab=head.weight.shape[0],
         unit_outputs=tuple(probe.unit_output() for probe in probes),
         parts=tuple(probe.parts() for probe in probes),
-        positions=positions,
+        positions=positions.found(probes[0].entered),
+        block=parts,
+        block_note=block_note(layers, parts),
     )
 
 
@@ -202,15 +214,3 @@ def mlp_width(config: Any) -> int:
         if width := getattr(config, name, None):
             return width if isinstance(width, int) else width[0]
     return 4 * config.hidden_size
-
-
-def _probe(
-    model: Any, layers: tuple[nn.Module, ...], embedding: nn.Module, config: Any
-) -> tuple[list[_Probe], Rotary | LearnedPositions | None]:
-    """One watched pass over four tokens: what each layer took and gave, and what told the first where they stand."""
-    probes, positions = [_Probe(layer, config) for layer in layers], PositionProbe(model, layers, embedding)
-    hooks = [*positions.hooks(), *(hook for probe in probes for hook in probe.hooks())]
-    ids = torch.arange(4, device=model.device)[None] % config.vocab_size
-    with attached(hooks), torch.inference_mode():
-        model(input_ids=ids, use_cache=False)
-        return probes, positions.found(probes[0].entered)

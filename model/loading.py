@@ -178,8 +178,8 @@ def _card(model: Any, found: Anatomy, source: Source | None) -> ModelCard:
         torch=torch.__version__,
         transformers=transformers.__version__,
         checks=selfcheck.check(model, found),
-        block=(),
-        block_note="",
+        block=found.block,
+        block_note=found.block_note,
     )
 
 

@@ -41,12 +41,13 @@ class Check:
 class Part:
     """One module of a layer, as it ran: what it is, the shape of its weight, and where its input came from.
 
-    `reads` is "stream" where the input equalled the layer's own, number for number, "branch" where it equalled the
-    stream after the layer's first addition to it, and "part" where another part or a step without a name made it.
+    A part has weights of its own, or no module inside it. Dropout, which does nothing in a run, is left out. `reads`
+    is "stream" where the input equalled the layer's own, number for number, "branch" where it equalled the stream
+    after the layer's first addition to it, and "part" where another part or a step without a name made it.
     """
 
     name: str  # its path inside the layer, such as "self_attn.q_proj"
-    kind: Literal["norm", "linear", "activation", "rotary", "dropout", "other"]
+    kind: Literal["norm", "linear", "activation", "rotary", "other"]
     module: str  # its class, such as "Linear"
     weight: tuple[int, ...] | None  # as it multiplies, (out, in); None without one, or with several
     bias: bool
