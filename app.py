@@ -48,18 +48,18 @@ class App:
 def build(models: "Models", limits: Limits, recorded: Path = ASSETS / "runs") -> App:
     """The whole app around the models that it is given, which may still be loading.
 
-    `recorded` holds finished runs (*.frames); the first by name is what the page opens on.
+    `recorded` holds finished runs (*.frames, *.deep); the first by name is what the page opens on.
     """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    from viz import packing
+    from viz import recorded as recordings
     from viz.pages import guard, look, routes, run
     from viz.pages.live import Live, Notice
     from viz.store import RunStore
 
-    runs = {path.stem: path.read_bytes() for path in sorted(recorded.glob("*.frames"))}
+    runs = recordings.load(recorded)
     first = Notice()
     if name := next(iter(runs), None):
-        first = Notice(id=name, source="recorded", ready=len(packing.split(runs[name])))
+        first = Notice(id=name, source="recorded", ready=len(runs[name].frames))
     store = RunStore(limits.store_bytes)
     live = Live(models, store, first)
     demo = run.build_page(live, limits, first)

@@ -8,7 +8,7 @@ from pathlib import Path
 from model.command_line import bug, say
 from model.errors import Refusal
 from model.records import Trace
-from viz import export, frames
+from viz import export, frames, recorded
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,7 +17,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         trace = Trace.open(asked.trace)
         target = asked.output or asked.trace.with_suffix(".html")
-        made = _made(trace, target, charts=asked.charts)
+        if target.suffix == ".frames":
+            target.with_suffix(".deep").write_bytes(b"".join(recorded.deep(trace)))
+            made = b"".join(frames.all_frames(trace))
+        else:
+            charts = export.charts(trace) if asked.charts else ()
+            made = export.page(trace, charts=charts, light=asked.light).encode("utf-8")
         if target == Path("-"):
             sys.stdout.buffer.write(made)
             return 0
@@ -37,21 +42,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _made(trace: Trace, target: Path, *, charts: bool) -> bytes:
-    if target.suffix == ".frames":
-        return b"".join(frames.all_frames(trace))
-    return export.page(trace, charts=export.charts(trace) if charts else ()).encode("utf-8")
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m viz", description="Make one self-contained page of a run.")
     parser.add_argument("trace", type=Path, metavar="FILE.trace", help="a run saved by `python -m model ... -o FILE`")
     parser.add_argument("-o", "--output", type=Path, metavar="PAGE.html",
                         help="where to write it; - is standard output (default: beside the run, as .html). "
-                        "A name that ends in .frames gets the bytes that the app opens on, "
-                        "as in assets/runs/")  # fmt: skip
+                        "A name that ends in .frames gets the bytes that the app opens on, and .deep beside it "
+                        "what the app reads of them one by one, as in assets/runs/")  # fmt: skip
+    parser.add_argument("--light", action="store_true",
+                        help="leave out plotly.js, and the vectors and logits that some pictures unfold")  # fmt: skip
     parser.add_argument("--charts", action="store_true",
-                        help="also hold the plotly charts and bertviz's head view (adds about 5 MB)")  # fmt: skip
+                        help="also hold plotly's and bertviz's pictures of the run, below the page's own")  # fmt: skip
     return parser
 
 

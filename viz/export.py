@@ -1,13 +1,17 @@
 """A run as one page that needs nothing else: no network, no server, no model; it works from a file."""
 
 import base64
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 from model.records import Trace
 from viz import frames, markup, slices
 from viz.view import Selection, all_views, html
 
+_DEEP_BYTES = 8_000_000  # of vectors and logits, half of it for each, or what the other leaves: as many as fit
 _LAYER_BYTES = 16_000_000  # of a long run's rows: as many whole layers as fit travel with the page
+_FILLED = ""  # the style element that plotly.js adds, empty, and fills rule by rule
+_MAP_STYLE = re.compile(r'getElementById\("([0-9a-f]{64})"\)')
 _START = """
 const page = document.documentElement;
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
@@ -23,15 +27,19 @@ tokenoscopePage({ element: document.getElementById("scope"), frames: bytes });
 """
 
 
-def page(trace: Trace, *, charts: Sequence[str] = (), header: bool = True) -> str:
+def page(trace: Trace, *, charts: Sequence[str] = (), header: bool = True, light: bool = False) -> str:
     """One self-contained HTML page of this run, with its pictures, its numbers and its keys.
 
-    `charts` are more pictures as HTML, as `charts` below makes them; they stand under the page's own.
+    `charts` are more pictures as HTML, as `charts` below makes them; they stand under the page's own. A `light` page
+    leaves out plotly.js and the vectors and logits that some pictures unfold, and says so where they would be.
     """
-    packed = base64.b64encode(b"".join([*frames.all_frames(trace), *_long_layers(trace)])).decode("ascii")
+    made = [*frames.all_frames(trace), *_long_layers(trace), *(() if light else _deep(trace))]
+    packed = base64.b64encode(b"".join(made)).decode("ascii")
+    library = "" if light or charts else _plotly()
     style, script = markup.style(), markup.script() + _START
-    style_policy = "'unsafe-inline'" if charts else markup.integrity(style)
-    script_policy = "'unsafe-inline'" if charts else markup.integrity(script)
+    scripts, styles = ([script, library], [style, _FILLED]) if library else ([script], [style])
+    style_policy = "'unsafe-inline'" if charts else " ".join(map(markup.integrity, styles))
+    script_policy = "'unsafe-inline'" if charts else " ".join(map(markup.integrity, scripts))
     policy = (
         f"default-src 'none'; script-src {script_policy}; style-src {style_policy}; img-src data:; "
         "base-uri 'none'; form-action 'none'"
@@ -49,22 +57,69 @@ def page(trace: Trace, *, charts: Sequence[str] = (), header: bool = True) -> st
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>{style}</style>\n</head>\n"
         f'<body class="ts-page ts-root">\n{top if header else ""}\n<main><div id="scope"></div>{more}</main>\n'
-        f'<script type="application/octet-stream" id="frames">{packed}</script>\n'
+        f'<script type="application/octet-stream" id="frames">{packed}</script>\n{_dormant(library)}'
         f"<script>{script}</script>\n</body>\n</html>\n"
     )
 
 
 def charts(trace: Trace) -> list[str]:
     """Every view of viz/views/ at the start of the run, with the plotly.js that draws them (about 5 MB)."""
-    from plotly.offline import get_plotlyjs
-
     at = Selection(layer=trace.model.n_layers // 2, token=trace.n_prompt - 1)
-    return [f"<script>{get_plotlyjs()}</script>", *(html(shown, trace, at) for shown in all_views())]
+    return [f'<script id="plotly-js">{_plotly()}</script>', *(html(shown, trace, at) for shown in all_views())]
 
 
 def notebook_html(trace: Trace, *, height: int = 900) -> str:
     """The same page in a frame, for a notebook's cell."""
-    return markup.frame(page(trace, header=False), title=f"A run of {trace.model.name}", height=height)
+    return markup.frame(page(trace, header=False, light=True), title=f"A run of {trace.model.name}", height=height)
+
+
+def _plotly() -> str:
+    """The plotly.js of the installed package."""
+    from plotly.offline import get_plotlyjs  # half a second, which a light page does not need
+
+    library = get_plotlyjs()
+    assert "</script" not in library and "<!--" not in library, "it would end the element that holds it"
+    return library
+
+
+def _dormant(library: str) -> str:
+    """plotly.js as text, which the page makes a script of when a person unfolds the first chart that needs it.
+
+    It comes with the style of its maps, which nobody draws here and the page's policy forbids; it does without where
+    an element by the style's id is there.
+    """
+    if not library:
+        return ""
+    maps = "".join(f'<template id="{name}"></template>' for name in sorted(set(_MAP_STYLE.findall(library))))
+    return f'<script type="text/plain" id="plotly-js">{library}</script>\n{maps}'
+
+
+def _deep(trace: Trace) -> list[bytes]:
+    """Layers' vectors, evenly spread, and the logits of the first choices, at half their size, as many as fit."""
+    n_layers = 0 if trace.queries is None else trace.model.n_layers
+    layer_size = len(slices.vectors(trace, 0, small=True)) if n_layers else 0
+    logits = _as_many_as_fit(
+        (slices.logits(trace, i, small=True) for i in range(trace.n_generated)),
+        _DEEP_BYTES - min(layer_size * n_layers, _DEEP_BYTES // 2),
+    )
+    layers = _spread(n_layers, _DEEP_BYTES - sum(map(len, logits)), layer_size)
+    return [*logits, *(slices.vectors(trace, layer, small=True) for layer in layers)]
+
+
+def _as_many_as_fit(made: Iterable[bytes], most: int) -> list[bytes]:
+    kept: list[bytes] = []
+    for each in made:
+        most -= len(each)
+        if most < 0:
+            break
+        kept.append(each)
+    return kept
+
+
+def _spread(n_layers: int, most: int, size: int) -> list[int]:
+    """Layers evenly spread, as many as fit into `most` bytes with `size` each."""
+    count = min(n_layers, most // size) if size else 0
+    return sorted({round((i + 0.5) * n_layers / count - 0.5) for i in range(count)})
 
 
 def _long_layers(trace: Trace) -> list[bytes]:
@@ -72,6 +127,5 @@ def _long_layers(trace: Trace) -> list[bytes]:
     if trace.n_fed <= frames.ROWS_UP_TO or trace.queries is None:
         return []
     size = trace.model.n_heads * trace.n_fed * (trace.n_fed + 1) // 2
-    count = min(trace.model.n_layers, max(1, _LAYER_BYTES // size))
-    chosen = sorted({round((i + 0.5) * trace.model.n_layers / count - 0.5) for i in range(count)})
+    chosen = _spread(trace.model.n_layers, max(_LAYER_BYTES, size), size)
     return [slices.layer(trace, layer) for layer in chosen]

@@ -11,6 +11,7 @@ from tests.app.fakes_engine import FakeEngine
 from tests.fakes import fake_trace
 from viz import frames, packing, slices, theme
 from viz.pages.form import EXAMPLES
+from viz.recorded import deep
 
 BASE = "/gradio_api/tokenoscope"
 
@@ -99,23 +100,25 @@ def test_recorded_runs_are_listed_with_their_prompts(serve, tmp_path):
     (tmp_path / "2-a-fact.frames").write_bytes(b"".join(frames.all_frames(trace)))
     ann = serve(recorded=tmp_path).visitor()
     found = ann.http.get(f"{BASE}/recorded").json()
-    assert found["runs"] == [{"name": "2-a-fact", "label": "a fact", "ready": len(trace.steps) + 3,
+    assert found["runs"] == [{"name": "2-a-fact", "label": "a fact", "ready": len(trace.steps) + 6,
                               "prompt": trace.prompt, "chat": False}]  # fmt: skip
     assert {trace.prompt, EXAMPLES[0].prompt} <= set(found["offered"])
 
 
-def test_one_layer_and_one_row_come_on_demand(done):
+def test_slices_come_on_demand_and_exactly(done):
     served, ann, run = done
     trace = served.app.store.get(run.rsplit("/", 1)[1]).trace
     assert ann.http.get(f"{run}/layer/1").content == slices.layer(trace, 1)
     assert ann.http.get(f"{run}/row/1/2/3").content == slices.row(trace, 1, 2, 3)
-    for wrong in ("layer/99", "row/0/99/0", "row/0/0/999"):
+    assert ann.http.get(f"{run}/vectors/2").content == slices.vectors(trace, 2)
+    assert ann.http.get(f"{run}/logits/3").content == slices.logits(trace, 3)
+    for wrong in ("layer/99", "row/0/99/0", "row/0/0/999", "vectors/99", "logits/99"):
         answer = ann.http.get(f"{run}/{wrong}")
         assert answer.status_code == 404, wrong
         assert len(answer.text) > 20
 
 
-@pytest.mark.parametrize("part", ["layer/1", "row/1/2/2"])
+@pytest.mark.parametrize("part", ["layer/1", "row/1/2/2", "vectors/1"])
 def test_a_layer_read_while_the_run_ends_is_not_kept(serve, monkeypatch, part):
     served = serve(FakeEngine(seconds=None))
     ann = served.visitor()
@@ -135,7 +138,7 @@ def test_a_layer_read_while_the_run_ends_is_not_kept(serve, monkeypatch, part):
 
 def test_a_run_that_is_gone_says_so(serve):
     ann = serve().visitor()
-    for what in ("frames", "layer/0", "row/0/0/0", "trace", "page"):
+    for what in ("frames", "layer/0", "row/0/0/0", "vectors/0", "logits/0", "trace", "page"):
         answer = ann.http.get(f"{BASE}/runs/unknown/{what}")
         assert answer.status_code == 404
         assert "no longer kept" in answer.text
@@ -168,6 +171,24 @@ def test_recorded_runs_are_shown_first_and_only_those(serve, tmp_path):
     components = [each["props"] for each in ann.http.get("/config").json()["components"]]
     value = next(each["value"] for each in components if each.get("elem_id") == "scope")
     assert (value["id"], value["source"], value["ready"], value["done"]) == ("paris", "recorded", len(recorded), True)
+
+
+def test_a_recorded_run_gives_its_vectors_and_logits_one_by_one(serve, tmp_path):
+    trace = fake_trace()
+    for name in ("paris", "bare"):
+        (tmp_path / f"{name}.frames").write_bytes(b"".join(frames.all_frames(trace)))
+    (tmp_path / "paris.deep").write_bytes(b"".join(deep(trace)))
+    ann = serve(recorded=tmp_path).visitor()
+    for i in range(trace.model.n_layers):
+        assert ann.http.get(f"{BASE}/recorded/paris/vectors/{i}").content == slices.vectors(trace, i, small=True)
+    for i in range(trace.n_generated):
+        assert ann.http.get(f"{BASE}/recorded/paris/logits/{i}").content == slices.logits(trace, i, small=True)
+    wanted = {"paris/vectors/99": "its vectors are 0 to 3", "paris/layer/0": "no layer", "bare/logits/0": "brings no",
+              "gone/logits/0": "no recorded run"}  # fmt: skip
+    for wrong, said in wanted.items():
+        answer = ann.http.get(f"{BASE}/recorded/{wrong}")
+        assert answer.status_code == 404
+        assert said in answer.text
 
 
 def test_the_model_route_says_how_far_the_model_is(serve):

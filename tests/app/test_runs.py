@@ -66,18 +66,20 @@ def test_what_arrives_after_the_end_is_told_in_any_order():
     with_lens = dataclasses.replace(bare, lens_ids=whole.lens_ids, lens_probs=whole.lens_probs)
     store = RunStore(10**9)
     run = FakeRun(FakeEngine(), "a b c", Settings(max_new_tokens=2), ())
-    recorder = _Recorder(store, run)
-    held = []
+    recorder, kept, held = _Recorder(store, run), None, []
     for trace in (bare, with_lens, whole, whole):
         run.trace = lambda trace=trace: trace
         recorder.record()
         recorder.complete()
-        held.append(kinds(b"".join(store.get(run.id).frames)))
+        kept = store.get(run.id)
+        assert kept is not None
+        held.append(kinds(b"".join(kept.frames)))
     recorder.finish()
     assert held[0] == ["head", "step", "step", "end", "heads", "units"]
     assert held[1] == [*held[0], "lens"]
     assert held[2] == held[3] == [*held[1], "embeddings"]
-    assert store.get(run.id).done
+    assert kept is not None
+    assert kept.done
 
 
 def test_notices_are_at_most_fifteen_a_second(serve):

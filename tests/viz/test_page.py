@@ -34,9 +34,17 @@ def show(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
     pages: list[Page] = []
 
     def open_page(
-        trace: Trace, *, width: int = 1280, height: int = 640, theme: Theme = "light", charts: bool = False
+        trace: Trace,
+        *,
+        width: int = 1280,
+        height: int = 640,
+        theme: Theme = "light",
+        charts: bool = False,
+        light: bool = True,
     ) -> Page:
-        (tmp_path / "page.html").write_text(export.page(trace, charts=export.charts(trace) if charts else ()), "utf-8")
+        (tmp_path / "page.html").write_text(
+            export.page(trace, charts=export.charts(trace) if charts else (), light=light), "utf-8"
+        )
         page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=theme)
         pages.append(page)
         page.on("pageerror", lambda error: wrong.append(f"page error: {error}"))
@@ -351,6 +359,30 @@ def test_a_long_run_shows_the_layers_that_came_along_and_says_which_did_not(
     assert "not of this layer" in page.inner_text(".ts-card-attention .ts-empty")
     assert page.locator(".ts-card-attention .ts-map").is_hidden()
     assert "three bands" in page.inner_text(".ts-card-attention")
+
+
+def test_a_whole_page_has_what_some_pictures_unfold(show: Callable[..., Page]):
+    trace = fake_trace()
+    page = show(trace, light=False)
+    held = page.evaluate("[[...tokenoscope.store.run.vectors.keys()], [...tokenoscope.store.run.logits.keys()]]")
+    assert held == [[0, 1, 2, 3], [0, 1, 2, 3]]
+    assert page.evaluate("tokenoscope.store.wants.plotly().then((found) => found.version)")
+    assert (
+        page.evaluate("""async () => {
+        const chart = document.createElement("div");
+        document.body.append(chart);
+        const plotly = await tokenoscope.store.wants.plotly();
+        await plotly.newPlot(chart, [{ x: [1, 2], y: [3, 4], mode: "markers" }]);
+        return chart.querySelectorAll(".point").length;
+    }""")
+        == 2
+    )
+
+
+def test_a_light_page_goes_without(show: Callable[..., Page]):
+    page = show(fake_trace())
+    assert page.evaluate("tokenoscope.store.wants.plotly()") is None
+    assert "This page holds no queries" in page.evaluate("tokenoscope.store.wants.vectors(1).why")
 
 
 def test_a_notebook_shows_the_page_in_its_frame(browser: Browser):

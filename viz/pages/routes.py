@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
@@ -17,11 +16,12 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainT
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from model.errors import BadSetting, Refusal
+from model.errors import BadSetting, NotShown, Refusal
 from model.records import Trace
-from viz import export, packing, slices
+from viz import export, slices
 from viz.pages.form import EXAMPLES
 from viz.pages.live import Models
+from viz.recorded import Recorded
 from viz.store import RunStore, StoredRun
 from viz.theme import Mode
 from viz.view import Selection, all_views, page, refusal_page
@@ -35,11 +35,12 @@ _FRAMED = _PASSING | {
     "content-security-policy": "sandbox allow-scripts; default-src 'none'; script-src 'self' 'unsafe-inline'; "
     "style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
 }
+_NOT_RECORDED = "There is no recorded run by that name."
 _GONE = "This run is no longer kept: newer runs needed its place, or the program was started again. Run it again."
 
 
-def build_routes(store: RunStore, models: Models, recorded: dict[str, bytes]) -> list[BaseRoute]:
-    """All routes of the app. `recorded`: the frames of runs that come with it, by name."""
+def build_routes(store: RunStore, models: Models, recorded: dict[str, Recorded]) -> list[BaseRoute]:
+    """All routes of the app. `recorded`: the runs that come with it, by name."""
 
     def of_run(path: str, answer: Answer, refused: Callable[[Request, str], Response] = _refused) -> Route:
         async def endpoint(request: Request) -> Response:
@@ -57,6 +58,8 @@ def build_routes(store: RunStore, models: Models, recorded: dict[str, bytes]) ->
         of_run("frames", _frames),
         of_run("layer/{layer:int}", _layer),
         of_run("row/{layer:int}/{head:int}/{position:int}", _row),
+        of_run("vectors/{layer:int}", _vectors),
+        of_run("logits/{index:int}", _logits),
         of_run("trace", _trace_file),
         of_run("page", _page_file),
         of_run("view/{view}", _view, _no_view),
@@ -64,6 +67,7 @@ def build_routes(store: RunStore, models: Models, recorded: dict[str, bytes]) ->
         Route(f"{PREFIX}/plotly.js", _plotly),
         Route(f"{PREFIX}/recorded", _recorded_list(recorded)),
         Route(f"{PREFIX}/recorded/{{name}}/frames", _recorded_frames(recorded)),
+        Route(f"{PREFIX}/recorded/{{name}}/{{kind}}/{{number:int}}", _recorded_part(recorded)),
         Route(f"{PREFIX}/model", _model_state(models)),
         Mount(f"{PREFIX}/assets", _Assets(directory=ASSETS)),
         Route("/gradio_api/upload", _no_uploads, methods=["POST"]),
@@ -96,6 +100,16 @@ def _row(request: Request, run: StoredRun) -> Response:
     if position >= trace.n_fed:
         raise BadSetting(f"position {position} does not exist: this run has read {trace.n_fed} tokens.")
     return _lasting(request, slices.row(trace, layer, head, position), f"row-{layer}-{head}-{position}", done)
+
+
+def _vectors(request: Request, run: StoredRun) -> Response:
+    done, layer = run.done, request.path_params["layer"]
+    return _lasting(request, slices.vectors(_trace(run), layer), f"vectors-{layer}", done)
+
+
+def _logits(request: Request, run: StoredRun) -> Response:
+    index = request.path_params["index"]
+    return _lasting(request, slices.logits(_trace(run), index), f"logits-{index}", run.done)
 
 
 def _trace_file(_: Request, run: StoredRun) -> Response:
@@ -153,33 +167,41 @@ async def _plotly(_: Request) -> Response:
     return FileResponse(path, media_type="text/javascript", headers={"cache-control": "public, max-age=31536000"})
 
 
-def _recorded_frames(recorded: dict[str, bytes]) -> Callable[[Request], Awaitable[Response]]:
+def _recorded_frames(recorded: dict[str, Recorded]) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
-        body = recorded.get(request.path_params["name"])
-        if body is None:
-            return _not_found("There is no recorded run by that name.")
+        run = recorded.get(request.path_params["name"])
+        if run is None:
+            return _not_found(_NOT_RECORDED)
         first = _whole(request.query_params.get("from", "0"))
-        return _lasting(request, b"".join(packing.split(body)[first:]), "recorded", done=False)
+        return _lasting(request, b"".join(run.frames[first:]), "recorded", done=False)
 
     return endpoint
 
 
-def _recorded_list(recorded: dict[str, bytes]) -> Callable[[Request], Awaitable[Response]]:
+def _recorded_part(recorded: dict[str, Recorded]) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        run, kind = recorded.get(request.path_params["name"]), request.path_params["kind"]
+        if run is None:
+            return _not_found(_NOT_RECORDED)
+        try:
+            part = await run_in_threadpool(run.part, kind, request.path_params["number"])
+        except NotShown as error:
+            return _not_found(str(error))
+        return _lasting(request, part, "recorded", done=False)
+
+    return endpoint
+
+
+def _recorded_list(recorded: dict[str, Recorded]) -> Callable[[Request], Awaitable[Response]]:
     """The runs that come with the app, and every prompt that the page itself offers: no words of the person's own."""
-    runs = [{"name": name, "label": name.lstrip("0123456789-").replace("-", " "), **_asked(body)}
-            for name, body in recorded.items()]  # fmt: skip
+    runs = [{"name": name, "label": run.label, "ready": len(run.frames), "prompt": run.prompt, "chat": run.chat}
+            for name, run in recorded.items()]  # fmt: skip
     offered = [each.prompt for each in EXAMPLES] + [run["prompt"] for run in runs]
 
     async def endpoint(_: Request) -> Response:
         return JSONResponse({"runs": runs, "offered": offered}, headers=_PASSING)
 
     return endpoint
-
-
-def _asked(body: bytes) -> dict[str, Any]:
-    made = packing.split(body)
-    head, _ = packing.unpack(made[0])
-    return {"ready": len(made), "prompt": head["prompt"], "chat": head["settings"]["chat"]}
 
 
 def _model_state(models: Models) -> Callable[[Request], Awaitable[Response]]:
