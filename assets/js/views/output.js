@@ -2,50 +2,62 @@
 // The text as it stands: prompt and answer, each written token tinted by how unsure the model was.
 
 import { h, fill, fadeWhatGoesOn, keepInView, tokenText, quoted } from "../dom.js";
-import { percent, plain, count, running } from "../format.js";
-import { isFragment } from "../store.js";
+import { percent, plain, count } from "../format.js";
+import { additions, flowing, typedPart } from "../running_text.js";
+
+/** @typedef {import("../store.js").Run} Run */
+/** @typedef {import("../store.js").Step} Step */
 
 const SURE = 0.8; // a likelier token blends in
+const TINT = 0.85; // of the colour of doubt, at most: the text on it stays legible
+const MOST_MINI = 400; // tokens drawn in little
 
 /** @type {import("../card.js").View} */
 export const output = {
   id: "output",
   title: "The text",
-  sentence: "What the model read and what it wrote. The stronger the tint under a written token, the less likely the model found it; "
-    + "above 80% there is none. Click a written token to see why it was chosen.",
+  sentence: "What the model read and what it wrote, token by token. The stronger the tint under a written token, the less likely the model "
+    + "found it. Point at one to see its numbers, click it to stay there and see below why it was chosen.",
   create(body, { selection }) {
     const text = h("p", { class: "ts-text", role: "group", tabindex: "0", dir: "auto", "aria-label": "Prompt and written text" });
     const grown = fadeWhatGoesOn(text);
     const readout = h("p", { class: "ts-readout", "aria-live": "polite" });
+    const template = h("span", { class: "ts-swatch ts-is-prompt ts-is-template" }, "added by the chat template");
     body.append(
-      h("p", { class: "ts-legend" }, h("span", { class: "ts-swatch ts-is-prompt" }, "prompt"), h("span", { class: "ts-swatch ts-is-generated" }, "written by the model"),
-        h("span", { class: "ts-swatch ts-is-doubtful" }, "it was in doubt")),
+      h("p", { class: "ts-legend" }, h("span", { class: "ts-swatch ts-is-prompt" }, "prompt"), template,
+        h("span", { class: "ts-swatch ts-is-generated" }, "written by the model"),
+        h("span", { class: "ts-doubt-key" }, "likely (80% and more)", h("span", { class: "ts-doubt-scale", "aria-hidden": "true" }), "unlikely")),
       text, readout);
     /** @type {HTMLElement[]} */
     let drawn = [];
     let of = "";
     let settled = 0; // what comes later leaves the tokens before this one as they are
+    /** @type {[number, number] | null} */
+    let typed = null;
     /** @type {[number, number]} */
     let marked = [-1, -1];
 
-    /** @param {import("../store.js").Run} run @param {number} position */
+    /** @param {Run} run @param {number} position */
     function make(run, position) {
-      if (position < run.nPrompt) return h("span", { class: "ts-word ts-is-prompt" });
+      if (position < run.nPrompt) {
+        const added = typed !== null && (position < typed[0] || position >= typed[1]);
+        return h("span", { class: `ts-word ts-is-prompt ${added ? "ts-is-template" : ""}` });
+      }
       const step = run.chosenBy(position);
-      const { probability, rank } = choiceOf(run, position);
-      const doubt = Math.max(0, (SURE - probability) / SURE);
+      const choice = choiceOf(run, position);
+      const doubt = doubtOf(choice.probability);
       const element = h("span", {
         class: `ts-word ts-is-generated ${doubt > 0 ? "ts-is-doubtful" : ""}`,
-        title: `${percent(probability)}${rank > 0 ? `, number ${count(rank + 1)} in likelihood` : ", the likeliest"}`,
+        title: `${percent(choice.probability)}, ${placeOf(choice.rank)}`,
         onclick: () => selection.set({ step }, { lock: true }),
         onpointerenter: (event) => { if (/** @type {PointerEvent} */ (event).pointerType === "mouse") selection.preview({ step }); },
         onpointerleave: () => selection.preview(null),
       });
-      element.style.setProperty("--ts-share", `${Math.round(doubt * 85)}%`);
+      element.style.setProperty("--ts-share", `${Math.round(doubt * TINT * 100)}%`);
       return element;
     }
 
-    /** @param {import("../store.js").Run} run */
+    /** @param {Run} run */
     function grow(run) {
       while (drawn.length < run.tokens.length) drawn.push(make(run, drawn.length));
       const parts = additions(run, settled);
@@ -63,18 +75,22 @@ export const output = {
           drawn = [];
           settled = 0;
           marked = [-1, -1];
+          typed = run.head.settings.chat ? typedPart(run) : null;
+          template.hidden = typed === null;
           fill(text);
         }
-        if (drawn.length < run.tokens.length) grow(run);
-        const end = step.chosenAt + step.choices.length;
-        if (marked[0] !== step.chosenAt || marked[1] !== end) {
-          drawn.forEach((element, i) => {
-            element.classList.toggle("ts-not-yet", i >= end);
-            element.classList.toggle("ts-now", i >= step.chosenAt && i < end);
-          });
-          marked = [step.chosenAt, end];
-          keepInView(text, drawn[step.chosenAt]);
+        if (drawn.length < run.tokens.length) {
+          grow(run);
+          marked = [-1, -1];
         }
+        const end = step.chosenAt + step.choices.length;
+        if (marked[0] === step.chosenAt && marked[1] === end) return;
+        drawn.forEach((element, i) => {
+          element.classList.toggle("ts-not-yet", i >= end);
+          element.classList.toggle("ts-now", i >= step.chosenAt && i < end);
+        });
+        marked = [step.chosenAt, end];
+        keepInView(text, drawn[step.chosenAt]);
         say(readout, run, step);
       },
       numbers({ run }) {
@@ -85,73 +101,77 @@ export const output = {
         return {
           columns: ["position", "token", "id", "probability", "place in likelihood", "entropy"],
           rows,
-          note: `Probabilities are raw: over all ${count(run.head.model.d_vocab)} tokens, before any processor.`,
+          note: `Probabilities are raw: over all ${count(run.head.model.d_vocab)} tokens, before any processor. Entropy measures doubt: `
+            + "e to its power is how many equally likely tokens would leave as much of it.",
           code: "from model import Trace\nrun = Trace.open('run.trace')\nfor choice in run.choices:\n"
-            + "    print(run.texts[choice.id], choice.probability, choice.rank)",
+            + "    print(repr(run.texts[choice.id]), choice.probability, choice.rank + 1, choice.entropy)",
         };
       },
     };
   },
+  glance({ run, step, colours }) {
+    const written = run.tokens.length - run.nPrompt;
+    return {
+      value: [`wrote ${count(step.chosenAt + step.choices.length - run.nPrompt)} of ${count(written)}`],
+      mini: (g, width, height) => drawMini(g, width, height, run, step, colours),
+    };
+  },
 };
 
-/** What each token from `from` on adds to the running text; null where it shows by its bytes or its name. What reads as one
- * character, such as an accent or an emoji made of several, goes to the token that ends it.
- * @param {import("../store.js").Run} run @param {number} from @returns {(string | null)[]} */
-function additions(run, from) {
-  /** @type {(string | null)[]} */
-  const texts = run.tokens.slice(from).map((token) => (token.special || token.text === "" || isFragment(token) ? null : token.text));
-  for (let i = 0; i < texts.length; i += 1) {
-    const joined = run.joined(from + i);
-    if (joined) texts.fill("", Math.max(joined.first - from, 0), i).fill(joined.text, i, i + 1);
+/** The text in little: a bar a token, as long as its text, line after line.
+ * @param {CanvasRenderingContext2D} g @param {number} width @param {number} height @param {Run} run @param {Step} step @param {import("../canvas.js").Paint} colours */
+function drawMini(g, width, height, run, step, colours) {
+  const [line, bar] = [6, 4];
+  const first = Math.max(0, run.tokens.length - MOST_MINI);
+  const letters = run.tokens.slice(first).reduce((sum, token) => sum + token.text.length + 1, 0);
+  const letter = Math.min(2, (width * Math.floor(height / line) * 0.92) / letters);
+  const end = step.chosenAt + step.choices.length;
+  let [x, y] = [0, 1];
+  for (let i = first; i < run.tokens.length; i += 1) {
+    const w = Math.min(width, (run.tokens[i].text.length + 1) * letter);
+    if (x + w > width) [x, y] = [0, y + line];
+    g.globalAlpha = i < end ? 1 : 0.25;
+    g.fillStyle = i < run.nPrompt ? colours.prompt : colours.generated;
+    g.fillRect(x, y, Math.max(w - 1, 0.5), bar);
+    if (i >= step.chosenAt && i < end) {
+      g.fillStyle = colours.ink;
+      g.fillRect(x, y - 1, Math.max(w - 1, 2), bar + 2);
+    }
+    x += w;
   }
-  for (let first = 0; first < texts.length; first += 1) {
-    let end = first;
-    while (end < texts.length && texts[end] !== null) end += 1;
-    const parts = /** @type {string[]} */ (texts.slice(first, end));
-    moveToEnds(parts).forEach((part, i) => { texts[first + i] = part; });
-    first = end;
-  }
-  return texts;
+  g.globalAlpha = 1;
 }
 
-/** The same text, cut so that no character as a person sees it is cut. @param {string[]} parts */
-function moveToEnds(parts) {
-  const moved = parts.map(() => "");
-  let [at, k, length] = [0, 0, parts[0]?.length ?? 0];
-  for (const character of characters(parts.join(""))) {
-    at += character.length;
-    while (length < at) { k += 1; length += parts[k].length; }
-    moved[k] += character;
-  }
-  return moved;
+/** @param {number} probability */
+function doubtOf(probability) {
+  return Math.max(0, (SURE - probability) / SURE);
 }
 
-/** What a person sees as one character; a control in it, which is seen by its name, stands alone. @param {string} text @returns {string[]} */
-function characters(text) {
-  if (!("Segmenter" in Intl)) return [...text];
-  return [...new Intl.Segmenter().segment(text)].flatMap(({ segment }) => (running(segment).some((piece) => piece.mark) ? [...segment] : [segment]));
-}
-
-/** A token in running text, in the text's own direction: spaces and line ends do what they mean, controls and marks of direction
- * stay visible and do nothing. @param {import("../store.js").Token} token @param {string | null} text */
-function flowing(token, text) {
-  if (text === null) return [tokenText(token)];
-  return running(text).map((piece) => (piece.mark ? h("bdi", { class: "ts-mark" }, piece.text) : piece.text));
-}
-
-/** @param {import("../store.js").Run} run @param {number} position */
+/** @param {Run} run @param {number} position */
 function choiceOf(run, position) {
   const step = run.steps[run.chosenBy(position)];
   return step.choices[position - step.chosenAt];
 }
 
-/** @param {HTMLElement} readout @param {import("../store.js").Run} run @param {import("../store.js").Step} step */
+/** @param {number} rank from 0 */
+function placeOf(rank) {
+  return rank === 0 ? "the likeliest" : `number ${count(rank + 1)} in likelihood`;
+}
+
+/** Entropy in words: among how many equally likely tokens the doubt would be the same. @param {number} entropy in nats */
+function inDoubtAmong(entropy) {
+  const many = Math.exp(entropy);
+  if (many < 1.15) return "The model was all but sure";
+  return `The model was as unsure as among ${many < 9.95 ? many.toFixed(1) : count(many)} equally likely tokens`;
+}
+
+/** @param {HTMLElement} readout @param {Run} run @param {Step} step */
 function say(readout, run, step) {
   const choice = step.choices[0];
   if (!choice) {
     fill(readout, "This pass read a part of the prompt and wrote nothing yet.");
     return;
   }
-  fill(readout, "This pass wrote ", quoted(run.tokens[step.chosenAt]), `: ${percent(choice.probability)}, `,
-    choice.rank === 0 ? "the likeliest" : `number ${count(choice.rank + 1)} in likelihood`, ` of ${count(run.head.model.d_vocab)} tokens.`);
+  fill(readout, "Written in this pass: ", quoted(run.tokens[step.chosenAt]), ", given ", h("strong", {}, percent(choice.probability)),
+    `: ${placeOf(choice.rank)} of ${count(run.head.model.d_vocab)} tokens. ${inDoubtAmong(choice.entropy)} (entropy ${plain(choice.entropy)} nats).`);
 }

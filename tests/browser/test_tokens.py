@@ -1,0 +1,81 @@
+"""Text to tokens, in a real browser: pieces, bytes, numbers, marks of the format, and what the model really reads."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.test_page import run_to_the_end
+from viz.markup import ASSETS
+
+# What typedPart answers for a prompt of these tokens ("!" before a mark of the format).
+TYPED = """async ([typed, tokens]) => {
+  const { typedPart } = await import("/gradio_api/tokenoscope/assets/js/running_text.js");
+  const hex = (text) => [...new TextEncoder().encode(text)].map((b) => b.toString(16).padStart(2, "0")).join("");
+  let at = 0;
+  const made = tokens.map((token) => {
+    const text = token.replace(/^!/, "");
+    const data = hex(text);
+    const span = [at, at += data.length / 2];
+    return { text, hex: data, span, special: token.startsWith("!") };
+  });
+  return typedPart({ tokens: made, nPrompt: made.length, head: { prompt: typed } });
+}"""
+
+
+@pytest.mark.parametrize(
+    ("typed", "tokens", "found"),
+    [
+        ("Hello there", ["Hello", " there"], [0, 2]),
+        ("Hello there", ["!<s>", "Hello", " there"], [1, 3]),
+        ("user", ["!<s>", "user", "\n", "user", "!</s>", "\n", "!<s>", "assistant", "\n"], [3, 4]),
+        ("assistant", ["!<s>", "user", "\n", "assistant", "!</s>", "\n", "!<s>", "assistant", "\n"], [3, 4]),
+        ("Be kind", ["!<s>", "Be", " kind", "!</s>", "user", "\n", "Be", " kind", "!</s>"], [6, 8]),
+        (" trimmed\n", ["!<s>", "user", "\n", "trimmed", "!</s>"], [3, 4]),
+        ("\nmerged", ["!<s>", "user", "\n\n", "merged", "!</s>"], [2, 4]),
+        ("né", ["!<s>", "n", "é", "!</s>"], [1, 3]),
+        ("Rewritten", ["!<s>", "rewritten", "!</s>"], None),
+    ],
+)
+def test_what_was_typed_is_found_in_what_was_read(serve, visit, typed, tokens, found):
+    page = visit(serve().url)
+    assert page.evaluate(TYPED, [typed, tokens]) == found
+
+
+def test_a_chat_turn_shows_what_the_model_really_reads(serve, visit):
+    page = visit(serve(recorded=ASSETS / "runs").url)
+    pane = page.locator(".ts-reads-pane")
+    expect(pane).to_contain_text("nothing was added")
+    expect(pane.locator(".ts-reads")).to_be_hidden()
+    page.get_by_role("button", name="A chat turn").click()
+    expect(pane.locator(".ts-reads")).to_be_visible()
+    typed, prompt = page.evaluate("""(({ head, tokens, nPrompt }) => [head.prompt, tokens.slice(0, nPrompt)
+        .map((token) => token.text).join("")])(tokenoscope.store.run)""")
+    assert "".join(pane.locator(".ts-read.ts-typed").all_text_contents()) == typed
+    assert "".join(pane.locator(".ts-read").all_text_contents()).replace("↵", "") == prompt
+    assert "<|im_start|>" in "".join(pane.locator(".ts-read.ts-added").all_text_contents())
+    pane.locator(".ts-read").nth(3).click()
+    assert page.evaluate("tokenoscope.selection.at.token") == 3
+    expect(pane.locator(".ts-read-now")).to_have_count(1)
+
+
+def test_the_marks_of_the_format_stand_out_and_bytes_are_said(serve, visit):
+    page = visit(serve(recorded=ASSETS / "runs").url)
+    page.get_by_role("button", name="A chat turn").click()
+    chips = page.locator(".ts-strip .ts-chip")
+    expect(chips.first).to_have_class(re.compile("ts-is-special"))
+    expect(chips.nth(1)).not_to_have_class(re.compile("ts-is-special"))
+    chips.nth(1).click()
+    expect(page.locator(".ts-card-tokens .ts-readout")).to_contain_text("bytes 12–18 of the text")
+    expect(page.locator(".ts-way-bytes")).to_have_text("73 79 73 74 65 6D")
+    expect(page.locator("[data-goes-to=tokens] .ts-rail-value")).to_have_text("“system” 9690")
+
+
+def test_arrow_keys_in_the_strip_go_from_token_to_token(serve, visit):
+    page = visit(serve().url)
+    run_to_the_end(page)
+    page.evaluate("tokenoscope.selection.set({ token: 2 })")
+    page.locator(".ts-strip").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("tokenoscope.selection.at.token") == 3
+    expect(page.locator(".ts-strip .ts-chip").nth(3)).to_have_attribute("aria-selected", "true")
