@@ -63,7 +63,7 @@ export function makeLooks(selection, pointed) {
         chips.push({ chip, look: "" });
         looks.append(chip);
       }
-      looks.hidden = best.hidden = row === null;
+      element.hidden = row === null;
       const most = row ? strongest(row, withoutSink) : 0;
       const shades = shadesOf(colours);
       chips.forEach((each, i) => {

@@ -1,0 +1,270 @@
+"""The card Attention in a real browser: what a row unfolds to adds up, and heads are found by what they mostly do."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page, expect
+
+from model.records import Trace
+from tests.browser.test_page import run_to_the_end
+from tests.fakes import fake_trace
+from viz import frames, roles, slices
+
+AT = "window.tokenoscope.selection.at"
+LINES = ".ts-keys-table tbody tr:visible"
+PLACE = {"layer": 1, "head": 4}
+
+
+@pytest.fixture
+def opened(serve, visit) -> Callable[..., tuple[Page, Trace]]:
+    """A finished run of the fake engine, looked at from its newest token, with the card in sight."""
+
+    def open_run(**size: int) -> tuple[Page, Trace]:
+        served = serve()
+        page = visit(served.url, **({"width": 1440, "height": 900} | size))
+        run_to_the_end(page)
+        page.wait_for_function("tokenoscope.store.run.heads && tokenoscope.store.run.lens")
+        page.evaluate("at => tokenoscope.selection.set({ step: Infinity, ...at })", PLACE)
+        page.locator(".ts-card-attention").scroll_into_view_if_needed()
+        shows(page, **PLACE)
+        return page, served.engine.runs[0].trace()
+
+    return open_run
+
+
+def shows(page: Page, **place: int) -> None:
+    """Wait until the card shows this place."""
+    page.wait_for_function(
+        """(wanted) => {
+            const [step, layer, head, token] = document.querySelector(".ts-card-attention").dataset.at.split("/");
+            const shown = { step, layer, head, token };
+            return Object.entries(wanted).every(([name, value]) => Number(shown[name]) === value);
+        }""",
+        arg=place,
+    )
+
+
+def unfold(page: Page) -> None:
+    page.get_by_role("button", name="Unfold this row").click()
+    page.locator(LINES).first.wait_for()
+
+
+def numbers(text: str) -> list[float]:
+    return [float(each) for each in re.findall(r"-?\d+(?:\.\d+)?", text)]
+
+
+def test_the_server_is_asked_for_a_layer_only_when_a_row_is_unfolded(opened):
+    page, _ = opened()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/vectors/" in request.url else None)
+    page.locator(".ts-card-attention .ts-map").hover()
+    page.evaluate("tokenoscope.selection.set({ layer: 2 })")
+    shows(page, layer=2)
+    page.evaluate("tokenoscope.selection.set({ layer: 1 })")
+    shows(page, layer=1)
+    assert asked == []
+    unfold(page)
+    for head in (0, 5):
+        page.evaluate("head => tokenoscope.selection.set({ head })", head)
+        shows(page, head=head)
+    assert [url.rsplit("/", 2)[1:] for url in asked] == [["vectors", "1"]]
+
+
+def test_an_unfolded_row_has_the_runs_own_numbers_and_they_add_up(opened):
+    page, trace = opened()
+    unfold(page)
+    token = page.evaluate(AT)["token"]
+    layer, head = PLACE["layer"], PLACE["head"]
+    query, keys = trace.queries[layer, head, token], trace.keys[layer, head // 3, : token + 1]
+    values, weights = trace.values[layer, head // 3, : token + 1], trace.pattern(layer, head)[token, : token + 1]
+
+    strongest = page.locator(LINES).all_inner_texts()
+    assert 8 <= len(strongest) <= 10
+    assert any("itself" in line for line in strongest)
+    assert any("first" in line for line in strongest)
+    assert sum(_shares(page)) == 10_000
+
+    page.get_by_role("button", name="Show all").click()
+    expect(page.locator(LINES)).to_have_count(token + 1)
+    expect(page.locator(".ts-keys-table .ts-rest")).to_be_hidden()
+    assert sum(_shares(page)) == 10_000
+    expect(page.locator(".ts-keys-table .ts-sum .ts-weight-cell")).to_have_text("100.00%")
+    order = np.argsort(-weights, kind="stable")
+    lines = page.locator(LINES).evaluate_all("rows => rows.map(row => [...row.cells].slice(1).map(c => c.textContent))")
+    byte = np.array(page.evaluate(f"Array.from(tokenoscope.store.run.row({layer}, {head}, {token}))"))
+    for key, (raw, score, _, weight, taken) in zip(order, lines, strict=True):
+        assert float(raw) == pytest.approx(keys[key] @ query, abs=0.006)
+        assert float(score) == pytest.approx(keys[key] @ query * trace.rules[layer].scaling, abs=6e-4)
+        assert numbers(weight)[0] / 100 == pytest.approx(weights[key], abs=1.1e-4)
+        assert numbers(weight)[0] / 100 == pytest.approx((byte[key] / 255) ** 2, abs=0.0046)
+        assert float(taken) == pytest.approx(weights[key] * np.linalg.norm(values[key]), rel=0.006)
+    handed_on = page.locator(".ts-handed .ts-strip-note").inner_text()
+    assert numbers(handed_on)[0] == pytest.approx(np.linalg.norm(weights @ values), rel=6e-4)
+    expect(page.locator(".ts-unfolded")).to_contain_text("at 32 bits")
+
+
+def _shares(page: Page) -> list[int]:
+    """The weights that are shown, those of the tokens left out together, in hundredths of a percent."""
+    cells = page.locator(".ts-keys-table :is(tbody tr, .ts-rest):visible .ts-weight-cell").all_inner_texts()
+    return [round(numbers(cell)[0] * 100) for cell in cells]
+
+
+def test_the_worked_example_follows_the_line_that_is_pointed_at_and_a_click_keeps_it(opened):
+    page, _ = opened()
+    unfold(page)
+    token = page.evaluate(AT)["token"]
+    score = page.locator(".ts-stages li").first
+    said = []
+    for i in (2, 4):
+        page.locator(LINES).nth(i).hover()
+        expect(page.locator(LINES).nth(i)).to_have_class(re.compile("ts-pointed"))
+        raw = page.locator(LINES).nth(i).locator("td").first.inner_text()
+        products = score.locator(".ts-strip-note").last.inner_text()
+        assert numbers(products)[0] == pytest.approx(float(raw), abs=0.006)
+        said.append(score.inner_text())
+    assert said[0] != said[1]
+    page.locator(LINES).nth(4).locator("button").click()
+    page.locator(LINES).nth(2).hover()
+    page.locator(".ts-card-attention .ts-title").hover()
+    expect(page.locator(LINES).nth(4)).to_have_class(re.compile("ts-pointed"))
+    assert page.evaluate("tokenoscope.selection.locked")
+    page.keyboard.press("Escape")
+    page.locator(".ts-card-attention .ts-title").click()
+    expect(page.locator(LINES).nth(4)).not_to_have_class(re.compile("ts-pointed"))
+    assert page.evaluate(AT)["token"] == token
+
+
+KINDS = ("plain", "window", "cap", "sink", "16 bits", "mask")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_sums_are_the_models_whatever_the_layer_does_to_its_scores(serve, visit, kind):
+    trace = fake_trace()
+    rule = trace.rules[0]
+    if kind in ("window", "cap"):
+        rule = replace(rule, window=3) if kind == "window" else replace(rule, softcap=1.5)
+    elif kind == "sink":
+        trace = replace(trace, sinks=np.full((4, 6), 1.0, np.float32))
+    elif kind == "mask":
+        hidden = np.where(np.eye(8, dtype=bool) | np.eye(8, k=-2, dtype=bool), 0, np.finfo(np.float32).min)
+        trace, rule = replace(trace, masks=hidden[None].astype(np.float32)), replace(rule, mask=0)
+    trace = replace(trace, rules=(rule,) * 4)
+    page = visit(serve().url)
+    found = page.evaluate(
+        """async ([frames, vectors, at]) => {
+            const assets = "/gradio_api/tokenoscope/assets/js";
+            const { Run } = await import(`${assets}/store.js`);
+            const { workOut, hundredths } = await import(`${assets}/views/attention_sums.js`);
+            const run = new Run("sums");
+            run.feed(new Uint8Array(frames));
+            run.feed(new Uint8Array(vectors));
+            const { found } = workOut(run, run.vectors.get(2), at);
+            const { weights, sum, sink, bits, note } = found;
+            const shares = hundredths(found);
+            return { weights: [...weights], sum: [...sum], sink, bits, note, shares };
+        }""",
+        [list(b"".join(frames.all_frames(trace))), list(slices.vectors(trace, 2, small=kind == "16 bits")),
+         {"layer": 2, "head": 3, "token": 7}],
+    )  # fmt: skip
+    exact = trace.pattern(2, 3)[7]
+    near = {"16 bits": 2e-3, "sink": 8e-3, "mask": 8e-3}.get(kind, 1e-5)  # the last two lean on the row's 8 bits
+    assert found["weights"] == pytest.approx(exact.tolist(), abs=near)
+    assert found["sum"] == pytest.approx((exact @ trace.values[2, 1]).tolist(), abs=8 * near)
+    assert found["sink"] == pytest.approx(1 - exact.sum(), abs=0.02)
+    assert found["bits"] == (16 if kind == "16 bits" else 32)
+    assert ("8 bits" in found["note"] or "8-bit" in found["note"]) == (kind in ("sink", "mask"))
+    assert sum(found["shares"]) == pytest.approx(10_000 * (1 - found["sink"]), abs=0.51)
+
+
+def test_vectors_kept_small_are_said_to_be(opened):
+    page, trace = opened()
+    page.evaluate("bytes => tokenoscope.store.run.feed(new Uint8Array(bytes))",
+                  list(slices.vectors(trace, 1, small=True)))  # fmt: skip
+    unfold(page)
+    expect(page.locator(".ts-unfolded")).to_contain_text("Kept at 16 bits in this recording")
+
+
+def test_what_a_head_mostly_does_is_the_measured_word_with_its_shares(opened):
+    page, trace = opened()
+    found = roles.measure(trace)
+    for layer, head in ((0, 0), (3, 5)):
+        page.evaluate("at => tokenoscope.selection.set(at)", {"layer": layer, "head": head})
+        shows(page, layer=layer, head=head)
+        said = page.locator(".ts-does").inner_text()
+        assert roles.WORDS[found.word[layer, head]] in said
+        assert f"rests {100 * found.shares[layer, head, 0]:.0f}% on the first token" in said
+        assert f"Mean over {found.rows} rows" in said
+        first = 3 * (head // 3)
+        assert f"Heads {first}\u2013{first + 2} share key/value head {head // 3}." in said
+    counts = {name.rstrip("0123456789 \n"): int(re.findall(r"\d+", name)[0])
+              for name in page.locator(".ts-words button").all_inner_texts()}  # fmt: skip
+    expected = {word: int((found.word == i).sum()) for i, word in enumerate(roles.WORDS)}
+    assert counts == {word: count for word, count in expected.items() if count}
+
+
+def test_a_word_marks_its_heads_in_the_grid_until_it_is_pressed_again(opened):
+    page, _ = opened()
+    heads = """([word, layer]) => {
+        const run = tokenoscope.store.run;
+        run.heads.words[2] = "itself";
+        run.heads.word.fill(6);
+        run.heads.word[layer * run.nHeads] = 2;
+        run.id += "again";
+        tokenoscope.store.redraw();
+    }"""
+    page.evaluate(heads, ["itself", 2])
+    button = page.locator(".ts-words button", has_text="itself")
+    expect(button).to_have_text(re.compile("1$"))
+    grid = "document.querySelector('.ts-grid-canvas').toDataURL()"
+    plain = page.evaluate(grid)
+    button.hover()
+    page.wait_for_function(f"(plain) => {grid} !== plain", arg=plain)
+    page.locator(".ts-card-attention .ts-title").hover()
+    page.wait_for_function(f"(plain) => {grid} === plain", arg=plain)
+    button.click()
+    page.locator(".ts-card-attention .ts-title").hover()
+    expect(button).to_have_attribute("aria-pressed", "true")
+    assert page.evaluate(grid) != plain
+    button.press("Escape")
+    expect(button).to_have_attribute("aria-pressed", "false")
+
+
+def test_the_grid_and_the_map_are_moved_in_by_keys(opened):
+    page, _ = opened()
+    before = page.evaluate(AT)
+    page.locator(".ts-grid-canvas").focus()
+    for key, change in (("ArrowRight", {"layer": 2}), ("ArrowDown", {"head": 5}), ("ArrowLeft", {"layer": 1}),
+                        ("ArrowUp", {"head": 4})):  # fmt: skip
+        page.keyboard.press(key)
+        assert page.evaluate(AT) | change == page.evaluate(AT)
+    page.keyboard.press("Enter")
+    assert page.evaluate("tokenoscope.selection.locked")
+    page.keyboard.press("Escape")
+    page.locator(".ts-card-attention .ts-map").focus()
+    page.keyboard.press("ArrowUp")
+    assert page.evaluate(AT) == before | {"token": before["token"] - 1}
+    page.keyboard.press("ArrowLeft")
+    name = page.evaluate(f"tokenoscope.store.run.tokens[{before['token'] - 2}].text.trim()")
+    expect(page.locator(".ts-one-weight")).to_contain_text(name)
+
+
+def test_the_map_the_row_and_the_grid_are_in_sight_together(opened):
+    page, _ = opened()
+    boxes = page.evaluate("""[".ts-attention-panes", ".ts-card-attention .ts-map", ".ts-looks", ".ts-grid-canvas"]
+        .map((part) => document.querySelector(part).getBoundingClientRect().toJSON())""")
+    panes, shown, looks, grid = boxes
+    assert grid["bottom"] - panes["top"] <= 900 - 110, json.dumps(boxes)  # 110: what the player takes
+    assert shown["width"] <= 420
+    assert looks["left"] > shown["right"]
+
+
+def test_the_rail_names_the_head(opened):
+    page, _ = opened()
+    row = page.locator(".ts-rail-row[data-goes-to=attention]")
+    expect(row.locator(".ts-rail-value")).to_have_text("layer 1, head 4")
+    painted = "(c) => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((byte) => byte > 0)"
+    assert row.locator("canvas").evaluate(painted)
