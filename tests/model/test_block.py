@@ -131,7 +131,7 @@ def test_what_is_nearly_the_stream_is_not_the_stream() -> None:
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             mid = x + self.first(x * (1 + 1e-6))
-            return self.second(mid) + self.third(mid + 1e-6)
+            return self.second(mid) + self.third(mid * (1 + 1e-6))
 
     layer = Nudge()
     probe = BlockProbe(layer, None)

@@ -113,6 +113,20 @@ def test_learned_positions_are_what_is_added_to_a_tokens_vector(hooked: HookedMo
     assert np.array_equal(rows + run.position_vectors, run.resid[0])
 
 
+@pytest.mark.parametrize("kinds", [("full", "sliding"), ("sliding", "full")], ids=["full", "sliding"])
+def test_of_two_kinds_of_rotation_the_one_of_layer_0_is_shown(
+    kinds: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = [f"{kind}_attention" for kind in (kinds[0], kinds[1], kinds[1])]
+    monkeypatch.setitem(FAMILIES, "gemma3_text", FAMILIES["gemma3_text"] | {"layer_types": layers})
+    hooked = tiny("gemma3_text")
+    run = trace(hooked, PROMPT, max_new_tokens=1)
+    assert run.rotary_sin is not None
+    both = {kind: getattr(hooked.model.model.rotary_emb, f"{kind}_attention_inv_freq").numpy() for kind in kinds}
+    assert np.abs(run.rotary_sin[1] - np.sin(both[kinds[0]])).max() <= 1e-5
+    assert np.abs(run.rotary_sin[1] - np.sin(both[kinds[1]])).max() > 0.1
+
+
 def test_a_looked_up_row_is_what_enters_layer_0_of_a_llama() -> None:
     run = trace(tiny("llama"), PROMPT, max_new_tokens=2)
     assert run.embed_ids is not None and run.embeddings is not None and run.resid is not None
