@@ -111,7 +111,8 @@ def refusal_page(sentence: str, mode: Mode) -> str:
     return _page(f"<p>{markup.text(sentence)}</p>", mode)
 
 
-_CHECKS = {"queries": "attention", "keys": "attention", "resid": "residual", "lens_ids": "lens", "unit_ids": "units"}
+_CHECKS = {"queries": "attention", "keys": "attention", "resid": "residual", "lens_ids": "lens", "unit_ids": "units",
+           "embed_ids": "embeddings"}  # fmt: skip
 
 
 def _page(body: str, mode: Mode) -> str:

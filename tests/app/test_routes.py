@@ -54,7 +54,7 @@ def test_a_strange_first_frame_is_no_error(done, first):
 def test_more_pictures_come_as_pages_that_reach_nothing(done):
     _, ann, run = done
     listed = ann.http.get(f"{BASE}/views").json()
-    assert {each["name"] for each in listed} >= {"passes", "embedding_map", "head_view"}
+    assert {each["name"] for each in listed} >= {"passes", "embedding_map", "head_view", "model_view"}
     for each in listed:
         assert each["caption"].endswith(".")
         assert each["follows"] in ("step", "layer", "token")

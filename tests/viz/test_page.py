@@ -336,11 +336,17 @@ def test_the_first_tokens_sink_leaves_the_colours_by_a_switch(show: Callable[...
 
 def test_charts_and_bertviz_draw_without_a_network(show: Callable[..., Page]):
     page = show(fake_trace(HOSTILE, ("a", "b")), charts=True)
-    page.locator("iframe").scroll_into_view_if_needed()
     page.locator(".js-plotly-plot .main-svg").first.wait_for()
-    frame = page.frame_locator("iframe")
-    frame.locator("svg line").first.wait_for(state="attached")
-    assert frame.locator("svg text").count() >= len(HOSTILE)
+    for name in ("head", "model"):
+        page.locator(f"iframe[title='bertviz {name} view']").scroll_into_view_if_needed()
+        page.frame_locator(f"iframe[title='bertviz {name} view']").locator("svg line").first.wait_for(state="attached")
+    heads = page.frame_locator("iframe[title='bertviz head view']")
+    assert heads.locator("svg text").count() >= len(HOSTILE)
+    model = page.frame_locator("iframe[title='bertviz model view']")
+    assert model.locator("svg > g").count() == 4 * 6
+    model.locator("svg > g").nth(7).locator("rect").last.click()
+    model.get_by_text("Layer 1, Head 1", exact=True).wait_for()
+    assert model.locator(".token").count() == 2 * (len(HOSTILE) + 1)
 
 
 def test_a_long_run_shows_the_layers_that_came_along_and_says_which_did_not(

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from model.records import Trace
-from tests.fakes import fake_trace
-from tests.viz.test_frames import HOSTILE
+from tests.fakes import MAP, fake_trace
+from tests.viz.test_frames import HOSTILE, words
 from viz import markup
 from viz.view import Selection, View, all_views, html
-from viz.views.embeddings import principal
 
 VIEWS = {each.name: each for each in all_views()}
 
@@ -23,7 +22,7 @@ def hostile() -> Trace:
 
 
 def test_views_are_found_with_their_title_and_their_docstring_as_caption():
-    assert {"passes", "embedding_map", "head_view"} <= VIEWS.keys()
+    assert {"passes", "embedding_map", "head_view", "model_view"} <= VIEWS.keys()
     for each in VIEWS.values():
         assert each.title
         assert each.caption.endswith(".")
@@ -41,12 +40,12 @@ def test_a_view_draws_and_no_text_ends_a_script(shown: View, hostile: Trace):
 
 def test_a_view_without_its_arrays_says_why():
     whole = fake_trace()
-    trace = replace(whole, resid=None)
+    trace = replace(whole, **dict.fromkeys(MAP))
     shown = VIEWS["embedding_map"]
     assert shown.missing(whole) is None
     reason = shown.missing(trace)
     assert reason is not None
-    assert "resid" in reason
+    assert "embed_ids" in reason
     assert markup.text(reason) in html(shown, trace, Selection())
 
 
@@ -59,35 +58,48 @@ def test_passes_stand_where_and_as_long_as_they_were_measured():
     assert list(decode.base) == pytest.approx([0.08, 0.13, 0.18])
 
 
-def test_principal_components_keep_distances_of_a_plane_and_say_their_share():
-    rng = np.random.default_rng(0)
-    plane = rng.normal(size=(20, 2)) * [5, 1]
-    turned = plane @ np.linalg.qr(rng.normal(size=(16, 16)))[0][:2]
-    points, shares = principal(turned + 3)
-    apart = np.linalg.norm(plane[:, None] - plane[None], axis=-1)
-    np.testing.assert_allclose(np.linalg.norm(points[:, None] - points[None], axis=-1), apart, atol=1e-9)
-    assert shares.sum() == pytest.approx(1)
-    assert shares[0] > 0.8
-
-
-def test_one_token_has_a_place_too():
-    points, shares = principal(np.ones((1, 8), dtype=np.float32))
-    assert points.tolist() == [[0, 0]]
-    assert shares.tolist() == [0, 0]
+def test_every_point_of_the_map_stands_where_the_record_has_it():
+    trace = fake_trace()
+    assert trace.embed_ids is not None
+    assert trace.embed_xy is not None
+    figure: Any = VIEWS["embedding_map"].draw(trace, Selection(token=6))
+    drawn = {each.name: each for each in figure.data if each.name}
+    own = list(dict.fromkeys(token.id for token in trace.tokens))
+    assert [len(drawn[name].x) for name in ("neighbours", "prompt", "generated")] == [len(trace.embed_ids) - 9, 5, 4]
+    prompt = [own.index(token.id) for token in trace.tokens[:5]]
+    np.testing.assert_array_equal(np.stack([drawn["prompt"].x, drawn["prompt"].y], axis=1), trace.embed_xy[prompt])
+    assert list(drawn["prompt"].customdata) == [f"token {t.id}: {markup.short(t)}" for t in trace.tokens[:5]]
+    lines = [each for each in figure.data if each.mode == "lines"]
+    assert trace.embed_near is not None
+    ends = [(each.x[1], each.y[1]) for each in lines]
+    assert ends == [tuple(trace.embed_xy[i]) for i in trace.embed_near[6]]
+    assert {each.x[0] for each in lines} == {trace.embed_xy[6, 0]}
 
 
 def test_labels_of_a_chart_hold_no_tags(hostile: Trace):
     figure: Any = VIEWS["embedding_map"].draw(hostile, Selection())
-    said = [text for trace in figure.data for text in (*trace.text, *trace.customdata)]
+    said = [text for each in figure.data if each.name for text in (*each.text, *each.customdata)]
     assert said
     assert not [text for text in said if "<" in text]
     assert any("&lt;script&gt;" in text for text in said)
 
 
-def test_bertviz_gets_this_layer_without_a_network(hostile: Trace):
-    page = VIEWS["head_view"].draw(hostile, Selection(layer=1))
+@pytest.mark.parametrize("name", ["head_view", "model_view"])
+def test_bertviz_gets_its_layers_without_a_network(hostile: Trace, name: str):
+    page = VIEWS[name].draw(hostile, Selection(layer=1))
     assert 'sandbox="allow-scripts"' in page
     assert "default-src &#x27;none&#x27;" in page
     assert "<script src" not in page
     assert "&lt;script src" not in page
-    assert str(round(float(hostile.pattern(1, 0)[5, 1]), 3)) in page
+    for layer in (1,) if name == "head_view" else range(4):
+        assert str(round(float(hostile.pattern(layer, 0)[5, 1]), 3 if name == "head_view" else 2)) in page
+
+
+def test_the_model_view_shows_as_many_tokens_as_draw_in_time():
+    long = fake_trace(words(40, "p"), (" x",))
+    wide = fake_trace(words(40, "p"), (" x",), n_layers=40, n_heads=40, n_kv_heads=8, d_head=2, lens=False)
+    for trace, shown in ((long, 16), (wide, 6)):
+        page = str(VIEWS["model_view"].draw(trace, Selection()))
+        assert f" p{shown - 1}&quot;" in page.replace("\u00b7", " ").replace("\\u00b7", " ")
+        assert f" p{shown}&quot;" not in page.replace("\u00b7", " ").replace("\\u00b7", " ")
+    assert "16" in VIEWS["model_view"].caption

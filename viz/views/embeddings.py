@@ -3,7 +3,8 @@
 import numpy as np
 import plotly.graph_objects as go
 
-from model.records import Trace
+from model.errors import NotShown
+from model.records import Token, Trace
 from viz import markup, theme
 from viz.theme import Mode
 from viz.view import Selection, view
@@ -11,57 +12,64 @@ from viz.view import Selection, view
 _LABELS = 40  # as many as can stand side by side
 
 
-@view("Embedding map", needs="resid", follows="token")
+@view("Embedding map", needs="embed_ids", follows="token")
 def embedding_map(trace: Trace, at: Selection, mode: Mode = "light") -> go.Figure:
-    """Each point is the vector of one token of this run as it enters layer 0, the first, flattened to two dimensions:
-    near points begin alike for the model. The axes say how much of all differences each of them shows.
+    """Each point is the vector that the model looks up for one token, flattened to two dimensions: this run's tokens,
+    and around them the tokens of the whole vocabulary whose vectors point the most alike. Point at one to read it;
+    lines lead from the selected token to its nearest. The axes say how much of all differences each of them shows.
     """
-    points, explained = principal(trace.resid_pre[0])
+    ids, points, shares, near = _map(trace)
+    own = {token.id: token.generated for token in reversed(trace.tokens)}  # a token counts where it stands first
+    texts = [markup.plotly_text(markup.short(each)) for each in _tokens(trace, ids)]
+    chosen = ids.index(trace.tokens[at.token].id) if at.token < len(trace.tokens) else None
+    lines = [] if chosen is None else [[chosen, int(each)] for each in near[chosen]]
+    labelled = _apart(points, [end for line in lines for end in line], len(own))
     figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": 520})
-    labelled = _apart(points, first=at.token)
-    tokens = trace.tokens[: len(points)]
-    for name, generated, symbol in (("prompt", False, "circle"), ("generated", True, "diamond")):
-        chosen = [i for i, token in enumerate(tokens) if token.generated == generated]
-        texts = [markup.plotly_text(markup.short(tokens[i])) for i in chosen]
+    ink, muted = theme.GROUND[mode]["ink"], theme.GROUND[mode]["muted"]
+    for ends in lines:
+        figure.add_scatter(x=points[ends, 0], y=points[ends, 1], mode="lines", hoverinfo="skip",
+                           showlegend=False, line={"color": muted, "width": 1})  # fmt: skip
+    for name, symbol, is_kind in (("neighbours", "circle-open", None), ("prompt", "circle", False),
+                                  ("generated", "diamond", True)):  # fmt: skip
+        kind = [i for i, each in enumerate(ids) if own.get(each) is is_kind]
         figure.add_scatter(
-            x=points[chosen, 0], y=points[chosen, 1], name=name, mode="markers+text", textposition="top center",
-            text=[text if i in labelled else "" for i, text in zip(chosen, texts, strict=True)],
-            customdata=[f"token {i}: {text}" for i, text in zip(chosen, texts, strict=True)],
+            x=points[kind, 0], y=points[kind, 1], name=name, mode="markers+text", textposition="top center",
+            text=[texts[i] if i in labelled else "" for i in kind],
+            customdata=[f"token {ids[i]}: {texts[i]}" for i in kind],
             hovertemplate="%{customdata}<extra></extra>",
-            marker={"color": theme.ROLES[name][mode].fill, "symbol": symbol, "size": 12,
-                    "line": {"width": [3 if i == at.token else 1 for i in chosen],
-                             "color": theme.GROUND[mode]["ink"]}},
+            marker={"color": muted if is_kind is None else theme.ROLES[name][mode].fill, "symbol": symbol,
+                    "size": 7 if is_kind is None else 12,
+                    "line": {"width": [3 if i == chosen else 1 for i in kind],
+                             "color": muted if is_kind is None else ink}},
         )  # fmt: skip
-    for axis, share in zip(("xaxis", "yaxis"), explained, strict=True):
-        number = "first" if axis == "xaxis" else "second"
-        figure.update_layout({axis: {"title": f"{number} component: {theme.percent(float(share))} of the variance"}})
+    for axis, number, share in zip(("xaxis", "yaxis"), ("first", "second"), shares, strict=True):
+        figure.update_layout({axis: {"title": f"{number} component: {theme.percent(share)} of the variance"}})
     return figure
 
 
-def principal(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The two directions in which these vectors differ most: points [S, 2] and each one's share of the variance [2].
-
-    Source: Pearson 1901, principal components, by singular values.
-    """
-    centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
-    left, values, _ = np.linalg.svd(centred, full_matrices=False)
-    points = np.zeros((len(vectors), 2))
-    shares = np.zeros(2)
-    kept = min(2, len(values))
-    points[:, :kept] = left[:, :kept] * values[:kept]
-    total = (values**2).sum()
-    if total > 0:
-        shares[:kept] = values[:kept] ** 2 / total
-    return points, shares
+def _map(trace: Trace) -> tuple[list[int], np.ndarray, list[float], np.ndarray]:
+    ids, points, shares, near = trace.embed_ids, trace.embed_xy, trace.embed_shares, trace.embed_near
+    if ids is None or points is None or shares is None or near is None:
+        raise NotShown("this run has no embedding map.")
+    return ids.tolist(), points, shares.tolist(), near
 
 
-def _apart(points: np.ndarray, first: int) -> set[int]:
-    """The points that can be labelled without labels touching, the selected one before all others."""
+def _tokens(trace: Trace, ids: list[int]) -> list[Token]:
+    """The tokens by these ids: the run's own, and others, of which the record holds the text alone."""
+    own = {token.id: token for token in trace.tokens}
+    return [
+        own.get(each)
+        or Token(id=each, text=trace.texts[each], data=b"", span=(0, 0), special=False, generated=False)
+        for each in ids
+    ]  # fmt: skip
+
+
+def _apart(points: np.ndarray, first: list[int], n_own: int) -> set[int]:
+    """The points that can be labelled without labels touching: these first, then the run's own."""
     spread = np.ptp(points, axis=0)
     placed = points / np.where(spread > 0, spread, 1)
-    order = sorted(range(len(points)), key=lambda i: i != first)
     kept: list[int] = []
-    for i in order:
+    for i in dict.fromkeys((*first, *range(n_own))):
         clear = all(abs(placed[i, 0] - placed[k, 0]) > 0.14 or abs(placed[i, 1] - placed[k, 1]) > 0.06 for k in kept)
         if clear and len(kept) < _LABELS:
             kept.append(i)
