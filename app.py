@@ -68,6 +68,7 @@ def build(models: "Models", limits: Limits, recorded: Path = ASSETS / "runs") ->
         "app_kwargs": {"routes": routes.build_routes(store, models, runs), "middleware": guard.MIDDLEWARE},
         "theme": look.THEME,
         "css": look.css(),
+        "head": look.head(name),
         "max_threads": 40 + 2 * limits.queue,  # every run on its way holds one while it waits for news
         "state_session_capacity": 300,
         "max_file_size": "1kb",

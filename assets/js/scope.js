@@ -247,13 +247,14 @@ const [whenIdle, cancelIdle] = "requestIdleCallback" in window
   ? [(/** @type {() => void} */ work) => window.requestIdleCallback(work, { timeout: 500 }), (/** @type {number} */ id) => window.cancelIdleCallback(id)]
   : [(/** @type {() => void} */ work) => window.setTimeout(work, 30), (/** @type {number} */ id) => window.clearTimeout(id)];
 
-/** @param {string} address */
+/** A style sheet, there when it is loaded or cannot be: from the page's head, or added to it. @param {string} address */
 function loadStyle(address) {
-  if (document.querySelector(`link[href="${CSS.escape(address)}"]`)) return Promise.resolve();
-  return new Promise((done) => {
-    const link = h("link", { rel: "stylesheet", href: address, onload: () => done(null), onerror: () => done(null) });
-    document.head.append(link);
-  });
+  const there = Array.from(document.querySelectorAll("link")).find((link) => link.rel === "stylesheet" && link.href === address);
+  if (there?.sheet) return Promise.resolve();
+  const link = there ?? h("link", { rel: "stylesheet", href: address });
+  const loaded = new Promise((done) => { for (const end of ["load", "error"]) link.addEventListener(end, done); });
+  if (!there) document.head.append(link);
+  return loaded;
 }
 
 /** Which model, its size, how it was asked to choose, and what to know of it. @param {Run} run */

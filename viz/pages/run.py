@@ -1,6 +1,5 @@
 """The page: a form at the side, and the scope, in which the browser draws the run that it holds."""
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
@@ -11,7 +10,7 @@ from model.errors import Refusal
 from model.limits import Limits
 from viz.pages import form as forms
 from viz.pages.live import Live, Notice
-from viz.pages.routes import ASSETS
+from viz.pages.look import assets_version
 
 TITLE = "Tokenoscope"
 
@@ -57,14 +56,6 @@ def build_page(live: Live, limits: Limits, first: Notice) -> gr.Blocks:
         forms.remember(demo, form)
         _wire(demo, live, limits, form, scope)
     return demo
-
-
-def assets_version() -> str:
-    """Changes whenever a script or a style does, so that no browser shows an old one."""
-    digest = hashlib.sha256()
-    for path in sorted(path for folder in ("js", "css") for path in (ASSETS / folder).rglob("*") if path.is_file()):
-        digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def _wire(demo: gr.Blocks, live: Live, limits: Limits, form: forms.Form, scope: gr.HTML) -> None:
