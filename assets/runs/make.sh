@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Records the runs that the page opens on, with the default model: `bash assets/runs/make.sh` after the frames' format changes.
+# Of each, NAME.frames is what the page fetches at once, NAME.deep what it fetches of one layer or one choice.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

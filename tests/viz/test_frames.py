@@ -14,7 +14,7 @@ from model.attention import AttentionRule
 from model.errors import BadSetting, NotShown
 from model.records import Check, Trace
 from tests.fakes import AFTER_RUN, MAP, fake_trace
-from viz import frames, markup, packing, roles, slices
+from viz import frames, markup, packing, recorded, roles, slices
 
 HOSTILE = ("<script>alert(1)</script>", "</script>", "${alert(1)}", "{{constructor}}", "\x00\x01\x1b[31m",
            "\u202eevil\u202c", "x" * 4096, "\U0001f469\u200d\U0001f469\u200d\U0001f467", "\n", " ", "\ufffd",
@@ -75,6 +75,13 @@ def test_a_recorded_run_is_in_the_frames_format_of_today(path: Path):
     assert head["settings"].keys() == fresh["head"][0]["settings"].keys()
     assert all(reason is None for reason in head["shows"].values())
     assert kept[-1][1]["ids"].shape[1] == last["first"] + last["n_tokens"]
+    n_layers, n_chosen = head["model"]["n_layers"], sum(len(about["choices"]) for about, _ in kept[1 : n_steps + 1])
+    run = recorded.load(path.parent)[path.stem]
+    assert list(run.places) == [*(("vectors", i) for i in range(n_layers)), *(("logits", i) for i in range(n_chosen))]
+    for kind, number in list(run.places)[:: n_layers - 1]:
+        part, blobs = packing.unpack(run.part(kind, number))
+        assert (part["kind"], part["bits"]) == (kind, 16)
+        assert blobs["logits"].shape == (head["model"]["d_vocab"],) if kind == "logits" else len(blobs) == 3
 
 
 def test_the_byte_of_a_weight_errs_by_at_most_four_thousandths_everywhere():
