@@ -53,7 +53,7 @@ export function paint(root) {
 
 /** 256 colours from the ground (nothing) to the role's colour (the most), as ImageData words.
  * @param {string} from @param {string} to */
-function scale(from, to) {
+export function scale(from, to) {
   const [a, b] = [rgb(from), rgb(to)];
   const words = new Uint32Array(256);
   const bytes = new Uint8Array(words.buffer);
@@ -78,7 +78,17 @@ export function shade(colours, share) {
 /** The text colour that reads better on a colour of the scale. @param {Paint} colours @param {number} share 0 to 1 */
 export function textOn(colours, share) {
   const word = colours.scale[Math.round(Math.min(Math.max(share, 0), 1) * 255)];
-  const ground = luminance([word & 255, (word >> 8) & 255, (word >> 16) & 255]);
+  return reads(colours, [word & 255, (word >> 8) & 255, (word >> 16) & 255]);
+}
+
+/** The text colour that reads better on this colour. @param {Paint} colours @param {string} hex */
+export function overColour(colours, hex) {
+  return reads(colours, rgb(hex));
+}
+
+/** @param {Paint} colours @param {number[]} channels */
+function reads(colours, channels) {
+  const ground = luminance(channels);
   const apart = (/** @type {string} */ text) => {
     const [high, low] = [ground, luminance(rgb(text))].sort((a, b) => b - a);
     return (high + 0.05) / (low + 0.05);

@@ -178,7 +178,7 @@ def test_the_numbers_are_those_of_the_record(show: Callable[..., Page]):
     page = show(trace)
     page.evaluate("tokenoscope.selection.set({ step: 2, layer: 1, head: 3 })")
     for card in ("attention", "kv-cache", "next-token"):
-        page.locator(f".ts-card-{card} summary").click()
+        page.locator(f".ts-card-{card} > .ts-details > summary").click()
     settle(page)
     shown = page.locator(".ts-card-attention tbody tr td:last-child").all_inner_texts()
     exact = trace.pattern(1, 3)[6, :7]
