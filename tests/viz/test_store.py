@@ -1,5 +1,6 @@
 """The browser's store reads from the frames what the trace holds: run under node."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from model.records import Trace
 from tests.fakes import fake_trace
 from tests.viz.test_frames import HOSTILE, big
 from tests.viz.test_theme import in_node
-from viz import frames, slices
+from viz import frames, roles, slices
 
 
 def read(folder: Path, trace: Trace, program: str, more: bytes = b"") -> list:
@@ -67,6 +68,42 @@ def test_a_long_run_takes_its_rows_from_a_layer_asked_for(tmp_path: Path):
     assert without is None
     assert held
     assert np.abs(np.array(row) - trace.pattern(2, 4)[299, :300]).max() <= 0.004
+
+
+def test_what_follows_the_end_arrives_as_the_trace_has_it(tmp_path: Path):
+    trace = fake_trace()
+    words, shares, units, near, xy, cos, point = read(tmp_path, trace, """
+        const list = (data) => Array.from(data), e = run.embeddings;
+        said.push([0, 1, 2, 3].map((l) => run.wordOf(l, 5)), list(run.heads.shares), list(run.units.values),
+          list(e.near), list(e.xy), list(e.cos), e.pointOf.get(run.tokens[7].id));""")  # fmt: skip
+    found = roles.measure(trace)
+    assert words == [roles.WORDS[found.word[layer, 5]] for layer in range(4)]
+    held = ((shares, found.shares), (units, trace.unit_values), (near, trace.embed_near), (xy, trace.embed_xy),
+            (cos, trace.rotary_cos))  # fmt: skip
+    for sent, exact in held:
+        assert exact is not None
+        np.testing.assert_allclose(sent, exact.ravel(), rtol=1e-6)
+    assert point == 7
+
+
+@pytest.mark.parametrize("small", [False, True])
+def test_vectors_and_logits_are_decoded_whatever_their_size(tmp_path: Path, small: bool):
+    trace = fake_trace()
+    assert trace.keys is not None
+    tiny = trace.keys.copy()
+    tiny[2, 0, :5, 0] = (0, -0.0, 6e-8, -3e-5, 65504)  # zero, the smallest half, one below the normal ones, the largest
+    trace = replace(trace, keys=tiny)
+    keys, queries, values, scores, bits = read(tmp_path, trace, """
+        const found = run.vectors.get(2), chosen = run.logits.get(1);
+        said.push(...[found.keys, found.queries, found.values, chosen.scores].map((data) => Array.from(data)),
+          [found.bits, chosen.bits]);""",
+        more=slices.vectors(trace, 2, small=small) + slices.logits(trace, 1, small=small))  # fmt: skip
+    assert bits == ([16, 16] if small else [32, 32])
+    for sent, exact in ((keys, trace.keys), (queries, trace.queries), (values, trace.values)):
+        assert exact is not None
+        wanted = exact[2].astype(np.float16) if small else exact[2]
+        np.testing.assert_array_equal(np.float32(sent), wanted.astype(np.float32).ravel())
+    np.testing.assert_allclose(scores, trace.logits[1], atol=np.ptp(trace.logits[1]) / 65_535 if small else 0)
 
 
 def test_frames_cut_short_are_refused(tmp_path: Path):
