@@ -50,10 +50,9 @@ def vectors(trace: Trace, layer: int, *, small: bool = False) -> bytes:
     """
     queries, keys, values = _attended(trace, layer)
     exact = [("queries", queries[layer]), ("keys", keys[layer]), ("values", values[layer])]
-    halves = [(name, array.astype(np.float16)) for name, array in exact if np.abs(array).max() <= _HALF_MOST]
-    fits = small and len(halves) == len(exact)
+    fits = small and all(np.abs(array).max() <= _HALF_MOST for _, array in exact)
     about = {"kind": "vectors", "layer": layer, "n_fed": trace.n_fed, "bits": 16 if fits else 32}
-    return pack(about, halves if fits else exact)
+    return pack(about, [(name, array.astype(np.float16)) for name, array in exact] if fits else exact)
 
 
 def logits(trace: Trace, index: int, *, small: bool = False) -> bytes:
