@@ -1,0 +1,225 @@
+"""What the page promises, measured in a real browser: how soon, how fast, for whom, at every size.
+
+Times are taken several times and the best try is judged: the machine that runs the tests is shared, and what another
+program takes from it is no fault of the page.
+"""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.app.fakes_engine import FakeEngine, FakeRun
+from tests.browser.test_page import no_overflow, run_to_the_end, until
+from tests.fakes import fake_trace
+from viz import export
+from viz.markup import ASSETS
+
+SIZES = ((1440, 900), (1280, 640), (390, 844), (1920, 1080), (1024, 768))
+VIEWS = ("output", "tokens", "embeddings", "passes", "attention", "layers", "next-token", "kv-cache")
+TRIES = 4
+
+# When the first picture of the run was painted, and when the page's load event was over, in ms of the page's clock.
+FIRST_SIGHT = """
+window.firstSight = new Promise((done) => {
+  const look = () => {
+    const word = document.querySelector('.ts-card-output[data-at] .ts-word');
+    if (!word?.checkVisibility()) { requestAnimationFrame(look); return; }
+    const channel = new MessageChannel();  // its message is handled after this frame was painted
+    const [navigation] = performance.getEntriesByType('navigation');
+    channel.port1.onmessage = () => done(performance.now() - navigation.loadEventEnd);
+    channel.port2.postMessage(0);
+  };
+  requestAnimationFrame(look);
+});
+"""
+
+# Wall-clock times in ms at which a frame with one more pass of the newest run had been painted.
+PAINTS = """() => {
+  window.paints = [];
+  const old = window.tokenoscope.store.run;
+  const look = () => {
+    const { run } = window.tokenoscope.store;
+    const n = run === old ? 0 : run.steps.length;
+    const channel = new MessageChannel();
+    channel.port1.onmessage = () => {
+      while (window.paints.length < n) window.paints.push(performance.timeOrigin + performance.now());
+    };
+    channel.port2.postMessage(0);
+    requestAnimationFrame(look);
+  };
+  requestAnimationFrame(look);
+}"""
+
+# For each event of this kind, from its own time stamp to the end of the frame that shows what it changed.
+WATCH = """(kind) => {
+  window.waits = [];
+  window.scripts = [];
+  window.addEventListener(kind, (event) => {
+    requestAnimationFrame(() => {
+      const channel = new MessageChannel();
+      channel.port1.onmessage = () => {
+        window.waits.push(performance.now() - event.timeStamp);
+        window.scripts.push(window.tokenoscope.store.drawMs);
+      };
+      channel.port2.postMessage(0);
+    });
+  }, { capture: true });
+}"""
+
+
+class ClockedEngine(FakeEngine):
+    """Notes when each pass was over."""
+
+    def __init__(self, seconds: float) -> None:
+        self.passed: list[float] = []
+        super().__init__(seconds=seconds)
+
+    def _pass(self, run: FakeRun) -> None:
+        super()._pass(run)
+        self.passed.append(time.time() * 1000)
+
+
+@pytest.fixture(scope="module")
+def long_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 128 positions, 30 layers and 9 heads, as a page of its own."""
+    trace = fake_trace(tuple(f" p{i}" for i in range(64)), tuple(f" g{i}" for i in range(65)), n_layers=30, n_heads=9,
+                       n_kv_heads=3, d_head=64, d_vocab=1000)  # fmt: skip
+    path = tmp_path_factory.mktemp("long") / "page.html"
+    path.write_text(export.page(trace, light=True), encoding="utf-8")
+    return path
+
+
+def test_a_recorded_run_is_in_sight_within_a_second_of_the_load_event(serve, visit):
+    served = serve(recorded=ASSETS / "runs", ready=False)
+    waits = []
+    for _ in range(TRIES):
+        page = visit(None)
+        page.add_init_script(FIRST_SIGHT)
+        page.goto(served.url)
+        late = "new Promise((_, fail) => setTimeout(() => fail('never in sight'), 15000))"
+        waits.append(page.evaluate(f"Promise.race([window.firstSight, {late}])"))
+    assert min(waits) <= 1000, waits
+
+
+def test_a_pass_is_painted_within_a_tenth_of_a_second_of_its_end(serve, visit):
+    worst = []
+    for _ in range(TRIES):
+        engine = ClockedEngine(seconds=0.07)
+        page = visit(serve(engine).url)
+        page.evaluate(PAINTS)
+        page.locator("#run").click()
+        page.wait_for_function("window.paints.length === 16", timeout=20_000)
+        delays = np.array(page.evaluate("window.paints")) - np.array(engine.passed[:16])
+        worst.append(float(np.percentile(delays, 95)))
+        if worst[-1] <= 100:
+            break
+    assert min(worst) <= 100, worst
+
+
+def scrub(page: Page) -> None:
+    for key in ("ArrowRight", "ArrowRight", "ArrowUp", "]", "ArrowLeft", "ArrowDown"):
+        page.keyboard.press(key)
+
+
+def hover(page: Page) -> None:
+    box = page.locator(".ts-axis").bounding_box()
+    assert box is not None
+    for i in range(8):
+        page.mouse.move(box["x"] + box["width"] * (i + 0.5) / 8, box["y"] + 12)
+
+
+@pytest.mark.parametrize(("kind", "act"), [("keydown", scrub), ("pointermove", hover)])
+def test_what_a_key_or_the_pointer_changes_is_drawn_in_8_ms_and_painted_in_33(long_page, visit, kind, act):
+    page = visit(None, width=1440, height=900)
+    page.goto(long_page.as_uri())
+    page.wait_for_selector('#scope[data-ready="1"]')
+    page.evaluate(WATCH, kind)
+    tries = []
+    for _ in range(TRIES):
+        page.evaluate("window.waits.length = window.scripts.length = 0")
+        for view in VIEWS:  # each of them in sight in its turn
+            page.locator(f"[data-view={view}]").evaluate("(card) => card.scrollIntoView({ block: 'start' })")
+            page.wait_for_timeout(120)
+            for _ in range(3):
+                act(page)
+        page.wait_for_timeout(100)
+        measured = page.evaluate("({ waits: window.waits, scripts: window.scripts })")
+        assert len(measured["waits"]) >= 8 * 3 * 6
+        tries.append((np.percentile(measured["scripts"], 95), np.percentile(measured["waits"], 95)))
+        if tries[-1][0] <= 8 and tries[-1][1] <= 33:
+            break
+    assert min(script for script, _ in tries) <= 8, tries
+    assert min(wait for _, wait in tries) <= 33, tries
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_picture_fits_at_every_size_and_axe_finds_no_serious_fault(serve, visit, theme):
+    page = visit(serve().url, theme=theme, width=1440, height=900)
+    run_to_the_end(page)
+    page.wait_for_function("tokenoscope.store.run.lens")
+    for width, height in SIZES:
+        page.set_viewport_size({"width": width, "height": height})
+        page.wait_for_timeout(300)
+        for view in VIEWS:
+            card = page.locator(f"[data-view={view}]")
+            card.scroll_into_view_if_needed()
+            assert card.bounding_box()["height"] > 120, (view, width)  # pyright: ignore[reportOptionalSubscript]
+        assert no_overflow(page), width
+        assert too_small(page) == [], width
+        if (width, height) in ((1440, 900), (390, 844)):
+            assert serious_faults(page) == [], width
+
+
+def test_a_person_without_a_mouse_runs_a_prompt_and_looks_at_every_picture(serve, visit):
+    page = visit(serve().url, width=1440, height=900)
+    tab_to(page, "#prompt textarea")
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("only keys are used here")
+    tab_to(page, "#run")
+    page.keyboard.press("Enter")
+    expect(page.locator(".ts-run-text")).to_have_text("Done: 16 tokens written, as many as asked.")
+    page.wait_for_function("tokenoscope.store.run.lens")
+    for view in VIEWS:
+        tab_to(page, f"[data-goes-to={view}]")
+        page.keyboard.press("Enter")
+        expect(page.locator(f"[data-view={view}] .ts-title")).to_be_in_viewport()
+        at = page.evaluate("({ ...tokenoscope.selection.at })")
+        page.keyboard.press("ArrowLeft")
+        until(lambda at=at: page.evaluate("tokenoscope.selection.at.step") == at["step"] - 1, page)
+        tab_to(page, f"[data-view={view}] .ts-details > summary")
+        page.keyboard.press("Enter")
+        expect(page.locator(f"[data-view={view}] .ts-details table")).to_be_visible()
+        page.keyboard.press("Enter")
+    page.keyboard.press("?")
+    expect(page.locator(".ts-help")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator(".ts-help")).to_be_hidden()
+
+
+def tab_to(page: Page, selector: str) -> None:
+    """Press Tab until this has the focus."""
+    for _ in range(400):
+        if page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"Tab never came to {selector}")
+
+
+def serious_faults(page: Page) -> list[str]:
+    """What axe-core calls serious or critical, with the first elements it names."""
+    found = Axe().run(page).response["violations"]
+    return [f"{fault['id']}: {[node['html'][:160] for node in fault['nodes'][:3]]}"
+            for fault in found if fault["impact"] in ("serious", "critical")]  # fmt: skip
+
+
+def too_small(page: Page) -> list[str]:
+    """Text of the pictures that is smaller than 14 px."""
+    return page.evaluate("""() => [...document.querySelectorAll(".ts-scope *")]
+        .filter((e) => [...e.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim()))
+        .filter((e) => e.checkVisibility() && !e.closest(".ts-hidden, .js-plotly-plot"))
+        .filter((e) => parseFloat(getComputedStyle(e).fontSize) < 14)
+        .map((e) => `${e.className} ${e.textContent.slice(0, 30)} ${getComputedStyle(e).fontSize}`)""")
