@@ -16,6 +16,7 @@ import tempfile
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -84,7 +85,8 @@ def _watch(url: str, asked: Connection) -> None:
         while (tokens := asked.recv()) is not None:
             visitor = Visitor(url)
             visitor.run(prompt=_PROMPT, max_new_tokens=tokens)
-            held, told = 0, {"id": None, "ready": 0, "done": False}
+            held = 0
+            told: dict[str, Any] = {"id": None, "ready": 0, "done": False}
             while held < told["ready"] or not told["done"]:
                 told = visitor.told[-1] if visitor.told else told
                 if told["id"] and told["ready"] > held:

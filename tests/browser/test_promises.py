@@ -167,7 +167,7 @@ def test_every_picture_fits_at_every_size_and_axe_finds_no_serious_fault(serve, 
         for view in VIEWS:
             card = page.locator(f"[data-view={view}]")
             card.scroll_into_view_if_needed()
-            assert card.bounding_box()["height"] > 120, (view, width)  # pyright: ignore[reportOptionalSubscript]
+            assert card.bounding_box()["height"] > 120, (view, width)
         assert no_overflow(page), width
         assert too_small(page) == [], width
         if (width, height) in ((1440, 900), (390, 844)):
