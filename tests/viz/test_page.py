@@ -126,8 +126,8 @@ def test_layers_heads_and_tokens_bear_their_index_as_in_the_code(show: Callable[
     assert "(token 6) looks back at" in page.inner_text(".ts-looks-title")
     assert page.inner_text(".ts-card-tokens .ts-readout").startswith("Token 6 (of 0\u20138): ")
     levels = page.locator(".ts-level-name").all_inner_texts()
-    assert levels == ["input", *(f"after layer {i}" for i in range(4))]
-    assert page.inner_text(".ts-level.ts-current .ts-level-name") == "after layer 1"
+    assert levels == [*(f"layer {i}" for i in (3, 2, 1, 0)), "input"]
+    assert page.inner_text(".ts-level.ts-current .ts-level-name") == "layer 1"
     for canvas in (".ts-card-attention .ts-map", ".ts-grid-canvas"):
         assert "layer 1, head 3" in (page.get_attribute(canvas, "aria-label") or "")
     assert "counted from 0" in page.inner_text(".ts-card-attention")
