@@ -27,7 +27,9 @@ export function makeBlock(box, { selection, redraw }) {
   const readout = h("p", { class: "ts-readout ts-block-readout", "aria-live": "polite" });
   const shares = h("div", { class: "ts-block-shares", "aria-hidden": "true" });
   const sum = h("p", { class: "ts-note" });
-  box.append(empty, drawing, readout, shares, sum);
+  const about = h("p", { class: "ts-note" }, "The grey column is the residual stream: the row of numbers that each token carries up through all layers. Norm: brings it to a "
+    + "standard length first. MLP (multi-layer perceptron): two steps of weights with a bend between.");
+  box.append(empty, about, drawing, readout, shares, sum);
   const width = widthOf(drawing, redraw);
   /** @type {Picture | null} */
   let picture = null;
@@ -55,7 +57,7 @@ export function makeBlock(box, { selection, redraw }) {
         const missing = parts.length ? "" : noBlock(run);
         empty.hidden = !missing;
         say(empty, missing);
-        for (const each of [readout, shares, sum]) each.hidden = Boolean(missing);
+        for (const each of [about, readout, shares, sum]) each.hidden = Boolean(missing);
         picture = !missing && wide ? new Picture(state, wide, selection, pointed) : null;
         fill(drawing, picture?.svg);
         if (picture) {
@@ -259,7 +261,8 @@ class Picture {
       head.addEventListener("click", () => this.selection.set({ head: i }, { lock: true }));
       this.heads.push(head);
       const wide = (side * each - 2) / 2;
-      if (i % each === 0) ["key", "value"].forEach((role, k) => this.boxes.append(svg("rect", { class: `ts-block-kv ts-block-${role}s`, x: x + k * wide, y: box.y + 42, width: wide, height: 9 })));
+      if (i % each > 0) continue;
+      ["key", "value"].forEach((role, k) => this.boxes.append(svg("rect", { class: `ts-block-kv ts-block-${role}s`, x: x + k * wide, y: box.y + 42, width: wide, height: 9 })));
     }
     this.boxes.append(...this.heads);
   }

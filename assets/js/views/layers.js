@@ -17,8 +17,7 @@ export const layers = {
   create(body, context) {
     const [block, lens, lengths, units] = [0, 1, 2, 3].map(() => h("div", { class: "ts-pane" }));
     const subtitle = (/** @type {string} */ text) => h("h3", { class: "ts-subtitle" }, text);
-    block.append(subtitle("One layer, from below"), h("p", { class: "ts-note" },
-      "The grey column is the residual stream: the row of numbers that each token carries up through all layers. Norm: brings it to a standard length first. MLP (multi-layer perceptron): two steps of weights with a bend between."));
+    block.append(subtitle("One layer, from below"));
     lens.append(subtitle("The guess after each layer"), h("p", { class: "ts-note" }, "Bottom row: before any layer. Top row: after the last one, the model's real answer."));
     lengths.append(subtitle("Length of the vector in the residual stream"), h("p", { class: "ts-legend" },
       h("span", {}, h("span", { class: "ts-line-key" }), " this token"), h("span", {}, h("span", { class: "ts-line-key ts-line-first" }), " the first token"),

@@ -62,7 +62,8 @@ export function makeLengths(box, { selection, redraw }) {
       const [before, after] = [lengthAt(run, 0, at.token) ?? 0, lengthAt(run, at.layer + 1, at.token) ?? 0];
       fill(words, "The vector of ", quoted(run.tokens[at.token]), ` is ${plainLength(before)} long at the input, ${plainLength(after)} after layer ${at.layer}.`);
       fill(about, ...aboutFirst(run, lengths));
-      chart.setAttribute("aria-label", `Line chart on a scale of tenfold steps: the length of the vector of token ${at.token} grows from ${plainLength(before)} at the input to ${plainLength(lengthAt(run, run.nLayers, at.token) ?? 0)} after the last layer.`);
+      chart.setAttribute("aria-label", `Line chart on a scale of tenfold steps: the vector of token ${at.token} is ${plainLength(before)} long at the input, `
+        + `${plainLength(lengthAt(run, run.nLayers, at.token) ?? 0)} after the last layer.`);
     },
   };
 }
@@ -74,7 +75,8 @@ function aboutFirst(run, lengths) {
   const others = lengths.n > 1 ? lengths.high[level] : NaN;
   const scale = "Length: the root of the sum of the squares of the vector's numbers.";
   if (!(first[level] > 5 * others)) return [scale];
-  return [`${scale} A surprise that is real: the first token, `, quoted(run.tokens[0]), `, reaches ${plainLength(first[level])}, ${count(first[level] / others)} times the longest of the others. `
+  return [`${scale} A surprise that is real: the first token, `, quoted(run.tokens[0]),
+    `, reaches ${plainLength(first[level])}, ${count(first[level] / others)} times the longest of the others there. `
     + "Many heads rest on it when they find nothing to fetch (see Attention), and it carries little meaning of its own."];
 }
 

@@ -120,7 +120,8 @@ export function makeLens(box, { selection, redraw }) {
       if (!run.lens) { say(empty, lensMissing(run)); return; }
       makeRows(run);
       const next = run.tokens[token + 1];
-      fill(title, "After ", quoted(run.tokens[token]), ` (token ${token})`, ...(next ? [" the text really goes on with ", h("b", { class: "ts-lens-next" }, quoted(next)), "."] : [" nothing was written yet."]));
+      fill(title, "After ", quoted(run.tokens[token]), ` (token ${token})`,
+        ...(next ? [" the text really goes on with ", h("b", { class: "ts-lens-next" }, quoted(next)), "."] : [" nothing was written yet."]));
       fill(foot, "reads ", tokenText(run.tokens[token]));
       say(allTitle, `All ${run.lens.positions} tokens in little, the same rows:`);
       map.setAttribute("aria-label", `Logit lens: ${run.nLayers + 1} rows by tokens. Arrows choose the token and the layer; the list beside it reads out the guesses.`);

@@ -45,7 +45,7 @@ export class Guesses {
       const x = (i + 0.5) * cell;
       g.fillStyle = layout.first + i === at.token ? colours.ink : colours.muted;
       g.fillText(cut(g, label(token, 20), cell - 6), x, HEAD + layout.levels * ROW + 16);
-      if (layout.first + i === at.token || n < 4) g.fillText(`token ${layout.first + i}`, Math.min(Math.max(x, 30), n * cell - 30), 15);
+      if (layout.first + i === at.token || n < 4) g.fillText(`token ${layout.first + i}`, Math.min(Math.max(x, 38), n * cell - 38), 15);
     }
     g.textAlign = "left";
     return layout;

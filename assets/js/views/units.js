@@ -70,7 +70,8 @@ export function makeUnits(box) {
       title.hidden = list.hidden = readout.hidden = about.hidden = !found.length;
       if (!found.length) { say(empty, unitsMissing(run)); return; }
       fill(title, "Layer ", String(at.layer), " for ", quoted(run.tokens[at.token]), `: the ${found.length} largest of ${run.head.model.d_mlp ? count(run.head.model.d_mlp) : "all"} units`);
-      say(about, "A unit is one of the numbers in the middle of the MLP: it answers to certain things in a token's vector, and adds its own fixed vector to the stream, as often as its value says (below zero: takes it away).");
+      say(about, "A unit is one of the numbers in the middle of the MLP: it answers to certain things in a token's vector, "
+        + "and adds its own fixed vector to the stream, as often as its value says (below zero: takes it away).");
       if (rows.length !== found.length) makeRows(found.length);
       const most = Math.max(...found.map((unit) => Math.abs(unit.value)), 1e-9);
       found.forEach(({ id, value }, k) => {
