@@ -1,13 +1,15 @@
 """The card of the next token: its arithmetic is that of the library's own processors, and the card says what ran."""
 
 import base64
+import re
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 from transformers import (
     MinPLogitsWarper,
     RepetitionPenaltyLogitsProcessor,
@@ -19,7 +21,10 @@ from transformers import (
 from model import trace
 from model.records import Choice
 from model.sampling import choose
+from tests.app.fakes_engine import whole_trace
+from tests.browser.test_page import run_to_the_end
 from tests.tiny import tiny
+from viz import slices
 
 VOCABULARY = 49_152
 SEEN = [0, 5, 5, 77, 120, 198]
@@ -134,3 +139,139 @@ def test_what_moved_is_half_of_all_changes(page: Page) -> None:
     assert hot[0]["moved"] == pytest.approx(moved, abs=1e-6)
     assert (hot[0]["gone"], hot[0]["goneMass"]) == (0, 0)
     assert (cut[0]["gone"], cut[0]["goneMass"], cut[0]["moved"]) == (2, pytest.approx(0.25), pytest.approx(0.25))
+
+
+CARD = ".ts-card-next-token"
+
+
+@pytest.fixture
+def card(page: Page) -> Page:
+    """The page with a run on it, and this card in sight."""
+    run_to_the_end(page, "One two three four five")
+    page.locator(CARD).scroll_into_view_if_needed()
+    expect(page.locator(f"{CARD} .ts-headline")).not_to_be_empty()
+    return page
+
+
+def turn(page: Page, knob: str, value: float) -> None:
+    page.locator(f"#ts-knob-{knob}").evaluate(
+        "(e, value) => { e.value = value; e.dispatchEvent(new Event('input', { bubbles: true })); }", value
+    )
+
+
+def test_the_bars_and_the_rest_add_up_to_the_whole_vocabulary(card: Page) -> None:
+    shares = card.locator(f"{CARD} .ts-chances").first.locator("li:visible .ts-bar-number").all_inner_texts()
+    assert sum(float(re.sub("[^0-9.]", "", each)) for each in shares) == pytest.approx(100, abs=0.5)
+    expect(card.locator(f"{CARD} .ts-rest:visible")).to_contain_text("390 others")
+    expect(card.locator(f"{CARD} .ts-headline")).to_contain_text("400 of 400")
+
+
+def test_a_stage_is_previewed_by_the_pointer_and_kept_by_a_click_or_a_key(card: Page) -> None:
+    rows = card.locator(f"{CARD} .ts-flow").first.locator(".ts-flow-row:visible")
+    words = card.locator(f"{CARD} .ts-stage-words").first
+    expect(rows).to_have_count(3)
+    rows.nth(1).hover()
+    expect(words).to_contain_text("temperature 0.8")
+    card.mouse.move(1, 1)
+    expect(words).to_contain_text("As the model said it")
+    rows.nth(2).press("Enter")
+    expect(words).to_contain_text("top-k 50")
+    expect(rows.nth(2)).to_have_attribute("aria-pressed", "true")
+    expect(card.locator(f"{CARD} .ts-rest:visible")).to_contain_text("40 others")
+
+
+def test_the_race_is_told_with_the_numbers_that_ran(card: Page) -> None:
+    ran = card.evaluate("tokenoscope.store.run.steps[tokenoscope.selection.at.step].choices[0].runners")
+    card.wait_for_function("document.querySelector('.ts-draw').getAnimations({ subtree: true }).length === 0")
+    lanes = card.locator(f"{CARD} .ts-lane")
+    expect(lanes).to_have_count(len(ran))
+    times = [float(each) for each in lanes.locator("strong").all_inner_texts()]
+    assert times == pytest.approx([each["time"] for each in ran], rel=0.06)
+    ways = card.evaluate("""() => [...document.querySelectorAll(".ts-runner")].map((e) => 1
+        + new DOMMatrix(getComputedStyle(e).transform).e / e.getBoundingClientRect().width)""")
+    assert ways == pytest.approx([ran[0]["time"] / each["time"] for each in ran], abs=0.01)
+    card.get_by_role("button", name="Run it again").click()
+    running = "document.querySelector('.ts-runner').getAnimations().map((each) => each.effect.getTiming().duration)"
+    assert all(each <= 400 for each in card.evaluate(running))
+    card.emulate_media(reduced_motion="reduce")
+    card.wait_for_timeout(450)
+    card.get_by_role("button", name="Run it again").click()
+    assert card.evaluate(running) == []
+
+
+def test_what_if_asks_for_the_scores_when_it_is_opened_and_redraws_without_asking_again(card: Page) -> None:
+    asked: list[str] = []
+    card.on("request", lambda request: asked.append(request.url) if "/logits/" in request.url else None)
+    card.evaluate("tokenoscope.selection.set({ step: 4 })")
+    card.wait_for_timeout(300)
+    assert asked == []
+    card.locator(".ts-what-if summary").press("Enter")
+    said = card.locator(".ts-what-if .ts-readout")
+    expect(said).to_contain_text("The token that was drawn is still")
+    expect(said).to_contain_text("could have been drawn")
+    assert [url.rsplit("/", 1)[1] for url in asked] == ["4"]
+    scores = np.array(card.evaluate("Array.from(tokenoscope.store.run.logits.get(4).scores)"), np.float32)
+    seen = card.evaluate("tokenoscope.store.run.tokens.slice(0, 9).map((token) => token.id)")
+    turn(card, "temperature", 1.5)
+    turn(card, "topK", 3)
+    stages = ran(scores, seen, {**NEUTRAL, "temperature": 1.5, "topK": 3}).stages
+    shown = card.locator(".ts-what-if .ts-chances li:visible .ts-bar-number").all_inner_texts()
+    wanted = [100 * each.probability for each in stages[-1].candidates]
+    assert [float(re.sub("[^0-9.]", "", each)) for each in shown] == pytest.approx(wanted, abs=0.06)
+    assert len(asked) == 1
+    assert card.locator(".ts-what-if .ts-ghost:visible").count() > 0
+
+
+def test_scores_kept_at_16_bits_are_told_as_such(card: Page) -> None:
+    small = slices.logits(whole_trace("One two three four five", 16), 4, small=True)
+    card.evaluate("bytes => tokenoscope.store.run.feed(new Uint8Array(bytes))", list(small))
+    card.evaluate("tokenoscope.selection.set({ step: 4 })")
+    card.locator(".ts-what-if summary").press("Enter")
+    note = card.locator(".ts-what-if .ts-note", has_text="the model did not run again")
+    expect(note).to_contain_text("kept at 16 bits in this recording")
+    card.evaluate("tokenoscope.selection.set({ step: 5 })")
+    expect(note).not_to_contain_text("16 bits")
+
+
+def test_the_code_runs_on_the_trace_and_gives_the_numbers_that_are_shown(
+    card: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = whole_trace("One two three four five", 16)
+    whole.save(tmp_path / "run.trace")
+    monkeypatch.chdir(tmp_path)
+    card.evaluate("tokenoscope.selection.set({ step: 4 })")
+    for name in (CARD, ".ts-card-kv-cache"):
+        card.locator(f"{name} > .ts-details > summary").press("Enter")
+        code = card.locator(f"{name} code")
+        expect(code).to_contain_text("Trace.open")
+        named: dict[str, Any] = {}
+        exec(code.inner_text(), named)
+        if name == CARD:
+            stages = ran(whole.logits[4], [], {**NEUTRAL, "temperature": 0.8, "topK": 50}).stages
+            assert named["scores"].softmax(-1).max() == pytest.approx(stages[-1].candidates[0].probability, rel=1e-5)
+    said = capsys.readouterr().out
+    assert f"by shape: {whole.steps[-1].kv_bytes}" in said
+    assert "TopKLogitsWarper 50 left" in said
+
+
+def test_the_sliders_stay_where_they_are_on_another_step_and_go_back_by_reset(card: Page) -> None:
+    card.evaluate("tokenoscope.selection.set({ step: 2 })")
+    card.locator(".ts-what-if summary").press("Enter")
+    expect(card.locator(".ts-what-if .ts-readout")).to_contain_text("could have been drawn")
+    reset = card.get_by_role("button", name="Reset to this run")
+    expect(reset).to_be_disabled()
+    card.locator("#ts-knob-topK").focus()
+    card.keyboard.press("Home")
+    card.keyboard.press("ArrowRight")
+    assert card.evaluate("tokenoscope.selection.at.step") == 2
+    number = card.get_by_label("top-k, as a number")
+    expect(number).to_have_value("1")
+    card.evaluate("tokenoscope.selection.set({ step: 3 })")
+    expect(card.locator(".ts-what-if .ts-flow-row:visible").last).to_contain_text("1 left")
+    expect(number).to_have_value("1")
+    number.fill("12")
+    number.press("Enter")
+    expect(card.locator(".ts-what-if .ts-flow-row:visible").last).to_contain_text("12 left")
+    reset.click()
+    expect(number).to_have_value("50")
+    expect(card.locator(".ts-what-if .ts-flow-row:visible").last).to_contain_text("50 left")
