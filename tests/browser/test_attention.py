@@ -40,7 +40,8 @@ def shows(page: Page, **place: int) -> None:
     """Wait until the card shows this place."""
     page.wait_for_function(
         """(wanted) => {
-            const [step, layer, head, token] = document.querySelector(".ts-card-attention").dataset.at.split("/");
+            const { at } = document.querySelector(".ts-card-attention").dataset;
+            const [step, layer, head, token] = (at ?? "").split("/");
             const shown = { step, layer, head, token };
             return Object.entries(wanted).every(([name, value]) => Number(shown[name]) === value);
         }""",
@@ -66,6 +67,7 @@ def test_the_server_is_asked_for_a_layer_only_when_a_row_is_unfolded(opened):
     shows(page, layer=2)
     page.evaluate("tokenoscope.selection.set({ layer: 1 })")
     shows(page, layer=1)
+    page.wait_for_timeout(300)  # a slice is asked for when the selection has rested
     assert asked == []
     unfold(page)
     for head in (0, 5):
@@ -102,7 +104,7 @@ def test_an_unfolded_row_has_the_runs_own_numbers_and_they_add_up(opened):
         assert numbers(weight)[0] / 100 == pytest.approx(weights[key], abs=1.1e-4)
         assert numbers(weight)[0] / 100 == pytest.approx((byte[key] / 255) ** 2, abs=0.0046)
         assert float(taken) == pytest.approx(weights[key] * np.linalg.norm(values[key]), rel=0.006)
-    handed_on = page.locator(".ts-handed .ts-strip-note").inner_text()
+    handed_on = page.locator(".ts-handed .ts-vector-note").inner_text()
     assert numbers(handed_on)[0] == pytest.approx(np.linalg.norm(weights @ values), rel=6e-4)
     expect(page.locator(".ts-unfolded")).to_contain_text("at 32 bits")
 
@@ -117,24 +119,24 @@ def test_the_worked_example_follows_the_line_that_is_pointed_at_and_a_click_keep
     page, _ = opened()
     unfold(page)
     token = page.evaluate(AT)["token"]
-    score = page.locator(".ts-stages li").first
+    score = page.locator(".ts-row-stages li").first
     said = []
     for i in (2, 4):
         page.locator(LINES).nth(i).hover()
-        expect(page.locator(LINES).nth(i)).to_have_class(re.compile("ts-pointed"))
+        expect(page.locator(LINES).nth(i)).to_have_class(re.compile("ts-key-pointed"))
         raw = page.locator(LINES).nth(i).locator("td").first.inner_text()
-        products = score.locator(".ts-strip-note").last.inner_text()
+        products = score.locator(".ts-vector-note").last.inner_text()
         assert numbers(products)[0] == pytest.approx(float(raw), abs=0.006)
         said.append(score.inner_text())
     assert said[0] != said[1]
     page.locator(LINES).nth(4).locator("button").click()
     page.locator(LINES).nth(2).hover()
     page.locator(".ts-card-attention .ts-title").hover()
-    expect(page.locator(LINES).nth(4)).to_have_class(re.compile("ts-pointed"))
+    expect(page.locator(LINES).nth(4)).to_have_class(re.compile("ts-key-pointed"))
     assert page.evaluate("tokenoscope.selection.locked")
     page.keyboard.press("Escape")
     page.locator(".ts-card-attention .ts-title").click()
-    expect(page.locator(LINES).nth(4)).not_to_have_class(re.compile("ts-pointed"))
+    expect(page.locator(LINES).nth(4)).not_to_have_class(re.compile("ts-key-pointed"))
     assert page.evaluate(AT)["token"] == token
 
 
@@ -191,7 +193,7 @@ def test_vectors_kept_small_are_said_to_be(opened):
 def test_what_a_head_mostly_does_is_the_measured_word_with_its_shares(opened):
     page, trace = opened()
     found = roles.measure(trace)
-    for layer, head in ((0, 0), (3, 5)):
+    for layer, head in ((0, 0), (3, 1), (3, 2), (3, 5)):
         page.evaluate("at => tokenoscope.selection.set(at)", {"layer": layer, "head": head})
         shows(page, layer=layer, head=head)
         said = page.locator(".ts-does").inner_text()
@@ -201,7 +203,7 @@ def test_what_a_head_mostly_does_is_the_measured_word_with_its_shares(opened):
         first = 3 * (head // 3)
         assert f"Heads {first}\u2013{first + 2} share key/value head {head // 3}." in said
     counts = {name.rstrip("0123456789 \n"): int(re.findall(r"\d+", name)[0])
-              for name in page.locator(".ts-words button").all_inner_texts()}  # fmt: skip
+              for name in page.locator(".ts-head-words button").all_inner_texts()}  # fmt: skip
     expected = {word: int((found.word == i).sum()) for i, word in enumerate(roles.WORDS)}
     assert counts == {word: count for word, count in expected.items() if count}
 
@@ -217,7 +219,7 @@ def test_a_word_marks_its_heads_in_the_grid_until_it_is_pressed_again(opened):
         tokenoscope.store.redraw();
     }"""
     page.evaluate(heads, ["itself", 2])
-    button = page.locator(".ts-words button", has_text="itself")
+    button = page.locator(".ts-head-words button", has_text="itself")
     expect(button).to_have_text(re.compile("1$"))
     grid = "document.querySelector('.ts-grid-canvas').toDataURL()"
     plain = page.evaluate(grid)

@@ -38,12 +38,12 @@ export const attention = {
     const row = makeRow(context, pointed);
     const picture = h("div", {},
       h("div", { class: "ts-attention-panes" }, map.element,
-        h("div", { class: "ts-words-pane" },
+        h("div", { class: "ts-row-words" },
           h("div", { class: "ts-row" },
             stepper("layer", layerName, () => selection.set({ layer: selection.at.layer - 1 }), () => selection.set({ layer: selection.at.layer + 1 })),
             stepper("head", headName, () => selection.set({ head: selection.at.head - 1 }), () => selection.set({ head: selection.at.head + 1 }))),
           does, looks.element,
-          h("div", { class: "ts-aside" }, sinkWords, h("label", { class: "ts-check", for: "ts-sink" }, sinkSwitch, "leave the first token out of the colours"), map.legend),
+          h("div", { class: "ts-aside" }, sinkWords, h("label", { class: "ts-check", for: "ts-sink" }, sinkSwitch, "leave the first token out of the colours (hatched)")),
           row.element)),
       heads.element);
     body.append(empty, picture);
@@ -82,7 +82,7 @@ export const attention = {
         const held = run.row(at.layer, at.head, at.token);
         looks.draw(state, held, sinkSwitch.checked);
         map.element.hidden = held === null;
-        sinkWords.hidden = map.legend.hidden = held === null;
+        sinkWords.hidden = held === null;
         if (held) {
           map.draw(state, sinkSwitch.checked);
           say(sinkWords, `${run.heads ? "" : measured(state)}${run.head.learned_sinks ? SINK_LEARNED : SINK_FIRST}`);

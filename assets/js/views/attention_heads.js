@@ -27,14 +27,14 @@ export function makeHeads(selection, redraw) {
   const canvas = h("canvas", { class: "ts-grid-canvas", role: "img", tabindex: "0", "data-own-keys": true });
   const box = h("div", { class: "ts-grid-box" }, canvas);
   const words = h("p", { class: "ts-note ts-grid-words" });
-  const list = h("div", { class: "ts-words", role: "group", "aria-label": "Heads by what they mostly do: press to mark them in the grid" });
-  const listTitle = h("p", { class: "ts-words-title" });
+  const list = h("div", { class: "ts-head-words", role: "group", "aria-label": "Heads by what they mostly do: press to mark them in the grid" });
+  const listTitle = h("p", { class: "ts-head-words-title" });
   const means = h("p", { class: "ts-note ts-word-means" });
-  const pane = h("div", { class: "ts-heads-grid" }, box, words);
+  const pane = h("div", { class: "ts-head-grid" }, box, words);
   const width = widthOf(box, redraw);
   const element = h("div", {},
     h("h3", { class: "ts-subtitle" }, "All layers (across) and heads (down): choose one"),
-    h("div", { class: "ts-heads" }, pane, h("div", { class: "ts-heads-words" }, listTitle, list, means)));
+    h("div", { class: "ts-all-heads" }, pane, h("div", { class: "ts-head-side" }, listTitle, list, means)));
   let thumbs = { key: "", image: document.createElement("canvas"), at: 0 };
   /** @type {Layout | null} */
   let layout = null;

@@ -1,7 +1,7 @@
 // @ts-check
 // The looked-at row in words: every token shaded by its weight, and the strongest by number.
 
-import { h, fill, keepInView, tokenText, quoted } from "../dom.js";
+import { h, fadeWhatGoesOn, fill, keepInView, tokenText, quoted } from "../dom.js";
 import { shade, textOn } from "../canvas.js";
 import { roughly } from "../format.js";
 import { WEIGHTS } from "../store.js";
@@ -13,6 +13,7 @@ export function makeLooks(selection, pointed) {
   const title = h("p", { class: "ts-looks-title" });
   const looks = h("div", { class: "ts-looks", role: "group", tabindex: "0", "data-own-keys": true,
     "aria-label": "The tokens it looks back at: arrow left and right point at one, Enter goes to it" });
+  const looksOn = fadeWhatGoesOn(looks);
   const best = h("p", { class: "ts-readout", "aria-live": "polite" });
   const element = h("div", { class: "ts-looks-box" }, title, looks, best);
   /** @type {{chip: HTMLElement, look: string}[]} */
@@ -78,7 +79,7 @@ export function makeLooks(selection, pointed) {
         [each.chip.style.backgroundColor, each.chip.style.color] = shades[level];
         each.chip.classList.toggle("ts-left-out", left);
         each.chip.classList.toggle("ts-self", i === at.token);
-        each.chip.classList.toggle("ts-pointed", i === pointed.key);
+        each.chip.classList.toggle("ts-key-pointed", i === pointed.key);
       });
       const key = `${run.id}/${at.layer}/${at.head}/${at.token}/${row !== null}`;
       if (bestOf === key) return;
@@ -88,6 +89,7 @@ export function makeLooks(selection, pointed) {
       const order = Array.from(row.keys()).sort((a, b) => row[b] - row[a]).slice(0, 5).filter((i) => row[i] > 0);
       fill(best, ...order.flatMap((i, place) => [place ? ", " : "", quoted(run.tokens[i]), ` ${roughly(WEIGHTS[row[i]])}`, i === at.token ? " (itself)" : i === 0 ? " (first)" : ""]), ".");
       keepInView(looks, chips[strongestKey(row)].chip);
+      looksOn();
     },
   };
 }

@@ -24,7 +24,7 @@ export function makeMap(selection, pointed, redraw) {
   const box = h("div", { class: "ts-map-box" }, canvas);
   const words = h("p", { class: "ts-readout ts-one-weight" });
   const legend = h("p", { class: "ts-note" });
-  const element = h("div", { class: "ts-map-pane" }, box, words);
+  const element = h("div", { class: "ts-map-pane" }, box, words, legend);
   const width = widthOf(box, redraw);
   /** @type {Drawn | null} */
   let drawn = null;
@@ -79,7 +79,7 @@ export function makeMap(selection, pointed, redraw) {
   function sayCell({ run, at }) {
     const looked = cell ?? (pointed.key === null ? null : { row: at.token, column: Math.min(pointed.key, at.token) });
     const row = looked && run.row(at.layer, at.head, looked.row);
-    if (!looked || !row) fill(words, "Point at the map for one weight; a click keeps its row.");
+    if (!looked || !row) fill(words, "Point at a square for its weight; a click keeps it.");
     else fill(words, quoted(run.tokens[looked.row]), " looks back at ", quoted(run.tokens[looked.column]), `: ${roughly(WEIGHTS[row[looked.column]])}.`);
   }
 
@@ -94,7 +94,7 @@ export function makeMap(selection, pointed, redraw) {
   };
 
   return {
-    element, legend,
+    element,
     /** @param {State} state @param {boolean} withoutSink */
     paint(state, withoutSink) {
       last = state;
@@ -137,7 +137,7 @@ export function makeMap(selection, pointed, redraw) {
 /** @param {number} width @param {number} n @param {number} longest characters of the longest name @returns {Layout} */
 function layOut(width, n, longest) {
   const left = 98;
-  const top = LINE + Math.min(84, Math.max(26, longest * 8.5 + 8));
+  const top = LINE + Math.min(84, Math.max(26, longest * 8.5 + 12));
   const cell = Math.min(34, (width - left - 4) / n);
   return { left, top, cell, n, side: cell * n };
 }
@@ -169,20 +169,18 @@ function drawGround(g, { run, step, colours }, { left, top, cell, n, side }) {
 }
 
 /** Why parts of the map are empty, where there is room to say it. @param {CanvasRenderingContext2D} g @param {State} state @param {Layout} layout */
-function drawWhy(g, { run, step, colours }, { left, top, side, cell, n }) {
+function drawWhy(g, { step, colours }, { left, top, side, cell, n }) {
   const future = (n - 1 - step.last) * cell;
-  g.textAlign = "right";
-  const edge = run.nPrompt * cell;
-  const right = side - edge > 8 && side - edge < 155 && edge > 175 ? edge : side; // not across the dashed line
-  if (side > 230 && side - future > 60) g.fillText("never looks ahead", left + right - 8, top + 20);
-  if (future < 44 || side < 150) return;
-  const words = "not read yet";
-  const [x, y] = [left + side / 2, top + side - future / 2];
-  g.fillStyle = colours.card;
-  g.fillRect(x - 56, y - 12, 112, 24);
-  g.fillStyle = colours.muted;
+  const say = (/** @type {string} */ words, /** @type {number} */ x, /** @type {number} */ y) => { // over whatever line runs there
+    const half = words.length * 4.3 + 4;
+    g.fillStyle = colours.card;
+    g.fillRect(x - half, y - 12, 2 * half, 24);
+    g.fillStyle = colours.muted;
+    g.fillText(words, x, y + 5);
+  };
   g.textAlign = "center";
-  g.fillText(words, x, y + 5);
+  if (side > 230 && side - future > 60) say("never looks ahead", left + side - 84, top + 16);
+  if (future >= 44 && side >= 150) say("not read yet", left + side / 2, top + side - future / 2);
 }
 
 /** Token names beside rows and above columns: as many as fit without touching, the selected ones always.
@@ -271,6 +269,5 @@ function sayScale(legend, most, colours, withoutSink) {
   legend.dataset.key = key;
   const bar = h("span", { class: "ts-bar-scale" });
   bar.style.backgroundImage = `linear-gradient(to right, ${colours.card}, ${colours.weight})`;
-  fill(legend, "0% ", bar, ` ${roughly(most)}`, withoutSink ? " (the most outside the first column, which is hatched)" : " (the most in this map)",
-    "; drawn and read out from 8 bits a weight, off by at most 0.4 percentage points.");
+  fill(legend, "0% ", bar, ` ${roughly(most)}`, withoutSink ? ", the most outside the first column" : ", the most in this map", "; from 8 bits a weight (± 0.4 points).");
 }

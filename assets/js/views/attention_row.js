@@ -19,7 +19,7 @@ const [STRIP_WIDTH, STRIP_HEIGHT] = [192, 30];
 export function makeRow(context, pointed) {
   const why = h("p", { class: "ts-note", role: "status" });
   const bits = h("p", { class: "ts-note" });
-  const work = h("div", { class: "ts-work", hidden: true });
+  const work = h("div", { class: "ts-row-work", hidden: true });
   const inside = h("div", { class: "ts-unfolded", id: "ts-unfolded", hidden: true }, why, work);
   const unfold = button("Unfold this row: from query and keys to what is fetched", () => {
     inside.hidden = !inside.hidden;
@@ -83,12 +83,12 @@ function role(role, text = role) {
 /** The way from one key to what is fetched from it, worked out step by step, with the vectors drawn as strips. */
 function makeStages() {
   const names = /** @type {const} */ (["query", "key", "products", "value", "sum"]);
-  const canvases = Object.fromEntries(names.map((name) => [name, h("canvas", { class: "ts-strip", role: "img", "data-strip": name })]));
-  const notes = Object.fromEntries(names.map((name) => [name, h("span", { class: "ts-strip-note" })]));
-  const heads = Object.fromEntries(["scores", "scale", "softmax", "values", "handed"].map((name) => [name, h("p", { class: "ts-stage-head" })]));
+  const canvases = Object.fromEntries(names.map((name) => [name, h("canvas", { class: "ts-vector", role: "img", "data-strip": name })]));
+  const notes = Object.fromEntries(names.map((name) => [name, h("span", { class: "ts-vector-note" })]));
+  const heads = Object.fromEntries(["scores", "scale", "softmax", "values", "handed"].map((name) => [name, h("p", { class: "ts-row-stage" })]));
   const strip = (/** @type {string} */ name, /** @type {import("../dom.js").Child} */ called) =>
-    h("div", { class: "ts-strip-row" }, h("span", { class: "ts-strip-name" }, called), canvases[name], notes[name]);
-  const element = h("ol", { class: "ts-stages" },
+    h("div", { class: "ts-vector-row" }, h("span", { class: "ts-vector-name" }, called), canvases[name], notes[name]);
+  const element = h("ol", { class: "ts-row-stages" },
     h("li", {}, heads.scores, strip("query", role("query", "Query")), strip("key", h("span", {}, "× ", role("key", "Key"))), strip("products", "= products")),
     h("li", {}, heads.scale), h("li", {}, heads.softmax), h("li", {}, heads.values, strip("value", role("value", "Value"))));
   const handed = h("div", { class: "ts-handed" }, heads.handed, strip("sum", role("value", "sum")));
@@ -199,7 +199,7 @@ function makeList(pointed, toggle) {
         shown = now;
         write(state, found, all);
       }
-      for (const line of lines) line.element.classList.toggle("ts-pointed", line.key === key && !line.element.hidden);
+      for (const line of lines) line.element.classList.toggle("ts-key-pointed", line.key === key && !line.element.hidden);
       power.hidden = found.powers === null;
       say(power, `e^(x ${found.most < 0 ? "+" : "−"} ${plain(Math.abs(found.most))})`);
       const rule = run.head.rules[at.layer];
