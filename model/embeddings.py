@@ -62,6 +62,7 @@ def _with_map(hooked: HookedModel, trace: Trace, own: list[int]) -> Generator[No
     return replace(
         trace,
         texts=trace.texts | hooked.reader.texts(ids),
+        fragments=trace.fragments | hooked.reader.fragments(ids),
         embed_ids=np.array(ids, np.int32),
         embeddings=rows[: len(own)].copy(),
         embed_xy=points.astype(np.float32),

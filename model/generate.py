@@ -46,6 +46,7 @@ class Generation:
         _check_lengths(hooked, len(self._prompt.ids), settings, limits)
         self._tokens = list(hooked.reader.tokens(self._prompt.ids))
         self._texts = hooked.reader.texts(self._prompt.ids)
+        self._fragments = hooked.reader.fragments(self._prompt.ids)
         self._steps: list[Step] = []
         self._logits = torch.empty(settings.max_new_tokens, hooked.card.d_vocab)
         self._ended: Literal["running", "end of sequence", "length", "stopped"] = "running"
@@ -68,6 +69,7 @@ class Generation:
         self._steps.append(done.step)
         self._tokens.append(reader.token(choice.id, self._tokens[-1].span[1], generated=True))
         self._texts |= reader.texts(_mentioned(choice))
+        self._fragments |= reader.fragments(_mentioned(choice))
         return done.step
 
     def stop_when(self, cancelled: Callable[[], bool]) -> None:
@@ -95,6 +97,7 @@ class Generation:
             n_prompt=n_prompt,
             tokens=tuple(self._tokens),
             texts=dict(self._texts),
+            fragments=dict(self._fragments),
             steps=tuple(self._steps),
             ended=self._ended,
             notes=self._prompt.notes,

@@ -49,6 +49,7 @@ def lens_steps(hooked: HookedModel, trace: Trace) -> Iterator[Trace | None]:
     yield replace(
         trace,
         texts=trace.texts | hooked.reader.texts(np.unique(lens_ids).tolist()),
+        fragments=trace.fragments | hooked.reader.fragments(np.unique(lens_ids).tolist()),
         lens_ids=lens_ids,
         lens_probs=np.concatenate(chances).reshape(shape),
     )

@@ -10,7 +10,7 @@ C directions of the map (2), F pairs of numbers that a rotary embedding turns.
 import importlib
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, get_origin, get_type_hints
 
@@ -189,6 +189,7 @@ class Trace:
     n_prompt: int
     tokens: tuple[Token, ...]
     texts: dict[int, str]  # what every token id that this record mentions reads as
+    fragments: dict[int, bytes] = field(default_factory=dict)  # the bytes of those that are parts of a character
     steps: tuple[Step, ...]
     ended: Literal["running", "end of sequence", "length", "stopped"]
     notes: tuple[str, ...] = ()  # what a person should know, such as replaced characters

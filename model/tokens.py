@@ -145,6 +145,10 @@ class Reader:
         """What each of these ids reads as."""
         return {token_id: self.text(token_id) for token_id in set(ids)}
 
+    def fragments(self, ids: Iterable[int]) -> dict[int, bytes]:
+        """The bytes of those of these ids that are parts of a character, which their text cannot tell."""
+        return {token_id: self.data(token_id) for token_id in set(ids) if "\ufffd" in self.text(token_id)}
+
     def joined(self, ids: Sequence[int]) -> str:
         """The text that the ids spell together, without special tokens."""
         return self._tokenizer.decode(

@@ -99,7 +99,7 @@ def step(trace: Trace, i: int) -> bytes:
         "seconds": _finite(this.seconds),
         "tokens": [_token(token) for token in trace.tokens[chosen : chosen + len(this.choices)]],
         "choices": [_choice(choice) for choice in this.choices],
-        "texts": _texts(trace, _ids(this.choices)),
+        **_words(trace, _ids(this.choices)),
         "summary_rows": summary_rows,
     }, blobs)  # fmt: skip
 
@@ -169,7 +169,7 @@ def embeddings(trace: Trace) -> bytes:
         "shares": [float(share) for share in shares],
         "position": position,
         "why": None if position else trace.model.reason_against("positions"),
-        "texts": _texts(trace, ids),
+        **_words(trace, ids),
     }, blobs)  # fmt: skip
 
 
@@ -182,7 +182,7 @@ def lens(trace: Trace) -> bytes:
         reason = trace.model.reason_against("lens")
         raise NotShown(reason or "The logit lens is added after the run, and is not there yet.")
     return pack(
-        {"kind": "lens", "texts": _texts(trace, np.unique(trace.lens_ids))},
+        {"kind": "lens", **_words(trace, np.unique(trace.lens_ids))},
         [("ids", trace.lens_ids), ("probabilities", trace.lens_probs)],
     )
 
@@ -229,8 +229,11 @@ def _numbers(choices: Iterable[Choice]) -> np.ndarray:
         return np.array(rows, dtype=np.float64).reshape(-1, 3).astype(np.float32)
 
 
-def _texts(trace: Trace, ids: np.ndarray) -> dict[str, str]:
-    return {str(i): trace.texts[i] for i in dict.fromkeys(ids.tolist())}
+def _words(trace: Trace, ids: np.ndarray) -> dict[str, dict[str, str]]:
+    """What these tokens read as, and the bytes of those that are parts of a character."""
+    named = dict.fromkeys(ids.tolist())
+    hexes = {str(i): trace.fragments[i].hex() for i in named if i in trace.fragments}
+    return {"texts": {str(i): trace.texts[i] for i in named}, **({"hexes": hexes} if hexes else {})}
 
 
 def _summarised_positions(step: Step) -> np.ndarray:

@@ -20,6 +20,7 @@ BEFORE = 2  # rows that are not measured: their tokens hardly have a choice wher
 ROWS = 256  # at most this many are measured, evenly spread
 _RESTS = 0.9  # of a head's weight on the first token: it does nothing else
 _HALF = 0.5  # of what does not rest there names the head
+_ENOUGH = 0.1  # of all weight: less is too little to be what it does
 _WHERE_POSSIBLE = 0.4  # mean weight, over the rows that have such a token
 _ROWS_NEEDED = 3  # of those: one or two are no habit
 
@@ -44,9 +45,10 @@ class Roles:
 def measure(trace: Trace) -> Roles:
     """Measure every head of a run. Raises: NotShown, without attention or with fewer than 3 tokens read.
 
-    A word is what a head does with the weight that does not rest on the first token: 0.9 of all weight there makes
-    it "first token", half of the remainder on the token before or on itself names it after that, and the two kinds
-    that need a repeated token go by the rows that have one: 0.4 of the weight there, over 3 rows at least.
+    A word is what a head does with the weight that does not rest on the first token: half of that remainder on the
+    token before or on itself names it after that, if it is a tenth of all weight; the two kinds that need a repeated
+    token go by the rows that have one: 0.4 of the weight there, over 3 rows at least. A head that none of these names
+    is "first token" if half of its weight rests there, and one with 0.9 there is that whatever else it does.
     Source: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"; Olsson et al. 2022, induction
     heads; Xiao et al. 2023, attention sinks.
     """
@@ -109,10 +111,12 @@ def _words(shares: np.ndarray, possible: np.ndarray, counts: np.ndarray, *, lear
     rest = np.maximum(1 - first - sink, np.finfo(np.float64).tiny)
     found = np.full(first.shape, "spread", dtype=object)
     conditions = (  # the last that holds names the head
+        ("learned sink", first + sink >= _HALF),
+        ("first token", (first >= _HALF) | ((first + sink >= _HALF) & (first >= sink))),
         ("same token before", (possible[..., 0] >= _WHERE_POSSIBLE) & (counts[0] >= _ROWS_NEEDED)),
         ("after the same token", (possible[..., 1] >= _WHERE_POSSIBLE) & (counts[1] >= _ROWS_NEEDED)),
-        ("itself", shares[..., 2] >= _HALF * rest),
-        ("previous token", shares[..., 1] >= _HALF * rest),
+        ("itself", shares[..., 2] >= np.maximum(_HALF * rest, _ENOUGH)),
+        ("previous token", shares[..., 1] >= np.maximum(_HALF * rest, _ENOUGH)),
         ("learned sink", first + sink >= _RESTS),
         ("first token", (first >= _RESTS) | ((first + sink >= _RESTS) & (first >= sink))),
     )

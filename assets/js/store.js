@@ -124,6 +124,7 @@ export class Run {
   add(frame) {
     const { about, blobs } = frame;
     if (about.texts) for (const [id, text] of Object.entries(about.texts)) this.texts.set(Number(id), String(text));
+    if (about.hexes) for (const [id, hex] of Object.entries(about.hexes)) this.hexes.set(Number(id), String(hex));
     if (this.addSlice(about, blobs)) return;
     this.frames += 1;
     if (about.kind === "head") {

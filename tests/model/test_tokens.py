@@ -243,3 +243,10 @@ def test_special_looking_text_of_one_tokenizer_is_text_to_another():
     tokens = Reader(other).tokens(encode(other, "<|im_start|>", chat=False).ids)
     assert not any(token.special for token in tokens)
     assert b"".join(token.data for token in tokens) == b"<|im_start|>"
+
+
+def test_the_bytes_of_parts_of_a_character_are_told_and_of_nothing_else(tokenizer, reader):
+    ids = encode(tokenizer, "a 👋 b", chat=False).ids
+    told = reader.fragments(ids)
+    assert b"".join(told[each] for each in ids if each in told) == " 👋".encode()
+    assert {reader.text(each) for each in ids if each not in told} == {"a", " b"}

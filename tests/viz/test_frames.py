@@ -401,3 +401,13 @@ def test_a_model_that_shows_no_attention_sends_the_reason():
     assert "attention" not in packing.unpack(frames.step(trace, 0))[1]
     with pytest.raises(NotShown, match="rows sum to 3"):
         slices.layer(trace, 0)
+
+
+def test_the_bytes_of_candidates_that_are_parts_of_a_character_travel_with_their_texts():
+    trace = fake_trace()
+    part = trace.choices[0].candidates[3].id
+    trace = replace(trace, texts={**trace.texts, part: "\ufffd"}, fragments={part: b"\xf0\x9f"})
+    about, _ = packing.unpack(frames.step(trace, 0))
+    assert about["hexes"] == {str(part): "f09f"}
+    assert about["texts"][str(part)] == "\ufffd"
+    assert "hexes" not in packing.unpack(frames.step(fake_trace(), 0))[0]

@@ -52,7 +52,9 @@ def last_or_first(places: list[int]) -> int:
     ("same token before", "same", lambda p: {last_or_first(earlier(p)): 1.0}),
     ("after the same token", "after", lambda p: {last_or_first(following(p)): 1.0}),
     ("spread", "other", lambda p: dict.fromkeys(range(p + 1), 1 / (p + 1))),
-    ("spread", "first", lambda p: {0: 0.85, 1: 0.15 if p > 2 else 0, p: 0 if p > 2 else 0.15}),
+    ("first token", "first", lambda p: {0: 0.85, 1: 0.15 if p > 2 else 0, p: 0 if p > 2 else 0.15}),
+    ("first token", "first", lambda p: {0: 0.88, p - 1: 0.08, p: 0.04}),
+    ("spread", "first", lambda p: {p - 2: 0.25, p - 1: 0.2, p: 0.2, 0: 0.35 if p > 2 else 0.6}),
 ])  # fmt: skip
 def test_a_head_is_named_for_where_it_looks(monkeypatch: pytest.MonkeyPatch, word: str, kind: str, look):
     found = looking(monkeypatch, fake_trace(SENTENCE, (" x",)), look)
@@ -60,7 +62,8 @@ def test_a_head_is_named_for_where_it_looks(monkeypatch: pytest.MonkeyPatch, wor
     np.testing.assert_allclose(found.shares.sum(axis=-1), 1, atol=1e-6)
     mean = found.shares.mean(axis=(0, 1))
     if word != "spread":
-        assert CLASSES[int(mean[1:].argmax()) + 1 if mean[0] < 0.9 else 0] == kind
+        assert CLASSES[0 if kind == "first" else int(mean[1:].argmax()) + 1] == kind
+        assert (mean[0] >= 0.5) or kind != "first"
 
 
 def test_shares_are_means_and_each_weight_counts_once(monkeypatch: pytest.MonkeyPatch):
