@@ -115,6 +115,14 @@ def test_every_stage_is_what_the_librarys_own_processors_make(page: Page, kind: 
     assert np.quantile(answer["times"], 0.25) < 5, "milliseconds for a redraw; others share this machine's processors"
 
 
+def test_what_reaches_top_ps_limit_exactly_goes(page: Page) -> None:
+    even = np.zeros(8, np.float32)  # an eighth each: every sum is exact
+    asked = [{**NEUTRAL, "topP": p} for p in (0.125, 0.5, 0.75, 0.76)]
+    for settings, stages in zip(asked, told(page, even, [], asked)["told"], strict=True):
+        assert stages[0]["alive"] == ran(even, [], settings).stages[0].alive
+    assert [stages[0]["alive"] for stages in told(page, even, [], asked)["told"]] == [1, 4, 6, 7]
+
+
 def test_order_and_seen_tokens_are_those_of_a_run(page: Page) -> None:
     settings = {"temperature": 1.4, "top_k": 60, "top_p": 0.9, "min_p": 0.02, "repetition_penalty": 1.3}
     run = trace(tiny(), "w7 w8 w9 w7", max_new_tokens=12, **settings)
@@ -171,11 +179,11 @@ def test_a_stage_is_previewed_by_the_pointer_and_kept_by_a_click_or_a_key(card: 
     words = card.locator(f"{CARD} .ts-stage-words").first
     expect(rows).to_have_count(3)
     rows.nth(1).hover()
-    expect(words).to_contain_text("temperature 0.8")
+    expect(words).to_contain_text("Temperature 0.8")
     card.mouse.move(1, 1)
     expect(words).to_contain_text("As the model said it")
     rows.nth(2).press("Enter")
-    expect(words).to_contain_text("top-k 50")
+    expect(words).to_contain_text("Top-k 50")
     expect(rows.nth(2)).to_have_attribute("aria-pressed", "true")
     expect(card.locator(f"{CARD} .ts-rest:visible")).to_contain_text("40 others")
 

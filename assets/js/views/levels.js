@@ -84,7 +84,8 @@ export function sentence(level, vocabulary) {
   const does = WORDS[level.name] ? ` ${WORDS[level.name]}` : "";
   const did = level.gone > 0 ? `it removed ${count(level.gone)} tokens that held ${percent(level.goneMass)} of the probability; those left share it out among them`
     : level.moved < 1e-6 ? "it changed nothing" : `it moved ${level.atLeast ? "at least " : ""}${percent(level.moved)} of the probability to other tokens and removed none`;
-  return `${named(level)}${does}. Here ${did}. ${count(level.alive)} can still be chosen.`;
+  const name = named(level);
+  return `${name[0].toUpperCase()}${name.slice(1)}${does}. Here ${did}. ${count(level.alive)} can still be chosen.`;
 }
 
 /** @param {Level} level */
