@@ -11,7 +11,7 @@ import { label } from "../format.js";
 
 const REST_MS = 90;
 const [MARGIN, HEIGHT] = [{ l: 34, r: 8, t: 8, b: 38 }, 400];
-const [LETTER, LINE, ABOVE] = [7.6, 18, 16]; // px: what a label takes, roughly
+const [LETTER, LINE, ABOVE, LIFT] = [7.6, 18, 16, 8]; // px: what a label takes, roughly, and how far above its point it stands; the marked one higher
 const MOST_LABELS = 40;
 const [MARKED, LABELS] = [3, 4]; // the traces that change with the selection
 
@@ -48,6 +48,7 @@ export function makeMap({ selection, plotly }) {
     say(note, "The chart library is not there, so the map is not drawn: the list says the same neighbours.");
     note.hidden = library !== null;
     chart.hidden = library === null;
+    element.classList.toggle("ts-without", library === null);
     later(0);
   }
 
@@ -111,13 +112,15 @@ function traces({ run, colours }, found, id, width) {
   const around = { color: colours.card, width: 1 };
   const [x, y] = [found.xy[selected * 2], found.xy[selected * 2 + 1]];
   const labels = spread(run, found, selected, width, name);
+  const [low, high] = ranges(found).y;
+  const lift = ((high - low) * LIFT) / (HEIGHT - MARGIN.t - MARGIN.b);
   return [
     dots(neighbours, "in the vocabulary", { size: 6, color: colours.muted, opacity: 0.65 }),
     dots(read, "in the prompt", { size: 12, symbol: "circle", color: colours.prompt, line: around }),
     dots(written, "written by the model", { size: 13, symbol: "diamond", color: colours.generated, line: around }),
     { type: "scatter", mode: "markers", x: selected < 0 ? [] : [x], y: selected < 0 ? [] : [y], text: [""], hoverinfo: "skip", cliponaxis: false,
       marker: { size: 20, symbol: "circle-open", color: colours.ink, line: { width: 2.5 } } },
-    { type: "scatter", mode: "text", x: labels.map((i) => found.xy[i * 2]), y: labels.map((i) => found.xy[i * 2 + 1]), text: labels.map(name),
+    { type: "scatter", mode: "text", x: labels.map((i) => found.xy[i * 2]), y: labels.map((i) => found.xy[i * 2 + 1] + (i === selected ? lift : 0)), text: labels.map(name),
       textposition: "top center", textfont: { color: colours.ink, size: 14 }, hoverinfo: "skip", cliponaxis: true },
   ];
 }
@@ -161,8 +164,9 @@ function spread(run, found, selected, width, name) {
     if (taken.length >= MOST_LABELS) return false;
     const px = ((found.xy[i * 2] - x[0]) / (x[1] - x[0])) * (width - MARGIN.l - MARGIN.r);
     const py = (1 - (found.xy[i * 2 + 1] - y[0]) / (y[1] - y[0])) * (HEIGHT - MARGIN.t - MARGIN.b);
+    const above = ABOVE + (i === selected ? LIFT : 0);
     const half = (name(i).length * LETTER) / 2;
-    const box = /** @type {[number, number, number, number]} */ ([px - half, py - ABOVE - LINE / 2, px + half, py - ABOVE + LINE / 2]);
+    const box = /** @type {[number, number, number, number]} */ ([px - half, py - above - LINE / 2, px + half, py - above + LINE / 2]);
     if (box[0] < 0 || box[2] > width - MARGIN.l - MARGIN.r || box[1] < -4) return false;
     if (taken.some((other) => box[0] < other[2] && other[0] < box[2] && box[1] < other[3] && other[1] < box[3])) return false;
     taken.push(box);

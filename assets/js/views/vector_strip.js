@@ -82,8 +82,8 @@ export function makeStrip(redraw, what) {
     draw() {
       if (!drawn) return;
       const { strip } = drawn;
-      say(low, `${signed(-strip.limit)} and less`);
-      say(high, `${signed(strip.limit)} and more`);
+      say(low, `${signed(-strip.limit)} or less`);
+      say(high, `${signed(strip.limit)} or more`);
       if (looked < 0) say(said, "");
       const label = `${what}: ${count(strip.numbers.length)} numbers from ${signed(least(strip.numbers))} to ${signed(most(strip.numbers))}; arrow keys go from one to the next`;
       if (canvas.getAttribute("aria-label") !== label) canvas.setAttribute("aria-label", label);
