@@ -216,7 +216,7 @@ def test_with_a_server_the_numbers_are_exact_and_say_so(show: Callable[..., Page
     trace = fake_trace()
     page = show(trace)
     page.evaluate("tokenoscope.selection.set({ step: 3, layer: 1, head: 3 })")
-    page.evaluate("bytes => { tokenoscope.store.server = { row: async () => new Uint8Array(bytes) }; }",
+    page.evaluate("bytes => { tokenoscope.store.wants.server = { live: true, get: async () => new Uint8Array(bytes) }; }",
                   list(slices.row(trace, 1, 3, 7)))  # fmt: skip
     page.locator(".ts-card-attention summary").click()
     page.get_by_text("weight, exact").wait_for(timeout=3000)
@@ -283,7 +283,8 @@ def test_a_layer_that_could_not_be_fetched_says_why_and_is_asked_for_again(show:
         const scope = tokenoscope.store;
         window.asks = 0;
         scope.run.layers.clear();
-        scope.server = { layer: async () => { asks += 1; throw new Error("gone:This run is no longer kept."); } };
+        const get = async () => { asks += 1; throw new Error("gone:This run is no longer kept."); };
+        scope.wants.server = { live: true, get };
         scope.redraw();
     }""")
     page.get_by_text("This run is no longer kept.", exact=True).wait_for(timeout=3000)
