@@ -1,7 +1,7 @@
 // @ts-check
 // Rotary positions as clocks: one a pair of numbers, its hand at the angle by which the model turns that pair at this position.
 
-import { h, fill } from "../dom.js";
+import { h, say } from "../dom.js";
 import { fit, widthOf } from "../canvas.js";
 import { count } from "../format.js";
 
@@ -55,9 +55,11 @@ export function makeDials(redraw) {
       told = now;
       canvas.setAttribute("aria-label", `${found.pairs} dials, their hands at the angles of position ${position}: fast pairs first`);
       const [fast, slow] = [turn(found, 0), turn(found, found.pairs - 1)];
-      fill(words, "Each token's queries and keys are turned, pair of numbers by pair, by these angles before they are compared: what counts then is only how far apart two tokens are. ",
-        fast && slow ? `From one token to the next, pair 0 turns by ${degrees(fast)}, pair ${found.pairs - 1} by ${degrees(slow)}: once round in ${rounds(fast)} and ${rounds(slow)} tokens. ` : "",
-        position > 0 ? "The grey hand stands where it was one token before." : "At position 0 nothing is turned yet.");
+      say(words, [
+        "Each token's queries and keys are turned, pair of numbers by pair, by these angles before they are compared: what counts then is only how far apart two tokens are.",
+        fast && slow ? `From one token to the next, pair 0 turns by ${degrees(fast)}, pair ${found.pairs - 1} by ${degrees(slow)}: once round in ${rounds(fast)} and ${rounds(slow)} tokens.` : "",
+        position > 0 ? "The grey hand stands where it was one token before." : "At position 0 nothing is turned yet.",
+      ].filter(Boolean).join(" "));
     },
   };
 }

@@ -28,7 +28,7 @@ export const embeddings = {
     const noPlaces = h("p", { class: "ts-note" });
     const map = makeMap(context);
     const nearTitle = h("h3", { class: "ts-subtitle" });
-    const near = h("ol", { class: "ts-bars ts-near", "aria-label": "Nearest neighbours" });
+    const near = makeNearest();
     const panes = h("div", { class: "ts-panes" },
       h("div", {}, title, strip.element, words, places, dials.element, learned.element, learnedNote, noPlaces),
       h("div", {}, h("h3", { class: "ts-subtitle" }, "The table as a map"),
@@ -37,7 +37,7 @@ export const embeddings = {
           h("span", {}, h("span", { class: "ts-grey-key", "aria-hidden": "true" }), "their neighbours in the vocabulary")),
         map.element,
         h("p", { class: "ts-note" }, "Many directions flattened to the two in which these vectors differ most, so near here is only a hint; the cosines below are of the whole vectors."),
-        nearTitle, near));
+        nearTitle, near.element));
     body.append(empty, panes);
     let shown = "";
     /** @type {{run: string, vectors: number, positions: number}} the ends of the scales of one run */
@@ -89,7 +89,7 @@ export const embeddings = {
         noPlaces.hidden = found.position !== null;
         say(noPlaces, found.why ?? "This model adds nothing that tells a token's position.");
         fill(nearTitle, "Nearest to ", quoted(token), ` of all ${count(run.head.model.d_vocab)}`);
-        fill(near, ...nearest(run, found, point));
+        near.draw(run, found, point);
       },
       numbers({ run, at }) {
         const found = run.embeddings;
@@ -152,16 +152,30 @@ function lengthOf(vector) {
   return Math.sqrt(vector.reduce((sum, number) => sum + number * number, 0));
 }
 
-/** @param {Run} run @param {Embeddings} found @param {number} point */
-function nearest(run, found, point) {
-  return Array.from({ length: found.kept }, (_, k) => {
-    const id = found.ids[found.near[point * found.kept + k]];
-    const cosine = found.cosine[point * found.kept + k];
-    const bar = h("span", { class: "ts-bar-fill" });
-    bar.style.transform = `scaleX(${Math.max(0, Math.min(1, cosine))})`;
-    return h("li", { class: "ts-bar" }, tokenText(run.named({ id, text: run.texts.get(id) ?? "" })), h("span", { class: "ts-bar-track" }, bar),
-      h("span", { class: "ts-bar-number" }, `cosine ${signed(cosine)}`));
-  });
+/** The nearest neighbours as rows that stay and take new names: to make them anew for each token costs more than all else. */
+function makeNearest() {
+  const element = h("ol", { class: "ts-bars ts-near", "aria-label": "Nearest neighbours" });
+  /** @type {{name: HTMLElement, bar: HTMLElement, number: HTMLElement}[]} */
+  let rows = [];
+  /** @param {number} n */
+  function make(n) {
+    rows = Array.from({ length: n }, () => ({ name: h("span", { class: "ts-near-name" }), bar: h("span", { class: "ts-bar-fill" }), number: h("span", { class: "ts-bar-number" }) }));
+    fill(element, ...rows.map(({ name, bar, number }) => h("li", { class: "ts-bar" }, name, h("span", { class: "ts-bar-track" }, bar), number)));
+  }
+  return {
+    element,
+    /** @param {Run} run @param {Embeddings} found @param {number} point */
+    draw(run, found, point) {
+      if (rows.length !== found.kept) make(found.kept);
+      rows.forEach(({ name, bar, number }, k) => {
+        const id = found.ids[found.near[point * found.kept + k]];
+        const cosine = found.cosine[point * found.kept + k];
+        fill(name, tokenText(run.named({ id, text: run.texts.get(id) ?? "" })));
+        bar.style.transform = `scaleX(${Math.max(0, Math.min(1, cosine))})`;
+        say(number, `cosine ${signed(cosine)}`);
+      });
+    },
+  };
 }
 
 /** @param {Run} run */

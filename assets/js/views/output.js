@@ -85,10 +85,11 @@ export const output = {
         }
         const end = step.chosenAt + step.choices.length;
         if (marked[0] === step.chosenAt && marked[1] === end) return;
-        drawn.forEach((element, i) => {
-          element.classList.toggle("ts-not-yet", i >= end);
-          element.classList.toggle("ts-now", i >= step.chosenAt && i < end);
-        });
+        const [from, to] = marked[1] < 0 ? [0, drawn.length] : [Math.min(marked[0], step.chosenAt), Math.max(marked[1], end)];
+        for (let i = from; i < to; i += 1) { // what lies outside the two passes stays as it is
+          drawn[i].classList.toggle("ts-not-yet", i >= end);
+          drawn[i].classList.toggle("ts-now", i >= step.chosenAt && i < end);
+        }
         marked = [step.chosenAt, end];
         keepInView(text, drawn[step.chosenAt]);
         say(readout, run, step);

@@ -32,6 +32,8 @@ export const tokens = {
       panes);
     /** @type {HTMLElement[]} */
     let drawn = [];
+    /** @type {number[]} how each chip looks now: selected 1, not yet there 2, written in this pass 4 */
+    let looks = [];
     let of = "";
     let shown = "";
     /** @type {HTMLElement | null} */
@@ -82,6 +84,7 @@ export const tokens = {
         if (of !== run.id) {
           of = run.id;
           drawn = [];
+          looks = [];
           group = null;
           shown = "";
           fill(strip);
@@ -93,9 +96,14 @@ export const tokens = {
         if (now === shown) return;
         shown = now;
         drawn.forEach((chip, i) => {
-          chip.setAttribute("aria-selected", String(i === at.token));
-          chip.classList.toggle("ts-not-yet", i > step.last && i < step.chosenAt || i >= step.chosenAt + step.choices.length);
-          chip.classList.toggle("ts-now", i >= step.chosenAt && i < step.chosenAt + step.choices.length);
+          const look = i === at.token ? 1 : 0;
+          const late = i > step.last && i < step.chosenAt || i >= step.chosenAt + step.choices.length ? 2 : 0;
+          const fresh = i >= step.chosenAt && i < step.chosenAt + step.choices.length ? 4 : 0;
+          if (looks[i] === look + late + fresh) return;
+          looks[i] = look + late + fresh;
+          chip.setAttribute("aria-selected", String(look > 0));
+          chip.classList.toggle("ts-not-yet", late > 0);
+          chip.classList.toggle("ts-now", fresh > 0);
         });
         strip.setAttribute("aria-activedescendant", `ts-token-${at.token}`);
         keepInView(strip, drawn[at.token]);
