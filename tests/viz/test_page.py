@@ -216,8 +216,8 @@ def test_with_a_server_the_numbers_are_exact_and_say_so(show: Callable[..., Page
     trace = fake_trace()
     page = show(trace)
     page.evaluate("tokenoscope.selection.set({ step: 3, layer: 1, head: 3 })")
-    page.evaluate("bytes => { tokenoscope.store.wants.server = { live: true, get: async () => new Uint8Array(bytes) }; }",
-                  list(slices.row(trace, 1, 3, 7)))  # fmt: skip
+    serve = "bytes => { tokenoscope.store.wants.server = { live: true, get: async () => new Uint8Array(bytes) }; }"
+    page.evaluate(serve, list(slices.row(trace, 1, 3, 7)))
     page.locator(".ts-card-attention summary").click()
     page.get_by_text("weight, exact").wait_for(timeout=3000)
     shown = page.locator(".ts-card-attention tbody tr td:last-child").all_inner_texts()
