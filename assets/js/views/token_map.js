@@ -80,7 +80,7 @@ export function makeMap({ selection, plotly }) {
    * @param {number} point */
   function choose(point) {
     const found = state?.run.embeddings;
-    if (!state || !found || !(point < found.own)) return;
+    if (!state || !found) return;
     const places = state.run.tokens.flatMap((token, i) => (token.id === found.ids[point] && i < /** @type {State} */ (state).run.nRead ? [i] : []));
     const last = state.step.last;
     const token = places.findLast((place) => place <= last) ?? places[0];
