@@ -77,6 +77,7 @@ def test_the_loop_shows_what_is_read_kept_and_written(ran):
 
 def test_the_written_token_flies_to_where_it_is_read_only_from_one_pass_to_the_next(ran):
     ran.keyboard.press("ArrowRight")
+    until(lambda: ran.evaluate("window.flights.length") > 0, ran)
     [(token, ms, animated)] = flights(ran)
     assert token == ran.locator(".ts-loop-chips").first.inner_text()
     assert 0 < ms <= 400
@@ -106,12 +107,14 @@ def test_streaming_moves_the_loop_too(serve, visit):
     page.locator("#run").click()
     served.engine.let(2)
     until(lambda: page.evaluate("tokenoscope.store.run?.steps.length ?? 0") == 2, page)
+    until(lambda: page.evaluate("tokenoscope.store.cards.every((card) => !card.stale)"), page)
+    page.wait_for_timeout(300)
     page.locator(".ts-loop").scroll_into_view_if_needed()
     page.wait_for_timeout(500)
     page.evaluate(FLIGHTS)
     served.engine.let(1)
     until(lambda: page.evaluate("tokenoscope.store.run.steps.length") == 3, page)
-    assert len(flights(page)) == 1
+    until(lambda: page.evaluate("window.flights.length") == 1, page)
     served.engine.let(30)
 
 

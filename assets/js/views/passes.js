@@ -12,6 +12,7 @@ import { makeLoop } from "./loop.js";
 
 const [TOP, TALL, ROW, FOOT] = [22, 84, 26, 24]; // px: a number, the highest pile of tokens, the row of time, its ticks
 const BASE = TOP + TALL;
+const LONG_NUMBER = 60; // px
 const TICK_ROOM = 84; // px between two ticks, at least
 
 /** @type {import("../card.js").View} */
@@ -97,6 +98,7 @@ export const passes = {
 function drawAxis(axis, width, run, selected, colours) {
   const g = fit(axis, width, BASE + 6 + ROW + FOOT);
   const most = mostRead(run);
+  let free = -LONG_NUMBER; // up to where numbers stand
   g.textAlign = "center";
   blocks(run, width, (step, x, w) => {
     const tall = Math.max((TALL * step.n) / most, 2);
@@ -116,9 +118,12 @@ function drawAxis(axis, width, run, selected, colours) {
       g.strokeRect(Math.min(x + 1, width - 3), BASE - tall - 1, Math.max(w - gap - 2, 2), tall + ROW + 8);
     }
     const number = count(step.n);
-    if (w < number.length * 8 + 4 && step.index !== selected) return;
+    const [half, middle] = [number.length * 4 + 1, x + w / 2];
+    const fits = w >= 2 * half + 2 || (step.n > 1 && middle - half > free); // what a narrow prefill read is said too
+    if (!fits && step.index !== selected) return;
+    free = Math.max(free, Math.max(middle, half) + half);
     g.fillStyle = step.index === selected ? colours.ink : colours.muted;
-    g.fillText(number, Math.min(Math.max(x + w / 2, number.length * 4 + 1), width - number.length * 4 - 1), BASE - tall - 6);
+    g.fillText(number, Math.min(Math.max(middle, half), width - half), BASE - tall - 6);
   });
   g.fillStyle = colours.muted;
   g.textAlign = "right";
