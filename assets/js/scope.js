@@ -28,6 +28,7 @@ import { passes } from "./views/passes.js";
 const VIEWS = [output, tokens, embeddings, passes, attention, layers, nextToken, kvCache]; // in the order of the data
 const STYLES = ["theme.css", "scope.css", ...VIEWS.map((view) => `views/${view.id}.css`)];
 const RETRY_MS = 2000;
+const REST_MS = 150; // without a change, before what is out of sight is drawn: whoever scrubs has the machine alone
 
 /** The pictures in the app. `value` and every later notice say which run there is and how many frames are ready; `choose` shows
  * another run than the visitor's newest: a recorded one, or null for the newest again.
@@ -69,6 +70,7 @@ class Scope {
     this.selection = new Selection();
     this.wants = new Wants(() => this.redraw(), plotly);
     this.frame = 0;
+    this.rest = 0;
     this.idle = 0;
     this.drawMs = 0;
     this.help = helpSheet();
@@ -167,12 +169,13 @@ class Scope {
     this.rail.draw();
     this.more?.draw(run, this.wants.live, this.selection.base);
     this.drawMs = performance.now() - began;
-    this.drawRest(state);
+    cancelIdle(this.idle);
+    window.clearTimeout(this.rest);
+    this.rest = window.setTimeout(() => this.drawRest(state), REST_MS);
   }
 
   /** Draw the cards that are out of sight, one idle moment after the other, until the selection moves on. @param {import("./card.js").State} state */
   drawRest(state) {
-    cancelIdle(this.idle);
     const stale = this.cards.find((card) => card.stale);
     if (!stale) return;
     this.idle = whenIdle(() => {
