@@ -134,8 +134,7 @@ def test_the_nearest_neighbours_are_listed_with_their_cosines(ran):
         const row = e.pointOf.get(tokens[2].id);
         return Array.from(e.cosine.subarray(row * e.kept, (row + 1) * e.kept));
     })()""")
-    shown = ran.locator(".ts-near .ts-bar-number").all_inner_texts()
-    assert shown == [f"cosine {cosine:.3f}" for cosine in near]
+    expect(ran.locator(".ts-near .ts-bar-number")).to_have_text([f"cosine {cosine:.3f}" for cosine in near])
 
 
 def test_without_the_chart_library_the_list_is_there_and_the_card_says_so(serve, visit):

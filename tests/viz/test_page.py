@@ -321,7 +321,10 @@ def test_nothing_overflows_and_no_text_is_small(show: Callable[..., Page], width
     assert page.evaluate(WIDER) == []
     page.set_viewport_size({"width": 360, "height": 740})
     settle(page)
-    page.wait_for_timeout(400)  # a chart takes its new width when the window rests
+    for _ in range(50):  # what is out of sight, and a chart, take their new width when the window rests
+        if not page.evaluate(WIDER):
+            break
+        page.wait_for_timeout(100)
     assert page.evaluate(WIDER) == []
     small = """[...document.querySelectorAll('#scope *')].filter((e) => e.checkVisibility()
         && [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim())
