@@ -13,6 +13,6 @@ record() {  # name, then what python -m model takes
     rm -r "$kept"
 }
 
-record 1-a-fact "The capital of France is Paris. The capital of Italy is" --max-new-tokens 10
-record 2-a-story "Once upon a time, a small robot" --temperature 0.8 --top-p 0.95 --seed 1
-record 3-a-chat-turn "Name three primary colors." --chat
+record 1-a-fact "The capital of France is Paris. The capital of Italy is" --max-new-tokens 8
+record 2-a-story "Once upon a time, a small robot" --temperature 0.8 --top-p 0.95 --seed 1 --max-new-tokens 24
+record 3-a-chat-turn "Name three primary colors." --chat --max-new-tokens 16
