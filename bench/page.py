@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
-from tests.conftest import CHROMIUM
+from tests.conftest import CHROMIUM, CHROMIUM_ARGS
 from tests.fakes import fake_trace
 from viz import export
 
@@ -52,7 +52,7 @@ def main() -> int:
         page_file = Path(folder) / "page.html"
         page_file.write_text(export.page(trace), encoding="utf-8")
         installed = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
-        browser = playwright.chromium.launch(executable_path=installed, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=installed, args=CHROMIUM_ARGS)
         for width, height in ((1440, 900), (390, 844)):
             page = browser.new_page(viewport={"width": width, "height": height})
             page.goto(page_file.as_uri())

@@ -12,6 +12,7 @@ from model.limits import Limits
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported; programs that tests start inherit it
 
+CHROMIUM_ARGS = ["--no-sandbox", "--disable-gpu"]  # a graphics card imitated in software draws slower than none
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -36,6 +37,6 @@ def browser() -> Iterator[Browser]:
             if os.environ.get("CI"):
                 pytest.fail(reason)
             pytest.skip(reason)
-        chromium = playwright.chromium.launch(executable_path=installed, args=["--no-sandbox"])
+        chromium = playwright.chromium.launch(executable_path=installed, args=CHROMIUM_ARGS)
         yield chromium
         chromium.close()

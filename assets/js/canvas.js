@@ -93,7 +93,9 @@ function reads(colours, channels) {
     const [high, low] = [ground, luminance(rgb(text))].sort((a, b) => b - a);
     return (high + 0.05) / (low + 0.05);
   };
-  return apart(colours.ink) >= apart(colours.card) ? colours.ink : colours.card;
+  const better = apart(colours.ink) >= apart(colours.card) ? colours.ink : colours.card;
+  if (apart(better) >= 4.5) return better;
+  return apart("#000000") >= apart("#ffffff") ? "#000000" : "#ffffff"; // on any colour one of the two has 4.58 at least
 }
 
 /** @param {number[]} channels */
