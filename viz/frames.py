@@ -79,16 +79,14 @@ def step(trace: Trace, i: int) -> bytes:
     blobs = [("ids", _ids(this.choices)), ("numbers", _numbers(this.choices))]
     summary_rows = 0
     if trace.queries is not None and stop <= ROWS_UP_TO:
-        layers = range(trace.model.n_layers)
-        rows = [packed_rows(trace.pattern_rows(this.first, stop, layer=each), this.first) for each in layers]
-        blobs.append(("attention", np.stack(rows)))
+        blobs.append(("attention", _rows(trace, this.first, stop)))
     elif trace.queries is not None:
         positions = _summarised_positions(this)
         summary_rows = len(positions)
         rows = [_summary(trace, each, positions) for each in range(trace.model.n_layers)]
         blobs.append(("summary", np.stack(rows)))
     if trace.resid is not None:
-        blobs.append(("norms", np.stack([_lengths(level[this.first : stop]) for level in trace.resid])))
+        blobs.append(("norms", _lengths(trace.resid[:, this.first : stop])))
     return pack({
         "kind": "step",
         "index": i,
@@ -252,9 +250,18 @@ def _summary(trace: Trace, layer: int, positions: np.ndarray) -> np.ndarray:
     return np.concatenate([entropy[:, None], looked_at.mean(axis=1)], axis=-1)
 
 
-def _lengths(vectors: np.ndarray) -> np.ndarray:
-    """Level by level, so that no copy of a long prefill's whole stream is made in float64."""
-    return np.linalg.norm(vectors.astype(np.float64), axis=-1).astype(np.float32)
+def _rows(trace: Trace, first: int, stop: int) -> np.ndarray:
+    """Attention rows of all layers, packed: u8 [L, H, packed]; of a prefill layer by layer, to spare memory."""
+    if stop - first == 1:
+        return packed_rows(trace.pattern_rows(first, stop), first)
+    layers = range(trace.model.n_layers)
+    return np.stack([packed_rows(trace.pattern_rows(first, stop, layer=each), first) for each in layers])
+
+
+def _lengths(stream: np.ndarray) -> np.ndarray:
+    """Lengths of the residual stream's vectors, [L+1, n, M] -> f32 [L+1, n]; of a prefill level by level, as above."""
+    parts = [stream] if stream.shape[1] == 1 else list(stream[:, None])
+    return np.concatenate([np.linalg.norm(part.astype(np.float64), axis=-1) for part in parts]).astype(np.float32)
 
 
 def _reason(trace: Trace, array: np.ndarray | None, check: str) -> str | None:

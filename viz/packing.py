@@ -65,7 +65,7 @@ def to_bytes(weights: np.ndarray) -> np.ndarray:
 
 
 def packed_rows(weights: np.ndarray, first: int) -> np.ndarray:
-    """Attention rows of positions `first` and on, [H, query, key], without the future: u8 [H, packed]."""
+    """Attention rows of positions `first` and on, [..., query, key], without the future: u8 [..., packed]."""
     stop = weights.shape[-1]
     past = np.arange(stop)[None, :] <= np.arange(first, stop)[:, None]
-    return to_bytes(weights[:, past])
+    return to_bytes(weights[..., past])

@@ -68,7 +68,7 @@ def test_a_recorded_run_is_in_the_frames_format_of_today(path: Path):
     fresh = {about["kind"]: (about, blobs) for about, blobs in map(packing.unpack, frames.all_frames(fake_trace()))}
     for about, blobs in kept:
         like, arrays = fresh[about["kind"]]
-        assert about.keys() == like.keys()
+        assert about.keys() - {"hexes"} == like.keys()  # only where some token is a part of a character
         assert {name: array.dtype for name, array in blobs.items()} == {n: a.dtype for n, a in arrays.items()}
     head, last = kept[0][0], kept[n_steps][0]
     assert head["model"].keys() == fresh["head"][0]["model"].keys()
