@@ -91,7 +91,7 @@ def _watch(url: str, asked: Connection) -> None:
                 told = visitor.told[-1] if visitor.told else told
                 if told["id"] and told["ready"] > held:
                     place = f"{_BASE}/runs/{told['id']}/frames"
-                    held += _count(client.get(place, params={"from": held}).content)
+                    held += _count(client.get(place, params={"from": held, "follow": 1}).content)
                 else:
                     time.sleep(0.005)
             visitor.leave()

@@ -2,7 +2,7 @@
 // The pictures of one run, linked by one selection. `mount` stands in the app and pulls frames from its routes;
 // `mountPage` stands in an exported page and has them all.
 
-import { Run } from "./store.js";
+import { Run, wholeFrames } from "./store.js";
 import { Selection, firstLook, listenToKeys, KEYS, COUNTING } from "./selection.js";
 import { Player } from "./player.js";
 import { Card } from "./card.js";
@@ -10,7 +10,7 @@ import { More } from "./more.js";
 import { Rail } from "./rail.js";
 import { Recorded } from "./recorded.js";
 import { paint } from "./canvas.js";
-import { get, Wants } from "./wants.js";
+import { follow, get, Wants } from "./wants.js";
 import { h, fill, say, table, button } from "./dom.js";
 import { count, size } from "./format.js";
 import { output } from "./views/output.js";
@@ -28,6 +28,7 @@ import { passes } from "./views/passes.js";
 const VIEWS = [output, tokens, embeddings, passes, attention, layers, nextToken, kvCache]; // in the order of the data
 const STYLES = ["theme.css", "scope.css", ...VIEWS.map((view) => `views/${view.id}.css`)];
 const RETRY_MS = 2000;
+const ANSWER_MS = 500; // an answer that follows a run takes longer, unless the run has ended
 const REST_MS = 150; // without a change, before what is out of sight is drawn: whoever scrubs has the machine alone
 
 /** The pictures in the app. `value` and every later notice say which run there is and how many frames are ready; `choose` shows
@@ -186,7 +187,7 @@ class Scope {
   }
 }
 
-/** Fetches the frames that notices announce, one request at a time. */
+/** Fetches the frames of the run that notices name: those that are ready, and the others as they come. */
 class Puller {
   /** @param {Scope} scope @param {string} base */
   constructor(scope, base) {
@@ -197,12 +198,14 @@ class Puller {
     this.busy = false;
     /** @type {Run | null} the run that is being fetched; shown once it has its first pass */
     this.run = null;
+    this.away = new AbortController();
   }
 
   /** @param {Notice | null} notice */
   async notice(notice) {
     if (!notice || !notice.id) return;
     this.wanted = notice;
+    if (this.run && this.run.id !== notice.id) this.away.abort(); // another run is wanted now
     if (this.busy) return;
     this.busy = true;
     try {
@@ -224,15 +227,44 @@ class Puller {
     if (this.run?.id !== id) this.run = new Run(id);
     const run = this.run;
     if (run.frames >= notice.ready) return;
-    const place = `${this.base}/${notice.source === "recorded" ? "recorded" : "runs"}/${encodeURIComponent(id)}`;
-    run.feed(await get(`${place}/frames?from=${run.frames}`));
-    if (this.run !== run || !run.steps.length) return;
-    if (this.scope.run === run) {
-      this.scope.grown();
-      return;
-    }
     const recorded = notice.source === "recorded";
-    this.scope.open(run, { live: !recorded, get: (path) => get(`${place}/${path}`) }, !notice.done && !recorded);
+    const place = `${this.base}/${recorded ? "recorded" : "runs"}/${encodeURIComponent(id)}`;
+    const server = { live: !recorded, get: (/** @type {string} */ path) => get(`${place}/${path}`) };
+    const following = !notice.done && !recorded;
+    this.away = new AbortController();
+    const { signal } = this.away;
+    try {
+      let more = true;
+      while (more) {
+        const began = run.frames;
+        const asked = performance.now();
+        for await (const grown of this.answer(run, `${place}/frames?from=${run.frames}${following ? "&follow=1" : ""}`, signal)) {
+          if (grown && run.steps.length) this.show(run, server, following);
+        }
+        more = following && !this.wanted?.done && (run.frames > began || performance.now() - asked > ANSWER_MS); // else the run has ended
+      }
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    }
+  }
+
+  /** Feed the run with one answer, piece by piece; tells of each whether it brought whole frames.
+   * @param {Run} run @param {string} address @param {AbortSignal} signal @returns {AsyncGenerator<boolean>} */
+  async* answer(run, address, signal) {
+    let held = new Uint8Array();
+    for await (const piece of follow(address, signal)) {
+      held = joined(held, piece);
+      const whole = wholeFrames(held);
+      run.feed(held.slice(0, whole));
+      held = held.slice(whole);
+      yield whole > 0;
+    }
+  }
+
+  /** @param {Run} run @param {import("./wants.js").Server} server @param {boolean} following */
+  show(run, server, following) {
+    if (this.scope.run === run) this.scope.grown();
+    else this.scope.open(run, server, following);
   }
 
   /** @param {Notice} notice @param {string} why */
@@ -244,6 +276,14 @@ class Puller {
     this.scope.say("The program does not answer; the pictures stay as they are. Trying again…");
     window.setTimeout(() => { this.scope.say(""); this.notice(this.wanted ?? notice); }, RETRY_MS);
   }
+}
+
+/** @param {Uint8Array} first @param {Uint8Array} second */
+function joined(first, second) {
+  const both = new Uint8Array(first.length + second.length);
+  both.set(first);
+  both.set(second, first.length);
+  return both;
 }
 
 const [whenIdle, cancelIdle] = "requestIdleCallback" in window

@@ -41,6 +41,14 @@ export function parseFrames(bytes) {
   return frames;
 }
 
+/** How many of these bytes are whole frames: a piece that has just arrived may end inside one. @param {Uint8Array} bytes */
+export function wholeFrames(bytes) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  let at = 0;
+  for (let next = 0; next <= bytes.length; next = at + 4 <= bytes.length ? at + 4 + view.getUint32(at, true) : Infinity) at = next;
+  return at;
+}
+
 /** @param {Uint8Array} frame @param {number} jsonLength @returns {Frame} */
 function parseFrame(frame, jsonLength) {
   const about = JSON.parse(TEXT.decode(frame.subarray(8, 8 + jsonLength)));

@@ -113,10 +113,21 @@ export class Wants {
 
 /** Bytes of the program. Throws "gone:" and a sentence, where it says why there are none. @param {string} address @returns {Promise<Uint8Array>} */
 export async function get(address) {
-  const answer = await fetch(address);
+  return new Uint8Array(await (await answered(address)).arrayBuffer());
+}
+
+/** The same as it arrives, piece by piece, until the program ends it. @param {string} address @param {AbortSignal} signal @returns {AsyncGenerator<Uint8Array>} */
+export async function* follow(address, signal) {
+  const reader = (await answered(address, signal)).body?.getReader();
+  for (let read = await reader?.read(); read && !read.done; read = await reader?.read()) yield read.value;
+}
+
+/** @param {string} address @param {AbortSignal} [signal] */
+async function answered(address, signal) {
+  const answer = await fetch(address, { signal });
   if (answer.status === 404) throw new Error(`gone:${await answer.text()}`);
   if (!answer.ok) throw new Error(`${answer.status}`);
-  return new Uint8Array(await answer.arrayBuffer());
+  return answer;
 }
 
 /** What an answer that failed says to a person. @param {unknown} error */

@@ -67,13 +67,13 @@ def test_frames_arrive_while_the_run_goes_on(serve, visit):
     expect(page.locator(".ts-run-text")).to_have_text(re.compile("^Running: token 3 of at most 16"))
     served.engine.let(30)
     expect(page.locator(".ts-run-text")).to_have_text("Done: 16 tokens written, as many as asked.")
-    until(lambda: frames_held(page) == 19, page)  # head, 16 passes, end, lens
+    until(lambda: frames_held(page) == 22, page)  # head, 16 passes, end, heads, units, map, lens
 
 
 def test_scrubbing_asks_the_server_for_nothing(serve, visit):
     page = visit(serve().url)
     run_to_the_end(page)
-    until(lambda: frames_held(page) == 19, page)
+    until(lambda: frames_held(page) == 22, page)
     last = step_shown(page)
     asked: list[str] = []
     page.on("request", lambda request: None if request.url.endswith("/model") else asked.append(request.url))
@@ -282,7 +282,7 @@ def test_each_recorded_run_can_be_looked_at_and_no_words_are_lost(serve, visit):
         page.wait_for_function(
             f"tokenoscope.store.run.head.prompt === {PROMPT} && tokenoscope.store.run.end && tokenoscope.store.run.lens"
         )
-        assert page.evaluate("tokenoscope.store.run.frames === tokenoscope.store.run.steps.length + 3")
+        assert page.evaluate("tokenoscope.store.run.frames === tokenoscope.store.run.steps.length + 6")
         assert page.evaluate("tokenoscope.store.run.head.settings.chat") == page.locator("#chat input").is_checked()
         expect(page.locator(".ts-run-text")).to_have_text(re.compile("^Showing a recorded run"))
     prompt.fill("My own words")
@@ -320,7 +320,7 @@ def test_more_pictures_are_drawn_when_asked_for_and_their_text_is_inert(serve, v
     page.on("request", lambda request: asked.append(request.url) if "/view/" in request.url else None)
     page.get_by_text("More pictures").click()
     pictures = page.locator(".ts-more-picture")
-    expect(pictures).to_have_count(3)
+    expect(pictures).to_have_count(4)
     assert asked == []
     for picture in pictures.all():
         picture.get_by_role("button").press("Enter")  # a click just after scrolling may still go to a frame beside it
@@ -331,7 +331,7 @@ def test_more_pictures_are_drawn_when_asked_for_and_their_text_is_inert(serve, v
         page.frame_locator("[data-picture=embedding_map] iframe"),
     )
     expect(charts[0].locator(".barlayer .point")).to_have_count(16)
-    expect(charts[1].locator(".scatterlayer .point")).to_have_count(page.evaluate("tokenoscope.store.run.nRead"))
+    expect(charts[1].locator(".scatterlayer .point")).to_have_count(page.evaluate("tokenoscope.store.run.embeddings.ids.length"))
     heads = page.frame_locator("[data-picture=head_view] iframe").frame_locator("iframe")
     heads.locator("svg line").first.wait_for(state="attached")
     for chart in charts:
@@ -398,7 +398,7 @@ def test_the_page_fits_is_legible_and_has_its_first_picture_in_sight(serve, visi
 
 
 @pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)])
-def test_the_player_stays_in_sight_while_the_page_scrolls_and_so_does_the_form_where_there_is_room(
+def test_the_player_stays_in_sight_while_the_page_scrolls_and_so_does_the_rail_where_there_is_room(
     serve, visit, width, height
 ):
     page = visit(serve().url, width=width, height=height)
@@ -412,7 +412,7 @@ def test_the_player_stays_in_sight_while_the_page_scrolls_and_so_does_the_form_w
         assert bar["height"] <= height / 4
         expect(page.locator(".ts-play")).to_be_in_viewport(ratio=1)
         if width > 860:
-            expect(page.locator("#run")).to_be_in_viewport(ratio=1)
+            expect(page.locator(".ts-rail-row").last).to_be_in_viewport(ratio=1)
         assert no_overflow(page)
 
 

@@ -18,7 +18,7 @@ from viz.store import RunStore
 
 log = logging.getLogger("tokenoscope")
 
-NOTICES_PER_SECOND = 15
+NOTICES_PER_SECOND = 4  # of how far a run is; its frames come without being announced one by one
 QUIET_SECONDS = 1.0  # a notice at least this often, so that a generator whose visitor has left can be closed
 _NEVER_BEGAN = "Your run was stopped before it began."
 VISITORS = 1000  # whose runs are remembered; the one that has asked least recently leaves

@@ -4,15 +4,17 @@ They stand under /gradio_api/, the one prefix that every way of hosting a Gradio
 unguessable and are all that opens a run.
 """
 
+import asyncio
 import tempfile
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
 
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -30,7 +32,10 @@ PREFIX = "/gradio_api/tokenoscope"
 Answer = Callable[[Request, StoredRun], Response]
 ASSETS = Path(__file__).parent.parent.parent / "assets"
 
+_ANSWER_S = 1.0
+_LOOK_S = 0.02  # between two looks at a run that is followed
 _PASSING = {"cache-control": "no-store"}
+_FOLLOWED = _PASSING | {"x-accel-buffering": "no"}  # a proxy in between hands on what comes
 _FRAMED = _PASSING | {
     "content-security-policy": "sandbox allow-scripts; default-src 'none'; script-src 'self' 'unsafe-inline'; "
     "style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
@@ -55,7 +60,7 @@ def build_routes(store: RunStore, models: Models, recorded: dict[str, Recorded])
         return Route(f"{PREFIX}/runs/{{run}}/{path}", endpoint)
 
     return [
-        of_run("frames", _frames),
+        of_run("frames", _frames(store)),
         of_run("layer/{layer:int}", _layer),
         of_run("row/{layer:int}/{head:int}/{position:int}", _row),
         of_run("vectors/{layer:int}", _vectors),
@@ -83,10 +88,37 @@ class _Assets(StaticFiles):
         return response
 
 
-def _frames(request: Request, run: StoredRun) -> Response:
-    first = _whole(request.query_params.get("from", "0"))
-    done, ready = run.done, run.frames  # in this order: frames only grow until a run is done
-    return _lasting(request, b"".join(ready[first:]), f"{len(ready)}-{first}", done)
+def _frames(store: RunStore) -> Answer:
+    """The frames that are ready, from one on; with `follow=1` those of the next second as well.
+
+    A request for each pass would cost the run more than the making of its frame.
+    """
+
+    def answer(request: Request, run: StoredRun) -> Response:
+        first = _whole(request.query_params.get("from", "0"))
+        done, ready = run.done, run.frames  # in this order: frames only grow until a run is done
+        if done or request.query_params.get("follow") != "1":
+            return _lasting(request, b"".join(ready[first:]), f"{len(ready)}-{first}", done)
+        name = request.path_params["run"]
+        return StreamingResponse(_followed(run, first, lambda: store.get(name) is run), headers=_FOLLOWED,
+                                 media_type="application/octet-stream")  # fmt: skip
+
+    return answer
+
+
+async def _followed(run: StoredRun, first: int, is_kept: Callable[[], bool]) -> AsyncIterator[bytes]:
+    """A run's frames as they become ready, for a second: other tabs of the same browser, with which it shares six
+    connections, get their turn before the page asks again. It ends with the run, or when that has left the store.
+    """
+    end = time.monotonic() + _ANSWER_S
+    while time.monotonic() < end:
+        done, ready = run.done, run.frames
+        if len(ready) > first:
+            yield b"".join(ready[first:])
+            first = len(ready)
+        if done or not is_kept():
+            return
+        await asyncio.sleep(_LOOK_S)
 
 
 def _layer(request: Request, run: StoredRun) -> Response:
