@@ -5,6 +5,7 @@ where they are used: a wrong argument is answered without them.
 """
 
 import argparse
+import gc
 import logging
 import os
 import socket
@@ -175,6 +176,7 @@ class HostedModels:
             log.exception("%s could not be loaded", name)
             failure = Refusal(f"{name} could not be loaded: something broke inside. The host's log says what.")
         else:
+            gc.freeze()  # what is loaded stays: to look through it for garbage would hold up a run for no gain
             card = engine.card
             shape = f"{card.n_layers} layers × {card.n_heads} heads"
             with self._lock:

@@ -171,6 +171,11 @@ def embeddings(trace: Trace) -> bytes:
     }, blobs)  # fmt: skip
 
 
+def notes(trace: Trace) -> bytes:
+    """What a person should know of the run, once what is added after its end is known."""
+    return pack({"kind": "notes", "notes": list(trace.notes)})
+
+
 def lens(trace: Trace) -> bytes:
     """What the model would have said at each layer. Blobs: ids i32 and probabilities f32, both [L+1, S, K].
 

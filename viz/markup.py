@@ -18,7 +18,7 @@ _NAMED = {
     0x2060: "[WJ]", 0x2066: "[LRI]", 0x2067: "[RLI]", 0x2068: "[FSI]", 0x2069: "[PDI]", 0xFEFF: "[BOM]",
 }  # fmt: skip
 _IMPORT = re.compile(r'^import \{([^}]*)\} from "(\./|\.\./)([\w/]+\.js)";\n', re.MULTILINE)
-_EXPORT = re.compile(r"^export (?=(?:async function|function|class|const) (\w+))", re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=(?:async function\*?|function\*?|class|const) (\w+))", re.MULTILINE)
 
 
 def text(value: str) -> str:

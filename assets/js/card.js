@@ -11,7 +11,7 @@ import { h, fill, table, button } from "./dom.js";
 /** What a picture may ask for beside the run: `why` says in words why it is not there, or that it is on its way.
  * @template T @typedef {{found: T | null, why: string | null}} Wanted */
 /** @typedef {{selection: Selection, redraw: () => void, wantLayer: (layer: number) => string | null,
- *   wantVectors: (layer: number) => Wanted<import("./store.js").Vectors>, wantLogits: (choice: number) => Wanted<import("./store.js").Logits>,
+ *   wantVectors: (layer: number, token: number) => Wanted<import("./store.js").Vectors>, wantLogits: (choice: number) => Wanted<import("./store.js").Logits>,
  *   plotly: () => Promise<any>,
  *   wantRow: (layer: number, head: number, position: number) => Promise<{weights: Float32Array, scores: Float32Array} | null>}} Context */
 /** What a view makes of its card's body. `paint` draws canvases and runs before any `draw`, which changes elements: text drawn

@@ -132,7 +132,7 @@ export function sentence({ source, state, done, place, n_steps, max_new_tokens, 
   const tokens = n_steps === 1 ? "1 token" : `${n_steps} tokens`;
   const at = n_steps === 0 ? "reading the prompt" : `token ${n_steps} of at most ${max_new_tokens}`;
   const left = eta_s === null ? "" : `, about ${seconds(eta_s)} left`;
-  if (source === "recorded" && state === "done") return "Showing a recorded run. Press Run for one of your own.";
+  if (source === "recorded" && state === "done") return "Showing a recorded run. Press Run for one of your own, with the prompt above.";
   switch (state) {
     case "waiting":
       if (place > 1) return `Waiting: ${place} runs before yours${left}.`; // the one that runs is among them

@@ -107,10 +107,14 @@ class Scope {
         const card = this.cards.find((each) => each.element === entry.target);
         if (card) card.inSight = entry.isIntersecting;
       }
-      this.rail.mark(this.cards.find((card) => card.inSight));
       if (this.cards.some((card) => card.inSight && card.stale)) this.redraw();
     });
-    for (const card of this.cards) observer.observe(card.element);
+    const looked = new Set();
+    const reader = new IntersectionObserver((entries) => { // the card in the upper half of the window, below the player
+      for (const entry of entries) entry.isIntersecting ? looked.add(entry.target) : looked.delete(entry.target);
+      this.rail.mark(this.cards.find((card) => looked.has(card.element)));
+    }, { rootMargin: "-180px 0px -50% 0px" });
+    for (const card of this.cards) for (const each of [observer, reader]) each.observe(card.element);
   }
 
   /** Widths and themes change under us. */
@@ -125,11 +129,12 @@ class Scope {
   /** Show another run. @param {Run} run @param {import("./wants.js").Server | null} server @param {boolean} following */
   open(run, server, following) {
     this.player.pause();
+    window.clearTimeout(this.rest);
+    cancelIdle(this.idle);
     this.run = run;
     this.wants.open(run, server);
     this.say("");
     this.pictures.hidden = false;
-    say(this.model, aboutModel(run));
     this.element.dataset.run = run.id;
     this.selection.open(run, firstLook(run), following);
     this.grown();
@@ -139,6 +144,7 @@ class Scope {
   grown() {
     if (!this.run) return;
     this.element.dataset.frames = String(this.run.frames);
+    say(this.model, aboutModel(this.run));
     this.selection.grown();
   }
 
@@ -199,6 +205,7 @@ class Puller {
     /** @type {Run | null} the run that is being fetched; shown once it has its first pass */
     this.run = null;
     this.away = new AbortController();
+    this.retry = 0;
   }
 
   /** @param {Notice | null} notice */
@@ -206,16 +213,18 @@ class Puller {
     if (!notice || !notice.id) return;
     this.wanted = notice;
     if (this.run && this.run.id !== notice.id) this.away.abort(); // another run is wanted now
+    window.clearTimeout(this.retry);
     if (this.busy) return;
     this.busy = true;
+    let doing = notice;
     try {
       while (this.wanted) {
-        const next = /** @type {Notice} */ (this.wanted);
+        doing = /** @type {Notice} */ (this.wanted);
         this.wanted = null;
-        await this.pull(next);
+        await this.pull(doing);
       }
     } catch (error) {
-      this.failed(notice, error instanceof Error ? error.message : String(error));
+      this.failed(doing, error instanceof Error ? error.message : String(error));
     } finally {
       this.busy = false;
     }
@@ -263,6 +272,7 @@ class Puller {
 
   /** @param {Run} run @param {import("./wants.js").Server} server @param {boolean} following */
   show(run, server, following) {
+    this.scope.say("");
     if (this.scope.run === run) this.scope.grown();
     else this.scope.open(run, server, following);
   }
@@ -274,7 +284,7 @@ class Puller {
       return;
     }
     this.scope.say("The program does not answer; the pictures stay as they are. Trying again…");
-    window.setTimeout(() => { this.scope.say(""); this.notice(this.wanted ?? notice); }, RETRY_MS);
+    this.retry = window.setTimeout(() => { this.scope.say(""); this.notice(this.wanted ?? notice); }, RETRY_MS);
   }
 }
 
@@ -302,12 +312,12 @@ function loadStyle(address) {
 
 /** Which model, its size, how it was asked to choose, and what to know of it. @param {Run} run */
 function aboutModel(run) {
-  const { model, settings, notes } = run.head;
+  const { model, settings } = run.head;
   return [
     `${model.name}: ${count(model.n_parameters)} parameters (${size(model.weights_bytes)}), ${model.n_layers} layers, ${model.n_heads} heads, a vocabulary of ${count(model.d_vocab)}; ${model.dtype} on ${model.device}`,
     settings.temperature === 0 ? "greedy: always the likeliest token" : `temperature ${settings.temperature}, seed ${settings.seed}`,
     model.note,
-    ...notes,
+    ...run.notes,
   ].filter(Boolean).map((/** @type {string} */ part) => `${part[0].toUpperCase()}${part.slice(1).replace(/\.$/, "")}.`).join(" ");
 }
 

@@ -115,6 +115,8 @@ export class Run {
     this.logits = new Map();
     /** @type {any} */
     this.end = null;
+    /** @type {string[] | null} */
+    this.late = null;
     /** @type {Map<number, {data: Uint8Array, stride: number, positions: number}>} rows of whole layers, asked for one by one */
     this.layers = new Map();
     /** @type {number[]} the step that read each position */
@@ -151,6 +153,8 @@ export class Run {
       this.units = { ids: blobs.ids.data, values: blobs.values.data, kept, positions };
     } else if (about.kind === "embeddings") {
       this.embeddings = embeddingsOf(about, blobs);
+    } else if (about.kind === "notes") {
+      this.late = about.notes;
     } else if (about.kind === "end") {
       this.end = about;
     }
@@ -179,6 +183,8 @@ export class Run {
     return this.heads && this.heads.words[this.heads.word[layer * this.nHeads + head]];
   }
 
+  /** What a person should know of the run: said at its beginning, at its end, and once all is added. @returns {string[]} */
+  get notes() { return this.late ?? this.end?.notes ?? this.head?.notes ?? []; }
   get nLayers() { return this.head.model.n_layers; }
   get nHeads() { return this.head.model.n_heads; }
   get nPrompt() { return this.head.n_prompt; }

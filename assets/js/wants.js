@@ -32,7 +32,7 @@ export class Wants {
   open(run, server) {
     this.run = run;
     this.server = server;
-    this.asked.clear();
+    this.asked = new Map(); // what an older run asked for is told to that one alone
     window.clearTimeout(this.timer);
   }
 
@@ -40,7 +40,7 @@ export class Wants {
   offers() {
     return {
       wantLayer: (/** @type {number} */ layer) => this.layer(layer),
-      wantVectors: (/** @type {number} */ layer) => this.vectors(layer),
+      wantVectors: (/** @type {number} */ layer, /** @type {number} */ token) => this.vectors(layer, token),
       wantLogits: (/** @type {number} */ choice) => this.logits(choice),
       wantRow: (/** @type {number} */ layer, /** @type {number} */ head, /** @type {number} */ position) => this.row(layer, head, position),
       plotly: () => this.plotly(),
@@ -56,13 +56,13 @@ export class Wants {
     return this.ask(`layer/${layer}`, `Fetching the attention of layer ${layer}…`);
   }
 
-  /** A layer's queries, keys and values. @param {number} layer @returns {import("./card.js").Wanted<import("./store.js").Vectors>} */
-  vectors(layer) {
+  /** A layer's queries, keys and values, of this token and those before it. @param {number} layer @param {number} token @returns {import("./card.js").Wanted<import("./store.js").Vectors>} */
+  vectors(layer, token) {
     const run = this.run;
     const found = run?.vectors.get(layer) ?? null;
-    if (found && run && (found.positions >= run.nRead || !this.live)) return { found, why: null };
+    if (found && run && (found.positions > token || !this.live)) return { found, why: null };
     if (!this.server) return { found: null, why: "This page holds no queries, keys and values: run it live, or open its trace file." };
-    return { found: null, why: this.ask(`vectors/${layer}`, `Fetching the queries, keys and values of layer ${layer}…`, String(run?.nRead)) };
+    return { found: null, why: this.ask(`vectors/${layer}`, `Fetching the queries, keys and values of layer ${layer}…`, found ? String(run?.nRead) : "") };
   }
 
   /** Every token's score before one choice. @param {number} choice @returns {import("./card.js").Wanted<import("./store.js").Logits>} */
@@ -89,15 +89,16 @@ export class Wants {
     const key = `${path}@${version}`;
     if (this.asked.has(key)) return this.asked.get(key) ?? null;
     window.clearTimeout(this.timer);
-    const { run, server } = this;
+    const { run, server, asked } = this;
     this.timer = window.setTimeout(async () => {
-      this.asked.set(key, meanwhile);
+      asked.set(key, meanwhile);
       try {
         const bytes = await server?.get(path);
         if (bytes) run?.feed(bytes);
+        asked.delete(key);
       } catch (error) {
-        this.asked.set(key, said(error));
-        window.setTimeout(() => this.asked.delete(key), RETRY_MS); // not at once: each move of the pointer would ask again
+        asked.set(key, said(error));
+        window.setTimeout(() => { asked.delete(key); this.redraw(); }, RETRY_MS); // not at once: each move of the pointer would ask again
       }
       this.redraw();
     }, REST_MS);

@@ -187,7 +187,10 @@ def test_vectors_kept_small_are_said_to_be(opened):
     page.evaluate("bytes => tokenoscope.store.run.feed(new Uint8Array(bytes))",
                   list(slices.vectors(trace, 1, small=True)))  # fmt: skip
     unfold(page)
-    expect(page.locator(".ts-unfolded")).to_contain_text("Kept at 16 bits in this recording")
+    expect(page.locator(".ts-unfolded")).to_contain_text("kept at 16 bits in this recording")
+    cells = page.locator(".ts-keys-table .ts-weight-cell:visible").all_inner_texts()
+    assert all(re.search(r"(^|\s)\d+\.\d%$", cell) for cell in cells), cells
+    assert sum(_shares(page)) == 10_000
 
 
 def test_what_a_head_mostly_does_is_the_measured_word_with_its_shares(opened):

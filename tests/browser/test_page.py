@@ -331,7 +331,9 @@ def test_more_pictures_are_drawn_when_asked_for_and_their_text_is_inert(serve, v
         page.frame_locator("[data-picture=embedding_map] iframe"),
     )
     expect(charts[0].locator(".barlayer .point")).to_have_count(16)
-    expect(charts[1].locator(".scatterlayer .point")).to_have_count(page.evaluate("tokenoscope.store.run.embeddings.ids.length"))
+    expect(charts[1].locator(".scatterlayer .point")).to_have_count(
+        page.evaluate("tokenoscope.store.run.embeddings.ids.length")
+    )
     heads = page.frame_locator("[data-picture=head_view] iframe").frame_locator("iframe")
     heads.locator("svg line").first.wait_for(state="attached")
     for chart in charts:

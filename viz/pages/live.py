@@ -347,6 +347,7 @@ class _Recorder:
         self._store, self._run = store, run
         self._made: set[str] = set()  # kinds that come once
         self._steps = 0
+        self._notes: tuple[str, ...] = ()  # as the end frame has them
         self.n_ready = 0
         self.ended = ""
         store.open(run.id)
@@ -362,6 +363,7 @@ class _Recorder:
         if trace.ended != "running":
             new += self._once("end", trace, frames.end)
             self.ended = trace.ended
+            self._notes = self._notes or trace.notes
         self._add(new, trace)
 
     def complete(self) -> None:
@@ -375,7 +377,8 @@ class _Recorder:
         self.record()
         self.complete()
         if (trace := self._run.trace()) is not None:
-            self.n_ready = self._store.add(self._run.id, [], trace, done=True)
+            late = [frames.notes(trace)] if trace.notes != self._notes else []  # such as why there is no lens
+            self.n_ready = self._store.add(self._run.id, late, trace, done=True)
 
     def _once(self, kind: str, trace: Trace, make: Callable[[Trace], bytes]) -> list[bytes]:
         if kind in self._made:

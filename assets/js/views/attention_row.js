@@ -35,7 +35,7 @@ export function makeRow(context, pointed) {
 
   /** @param {State} state */
   function worked({ run, at }) {
-    const { found, why: reason } = context.wantVectors(at.layer);
+    const { found, why: reason } = context.wantVectors(at.layer, at.token);
     if (!found || found.positions <= at.token) return { found: null, why: reason ?? "This row's query and keys are not kept: it was written after them." };
     const key = `${run.id}/${at.layer}/${at.head}/${at.token}/${found.positions}/${found.bits}`;
     if (made.key !== key) made = { key, ...workOut(run, found, at) };
@@ -66,7 +66,7 @@ export function makeRow(context, pointed) {
       work.hidden = found === null;
       if (!found) return;
       if (!work.childElementCount) fill(work, stages.element, list.element, stages.handed, bits);
-      say(bits, found.bits === 16 ? "Kept at 16 bits in this recording: queries, keys and values are off by up to 1 part in 2,000, and so is what is made of them here."
+      say(bits, found.bits === 16 ? "Queries, keys and values are kept at 16 bits in this recording, each off by up to 1 part in 2,000; the weights made of them here can be off by 0.2 percentage points."
         : "Queries, keys and values are the model's own, at 32 bits.");
       const key = keyOf(state, found);
       stages.draw(state, found, key);
@@ -114,7 +114,7 @@ function makeStages() {
       shown.words = now;
       const [self, other] = [run.tokens[at.token], run.tokens[key]];
       const rule = run.head.rules[at.layer];
-      const weight = asPercent(hundredths(found)[key]);
+      const weight = asPercent(hundredths(found)[key], found);
       fill(heads.scores, h("b", {}, "Score. "), "The ", role("query"), " of ", quoted(self), " meets the ", role("key"), " of ", quoted(other),
         `: number times number, ${found.query.length} of them, added up.`);
       fill(heads.scale, h("b", {}, "Scale. "), `${plain(found.raw[key])} ÷ ${found.divisor} = ${plain(found.scaled[key])}`,
@@ -222,7 +222,7 @@ function makeList(pointed, toggle) {
       say(line.scaled, found.scores[j].toFixed(3));
       say(line.power, found.powers ? brief(found.powers[j]) : "");
       line.power.hidden = found.powers === null;
-      say(line.weight, asPercent(shares[j]));
+      say(line.weight, asPercent(shares[j], found));
       line.bar.style.width = `${found.weights[j] * 100}%`;
       say(line.taken, brief(found.taken[j]));
     });
@@ -231,14 +231,14 @@ function makeList(pointed, toggle) {
     const drawn = keys.reduce((sum, j) => sum + shares[j], 0);
     const whole = shares.reduce((sum, each) => sum + each, 0);
     say(restName, `${others} other token${others === 1 ? "" : "s"}`);
-    say(restWeight, asPercent(whole - drawn));
+    say(restWeight, asPercent(whole - drawn, found));
     const powers = found.powers;
     say(restPower, powers ? brief(Math.max(0, found.seenPowers - keys.reduce((sum, j) => sum + powers[j], 0))) : "");
     say(sumPower, powers ? brief(found.total) : "");
     restPower.hidden = sumPower.hidden = powers === null;
     sinkRow.hidden = found.sink === 0;
-    say(sink, asPercent(10000 - whole));
-    say(sumWeight, asPercent(found.sink > 0 ? 10000 : whole));
+    say(sink, asPercent(10000 - whole, found));
+    say(sumWeight, asPercent(found.sink > 0 ? 10000 : whole, found));
     more.hidden = others <= 0 && !all;
     say(more, all ? `Show the strongest ${STRONGEST} only` : `Show all ${shares.length}`);
     say(hidden, hiddenWords(run, at, found));
@@ -251,7 +251,7 @@ function hiddenWords(run, at, found) {
   return [
     found.nHidden > 0 && `Hidden by this layer's window of ${run.head.rules[at.layer].window}: ${found.nHidden} earlier token${found.nHidden === 1 ? "" : "s"}.`,
     later > 0 ? `Hidden by the mask: ${later} later token${later === 1 ? "" : "s"} of the prompt; a token may not look ahead.` : "What comes after this token was not yet written: there was nothing to hide.",
-    "The weights are rounded so that they sum to 100.00%.",
+    `The weights are rounded so that they sum to ${asPercent(10000, found)}.`,
     found.note,
   ].filter(Boolean).join(" ");
 }

@@ -68,19 +68,26 @@ function strongest(seen, weights, self, most) {
   return order.filter((j, place) => place < most || j === 0 || j === self);
 }
 
-/** Weights in hundredths of a percent, rounded so that they sum to what they are together: the largest remainders go up. @param {Work} found */
-export function hundredths({ weights }) {
-  const exact = Array.from(weights, (each) => each * 10000);
+/** Weights in hundredths of a percent, rounded so that they sum to what they are together: the largest remainders go up.
+ * Only to tenths where they come from fewer bits. @param {Work} found */
+export function hundredths(found) {
+  const step = isRough(found) ? 10 : 1;
+  const exact = Array.from(found.weights, (each) => (each * 10000) / step);
   const whole = exact.map(Math.floor);
   const left = Math.round(exact.reduce((sum, each) => sum + each, 0)) - whole.reduce((sum, each) => sum + each, 0);
   const order = exact.map((each, j) => [each - whole[j], j]).sort((a, b) => b[0] - a[0]);
   for (const [, j] of order.slice(0, left)) whole[j] += 1;
-  return whole;
+  return whole.map((each) => each * step);
 }
 
-/** @param {number} share in hundredths of a percent */
-export function asPercent(share) {
-  return `${(share / 100).toFixed(2)}%`;
+/** @param {number} share in hundredths of a percent @param {Work} found whose weights it is of */
+export function asPercent(share, found) {
+  return `${(share / 100).toFixed(isRough(found) ? 1 : 2)}%`;
+}
+
+/** From 16-bit vectors or 8-bit weights: a second decimal of a percent would be made up. @param {Work} found */
+function isRough({ bits, powers }) {
+  return bits === 16 || powers === null;
 }
 
 /** @param {Float32Array} one @param {Float32Array} other */
