@@ -27,14 +27,14 @@ export function workOut(run, vectors, { layer, head, token }) {
   const scaled = raw.map((each) => each * rule.scaling);
   const scores = rule.softcap === null ? scaled : scaled.map((each) => rule.softcap * Math.tanh(each / rule.softcap));
   const hidden = (/** @type {number} */ j) => rule.mask === null && rule.window !== null && token - j >= rule.window;
-  const weighed = rule.mask === null ? softmax(scores, hidden, run.head.learned_sinks ? bytes : null) : fromBytes(/** @type {Uint8Array} */ (bytes));
+  const weighed = rule.mask === null ? softmax(scores, hidden, run.head.learned_sinks ? bytes : null) : fromBytes(/** @type {Uint8Array} */ (bytes), run.head.learned_sinks);
   const { weights } = weighed;
   const lengths = Float64Array.from({ length: n }, (_, j) => length(valueAt(j)));
   const sum = new Float32Array(dValue);
   for (let j = 0; j < n; j += 1) valueAt(j).forEach((each, i) => { sum[i] += weights[j] * each; });
   const seen = Array.from(weights.keys()).filter((j) => !hidden(j));
   return { why: null, found: {
-    key: `${run.id}/${layer}/${head}/${token}/${positions}/${bits}`, bits, divisor: Number((1 / rule.scaling).toPrecision(6)).toFixed(2),
+    key: `${run.id}/${layer}/${head}/${token}/${positions}/${bits}`, bits, divisor: divisorOf(rule.scaling),
     query, raw, scaled, scores, ...weighed, lengths, taken: lengths.map((each, j) => each * weights[j]), sum,
     nHidden: n - seen.length, queryLength: length(query), sumLength: length(sum), keyLength: (j) => length(keyAt(j)), keyAt, valueAt, hidden,
     productsAt: (j) => query.map((each, i) => each * keyAt(j)[i]),
@@ -53,11 +53,19 @@ function softmax(scores, hidden, bytes) {
     note: bytes ? "What the learned sink takes is told from the run's 8-bit weights, within about 1%." : "" };
 }
 
-/** @param {Uint8Array} bytes */
-function fromBytes(bytes) {
+/** What a score is divided by, with four digits that count. @param {number} scaling */
+function divisorOf(scaling) {
+  const divisor = Number((1 / scaling).toPrecision(6));
+  return divisor.toFixed(Number.isInteger(divisor) ? 2 : Math.max(2, 3 - Math.floor(Math.log10(divisor))));
+}
+
+/** Without a learned sink the weights must sum to 1; with one, what they leave is the sink's.
+ * @param {Uint8Array} bytes @param {boolean} withSink */
+function fromBytes(bytes, withSink) {
   const rough = Float64Array.from(bytes, (byte) => WEIGHTS[byte]);
-  const whole = rough.reduce((sum, each) => sum + each, 0) || 1;
-  return { powers: null, most: NaN, seenPowers: NaN, total: NaN, sink: 0, weights: rough.map((each) => each / whole),
+  const seen = rough.reduce((sum, each) => sum + each, 0) || 1;
+  const whole = withSink ? Math.max(seen, 1) : seen;
+  return { powers: null, most: NaN, seenPowers: NaN, total: NaN, sink: Math.max(0, 1 - seen / whole), weights: rough.map((each) => each / whole),
     note: "This layer adds a mask of its own to the scores, which does not travel to this page: the weights are the run's, from 8 bits." };
 }
 
