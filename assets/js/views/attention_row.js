@@ -176,7 +176,7 @@ function makeList(pointed, toggle) {
   let shown = "";
 
   function makeLine() {
-    const [name, raw, scaled, ex, weight, bar, taken] = [h("button", { type: "button", class: "ts-key-name" }), h("td", {}), h("td", {}), h("td", { class: "ts-power" }), h("span", {}), h("span", { class: "ts-key-bar" }), h("td", {})];
+    const [name, raw, scaled, ex, weight, bar, taken] = [h("button", { type: "button", class: "ts-key-name" }), h("td", {}), h("td", {}), h("td", { class: "ts-power" }), h("span", { class: "ts-key-share" }), h("span", { class: "ts-key-bar" }), h("td", {})];
     const tr = h("tr", {}, h("th", { scope: "row" }, name), raw, scaled, ex, h("td", { class: "ts-weight-cell" }, h("span", { class: "ts-key-track" }, bar), weight), taken);
     /** @type {Line} */
     const line = { element: tr, name, raw, scaled, power: ex, weight, bar, taken, key: 0 };
