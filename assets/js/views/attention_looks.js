@@ -87,11 +87,18 @@ export function makeLooks(selection, pointed) {
       fill(title, quoted(run.tokens[at.token]), ` (token ${at.token}) looks back at:`);
       if (!row) return;
       const order = Array.from(row.keys()).sort((a, b) => row[b] - row[a]).slice(0, 5).filter((i) => row[i] > 0);
-      fill(best, ...order.flatMap((i, place) => [place ? ", " : "", quoted(run.tokens[i]), ` ${roughly(WEIGHTS[row[i]])}`, i === at.token ? " (itself)" : i === 0 ? " (first)" : ""]), ".");
+      fill(best, ...order.flatMap((i, place) => [place ? ", " : "", quoted(run.tokens[i]), `${whichOne(run, i, at.token)} ${roughly(WEIGHTS[row[i]])}`, i === at.token ? " (itself)" : i === 0 ? " (first)" : ""]), ".");
       keepInView(looks, chips[strongestKey(row)].chip);
       looksOn();
     },
   };
+}
+
+/** The token's position, where the same text stands more than once up to the token that looks back.
+ * @param {import("../store.js").Run} run @param {number} key @param {number} last */
+export function whichOne({ tokens }, key, last) {
+  for (let i = 0; i <= last; i += 1) if (i !== key && tokens[i].text === tokens[key].text) return ` (token ${key})`;
+  return "";
 }
 
 /** @param {Uint8Array} row @param {boolean} withoutSink */

@@ -5,6 +5,7 @@ import { h, fill, quoted } from "../dom.js";
 import { context2d, fit, hatch, cut, pointer, widthOf, MONO } from "../canvas.js";
 import { label, roughly } from "../format.js";
 import { WEIGHTS } from "../store.js";
+import { whichOne } from "./attention_looks.js";
 
 /** @typedef {import("../card.js").State} State */
 /** @typedef {import("../canvas.js").Paint} Paint */
@@ -80,7 +81,7 @@ export function makeMap(selection, pointed, redraw) {
     const looked = cell ?? (pointed.key === null ? null : { row: at.token, column: Math.min(pointed.key, at.token) });
     const row = looked && run.row(at.layer, at.head, looked.row);
     if (!looked || !row) fill(words, "Point at a square for its weight; a click keeps it.");
-    else fill(words, quoted(run.tokens[looked.row]), " looks back at ", quoted(run.tokens[looked.column]), `: ${roughly(WEIGHTS[row[looked.column]])}.`);
+    else fill(words, quoted(run.tokens[looked.row]), whichOne(run, looked.row, looked.row), " looks back at ", quoted(run.tokens[looked.column]), `${whichOne(run, looked.column, looked.row)}: ${roughly(WEIGHTS[row[looked.column]])}.`);
   }
 
   /** @param {string} text @param {number} room @param {CanvasRenderingContext2D} g */

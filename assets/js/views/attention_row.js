@@ -6,7 +6,7 @@ import { h, fill, say, tokenText, quoted, button } from "../dom.js";
 import { fit } from "../canvas.js";
 import { plain } from "../format.js";
 import { workOut, hundredths, asPercent } from "./attention_sums.js";
-import { strongestKey } from "./attention_looks.js";
+import { strongestKey, whichOne } from "./attention_looks.js";
 
 /** @typedef {import("../card.js").State} State */
 /** @typedef {import("./attention_sums.js").Work} Work */
@@ -112,10 +112,10 @@ function makeStages() {
       const now = `${found.key}/${key}`;
       if (shown.words === now) return;
       shown.words = now;
-      const [self, other] = [run.tokens[at.token], run.tokens[key]];
+      const [self, other] = [at.token, key].map((each) => h("span", {}, quoted(run.tokens[each]), whichOne(run, each, at.token)));
       const rule = run.head.rules[at.layer];
       const weight = asPercent(hundredths(found)[key], found);
-      fill(heads.scores, h("b", {}, "Score. "), "The ", role("query"), " of ", quoted(self), " meets the ", role("key"), " of ", quoted(other),
+      fill(heads.scores, h("b", {}, "Score. "), "The ", role("query"), " of ", self, " meets the ", role("key"), " of ", other,
         `: number times number, ${found.query.length} of them, added up.`);
       fill(heads.scale, h("b", {}, "Scale. "), `${plain(found.raw[key])} ÷ ${found.divisor} = ${plain(found.scaled[key])}`,
         rule.softcap !== null ? `, softly capped at ${plain(rule.softcap)}: ${plain(found.scores[key])}.` : ".");
@@ -123,8 +123,8 @@ function makeStages() {
       fill(heads.softmax, h("b", {}, "Softmax. "), ...(hidden ? [`Hidden: outside this layer's window of ${rule.window}. Weight 0.`] : found.powers
         ? [`e^(${plain(found.scores[key])} ${found.most < 0 ? "+" : "−"} ${plain(Math.abs(found.most))}) = ${plain(found.powers[key])}; divided by the sum over all tokens, ${plain(found.total)}: `, role("weight", "weight"), ` ${weight}.`]
         : [role("weight", "Weight"), ` ${weight}, from the run's 8 bits.`]));
-      fill(heads.values, h("b", {}, "Fetch. "), "The ", role("value"), " of ", quoted(other), `, taken ${weight}: length ${plain(found.lengths[key])} becomes ${plain(found.taken[key])}.`);
-      fill(heads.handed, h("b", {}, "Handed on. "), "All ", role("value", "values"), ", each by its ", role("weight", "weight"), ", added up: what this head gives to ", quoted(self), ".");
+      fill(heads.values, h("b", {}, "Fetch. "), "The ", role("value"), " of ", other.cloneNode(true), `, taken ${weight}: length ${plain(found.lengths[key])} becomes ${plain(found.taken[key])}.`);
+      fill(heads.handed, h("b", {}, "Handed on. "), "All ", role("value", "values"), ", each by its ", role("weight", "weight"), ", added up: what this head gives to ", self.cloneNode(true), ".");
       say(notes.query, `length ${plain(found.queryLength)}`);
       say(notes.key, `length ${plain(found.keyLength(key))}`);
       say(notes.products, `sum ${plain(found.raw[key])}`);
@@ -217,7 +217,7 @@ function makeList(pointed, toggle) {
       if (line.element.hidden) return;
       const j = keys[i];
       line.key = j;
-      fill(line.name, tokenText(run.tokens[j], "ts-short"), j === at.token ? " itself" : j === 0 ? " first" : "");
+      fill(line.name, tokenText(run.tokens[j], "ts-short"), whichOne(run, j, at.token), j === at.token ? " itself" : j === 0 ? " first" : "");
       say(line.raw, found.raw[j].toFixed(2));
       say(line.scaled, found.scores[j].toFixed(3));
       say(line.power, found.powers ? brief(found.powers[j]) : "");
