@@ -55,7 +55,7 @@ export const attention = {
       if (doesOf === key) return;
       doesOf = key;
       const { word, shares, group } = inWords(run, at.layer, at.head);
-      fill(does, word && h("b", {}, word === "spread" ? "No single habit: spread. " : `Mostly: ${word}. `), [shares, group].filter(Boolean).join(" "));
+      fill(does, word && h("b", {}, word === "spread" ? "No single habit (none has half of what does not rest on the first token): spread. " : `Mostly: ${word}. `), [shares, group].filter(Boolean).join(" "));
       does.hidden = !word && !group;
     }
 
@@ -101,8 +101,8 @@ export const attention = {
           columns: ["position", "looks back at", "query · key, scaled", exact ? "weight, exact" : "weight, from 8 bits"],
           rows,
           note: exact ? `Exact: float32, from the model's own queries and keys. ${rowWords(run, at.layer)}`
-            : "From 8 bits a weight, all that this page holds of it: off by at most 0.004 before rounding; the scores (–) are not in it. Recorded runs and saved pages have no more: "
-              + "run it live, or open its trace file, for the exact numbers.",
+            : "From 8 bits a weight, all that this page holds of it: off by at most 0.004 before rounding; the scores (–) are not in it. A recorded run may bring queries and keys at 16 bits, "
+              + "from which “Unfold this row” works out scores and closer weights. For the exact numbers run it live, or open its trace file.",
           code: rowCode(run, at),
         };
       },

@@ -19,7 +19,7 @@ const MEANS = /** @type {Record<string, string>} */ ({
   "same token before": "where the same token stood earlier, it looks there",
   "after the same token": "where the same token stood earlier, it looks at what came next: it can copy (an “induction head”)",
   "learned sink": "nearly all its weight goes to its learned sink: it is idle here",
-  spread: "no such habit: over many tokens, or over others",
+  spread: "no such habit (a habit: half of what does not rest on the first token), over many tokens or over others",
 });
 
 /** @param {import("../selection.js").Selection} selection @param {() => void} redraw */
