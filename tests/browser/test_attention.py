@@ -231,31 +231,35 @@ def test_what_a_head_mostly_does_is_the_measured_word_with_its_shares(opened):
     assert counts == {word: count for word, count in expected.items() if count}
 
 
-def test_a_word_marks_its_heads_in_the_grid_until_it_is_pressed_again(opened):
+def test_a_word_goes_through_its_heads_and_marks_them_in_the_grid_until_escape(opened):
     page, _ = opened()
     heads = """([word, layer]) => {
         const run = tokenoscope.store.run;
         run.heads.words[2] = "itself";
         run.heads.word.fill(6);
-        run.heads.word[layer * run.nHeads] = 2;
+        for (const head of [0, 3]) run.heads.word[layer * run.nHeads + head] = 2;
         run.id += "again";
         tokenoscope.store.redraw();
     }"""
     page.evaluate(heads, ["itself", 2])
     button = page.locator(".ts-head-words button", has_text="itself")
-    expect(button).to_have_text(re.compile("1$"))
+    expect(button).to_have_text(re.compile("itself2$"))
     grid = "document.querySelector('.ts-grid-canvas').toDataURL()"
     plain = page.evaluate(grid)
     button.hover()
     page.wait_for_function(f"(plain) => {grid} !== plain", arg=plain)
     page.locator(".ts-card-attention .ts-title").hover()
     page.wait_for_function(f"(plain) => {grid} === plain", arg=plain)
-    button.click()
+    for place, head in (("1 of 2", 0), ("2 of 2", 3), ("1 of 2", 0)):
+        button.click()
+        expect(button).to_have_text(f"itself{place}")
+        assert (page.evaluate(AT)["layer"], page.evaluate(AT)["head"]) == (2, head)
+        assert page.evaluate("tokenoscope.selection.locked")
     page.locator(".ts-card-attention .ts-title").hover()
     expect(button).to_have_attribute("aria-pressed", "true")
-    assert page.evaluate(grid) != plain
     button.press("Escape")
     expect(button).to_have_attribute("aria-pressed", "false")
+    expect(button).to_have_text("itself2")
 
 
 def test_the_grid_and_the_map_are_moved_in_by_keys(opened):

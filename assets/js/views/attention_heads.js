@@ -27,7 +27,7 @@ export function makeHeads(selection, redraw) {
   const canvas = h("canvas", { class: "ts-grid-canvas", role: "img", tabindex: "0", "data-own-keys": true });
   const box = h("div", { class: "ts-grid-box" }, canvas);
   const words = h("p", { class: "ts-note ts-grid-words" });
-  const list = h("div", { class: "ts-head-words", role: "group", "aria-label": "Heads by what they mostly do: press to mark them in the grid" });
+  const list = h("div", { class: "ts-head-words", role: "group", "aria-label": "Heads by what they mostly do: press to go to the next one; all of them are marked in the grid" });
   const listTitle = h("p", { class: "ts-head-words-title" });
   const means = h("p", { class: "ts-note ts-word-means" });
   const pane = h("div", { class: "ts-head-grid" }, box, words);
@@ -44,7 +44,7 @@ export function makeHeads(selection, redraw) {
   let hovered = null;
   /** @type {number | null} the word that was pressed */
   let pressed = null;
-  /** @type {{word: number, element: HTMLButtonElement}[]} */
+  /** @type {{word: number, element: HTMLButtonElement, number: HTMLElement, places: number[]}[]} */
   let buttons = [];
   let listOf = "";
 
@@ -75,6 +75,15 @@ export function makeHeads(selection, redraw) {
     event.preventDefault();
   });
   const mark = (/** @type {number | null} */ word) => { hovered = word; redraw(); };
+  /** To the next head of this word in the order of layers, after the last one to the first.
+   * @param {number} word @param {number[]} places @param {number} nHeads */
+  const goOn = (word, places, nHeads) => {
+    const { layer, head } = selection.at;
+    const place = places.find((each) => each > layer * nHeads + head) ?? places[0];
+    selection.set({ layer: Math.floor(place / nHeads), head: place % nHeads }, { lock: true });
+    pressed = word;
+    redraw();
+  };
   list.addEventListener("keydown", (event) => {
     if (event.key === "Escape") { pressed = null; hovered = null; redraw(); }
   });
@@ -92,9 +101,11 @@ export function makeHeads(selection, redraw) {
       return;
     }
     say(listTitle, "What they mostly do, and how many:");
-    const counts = heads.words.map((_, word) => heads.word.reduce((sum, each) => sum + Number(each === word), 0));
-    const present = counts.map((_, word) => word).filter((word) => counts[word] > 0);
-    buttons = present.map((word) => ({ word, element: button("", () => { pressed = pressed === word ? null : word; redraw(); }, {}, heads.words[word], h("b", {}, String(counts[word]))) }));
+    buttons = heads.words.flatMap((name, word) => {
+      const places = Array.from(heads.word.keys()).filter((place) => heads.word[place] === word);
+      const number = h("b", {});
+      return places.length ? [{ word, places, number, element: button("", () => goOn(word, places, of.nHeads), {}, name, number) }] : [];
+    });
     for (const { word, element: each } of buttons) {
       each.addEventListener("pointerenter", () => mark(word));
       each.addEventListener("pointerleave", () => mark(null));
@@ -110,6 +121,7 @@ export function makeHeads(selection, redraw) {
     paint(state, withoutSink) {
       const { at, colours } = state;
       run = state.run;
+      if (!selection.locked) pressed = null;
       if (!width()) return;
       layout = layOut(run, width());
       const key = `${run.id}/${run.nRead}/${run.layers.size}/${withoutSink}/${colours.weight}${colours.card}`;
@@ -136,9 +148,11 @@ export function makeHeads(selection, redraw) {
       const widest = `${Math.ceil(LEFT + of.nLayers * largest(of) + 4)}px`;
       if (pane.style.maxWidth !== widest) pane.style.maxWidth = widest;
       const marked = hovered ?? pressed;
-      for (const { word, element: each } of buttons) {
+      for (const { word, places, number, element: each } of buttons) {
+        const now = places.indexOf(at.layer * of.nHeads + at.head);
         each.setAttribute("aria-pressed", String(word === pressed));
-        each.classList.toggle("ts-of-selected", of.heads?.word[at.layer * of.nHeads + at.head] === word);
+        each.classList.toggle("ts-of-selected", now >= 0);
+        say(number, word === pressed && now >= 0 ? `${now + 1} of ${places.length}` : String(places.length));
       }
       const shown = marked === null ? of.wordOf(at.layer, at.head) : of.heads?.words[marked];
       say(means, shown ? `“${shown}”: ${MEANS[shown] ?? ""}.` : "");
