@@ -148,10 +148,8 @@ function layOut(width, n, longest) {
 function drawGround(g, { run, step, colours }, { left, top, cell, n, side }) {
   const future = (n - 1 - step.last) * cell;
   if (future > 0) {
-    g.globalAlpha = 0.78;
     g.fillStyle = colours.card;
     g.fillRect(left, top + side - future, side, future);
-    g.globalAlpha = 1;
     hatch(g, left, top + side - future, side, future, colours.line, 8);
   }
   g.strokeStyle = colours.line;
