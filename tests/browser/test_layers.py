@@ -151,6 +151,11 @@ def test_the_list_is_the_lens_of_the_selected_token(show: Callable[..., Page]):
         guesses = page.locator(".ts-level-guess").all_inner_texts()
         assert guesses == [run.texts[i].replace(" ", "·").replace("\n", "↵") for i in ids[::-1, token, 0].tolist()]
         assert page.locator(".ts-level.ts-current .ts-level-name").all_inner_texts() == [f"layer {layer}"]
+        glance = page.locator(".ts-rail-row[data-goes-to=layers] .ts-rail-value").inner_text()
+        said = re.fullmatch(r"says “(.+)” \d+%", glance)
+        assert said, glance
+        assert len(glance) <= 18
+        assert guesses[3 - layer].startswith(said[1].removesuffix("…"))
     select(page, token=4)
     agreeing = [name for level, name in enumerate(("input", *(f"layer {i}" for i in range(4))))
                 if ids[level, 4, 0] == run.tokens[5].id]  # fmt: skip
@@ -179,6 +184,22 @@ def test_the_map_keeps_the_selected_token_among_its_words_and_a_click_goes_there
     word_map.focus()
     page.keyboard.press("ArrowLeft")
     assert at(page)["token"] == 39
+
+
+def test_the_map_ends_at_the_selected_token_unless_the_pointer_is_in_it(show: Callable[..., Page]):
+    page = show(fake_trace(WORDS, (" x", " y")), width=1440, height=900)
+    word_map = page.locator(".ts-lens-map canvas")
+    for token in (39, 20, 12, 30):
+        page.mouse.move(0, 0)
+        select(page, token=token)
+        box = word_map.bounding_box()
+        assert box
+        columns = int(box["width"] // 58)
+        assert columns < token
+        word_map.click(position={"x": 3, "y": 22 + 9})
+        assert at(page)["token"] == token - columns + 1
+        word_map.click(position={"x": box["width"] - 30, "y": 22 + 9})
+        assert at(page)["token"] == token  # a click in it does not move it
 
 
 def test_only_what_differs_is_written(show: Callable[..., Page]):

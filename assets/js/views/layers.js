@@ -43,7 +43,7 @@ export const layers = {
     const next = run.tokens[at.token + 1]?.id;
     const id = lens.ids[placeOf(at.layer + 1)];
     return {
-      value: [`${at.layer}: ${label({ id, text: run.texts.get(id) ?? "", hex: run.hexes.get(id) }, 9)} ${(lens.probabilities[placeOf(at.layer + 1)] * 100).toFixed(0)}%`],
+      value: [`says “${label({ id, text: run.texts.get(id) ?? "", hex: run.hexes.get(id) }, 6)}” ${(lens.probabilities[placeOf(at.layer + 1)] * 100).toFixed(0)}%`],
       mini(g, width, height) {
         const bar = width / (run.nLayers + 1);
         for (let level = 0; level <= run.nLayers; level += 1) {

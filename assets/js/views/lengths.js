@@ -19,7 +19,7 @@ export function lengthAt(run, level, position) {
 }
 
 /** @param {number} length */
-export function plainLength(length) {
+function plainLength(length) {
   return length >= 100 ? count(length) : length.toPrecision(3);
 }
 

@@ -32,6 +32,7 @@ export function makeLens(box, { selection, redraw }) {
   let last = null;
   /** @type {Place | null} */
   let pointed = null;
+  let held = false;
   /** @type {ReturnType<typeof makeRow>[]} */
   let rows = [];
   let [drawn, of] = ["", ""];
@@ -51,6 +52,8 @@ export function makeLens(box, { selection, redraw }) {
     selection.preview(place && at(place));
     sayPlace();
   };
+  map.addEventListener("pointermove", (event) => { held = event.pointerType === "mouse"; });
+  map.addEventListener("pointerleave", () => { held = false; redraw(); });
   for (const [name, element] of /** @type {[string, HTMLCanvasElement][]} */ ([["map", map], ["all", all]])) {
     element.addEventListener("pointermove", (event) => { if (event.pointerType === "mouse") point(placeOf(layouts[name], element, event)); });
     element.addEventListener("pointerleave", () => point(null));
@@ -104,7 +107,7 @@ export function makeLens(box, { selection, redraw }) {
     paint(state) {
       last = state;
       if (!state.run.lens) return;
-      layouts.map = guesses.draw(map, state, mapWidth());
+      layouts.map = guesses.draw(map, state, mapWidth(), held);
       const whole = layouts.map !== null && layouts.map.n === state.run.lens.positions;
       allBox.hidden = allTitle.hidden = whole;
       layouts.all = whole ? null : overview(all, state, allWidth(), layouts.map);
@@ -168,8 +171,9 @@ function brief(probability) {
 function lensMissing(run) {
   const reason = run.head.shows.lens;
   if (reason !== null) return `The logit lens is not shown for this model: ${reason}.`;
-  const left = [...run.head.notes, ...(run.end?.notes ?? [])].find((/** @type {string} */ note) => note.includes("logit lens"));
+  const left = run.notes.find((/** @type {string} */ note) => note.includes("logit lens"));
   if (left) return left;
+  if (run.end?.ended === "stopped") return "This run was stopped; the logit lens is added to runs that come to their end.";
   return run.end ? "The logit lens is being computed; it appears here when it is done." : "The logit lens is added after the run has ended.";
 }
 

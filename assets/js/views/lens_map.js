@@ -24,14 +24,15 @@ export class Guesses {
     this.tints = null;
   }
 
-  /** @param {HTMLCanvasElement} canvas @param {State} state @param {number} width @returns {Layout | null} */
-  draw(canvas, state, width) {
+  /** @param {HTMLCanvasElement} canvas @param {State} state @param {number} width @param {boolean} held whether the pointer is in the map
+   * @returns {Layout | null} */
+  draw(canvas, state, width, held) {
     const { run, at, colours } = state;
     const lens = /** @type {import("../store.js").Lens} */ (run.lens);
     if (width < CELL) return null;
     const n = Math.min(lens.positions, Math.floor(width / CELL));
     const cell = Math.min(Math.floor(width / n), CELL_MOST);
-    const layout = { first: this.place(n, at.token, lens.positions), n, cell, row: ROW, top: HEAD, levels: run.nLayers + 1 };
+    const layout = { first: this.place(n, at.token, lens.positions, held), n, cell, row: ROW, top: HEAD, levels: run.nLayers + 1 };
     this.fill(state, layout);
     const g = fit(canvas, width, HEAD + layout.levels * ROW + FOOT);
     g.drawImage(this.image, 0, HEAD, n * cell, layout.levels * ROW);
@@ -51,9 +52,11 @@ export class Guesses {
     return layout;
   }
 
-  /** The window moves no more than it must. @param {number} n @param {number} token @param {number} positions */
-  place(n, token, positions) {
-    const first = token < this.first ? token : token >= this.first + n ? token - n + 1 : this.first;
+  /** The window ends at the token. Under the pointer it moves no more than it must: it would run away from what is pointed at.
+   * @param {number} n @param {number} token @param {number} positions @param {boolean} held */
+  place(n, token, positions, held) {
+    const inside = held && token >= this.first && token < this.first + n;
+    const first = inside ? this.first : held && token < this.first ? token : token - n + 1;
     return Math.min(Math.max(first, 0), Math.max(positions - n, 0));
   }
 
