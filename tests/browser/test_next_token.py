@@ -28,7 +28,8 @@ from viz import slices
 
 VOCABULARY = 49_152
 SEEN = [0, 5, 5, 77, 120, 198]
-NEUTRAL: dict[str, float] = {"temperature": 1.0, "topK": 0, "topP": 1.0, "minP": 0.0, "penalty": 1.0}
+Settings = dict[str, Any]
+NEUTRAL: Settings = {"temperature": 1.0, "topK": 0, "topP": 1.0, "minP": 0.0, "penalty": 1.0}
 STAGES = """async ([scores, seen, settings]) => {
     const { raw, stages, likeliest } = await import("/gradio_api/tokenoscope/assets/js/sampling.js");
     const bytes = Uint8Array.from(atob(scores), (letter) => letter.charCodeAt(0));
@@ -47,14 +48,14 @@ STAGES = """async ([scores, seen, settings]) => {
 }"""
 
 
-def told(page: Page, scores: np.ndarray, seen: list[int], settings: list[dict[str, float]]) -> dict[str, Any]:
+def told(page: Page, scores: np.ndarray, seen: list[int], settings: list[Settings]) -> dict[str, Any]:
     encoded = base64.b64encode(scores.astype(np.float32).tobytes()).decode()
     return page.evaluate(STAGES, [encoded, seen, settings])
 
 
-def ran(scores: np.ndarray, seen: list[int], settings: dict[str, float]) -> Choice:
+def ran(scores: np.ndarray, seen: list[int], settings: Settings) -> Choice:
     """The library's own processors, in the library's own order."""
-    on = [
+    on: list[tuple[Any, float, bool]] = [
         (RepetitionPenaltyLogitsProcessor, float(settings["penalty"]), settings["penalty"] != 1),
         (TemperatureLogitsWarper, float(settings["temperature"]), settings["temperature"] != 1),
         (TopKLogitsWarper, int(settings["topK"]), settings["topK"] > 0),
@@ -124,7 +125,7 @@ def test_what_reaches_top_ps_limit_exactly_goes(page: Page) -> None:
 
 
 def test_order_and_seen_tokens_are_those_of_a_run(page: Page) -> None:
-    settings = {"temperature": 1.4, "top_k": 60, "top_p": 0.9, "min_p": 0.02, "repetition_penalty": 1.3}
+    settings: Settings = {"temperature": 1.4, "top_k": 60, "top_p": 0.9, "min_p": 0.02, "repetition_penalty": 1.3}
     run = trace(tiny(), "w7 w8 w9 w7", max_new_tokens=12, **settings)
     asked = {"temperature": 1.4, "topK": 60, "topP": 0.9, "minP": 0.02, "penalty": 1.3}
     for i, choice in enumerate(run.choices):
@@ -170,8 +171,20 @@ def turn(page: Page, knob: str, value: float) -> None:
 def test_the_bars_and_the_rest_add_up_to_the_whole_vocabulary(card: Page) -> None:
     shares = card.locator(f"{CARD} .ts-chances").first.locator("li:visible .ts-bar-number").all_inner_texts()
     assert sum(float(re.sub("[^0-9.]", "", each)) for each in shares) == pytest.approx(100, abs=0.5)
-    expect(card.locator(f"{CARD} .ts-rest:visible")).to_contain_text("390 others")
+    expect(card.locator(f"{CARD} .ts-rest:visible")).to_contain_text("40 others")
     expect(card.locator(f"{CARD} .ts-headline")).to_contain_text("400 of 400")
+
+
+def test_the_headline_says_the_chance_as_the_model_said_it_and_the_one_that_was_drawn_from(card: Page) -> None:
+    raw, drawn = card.evaluate("""async () => {
+        const { percent } = await import("/gradio_api/tokenoscope/assets/js/format.js");
+        const [choice] = tokenoscope.store.run.steps[tokenoscope.selection.at.step].choices;
+        return [choice.probability, choice.runners[0].probability].map(percent);
+    }""")
+    headline = card.locator(f"{CARD} .ts-headline")
+    expect(headline).to_contain_text(f"{raw} as the model said it")
+    expect(headline).to_contain_text(f"{drawn} after temperature 0.8, top-k 50: from these it was drawn")
+    expect(card.locator(f"{CARD} .ts-chances").first.locator(".ts-chosen .ts-bar-number")).to_have_text(f"✓ {drawn}")
 
 
 def test_a_stage_is_previewed_by_the_pointer_and_kept_by_a_click_or_a_key(card: Page) -> None:
@@ -181,11 +194,12 @@ def test_a_stage_is_previewed_by_the_pointer_and_kept_by_a_click_or_a_key(card: 
     rows.nth(1).hover()
     expect(words).to_contain_text("Temperature 0.8")
     card.mouse.move(1, 1)
-    expect(words).to_contain_text("As the model said it")
-    rows.nth(2).press("Enter")
     expect(words).to_contain_text("Top-k 50")
     expect(rows.nth(2)).to_have_attribute("aria-pressed", "true")
     expect(card.locator(f"{CARD} .ts-rest:visible")).to_contain_text("40 others")
+    rows.nth(0).press("Enter")
+    expect(words).to_contain_text("As the model said it")
+    expect(rows.nth(0)).to_have_attribute("aria-pressed", "true")
 
 
 def test_the_race_is_told_with_the_numbers_that_ran(card: Page) -> None:

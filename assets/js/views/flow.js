@@ -4,7 +4,7 @@
 import { h, say } from "../dom.js";
 import { cut, fit, hatch, overColour, widthOf } from "../canvas.js";
 import { count, label, plain } from "../format.js";
-import { effect } from "./levels.js";
+import { effect, hint } from "./levels.js";
 
 /** @typedef {import("./levels.js").Level} Level */
 /** @typedef {{id: number, text: string, hex?: string}} Drawn */
@@ -39,6 +39,7 @@ export class Flow {
       say(name, what);
       say(did, `${setting === null ? "" : `${plain(setting)} · `}${effect(levels[i])}`);
       say(left, `${count(levels[i].alive)} left`);
+      button.title = hint(levels[i]);
     });
   }
 

@@ -5,7 +5,7 @@
 import { h, fill, tokenText, quoted } from "../dom.js";
 import { count, label, percent, plain } from "../format.js";
 import { Distribution } from "./distribution.js";
-import { recordedLevels } from "./levels.js";
+import { named, recordedLevels } from "./levels.js";
 import { Race } from "./race.js";
 import { WhatIf } from "./what_if.js";
 
@@ -25,7 +25,7 @@ export const nextToken = {
     /** @type {import("./distribution.js").Shown | null} */
     let shown = null;
     const changed = () => { if (last) { picture.paint(last); picture.draw(last); } };
-    const distribution = new Distribution(changed, "first");
+    const distribution = new Distribution(changed, "last");
     const race = new Race();
     const whatIf = new WhatIf(context, changed);
     const panes = h("div", { class: "ts-chosen-panes" },
@@ -79,7 +79,15 @@ function sayChoice({ run, step }, choice) {
   if (!choice) return ["This pass read a part of the prompt; no token was chosen from it yet."];
   const vocabulary = count(run.head.model.d_vocab);
   return ["After ", quoted(run.tokens[step.last]), " came ", quoted(run.tokens[step.chosenAt]), ": ", h("strong", {}, percent(choice.probability)),
-    `, ${choice.rank === 0 ? "the likeliest" : `number ${count(choice.rank + 1)} in likelihood`}. Probabilities are of the full vocabulary, ${vocabulary} of ${vocabulary} tokens.`];
+    ` as the model said it, ${choice.rank === 0 ? "the likeliest" : `number ${count(choice.rank + 1)} in likelihood`}`, ...sayDrawnFrom(run, choice), `. Probabilities are of the full vocabulary, ${vocabulary} of ${vocabulary} tokens.`];
+}
+
+/** How likely it was where it was drawn from, after the last stage. @param {import("../store.js").Run} run @param {Choice} choice */
+function sayDrawnFrom(run, choice) {
+  const levels = recordedLevels(run, choice);
+  const last = levels[levels.length - 1];
+  if (levels.length === 1 || typeof last.chosen !== "number") return [];
+  return ["; ", h("strong", {}, percent(last.chosen)), ` after ${levels.slice(1).map(named).join(", ")}: ${choice.runners.length ? "from these it was drawn" : "of these the likeliest was taken"}`];
 }
 
 /** The three tallest bars, the chosen one in its colour if it is among them.
@@ -99,7 +107,7 @@ function numbersOf({ run, step }) {
   return {
     columns: ["stage", "place", "token", "id", "score (logit)", "probability"],
     rows: levels.flatMap(({ name, candidates }) => candidates.map((each, i) => [name, String(i + 1), tokenText(each), String(each.id), plain(each.score), percent(each.probability)])),
-    note: `Float32, as they ran. Raw probabilities are a softmax over all ${count(run.head.model.d_vocab)} tokens. Entropy of the raw distribution: ${choice ? plain(choice.entropy) : "–"} nats.`,
+    note: `Float32, as they ran. Raw probabilities are a softmax over all ${count(run.head.model.d_vocab)} tokens. Entropy of the raw distribution, a measure of how unsure the model was (0: sure): ${choice ? plain(choice.entropy) : "–"} nats, the unit that goes with the natural logarithm.`,
     code: codeOf(run, step),
   };
 }

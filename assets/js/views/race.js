@@ -16,7 +16,7 @@ export class Race {
     this.play = button("▶ Run it again", () => this.run());
     this.story = h("p", { class: "ts-readout" });
     this.field = h("p", { class: "ts-note" });
-    this.track = h("div", { class: "ts-track" }, this.lanes, h("p", { class: "ts-row" }, this.play, h("span", { class: "ts-note" }, "wait ÷ probability = time; the smallest time wins")));
+    this.track = h("div", { class: "ts-track" }, this.lanes, h("p", { class: "ts-row" }, this.play, h("span", { class: "ts-note" }, "random number ÷ probability = time; the smallest time wins")));
     this.element = h("div", { class: "ts-draw" }, h("div", {}, this.title, this.words, this.story, this.field), this.track);
     this.opened = false;
     new IntersectionObserver(([entry]) => {
@@ -51,8 +51,8 @@ export class Race {
       return;
     }
     if (alone) { say(this.words, "Only one token was left: there was nothing to draw."); return; }
-    say(this.words, "Every token that is left draws a random wait, 1 on average, and divides it by its probability. So the likely are fast, and win often; "
-      + "a lucky small wait lets another win. The picture is the moment in which the winner arrives.");
+    say(this.words, "Every token that is left draws a random number, 1 on average, and divides it by its probability: that is its time. So the likely are fast, and win often; "
+      + "a lucky small number lets another win. The picture is the moment in which the winner arrives.");
     fill(this.lanes, ...runners.map((each, i) => lane(each, first, i)));
     fill(this.story, ...story(run, choice, runners));
     say(this.field, alive > runners.length ? `Shown are the first ${runners.length} to arrive; all ${count(alive)} tokens that were left ran.` : `All ${count(alive)} tokens that were left are shown.`);
@@ -66,21 +66,25 @@ function lane(runner, winner, place) {
   dot.style.transform = `translateX(${((way - 1) * 100).toFixed(2)}%)`;
   return h("li", { class: `ts-lane ${place === 0 ? "ts-chosen" : ""}` },
     h("span", { class: "ts-lane-place" }, String(place + 1)), tokenText(runner), h("span", { class: "ts-lane-track" }, dot),
-    h("span", { class: "ts-lane-sum" }, `${short(runner.wait)} ÷ ${percent(runner.probability)} = `, h("strong", {}, short(runner.time))));
+    h("span", { class: "ts-lane-sum" }, `${ratio(runner)} = `, h("strong", {}, short(runner.time))));
 }
 
-/** Why this one won, told by what each had: luck, or a good chance. @param {Run} run @param {Choice} choice @param {Runner[]} runners */
+/** Why this one won: its time beside that of the favourite, or of the next if it was the favourite itself. @param {Run} run @param {Choice} choice @param {Runner[]} runners */
 function story(run, choice, runners) {
   const [first] = runners;
   const left = (choice.stages[choice.stages.length - 1] ?? choice).candidates;
   const favourite = left[0];
   if (!favourite) return [];
-  if (favourite.id === first.id) {
-    return [quoted(run.named(first)), ` was the favourite with ${percent(first.probability)}, waited ${short(first.wait)} and came first.`];
-  }
-  const other = runners.find((each) => each.id === favourite.id);
-  return [quoted(run.named(first)), ` came first with ${percent(first.probability)}: its wait was only ${short(first.wait)}. The favourite, `, quoted(run.named(favourite)),
-    ` with ${percent(favourite.probability)}, `, other ? `had to wait ${short(other.wait)}.` : "waited so long that it is not among the first."];
+  const won = [quoted(run.named(first)), favourite.id === first.id ? ", the favourite, came first: " : " came first: ", h("strong", {}, `${ratio(first)} = ${short(first.time)}`)];
+  const other = favourite.id === first.id ? runners[1] : runners.find((each) => each.id === favourite.id);
+  if (other) return [...won, ` arrived before ${other.id === favourite.id ? "the favourite, " : ""}`, quoted(run.named(other)), `: ${ratio(other)} = ${short(other.time)}.`];
+  return favourite.id === first.id ? [...won, "."]
+    : [...won, ". The favourite, ", quoted(run.named(favourite)), ` with ${percent(favourite.probability)}, drew so large a number that it is not among the first.`];
+}
+
+/** Its random number and its probability. @param {Runner} runner */
+function ratio({ wait, probability }) {
+  return `${short(wait)} ÷ ${percent(probability)}`;
 }
 
 /** @param {number} number */

@@ -17,11 +17,11 @@ import { madeLevels } from "./levels.js";
 /** name, label, slider's least, most and step, the highest that can be typed, the value that switches it off, what it does
  * @type {[Name, string, number, number, number, number, number, string][]} */
 const KNOBS = [
-  ["penalty", "repetition penalty", 0.5, 2, 0.05, 10, 1, "above 1: what was there already gets less likely"],
-  ["temperature", "temperature", 0, 2, 0.05, 100, 1, "0: no dice; below 1 surer, above 1 wilder"],
+  ["penalty", "repetition penalty", 0.5, 2, 0.05, 10, 1, "above 1: tokens of the text get less likely"],
+  ["temperature", "temperature", 0, 2, 0.05, 100, 1, "0: no dice; below 1 surer, above 1 bolder"],
   ["topK", "top-k", 0, 200, 1, 1e6, 0, "keep the k likeliest"],
-  ["topP", "top-p", 0.01, 1, 0.01, 1, 1, "keep the likeliest that reach p together"],
-  ["minP", "min-p", 0, 1, 0.01, 1, 0, "drop what is below this share of the likeliest"],
+  ["topP", "top-p", 0.01, 1, 0.01, 1, 1, "keep the likeliest that together reach p"],
+  ["minP", "min-p", 0, 1, 0.01, 1, 0, "drop what is below this share of the top one"],
 ];
 
 export class WhatIf {
@@ -34,11 +34,11 @@ export class WhatIf {
     this.said = h("p", { class: "ts-readout", "aria-live": "polite" });
     this.note = h("p", { class: "ts-note" });
     this.picture = new Distribution(() => { changed(); redraw(); }, "last");
-    this.result = h("div", {}, h("p", { class: "ts-legend" }, h("span", { class: "ts-ghost-key" }), "a frame: as likely as in the run itself"), this.picture.bars, this.picture.stages);
+    this.result = h("div", {}, h("p", { class: "ts-legend" }, h("span", { class: "ts-ghost-key" }), "a frame shows how likely the token was in the run itself"), this.picture.bars, this.picture.stages);
     this.element = h("details", { class: "ts-what-if", ontoggle: changed },
       h("summary", {}, h("span", { class: "ts-subtitle" }, "What if?"), h("span", { class: "ts-muted" }, " Other settings, the same scores")),
       h("div", { class: "ts-what-if-panes" },
-        h("div", {}, h("div", { class: "ts-knobs" }, ...this.knobs.map((knob) => knob.element)), h("p", { class: "ts-row" }, this.reset), this.said, this.note),
+        h("div", {}, h("div", { class: "ts-knobs" }, ...this.knobs.map((knob) => knob.element)), h("p", { class: "ts-legend" }, h("span", {}, h("span", { "aria-hidden": "true" }, "▲ "), "the run’s own setting")), h("p", { class: "ts-row" }, this.reset), this.said, this.note),
         this.result));
     /** @type {Settings | null} null: the run's own */
     this.settings = null;
@@ -57,11 +57,11 @@ export class WhatIf {
   makeKnob([name, label, least, most, step, , off, does]) {
     const id = `ts-knob-${name}`;
     const hear = (/** @type {Event} */ event) => this.turn(name, /** @type {HTMLInputElement} */ (event.target));
-    const slider = h("input", { type: "range", id, min: least, max: most, step, oninput: hear, "aria-describedby": `${id}-own` });
+    const slider = h("input", { type: "range", id, min: least, max: most, step, oninput: hear, "aria-describedby": `${id}-does ${id}-own` });
     const number = h("input", { type: "number", min: least, step: "any", onchange: hear, "aria-label": `${label}, as a number` });
     const mark = h("span", { class: "ts-knob-mark", "aria-hidden": "true" });
     const own = h("span", { class: "ts-knob-own", id: `${id}-own` });
-    const element = h("div", { class: "ts-knob", title: does }, h("span", { class: "ts-knob-words" }, h("label", { for: id }, label), own), h("span", { class: "ts-knob-slider" }, slider, mark), number);
+    const element = h("div", { class: "ts-knob" }, h("span", { class: "ts-knob-words" }, h("label", { for: id }, label), h("span", { class: "ts-knob-does", id: `${id}-does` }, does), own), h("span", { class: "ts-knob-slider" }, slider, mark), number);
     return { name, element, slider, number, mark, own, least, most, off };
   }
 
@@ -158,8 +158,9 @@ function drawKnob({ slider, number, mark, own: said, least, most, off, name }, v
   if (document.activeElement !== number || number.valueAsNumber !== value) number.value = String(value);
   const share = (Math.min(Math.max(own, least), most) - least) / (most - least);
   mark.style.setProperty("--ts-at", String(share));
-  const words = (/** @type {number} */ setting) => (setting === off ? "off" : name === "temperature" && setting === 0 ? "0, no dice" : String(setting));
-  const is = value === off ? "off" : name === "temperature" && value === 0 ? "no dice" : "on";
+  const neutral = name === "temperature" ? "1 (unchanged)" : "off";
+  const words = (/** @type {number} */ setting) => (setting === off ? neutral : name === "temperature" && setting === 0 ? "0, no dice" : String(setting));
+  const is = value === off ? neutral : name === "temperature" && value === 0 ? "no dice" : "on";
   say(said, value === own ? `${is}, as in the run` : `${is}; the run: ${words(own)}`);
   slider.setAttribute("aria-valuetext", words(value));
 }
