@@ -66,7 +66,7 @@ def test_the_marks_of_the_format_stand_out_and_bytes_are_said(serve, visit):
     expect(chips.first).to_have_class(re.compile("ts-is-special"))
     expect(chips.nth(1)).not_to_have_class(re.compile("ts-is-special"))
     chips.nth(1).click()
-    expect(page.locator(".ts-card-tokens .ts-readout")).to_contain_text("bytes 12–18 of the text")
+    expect(page.locator(".ts-card-tokens .ts-readout")).to_contain_text("bytes 12–17 of the text")
     expect(page.locator(".ts-way-bytes")).to_have_text("73 79 73 74 65 6D")
     expect(page.locator("[data-goes-to=tokens] .ts-rail-value")).to_have_text("“system” 9690")
 

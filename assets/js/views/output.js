@@ -9,6 +9,7 @@ import { additions, flowing, typedPart } from "../running_text.js";
 /** @typedef {import("../store.js").Step} Step */
 
 const SURE = 0.8; // a likelier token blends in
+const DOUBT = "Entropy measures doubt, in nats: 0 is sure; the more tokens are likely, the higher it is";
 const TINT = 0.85; // of the colour of doubt, at most: the text on it stays legible
 const MOST_MINI = 400; // tokens drawn in little
 
@@ -21,11 +22,12 @@ export const output = {
   create(body, { selection }) {
     const text = h("p", { class: "ts-text", role: "group", tabindex: "0", dir: "auto", "aria-label": "Prompt and written text" });
     const grown = fadeWhatGoesOn(text);
-    const readout = h("p", { class: "ts-readout", "aria-live": "polite" });
+    const readout = h("p", { class: "ts-readout", "aria-live": "polite", title: DOUBT });
     const template = h("span", { class: "ts-swatch ts-is-prompt ts-is-template" }, "added by the chat template");
     body.append(
       h("p", { class: "ts-legend" }, h("span", { class: "ts-swatch ts-is-prompt" }, "prompt"), template,
-        h("span", { class: "ts-swatch ts-is-generated" }, "written by the model"),
+        h("span", { class: "ts-swatch ts-is-generated" }, "written by the model"), h("span", { class: "ts-frame-key" }, "written in this pass"),
+        h("span", { class: "ts-not-yet-key" }, "not written yet"),
         h("span", { class: "ts-doubt-key" }, "likely (80% and more)", h("span", { class: "ts-doubt-scale", "aria-hidden": "true" }), "unlikely")),
       text, readout);
     /** @type {HTMLElement[]} */

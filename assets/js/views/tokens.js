@@ -27,7 +27,8 @@ export const tokens = {
     const panes = h("div", { class: "ts-token-panes" }, h("div", {}, strip, way.element, readout), reads.element);
     body.append(
       h("p", { class: "ts-legend" }, h("span", { class: "ts-swatch ts-is-prompt" }, "prompt"), h("span", { class: "ts-swatch ts-is-generated" }, "written by the model"),
-        h("span", { class: "ts-chip-key" }, "a mark of the format"),
+        h("span", { class: "ts-chip-key" }, "a mark of the format"), h("span", { class: "ts-now-key" }, "written in this pass"),
+        h("span", { class: "ts-not-yet-key" }, "not written yet"), h("span", { class: "ts-frame-key" }, "the selected token"),
         h("span", { class: "ts-muted" }, "· is a space, ↵ a new line, “byte” or “bytes” a part of a character")),
       panes);
     /** @type {HTMLElement[]} */
@@ -115,8 +116,8 @@ export const tokens = {
         return {
           columns: ["position", "token", "id", "bytes", "bytes of the text", "from"],
           rows: run.tokens.map((token, i) => [String(i), tokenText(token), String(token.id), bytesOf(token.hex) || "(not given)",
-            `${token.span[0]}–${token.span[1]}`, token.special ? "the format" : token.generated ? "the model" : "the prompt"]),
-          note: "Bytes are in UTF-8, in hexadecimal; “13–18” means from byte 13 up to, not with, byte 18. A token can be part of a character, a word, or a mark of the chat format.",
+            placeOf(token), token.special ? "the format" : token.generated ? "the model" : "the prompt"]),
+          note: "Bytes are in UTF-8, in hexadecimal; those of the text are counted from 0, the first and the last both included. A token can be part of a character, a word, or a mark of the chat format.",
           code: "from model import Trace\nrun = Trace.open('run.trace')\nfor token in run.tokens:\n    print(token.id, repr(token.text), token.data.hex(' '), token.span)",
         };
       },
@@ -176,7 +177,7 @@ function makeWay() {
       const whole = run.tokens[run.tokens.length - 1].span[1] || 1;
       fill(piece, tokenText(token));
       fill(bytes, token.hex ? `${bytesOf(token.hex.slice(0, MOST_BYTES * 2))}${token.hex.length > MOST_BYTES * 2 ? " …" : ""}` : "(not given)");
-      fill(where, `bytes ${first}–${end} of ${count(whole)}`);
+      fill(where, `${placeOf(token)} of ${count(whole)}`);
       mark.style.left = `${(first / whole) * 100}%`;
       mark.style.width = `${((end - first) / whole) * 100}%`;
       mark.className = `ts-ruler-mark ${position < run.nPrompt ? "ts-is-prompt" : "ts-is-generated"}`;
@@ -246,11 +247,17 @@ function makes(text) {
   return h("bdi", {}, /^[\p{M}\p{Cf}\s]+$/u.test(trimmed) ? tokenPieces({ text: trimmed }).map((piece) => NAMES.get(piece.text) ?? piece.text).join("") : trimmed);
 }
 
+/** Where its bytes stand in the text: counted from 0, the last one included. @param {import("../store.js").Token} token */
+function placeOf({ span: [first, end] }) {
+  if (end <= first) return "no bytes";
+  return end - first === 1 ? `byte ${count(first)}` : `bytes ${count(first)}–${count(end - 1)}`;
+}
+
 /** @param {HTMLElement} readout @param {Run} run @param {number} position */
 function sayToken(readout, run, position) {
   const token = run.tokens[position];
   if (!token) return;
   const from = token.special ? "a mark of the format" : position < run.nPrompt ? "from the prompt" : "written by the model";
   fill(readout, `Token ${position} (of 0–${run.tokens.length - 1}): `, quoted(token), `, ${from}: id ${token.id} of ${count(run.head.model.d_vocab)}, `,
-    `bytes ${token.span[0]}–${token.span[1]} of the text.`);
+    `${placeOf(token)} of the text.`);
 }
