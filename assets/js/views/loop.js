@@ -75,7 +75,7 @@ function wayBack(run, step) {
 /** @param {Run} run @param {Step} step */
 function kept(run, step) {
   const all = `${count(step.last + 1)} ${step.last === 0 ? "token" : "tokens"} kept`;
-  return run.head.rules.some((/** @type {{window: number | null}} */ rule) => rule.window !== null && rule.window <= step.last) ? `${all}, fewer where a layer has a window` : all;
+  return run.head.rules.some((/** @type {{window: number | null}} */ rule) => rule.window !== null && rule.window <= step.last + 1) ? `${all}, fewer where a layer has a window` : all;
 }
 
 /** The tokens from `first` on; of many, the first and the last. @param {Run} run @param {number} first @param {number} n */
