@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Position, expect
 
 from tests.browser.test_page import run_to_the_end
 
@@ -38,8 +38,33 @@ def test_the_card_and_the_rail_say_the_bytes_of_the_pass_that_is_looked_at(page:
         expect(page.locator(".ts-card-kv-cache")).to_have_attribute("data-at", re.compile(f"^{step}/"))
         assert size(fact.inner_text()) == pytest.approx(held(page, step), rel=0.005)
         rail = page.locator('.ts-rail-row[data-goes-to="kv-cache"] .ts-rail-value')
-        assert rail.inner_text() == fact.inner_text()
+        assert fact.inner_text().startswith(rail.inner_text())
+        assert fact.inner_text().endswith(f" {held(page, step):,} bytes")
         expect(page.locator(".ts-card-kv-cache .ts-facts")).to_contain_text("exactly equal")
+
+
+def test_the_last_written_token_is_said_not_to_be_in_the_cache(page: Page) -> None:
+    steps, read, written = page.evaluate(
+        "(({ steps, nRead, tokens }) => [steps.length, nRead, tokens.length])(tokenoscope.store.run)"
+    )
+    card = page.locator(".ts-card-kv-cache")
+    page.evaluate("step => tokenoscope.selection.set({ step })", steps - 1)
+    expect(card).to_contain_text(f"The cache holds {read} of {written} tokens: nobody has read the last one yet.")
+    page.evaluate("step => tokenoscope.selection.set({ step })", steps - 2)
+    expect(card).not_to_contain_text("nobody has read the last one yet")
+
+
+def test_a_mask_of_its_own_makes_the_sizes_an_assumption(page: Page) -> None:
+    said = page.evaluate("""async () => {
+        const { assumedWords } = await import("/gradio_api/tokenoscope/assets/js/views/cache_shape.js");
+        const of = (rules) => assumedWords({ nLayers: 4, head: { rules } });
+        const plain = { window: null, mask: null };
+        return [of([plain, plain]), of([plain, { window: 8, mask: null }]),
+            of([plain, { window: null, mask: 0 }]), of([])];
+    }""")
+    assert said[:2] == ["", ""]
+    assert "1 of 4 layers" in said[2] and "assume that all are kept" in said[2]
+    assert "not recorded" in said[3]
 
 
 def test_without_shared_heads_it_would_be_larger_by_the_heads(page: Page) -> None:
@@ -74,7 +99,7 @@ def test_pointing_at_a_cell_says_what_is_kept_there_and_a_click_stays(page: Page
     box = cells.bounding_box()
     assert box is not None
     column = min(22, (box["width"] - 68) / page.evaluate("tokenoscope.store.run.nRead"))
-    at = {"x": 64 + 2.5 * column, "y": box["height"] * 0.9}
+    at: Position = {"x": 64 + 2.5 * column, "y": box["height"] * 0.9}
     cells.hover(position=at)
     said = page.locator(".ts-card-kv-cache").get_by_text(re.compile("^Of token 2 .*layer 3 keeps 2 keys and 2 values"))
     expect(said).to_be_visible()

@@ -10,6 +10,7 @@ import { bytesByShape, hasWindows, kept } from "./cache_shape.js";
 
 const PALE = 0.36; // what a pass finds in the cache
 const ABSENT = 0.09;
+const WIDEST = 96; // px: a bar of a short run
 
 /** @param {HTMLCanvasElement} chart @param {number} width @param {State} state @returns {Places} */
 export function drawChart(chart, width, { run, at, colours }) {
@@ -17,7 +18,7 @@ export function drawChart(chart, width, { run, at, colours }) {
   const g = fit(chart, width, height + top + 26);
   const n = run.steps.length;
   const most = Math.max(...run.steps.map((step) => step.kvBytes), 1);
-  const column = Math.min(44, (width - left - 4) / n);
+  const column = Math.min(WIDEST, (width - left - 4) / n);
   g.textAlign = "right";
   g.fillStyle = colours.muted;
   g.strokeStyle = colours.line;
@@ -26,7 +27,7 @@ export function drawChart(chart, width, { run, at, colours }) {
     g.fillText(size(most * share).replace("0 bytes", "0"), left - 8, y + 5);
     g.beginPath();
     g.moveTo(left, y + 0.5);
-    g.lineTo(width, y + 0.5);
+    g.lineTo(left + n * column, y + 0.5);
     g.stroke();
   }
   const wide = Math.max(column - (column > 6 ? 2 : 0), 0.5);
@@ -34,15 +35,15 @@ export function drawChart(chart, width, { run, at, colours }) {
     const before = i === 0 ? 0 : run.steps[i - 1].kvBytes;
     const x = left + i * column;
     const y = top + height * (1 - step.kvBytes / most);
-    const fresh = Math.max((height * (step.kvBytes - before)) / most, 2);
+    const fresh = step.kvBytes > before ? Math.max((height * (step.kvBytes - before)) / most, 2) : 0; // a full window adds nothing
     const seen = i <= at.step ? 1 : 0.3;
     g.fillStyle = colours.muted;
     g.globalAlpha = PALE * seen;
     g.fillRect(x, y + fresh, wide, top + height - y - fresh);
     g.globalAlpha = seen;
-    g.fillStyle = i === 0 ? colours.prompt : colours.generated;
+    g.fillStyle = step.kind === "decode" ? colours.generated : colours.prompt;
     g.fillRect(x, y, wide, fresh);
-    if (i === 0) hatch(g, x, y, wide, fresh, colours.card, 5);
+    if (step.kind !== "decode" && fresh) hatch(g, x, y, wide, fresh, colours.card, 5);
   });
   g.globalAlpha = 1;
   predictions(g, run, most, { left, top, height, column, wide }, colours.ink);

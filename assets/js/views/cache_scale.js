@@ -3,7 +3,7 @@
 
 import { h, fill, say } from "../dom.js";
 import { count, size } from "../format.js";
-import { bytesByShape, sharing } from "./cache_shape.js";
+import { assumedWords, bytesByShape, sharing } from "./cache_shape.js";
 
 /** @typedef {import("../store.js").Run} Run */
 
@@ -84,9 +84,11 @@ export class Scale {
     fill(this.grid, h("span", {}), ...heads, ...rows);
     say(this.said, rest);
     say(this.weights, `the model’s weights, ${size(weights)}, in each square again`);
+    const assumed = assumedWords(run);
     const over = LENGTHS.filter((tokens) => tokens > run.head.model.n_ctx);
     say(this.note, `Predicted by shape, in ${run.head.model.dtype} as in this run. All areas are on one linear scale, so the smallest is a speck: that is how far they are apart.`
-      + (over.length ? ` * Longer than this model’s own context of ${count(run.head.model.n_ctx)} tokens: it was not made for that.` : ""));
+      + (over.length ? ` * Longer than this model’s own context of ${count(run.head.model.n_ctx)} tokens: it was not made for that.` : "")
+      + (assumed ? ` ${assumed}` : ""));
   }
 
   /** @param {Run} run @param {number} tokens @param {number} users @param {number} weights @param {(bytes: number) => number} side @param {string} rest */

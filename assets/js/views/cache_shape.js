@@ -19,7 +19,7 @@ export function kept(run, layer, positions) {
 }
 
 /** Tokens kept, summed over the layers. @param {Run} run @param {number} positions */
-export function keptInAll(run, positions) {
+function keptInAll(run, positions) {
   let sum = 0;
   for (let layer = 0; layer < run.nLayers; layer += 1) sum += kept(run, layer, positions);
   return sum;
@@ -45,6 +45,16 @@ export function sharing(run) {
 /** Whether some layer drops old tokens. @param {Run} run */
 export function hasWindows(run) {
   return run.head.rules.some((/** @type {{window: number | null}} */ rule) => rule.window !== null);
+}
+
+/** What the shape has to take for granted: a window that cannot be read off a recorded mask, or was not recorded at all.
+ * @param {Run} run @returns {string} empty where every layer's window is known */
+export function assumedWords(run) {
+  const { rules } = run.head;
+  const masked = rules.filter((/** @type {{window: number | null, mask: number | null}} */ rule) => rule.mask !== null && rule.window === null).length;
+  if (rules.length && !masked) return "";
+  const which = rules.length ? `In ${count(masked)} of ${count(run.nLayers)} layers a mask of their own says which tokens are seen` : "How this model's layers look back is not recorded";
+  return `${which}, so how many tokens they keep is not known: sizes by shape assume that all are kept. They may be smaller.`;
 }
 
 /** Which layers drop old tokens. @param {Run} run */

@@ -7,7 +7,7 @@ import { fact } from "../card.js";
 import { count, duration, size } from "../format.js";
 import { drawCells, drawChart } from "./cache_growth.js";
 import { Saving, Scale } from "./cache_scale.js";
-import { bytesByShape, bytesOfOne, hasWindows, kept, shapeWords, windowWords } from "./cache_shape.js";
+import { assumedWords, bytesByShape, bytesOfOne, hasWindows, kept, shapeWords, windowWords } from "./cache_shape.js";
 
 /** @typedef {import("../card.js").State} State */
 /** @typedef {import("../selection.js").At} At */
@@ -49,11 +49,11 @@ export const kvCache = {
       draw({ run, at, step }) {
         const before = at.step === 0 ? 0 : run.steps[at.step - 1].kvBytes;
         const predicted = bytesByShape(run, step.last + 1);
-        fill(facts, fact("in the cache after this pass", size(step.kvBytes)), fact("grew by", `${step.kvBytes < before ? "−" : "+"} ${size(Math.abs(step.kvBytes - before))}`),
-          fact("tokens read so far", count(step.last + 1)), fact("measured and predicted", agreement(step.kvBytes, predicted)));
-        say(words, passWords(step, at, before));
+        fill(facts, fact("in the cache after this pass", size(step.kvBytes), step.kvBytes >= 1000 && h("span", { class: "ts-exact-bytes" }, ` ${count(step.kvBytes)} bytes`)), fact("grew by", `${step.kvBytes < before ? "−" : "+"} ${size(Math.abs(step.kvBytes - before))}`),
+          fact("tokens read so far", unread(run, step) ? `${count(step.last + 1)} of ${count(run.tokens.length)}` : count(step.last + 1)), fact("measured and predicted", agreement(step.kvBytes, predicted)));
+        say(words, [passWords(step, at, before), unread(run, step)].filter(Boolean).join(" "));
         say(shape, shapeWords(run, step));
-        say(windows, windowWords(run));
+        say(windows, [windowWords(run), assumedWords(run)].filter(Boolean).join(" "));
         dropped.lastChild?.replaceWith(hasWindows(run) ? "not there: not read yet, or dropped" : "not read yet");
         fill(place, ...placeWords(run, at, step));
         saving.draw(run, step);
@@ -76,7 +76,7 @@ export const kvCache = {
       run.steps.forEach((each, i) => {
         const high = (height * each.kvBytes) / most;
         g.globalAlpha = i <= at.step ? 1 : 0.25;
-        g.fillStyle = i === at.step ? colours.ink : i === 0 ? colours.prompt : colours.generated;
+        g.fillStyle = i === at.step ? colours.ink : each.kind !== "decode" ? colours.prompt : colours.generated;
         g.fillRect(i * column, height - high, Math.max(column - (column > 3 ? 1 : 0), 0.5), high);
       });
       g.globalAlpha = 1;
@@ -95,6 +95,7 @@ for step in run.steps:
 if run.keys is not None:
     (_, heads, _, key), value = run.keys.shape, run.values.shape[3]
     item = {'float64': 8, 'float32': 4, 'bfloat16': 2, 'float16': 2}[run.model.dtype]
+    # a layer without a known window (one with a mask of its own, too) is taken to keep all
     kept = sum(run.n_fed if rule.window is None else min(run.n_fed, rule.window - 1) for rule in run.rules)
     print('by shape:', kept * heads * (key + value) * item)
 # in transformers, of a live cache:
@@ -133,6 +134,13 @@ function passWords(step, at, before) {
   }
   const found = step.first > 0 ? ` It found ${size(before)} of the ${count(step.first)} tokens before them.` : " It found the cache empty.";
   return `Pass ${at.step + 1} read ${count(step.n)} tokens of the prompt at once (in ${duration(step.seconds)}, recorded) and wrote keys and values for each.${found} So ${grew}.`;
+}
+
+/** Why the last written token is not in the cache; empty before the run has come to its end. @param {import("../store.js").Run} run @param {import("../store.js").Step} step */
+function unread(run, step) {
+  const [read, all] = [step.last + 1, run.tokens.length];
+  if (!run.end || step.index < run.steps.length - 1 || read >= all) return "";
+  return `The cache holds ${count(read)} of ${count(all)} tokens: nobody has read the last one yet.`;
 }
 
 /** By how much the cache grew, in words; a layer whose window is full drops as much as it writes. @param {number} bytes */
