@@ -180,6 +180,9 @@ function makeNearest() {
 
 /** @param {Run} run */
 function whyNone(run) {
+  const note = run.notes.find((each) => /embedding/i.test(each));
+  if (run.end && note) return note;
+  if (run.end?.ended === "stopped") return "This run was stopped; the vectors and their map are added to runs that come to their end.";
   return run.end ? "The vectors are added just after a run has ended, where the model shows them; this run has not brought them."
     : "The vectors and their map are added when the run has ended.";
 }

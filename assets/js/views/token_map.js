@@ -2,7 +2,7 @@
 // The embedding table as a map: this run's tokens among their nearest neighbours, flattened to two directions. Drawn by plotly,
 // which is slow beside a canvas: never in the frame of a selection, only when the pointer rests.
 
-import { h, say } from "../dom.js";
+import { button, fill, h } from "../dom.js";
 import { label } from "../format.js";
 
 /** @typedef {import("../card.js").State} State */
@@ -19,6 +19,7 @@ const [MARKED, LABELS] = [3, 4]; // the traces that change with the selection
 export function makeMap({ selection, plotly }) {
   const chart = h("div", { class: "ts-map-chart", role: "group", "aria-label": "Map of the tokens' vectors; the list of the selected token's nearest neighbours says the same", hidden: true });
   const note = h("p", { class: "ts-empty", role: "status" }, "Loading the chart library…");
+  const again = button("Try again", () => { asked = false; load(); });
   const element = h("div", { class: "ts-map-holder" }, note, chart);
   /** @type {any} */
   let library = null;
@@ -34,6 +35,7 @@ export function makeMap({ selection, plotly }) {
 
   new IntersectionObserver(([entry]) => {
     near = entry.isIntersecting;
+    if (near && !library) asked = false; // it may be reached by now
     if (near) load();
   }, { rootMargin: "500px" }).observe(element);
 
@@ -45,7 +47,7 @@ export function makeMap({ selection, plotly }) {
     }
     asked = true;
     library = await plotly();
-    say(note, "The chart library is not there, so the map is not drawn: the list says the same neighbours.");
+    fill(note, "The chart library is not there, so the map is not drawn: the list says the same neighbours. ", again);
     note.hidden = library !== null;
     chart.hidden = library === null;
     element.classList.toggle("ts-without", library === null);
@@ -104,10 +106,10 @@ function traces({ run, colours }, found, id, width) {
   const [neighbours, read, written] = [/** @type {number[]} */ ([]), /** @type {number[]} */ ([]), /** @type {number[]} */ ([])];
   found.ids.forEach((each, i) => (i >= found.own ? neighbours : prompt.has(each) ? read : written).push(i));
   const selected = found.pointOf.get(id) ?? -1;
-  const name = (/** @type {number} */ i) => shown(label(run.named({ id: found.ids[i], text: run.texts.get(found.ids[i]) ?? "" }), 18));
+  const name = (/** @type {number} */ i) => label(run.named({ id: found.ids[i], text: run.texts.get(found.ids[i]) ?? "" }), 18);
   const dots = (/** @type {number[]} */ points, /** @type {string} */ what, /** @type {object} */ marker) => ({
     type: "scatter", mode: "markers", x: points.map((i) => found.xy[i * 2]), y: points.map((i) => found.xy[i * 2 + 1]), customdata: points,
-    text: points.map((i) => `${name(i)}<br>id ${found.ids[i]}, ${what}`), hoverinfo: "text", marker, cliponaxis: false,
+    text: points.map((i) => `${shown(name(i))}<br>id ${found.ids[i]}, ${what}`), hoverinfo: "text", marker, cliponaxis: false,
   });
   const around = { color: colours.card, width: 1 };
   const [x, y] = [found.xy[selected * 2], found.xy[selected * 2 + 1]];
@@ -115,12 +117,12 @@ function traces({ run, colours }, found, id, width) {
   const [low, high] = ranges(found).y;
   const lift = ((high - low) * LIFT) / (HEIGHT - MARGIN.t - MARGIN.b);
   return [
-    dots(neighbours, "in the vocabulary", { size: 6, color: colours.muted, opacity: 0.65 }),
-    dots(read, "in the prompt", { size: 12, symbol: "circle", color: colours.prompt, line: around }),
-    dots(written, "written by the model", { size: 13, symbol: "diamond", color: colours.generated, line: around }),
+    dots(neighbours, "in the vocabulary, not in this text", { size: 6, color: colours.muted, opacity: 0.65 }),
+    dots(read, "in the prompt<br>a click selects it", { size: 12, symbol: "circle", color: colours.prompt, line: around }),
+    dots(written, "written by the model<br>a click selects it", { size: 13, symbol: "diamond", color: colours.generated, line: around }),
     { type: "scatter", mode: "markers", x: selected < 0 ? [] : [x], y: selected < 0 ? [] : [y], text: [""], hoverinfo: "skip", cliponaxis: false,
       marker: { size: 20, symbol: "circle-open", color: colours.ink, line: { width: 2.5 } } },
-    { type: "scatter", mode: "text", x: labels.map((i) => found.xy[i * 2]), y: labels.map((i) => found.xy[i * 2 + 1] + (i === selected ? lift : 0)), text: labels.map(name),
+    { type: "scatter", mode: "text", x: labels.map((i) => found.xy[i * 2]), y: labels.map((i) => found.xy[i * 2 + 1] + (i === selected ? lift : 0)), text: labels.map((i) => shown(name(i))),
       textposition: "top center", textfont: { color: colours.ink, size: 14 }, hoverinfo: "skip", cliponaxis: true },
   ];
 }
