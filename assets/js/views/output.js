@@ -104,7 +104,7 @@ export const output = {
         return {
           columns: ["position", "token", "id", "probability", "place in likelihood", "entropy"],
           rows,
-          note: `Probabilities are raw: over all ${count(run.head.model.d_vocab)} tokens, before any processor. Entropy measures doubt: `
+          note: `Probabilities are raw: over all ${count(run.head.model.d_vocab)} tokens, before any setting such as temperature changes them. Entropy measures doubt: `
             + "e to its power is how many equally likely tokens would leave as much of it.",
           code: "from model import Trace\nrun = Trace.open('run.trace')\nfor choice in run.choices:\n"
             + "    print(repr(run.texts[choice.id]), choice.probability, choice.rank + 1, choice.entropy)",
