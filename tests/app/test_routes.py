@@ -45,6 +45,28 @@ def test_a_run_under_way_is_not_kept(serve):
     assert "etag" not in answer.headers
 
 
+def test_frames_follow_in_one_answer_until_a_second_has_passed_or_the_run_has_ended(serve):
+    served = serve(FakeEngine(seconds=None))
+    ann = served.visitor()
+    ann.run(max_new_tokens=3)
+    served.engine.let(1)
+    name = ann.until(lambda notice: notice["ready"] == 2)["id"]
+    with ann.http.stream("GET", f"{BASE}/runs/{name}/frames?follow=1") as answer:
+        pieces = answer.iter_bytes()
+        assert kinds(next(pieces)) == ["head", "step"]
+        served.engine.let(1)
+        assert kinds(next(pieces)) == ["step"]
+        assert list(pieces) == []  # nothing more came, and the answer ended by itself
+    with ann.http.stream("GET", f"{BASE}/runs/{name}/frames?from=3&follow=1") as answer:
+        served.engine.let(1)
+        assert kinds(b"".join(answer.iter_bytes()))[:2] == ["step", "end"]
+    assert ann.http.get(f"{BASE}/runs/{name}/frames?from=3&follow=1").headers["etag"]
+
+
+def kinds(body: bytes) -> list[str]:
+    return [packing.unpack(frame)[0]["kind"] for frame in packing.split(body)]
+
+
 @pytest.mark.parametrize("first", ["99", "-1", "x", "9" * 30, ""])
 def test_a_strange_first_frame_is_no_error(done, first):
     _, ann, run = done
