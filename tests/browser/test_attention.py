@@ -109,6 +109,25 @@ def test_an_unfolded_row_has_the_runs_own_numbers_and_they_add_up(opened):
     expect(page.locator(".ts-unfolded")).to_contain_text("at 32 bits")
 
 
+def test_bars_start_at_one_place_and_tokens_of_one_text_have_their_positions(opened):
+    page, _ = opened()
+    token = page.evaluate(AT)["token"]
+    page.evaluate("""() => {
+        const { store } = window.tokenoscope;
+        store.run.tokens[3] = { ...store.run.tokens[3], text: store.run.tokens[1].text };
+        store.run.id += "again";
+        store.redraw();
+    }""")
+    unfold(page)
+    page.get_by_role("button", name="Show all").click()
+    expect(page.locator(LINES)).to_have_count(token + 1)
+    lefts = page.locator(".ts-key-track:visible").evaluate_all("all => all.map(each => each.getBoundingClientRect().x)")
+    assert max(lefts) - min(lefts) < 0.5, lefts
+    named = re.findall(r"\(token (\d+)\)", " ".join(page.locator(LINES).all_inner_texts()))
+    assert {int(each) for each in named} >= {1, 3}
+    assert len(named) < token + 1
+
+
 def _shares(page: Page) -> list[int]:
     """The weights that are shown, those of the tokens left out together, in hundredths of a percent."""
     cells = page.locator(".ts-keys-table :is(tbody tr, .ts-rest):visible .ts-weight-cell").all_inner_texts()

@@ -237,6 +237,13 @@ def test_missing_units_and_lens_say_why(show: Callable[..., Page]):
     assert [re.sub(".*: ", "", each) for each in said] == ["no lens here.", "no units here."]
 
 
+def test_a_stopped_run_says_that_it_gets_no_lens(show: Callable[..., Page]):
+    page = show(replace(fake_trace(), ended="stopped", lens_ids=None, lens_probs=None))
+    expect(page.locator(".ts-card-layers .ts-empty:visible")).to_have_text(
+        "This run was stopped; the logit lens is added to runs that come to their end."
+    )
+
+
 def test_the_first_tokens_length_is_told_where_it_stands_out(show: Callable[..., Page]):
     run = fake_trace()
     assert run.resid is not None
