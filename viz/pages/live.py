@@ -360,10 +360,9 @@ class _Recorder:
         new = self._once("head", trace, frames.head)
         new += [frames.step(trace, i) for i in range(self._steps, len(trace.steps))]
         self._steps = len(trace.steps)
-        if trace.ended != "running":
+        if trace.ended != "running" and "end" not in self._made:
             new += self._once("end", trace, frames.end)
-            self.ended = trace.ended
-            self._notes = self._notes or trace.notes
+            self.ended, self._notes = trace.ended, trace.notes
         self._add(new, trace)
 
     def complete(self) -> None:
