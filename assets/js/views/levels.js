@@ -78,7 +78,7 @@ export function effect(level) {
 
 /** What the few words mean. @param {Level} level */
 export function hint(level) {
-  if (level.name === "raw") return "The model’s own probabilities, before any setting below changes them";
+  if (level.name === "raw") return "The model’s own probabilities, before any setting changes them";
   if (level.gone > 0) return `“removed ${percent(level.goneMass)}”: tokens that held ${percent(level.goneMass)} of the probability can no longer be chosen; “left” counts those that can`;
   return level.moved < 1e-6 ? "Every token is as likely as before" : `“moved ${percent(level.moved)}”: some tokens became less likely by so much in all, and others more likely by as much; none was removed`;
 }
@@ -86,7 +86,7 @@ export function hint(level) {
 /** A level in a sentence. @param {Level} level @param {number} vocabulary */
 export function sentence(level, vocabulary) {
   if (level.name === "raw") {
-    return `As the model said it, before any setting below changes the chances: ${count(level.alive)} of ${count(vocabulary)} tokens have a chance.`;
+    return `As the model said it, before any setting changes the chances: ${count(level.alive)} of ${count(vocabulary)} tokens have a chance.`;
   }
   const does = WORDS[level.name] ? ` ${WORDS[level.name]}` : "";
   const did = level.gone > 0 ? `it removed ${count(level.gone)} tokens that held ${percent(level.goneMass)} of the probability; those left share it out among them`
