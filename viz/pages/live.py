@@ -300,7 +300,8 @@ class Live:
                                             eta_s=update.eta_s, n_steps=update.n_steps,
                                             ended=recorder.ended)  # fmt: skip
                 silence = time.monotonic() - told
-                urgent = now.state != was.state or now.place != was.place
+                begun = was.ready == 0 and now.ready > 0  # from then on the page follows by itself
+                urgent = begun or now.state != was.state or now.place != was.place
                 due = urgent or silence >= QUIET_SECONDS or (now != was and silence >= 1 / NOTICES_PER_SECOND)
                 if due and page.ticket.shown() is ticket:
                     told = time.monotonic()
