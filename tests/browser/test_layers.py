@@ -274,7 +274,8 @@ def test_the_code_beside_the_numbers_runs_on_the_saved_trace(
     with redirect_stdout(printed):
         exec(code, {})
     lines = printed.getvalue().splitlines()
-    rows = [row.split("\t") for row in sheet.locator("tbody tr").all_inner_texts()]
+    expect(sheet.locator("tbody tr").nth(3)).to_be_visible()
+    rows = [row.locator("td").all_inner_texts() for row in sheet.locator("tbody tr").all()]
     for level in range(4):
         _, length, word, chance = lines[level].split()
         assert float(length) == pytest.approx(float(rows[level][1]), rel=1e-3)
