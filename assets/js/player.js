@@ -7,7 +7,7 @@ import { count, duration } from "./format.js";
 
 /** @typedef {import("./card.js").State} State */
 
-const PACES = [["1 pass a second", 1000], ["3 passes a second", 333], ["as recorded", 0]];
+const PACES = [["1 pass/s", 1000], ["3 passes/s", 333], ["as recorded", 0]];
 
 export class Player {
   /** @param {import("./selection.js").Selection} selection @param {() => void} help */
