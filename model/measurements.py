@@ -1,0 +1,211 @@
+"""What was measured of a model at work, without recording: how long its phases take, and what its cache is worth.
+
+Frozen values, as `records` has them of one generation; numpy only. Axes of the arrays, by letter: R repeated runs,
+I intervals between a run's tokens, P context lengths that were probed, Q tries of one probe, B batch sizes,
+T trials of a smaller cache, N generated tokens.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, get_origin, get_type_hints
+
+import numpy as np
+
+from model import storage
+from model.errors import BadTrace
+from model.records import ModelCard, Settings, Token
+from model.storage import Shape
+
+VERSION = 1  # of both files
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Machine:
+    """The machine that measured, and the two speeds that bound what it can do, measured on it by a short probe."""
+
+    processor: str  # as the system names it
+    system: str  # such as "Linux 6.1, x86_64"
+    cores: int  # that this process may use
+    threads: int  # that torch worked with
+    device: str
+    dtype: str  # of the model's numbers, and of the probe's
+    torch: str
+    bandwidth: float  # bytes a second read from memory: the median of the probe's tries
+    bandwidth_span: tuple[float, float]  # the slowest and the fastest try
+    matrix_speed: float  # floating-point operations a second in a large matrix product: the median
+    matrix_span: tuple[float, float]
+    probed: str  # when, in UTC, such as "2026-11-23 12:00"; a probe is kept and used again
+
+    @property
+    def ridge(self) -> float:
+        """Operations a byte at which reading memory and computing take equally long on this machine."""
+        return self.matrix_speed / self.bandwidth
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Work:
+    """What one forward pass must do, predicted from the model's shapes alone: nothing here was measured.
+
+    A multiplication and the addition after it are two operations. Numbers that stay inside the processor between one
+    layer and the next (activations) are not counted as bytes.
+    """
+
+    batch: int  # texts at once
+    n_new: int  # tokens of each that the pass reads
+    n_context: int  # tokens of each that it attends to, the new ones included
+    flops: int  # floating-point operations
+    weight_bytes: int  # read once a pass, whatever it reads
+    kv_read: int  # bytes of keys and values that were in the cache before
+    kv_written: int
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes that the pass moves between memory and processor."""
+        return self.weight_bytes + self.kv_read + self.kv_written
+
+    @property
+    def intensity(self) -> float:
+        """Arithmetic intensity: operations for each byte moved."""
+        return self.flops / self.n_bytes
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Measurement:
+    """How long a model takes on this machine: repeated runs without hooks, with and without its KV cache.
+
+    Times are seconds by the wall clock. ttft [R] from the call to the first token, choice included; itl [R, I] from
+    each token to the next. The cache race: at each context length race_lengths [P], race_on [P, Q] is a decode pass
+    that has the cache of all tokens but the last, and race_off [P, Q] the same token without a cache, by reading the
+    whole text again; race_difference [P] is the largest absolute difference between the logits of both, and
+    race_scale [P] the largest absolute logit.
+    Batches: batch_seconds [B, Q] is a decode pass for batch_sizes [B] copies of the text at once.
+
+    race_on_work, race_off_work and batch_work are predictions, one for each length or size. A part that has not been
+    measured yet has no rows.
+    """
+
+    model: ModelCard
+    machine: Machine
+    prompt: str
+    settings: Settings
+    n_prompt: int  # tokens
+    n_new: int  # tokens written in each run
+    warm_up: int  # runs before those that count
+    hooks: int  # found on the model's modules while it was timed; 0, or the times would not be the model's own
+    taken: str  # when, in UTC
+    text: str  # what the model wrote, the same in every run
+    prefill_work: Work
+    decode_work: Work  # of the decode pass in the middle of the run
+    race_on_work: tuple[Work, ...] = ()
+    race_off_work: tuple[Work, ...] = ()
+    race_tokens: tuple[tuple[int, int], ...] = ()  # at each length, the likeliest token with the cache and without
+    batch_work: tuple[Work, ...] = ()
+    notes: tuple[str, ...] = ()  # what a person should know, such as why a part is missing
+
+    ttft: Annotated[np.ndarray, Shape("float64", "R")]
+    itl: Annotated[np.ndarray, Shape("float64", "R I")]
+    race_lengths: Annotated[np.ndarray, Shape("int32", "P")]
+    race_on: Annotated[np.ndarray, Shape("float64", "P Q")]
+    race_off: Annotated[np.ndarray, Shape("float64", "P Q")]
+    race_difference: Annotated[np.ndarray, Shape("float64", "P")]
+    race_scale: Annotated[np.ndarray, Shape("float64", "P")]
+    batch_sizes: Annotated[np.ndarray, Shape("int32", "B")]
+    batch_seconds: Annotated[np.ndarray, Shape("float64", "B Q")]
+
+    def __post_init__(self) -> None:
+        for array in self.arrays().values():
+            array.setflags(write=False)
+        if self.itl.shape[1] != max(self.n_new - 1, 0):
+            raise BadTrace(f"{self.n_new} tokens have {self.n_new - 1} intervals, and {self.itl.shape[1]} are there.")
+        parts = {"race_on_work": "race_lengths", "race_off_work": "race_lengths", "race_tokens": "race_lengths",
+                 "batch_work": "batch_sizes"}  # fmt: skip
+        for name, lengths in parts.items():
+            if len(getattr(self, name)) != len(getattr(self, lengths)):
+                raise BadTrace(f"{name} has {len(getattr(self, name))} entries for {len(getattr(self, lengths))}.")
+
+    @property
+    def tpot(self) -> np.ndarray:
+        """Time per output token of each run: the mean of its intervals, seconds [R]."""
+        return self.itl.mean(axis=1)
+
+    @property
+    def end_to_end(self) -> np.ndarray:
+        """End-to-end latency of each run: from the call to its last token, seconds [R]."""
+        return self.ttft + self.itl.sum(axis=1)
+
+    def arrays(self) -> Mapping[str, np.ndarray]:
+        """The arrays of this record, by name."""
+        return {name: getattr(self, name) for name in _axes_of(Measurement)}
+
+    def save(self, path: str | Path) -> int:
+        """Write the measurement to one file, from which `Measurement.open` reads it back. Returns its size in bytes."""
+        return storage.save(self, Path(path), version=VERSION)
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Measurement":
+        """Read a measurement from a file. Raises: BadTrace, if the file is damaged or is none."""
+        return storage.open_record(cls, Path(path), version=VERSION)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CacheTrial:
+    """One way to make the cache of a run smaller, and what came of it."""
+
+    kind: Literal["exact", "int8", "int4", "window", "sink + window", "dropped"]
+    name: str  # in words, such as "sink 4 + window 16"
+    sink: int  # first positions that stay; 0 where there are none
+    window: int  # latest positions that stay; 0 where it has no bound
+    dropped: tuple[int, ...]  # positions of the prompt that were taken out after the prefill
+    n_bytes: int  # of the cache after the last pass, from its tensors, scales included
+    first_changed: int | None  # the first generated token that another would have been, counted from 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class CacheTrials:
+    """One run replayed with smaller caches: what each saves, and what it does to the next token.
+
+    Every pass reads the tokens of the run, whatever the smaller cache would have said, so that all trials answer the
+    same questions. kl [T, N] is how far each distribution is from that of the exact cache, in nats: the
+    Kullback-Leibler divergence KL(exact || trial) over the full vocabulary, before any processor; chosen [T, N] the
+    token that the run's own settings and seed choose from it; kv_bytes [T, N] the bytes of the cache after the pass.
+    The first trial is the exact cache.
+    """
+
+    model: ModelCard
+    prompt: str
+    settings: Settings
+    n_prompt: int
+    tokens: tuple[Token, ...]
+    texts: dict[int, str]  # of every id in `chosen`
+    trials: tuple[CacheTrial, ...]
+
+    kl: Annotated[np.ndarray, Shape("float64", "T N")]
+    chosen: Annotated[np.ndarray, Shape("int32", "T N")]
+    kv_bytes: Annotated[np.ndarray, Shape("int64", "T N")]
+
+    def __post_init__(self) -> None:
+        for array in self.arrays().values():
+            array.setflags(write=False)
+        if len(self.trials) != len(self.kl) or (self.trials and self.trials[0].kind != "exact"):
+            raise BadTrace(f"{len(self.kl)} rows are there for {len(self.trials)} trials, the exact one first.")
+        if len(self.tokens) != self.n_prompt + self.kl.shape[1]:
+            raise BadTrace(f"{len(self.tokens) - self.n_prompt} tokens were written, and {self.kl.shape[1]} compared.")
+
+    def arrays(self) -> Mapping[str, np.ndarray]:
+        """The arrays of this record, by name."""
+        return {name: getattr(self, name) for name in _axes_of(CacheTrials)}
+
+    def save(self, path: str | Path) -> int:
+        """Write the trials to one file, from which `CacheTrials.open` reads them back. Returns its size in bytes."""
+        return storage.save(self, Path(path), version=VERSION)
+
+    @classmethod
+    def open(cls, path: str | Path) -> "CacheTrials":
+        """Read trials from a file. Raises: BadTrace, if the file is damaged or is none."""
+        return storage.open_record(cls, Path(path), version=VERSION)
+
+
+def _axes_of(kind: type) -> list[str]:
+    hints = get_type_hints(kind, include_extras=True)
+    return [name for name, hint in hints.items() if get_origin(hint) is Annotated]
