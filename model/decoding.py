@@ -7,6 +7,7 @@ is the only file that calls the loop's private methods; a contract test compares
 
 import time
 from collections.abc import Generator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,9 +28,19 @@ class Pass:
     logits: torch.Tensor  # float32 [1, V]
 
 
-def passes(model: Any, ids: Sequence[int], settings: Settings, tracer: Tracer) -> Generator[Pass]:
-    """Run a model on token ids, one pass at each `next`, and record every pass with the tracer.
+def passes(
+    model: Any,
+    ids: Sequence[int],
+    settings: Settings,
+    tracer: Tracer | None,
+    *,
+    forced: Sequence[int] = (),
+    cache: Any = None,
+) -> Generator[Pass]:
+    """Run a model on token ids, one pass at each `next`, and record every pass with the tracer, if there is one.
 
+    With `forced`, every choice is made as ever, but the next pass reads these tokens in place of the chosen ones, and
+    the run ends with the last of them. `cache` is an empty cache of the caller's own, in place of the library's.
     Nothing is computed ahead, and global random state is not touched: the run draws with a generator of its own.
     Raises: NotANumber, if the model computes NaN; tracing.Cancelled, if the tracer is told to stop.
     """
@@ -42,9 +53,10 @@ def passes(model: Any, ids: Sequence[int], settings: Settings, tracer: Tracer) -
     )
     return model.generate(
         torch.tensor([list(ids)], device=model.device),
-        custom_generate=_Loop(settings.seed, tracer).decode,
+        custom_generate=_Loop(settings.seed, tracer, tuple(forced)).decode,
         max_new_tokens=settings.max_new_tokens,
         repetition_penalty=float(settings.repetition_penalty),
+        **({} if cache is None else {"past_key_values": cache}),
         **(dict(do_sample=False) if settings.greedy else sampled),
     )
 
@@ -61,7 +73,8 @@ def cache_bytes(cache: Any) -> int:
 @dataclass(frozen=True, slots=True)
 class _Loop:
     seed: int
-    tracer: Tracer
+    tracer: Tracer | None
+    forced: tuple[int, ...]
 
     def decode(
         self,
@@ -78,20 +91,23 @@ class _Loop:
         generator = None
         if generation_config.do_sample:
             generator = torch.Generator(device=input_ids.device).manual_seed(self.seed)
-        first, finished = 0, False
+        forced = torch.tensor(self.forced, device=input_ids.device)
+        first, n_prompt, finished = 0, input_ids.shape[1], False
         while not finished:
             started = time.perf_counter()
             n_tokens = input_ids.shape[1] - first
             with torch.inference_mode():
-                with self.tracer.watching(first, n_tokens):
+                with nullcontext() if self.tracer is None else self.tracer.watching(first, n_tokens):
                     output = _forward(model, input_ids, first == 0, model_kwargs)
                 model_kwargs = model._update_model_kwargs_for_generation(output, model_kwargs)
                 logits = output.logits[:, -1].to(copy=True, dtype=torch.float32, device=input_ids.device)
                 del output  # its logits may be large
                 self._refuse_nan(logits)
                 chosen = choose(logits, logits_processor, input_ids, generator)
-                input_ids = torch.cat([input_ids, chosen.ids[:, None]], dim=-1)
-                finished = bool(stopping_criteria(input_ids, None).all())
+                written = input_ids.shape[1] - n_prompt
+                following = forced[written : written + 1] if self.forced else chosen.ids
+                input_ids = torch.cat([input_ids, following[:, None]], dim=-1)
+                finished = written + 1 == len(self.forced) or bool(stopping_criteria(input_ids, None).all())
             step = Step(
                 kind="prefill" if first == 0 else "decode",
                 first=first,
@@ -105,9 +121,9 @@ class _Loop:
 
     def _refuse_nan(self, logits: torch.Tensor) -> None:
         if bool(torch.isnan(logits).any()):
-            place = self.tracer.first_nan() or "the output head"
+            place = "" if self.tracer is None else self.tracer.first_nan() or "the output head"
             raise NotANumber(
-                f"the model computed NaN (not a number); the first place that has it is {place}. Its "
+                f"the model computed NaN (not a number){place and f'; the first place that has it is {place}'}. Its "
                 f"weights are damaged, or overflow in {logits.dtype}. Load other weights."
             )
 
