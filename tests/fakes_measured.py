@@ -72,7 +72,7 @@ def fake_trials(
     trace, n_prompt, n_new = fake_trace(prompt, written, sampled=False), len(prompt), len(written)
     ids = [token.id for token in trace.tokens[n_prompt:]]
     fed = n_prompt + np.arange(n_new)
-    kinds: tuple[tuple[Kind, str, int, int, tuple[int, ...], np.ndarray, float], ...] = (
+    kinds: list[tuple[Kind, str, int, int, tuple[int, ...], np.ndarray, float]] = [
         ("exact", "exact", 0, 0, (), fed * _KV_TOKEN, 0.0),
         ("int8", "int8", 0, 0, (), fed * (_KV_TOKEN // 4 + 720), 2e-6),
         ("int4", "int4", 0, 0, (), fed * (_KV_TOKEN // 8 + 720), 4e-3),
@@ -80,7 +80,8 @@ def fake_trials(
         ("window", "window 16", 0, 16, (), np.minimum(fed, 16) * _KV_TOKEN, 0.5),
         ("sink + window", "sink 4 + window 8", 4, 8, (), np.minimum(fed, 12) * _KV_TOKEN, 0.03),
         ("dropped", "without 2 positions", 0, 0, (1, 3), (fed - 2) * _KV_TOKEN, 0.2),
-    )[:n_trials]
+    ]
+    kinds = kinds[:n_trials]
     kl = np.array([typical * rng.lognormal(0, 0.9, n_new) for *_, typical in kinds]).reshape(len(kinds), n_new)
     for row, (kind, _, sink, window, *_rest) in zip(kl, kinds, strict=True):
         if kind in ("window", "sink + window"):

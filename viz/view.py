@@ -1,16 +1,18 @@
 """What a view is: a record and a selection in, a picture out; its docstring is the caption on screen.
 
-A view is one function in one file of viz/views/, marked with `@view`; `all_views()` finds them. It is drawn for a light
-or a dark page.
+A view is one function in one file of viz/views/, marked with `@view`; `all_views()` finds those of one kind of record.
+It is drawn for a light or a dark page.
 """
 
 import importlib
+import json
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NewType, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NewType, Protocol
 
-from model.errors import NotShown
+from model.errors import BadSetting, NotShown
+from model.measurements import CacheTrials, Measurement
 from model.records import Trace
 from viz import markup, theme
 from viz.theme import Mode
@@ -32,76 +34,115 @@ class Selection:
     token: int = 0
 
 
-Follows = Literal["step", "layer", "token"]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What memory is reckoned for: tokens of context for each of the users at once, and bits for each number.
+
+    Raises: BadSetting, naming what was given and what would do.
+    """
+
+    context: int = 2048
+    users: int = 1
+    bits: Literal[4, 8, 16, 32] | None = None  # None: as many as the model has
+
+    def __post_init__(self) -> None:
+        for name, most in (("context", 10_000_000), ("users", 1_000_000)):
+            if not 1 <= (given := getattr(self, name)) <= most:
+                raise BadSetting(f"{name} is {given!r}; it must be a whole number from 1 to {most:,}.")
+        if self.bits not in (None, 4, 8, 16, 32):
+            raise BadSetting(f"bits is {self.bits!r}; a number can have 4, 8, 16 or 32.")
+
+
+Record = Trace | Measurement | CacheTrials
+Follows = Literal["step", "layer", "token", "load", "nothing"]
 
 
 class Draw(Protocol):
-    """The function that draws a view."""
+    """The function that draws a view; a Trace is looked at with a Selection, what was measured with a Load."""
 
     __name__: str
 
-    def __call__(self, trace: Trace, at: Selection, mode: Mode = "light") -> "go.Figure | Html": ...
+    def __call__(self, record: Any, at: Any, /, mode: Mode = "light") -> "go.Figure | Html": ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """One picture of a run. `needs` are the arrays of the record without which there is nothing to draw; `follows` is
+    """One picture of one kind of record. `needs` are its arrays without which there is nothing to draw; `follows` is
     the part of the selection that changes the picture.
     """
 
     name: str
     title: str
     caption: str
+    of: type
     needs: tuple[str, ...]
     follows: Follows
     draw: Draw
 
-    def missing(self, trace: Trace) -> str | None:
-        """Why this view has nothing to show for this run, or None if it has."""
+    def missing(self, record: Record) -> str | None:
+        """Why this view has nothing to show of this record, or None if it has."""
         for name in self.needs:
-            if getattr(trace, name) is None:
-                reason = trace.model.reason_against(_CHECKS.get(name, name))
+            if isinstance(record, Trace) and getattr(record, name) is None:
+                reason = record.model.reason_against(_CHECKS.get(name, name))
                 return f"{self.title} needs the run's {name}: {reason or 'this run did not record them'}."
+            if not isinstance(record, Trace) and not len(getattr(record, name)):
+                return f"{self.title}: not measured yet, or left out of this record."
         return None
 
 
-def view(title: str, *, follows: Follows, needs: str | tuple[str, ...] = ()) -> Callable[[Draw], View]:
-    """Mark a function as a view; its docstring is what the page says about it."""
+def view(
+    title: str, *, follows: Follows, of: type = Trace, needs: str | tuple[str, ...] = ()
+) -> Callable[[Draw], View]:
+    """Mark a function as a view of this kind of record; its docstring is what the page says about it."""
 
     def mark(draw: Draw) -> View:
         caption = " ".join((draw.__doc__ or "").split())
         wanted = (needs,) if isinstance(needs, str) else needs
-        return View(name=draw.__name__, title=title, caption=caption, needs=wanted, follows=follows, draw=draw)
+        return View(name=draw.__name__, title=title, caption=caption, of=of, needs=wanted, follows=follows, draw=draw)
 
     return mark
 
 
-def all_views() -> tuple[View, ...]:
-    """Every view of viz/views/, by file name and then in the order in which each file has them."""
+def all_views(of: type = Trace) -> tuple[View, ...]:
+    """Every view of this kind of record, by file name and then in the order in which each file has them."""
     from viz import views
 
     modules = [importlib.import_module(f"viz.views.{found.name}") for found in pkgutil.iter_modules(views.__path__)]
-    return tuple(value for module in modules for value in vars(module).values() if isinstance(value, View))
+    found = (value for module in modules for value in vars(module).values() if isinstance(value, View))
+    return tuple(each for each in found if each.of is of)
 
 
-def html(shown: View, trace: Trace, at: Selection) -> Html:
+def html(shown: View, record: Record, at: Selection | Load) -> Html:
     """A view as a piece of a page that holds plotly.js: title, caption, and the picture or why there is none."""
-    missing = shown.missing(trace)
-    picture = f'<p class="ts-empty">{markup.text(missing)}</p>' if missing else _picture(shown.draw(trace, at))
+    missing = shown.missing(record)
+    picture = f'<p class="ts-empty">{markup.text(missing)}</p>' if missing else _picture(shown.draw(record, at))
     title = f'<h2 class="ts-title">{markup.text(shown.title)}</h2>'
     caption = f'<p class="ts-sentence">{markup.text(shown.caption)}</p>'
     return Html(f'<section class="ts-card">{title}{caption}{picture}</section>')
 
 
-def page(shown: View, trace: Trace, at: Selection, mode: Mode, *, plotly: str) -> str:
+def as_json(shown: View, record: Record, at: Selection | Load, mode: Mode) -> str:
+    """A view for a script that draws it: title and caption, and the one of `figure` (plotly's), `html` and `missing`
+    (a sentence, plain text) that there is; the other two are null.
+    """
+    parts = {name: json.dumps(getattr(shown, name)) for name in ("name", "title", "caption", "follows")}
+    missing = shown.missing(record)
+    drawn = None if missing else shown.draw(record, at, mode)
+    html_part, figure = (drawn, None) if isinstance(drawn, str) else (None, drawn)
+    parts["figure"] = "null" if figure is None else str(figure.to_json())
+    parts |= {"html": json.dumps(html_part), "missing": json.dumps(missing)}
+    return "{" + ", ".join(f'"{name}": {value}' for name, value in parts.items()) + "}"
+
+
+def page(shown: View, record: Record, at: Selection | Load, mode: Mode, *, plotly: str) -> str:
     """A view as a page of its own, for a frame beside its title and caption. `plotly` is the address of plotly.js.
 
     The page tells whoever frames it how high it is, and nothing else. Raises: NotShown, if there is nothing to draw.
     """
-    missing = shown.missing(trace)
+    missing = shown.missing(record)
     if missing:
         raise NotShown(missing)
-    drawn = shown.draw(trace, at, mode)
+    drawn = shown.draw(record, at, mode)
     script = "" if isinstance(drawn, str) else f'<script src="{markup.text(plotly)}"></script>'
     return _page(script + _picture(drawn), mode)
 
