@@ -6,7 +6,7 @@ is the only file that calls the loop's private methods; a contract test compares
 """
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,9 @@ from model.errors import NotANumber
 from model.records import Settings, Step
 from model.sampling import Chosen, choose
 from model.tracing import Tracer
+
+
+_OF_THE_LOOP = ("logits_processor", "stopping_criteria", "generation_config")  # what no forward pass takes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,28 +47,52 @@ def passes(
     Nothing is computed ahead, and global random state is not touched: the run draws with a generator of its own.
     Raises: NotANumber, if the model computes NaN; tracing.Cancelled, if the tracer is told to stop.
     """
-    sampled = dict(
+    return model.generate(
+        torch.tensor([list(ids)], device=model.device),
+        custom_generate=_Loop(settings.seed, tracer, tuple(forced)).decode,
+        **({} if cache is None else {"past_key_values": cache}),
+        **generate_options(settings),
+    )
+
+
+def generate_options(settings: Settings) -> dict[str, Any]:
+    """The settings as the library's `generate` takes them, all but the seed."""
+    how = dict(max_new_tokens=settings.max_new_tokens, repetition_penalty=float(settings.repetition_penalty))
+    if settings.greedy:
+        return how | dict(do_sample=False)
+    return how | dict(
         do_sample=True,
         temperature=float(settings.temperature),
         top_k=settings.top_k,  # said even when off: the library would slip in a top-k of 50
         top_p=float(settings.top_p),
         min_p=settings.min_p or None,
     )
-    return model.generate(
-        torch.tensor([list(ids)], device=model.device),
-        custom_generate=_Loop(settings.seed, tracer, tuple(forced)).decode,
-        max_new_tokens=settings.max_new_tokens,
-        repetition_penalty=float(settings.repetition_penalty),
-        **({} if cache is None else {"past_key_values": cache}),
-        **(dict(do_sample=False) if settings.greedy else sampled),
-    )
+
+
+def prefilled(model: Any, ids: torch.Tensor) -> Any:
+    """The cache as `generate` has it once it has read these token ids [B, n]."""
+    prepared = _prepared(model, ids, use_cache=True)
+    _forward(model, ids, True, prepared)
+    return prepared["past_key_values"]
+
+
+def next_pass(model: Any, ids: torch.Tensor, cache: Any = None) -> Callable[[], torch.Tensor]:
+    """The pass that `generate` would run next, ready to be run: it gives the logits [B, V] after the last id.
+
+    `cache` holds all of the ids [B, n] but the last, and the pass adds that to it; without one, all are read.
+    """
+    prepared = _prepared(model, ids, use_cache=cache is not None)
+    if cache is not None:
+        prepared["past_key_values"] = cache
+    return lambda: _forward(model, ids, cache is None, prepared).logits[:, -1]
 
 
 def cache_bytes(cache: Any) -> int:
     """Size of a KV cache in bytes, summed over the tensors that it holds."""
     total = 0
     for layer in getattr(cache, "layers", ()):
-        tensors = {id(each): each for each in vars(layer).values() if isinstance(each, torch.Tensor)}
+        held = [each for value in vars(layer).values() for each in (value if isinstance(value, list) else [value])]
+        tensors = {id(each): each for each in held if isinstance(each, torch.Tensor)}
         total += sum(each.numel() * each.element_size() for each in tensors.values() if each.ndim > 1)
     return total
 
@@ -126,6 +153,15 @@ class _Loop:
                 f"the model computed NaN (not a number){place and f'; the first place that has it is {place}'}. Its "
                 f"weights are damaged, or overflow in {logits.dtype}. Load other weights."
             )
+
+
+def _prepared(model: Any, ids: torch.Tensor, *, use_cache: bool) -> dict[str, Any]:
+    """What the library makes ready before the first pass: positions, an empty cache, how many logits to keep."""
+
+    def keep(*_: Any, **given: Any) -> dict[str, Any]:
+        return {name: value for name, value in given.items() if name not in _OF_THE_LOOP}
+
+    return model.generate(ids, custom_generate=keep, max_new_tokens=1, do_sample=False, use_cache=use_cache)
 
 
 def _forward(model: Any, input_ids: torch.Tensor, prefill: bool, model_kwargs: dict[str, Any]) -> Any:
