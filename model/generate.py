@@ -41,9 +41,9 @@ class Generation:
 
     def __init__(self, hooked: HookedModel, prompt: str | Sequence[int], settings: Settings, limits: Limits) -> None:
         self._hooked = hooked
-        self._prompt = _read(hooked, prompt, settings)
+        self._prompt = read_prompt(hooked, prompt, settings)
         self._settings = settings
-        _check_lengths(hooked, len(self._prompt.ids), settings, limits)
+        check_lengths(hooked, len(self._prompt.ids), settings, limits)
         self._tokens = list(hooked.reader.tokens(self._prompt.ids))
         self._texts = hooked.reader.texts(self._prompt.ids)
         self._fragments = hooked.reader.fragments(self._prompt.ids)
@@ -119,7 +119,8 @@ def _mentioned(choice: Choice) -> set[int]:
     return {choice.id, *(each.id for each in choice.candidates), *(each.id for each in choice.draw), *staged}
 
 
-def _read(hooked: HookedModel, prompt: str | Sequence[int], settings: Settings) -> Prompt:
+def read_prompt(hooked: HookedModel, prompt: str | Sequence[int], settings: Settings) -> Prompt:
+    """A prompt of either kind as the model will read it. Raises: BadPrompt, BadSetting."""
     if isinstance(prompt, str):
         read = encode(hooked.tokenizer, prompt, chat=settings.chat)
         return replace(read, notes=(*read.notes, *hooked.reader.losses(read.text)))
@@ -134,7 +135,8 @@ def _read(hooked: HookedModel, prompt: str | Sequence[int], settings: Settings) 
     return Prompt(text=hooked.tokenizer.decode(list(ids)), ids=ids, notes=())
 
 
-def _check_lengths(hooked: HookedModel, n_prompt: int, settings: Settings, limits: Limits) -> None:
+def check_lengths(hooked: HookedModel, n_prompt: int, settings: Settings, limits: Limits) -> None:
+    """Look whether a run of so many tokens fits this model and this host. Raises: PromptTooLong, BadSetting."""
     n_ctx = hooked.card.n_ctx
     limits.check_new_tokens(settings.max_new_tokens)
     if n_prompt > limits.prompt_tokens:

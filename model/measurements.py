@@ -101,6 +101,7 @@ class Measurement:
     race_off_work: tuple[Work, ...] = ()
     race_tokens: tuple[tuple[int, int], ...] = ()  # at each length, the likeliest token with the cache and without
     batch_work: tuple[Work, ...] = ()
+    windows: tuple[int, ...] = ()  # of each layer: positions that it looks back on, itself included; 0: all
     notes: tuple[str, ...] = ()  # what a person should know, such as why a part is missing
 
     ttft: Annotated[np.ndarray, Shape("float64", "R")]
@@ -126,8 +127,8 @@ class Measurement:
 
     @property
     def tpot(self) -> np.ndarray:
-        """Time per output token of each run: the mean of its intervals, seconds [R]."""
-        return self.itl.mean(axis=1)
+        """Time per output token of each run: the mean of its intervals, seconds [R]; NaN where one token has none."""
+        return self.itl.mean(axis=1) if self.itl.shape[1] else np.full(len(self.itl), np.nan)
 
     @property
     def end_to_end(self) -> np.ndarray:
@@ -204,6 +205,20 @@ class CacheTrials:
     def open(cls, path: str | Path) -> "CacheTrials":
         """Read trials from a file. Raises: BadTrace, if the file is damaged or is none."""
         return storage.open_record(cls, Path(path), version=VERSION)
+
+
+def kv_bytes(
+    card: ModelCard, n_context: int, *, batch: int = 1, bytes_per_number: float = 4, windows: tuple[int, ...] = ()
+) -> int:
+    """Size of a KV cache that has read n_context tokens of each of `batch` texts, in bytes, predicted.
+
+    Two numbers, a key's and a value's, for each layer, key/value head, width and token. A layer with a window keeps
+    one token less than its window: the one that it reads next takes the last place. `windows` is that of a
+    Measurement; empty where every layer keeps all.
+    Source: Pope et al. 2022, "Efficiently Scaling Transformer Inference", section 2.1.
+    """
+    kept = [min(n_context, window - 1) if window else n_context for window in windows or (0,) * card.n_layers]
+    return round(2 * batch * sum(kept) * card.n_kv_heads * card.d_head * bytes_per_number)
 
 
 def _axes_of(kind: type) -> list[str]:
