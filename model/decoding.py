@@ -18,7 +18,6 @@ from model.records import Settings, Step
 from model.sampling import Chosen, choose
 from model.tracing import Tracer
 
-
 _OF_THE_LOOP = ("logits_processor", "stopping_criteria", "generation_config")  # what no forward pass takes
 
 
