@@ -6,7 +6,7 @@ keeps the position that it has in the text, whichever tokens before it are gone.
 anew; here the damage of what is gone is not mixed with that of moving the rest.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -89,7 +89,7 @@ def trials(
     *,
     cancelled: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int, str], None] = lambda _done, _total, _what: None,
-) -> Iterator[CacheTrials]:
+) -> Generator[CacheTrials]:
     """Replay a run with the exact cache and then with each smaller one; yields the record so far after each of them.
 
     Without `asked`, the `usual` ones are tried. `cancelled` is asked before every pass, and ends the iteration when
@@ -142,7 +142,7 @@ class _Replays:
         self._exact: list[torch.Tensor] = []  # log-probabilities, float64 [V], of each written token
         self._done: list[_Replayed] = []
 
-    def all(self, asked: Sequence[Asked]) -> Iterator[CacheTrials]:
+    def all(self, asked: Sequence[Asked]) -> Generator[CacheTrials]:
         for each in asked:
             replayed = self._replay(each, len(asked))
             if replayed is None:
