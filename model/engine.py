@@ -1,8 +1,9 @@
-"""Owns a loaded model and its queue: runs are asked for, watched, paused and stopped from any thread.
+"""Owns a loaded model and its queue: runs and jobs are asked for, watched and stopped from any thread.
 
 One worker thread holds the model. It takes the first run of the queue and works on it until it has ended or is
 paused; a paused run keeps its cache and gives the model to the next one. Whoever asked for a run watches it through
-`Run.updates` and reads the run so far from `Run.trace`.
+`Run.updates` and reads the run so far from `Run.trace`. A job, such as a measurement, waits in the same queue and
+has the model to itself until it ends.
 """
 
 import logging
@@ -10,20 +11,18 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 from model.additions import additions
 from model.errors import Busy, PromptTooLong, Refusal
 from model.generate import Generation
+from model.jobs import OVER, Job, State, Turn
 from model.limits import Limits
 from model.loading import HookedModel
 from model.records import ModelCard, Settings, Trace
 from model.tracing import Cancelled
-
-State = Literal["waiting", "running", "paused", "done", "stopped", "failed"]
-_OVER = ("done", "stopped", "failed")
 
 _log = logging.getLogger(__name__)
 
@@ -56,10 +55,10 @@ class Engine:
         self.card: ModelCard = hooked.card
         self._hooked, self._limits = hooked, limits
         self._change = threading.Condition()
-        self._queue: deque[Run] = deque()
+        self._queue: deque[Run | Job] = deque()
         self._parked: list[Run] = []
         self._incomplete: deque[Run] = deque()  # done, but for what is added after a run, while others need the model
-        self._current: Run | None = None
+        self._current: Run | Job | None = None
         self._finished = 0
         self._closed = False
         self._worker = threading.Thread(target=self._work, name=f"engine {self.card.name}", daemon=True)
@@ -74,17 +73,19 @@ class Engine:
                 f"{self._limits.prompt_bytes:,} (TOKENOSCOPE_PROMPT_BYTES). Shorten it."
             )
         run = Run(self, Generation(self._hooked, prompt, settings, self._limits), settings)
-        with self._change:
-            if self._closed:
-                raise Busy(f"{self.card.name} is being put away. Reload the page to run on the model that follows it.")
-            if len(self._queue) >= self._limits.queue:
-                raise Busy(
-                    f"{len(self._queue)} runs are waiting for the model, as many as this host lets wait. "
-                    "Try again in a minute."
-                )
-            self._queue.append(run)
-            self._change.notify_all()
+        self._enqueue(run)
         return run
+
+    def submit_job(self, make: Callable[[HookedModel], Iterator[Any]], stopping: threading.Event | None = None) -> Job:
+        """Ask for work on the model that is no run, such as a measurement; it waits its turn like one.
+
+        `make` is called at once, and what it gives is worked off when the turn comes: each value it yields is the
+        job's result so far. `stopping`, if there is one, is set when the job is stopped, so that work between two
+        values can look at it. Raises: Refusal, at once, if `make` raises it; Busy, if too many wait.
+        """
+        job = Job(self, make(self._hooked), stopping or threading.Event())
+        self._enqueue(job)
+        return job
 
     def stats(self) -> Stats:
         """How many runs wait, run, are paused and have ended."""
@@ -102,6 +103,18 @@ class Engine:
             run.stop()
         self._worker.join()
 
+    def _enqueue(self, turn: "Run | Job") -> None:
+        with self._change:
+            if self._closed:
+                raise Busy(f"{self.card.name} is being put away. Reload the page to run on the model that follows it.")
+            if len(self._queue) >= self._limits.queue:
+                raise Busy(
+                    f"{len(self._queue)} runs are waiting for the model, as many as this host lets wait. "
+                    "Try again in a minute."
+                )
+            self._queue.append(turn)
+            self._change.notify_all()
+
     def _work(self) -> None:
         while self._served():
             pass
@@ -112,7 +125,9 @@ class Engine:
         if run is None:
             return False
         try:
-            if run.state == "done":
+            if isinstance(run, Job):
+                self._work_off(run)
+            elif run.state == "done":
                 self._add_piece(run)
             else:
                 self._advance(run)
@@ -120,8 +135,8 @@ class Engine:
             self._fail(run, error)
         return True
 
-    def _next(self) -> "Run | None":
-        """The run to work on: the first in the queue, else one that is not complete. Waits until there is one."""
+    def _next(self) -> "Run | Job | None":
+        """What to work on: the first in the queue, else a run that is not complete. Waits until there is one."""
         with self._change:
             while not self._closed:
                 self._end_idle()
@@ -142,6 +157,28 @@ class Engine:
         now = time.monotonic()
         for run in [each for each in self._parked if now - each._touched > self._limits.paused_seconds]:
             run.stop()
+
+    def _work_off(self, job: Job) -> None:
+        """Work on a job until it has ended: nothing else has the model meanwhile."""
+        while not job._stopping.is_set():
+            try:
+                value = next(job._pieces)
+            except (StopIteration, Cancelled):
+                break
+            with self._change:
+                job._result, job._n_results = value, job._n_results + 1
+                self._change.notify_all()
+        self._end_job(job)
+
+    def _end_job(self, job: Job) -> None:
+        try:
+            if isinstance(job._pieces, Generator):
+                job._pieces.close()
+        except Exception as error:  # noqa: BLE001  (whoever stops a job that waits must not suffer for it)
+            return self._fail(job, error)
+        with self._change:
+            job._state = "stopped" if job._stopping.is_set() else "done"
+            self._leave(job)
 
     def _advance(self, run: "Run") -> None:
         """Work on one run until it has ended or is paused."""
@@ -202,59 +239,45 @@ class Engine:
             run._trace, run._state = trace, "stopped"
             self._leave(run)
 
-    def _fail(self, run: "Run", error: Exception) -> None:
+    def _fail(self, run: "Run | Job", error: Exception) -> None:
         if not isinstance(error, Refusal):
-            _log.error("a run failed", exc_info=error)
+            _log.error("a job failed" if isinstance(run, Job) else "a run failed", exc_info=error)
         with self._change:
             run.error = error.with_traceback(None)  # its frames would keep the run's memory
             run._state = "failed"
             self._leave(run)
 
-    def _leave(self, run: "Run") -> None:
+    def _leave(self, run: "Run | Job") -> None:
         with self._change:
             if self._current is run:
                 self._current = None
             self._finished += 1
             run._over = True
-            del run._generation  # its arrays now belong to the trace alone
+            run._let_go()
             self._change.notify_all()
 
 
-class Run:
+class Run(Turn[Update]):
     """One generation that somebody asked for."""
 
     def __init__(self, engine: Engine, generation: Generation, settings: Settings) -> None:
+        super().__init__(engine, threading.Event())
         self.id = secrets.token_urlsafe(12)
         self.settings = settings
-        self.error: Exception | None = None
-        self._engine, self._generation = engine, generation
+        self._generation = generation
         self._pieces: Iterator[Trace | None] = iter(())
-        self._state: State = "waiting"
-        self._stopping = threading.Event()
         self._paused = False
         self._allowed = 0  # steps that may still be taken while paused
         self._seconds: list[float] = []
         self._trace: Trace | None = None
         self._lens = False
-        self._over = False
         self._touched = time.monotonic()
         generation.stop_when(self._stopping.is_set)
-
-    @property
-    def state(self) -> State:
-        """Waiting for the model, running, paused, or over: done, stopped or failed."""
-        return self._state
 
     @property
     def n_steps(self) -> int:
         """Forward passes that have been recorded."""
         return len(self._seconds)
-
-    @property
-    def place(self) -> int:
-        """Place in the queue: 0 has the model, or needs it no more; 1 is next."""
-        with self._engine._change:
-            return next((at for at, run in enumerate(self._engine._queue, 1) if run is self), 0)
 
     def trace(self) -> Trace | None:
         """The run so far, frozen; None before the prefill is done."""
@@ -283,24 +306,15 @@ class Run:
         """Take one more step, then hold."""
         self._hold(True, allowed=1)
 
-    def updates(self, wait_s: float = 0.25) -> Iterator[Update]:
-        """How the run stands: now, after every change, at least every wait_s seconds; the last one when all is done."""
-        while True:
-            with self._engine._change:
-                seen, over = self._snapshot(), self._over
-            yield seen
-            if over:
-                return
-            with self._engine._change:
-                if self._snapshot() == seen and not self._over:
-                    self._engine._change.wait(timeout=wait_s)
-
     def _snapshot(self) -> Update:
         return Update(state=self._state, place=self.place, n_steps=self.n_steps, eta_s=self._eta(), lens=self._lens)
 
+    def _let_go(self) -> None:
+        del self._generation  # its arrays now belong to the trace alone
+
     def _eta(self) -> float | None:
         decode = self._seconds[1:]
-        if not decode or self._state in _OVER:
+        if not decode or self._state in OVER:
             return None
         return (self.settings.max_new_tokens - self.n_steps) * sorted(decode)[len(decode) // 2]
 
