@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from model.generate import trace
     from model.loading import HookedModel, load
+    from model.measurements import CacheTrials, Measurement
     from model.records import Settings, Trace
+    from model.smaller_cache import trials
+    from model.timing import measure
 
-__all__ = ["HookedModel", "Settings", "Trace", "load", "trace"]
+__all__ = ["CacheTrials", "HookedModel", "Measurement", "Settings", "Trace", "load", "measure", "trace", "trials"]
 
 _HOMES = {
     "load": "model.loading",
@@ -19,6 +22,10 @@ _HOMES = {
     "trace": "model.generate",
     "Trace": "model.records",
     "Settings": "model.records",
+    "measure": "model.timing",
+    "Measurement": "model.measurements",
+    "trials": "model.smaller_cache",
+    "CacheTrials": "model.measurements",
 }
 
 

@@ -62,13 +62,13 @@ def shapes_of(hooked: HookedModel) -> Shapes:
     Raises: NotShown, if there is one that it does not know, with its name.
     """
     model, card, head = hooked.model, hooked.card, hooked.anatomy.head
-    matrices = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)}
+    matrices: dict[str, Any] = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)}
     tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     known = {id(module.weight): name for name, module in matrices.items()}
     if unknown := _unknown(model, card, known.keys() | tables):
         raise NotShown(
-            f"the work of {card.name} cannot be predicted: {unknown}, which the count does not know. Times are "
-            "measured all the same; for predictions pick a model of plain layers, such as the default one."
+            f"the work of {card.name} cannot be predicted: {unknown}, which the count does not know. "
+            "Pick a model of plain layers, such as the default one."
         )
     return Shapes(
         card=card,
