@@ -10,7 +10,7 @@ from viz.view import Selection, all_views, html
 
 _DEEP_BYTES = 8_000_000  # of vectors and logits, half of it for each, or what the other leaves: as many as fit
 _LAYER_BYTES = 16_000_000  # of a long run's rows: as many whole layers as fit travel with the page
-_FILLED = ""  # the style element that plotly.js adds, empty, and fills rule by rule
+FILLED = ""  # the style element that plotly.js adds, empty, and fills rule by rule
 _MAP_STYLE = re.compile(r'getElementById\("([0-9a-f]{64})"\)')
 _START = """
 const page = document.documentElement;
@@ -35,9 +35,9 @@ def page(trace: Trace, *, charts: Sequence[str] = (), header: bool = True, light
     """
     made = [*frames.all_frames(trace), *_long_layers(trace), *(() if light else _deep(trace))]
     packed = base64.b64encode(b"".join(made)).decode("ascii")
-    library = "" if light or charts else _plotly()
+    library = "" if light or charts else plotly_js()
     style, script = markup.style(), markup.script() + _START
-    scripts, styles = ([script, library], [style, _FILLED]) if library else ([script], [style])
+    scripts, styles = ([script, library], [style, FILLED]) if library else ([script], [style])
     style_policy = "'unsafe-inline'" if charts else " ".join(map(markup.integrity, styles))
     script_policy = "'unsafe-inline'" if charts else " ".join(map(markup.integrity, scripts))
     policy = (
@@ -65,7 +65,7 @@ def page(trace: Trace, *, charts: Sequence[str] = (), header: bool = True, light
 def charts(trace: Trace) -> list[str]:
     """Every view of viz/views/ at the start of the run, with the plotly.js that draws them (about 5 MB)."""
     at = Selection(layer=trace.model.n_layers // 2, token=trace.n_prompt - 1)
-    return [f'<script id="plotly-js">{_plotly()}</script>', *(html(shown, trace, at) for shown in all_views())]
+    return [f'<script id="plotly-js">{plotly_js()}</script>', *(html(shown, trace, at) for shown in all_views())]
 
 
 def notebook_html(trace: Trace, *, height: int = 900) -> str:
@@ -73,7 +73,7 @@ def notebook_html(trace: Trace, *, height: int = 900) -> str:
     return markup.frame(page(trace, header=False, light=True), title=f"A run of {trace.model.name}", height=height)
 
 
-def _plotly() -> str:
+def plotly_js() -> str:
     """The plotly.js of the installed package."""
     from plotly.offline import get_plotlyjs  # half a second, which a light page does not need
 
@@ -82,16 +82,16 @@ def _plotly() -> str:
     return library
 
 
-def _dormant(library: str) -> str:
-    """plotly.js as text, which the page makes a script of when a person unfolds the first chart that needs it.
-
-    It comes with the style of its maps, which nobody draws here and the page's policy forbids; it does without where
-    an element by the style's id is there.
+def without_maps(library: str) -> str:
+    """What stands in for the style of plotly.js's maps, which nobody draws here and a page's policy forbids: it does
+    without where an element by the style's id is there.
     """
-    if not library:
-        return ""
-    maps = "".join(f'<template id="{name}"></template>' for name in sorted(set(_MAP_STYLE.findall(library))))
-    return f'<script type="text/plain" id="plotly-js">{library}</script>\n{maps}'
+    return "".join(f'<template id="{name}"></template>' for name in sorted(set(_MAP_STYLE.findall(library))))
+
+
+def _dormant(library: str) -> str:
+    """plotly.js as text, which the page makes a script of when a person unfolds the first chart that needs it."""
+    return f'<script type="text/plain" id="plotly-js">{library}</script>\n{without_maps(library)}' if library else ""
 
 
 def _deep(trace: Trace) -> list[bytes]:

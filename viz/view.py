@@ -62,7 +62,7 @@ class Draw(Protocol):
 
     __name__: str
 
-    def __call__(self, record: Any, at: Any, /, mode: Mode = "light") -> "go.Figure | Html": ...
+    def __call__(self, record: Any, at: Any, mode: Mode = "light", /) -> "go.Figure | Html": ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

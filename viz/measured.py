@@ -1,0 +1,87 @@
+"""What the pictures of measured records share: a median and its spread, least seconds, and tables."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from model.measurements import Machine, Work
+from viz import markup, theme
+from viz.view import Html
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """Several tries of one thing: the one in the middle, the smallest and the largest."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> "Spread":
+        """Of at least one value."""
+        return cls(median=float(np.median(values)), low=float(values.min()), high=float(values.max()))
+
+
+def bars(spreads: Sequence[Spread]) -> dict[str, Any]:
+    """Error bars of plotly's that reach from the smallest to the largest."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [each.high - each.median for each in spreads],
+        "arrayminus": [each.median - each.low for each in spreads],
+    }
+
+
+def least_seconds(work: Work, machine: Machine) -> float:
+    """What the pass would take if it moved its bytes, or did its operations, at the full speed measured here.
+
+    It is the longer of the two, as both can happen at once. Source: Williams, Waterman & Patterson 2009, "Roofline".
+    """
+    return max(work.n_bytes / machine.bandwidth, work.flops / machine.matrix_speed)
+
+
+def prefixed(count: float) -> str:
+    """A large count with three digits: 85e9 -> 85 billion."""
+    for size, word in ((1e15, "quadrillion"), (1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
+        if count >= size:
+            return f"{count / size:.3g} {word}"
+    return f"{count:,.0f}"
+
+
+def number(value: float) -> str:
+    """Three digits, with thousands apart: 17.52 -> 17.5, 17 -> 17.0, 1234.5 -> 1,234."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}"
+
+
+def ticks_between(low: float, high: float) -> list[float]:
+    """Round numbers of a logarithmic axis: 1, 2 and 5 of each power of ten, or less of them where these are many."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    span = math.log10(high / low)
+    factors = (1, 2, 5) if span <= 3 else (1, 3) if span <= 4 else (1,)
+    ticks = [float(f"{factor}e{power}") for power in powers for factor in factors]
+    return [each for each in ticks if low <= each <= high]
+
+
+def on_machine(machine: Machine) -> str:
+    """Which machine measured, in one line of plain text."""
+    return (
+        f"{machine.processor}, {machine.device}, {machine.threads} of {machine.cores} cores, {machine.system}, "
+        f"torch {machine.torch}, {machine.dtype}: reads {theme.size(machine.bandwidth)} a second, does "
+        f"{prefixed(machine.matrix_speed)} operations a second (probed {machine.probed} UTC)"
+    )
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Html:
+    """A table of plain texts, each made inert; the first of a row names it."""
+    top = "".join(f'<th scope="col">{markup.text(each)}</th>' for each in head)
+    body = "".join(f"<tr>{_named(row)}</tr>" for row in rows)
+    return Html(f'<div class="ts-measured"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>')
+
+
+def _named(row: Sequence[str]) -> str:
+    first, *rest = map(markup.text, row)
+    return f'<th scope="row">{first}</th>' + "".join(f"<td>{each}</td>" for each in rest)

@@ -1,0 +1,111 @@
+"""What was measured as one page that needs nothing else: no network, no server, no model; it works from a file."""
+
+from model.measurements import CacheTrials, Measurement
+from viz import export, markup, theme
+from viz.measured import on_machine
+from viz.theme import Mode
+from viz.view import Load, View, all_views, as_json
+
+_ORDER = ("phases", "cache_race", "roofline", "bill", "smaller_cache")  # files of viz/views/
+
+_START = """
+const page = document.documentElement;
+const pictures = JSON.parse(document.getElementById("pictures").textContent);
+const draw = (isDark) => {
+  page.classList.toggle("dark", isDark);
+  for (const { name, figure } of pictures[isDark ? "dark" : "light"]) {
+    if (figure) Plotly.react(name, figure.data, figure.layout, { displaylogo: false, responsive: true });
+  }
+};
+const dark = window.matchMedia("(prefers-color-scheme: dark)");
+draw(dark.matches);
+dark.addEventListener("change", (event) => draw(event.matches));
+document.getElementById("theme").addEventListener("click", () => draw(!page.classList.contains("dark")));
+"""
+
+
+def measured_page(record: Measurement | CacheTrials, at: Load | None = None) -> str:
+    """One self-contained HTML page of this record, with all its pictures and tables, in light and dark (about 5 MB).
+
+    `at` is what its bill of memory is reckoned for: by default one user, with as much context as the model was made
+    for.
+    """
+    at = at or Load(context=max(record.model.n_ctx, 1))
+    library, style, script = export.plotly_js(), markup.style(), _START
+    scripts = " ".join(map(markup.integrity, (library, script)))
+    styles = " ".join(map(markup.integrity, (style, export.FILLED)))
+    policy = (
+        f"default-src 'none'; script-src {scripts}; style-src {styles}; img-src data:; base-uri 'none'; "
+        "form-action 'none'"
+    )
+    held = f'{{"light": {pictures(record, at, "light")}, "dark": {pictures(record, at, "dark")}}}'
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{_title(record)}</title>\n<style>{style}</style>\n</head>\n"
+        f'<body class="ts-page ts-root">\n<header><h1>Tokenoscope</h1><span>{_about(record)}</span>'
+        '<button type="button" class="ts-theme" id="theme">Dark or light</button></header>\n'
+        f'<main><div class="ts-scope"><div class="ts-cards">{_origin(record)}{_cards(record, at)}</div></div></main>\n'
+        f'<script type="application/json" id="pictures">{_inert(held)}</script>\n{export.without_maps(library)}\n'
+        f"<script>{library}</script>\n<script>{script}</script>\n</body>\n</html>\n"
+    )
+
+
+def pictures(record: Measurement | CacheTrials, at: Load, mode: Mode) -> str:
+    """Every view of this record as a JSON list of what `as_json` says of each, in the order in which they teach."""
+    return "[" + ", ".join(as_json(shown, record, at, mode) for shown in views_of(type(record))) + "]"
+
+
+def views_of(kind: type) -> list[View]:
+    """The views of this kind of record, in the order in which they teach."""
+    return sorted(all_views(kind), key=lambda shown: _ORDER.index(shown.draw.__module__.rpartition(".")[2]))
+
+
+def _cards(record: Measurement | CacheTrials, at: Load) -> str:
+    """A card a view: its title, its sentence, and room for its chart, its table, or why there is none."""
+    cards: list[str] = []
+    for shown in views_of(type(record)):
+        missing = shown.missing(record)
+        drawn = None if missing else shown.draw(record, at)
+        if missing:
+            body = f'<p class="ts-empty">{markup.text(missing)}</p>'
+        else:
+            body = drawn if isinstance(drawn, str) else f'<div class="ts-chart" id="{shown.name}"></div>'
+        title, caption = markup.text(shown.title), markup.text(shown.caption)
+        cards.append(f'<section class="ts-card"><h2 class="ts-title">{title}</h2>'
+                     f'<p class="ts-sentence">{caption}</p>{body}</section>')  # fmt: skip
+    return "".join(cards)
+
+
+def _origin(record: Measurement | CacheTrials) -> str:
+    """What was run, where, and what a person should know of it."""
+    facts = [f"Prompt, {theme.count(record.n_prompt)} tokens: {record.prompt}"]
+    if isinstance(record, Measurement):
+        runs = len(record.ttft)
+        facts += [
+            f"Written, {theme.count(record.n_new)} tokens: {record.text}",
+            f"Machine: {on_machine(record.machine)}",
+            f"{runs} runs that count, after {record.warm_up} to warm up, with {record.hooks} hooks on the model; "
+            f"{record.taken} UTC",
+            *record.notes,
+        ]
+    items = "".join(f"<li>{markup.text(each)}</li>" for each in facts)
+    return f'<section class="ts-card"><ul class="ts-measured-notes">{items}</ul></section>'
+
+
+def _about(record: Measurement | CacheTrials) -> str:
+    name = markup.text(record.model.name)
+    if isinstance(record, Measurement):
+        return f"{name}, timed without recording. Solid: measured. Dashed or outlined: predicted."
+    return f"A run of {name}, replayed with smaller caches."
+
+
+def _title(record: Measurement | CacheTrials) -> str:
+    what = "Measured" if isinstance(record, Measurement) else "Smaller caches"
+    return markup.text(f"{what}: {' '.join(record.prompt.split())[:60]} \u2013 {record.model.name}")
+
+
+def _inert(held: str) -> str:
+    """JSON that no element around it can end: its strings may say the same with an escape."""
+    return held.replace("<", "\\u003c")

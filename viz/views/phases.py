@@ -1,0 +1,129 @@
+"""How long the two phases of a run take, to scale, on this machine's own clock."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+
+from model.measurements import Measurement
+from viz import markup, theme
+from viz.measured import Spread, bars, number
+from viz.theme import Mode
+from viz.view import Html, Load, view
+
+_APART = 80  # more tokens than this stand too close for an edge between them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """One quantity that a latency is told in, and what it means."""
+
+    short: str
+    name: str
+    means: str
+
+
+TERMS = (
+    Term(short="TTFT", name="Time to first token",
+         means="From the call to the first token, its choice included: the prefill reads the whole prompt in it."),
+    Term(short="ITL", name="Inter-token latency",
+         means="From one token to the next: one decode pass, and the choice. Each token has its own."),
+    Term(short="TPOT", name="Time per output token",
+         means="(end-to-end latency \u2212 TTFT) \u00f7 (tokens \u2212 1): the mean ITL of one run."),
+    Term(short="E2E", name="End-to-end latency", means="From the call to the last token: TTFT and every ITL after it."),
+    Term(short="Prefill rate", name="Tokens of the prompt a second", means="Tokens of the prompt \u00f7 TTFT."),
+    Term(short="Decode rate", name="Tokens written a second", means="1 \u00f7 TPOT: how fast the text grows."),
+)  # fmt: skip
+
+
+@view("Prefill and decode on one measured axis", of=Measurement, follows="nothing", needs="ttft")
+def phases(record: Measurement, _at: Load, mode: Mode = "light") -> go.Figure:
+    """Above, a run to scale: first the wait for the first token, in which the whole prompt is read at once, then token
+    after token. Below, the wait for each token. Marks are medians of the runs; the thin lines reach from the fastest
+    run to the slowest.
+    """
+    ttft = Spread.of(record.ttft)
+    waits = [Spread.of(column) for column in record.itl.T]
+    ends = ttft.median + np.cumsum([0.0, *(each.median for each in waits)])
+    prompt, written = theme.ROLES["prompt"][mode].fill, theme.ROLES["generated"][mode].fill
+    ground = theme.GROUND[mode]
+    edge = {"color": ground["card"], "width": 1 if len(waits) <= _APART else 0}
+    figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": 380, "barmode": "overlay"})
+    figure.add_bar(
+        orientation="h", x=[ttft.median], y=["run"], yaxis="y2", name="until the first token (TTFT)",
+        marker={"color": prompt, "line": edge,
+                "pattern": {"shape": "/", "fgcolor": ground["card"], "fillmode": "overlay", "solidity": 0.25}},
+        hovertemplate=f"{_said('first token', ttft)}<extra></extra>",
+    )  # fmt: skip
+    figure.add_bar(
+        orientation="h", x=[each.median for each in waits], base=ends[:-1].tolist(), y=["run"] * len(waits),
+        yaxis="y2", name="each token after it (ITL)", marker={"color": written, "line": edge}, textposition="none",
+        text=[_said(f"token {i + 2}", each) for i, each in enumerate(waits)], hovertemplate="%{text}<extra></extra>",
+    )  # fmt: skip
+    for spreads, place, colour, symbol, texts in (
+        ([ttft], ends[:1], prompt, "diamond", ["first token"]),
+        (waits, ends[1:], written, "circle", [f"token {i + 2}" for i in range(len(waits))]),
+    ):
+        figure.add_scatter(
+            x=place.tolist(), y=[each.median * 1000 for each in spreads], mode="markers", showlegend=False,
+            marker={"color": colour, "symbol": symbol, "size": 9, "line": {"color": ground["ink"], "width": 1}},
+            error_y={**bars([_in_ms(each) for each in spreads]), "color": ground["ink"], "thickness": 1.5, "width": 3},
+            text=[_said(text, each) for text, each in zip(texts, spreads, strict=True)],
+            hovertemplate="%{text}<extra></extra>",
+        )  # fmt: skip
+    figure.update_xaxes(title="seconds since the call", rangemode="tozero")
+    figure.update_layout(
+        yaxis={"title": "wait for the token, ms", "domain": [0, 0.68], "rangemode": "tozero"},
+        yaxis2={"domain": [0.8, 1], "showticklabels": False, "ticks": "", "anchor": "x"},
+    )
+    return figure
+
+
+@view("The terms, in numbers", of=Measurement, follows="nothing", needs="ttft")
+def terms(record: Measurement, _at: Load, _mode: Mode = "light") -> Html:
+    """What a latency is told in, each with its definition. Median, slowest and fastest are those of the repeated runs;
+    of ITL, those of every token in them.
+    """
+    head = "".join(f'<th scope="col">{each}</th>' for each in ("", "median", "slowest", "fastest"))
+    rows = (
+        f'<tr><th scope="row">{markup.text(f"{term.name} ({term.short})")}</th>'
+        + "".join(f"<td>{markup.text(each)}</td>" for each in said)
+        + f'</tr><tr class="ts-means"><td colspan="4">{markup.text(term.means)}</td></tr>'
+        for term, said in zip(TERMS, _rows(record), strict=True)
+    )
+    body = "".join(rows)
+    return Html(f'<div class="ts-measured"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
+
+
+def _rows(record: Measurement) -> tuple[Sequence[str], ...]:
+    """Median, slowest and fastest of each term. A run of one token has no interval, and so no ITL and no TPOT."""
+    none = ("one token: none",) + ("",) * 2
+    has_decode = record.itl.size > 0
+    return (
+        _times(record.ttft),
+        _times(record.itl) if has_decode else none,
+        _times(record.tpot) if has_decode else none,
+        _times(record.end_to_end),
+        _rates(record.n_prompt / record.ttft),
+        _rates(1 / record.tpot) if has_decode else none,
+    )
+
+
+def _times(seconds: np.ndarray) -> Sequence[str]:
+    spread = Spread.of(seconds)
+    return [theme.duration(each) for each in (spread.median, spread.high, spread.low)]
+
+
+def _rates(per_second: np.ndarray) -> Sequence[str]:
+    spread = Spread.of(per_second)
+    return [f"{number(each)} /s" for each in (spread.median, spread.low, spread.high)]
+
+
+def _in_ms(spread: Spread) -> Spread:
+    return Spread(median=spread.median * 1000, low=spread.low * 1000, high=spread.high * 1000)
+
+
+def _said(what: str, spread: Spread) -> str:
+    low, high = theme.duration(spread.low), theme.duration(spread.high)
+    return f"{what}: {theme.duration(spread.median)}, from {low} to {high}"
