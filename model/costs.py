@@ -61,8 +61,9 @@ def shapes_of(hooked: HookedModel) -> Shapes:
 
     Raises: NotShown, if there is one that it does not know, with its name.
     """
-    model, card, head = hooked.model, hooked.card, hooked.anatomy.head
-    matrices: dict[str, Any] = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)}
+    model, card = hooked.model, hooked.card
+    head: Any = hooked.anatomy.head
+    matrices = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)}
     tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     known = {id(module.weight): name for name, module in matrices.items()}
     if unknown := _unknown(model, card, known.keys() | tables):

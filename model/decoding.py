@@ -160,7 +160,10 @@ def _prepared(model: Any, ids: torch.Tensor, *, use_cache: bool) -> dict[str, An
     def keep(*_: Any, **given: Any) -> dict[str, Any]:
         return {name: value for name, value in given.items() if name not in _OF_THE_LOOP}
 
-    return model.generate(ids, custom_generate=keep, max_new_tokens=1, do_sample=False, use_cache=use_cache)
+    all_text = torch.ones_like(ids)  # said, or the library would look for padding among the ids
+    return model.generate(
+        ids, attention_mask=all_text, custom_generate=keep, max_new_tokens=1, do_sample=False, use_cache=use_cache
+    )
 
 
 def _forward(model: Any, input_ids: torch.Tensor, prefill: bool, model_kwargs: dict[str, Any]) -> Any:
