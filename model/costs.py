@@ -101,9 +101,9 @@ def _unknown(model: Any, card: ModelCard, known: set[int]) -> str | None:
         return f"its cache has layers of the kind {type(other[0]).__name__}"
     if len(layers) != card.n_layers or getattr(config, "kv_lora_rank", None) or getattr(config, "v_head_dim", None):
         return "its keys and values are not of one width in every layer"
+    if experts := [name for name, _ in model.named_parameters() if "expert" in name]:
+        return f"{experts[0]} belongs to an expert, which reads some tokens only"
     for name, each in model.named_parameters():
-        if "expert" in name:
-            return f"{name} belongs to an expert, which reads some tokens only"
         if each.ndim > 1 and id(each) not in known:
             return f"{name} has the shape {tuple(each.shape)} and is no matrix of a linear layer"
     for name, module in model.named_modules():
