@@ -17,6 +17,8 @@ import torch
 from model.cache_layers import Kind, odd_layers, smaller
 from model.decoding import Pass, passes
 from model.errors import BadPrompt, BadSetting, BadTrace, NotShown, PromptTooLong
+from model.generate import check_lengths, read_prompt
+from model.limits import Limits
 from model.loading import HookedModel
 from model.measurements import CacheTrial, CacheTrials
 from model.records import Settings, Token, Trace
@@ -66,6 +68,13 @@ class Script:
             n_prompt=trace.n_prompt,
             settings=trace.settings,
         )
+
+    @classmethod
+    def to_write(cls, hooked: HookedModel, prompt: str | Sequence[int], settings: Settings, limits: Limits) -> "Script":
+        """A prompt alone. Raises: Refusal, as a run would, if this model or this host does not take it."""
+        read = read_prompt(hooked, prompt, settings)
+        check_lengths(hooked, len(read.ids), settings, limits)
+        return cls(prompt=read.text, ids=tuple(read.ids), n_prompt=len(read.ids), settings=settings)
 
     @property
     def written(self) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """A run replayed with smaller caches: what stays is what is said, bytes are the tensors', and positions stay put."""
 
+import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -7,14 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers.cache_utils import Cache
 
 from model import HookedModel, Settings, Trace, load, trace
-from model.cache_layers import GROUP, Quantised, pack, unpack
+from model.cache_layers import GROUP, Quantised, pack, smaller, unpack
 from model.decoding import cache_bytes, passes
 from model.errors import BadPrompt, BadSetting, BadTrace, NotShown, PromptTooLong
+from model.limits import Limits
 from model.measurements import CacheTrials
 from model.smaller_cache import Asked, Script, trials, usual
-from tests.tiny import tiny
+from tests.tiny import tiny, tiny_model, tiny_tokenizer
 
 PROMPT = [5, 17, 40, 8, 120, 77, 5, 6, 190, 33, 64, 9, 18, 150, 4, 88, 23, 61, 7, 100]
 NEW = 14
@@ -104,7 +107,7 @@ def test_a_cache_that_loses_nothing_changes_nothing(hooked: HookedModel, way: As
 def test_a_run_that_is_not_written_yet_is_written_by_the_exact_cache(llama: HookedModel) -> None:
     settings = Settings(max_new_tokens=NEW, **SAMPLED)
     own = trace(llama, PROMPT, max_new_tokens=NEW, additions=False, **SAMPLED)
-    empty = Script(prompt="", ids=tuple(PROMPT), n_prompt=len(PROMPT), settings=settings)
+    empty = Script.to_write(llama, PROMPT, settings, Limits())
     one, other = replayed(llama, empty, *WAYS), replayed(llama, own, *WAYS)
     for name, array in one.arrays().items():
         assert np.array_equal(array, other.arrays()[name]), name
@@ -151,6 +154,18 @@ def test_tokens_that_are_gone_are_as_if_masked_and_the_others_keep_their_positio
     assert np.abs(theirs - run.logits).max() > 1e-2  # it does something
 
 
+@pytest.mark.parametrize("way", WAYS[2:], ids=lambda way: way.name)
+def test_attention_that_is_given_a_mask_sees_the_tokens_that_stay(way: Asked) -> None:
+    """Eager attention gets its mask from the cache's own account of its length; sdpa needs none for one token."""
+    model = tiny_model("llama")
+    model.set_attn_implementation("eager")
+    eager = load(model=model, tokenizer=tiny_tokenizer())
+    run = trace(eager, PROMPT, max_new_tokens=NEW, additions=False)
+    theirs, ours = replayed(tiny("llama"), Script.of(run), way), replayed(eager, run, way)
+    assert eager.card.attention == "eager"
+    assert np.allclose(ours.kl, theirs.kl, rtol=1e-3, atol=1e-6) and np.array_equal(ours.kv_bytes, theirs.kv_bytes)
+
+
 def test_the_cache_holds_as_many_tokens_as_are_said_to_stay(hooked: HookedModel, run: Trace) -> None:
     record = replayed(hooked, run, *WAYS[2:])
     each = int(record.kv_bytes[0, 0]) // len(PROMPT)
@@ -190,17 +205,27 @@ def test_bytes_are_codes_scales_and_the_tokens_that_wait(hooked: HookedModel, ru
 def test_a_packed_layer_holds_nothing_but_what_is_counted(bits: int) -> None:
     layer = Quantised(bits)
     torch.manual_seed(0)
-    for count in (20, 1, 1, 30, 1):
+    read = 0
+    for count in (20, 1, 11, 1, 30, 1):  # 20, 32 and 63 tokens complete groups
         layer.update(torch.randn(1, 2, count, 12), torch.randn(1, 2, count, 12))
-    held = [each for value in vars(layer).values() for each in (value if isinstance(value, list) else [value])]
-    tensors = [each for each in held if isinstance(each, torch.Tensor)]
-    storages = {each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in tensors}
+        read += count
+        assert cache_bytes(Cache(layers=[layer])) == storage_bytes(layer)
+        assert layer.keys is not None and layer.keys.shape[2] == read % GROUP
 
-    class Whole:
-        layers = (layer,)
 
-    assert cache_bytes(Whole()) == sum(storages.values())
-    assert layer.keys is not None and layer.keys.shape[2] == 53 % GROUP
+def storage_bytes(layer: Any) -> int:
+    """Memory behind all tensors of a cache layer, wherever it keeps them, that of views counted whole."""
+    values = [each for value in vars(layer).values() for each in (value, *gc.get_referents(value))]
+    held = [each for each in values if isinstance(each, torch.Tensor)]
+    return sum({each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in held}.values())
+
+
+def test_tokens_that_left_are_not_in_memory() -> None:
+    cache = smaller(1, "sink + window", 2, 5, ())
+    for count in (20, 1, 1):
+        cache.update(torch.randn(1, 2, count, 12), torch.randn(1, 2, count, 12), 0)
+        assert cache_bytes(cache) == 2 * 2 * 7 * 12 * 4
+        assert storage_bytes(cache.layers[0]) == cache_bytes(cache) + 7 * 8  # and the positions that are held
 
 
 @pytest.mark.parametrize("bits", [8, 4])
@@ -350,6 +375,8 @@ def test_a_run_that_this_model_cannot_have_made_is_refused(llama: HookedModel) -
         trials(llama, _script([5, 6], 0, 4))
     with pytest.raises(BadPrompt, match="3 written tokens"):
         trials(llama, _script([5, 6, 7, 8], 1, 2))
+    with pytest.raises(PromptTooLong, match="this host allows at most 3"):
+        Script.to_write(llama, PROMPT, Settings(max_new_tokens=2), Limits(prompt_tokens=3))
     with pytest.raises(PromptTooLong, match="130 tokens"):
         trials(llama, _script([5] * 127, 127, 3))
 
