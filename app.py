@@ -11,7 +11,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,10 @@ from model.weights import DEFAULT
 if TYPE_CHECKING:
     import gradio as gr
 
+    from model.loading import HookedModel
+    from model.measurements import CacheTrials
     from model.weights import Progress
+    from viz.pages.experiments import Begin, Job, Kind, Say, Wanted
     from viz.pages.live import Engine, Live, Models, ModelState
     from viz.store import RunStore
 
@@ -46,14 +49,18 @@ class App:
     options: dict[str, Any]
 
 
-def build(models: "Models", limits: Limits, recorded: Path = ASSETS / "runs") -> App:
+def build(
+    models: "Models", limits: Limits, recorded: Path = ASSETS / "runs", begin: "Mapping[Kind, Begin] | None" = None
+) -> App:
     """The whole app around the models that it is given, which may still be loading.
 
-    `recorded` holds finished runs (*.frames, *.deep); the first by name is what the page opens on.
+    `recorded` holds finished runs (*.frames, *.deep); the first by name is what the page opens on. `begin` says how
+    each kind of experiment is begun on an engine, where it is not as the models of this program do it.
     """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     from viz import recorded as recordings
-    from viz.pages import guard, look, routes, run
+    from viz.pages import experiment_routes, guard, look, measure, routes, run
+    from viz.pages.experiments import Experiments
     from viz.pages.live import Live, Notice
     from viz.store import RunStore
 
@@ -63,10 +70,15 @@ def build(models: "Models", limits: Limits, recorded: Path = ASSETS / "runs") ->
         first = Notice(id=name, source="recorded", ready=len(runs[name].frames))
     store = RunStore(limits.store_bytes)
     live = Live(models, store, first)
+    experiments = Experiments(models, begin or _begin(limits))
     demo = run.build_page(live, limits, first)
+    measure.build_page(demo, experiments, limits, store.finished)
     demo.queue(max_size=None, default_concurrency_limit=None)  # the engine has the queue, bounded and in order
     return App(demo=demo, live=live, store=store, options={
-        "app_kwargs": {"routes": routes.build_routes(store, models, runs), "middleware": guard.MIDDLEWARE},
+        "app_kwargs": {
+            "routes": [*routes.build_routes(store, models, runs), *experiment_routes.build_routes(experiments)],
+            "middleware": guard.MIDDLEWARE,
+        },
         "theme": look.THEME,
         "css": look.css(),
         "head": look.head(name),
@@ -237,6 +249,32 @@ def _load_with(limits: Limits) -> "Load":
         return Engine(load_model(name, progress=progress, limits=limits, settle_threads=True), limits)
 
     return load
+
+
+def _begin(limits: Limits) -> "dict[Kind, Begin]":
+    """How each kind of experiment is begun on an engine."""
+
+    def measurement(engine: Any, wanted: "Wanted", say: "Say") -> "Job":
+        from model.timing import measure
+
+        stopping = threading.Event()
+        return engine.submit_job(lambda hooked: measure(
+            hooked, wanted.prompt, wanted.settings, limits, n_prompt=wanted.n_prompt, progress=say,
+            cancelled=stopping.is_set), stopping)  # fmt: skip
+
+    def trials(engine: Any, wanted: "Wanted", say: "Say") -> "Job":
+        from model import smaller_cache
+
+        stopping = threading.Event()
+
+        def make(hooked: "HookedModel") -> "Iterator[CacheTrials]":
+            run = wanted.run or smaller_cache.Script.to_write(hooked, wanted.prompt, wanted.settings, limits)
+            asked = smaller_cache.usual(hooked, wanted.window, wanted.sink, wanted.dropped)
+            return smaller_cache.trials(hooked, run, asked, progress=say, cancelled=stopping.is_set)
+
+        return engine.submit_job(make, stopping)
+
+    return {"measurement": measurement, "trials": trials}
 
 
 def _is_free(host: str, port: int) -> bool:

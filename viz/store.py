@@ -63,6 +63,11 @@ class RunStore:
                 self._runs.move_to_end(run_id)
             return run
 
+    def finished(self, run_id: str) -> Trace | None:
+        """The whole run by that id, once it has ended by itself and as long as it is kept."""
+        run = self.get(run_id)
+        return run.trace if run is not None and run.done and run.trace is not None else None
+
     def finish(self, run_id: str) -> None:
         """Say that no more frames of this run will come; one that never had any leaves."""
         with self._lock:

@@ -1,13 +1,14 @@
 // @ts-check
 // Between Gradio and the scope: hands the server's notices on in their order, and says beside the form how things stand.
 
+import { enable, find, progress, unheard, watchModel, write } from "./status.js";
+
 /** @typedef {{id: string | null, source: string, ready: number, done: boolean, state: string, place: number,
  *   eta_s: number | null, n_steps: number, max_new_tokens: number, ended: string, message: string, refusal: string, seq: number}} Notice */
 /** @typedef {{element: HTMLElement, base: string, props: {value: Notice}, watch: (name: string, fn: () => void) => void,
  *   trigger: (name: string, data?: any) => void, version: string}} Link */
 
 const STEP_MS = 250;
-const READY_MS = 5000; // between two looks at whether the program is there
 
 /** Wire one page. @param {Link} link */
 export async function connect({ element, base, props, watch, trigger, version }) {
@@ -43,25 +44,9 @@ function shownAs({ name, ready }) {
   return { id: name, source: "recorded", ready };
 }
 
-/** @param {string} selector */
-function find(selector) {
-  return /** @type {HTMLElement | null} */ (document.querySelector(selector));
-}
-
-/** @param {string} selector @param {string} text */
-function write(selector, text) {
-  const element = find(selector);
-  if (element && element.textContent !== text) element.textContent = text;
-}
-
 /** @param {Notice} notice */
 function isOver({ done, state }) {
   return done || ["done", "stopped", "failed"].includes(state);
-}
-
-/** Whether the program has stopped answering: what it said last is not what is so. */
-function unheard() {
-  return document.body.dataset.model === "silent";
 }
 
 /** Shows notices, and lets a single step, which runs for a moment, look paused throughout. @param {string} base */
@@ -106,25 +91,14 @@ function show(notice) {
 function offer({ id, source, done, ready }, base) {
   const line = find(".ts-keep");
   if (!line) return;
-  line.hidden = source !== "live" || !id || !done || !ready;
+  const kept = source === "live" && id && done && ready;
+  const query = new URLSearchParams([...new URLSearchParams(location.search)].filter(([name]) => name === "__theme"));
+  if (kept) query.set("run", String(id));
+  find('.ts-nav [data-page="measure"]')?.setAttribute("href", `measure${query.size ? `?${query}` : ""}`);
+  line.hidden = !kept;
   for (const what of line.hidden ? [] : ["page", "trace"]) {
     find(`.ts-keep-${what}`)?.setAttribute("href", `${base}/runs/${encodeURIComponent(String(id))}/${what}`);
   }
-}
-
-/** @param {string} selector @param {boolean} on */
-function enable(selector, on) {
-  const button = /** @type {HTMLButtonElement | null} */ (find(selector));
-  if (button) button.disabled = !on;
-}
-
-/** @param {string} selector @param {number | null | undefined} value undefined: nobody knows how far; null: nothing to show */
-function progress(selector, value) {
-  const bar = /** @type {HTMLProgressElement | null} */ (find(selector));
-  if (!bar) return;
-  bar.hidden = value === null;
-  if (value === undefined) bar.removeAttribute("value");
-  else if (value !== null) bar.value = value;
 }
 
 /** How the run stands, in words. @param {Notice} notice */
@@ -154,51 +128,4 @@ function why(ended) {
 /** @param {number} left */
 function seconds(left) {
   return left < 60 ? `${Math.max(1, Math.round(left))} s` : `${Math.round(left / 60)} min`;
-}
-
-/** Say how far the model is, and ask again and again; `back` is called when a silent program answers.
- * @param {string} base @param {() => void} back */
-function watchModel(base, back) {
-  let name = "";
-  let asked = 0;
-  const ask = async () => {
-    const mine = ++asked;
-    try {
-      const answer = await fetch(`${base}/model${name && `?name=${encodeURIComponent(name)}`}`);
-      if (mine !== asked) return;
-      if (answer.status >= 500) throw new Error(answer.statusText);
-      const silent = unheard();
-      if (answer.ok) showModel(await answer.json());
-      else if (silent) delete document.body.dataset.model;
-      if (silent) back();
-    } catch {
-      if (mine === asked) showSilence();
-    }
-    if (mine === asked) setTimeout(ask, document.body.dataset.model === "ready" ? READY_MS : 700);
-  };
-  document.addEventListener("tokenoscope-model", (event) => {
-    name = /** @type {CustomEvent} */ (event).detail;
-    ask();
-  });
-  ask();
-}
-
-/** @param {{phase: string, text: string, fraction: number | null}} state */
-function showModel({ phase, text, fraction }) {
-  document.body.dataset.model = phase;
-  write(".ts-model-text", text);
-  progress(".ts-loading", phase === "loading" ? fraction ?? undefined : null);
-}
-
-/** The program is gone: nothing runs, nothing can be asked of it. */
-function showSilence() {
-  showModel({ phase: "silent", text: "The program does not answer. Is it still running?", fraction: null });
-  for (const selector of ["#pause", "#resume", "#step", "#stop"]) enable(selector, false);
-  const line = find(".ts-run-text")?.textContent ?? "";
-  if (/^(Running|Waiting|Paused)/.test(line)) {
-    document.body.dataset.run = "over";
-    write(".ts-run-text", "Cut off: the program does not answer any more. What had arrived stays here.");
-    write(".ts-spoken", "Cut off: the program does not answer any more.");
-  }
-  progress(".ts-progress", null);
 }

@@ -138,7 +138,7 @@ function said(error) {
 }
 
 /** @param {string | undefined} address @returns {Promise<any>} null where this page has none */
-function loadPlotly(address) {
+export function loadPlotly(address) {
   const brought = document.getElementById("plotly-js")?.textContent;
   if (!address && !brought) return Promise.resolve(null);
   return new Promise((done, failed) => {

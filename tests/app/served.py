@@ -13,6 +13,7 @@ import pytest
 from app import App, build
 from model.limits import Limits
 from tests.app.fakes_engine import FakeEngine, FakeModels
+from tests.app.fakes_experiments import FAKE_EXPERIMENTS
 from tests.app.visitor import Visitor
 from viz.pages.live import Models
 
@@ -41,7 +42,7 @@ class Served:
 @contextlib.contextmanager
 def serving(models: Models, limits: Limits, recorded: Path) -> Iterator[tuple[str, App]]:
     """An app on a free port, with its address."""
-    app = build(models, limits, recorded)
+    app = build(models, limits, recorded, begin=FAKE_EXPERIMENTS)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

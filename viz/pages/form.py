@@ -44,6 +44,8 @@ _LABELS = {
     "repetition_penalty": "Repetition penalty",
     "seed": "Seed",
 }
+NEUTRAL = {name: getattr(Settings(), name) for name in (*_LABELS, "chat")}
+"""What a form that has fewer fields asks for."""
 _TELL_MODEL = '(name) => { document.dispatchEvent(new CustomEvent("tokenoscope-model", { detail: name })); return []; }'
 _MEMORY = "tokenoscope-form"  # where the browser keeps what a person chose
 

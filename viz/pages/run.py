@@ -9,13 +9,11 @@ import gradio as gr
 from model.errors import Refusal
 from model.limits import Limits
 from viz.pages import form as forms
+from viz.pages.header import header
 from viz.pages.live import Live, Notice
 from viz.pages.look import assets_version
 
 TITLE = "Tokenoscope"
-
-_HEADER = """<header class="ts-header"><h1>Tokenoscope</h1>
-<p>Watch a real language model read your text and write on, one token at a time.</p></header>"""
 
 # Static markup, filled by assets/js/page.js through textContent alone.
 _STATUS = """<p class="ts-refusal" role="alert"></p>
@@ -41,7 +39,7 @@ def build_page(live: Live, limits: Limits, first: Notice) -> gr.Blocks:
     models = live.models.names
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
         with gr.Column(elem_id="app", elem_classes="ts-root"):
-            gr.HTML(html_template=_HEADER, js_on_load=None, apply_default_css=False, elem_id="header")
+            gr.HTML(html_template=header("watch"), js_on_load=None, apply_default_css=False, elem_id="header")
             with gr.Row(elem_id="page", equal_height=False):
                 with gr.Column(elem_id="side", scale=0, min_width=300):
                     with gr.Column(elem_id="form"):

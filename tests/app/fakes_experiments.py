@@ -1,0 +1,69 @@
+"""Experiments without a model: made-up records that grow piece by piece, as a test lets them."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from model.errors import Refusal
+from tests.fakes_measured import fake_measurement, fake_trials
+from viz.pages.experiments import Begin, Kind, Result, Say, Wanted
+
+SECONDS = 0.05  # a piece
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    state: str
+    place: int = 0
+
+
+class FakeJob:
+    """Makes one record after the other; stops when it is told to."""
+
+    def __init__(self, pieces: list[Callable[[], Result]], say: Say) -> None:
+        self.error: BaseException | None = None
+        self._pieces, self._say = pieces, say
+        self._result: Result | None = None
+        self._stopping = threading.Event()
+
+    def updates(self, wait_s: float = 0.25) -> Iterator[Update]:
+        yield Update(state="waiting", place=1)
+        for done, make in enumerate(self._pieces):
+            self._say(done, len(self._pieces), f"piece {done + 1} of {len(self._pieces)}")
+            yield Update(state="running")
+            if self._stopping.wait(SECONDS):
+                yield Update(state="stopped")
+                return
+            try:
+                self._result = make()
+            except Refusal as refusal:
+                self.error = refusal
+                yield Update(state="failed")
+                return
+        yield Update(state="done")
+
+    def result(self) -> Result | None:
+        return self._result
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+
+def _measurement(_: object, wanted: Wanted, say: Say) -> FakeJob:
+    def make(race: bool, batch: bool) -> Result:
+        return fake_measurement(n_prompt=wanted.n_prompt or 12, n_new=wanted.settings.max_new_tokens,
+                                prompt=wanted.prompt, race=race, batch=batch)  # fmt: skip
+
+    return FakeJob([lambda: make(False, False), lambda: make(True, False), lambda: make(True, True)], say)
+
+
+def _trials(_: object, wanted: Wanted, say: Say) -> FakeJob:
+    def make() -> Result:
+        if wanted.dropped and wanted.dropped[-1] >= 100:
+            raise Refusal(f"Position {wanted.dropped[-1]} is not in the prompt.")
+        return fake_trials()
+
+    return FakeJob([make], say)
+
+
+FAKE_EXPERIMENTS: Mapping[Kind, Begin] = {"measurement": _measurement, "trials": _trials}
