@@ -82,13 +82,16 @@ class Script:
         return self.ids[self.n_prompt :]
 
 
-def usual(hooked: HookedModel, n_context: int) -> tuple[Asked, ...]:
-    """What is worth trying on a run of so many tokens: int8, int4, the latest half, four first ones and that half."""
+def usual(hooked: HookedModel, window: int, sink: int = _SINK, dropped: Sequence[int] = ()) -> tuple[Asked, ...]:
+    """What is worth trying: int8, int4, the latest tokens, first ones with those, and without some positions, if named.
+
+    Of a model that is told no positions, only fewer bits can be tried.
+    """
     bits = (Asked(kind="int8"), Asked(kind="int4"))
     if hooked.anatomy.positions is None:
         return bits
-    window = max(1, n_context // 2)
-    return (*bits, Asked(kind="window", window=window), Asked(kind="sink + window", sink=_SINK, window=window))
+    windows = (Asked(kind="window", window=window), Asked(kind="sink + window", sink=sink, window=window))
+    return (*bits, *windows, *([Asked(kind="dropped", dropped=tuple(dropped))] if dropped else []))
 
 
 def trials(
@@ -117,7 +120,8 @@ def trials(
     if isinstance(run, Trace):
         _check_same_model(hooked, run)
     if asked is None:
-        asked = usual(hooked, len(script.ids) + (0 if script.written else script.settings.max_new_tokens) - 1)
+        n_context = len(script.ids) + (0 if script.written else script.settings.max_new_tokens) - 1
+        asked = usual(hooked, max(1, n_context // 2))
     wanted = [_in_range(each, script.n_prompt) for each in asked if each.kind != "exact"]
     _check_cache(hooked, wanted)
     logits = run.logits if isinstance(run, Trace) else None
