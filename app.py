@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from model.loading import HookedModel
     from model.measurements import CacheTrials
     from model.weights import Progress
-    from viz.pages.experiments import Begin, Job, Kind, Say, Wanted
+    from viz.pages.experiments import Begin, Experiments, Job, Kind, Say, Wanted
     from viz.pages.live import Engine, Live, Models, ModelState
     from viz.store import RunStore
 
@@ -46,6 +46,7 @@ class App:
     demo: "gr.Blocks"
     live: "Live"
     store: "RunStore"
+    experiments: "Experiments"
     options: dict[str, Any]
 
 
@@ -74,7 +75,7 @@ def build(
     demo = run.build_page(live, limits, first)
     measure.build_page(demo, experiments, limits, store.finished)
     demo.queue(max_size=None, default_concurrency_limit=None)  # the engine has the queue, bounded and in order
-    return App(demo=demo, live=live, store=store, options={
+    return App(demo=demo, live=live, store=store, experiments=experiments, options={
         "app_kwargs": {
             "routes": [*routes.build_routes(store, models, runs), *experiment_routes.build_routes(experiments)],
             "middleware": guard.MIDDLEWARE,

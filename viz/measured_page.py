@@ -62,6 +62,20 @@ def views_of(kind: type) -> list[View]:
     return sorted(all_views(kind), key=lambda shown: _ORDER.index(shown.draw.__module__.rpartition(".")[2]))
 
 
+def facts(record: Measurement | CacheTrials) -> list[str]:
+    """What was run, where, and what a person should know of it: sentences of plain text."""
+    told = [f"Prompt, {theme.count(record.n_prompt)} tokens: {record.prompt}"]
+    if isinstance(record, Measurement):
+        told += [
+            f"Written, {theme.count(record.n_new)} tokens: {record.text}",
+            f"Machine: {on_machine(record.machine)}",
+            f"{len(record.ttft)} runs that count, after {record.warm_up} to warm up, with {record.hooks} hooks on the "
+            f"model; {record.taken} UTC",
+            *record.notes,
+        ]
+    return told
+
+
 def _cards(record: Measurement | CacheTrials, at: Load) -> str:
     """A card a view: its title, its sentence, and room for its chart, its table, or why there is none."""
     cards: list[str] = []
@@ -79,18 +93,7 @@ def _cards(record: Measurement | CacheTrials, at: Load) -> str:
 
 
 def _origin(record: Measurement | CacheTrials) -> str:
-    """What was run, where, and what a person should know of it."""
-    facts = [f"Prompt, {theme.count(record.n_prompt)} tokens: {record.prompt}"]
-    if isinstance(record, Measurement):
-        runs = len(record.ttft)
-        facts += [
-            f"Written, {theme.count(record.n_new)} tokens: {record.text}",
-            f"Machine: {on_machine(record.machine)}",
-            f"{runs} runs that count, after {record.warm_up} to warm up, with {record.hooks} hooks on the model; "
-            f"{record.taken} UTC",
-            *record.notes,
-        ]
-    items = "".join(f"<li>{markup.text(each)}</li>" for each in facts)
+    items = "".join(f"<li>{markup.text(each)}</li>" for each in facts(record))
     return f'<section class="ts-card"><ul class="ts-measured-notes">{items}</ul></section>'
 
 

@@ -44,16 +44,18 @@ class Board {
     const [title, sentence] = EMPTY[/** @type {keyof EMPTY} */ (kind)];
     this.empty = h("section", { class: "ts-card" }, h("h2", { class: "ts-title" }, title), h("p", { class: "ts-sentence" }, sentence));
     this.keep = h("p", { class: "ts-keep-record", hidden: true });
+    this.facts = h("ul", { class: "ts-measured-notes" });
+    this.origin = h("section", { class: "ts-card", hidden: true }, h("h2", { class: "ts-title" }, "What was run, and where"), this.facts);
     this.list = h("div", { class: "ts-board-list" });
-    this.bill = new Bill(() => this.ask("load"));
+    this.bill = new Bill(() => this.ask());
     /** @type {Map<string, Shown>} */
     this.shown = new Map();
     /** @type {Report} */
     this.report = { id: null, kind, version: 0, state: "done", what: "", fraction: null, refusal: "", seq: -1 };
     this.drawn = "";
     this.busy = false;
-    this.again = "";
-    fill(root, this.empty, this.keep, this.list);
+    this.again = false;
+    fill(root, this.empty, this.keep, this.list, this.origin);
   }
 
   /** @param {Report} report */
@@ -73,27 +75,30 @@ class Board {
       h("a", { href: `${place}/file`, download: true }, "file"), " that the Python library opens.");
   }
 
-  /** Fetch the pictures and draw them; one request at a time, the newest last. @param {string} [follows] */
-  async ask(follows = "") {
+  /** Fetch the pictures and draw those that have changed; one request at a time, the newest last. */
+  async ask() {
     const { id, version } = this.report;
     if (!id) return;
-    if (this.busy) { this.again = follows || "all"; return; }
+    if (this.busy) { this.again = true; return; }
     this.busy = true;
     const dark = document.body.classList.contains("dark") ? "&dark=1" : "";
     try {
-      const answer = await fetch(`${this.base}/experiments/${encodeURIComponent(id)}/pictures?${this.bill.query()}${dark}${follows && `&follows=${follows}`}`);
+      const answer = await fetch(`${this.base}/experiments/${encodeURIComponent(id)}/pictures?${this.bill.query()}${dark}`);
       if (!answer.ok) throw new Error(await answer.text());
-      /** @type {Picture[]} */
-      const pictures = await answer.json();
-      if (!follows) this.drawn = `${id}/${version}`;
+      /** @type {{facts: string[], pictures: Picture[]}} */
+      const { facts, pictures } = await answer.json();
+      this.drawn = `${id}/${version}`;
+      fill(this.facts, ...facts.map((each) => h("li", {}, each)));
+      this.origin.hidden = false;
       await this.draw(pictures);
     } catch (error) {
       this.bill.refuse(error instanceof Error ? error.message : String(error));
     }
     this.busy = false;
-    const next = this.again;
-    this.again = "";
-    if (next) this.ask(next === "all" ? "" : next);
+    if (this.again) {
+      this.again = false;
+      this.ask();
+    }
   }
 
   /** @param {Picture[]} pictures */

@@ -1,5 +1,6 @@
 """The plain HTTP routes of experiments: the pictures of a record, and the record and its page as files to keep."""
 
+import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -43,8 +44,9 @@ def build_routes(experiments: Experiments) -> list[BaseRoute]:
 
 def _pictures(request: Request, record: Result) -> Response:
     mode: Mode = "dark" if request.query_params.get("dark") == "1" else "light"
-    drawn = measured_page.pictures(record, _load(request), mode)
-    return Response(drawn, media_type="application/json", headers=_PASSING)
+    drawn, facts = measured_page.pictures(record, _load(request), mode), json.dumps(measured_page.facts(record))
+    body = f'{{"facts": {facts}, "pictures": {drawn}}}'
+    return Response(body, media_type="application/json", headers=_PASSING)
 
 
 def _load(request: Request) -> Load:
