@@ -3,7 +3,7 @@
 import copy
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -49,7 +49,7 @@ def measure(
     n_prompt: int | None = None,
     progress: Progress = lambda *_: None,
     cancelled: Callable[[], bool] = lambda: False,
-) -> Iterator[Measurement]:
+) -> Generator[Measurement]:
     """Time a model on a prompt; yields the record so far after each run, length and batch, the last one complete.
 
     The phases are runs of the library's own `generate`, timed as each token reaches the program: TTFT from the call
@@ -119,7 +119,7 @@ class _Timing:
         self._laps: list[_Lap] = []
         self._batches: dict[int, list[float]] = {}
 
-    def records(self, parts: Sequence[Part], progress: Progress) -> Iterator[Measurement]:
+    def records(self, parts: Sequence[Part], progress: Progress) -> Generator[Measurement]:
         """The record after each piece, and the whole one at the end, with all that there is to say."""
         pieces_of = {"phases": self._phases, "race": self._race, "batch": self._batch}
         lengths = {"phases": self._repeats, "race": len(self._race_lengths()), "batch": len(_BATCHES)}
