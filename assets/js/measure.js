@@ -135,7 +135,7 @@ class Shown {
     this.last = now;
     if (figure && plotly) {
       if (!this.body.classList.contains("js-plotly-plot")) fill(this.body);
-      this.body.setAttribute("role", "img");
+      this.body.setAttribute("role", "figure");
       this.body.setAttribute("aria-label", title);
       await plotly.react(this.body, figure.data, figure.layout, CONFIG);
       return;
@@ -143,6 +143,9 @@ class Shown {
     if (this.body.classList.contains("js-plotly-plot")) plotly?.purge(this.body);
     if (missing) fill(this.body, h("p", { class: "ts-empty" }, missing));
     else fill(this.body, ...rebuilt(html ?? ""));
+    for (const box of this.body.querySelectorAll(".ts-measured")) { // keys scroll it where it is narrow
+      for (const [name, value] of [["tabindex", "0"], ["role", "region"], ["aria-label", title]]) box.setAttribute(name, value);
+    }
   }
 }
 

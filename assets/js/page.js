@@ -9,10 +9,12 @@ import { enable, find, progress, unheard, watchModel, write } from "./status.js"
  *   trigger: (name: string, data?: any) => void, version: string}} Link */
 
 const STEP_MS = 250;
+const MEMORY = "tokenoscope-run"; // where the tab keeps its last run
 
 /** Wire one page. @param {Link} link */
 export async function connect({ element, base, props, watch, trigger, version }) {
-  let latest = props.value;
+  const before = await runBefore(base);
+  let latest = before ? { ...props.value, ...before } : props.value;
   /** @type {{run: import("./recorded.js").Offer, insteadOf: string | null} | null} a recorded run, shown until there is a newer one */
   let chosen = null;
   /** @type {((notice: Notice) => void)[]} */
@@ -28,7 +30,8 @@ export async function connect({ element, base, props, watch, trigger, version })
   watch("value", () => {
     const notice = props.value;
     if (!notice || notice.seq <= latest.seq) return; // a stream that a newer request overtook
-    latest = notice;
+    latest = before && notice.source === "recorded" ? { ...before, refusal: notice.refusal, message: notice.message, seq: notice.seq } : notice;
+    keep(latest);
     hear();
   });
   watchModel(base, () => { if (isOver(latest)) tell(latest); }); // what still runs tells of itself within a second
@@ -37,6 +40,24 @@ export async function connect({ element, base, props, watch, trigger, version })
   mount({ element: root, base, value: latest, rail: find("#rail .ts-rail-root"),
     choose: (/** @type {import("./recorded.js").Offer | null} */ run) => { chosen = run && { run, insteadOf: latest.id }; hear(); },
     watch: (/** @type {string} */ name, /** @type {(notice: Notice) => void} */ fn) => { if (name === "value") listeners.push(fn); } });
+}
+
+/** Remember a finished run of one's own for as long as the tab is open: other pages of the app lead back to it. @param {Notice} notice */
+function keep(notice) {
+  if (notice.source !== "live" || !notice.id || !notice.done || !notice.ready) return;
+  try { sessionStorage.setItem(MEMORY, JSON.stringify(notice)); } catch { /* a private window keeps nothing */ }
+}
+
+/** That run, if the program still has it. @param {string} base @returns {Promise<Notice | null>} */
+async function runBefore(base) {
+  try {
+    const kept = JSON.parse(sessionStorage.getItem(MEMORY) ?? "null");
+    if (!kept) return null;
+    const answer = await fetch(`${base}/runs/${encodeURIComponent(kept.id)}/frames?from=${kept.ready}`);
+    if (answer.ok) return { ...kept, refusal: "", message: "" };
+    sessionStorage.removeItem(MEMORY);
+  } catch { /* nothing was kept, or nobody answers */ }
+  return null;
 }
 
 /** @param {import("./recorded.js").Offer} run */
