@@ -136,8 +136,13 @@ def test_a_job_waits_for_the_run_before_it(engine: Engine) -> None:
 
 
 def test_a_job_that_is_stopped_ends_after_its_value_and_keeps_it(engine: Engine) -> None:
-    steps = Steps()
-    job = engine.submit_job(steps.pieces)
+    steps, held = Steps(), []
+
+    def make(hooked: HookedModel) -> Iterator[int]:
+        held.append(steps.pieces(hooked))  # somebody else may know it: it is closed, not only let go
+        return held[0]
+
+    job = engine.submit_job(make)
     steps.let(2)
     until(job, lambda seen: seen.n_results == 2)
     job.stop()
@@ -232,8 +237,7 @@ def test_what_a_job_worked_with_is_let_go_when_it_is_over(engine: Engine) -> Non
         pass
 
     def make(_: HookedModel, heavy: Heavy) -> Iterator[int]:
-        assert heavy
-        yield 1
+        return map(lambda one: one if heavy else 0, [1])  # which keeps what it works with, even when it has ended
 
     heavy = Heavy()
     gone = weakref.ref(heavy)
