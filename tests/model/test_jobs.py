@@ -237,7 +237,7 @@ def test_what_a_job_worked_with_is_let_go_when_it_is_over(engine: Engine) -> Non
         pass
 
     def make(_: HookedModel, heavy: Heavy) -> Iterator[int]:
-        return map(lambda one: one if heavy else 0, [1])  # which keeps what it works with, even when it has ended
+        return filter(lambda one: one and heavy, [1])  # which keeps what it works with, even when it has ended
 
     heavy = Heavy()
     gone = weakref.ref(heavy)
