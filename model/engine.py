@@ -127,7 +127,7 @@ class Engine:
         try:
             if isinstance(run, Job):
                 self._work_off(run)
-            elif run.state == "done":
+            elif run.state in OVER:
                 self._add_piece(run)
             else:
                 self._advance(run)
@@ -208,11 +208,14 @@ class Engine:
 
     def _finish(self, run: "Run") -> None:
         """The last step is done: say so, and add the map and the lens when nobody waits for the model."""
-        trace = run._generation.trace()
+        self._end(run, "done", run._generation.trace())
+
+    def _end(self, run: "Run", state: State, trace: Trace) -> None:
         with self._change:
-            run._trace, run._state = trace, "done"
+            run._trace, run._state = trace, state
             run._pieces = additions(self._hooked, trace)
-            self._current = None
+            if self._current is run:
+                self._current = None
             self._incomplete.append(run)
             self._change.notify_all()
 
@@ -223,7 +226,7 @@ class Engine:
                 if piece is not None:
                     run._trace, run._lens = piece, piece.lens_ids is not None
                     self._change.notify_all()
-                if run._stopping.is_set():
+                if run._abandoned:
                     break
                 self._incomplete.appendleft(run)
                 return
@@ -236,6 +239,8 @@ class Engine:
         except Exception as error:  # noqa: BLE001  (such as no memory left for the copy: the worker must live on)
             return self._fail(run, error)
         with self._change:
+            if trace is not None and not self._closed:
+                return self._end(run, "stopped", trace)
             run._trace, run._state = trace, "stopped"
             self._leave(run)
 
@@ -266,6 +271,7 @@ class Run(Turn[Update]):
         self.settings = settings
         self._generation = generation
         self._pieces: Iterator[Trace | None] = iter(())
+        self._abandoned = False  # stopped once more when it was over
         self._paused = False
         self._allowed = 0  # steps that may still be taken while paused
         self._seconds: list[float] = []
@@ -285,9 +291,13 @@ class Run(Turn[Update]):
             return self._trace
 
     def stop(self) -> None:
-        """End the run: at once if it waits or is paused, else within the layer that is being computed."""
+        """End the run: at once if it waits or is paused, else within the layer that is being computed.
+
+        A run that is over gets no more of what is added after it.
+        """
         engine = self._engine
         with engine._change:
+            self._abandoned = self._state in OVER
             self._stopping.set()
             for line in (engine._queue, engine._parked):
                 if self in line:

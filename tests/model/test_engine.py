@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from model import HookedModel, Settings, Trace, trace
+from model import engine as engine_module
 from model.additions import with_additions
 from model.engine import Engine, Run, Update
 from model.errors import Busy, NotANumber, PromptTooLong
@@ -321,10 +322,35 @@ def test_stop_while_paused(engine):
     until(run, lambda each: each.state == "paused" and each.n_steps >= 1)
     steps = run.n_steps
     run.stop()
-    assert [each.state for each in watched(run)] == ["stopped"]
+    assert {each.state for each in watched(run)} == {"stopped"}
     kept = run.trace()
     assert kept is not None
     assert (kept.ended, kept.n_generated) == ("stopped", steps)
+    assert kept.lens_ids is not None, "what is added after a run is added to a stopped one too"
+    assert kept.embed_ids is not None
+
+
+def test_a_run_stopped_twice_gets_nothing_more(engine, monkeypatch):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def pieces(_hooked, trace):
+        begun.set()
+        assert go_on.wait(30)
+        yield None
+        yield dataclasses.replace(trace, notes=("added after the second stop",))
+
+    monkeypatch.setattr(engine_module, "additions", pieces)
+    run = engine.submit(PROMPT, settings(4))
+    run.pause()
+    until(run, lambda each: each.state == "paused")
+    run.step()
+    until(run, lambda each: each.state == "paused" and each.n_steps >= 1)
+    run.stop()
+    assert begun.wait(30)
+    run.stop()
+    go_on.set()
+    assert watched(run)[-1].state == "stopped"
+    assert run.trace().notes == ()
 
 
 def test_stop_between_steps_keeps_the_steps_there_were(engine, small, gate):
