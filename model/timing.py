@@ -277,7 +277,6 @@ class _Timing:
         logits = run()
         wait_for(self._model.device)
         seconds = time.perf_counter() - started
-        _refuse_nan(logits)
         return logits.float(), seconds
 
     def _text(self, length: int) -> torch.Tensor:
@@ -359,16 +358,12 @@ class _Clock(BaseStreamer):
 
 class _RefuseNaN(LogitsProcessor):
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
-        _refuse_nan(scores)
+        if bool(torch.isnan(scores).any()):
+            raise NotANumber(
+                "the model computed NaN (not a number), so its times would say nothing. Its weights are damaged, or "
+                "overflow in its number type. Load other weights."
+            )
         return scores
-
-
-def _refuse_nan(logits: torch.Tensor) -> None:
-    if bool(torch.isnan(logits).any()):
-        raise NotANumber(
-            "the model computed NaN (not a number), so its times would say nothing. Its weights are damaged, or "
-            f"overflow in {logits.dtype}. Load other weights."
-        )
 
 
 def _of_length(hooked: HookedModel, read: Prompt, n_prompt: int | None) -> Prompt:

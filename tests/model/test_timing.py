@@ -148,11 +148,16 @@ def test_the_race_reads_the_last_token_from_a_cache_and_the_whole_text_without(
     hooked: HookedModel, limits: Limits, calls
 ) -> None:
     small = replace(limits, prompt_tokens=32)
-    seen = calls(hooked)
+    found: list[tuple[int, int | None]] = []  # tokens that a pass reads, and tokens that its cache has before it
+
+    def note() -> None:
+        cache = seen[-1].get("past_key_values")
+        found.append((seen[-1]["input_ids"].shape[1], None if cache is None else cache.get_seq_length()))
+
+    seen = calls(hooked, note)
     last(measure(hooked, PROMPT, GREEDY, small, repeats=2, parts=["race"]))
-    shapes = [(tuple(call["input_ids"].shape), call["use_cache"]) for call in seen[3:]]  # a warm-up of three tokens
-    lap = lambda n: [((1, n - 1), True), *[((1, n), False), ((1, 1), True)] * 2]  # noqa: E731
-    assert shapes == [*lap(16), *lap(32)]
+    laps = ([(n - 1, 0), (n, None), (1, n - 1), (n, None), (1, n - 1)] for n in (16, 32))
+    assert found[3:] == [each for lap in laps for each in lap]  # after a warm-up of three tokens
 
 
 # The record
@@ -233,8 +238,8 @@ def test_the_clock_tells_prefill_from_decode_and_leaves_the_warm_up_out(
     seen = calls(hooked, slow)
     found = last(measure(hooked, PROMPT, GREEDY, limits, parts=["phases"]))
     assert len(seen) == 3 + 3 * 6
-    assert 0.06 <= found.ttft.min() and np.median(found.ttft) < 0.5
-    assert 0.02 <= found.itl.min() and np.median(found.itl) < np.median(found.ttft)
+    assert found.ttft.min() >= 0.06 and np.median(found.ttft) < 0.5
+    assert found.itl.min() >= 0.02 and np.median(found.itl) < np.median(found.ttft)
 
 
 def test_the_race_ends_before_it_takes_too_long(
@@ -250,8 +255,8 @@ def test_the_race_ends_before_it_takes_too_long(
 
 def test_batches_are_really_run_together(hooked: HookedModel, limits: Limits, calls) -> None:
     seen = calls(hooked)
-    found = last(measure(hooked, PROMPT, GREEDY, limits, repeats=1, parts=["batch"]))
-    together = [call for call in seen[3:] if call["input_ids"].shape[1] == 1]
+    found = last(measure(hooked, PROMPT, GREEDY, limits, repeats=2, parts=["batch"]))
+    together = [call for call in seen[3:] if call["input_ids"].shape[1] == 1][1::2]  # the second try of each
     assert [len(call["input_ids"]) for call in together] == [1, 2, 4, 8, 16] == found.batch_sizes.tolist()
     for call, predicted in zip(together, found.batch_work, strict=True):
         assert cache_bytes(call["past_key_values"]) == predicted.kv_read + predicted.kv_written
