@@ -1,7 +1,7 @@
 """What the pictures of measured records share: a median and its spread, least seconds, and tables."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,8 @@ import numpy as np
 from model.measurements import Machine, Work
 from viz import markup, theme
 from viz.view import Html
+
+_RAISED = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,17 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}"
 
 
+def scientific(value: float) -> str:
+    """A small number with two digits and its power of ten: 3.4e-06 -> 3.4\u00d710\u207b\u2076."""
+    digits, power = f"{value:.1e}".split("e")
+    return f"{digits}\u00d7{power_of_ten(int(power))}"
+
+
+def power_of_ten(power: int) -> str:
+    """Such as 10\u207b\u2075, in characters: a tag for it would need a style that a page's policy forbids."""
+    return "10" + str(power).translate(_RAISED)
+
+
 def ticks_between(low: float, high: float) -> list[float]:
     """Round numbers of a logarithmic axis: 1, 2 and 5 of each power of ten, or less of them where these are many."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -75,10 +88,17 @@ def on_machine(machine: Machine) -> str:
     )
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Html:
-    """A table of plain texts, each made inert; the first of a row names it."""
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], below: Sequence[str] | None = None) -> Html:
+    """A table of plain texts, each made inert; the first of a row names it. `below` are sentences under the rows, one
+    for each, empty where there is none.
+    """
     top = "".join(f'<th scope="col">{markup.text(each)}</th>' for each in head)
-    body = "".join(f"<tr>{_named(row)}</tr>" for row in rows)
+    sentences = [""] * len(rows) if below is None else below
+    body = "".join(
+        f"<tr>{_named(row)}</tr>" + (f'<tr class="ts-means"><td colspan="{len(head)}">{markup.text(said)}</td></tr>'
+                                     if said else "")
+        for row, said in zip(rows, sentences, strict=True)
+    )  # fmt: skip
     return Html(f'<div class="ts-measured"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>')
 
 

@@ -76,7 +76,9 @@ def memory_bill(record: Measurement, at: Load, mode: Mode = "light") -> go.Figur
             )  # fmt: skip
     figure.add_bar(
         orientation="h", x=[owed.activations / unit], y=["memory"], name=f"activations, about "
-        f"{theme.size(owed.activations)}", width=0.7, marker={"color": "rgba(0,0,0,0)"},
+        f"{theme.size(owed.activations)}", width=0.7,
+        marker={"color": card, "pattern": {"shape": ".", "fgcolor": theme.ROLES["doubt"][mode].text,
+                                           "fillmode": "overlay", "solidity": 0.2}},
         hovertemplate=f"activations: about {theme.size(owed.activations)} (estimated)<extra></extra>",
     )  # fmt: skip
     left = (owed.weights + owed.kv_cache) / unit

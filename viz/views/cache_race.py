@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from model.measurements import Measurement, Work
 from viz import markup, theme
-from viz.measured import Spread, bars, least_seconds, number, prefixed, table, ticks_between
+from viz.measured import Spread, bars, least_seconds, number, prefixed, scientific, table, ticks_between
 from viz.theme import Mode
 from viz.view import Html, Load, view
 
@@ -76,19 +76,23 @@ def race_total(record: Measurement, _at: Load, mode: Mode = "light") -> go.Figur
 
 @view("The cache race: times and predicted work", of=Measurement, follows="nothing", needs="race_lengths")
 def race_work(record: Measurement, _at: Load, _mode: Mode = "light") -> Html:
-    """Measured: the median time of one pass. Predicted, from the model's shapes alone: the floating-point operations
-    and the bytes of that pass. With the cache a pass reads one token; without it, all of them.
+    """First the median time of one pass, as measured; then the floating-point operations and the bytes of that pass,
+    predicted from the model's shapes alone. With the cache a pass reads one token; without it, all of them.
     """
     on, off = (_spreads(tries) for tries in _tries(record))
-    return table(
-        ("tokens", "with, measured", "without, measured", "factor", "operations, predicted", "bytes, predicted"),
-        [
-            (theme.count(length), theme.duration(a.median), theme.duration(b.median),
-             f"{number(b.median / a.median)}\u00d7", f"{prefixed(one.flops)} / {prefixed(other.flops)}",
-             f"{theme.size(one.n_bytes)} / {theme.size(other.n_bytes)}")
-            for length, a, b, one, other in zip(record.race_lengths.tolist(), on, off, *_works(record), strict=True)
-        ],
+    lengths = [theme.count(length) for length in record.race_lengths.tolist()]
+    times = table(
+        ("tokens", "with the cache", "without", "times as long"),
+        [(length, theme.duration(a.median), theme.duration(b.median), number(b.median / a.median))
+         for length, a, b in zip(lengths, on, off, strict=True)],
     )  # fmt: skip
+    work = table(
+        ("tokens", "operations, with", "without", "bytes"),
+        [(length, prefixed(one.flops), prefixed(other.flops), _bytes(one, other))
+         for length, one, other in zip(lengths, *_works(record), strict=True)],
+    )  # fmt: skip
+    titles = [f'<h3 class="ts-subtitle">{each}</h3>' for each in ("Measured: time of a pass", "Predicted: its work")]
+    return Html(titles[0] + times + titles[1] + work)
 
 
 @view("The cache race: the same answer", of=Measurement, follows="nothing", needs="race_lengths")
@@ -102,8 +106,8 @@ def race_logits(record: Measurement, _at: Load, _mode: Mode = "light") -> Html:
     return Html(
         said + table(
             ("tokens", "largest difference", "largest logit", "likeliest token"),
-            [(theme.count(length), f"{difference:.1e}", number(scale), "the same" if same[0] == same[1] else "another")
-             for length, difference, scale, same in rows],
+            [(theme.count(length), scientific(difference), number(scale), "the same" if one == other else "another")
+             for length, difference, scale, (one, other) in rows],
         )
     )  # fmt: skip
 
@@ -156,6 +160,12 @@ def _apart(lengths: Sequence[int]) -> list[str]:
         kept.append(theme.count(length) if length >= 1.8 * last else "")
         last = length if kept[-1] else last
     return kept
+
+
+def _bytes(one: Work, other: Work) -> str:
+    """What both passes move; they differ where a layer's window is full."""
+    with_cache, without = theme.size(one.n_bytes), theme.size(other.n_bytes)
+    return with_cache if with_cache == without else f"{with_cache}, without {without}"
 
 
 def _short(seconds: float) -> str:

@@ -7,8 +7,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from model.measurements import Measurement
-from viz import markup, theme
-from viz.measured import Spread, bars, number
+from viz import theme
+from viz.measured import Spread, bars, number, table
 from viz.theme import Mode
 from viz.view import Html, Load, view
 
@@ -49,7 +49,7 @@ def phases(record: Measurement, _at: Load, mode: Mode = "light") -> go.Figure:
     prompt, written = theme.ROLES["prompt"][mode].fill, theme.ROLES["generated"][mode].fill
     ground = theme.GROUND[mode]
     edge = {"color": ground["card"], "width": 1 if len(waits) <= _APART else 0}
-    figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": 380, "barmode": "overlay"})
+    figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": 420, "barmode": "overlay"})
     figure.add_bar(
         orientation="h", x=[ttft.median], y=["run"], yaxis="y2", name="until the first token (TTFT)",
         marker={"color": prompt, "line": edge,
@@ -85,15 +85,8 @@ def terms(record: Measurement, _at: Load, _mode: Mode = "light") -> Html:
     """What a latency is told in, each with its definition. Median, slowest and fastest are those of the repeated runs;
     of ITL, those of every token in them.
     """
-    head = "".join(f'<th scope="col">{each}</th>' for each in ("", "median", "slowest", "fastest"))
-    rows = (
-        f'<tr><th scope="row">{markup.text(f"{term.name} ({term.short})")}</th>'
-        + "".join(f"<td>{markup.text(each)}</td>" for each in said)
-        + f'</tr><tr class="ts-means"><td colspan="4">{markup.text(term.means)}</td></tr>'
-        for term, said in zip(TERMS, _rows(record), strict=True)
-    )
-    body = "".join(rows)
-    return Html(f'<div class="ts-measured"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
+    rows = [(f"{term.name} ({term.short})", *said) for term, said in zip(TERMS, _rows(record), strict=True)]
+    return table(("", "median", "slowest", "fastest"), rows, below=[term.means for term in TERMS])
 
 
 def _rows(record: Measurement) -> tuple[Sequence[str], ...]:

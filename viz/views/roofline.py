@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from model.measurements import Measurement, Work
-from viz import theme
+from viz import markup, theme
 from viz.measured import Spread, bars, number, prefixed, table, ticks_between
 from viz.theme import Mode
 from viz.view import Html, Load, view
@@ -35,9 +35,9 @@ class _Pass:
 def roofline(record: Measurement, _at: Load, mode: Mode = "light") -> go.Figure:
     """To the right, a pass does more operations for each byte that it moves; upwards, it gets more of them done. None
     can be above the roof: on its slope the machine waits for memory, on its flat part it computes all the time. Both
-    were measured here by a probe. Operations and bytes are predicted from the model's shapes, seconds are medians as
-    measured. More texts at once move decode to the right: the weights are read once for all of them. Both axes grow by
-    factors.
+    were measured here by a probe (thin lines: its slowest and fastest try). Operations and bytes are predicted from
+    the model's shapes, seconds are medians as measured. More texts at once move decode to the right: the weights are
+    read once for all of them. Both axes grow by factors.
 
     Source: Williams, Waterman & Patterson 2009, "Roofline: An Insightful Visual Performance Model".
     """
@@ -53,7 +53,7 @@ def roofline(record: Measurement, _at: Load, mode: Mode = "light") -> go.Figure:
         )  # fmt: skip
     figure.add_scatter(
         x=x, y=[min(each * machine.bandwidth, machine.matrix_speed) for each in x], mode="lines", hoverinfo="skip",
-        name="the roof, measured (thin: slowest and fastest try)", line={"color": ground["ink"], "width": 3},
+        name="the roof, measured", line={"color": ground["ink"], "width": 3},
     )  # fmt: skip
     for name, role, symbol in (("prefill", "prompt", "diamond"), ("decode", "generated", "circle"),
                                ("decode, many texts at once", "generated", "square")):  # fmt: skip
@@ -83,17 +83,24 @@ def utilisation(record: Measurement, _at: Load, _mode: Mode = "light") -> Html:
     rows = [
         (
             each.name if each.work.batch == 1 else f"decode, {each.work.batch} texts",
-            number(each.work.intensity),
-            "memory" if each.work.intensity < machine.ridge else "computing",
             theme.percent(each.work.n_bytes / each.seconds.median / machine.bandwidth),
             theme.percent(each.speed.median / machine.matrix_speed),
             number(each.n_tokens / each.seconds.median),
         )
         for each in _passes(record)
     ]
-    head = ("pass", "operations a byte", "bound by", "MBU", "MFU", "tokens a second")
-    ridge = ("the machine's two speeds meet at", number(machine.ridge), "", "", "", "")
-    return table(head, [*rows, ridge])
+    below = [
+        f"{number(each.work.intensity)} operations a byte: bound by "
+        + ("reading memory." if each.work.intensity < machine.ridge else "computing.")
+        for each in _passes(record)
+    ]
+    head = ("pass", "MBU", "MFU", "tokens a second")
+    said = (
+        f"This machine reads {theme.size(machine.bandwidth)} and does {prefixed(machine.matrix_speed)} operations a "
+        f"second: the two take equally long at {number(machine.ridge)} operations a byte."
+    )
+    empty = "" if rows else '<p class="ts-empty">No pass has been measured yet.</p>'
+    return Html(f'<p class="ts-sentence">{markup.text(said)}</p>{table(head, rows, below) if rows else empty}')
 
 
 def _passes(record: Measurement) -> Iterator[_Pass]:

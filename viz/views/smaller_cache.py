@@ -6,49 +6,46 @@ import plotly.graph_objects as go
 from model.measurements import CacheTrial, CacheTrials
 from model.records import Token
 from viz import markup, theme
-from viz.measured import number, table
+from viz.measured import number, power_of_ten, scientific, table
 from viz.theme import Mode
 from viz.view import Html, Load, view
 
 _KINDS = {
-    "exact": ("generated", "star", "the exact cache"),
-    "int8": ("query", "circle", "stored in 8 bits"),
-    "int4": ("query", "circle-dot", "stored in 4 bits"),
-    "window": ("key", "square", "a sliding window"),
-    "sink + window": ("value", "diamond", "sink + window"),
-    "dropped": ("doubt", "triangle-up", "positions dropped"),
+    "exact": ("generated", "star"),
+    "int8": ("query", "circle"),
+    "int4": ("query", "cross"),
+    "window": ("key", "square"),
+    "sink + window": ("value", "diamond"),
+    "dropped": ("doubt", "triangle-up"),
 }
-_RAISED = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
 _ROW = 84  # pixels of one trial
 _LEAST_KL = 1e-8  # nats: below it, float32 probabilities tell nothing apart
 
 
 @view("Smaller caches: bytes saved against damage", of=CacheTrials, follows="nothing", needs="trials")
 def cache_saved(record: CacheTrials, _at: Load, mode: Mode = "light") -> go.Figure:
-    """Each mark is the same run with a smaller cache, really made smaller: to the right, more bytes saved; upwards, the
-    next token's distribution is further from the exact cache's (the mean over all written tokens, in nats, over the
-    full vocabulary). The best place is at the bottom right. Upwards it grows by factors.
+    """Each mark is the same run with a smaller cache, really made smaller: to the right, more bytes saved; upwards,
+    the next token's distribution is further from the exact cache's (the mean over all written tokens, in nats, over
+    the full vocabulary). Numbers are those of the table below. The best place is at the bottom right. Upwards it
+    grows by factors.
     """
     smaller = [i for i, each in enumerate(record.trials) if each.kind != "exact"]
     means = [float(row.mean()) if row.size else 0.0 for row in record.kl]
     floor = _floor(np.array([means[i] for i in smaller]))
     saved = [_saved(record, i) * 100 for i in range(len(means))]
     figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": 460})
-    for kind, (role, symbol, name) in _KINDS.items():
-        chosen = [i for i in smaller if record.trials[i].kind == kind]
-        if not chosen:
-            continue
+    for i in smaller:
+        role, symbol = _KINDS[record.trials[i].kind]
         figure.add_scatter(
-            x=[saved[i] for i in chosen], y=[max(means[i], floor) for i in chosen], name=name, mode="markers+text",
-            text=[markup.plotly_text(record.trials[i].name) for i in chosen],
-            textposition=["top left" if saved[i] > 50 else "top right" for i in chosen],
-            customdata=[_point(record, i, means[i]) for i in chosen], hovertemplate="%{customdata}<extra></extra>",
+            x=[saved[i]], y=[max(means[i], floor)], name=_name(record, i), mode="markers+text", text=[str(i)],
+            textposition="middle right", customdata=[_point(record, i, means[i])],
+            hovertemplate="%{customdata}<extra></extra>",
             marker={"color": theme.ROLES[role][mode].fill, "symbol": symbol, "size": 14,
                     "line": {"color": theme.GROUND[mode]["ink"], "width": 1}},
         )  # fmt: skip
     top = max([floor * 100, *(means[i] for i in smaller)])
-    figure.update_xaxes(title="bytes of the cache saved after the last pass, %", range=[min(0, *saved) - 4, 104])
-    figure.update_layout(yaxis={"title": "mean KL divergence, nats", **_kl_axis(floor, top * 6)})
+    figure.update_xaxes(title="bytes of the cache saved, %", range=[min(0, *saved) - 4, 104])
+    figure.update_layout(yaxis={"title": "mean KL divergence, nats", **_kl_axis(floor, top * 6, most=4)})
     return figure
 
 
@@ -67,7 +64,7 @@ def cache_divergence(record: CacheTrials, _at: Load, mode: Mode = "light") -> go
     figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": height, "showlegend": False})
     for place, i in enumerate(smaller):
         trial, axis = record.trials[i], f"y{place + 1 if place else ''}"
-        role, symbol, _ = _KINDS[trial.kind]
+        role, symbol = _KINDS[trial.kind]
         fill = theme.ROLES[role][mode].fill
         figure.add_scatter(
             x=numbers, y=np.maximum(record.kl[i], floor).tolist(), yaxis=axis, mode="lines+markers",
@@ -81,10 +78,10 @@ def cache_divergence(record: CacheTrials, _at: Load, mode: Mode = "light") -> go
                 mode="markers", marker={"symbol": "star", "size": 16, "color": ink}, hoverinfo="skip",
             )  # fmt: skip
         bottom, top_of = 1 - (place + 1) / len(smaller), 1 - place / len(smaller)
-        ticks = {**_kl_axis(floor, top), "domain": [bottom, top_of - 0.34 / len(smaller)], "nticks": 3}
+        ticks = {**_kl_axis(floor, top, most=2), "domain": [bottom, top_of - 0.34 / len(smaller)], "nticks": 3}
         figure.update_layout({f"yaxis{axis[1:]}": ticks})
-        figure.add_annotation(x=0, xref="paper", xanchor="left", y=top_of - 0.3 / len(smaller), yref="paper",
-                              yanchor="bottom", text=f"{markup.plotly_text(trial.name)}: {_changed(trial)}",
+        figure.add_annotation(x=0, xref="paper", xanchor="left", xshift=-40, y=top_of - 0.3 / len(smaller),
+                              yref="paper", yanchor="bottom", text=f"{_name(record, i)}: {_changed(trial)}",
                               showarrow=False)  # fmt: skip
     anchor = f"y{len(smaller) if len(smaller) > 1 else ''}"
     figure.update_xaxes(title="written token", anchor=anchor, range=[0.5, len(numbers) + 0.5], tickformat="d")
@@ -95,18 +92,20 @@ def cache_divergence(record: CacheTrials, _at: Load, mode: Mode = "light") -> go
 @view("Smaller caches, in numbers", of=CacheTrials, follows="nothing", needs="trials")
 def cache_table(record: CacheTrials, _at: Load, _mode: Mode = "light") -> Html:
     """Bytes are those of the cache's tensors after the last pass, scales included. KL(exact || smaller), in nats: 0
-    where the two agree. The last column is the first token that the run's own settings and seed would have chosen
-    otherwise, and what it would have been.
+    where the two agree. Below each, the first token that the run's own settings and seed would have chosen
+    otherwise.
 
     Source: Xiao et al. 2023, "StreamingLLM", for sink + window; Liu et al. 2024, "KIVI", for a quantised cache.
     """
+    trials = list(enumerate(zip(record.trials, record.kl, strict=True)))
     return table(
-        ("cache", "bytes", "saved", "mean KL", "largest KL", "first other token"),
+        ("cache", "bytes", "saved", "mean KL", "largest KL"),
         [
-            (trial.name, theme.size(trial.n_bytes), theme.percent(_saved(record, i)) if _saved(record, i) > 0 else "0%",
-             _nats(float(kl.mean()) if kl.size else 0.0), _nats(float(kl.max(initial=0))), _other(record, i))
-            for i, (trial, kl) in enumerate(zip(record.trials, record.kl, strict=True))
+            (f"{i} {trial.name}" if i else trial.name, theme.size(trial.n_bytes), _percent(_saved(record, i)),
+             _nats(float(kl.mean()) if kl.size else 0.0), _nats(float(kl.max(initial=0))))
+            for i, (trial, kl) in trials
         ],
+        below=[_other(record, i) for i, _ in trials],
     )  # fmt: skip
 
 
@@ -121,10 +120,10 @@ def _floor(kl: np.ndarray) -> float:
     return float(10.0 ** (np.floor(np.log10(positive.min())) - 1)) if positive.size else _LEAST_KL
 
 
-def _kl_axis(floor: float, top: float) -> dict[str, object]:
-    """Powers of ten from the floor, which reads 0, to the top: at most about four of them."""
+def _kl_axis(floor: float, top: float, *, most: int) -> dict[str, object]:
+    """Powers of ten from the floor, which reads 0, to the top: so `most` labels."""
     low, high = round(np.log10(floor)), np.log10(top)
-    step = max(1, int(np.ceil((high - low) / 4)))
+    step = max(1, int(np.ceil((high - low) / (most + 1))))
     powers = range(low + step, int(np.floor(high)) + 1, step)
     return {
         "type": "log",
@@ -135,29 +134,38 @@ def _kl_axis(floor: float, top: float) -> dict[str, object]:
 
 
 def _power(power: int) -> str:
-    """Such as 0.01, or 10\u207b\u2075: a tag for it would need a style that a page's policy forbids."""
-    return f"{10.0**power:g}" if abs(power) <= 3 else "10" + str(power).translate(_RAISED)
+    return f"{10.0**power:g}" if abs(power) <= 3 else power_of_ten(power)
+
+
+def _name(record: CacheTrials, i: int) -> str:
+    """The trial by its number, as in the table, and its name."""
+    return markup.plotly_text(f"{i} {record.trials[i].name}")
 
 
 def _changed(trial: CacheTrial) -> str:
-    return "no token changed" if trial.first_changed is None else f"token {trial.first_changed + 1} changed first"
+    return "no token changed" if trial.first_changed is None else f"changed at token {trial.first_changed + 1}"
 
 
 def _point(record: CacheTrials, i: int, mean: float) -> str:
     trial = record.trials[i]
     return (
-        f"{markup.plotly_text(trial.name)}: {theme.size(trial.n_bytes)} instead of "
+        f"{_name(record, i)}: {theme.size(trial.n_bytes)} instead of "
         f"{theme.size(record.trials[0].n_bytes)}<br>mean KL {_nats(mean)}; {_changed(trial)}"
     )
 
 
 def _other(record: CacheTrials, i: int) -> str:
-    """Such as "3: city instead of Paris"; tokens as a person can see them."""
+    """What the first changed token would have been; tokens as a person can see them."""
     first = record.trials[i].first_changed
     if first is None:
-        return "none"
+        return "" if i == 0 else "No token changed."
     own, other = (_token(record, int(record.chosen[row, first])) for row in (0, i))
-    return f"{first + 1}: {other} instead of {own}"
+    return f"Token {first + 1} would have been {other} instead of {own}: the first that changed."
+
+
+def _percent(share: float) -> str:
+    """A smaller cache can also be larger: scales of few tokens weigh more than is saved."""
+    return theme.percent(share) if share >= 0 else f"\u2212{theme.percent(-share)}"
 
 
 def _token(record: CacheTrials, token_id: int) -> str:
@@ -170,4 +178,4 @@ def _token(record: CacheTrials, token_id: int) -> str:
 def _nats(kl: float) -> str:
     if kl <= _LEAST_KL:
         return "0"
-    return number(kl) if kl >= 0.001 else f"{kl:.1e}"
+    return number(kl) if kl >= 0.001 else scientific(kl)
