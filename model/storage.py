@@ -66,10 +66,27 @@ def open_record(kind: type[R], path: str | os.PathLike[str], *, version: int, ma
     Raises: BadTrace, if there is no such file, or it is damaged, cut short, hostile, larger than `max_bytes`, or
     holds another kind or version of record.
     """
+    with _refusing(path), _open_regular(path) as file:
+        return _read(kind, file, version, max_bytes)
+
+
+def kind_of(path: str | os.PathLike[str]) -> str:
+    """The class of the record in a file, such as "Trace", as its header names it; nothing else of it is checked.
+
+    Raises: BadTrace, if there is no such file or it has no header.
+    """
+    with _refusing(path), _open_regular(path) as file:
+        header, _ = _read_header(file, os.fstat(file.fileno()).st_size)
+        metadata = header.get("__metadata__")
+        return str(metadata.get("kind", "")) if isinstance(metadata, dict) else ""
+
+
+@contextlib.contextmanager
+def _refusing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """What goes wrong while a file is read, as a refusal that names it."""
     name = _shown(path)
     try:
-        with _open_regular(path) as file:
-            return _read(kind, file, version, max_bytes)
+        yield
     except Wrong as wrong:
         raise BadTrace(f"{name} cannot be opened: {wrong}. {wrong.way_out or _DAMAGED}") from wrong
     except OSError as error:

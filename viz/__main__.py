@@ -1,28 +1,25 @@
-"""The command line: `python -m viz FILE.trace -o PAGE.html` makes one page of a run that needs nothing else."""
+"""The command line: `python -m viz FILE -o PAGE.html` makes one page of a record that needs nothing else."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from model import storage
 from model.command_line import bug, say
-from model.errors import Refusal
+from model.errors import BadSetting, Refusal
+from model.measurements import CacheTrials, Measurement
 from model.records import Trace
-from viz import export, frames, recorded
+from viz import export, frames, measured_page, recorded
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the page and say where. Returns 0; 2 with one line on stderr for a refusal, 1 for a bug."""
     asked = _parser().parse_args(arguments)
     try:
-        trace = Trace.open(asked.trace)
-        target = asked.output or asked.trace.with_suffix(".html")
-        if target.suffix == ".frames":
-            target.with_suffix(".deep").write_bytes(b"".join(recorded.deep(trace)))
-            made = b"".join(frames.all_frames(trace))
-        else:
-            charts = export.charts(trace) if asked.charts else ()
-            made = export.page(trace, charts=charts, light=asked.light).encode("utf-8")
+        kind = _KINDS.get(storage.kind_of(asked.record))
+        target = asked.output or asked.record.with_suffix(".html")
+        made = _of_run(asked, target) if kind is None else _of_measured(asked, target, kind)
         if target == Path("-"):
             sys.stdout.buffer.write(made)
             return 0
@@ -42,11 +39,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+_KINDS: dict[str, type[Measurement] | type[CacheTrials]] = {"Measurement": Measurement, "CacheTrials": CacheTrials}
+
+
+def _of_run(asked: argparse.Namespace, target: Path) -> bytes:
+    trace = Trace.open(asked.record)
+    if target.suffix == ".frames":
+        target.with_suffix(".deep").write_bytes(b"".join(recorded.deep(trace)))
+        return b"".join(frames.all_frames(trace))
+    charts = export.charts(trace) if asked.charts else ()
+    return export.page(trace, charts=charts, light=asked.light).encode("utf-8")
+
+
+def _of_measured(asked: argparse.Namespace, target: Path, kind: type[Measurement] | type[CacheTrials]) -> bytes:
+    if asked.light or asked.charts or target.suffix == ".frames":
+        raise BadSetting(f"{asked.record} holds a {kind.__name__}; --light, --charts and .frames are for a run alone. "
+                         "Leave them out.")  # fmt: skip
+    return measured_page.measured_page(kind.open(asked.record)).encode("utf-8")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m viz", description="Make one self-contained page of a run.")
-    parser.add_argument("trace", type=Path, metavar="FILE.trace", help="a run saved by `python -m model ... -o FILE`")
+    parser = argparse.ArgumentParser(prog="python -m viz", description="Make one self-contained page of a record.")
+    parser.add_argument("record", type=Path, metavar="FILE",
+                        help="a run, a measurement or cache trials, as `python -m model` saves them")  # fmt: skip
     parser.add_argument("-o", "--output", type=Path, metavar="PAGE.html",
-                        help="where to write it; - is standard output (default: beside the run, as .html). "
+                        help="where to write it; - is standard output (default: beside the record, as .html). "
                         "A name that ends in .frames gets the bytes that the app opens on, and .deep beside it "
                         "what the app reads of them one by one, as in assets/runs/")  # fmt: skip
     parser.add_argument("--light", action="store_true",

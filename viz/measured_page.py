@@ -73,6 +73,9 @@ def facts(record: Measurement | CacheTrials) -> list[str]:
             f"model; {record.taken} UTC",
             *record.notes,
         ]
+    else:
+        written = record.tokens[record.n_prompt :]
+        told.append(f"Written, {theme.count(len(written))} tokens: {''.join(token.text for token in written)}")
     return told
 
 

@@ -1,0 +1,107 @@
+"""One page from a measured record, from Python and from the command line; it needs nothing else and lets nothing in."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from plotly.offline import get_plotlyjs
+
+from model.measurements import CacheTrials, Measurement
+from tests.fakes import fake_trace
+from tests.fakes_measured import fake_measurement, fake_trials
+from tests.viz.test_frames import HOSTILE
+from viz import __main__ as cli
+from viz import export, markup, measured_page
+from viz.view import Load, all_views
+
+EVIL = "</script><script>alert(1)</script><!-- <img src=x onerror=alert(2)>"
+RECORDS = [fake_measurement(prompt=EVIL, text=EVIL), fake_trials(HOSTILE, (EVIL, "a", "b"))]
+
+
+def held(page: str) -> dict[str, Any]:
+    return json.loads(page.split('id="pictures">')[1].split("</script>")[0])
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=["measurement", "trials"])
+def test_the_page_holds_every_picture_in_both_modes_and_lets_no_text_in(record: Measurement | CacheTrials):
+    page = measured_page.measured_page(record)
+    names = [each.name for each in measured_page.views_of(type(record))]
+    assert sorted(names) == sorted(each.name for each in all_views(type(record)))
+    for mode in ("light", "dark"):
+        assert [each["name"] for each in held(page)[mode]] == names
+    for each in held(page)["light"]:
+        assert (f'id="{each["name"]}"' in page) == (each["figure"] is not None)
+    ours = page.replace(get_plotlyjs(), "")
+    assert ours.count("<script") == ours.count("</script>") == 3
+    assert "<img" not in ours and "<script>alert" not in ours
+    assert not re.findall(r"\b(?:src|href)=[\"'h]", ours.split("<script")[0].replace(markup.text(EVIL), ""))
+
+
+def test_the_policy_lets_these_scripts_and_these_styles_run_and_no_other():
+    page = measured_page.measured_page(RECORDS[0])
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert policy is not None and "unsafe" not in policy[1] and "default-src 'none'" in policy[1]
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    assert len(scripts) == 2
+    assert all(markup.integrity(each) in policy[1] for each in scripts)
+    style = page.split("<style>")[1].split("</style>")[0]
+    assert markup.integrity(style) in policy[1] and policy[1].count("sha256-") == 4
+
+
+def test_pictures_come_in_the_order_in_which_they_teach():
+    names = [each.name for each in measured_page.views_of(Measurement)]
+    firsts = [names.index(name) for name in ("phases", "cache_race", "roofline", "memory_bill")]
+    assert firsts == sorted(firsts) and firsts[0] == 0
+
+
+def test_the_bill_follows_the_load():
+    record = fake_measurement()
+    pages = [measured_page.pictures(record, Load(users=users), "light") for users in (1, 1, 7)]
+    one, again, other = ([json.dumps(each) for each in json.loads(page)] for page in pages)
+    assert one == again
+    changed = [json.loads(a)["follows"] for a, b in zip(one, other, strict=True) if a != b]
+    assert changed == ["load", "load"]
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=["measurement", "trials"])
+def test_the_command_opens_each_kind_of_record(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], record: Measurement | CacheTrials
+):
+    record.save(tmp_path / "some.record")
+    assert cli.main([str(tmp_path / "some.record")]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "some.html")
+    assert (tmp_path / "some.html").read_text(encoding="utf-8") == measured_page.measured_page(record)
+
+
+@pytest.mark.parametrize("more", [["--light"], ["--charts"], ["-o", "x.frames"]])
+def test_what_is_for_a_run_alone_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]):
+    RECORDS[0].save(tmp_path / "some.record")
+    assert cli.main([str(tmp_path / "some.record"), *more]) == 2
+    assert "holds a Measurement" in capsys.readouterr().err
+
+
+def test_a_damaged_record_is_refused_for_what_is_wrong_with_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    RECORDS[0].save(tmp_path / "some.record")
+    whole = (tmp_path / "some.record").read_bytes()
+    (tmp_path / "some.record").write_bytes(whole[:-8])
+    assert cli.main([str(tmp_path / "some.record")]) == 2
+    said = capsys.readouterr().err
+    assert len(said.strip().splitlines()) == 1
+    assert "bytes" in said and "not a Trace" not in said
+
+
+def test_a_record_on_its_way_makes_a_page_too():
+    page = measured_page.measured_page(fake_measurement(phases=False, race=False, batch=False))
+    assert page.count('class="ts-empty"') >= 6
+    assert not held(page)["light"][0]["figure"]
+    assert measured_page.measured_page(replace(fake_measurement(n_new=1), notes=("cut short.",))).count("cut short.")
+
+
+def test_a_run_still_makes_its_own_page(tmp_path: Path):
+    trace = fake_trace()
+    trace.save(tmp_path / "run.trace")
+    assert cli.main([str(tmp_path / "run.trace"), "--light"]) == 0
+    assert (tmp_path / "run.html").read_text(encoding="utf-8") == export.page(trace, light=True)
