@@ -1,5 +1,7 @@
 """The command line: `python -m model PROMPT` lets a model continue a text; `-o` keeps the run, `--json` prints it.
 
+With `--measure` it times the model on that text instead, without recording it.
+
 Whatever can be refused without torch is refused before torch is imported. Exit codes: 0 done, 2 refused (one line on
 stderr), 1 a bug (one line that names a log), 130 stopped with Ctrl-C, 141 the reader of stdout went away.
 """
@@ -27,6 +29,7 @@ from model.tokens import readable
 
 if TYPE_CHECKING:
     from model.loading import HookedModel
+    from model.measurements import Measurement
 
 _CANDIDATES = 10
 _EXAMPLES = """examples:
@@ -35,6 +38,7 @@ _EXAMPLES = """examples:
   python -m viz paris.trace -o paris.html          the run as a page to look at
   python -m model "Tell me a joke." --chat --temperature 0.8 --top-p 0.9 --seed 7
   python -m model "1, 2, 3," --max-new-tokens 4 --json
+  python -m model --measure "The capital of France is" --prompt-tokens 64 -o paris.measurement
   python -m model - < story.txt
   python -m model -- "-5 + 3 ="                    a prompt that begins with a minus sign"""
 
@@ -60,11 +64,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(given: argparse.Namespace, limits: Limits) -> int:
     settings = Settings(**{name: getattr(given, name) for name in Settings.__slots__})
     limits.check_new_tokens(settings.max_new_tokens)
+    if given.prompt_tokens is not None and not given.measure:
+        raise BadSetting("--prompt-tokens goes with --measure, and that is missing. Add it, or leave out the length.")
     prompt = _prompt(given.prompt)
     readable(prompt)
     if given.output is not None:
         _check_place(given.output)
     hooked = _load(given.model, limits)
+    if given.measure:
+        return _measure(hooked, prompt, settings, limits, given)
     with _interrupts() as stopping:
         trace = _generate(hooked, prompt, settings, limits, stopping)
         if given.output is not None:
@@ -94,7 +102,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m model",
-        usage="%(prog)s PROMPT [-o FILE] [--json] [settings]",
+        usage="%(prog)s PROMPT [--measure] [-o FILE] [--json] [settings]",
         description="Let a language model continue a text, and keep what it computed on the way.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -108,11 +116,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--chat", action="store_true", help="hand the prompt over as a person's turn of a "
                         "conversation, in the form that this model was taught")  # fmt: skip
 
+    timed = parser.add_argument_group("how long it takes")
+    timed.add_argument("--measure", action="store_true", help="time the model instead of recording it: prefill and "
+                       "decode, with its KV cache and without, alone and in batches, beside what this machine can do; "
+                       "takes about a minute")  # fmt: skip
+    timed.add_argument("--prompt-tokens", type=int, metavar="N", help="with --measure: cut or repeat the prompt to so "
+                       "many tokens (default: as it is)")  # fmt: skip
+
     output = parser.add_argument_group("what comes out (without these: the text that the model wrote)")
     output.add_argument("-o", "--output", metavar="FILE", type=Path, help="keep the whole run in a file: every "
-                        "layer's queries, keys, residual stream, and how each token was chosen")  # fmt: skip
+                        "layer's queries, keys, residual stream, and how each token was chosen; with --measure "
+                        "the times")  # fmt: skip
     output.add_argument("--json", action="store_true", help="print the tokens, and for each new one the likeliest "
-                        f"{_CANDIDATES} candidates with their probability before any setting changed it")  # fmt: skip
+                        f"{_CANDIDATES} candidates with their probability before any setting changed it; with "
+                        "--measure the times")  # fmt: skip
 
     how = parser.add_argument_group(
         "how the next token is chosen (top-k, top-p, min-p and seed matter above temperature 0)"
@@ -208,6 +225,36 @@ def _completed(hooked: "HookedModel", trace: Trace, stopping: threading.Event) -
             break
         trace = piece or trace
     return trace
+
+
+def _measure(hooked: "HookedModel", prompt: str, settings: Settings, limits: Limits, given: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from model.report import summary, table
+    from model.timing import measure
+
+    measured: Measurement | None = None
+    with _interrupts() as stopping, tqdm(desc="measuring", disable=None, leave=False) as bar:
+
+        def show(done: int, total: int, what: str) -> None:
+            bar.total, bar.n = total, done
+            bar.set_postfix_str(what)
+
+        records = measure(hooked, prompt, settings, limits, n_prompt=given.prompt_tokens, progress=show,
+                          cancelled=stopping.is_set)  # fmt: skip
+        for record in records:
+            measured = record
+    if measured is not None:
+        for note in measured.notes:
+            say(f"note: {note}")
+        if given.output is not None:
+            measured.save(given.output)
+        text = json.dumps(summary(measured), allow_nan=False) if given.json else table(measured)
+        _print(_for_terminal(text) if sys.stdout.isatty() else text)
+    if stopping.is_set():
+        say("stopped before all was measured")
+        return 130
+    return 0
 
 
 @contextmanager
