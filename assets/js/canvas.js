@@ -2,7 +2,7 @@
 // Drawing on a canvas: sharp pixels, colours from the page's theme, and the scale that turns a weight into a colour.
 
 /** @typedef {{ink: string, muted: string, card: string, sunk: string, line: string, weight: string, prompt: string, generated: string,
- *   doubt: string, query: string, key: string, value: string, scale: Uint32Array}} Paint */
+ *   doubt: string, query: string, key: string, value: string, "prompt-text": string, "generated-text": string, scale: Uint32Array}} Paint */
 
 /** Set the size in CSS pixels and return a cleared context in those units, with this font. The font is set only when
  * the canvas is new: setting it makes the browser settle the style of the whole page, which costs more than the drawing.
@@ -46,7 +46,7 @@ export function widthOf(box, changed) {
 export function paint(root) {
   const style = getComputedStyle(root);
   const get = (/** @type {string} */ name) => style.getPropertyValue(`--ts-${name}`).trim() || "#808080";
-  const names = ["ink", "muted", "card", "sunk", "line", "weight", "prompt", "generated", "doubt", "query", "key", "value"];
+  const names = ["ink", "muted", "card", "sunk", "line", "weight", "prompt", "generated", "doubt", "query", "key", "value", "prompt-text", "generated-text"];
   const colours = Object.fromEntries(names.map((name) => [name, get(name)]));
   return /** @type {Paint} */ ({ ...colours, scale: scale(colours.card, colours.weight) });
 }
@@ -140,6 +140,11 @@ export function cut(context, text, width) {
 export function pointer(canvas, event) {
   const box = canvas.getBoundingClientRect();
   return { x: event.clientX - box.left, y: event.clientY - box.top };
+}
+
+/** How a person looks closer here: with a pointer that rests, or with a finger. */
+export function pointAt() {
+  return window.matchMedia("(hover: none)").matches ? "Tap" : "Point at";
 }
 
 export const FONT = "14px system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', sans-serif";

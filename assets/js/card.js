@@ -21,6 +21,9 @@ import { h, fill, table, button } from "./dom.js";
  * @typedef {{value: import("./dom.js").Child[], mini?: (g: CanvasRenderingContext2D, width: number, height: number) => void}} Glance */
 /** @typedef {{id: string, title: string, sentence: string, create: (body: HTMLElement, context: Context) => Picture, glance?: (state: State) => Glance}} View */
 
+const FEW = 10; // rows that a box of numbers shows without scrolling
+const NUMBER = /^(?:[<≈+−-]|under |over |about )*\d[\d,.]*(?:e[−-]?\d+)?(?: ?%| ?(?:bytes|kB|MB|GB|ms|s|numbers))?$/;
+
 export class Card {
   /** @param {View} view @param {Context} context */
   constructor(view, context) {
@@ -63,15 +66,33 @@ export class Card {
     if (asked !== this.asked) return;
     const rows = numbers.rows.slice(0, 400);
     const left = numbers.rows.length - rows.length;
-    const values = table(`${this.view.title}: values`, numbers.columns, rows);
+    const values = table(`${this.view.title}: values`, numbers.columns, rows.map((row) => row.map(typeset)));
+    alignNumbers(values);
+    const n = numbers.rows.length;
     fill(this.sheet,
       h("p", { class: "ts-note" }, numbers.note),
       h("div", { class: "ts-scroll", tabindex: "0", role: "region", "aria-label": `${this.view.title}: values` }, values),
-      left > 0 && h("p", { class: "ts-note" }, `${left.toLocaleString("en-US")} more rows are copied with the table.`),
+      h("p", { class: "ts-note" }, `${n.toLocaleString("en-US")} row${n === 1 ? "" : "s"}${n > FEW ? "; the table scrolls" : ""}.${left > 0 ? ` ${left.toLocaleString("en-US")} of them are not drawn, but copied with the table.` : ""}`),
       copier("Copy the table", () => tabbed(numbers)),
       h("p", { class: "ts-note" }, "The same in Python, from a run kept as a trace file:"),
       h("pre", { class: "ts-code", tabindex: "0" }, h("code", {}, numbers.code)),
       copier("Copy the code", () => numbers.code));
+  }
+}
+
+/** A cell as it is read: a minus as long as a plus. Copied it keeps its hyphen, which spreadsheets know. @param {import("./dom.js").Child} cell */
+function typeset(cell) {
+  return typeof cell === "string" && /^-[\d.]/.test(cell) ? `−${cell.slice(1)}` : cell;
+}
+
+/** Columns that hold nothing but numbers end at one line. @param {HTMLTableElement} values */
+function alignNumbers(values) {
+  const rows = Array.from(values.rows);
+  const width = rows[0]?.cells.length ?? 0;
+  for (let column = 0; column < width; column += 1) {
+    const cells = rows.map((row) => row.cells[column]);
+    const texts = cells.slice(1).map((cell) => cell?.textContent ?? "").filter((text) => text !== "" && text !== "–");
+    if (texts.length && texts.every((text) => NUMBER.test(text))) for (const cell of cells) cell?.classList.add("ts-number");
   }
 }
 

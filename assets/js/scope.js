@@ -3,7 +3,7 @@
 // `mountPage` stands in an exported page and has them all.
 
 import { Run, wholeFrames } from "./store.js";
-import { Selection, firstLook, listenToKeys, KEYS, COUNTING } from "./selection.js";
+import { Selection, firstLook, listenToKeys, watchPointer, KEYS, COUNTING } from "./selection.js";
 import { Player } from "./player.js";
 import { Card } from "./card.js";
 import { More } from "./more.js";
@@ -89,6 +89,7 @@ class Scope {
     fill(element, this.message, rail ? this.pictures : h("div", { class: "ts-with-rail" }, this.rail.element, this.pictures), this.help);
     this.colours = paint(element);
     this.selection.onChange(() => this.redraw());
+    watchPointer(this.selection);
     listenToKeys(element, this.selection, {
       play: () => this.player.toggle(),
       help: () => (this.help.open ? this.help.close() : this.help.showModal()),
@@ -136,7 +137,7 @@ class Scope {
     this.say("");
     this.pictures.hidden = false;
     this.element.dataset.run = run.id;
-    this.selection.open(run, firstLook(run), following);
+    this.selection.open(run, () => firstLook(run), following);
     this.grown();
   }
 
@@ -325,7 +326,7 @@ function helpSheet() {
   const sheet = h("dialog", { class: "ts-help", "aria-labelledby": "ts-help-title" },
     h("h2", { class: "ts-title", id: "ts-help-title" }, "Keys"),
     table("Keys and what they do", ["key", "what it does"], KEYS.map(([key, does]) => [h("kbd", {}, key), does])),
-    h("p", { class: "ts-note" }, "Pointing at something previews it everywhere. A click locks it: it stays until you click elsewhere or press Esc."),
+    h("p", { class: "ts-note" }, "Pointing at something previews it everywhere. A click or a tap locks it: it stays until you click elsewhere or press Esc."),
     h("p", { class: "ts-note" }, COUNTING, " Passes are counted like steps: the first is pass 1."),
     button("Close", () => sheet.close()));
   return sheet;

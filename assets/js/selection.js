@@ -14,6 +14,10 @@ export class Selection {
     /** @type {At | null} */
     this.hovered = null;
     this.locked = false;
+    /** whether the pointer rests while the page moves under it: what comes under it then was not pointed at */
+    this.pointerRests = false;
+    /** whether a person has chosen a layer or a head, which another run then keeps */
+    this.chosen = false;
     /** whether the newest pass is followed while a run is written */
     this.following = false;
     /** @type {Set<() => void>} */
@@ -30,8 +34,11 @@ export class Selection {
     this.listeners.add(listener);
   }
 
-  /** Begin on another run. @param {Run} run @param {Partial<At>} at @param {boolean} following */
-  open(run, at, following) {
+  /** Begin on another run: where the layer and the head were chosen, and it has them, they stay.
+   * @param {Run} run @param {() => Partial<At>} first where to look if nothing was chosen @param {boolean} following */
+  open(run, first, following) {
+    const { layer, head } = this.base;
+    const at = this.chosen && layer < run.nLayers && head < run.nHeads ? { step: 0, layer, head } : first();
     this.run = run;
     this.locked = false;
     this.following = following;
@@ -48,13 +55,14 @@ export class Selection {
     else if (change.step !== undefined) this.following = !this.run.end;
     this.base = this.settle(this.base, change);
     this.hovered = null;
+    if (change.layer !== undefined || change.head !== undefined) this.chosen = true;
     if (lock) this.locked = true;
     this.tell();
   }
 
   /** Look without going there; does nothing while the selection is locked. @param {Partial<At> | null} change */
   preview(change) {
-    if (!this.run || this.locked) return;
+    if (!this.run || this.locked || (change && this.pointerRests)) return;
     const hovered = change && this.settle(this.base, change);
     if (same(hovered, this.hovered)) return;
     this.hovered = hovered;
@@ -131,6 +139,21 @@ export function firstLook(run) {
     }
   }
   return start;
+}
+
+const SAME_MS = 30; // events of one movement
+
+/** Tell a pointer that moves from one that rests while something scrolls under it: browsers send events for both, the second at the
+ * place on the screen where the first had left it. @param {Selection} selection */
+export function watchPointer(selection) {
+  let last = { x: NaN, y: NaN, at: 0 };
+  const look = (/** @type {PointerEvent} */ event) => {
+    const moved = event.screenX !== last.x || event.screenY !== last.y;
+    if (moved) last = { x: event.screenX, y: event.screenY, at: event.timeStamp };
+    selection.pointerRests = event.pointerType === "mouse" && !moved && event.timeStamp - last.at > SAME_MS;
+  };
+  for (const name of /** @type {const} */ (["pointerover", "pointerenter", "pointermove"])) document.addEventListener(name, look, { capture: true, passive: true });
+  for (const name of ["keydown", "focusin", "pointerdown"]) document.addEventListener(name, () => { selection.pointerRests = false; }, { capture: true, passive: true });
 }
 
 /** How layers, heads and tokens are numbered: one number for one thing, on the page and in the code. */

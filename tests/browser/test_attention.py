@@ -55,7 +55,7 @@ def unfold(page: Page) -> None:
 
 
 def numbers(text: str) -> list[float]:
-    return [float(each) for each in re.findall(r"-?\d+(?:\.\d+)?", text)]
+    return [float(each) for each in re.findall(r"-?\d+(?:\.\d+)?", text.replace("\u2212", "-"))]
 
 
 def test_the_server_is_asked_for_a_layer_only_when_a_row_is_unfolded(opened):
@@ -99,8 +99,8 @@ def test_an_unfolded_row_has_the_runs_own_numbers_and_they_add_up(opened):
     lines = page.locator(LINES).evaluate_all("rows => rows.map(row => [...row.cells].slice(1).map(c => c.textContent))")
     byte = np.array(page.evaluate(f"Array.from(tokenoscope.store.run.row({layer}, {head}, {token}))"))
     for key, (raw, score, _, weight, taken) in zip(order, lines, strict=True):
-        assert float(raw) == pytest.approx(keys[key] @ query, abs=0.006)
-        assert float(score) == pytest.approx(keys[key] @ query * trace.rules[layer].scaling, abs=6e-4)
+        assert numbers(raw)[0] == pytest.approx(keys[key] @ query, abs=0.006)
+        assert numbers(score)[0] == pytest.approx(keys[key] @ query * trace.rules[layer].scaling, abs=6e-4)
         assert numbers(weight)[0] / 100 == pytest.approx(weights[key], abs=1.1e-4)
         assert numbers(weight)[0] / 100 == pytest.approx((byte[key] / 255) ** 2, abs=0.0046)
         assert float(taken) == pytest.approx(weights[key] * np.linalg.norm(values[key]), rel=0.006)
@@ -128,6 +128,98 @@ def test_bars_start_at_one_place_and_tokens_of_one_text_have_their_positions(ope
     assert len(named) < token + 1
 
 
+CUT = """() => {
+    const box = document.querySelector(".ts-keys").getBoundingClientRect();
+    const wrong = [];
+    for (const cell of document.querySelectorAll(".ts-keys :is(th, td)")) {
+        if (!cell.checkVisibility() || !cell.textContent) continue;
+        const edge = cell.getBoundingClientRect();
+        for (const part of [cell, ...cell.querySelectorAll(".ts-key-which")]) {
+            if (part === cell && cell.querySelector(".ts-key-name")) continue; // a token's text may end in an ellipsis
+            const range = document.createRange();
+            range.selectNodeContents(part);
+            const text = range.getBoundingClientRect();
+            const inside = text.left >= edge.left - 0.5 && text.right <= Math.min(edge.right, box.right) + 0.5;
+            if (!inside) wrong.push(`${cell.textContent}: ${text.left}-${text.right} in ${edge.left}-${edge.right}`);
+        }
+    }
+    return wrong;
+}"""
+
+
+@pytest.mark.parametrize("width", [390, 1280, 1440])
+def test_no_number_of_an_unfolded_row_is_cut(opened, width):
+    page, _ = opened(width=width)
+    page.evaluate("""() => {
+        const { store } = window.tokenoscope;
+        const parts = [["\\ufffd", "20f09f9088"], ["\\ufffd", "e4bd"], [" incomprehensibilities of", "20696e"]];
+        store.run.tokens.forEach((token, i) => {
+            const [text, hex] = parts[i % 3];
+            store.run.tokens[i] = { ...token, text, hex };
+        });
+        store.run.id += "bytes";
+        store.redraw();
+    }""")
+    unfold(page)
+    page.get_by_role("button", name="Show all").click()
+    expect(page.locator(".ts-keys-table")).to_contain_text("byte")
+    page.wait_for_timeout(200)
+    assert page.evaluate(CUT) == []
+
+
+def test_the_tokens_have_the_colours_of_the_map_and_their_own_numbers(opened):
+    page, _ = opened()
+    layer, head = PLACE["layer"], PLACE["head"]
+    rows = f"(_, p) => Array.from(tokenoscope.store.run.row({layer}, {head}, p))"
+    byte = page.evaluate(f"Array.from({{ length: tokenoscope.store.run.nRead }}, {rows})")
+    token = page.evaluate(AT)["token"]
+    most = max(weight for row in byte for weight in row[1:])
+    chips = page.locator(".ts-look:visible")
+    expect(chips).to_have_count(token + 1)
+    ground = page.evaluate("Array.from(tokenoscope.store.colours.scale)")
+    shown = chips.evaluate_all("""all => all.map(each => [getComputedStyle(each).backgroundColor,
+        each.querySelector(".ts-look-share").textContent])""")
+    for key, (colour, share) in enumerate(shown):
+        weight = (byte[token][key] / 255) ** 2
+        if weight >= 0.01:
+            assert numbers(share)[0] == pytest.approx(100 * weight, rel=0.05)
+        if key:
+            word = ground[round(255 * min(1, weight / (most / 255) ** 2))]
+            assert numbers(colour) == pytest.approx([word >> shift & 255 for shift in (0, 8, 16)], abs=2)
+    expect(chips.first).to_have_class(re.compile("ts-left-out"))
+    page.get_by_label("leave the first token out").uncheck()
+    expect(chips.first).not_to_have_class(re.compile("ts-left-out"))
+
+
+def test_a_click_on_a_token_and_a_step_move_nothing_below(opened):
+    page, _ = opened()
+    top = "document.querySelector('.ts-grid-canvas').getBoundingClientRect().top"
+    height = "document.querySelector('.ts-card-attention').offsetHeight"
+    page.evaluate("tokenoscope.selection.set({ step: 2 })")
+    shows(page, step=2)
+    places = {page.evaluate(top)}
+    page.locator(".ts-look:visible").nth(2).click()
+    shows(page, token=2)
+    page.wait_for_timeout(100)
+    places.add(page.evaluate(top))
+    assert len(places) == 1
+    heights = set()
+    for step in (1, 3, 5):
+        page.evaluate("step => tokenoscope.selection.set({ step })", step)
+        shows(page, step=step)
+        page.wait_for_timeout(60)
+        heights.add(page.evaluate(height))
+    assert len(heights) == 1
+
+
+def test_fingers_find_squares_that_they_can_hit_and_the_selected_one_in_sight(opened):
+    page, _ = opened(width=390, height=844)
+    page.evaluate("tokenoscope.selection.set({ layer: 3, head: 2 })")
+    shows(page, layer=3, head=2)
+    cell = page.evaluate("(document.querySelector('.ts-grid-canvas').clientWidth - 48) / tokenoscope.store.run.nLayers")
+    assert cell >= 24
+
+
 def _shares(page: Page) -> list[int]:
     """The weights that are shown, those of the tokens left out together, in hundredths of a percent."""
     cells = page.locator(".ts-keys-table :is(tbody tr, .ts-rest):visible .ts-weight-cell").all_inner_texts()
@@ -145,7 +237,7 @@ def test_the_worked_example_follows_the_line_that_is_pointed_at_and_a_click_keep
         expect(page.locator(LINES).nth(i)).to_have_class(re.compile("ts-key-pointed"))
         raw = page.locator(LINES).nth(i).locator("td").first.inner_text()
         products = score.locator(".ts-vector-note").last.inner_text()
-        assert numbers(products)[0] == pytest.approx(float(raw), abs=0.006)
+        assert numbers(products)[0] == pytest.approx(numbers(raw)[0], abs=0.006)
         said.append(score.inner_text())
     assert said[0] != said[1]
     page.locator(LINES).nth(4).locator("button").click()

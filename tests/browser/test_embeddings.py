@@ -128,6 +128,24 @@ def test_names_on_the_map_do_not_overlap_and_the_selected_one_is_there(ran):
         )
 
 
+def test_no_name_on_the_map_lies_on_a_mark_of_the_run(ran):
+    ran.locator(".ts-map-holder").scroll_into_view_if_needed()
+    has_map(ran)
+    ran.wait_for_timeout(200)
+    over = ran.evaluate("""() => {
+        const boxes = (what) => [...document.querySelectorAll(`.ts-map-chart .scatterlayer ${what}`)]
+            .map((each) => each.getBoundingClientRect());
+        const marks = [1, 2].flatMap((i) => boxes(`.trace:nth-child(${i + 1}) .points > path`));
+        const names = boxes(".textpoint text");
+        const meet = (a, b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1
+            && b.top < a.bottom - 1;
+        return [marks.length, names.length, names.filter((name) => marks.some((mark) => meet(name, mark))).length];
+    }""")
+    assert over[0] > 2
+    assert over[1] > 2
+    assert over[2] == 0
+
+
 def test_the_nearest_neighbours_are_listed_with_their_cosines(ran):
     near = ran.evaluate("""(() => {
         const { embeddings: e, tokens } = tokenoscope.store.run;

@@ -152,9 +152,9 @@ def test_the_list_is_the_lens_of_the_selected_token(show: Callable[..., Page]):
         assert guesses == [run.texts[i].replace(" ", "·").replace("\n", "↵") for i in ids[::-1, token, 0].tolist()]
         assert page.locator(".ts-level.ts-current .ts-level-name").all_inner_texts() == [f"layer {layer}"]
         glance = page.locator(".ts-rail-row[data-goes-to=layers] .ts-rail-value").inner_text()
-        said = re.fullmatch(r"says “(.+)” \d+%", glance)
+        said = re.fullmatch(rf"layer {layer}: “(.+)” \d+%", glance)
         assert said, glance
-        assert len(glance) <= 18
+        assert len(glance) <= 23
         assert guesses[3 - layer].startswith(said[1].removesuffix("…"))
     select(page, token=4)
     agreeing = [name for level, name in enumerate(("input", *(f"layer {i}" for i in range(4))))
@@ -237,11 +237,23 @@ def test_missing_units_and_lens_say_why(show: Callable[..., Page]):
     assert [re.sub(".*: ", "", each) for each in said] == ["no lens here.", "no units here."]
 
 
-def test_a_stopped_run_says_that_it_gets_no_lens(show: Callable[..., Page]):
+def test_a_stopped_run_says_so_where_its_lens_would_be(show: Callable[..., Page]):
     page = show(replace(fake_trace(), ended="stopped", lens_ids=None, lens_probs=None))
     expect(page.locator(".ts-card-layers .ts-empty:visible")).to_have_text(
-        "This run was stopped; the logit lens is added to runs that come to their end."
+        "This run was stopped. The logit lens is added after it, unless it was stopped once more."
     )
+    expect(page.locator(".ts-rail-row[data-goes-to=layers] .ts-rail-value")).to_have_text("run was stopped")
+
+
+def test_a_long_table_says_that_it_goes_on_and_none_of_its_cells_is_cut(show: Callable[..., Page]):
+    page = show(fake_trace(), width=1440, height=900)
+    sheet = page.locator(".ts-card-layers .ts-details")
+    sheet.locator("summary").click()
+    rows = sheet.locator("tbody tr").count()
+    expect(sheet.locator(".ts-scroll + .ts-note")).to_have_text(f"{rows} rows; the table scrolls.")
+    assert sheet.locator(".ts-scroll").evaluate("box => box.scrollWidth <= box.clientWidth")
+    aligned = sheet.locator("th").evaluate_all("all => all.map(each => getComputedStyle(each).textAlign)")
+    assert [aligned[i] for i in (0, 2, 3)] == ["left", "left", "right"]
 
 
 def test_the_first_tokens_length_is_told_where_it_stands_out(show: Callable[..., Page]):

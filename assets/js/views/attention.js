@@ -55,7 +55,7 @@ export const attention = {
       if (doesOf === key) return;
       doesOf = key;
       const { word, shares, group } = inWords(run, at.layer, at.head);
-      fill(does, word && h("b", {}, word === "spread" ? "No single habit (none has half of what does not rest on the first token): spread. " : `Mostly: ${word}. `), [shares, group].filter(Boolean).join(" "));
+      fill(does, word && h("b", {}, word === "spread" ? "No single habit: spread. " : `Mostly: ${word}. `), [shares, group].filter(Boolean).join(" "));
       does.hidden = !word && !group;
     }
 
@@ -80,7 +80,7 @@ export const attention = {
         say(headName, `head ${at.head} of 0–${run.nHeads - 1}`);
         sayHead(state);
         const held = run.row(at.layer, at.head, at.token);
-        looks.draw(state, held, sinkSwitch.checked);
+        looks.draw(state, held, sinkSwitch.checked, map.most);
         map.element.hidden = held === null;
         sinkWords.hidden = held === null;
         if (held) {
@@ -125,7 +125,7 @@ function pointing(selection, redraw) {
     get key() { return hovered ?? pinned; },
     /** @param {number | null} key */
     point(key) {
-      if (key === hovered) return;
+      if (key === hovered || (key !== null && selection.pointerRests)) return;
       hovered = key;
       redraw();
     },

@@ -12,6 +12,7 @@ import { drawThumbs } from "../thumbnails.js";
 
 const [LEFT, TOP, GAP] = [46, 24, 5]; // GAP: between heads that share different key/value heads
 const [LARGEST, HIGHEST] = [38, 340]; // pixels: one square, all heads
+const [FINGER, FINGER_HIGHEST] = [26, 620]; // the same for fingers: a square that can be hit; what is wider scrolls sideways
 const MEANS = /** @type {Record<string, string>} */ ({
   "first token": "nearly all its weight rests on the first token: it is idle here",
   "previous token": "most of the rest goes to the token just before",
@@ -19,7 +20,7 @@ const MEANS = /** @type {Record<string, string>} */ ({
   "same token before": "where the same token stood earlier, it looks there",
   "after the same token": "where the same token stood earlier, it looks at what came next: it can copy (an “induction head”)",
   "learned sink": "nearly all its weight goes to its learned sink: it is idle here",
-  spread: "no such habit (a habit: half of what does not rest on the first token), over many tokens or over others",
+  spread: "no such habit: nothing named here gets half of what does not rest on the first token",
 });
 
 /** @param {import("../selection.js").Selection} selection @param {() => void} redraw */
@@ -115,6 +116,21 @@ export function makeHeads(selection, redraw) {
     fill(list, ...buttons.map((each) => each.element));
   }
 
+  const scrolls = () => layout !== null && run !== null && LEFT + layout.cell * run.nLayers + 2 > width() + 1;
+  let shownLayer = "";
+  /** Where the grid scrolls, bring the selected layer into sight. @param {Run} of @param {number} layer */
+  function showLayer(of, layer) {
+    const now = `${of.id}/${layer}/${width()}`;
+    if (shownLayer === now || !layout || !width()) return;
+    shownLayer = now;
+    if (!scrolls()) return;
+    const { cell } = layout;
+    const left = LEFT + layer * cell;
+    setTimeout(() => {
+      if (left < box.scrollLeft || left + cell > box.scrollLeft + box.clientWidth) box.scrollLeft = left - box.clientWidth / 2;
+    });
+  }
+
   return {
     element,
     /** @param {State} state @param {boolean} withoutSink */
@@ -145,6 +161,7 @@ export function makeHeads(selection, redraw) {
     draw(state) {
       const { run: of, at } = state;
       makeList(of);
+      showLayer(of, at.layer);
       const widest = `${Math.ceil(LEFT + of.nLayers * largest(of) + 4)}px`;
       if (pane.style.maxWidth !== widest) pane.style.maxWidth = widest;
       const marked = hovered ?? pressed;
@@ -158,7 +175,7 @@ export function makeHeads(selection, redraw) {
       say(means, shown ? `“${shown}”: ${MEANS[shown] ?? ""}.` : "");
       say(words, "Each small square is that head's whole map."
         + (of.nRead > of.head.rows_up_to ? " In a run this long most squares show three bands instead: the head's weight on the first token, on the token before, on the token itself, in the newest pass." : "")
-        + (groupOf(of) > 1 ? " A bracket joins heads that share one key/value head." : "") + ` ${COUNTING}`);
+        + (groupOf(of) > 1 ? " A bracket joins heads that share one key/value head." : "") + (scrolls() ? " The grid scrolls sideways: all layers are in it." : "") + ` ${COUNTING}`);
     },
   };
 }
@@ -209,7 +226,12 @@ function groupOf(run) {
 function layOut(run, width) {
   const group = groupOf(run);
   const gap = group > 1 ? GAP : 0;
-  return { left: LEFT, top: TOP, cell: Math.min(largest(run), (width - LEFT - 2) / run.nLayers), gap, group };
+  const fits = Math.min(largest(run), (width - LEFT - 2) / run.nLayers);
+  return { left: LEFT, top: TOP, cell: byFinger() ? Math.max(fits, Math.min(FINGER, FINGER_HIGHEST / run.nHeads)) : fits, gap, group };
+}
+
+function byFinger() {
+  return window.matchMedia("(pointer: coarse), (max-width: 600px)").matches;
 }
 
 /** The widest that a square may be, so that all heads fit in a height. @param {Run} run */

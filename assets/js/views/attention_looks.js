@@ -1,12 +1,14 @@
 // @ts-check
 // The looked-at row in words: every token shaded by its weight, and the strongest by number.
 
-import { h, fadeWhatGoesOn, fill, keepInView, tokenText, quoted } from "../dom.js";
+import { h, fadeWhatGoesOn, fill, keepInView, say, tokenText, quoted } from "../dom.js";
 import { shade, textOn } from "../canvas.js";
 import { roughly } from "../format.js";
 import { WEIGHTS } from "../store.js";
 
 /** @typedef {import("../card.js").State} State */
+
+const MANY = 60; // tokens: a list this long fills its box, whichever of them are read
 
 /** @param {import("../selection.js").Selection} selection @param {import("./attention_map.js").Pointed} pointed */
 export function makeLooks(selection, pointed) {
@@ -14,9 +16,9 @@ export function makeLooks(selection, pointed) {
   const looks = h("div", { class: "ts-looks", role: "group", tabindex: "0", "data-own-keys": true,
     "aria-label": "The tokens it looks back at: arrow left and right point at one, Enter goes to it" });
   const looksOn = fadeWhatGoesOn(looks);
-  const best = h("p", { class: "ts-readout", "aria-live": "polite" });
+  const best = h("p", { class: "ts-readout ts-looks-best", "aria-live": "polite" });
   const element = h("div", { class: "ts-looks-box" }, title, looks, best);
-  /** @type {{chip: HTMLElement, look: string}[]} */
+  /** @type {{chip: HTMLElement, share: HTMLElement, look: string}[]} */
   let chips = [];
   let chipsOf = "";
   let bestOf = "";
@@ -55,27 +57,29 @@ export function makeLooks(selection, pointed) {
 
   return {
     element,
-    /** @param {State} state @param {Uint8Array | null} row @param {boolean} withoutSink */
-    draw({ run, at, colours }, row, withoutSink) {
+    /** @param {State} state @param {Uint8Array | null} row @param {boolean} withoutSink @param {number} most the weight that the map draws in its strongest colour */
+    draw({ run, at, colours }, row, withoutSink, most) {
       if (chipsOf !== run.id) { chipsOf = run.id; chips = []; bestOf = ""; fill(looks); }
       while (chips.length < run.tokens.length) {
         const position = chips.length;
-        const chip = h("span", { class: `ts-look ${position < run.nPrompt ? "ts-is-prompt" : "ts-is-generated"}` }, tokenText(run.tokens[position]));
-        chips.push({ chip, look: "" });
+        const share = h("span", { class: "ts-look-share" });
+        const chip = h("span", { class: `ts-look ${position < run.nPrompt ? "ts-is-prompt" : "ts-is-generated"}` }, tokenText(run.tokens[position]), share);
+        chips.push({ chip, share, look: "" });
         looks.append(chip);
       }
       element.hidden = row === null;
-      const most = row ? strongest(row, withoutSink) : 0;
+      looks.classList.toggle("ts-looks-full", run.tokens.length > MANY);
       const shades = shadesOf(colours);
       chips.forEach((each, i) => {
         const shown = row !== null && i <= at.token;
         const left = shown && withoutSink && i === 0 && row.length > 1;
         const level = !shown || left ? 0 : Math.round(Math.min(1, WEIGHTS[row[i]] / (most || 1)) * 255);
-        const look = `${shown} ${left} ${level} ${i === at.token} ${i === pointed.key} ${colours.weight}`;
+        const look = `${shown} ${left} ${level} ${shown ? row[i] : ""} ${i === at.token} ${i === pointed.key} ${colours.weight}`;
         if (each.look === look) return;
         each.look = look;
-        each.chip.hidden = !shown;
+        each.chip.classList.toggle("ts-look-later", !shown);
         if (!shown) return;
+        say(each.share, inShort(WEIGHTS[row[i]]));
         [each.chip.style.backgroundColor, each.chip.style.color] = shades[level];
         each.chip.classList.toggle("ts-left-out", left);
         each.chip.classList.toggle("ts-self", i === at.token);
@@ -84,7 +88,7 @@ export function makeLooks(selection, pointed) {
       const key = `${run.id}/${at.layer}/${at.head}/${at.token}/${row !== null}`;
       if (bestOf === key) return;
       bestOf = key;
-      fill(title, quoted(run.tokens[at.token]), ` (token ${at.token}) looks back at:`);
+      fill(title, quoted(run.tokens[at.token]), ` (token ${at.token}) looks back, in the colours of the map, at:`);
       if (!row) return;
       const order = Array.from(row.keys()).sort((a, b) => row[b] - row[a]).slice(0, 5).filter((i) => row[i] > 0);
       fill(best, ...order.flatMap((i, place) => [place ? ", " : "", quoted(run.tokens[i]), `${whichOne(run, i, at.token)} ${roughly(WEIGHTS[row[i]])}`, i === at.token ? " (itself)" : i === 0 ? " (first)" : ""]), ".");
@@ -101,11 +105,11 @@ export function whichOne({ tokens }, key, last) {
   return "";
 }
 
-/** @param {Uint8Array} row @param {boolean} withoutSink */
-function strongest(row, withoutSink) {
-  let most = 0;
-  for (let i = withoutSink && row.length > 1 ? 1 : 0; i < row.length; i += 1) if (row[i] > most) most = row[i];
-  return WEIGHTS[most];
+/** The number under a token, as long as the width that is kept for it; nothing for what is hardly looked at. @param {number} weight */
+function inShort(weight) {
+  const value = weight * 100;
+  if (value < 0.95) return "";
+  return value >= 99.5 ? ">99%" : `${value.toFixed(value < 9.95 ? 1 : 0)}%`;
 }
 
 /** Where a row looks most, the first token left out. @param {Uint8Array} row */

@@ -2,7 +2,7 @@
 // One head's map: this token (row) looks back at (column). One pixel a weight, kept until something in it changes.
 
 import { h, fill, quoted } from "../dom.js";
-import { context2d, fit, hatch, cut, pointer, widthOf, MONO } from "../canvas.js";
+import { context2d, fit, hatch, cut, pointAt, pointer, widthOf, MONO } from "../canvas.js";
 import { label, roughly } from "../format.js";
 import { WEIGHTS } from "../store.js";
 import { whichOne } from "./attention_looks.js";
@@ -80,7 +80,7 @@ export function makeMap(selection, pointed, redraw) {
   function sayCell({ run, at }) {
     const looked = cell ?? (pointed.key === null ? null : { row: at.token, column: Math.min(pointed.key, at.token) });
     const row = looked && run.row(at.layer, at.head, looked.row);
-    if (!looked || !row) fill(words, "Point at a square for its weight; a click keeps it.");
+    if (!looked || !row) fill(words, `${pointAt()} a square for its weight${pointAt() === "Tap" ? "" : "; a click keeps it"}.`);
     else fill(words, quoted(run.tokens[looked.row]), whichOne(run, looked.row, looked.row), " looks back at ", quoted(run.tokens[looked.column]), `${whichOne(run, looked.column, looked.row)}: ${roughly(WEIGHTS[row[looked.column]])}.`);
   }
 
@@ -96,6 +96,8 @@ export function makeMap(selection, pointed, redraw) {
 
   return {
     element,
+    /** The weight that is drawn in the strongest colour. */
+    get most() { return drawn ? drawn.most : 0; },
     /** @param {State} state @param {boolean} withoutSink */
     paint(state, withoutSink) {
       last = state;

@@ -4,7 +4,7 @@
 
 import { h, fill, say, tokenText, quoted, button } from "../dom.js";
 import { fit } from "../canvas.js";
-import { plain } from "../format.js";
+import { plain as hyphened } from "../format.js";
 import { workOut, hundredths, asPercent } from "./attention_sums.js";
 import { strongestKey, whichOne } from "./attention_looks.js";
 
@@ -21,8 +21,10 @@ export function makeRow(context, pointed) {
   const bits = h("p", { class: "ts-note" });
   const work = h("div", { class: "ts-row-work", hidden: true });
   const inside = h("div", { class: "ts-unfolded", id: "ts-unfolded", hidden: true }, why, work);
-  const unfold = button("Unfold this row: from query and keys to what is fetched", () => {
+  const [open, close] = ["Unfold this row: from query and keys to what is fetched", "Fold this row up again"];
+  const unfold = button(open, () => {
     inside.hidden = !inside.hidden;
+    say(unfold, inside.hidden ? open : close);
     unfold.setAttribute("aria-expanded", String(!inside.hidden));
     context.redraw();
   }, { class: "ts-button ts-unfold", "aria-expanded": "false", "aria-controls": "ts-unfolded" });
@@ -217,9 +219,10 @@ function makeList(pointed, toggle) {
       if (line.element.hidden) return;
       const j = keys[i];
       line.key = j;
-      fill(line.name, tokenText(run.tokens[j], "ts-short"), whichOne(run, j, at.token), j === at.token ? " itself" : j === 0 ? " first" : "");
-      say(line.raw, found.raw[j].toFixed(2));
-      say(line.scaled, found.scores[j].toFixed(3));
+      const which = `${whichOne(run, j, at.token)}${j === at.token ? " itself" : j === 0 ? " first" : ""}`;
+      fill(line.name, tokenText(run.tokens[j], "ts-short"), which && h("span", { class: "ts-key-which" }, which));
+      say(line.raw, minus(found.raw[j].toFixed(2)));
+      say(line.scaled, minus(found.scores[j].toFixed(3)));
       say(line.power, found.powers ? brief(found.powers[j]) : "");
       line.power.hidden = found.powers === null;
       say(line.weight, asPercent(shares[j], found));
@@ -254,6 +257,16 @@ function hiddenWords(run, at, found) {
     `The weights are rounded so that they sum to ${asPercent(10000, found)}.`,
     found.note,
   ].filter(Boolean).join(" ");
+}
+
+/** @param {number} number */
+function plain(number) {
+  return minus(hyphened(number));
+}
+
+/** With a sign as long as those of sums. @param {string} number */
+function minus(number) {
+  return number.replaceAll("-", "−");
 }
 
 /** Three digits: enough to see that they add up. @param {number} number */

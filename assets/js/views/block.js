@@ -3,7 +3,7 @@
 // Everything flows upwards, as the layers are numbered.
 
 import { h, fill, say } from "../dom.js";
-import { widthOf } from "../canvas.js";
+import { pointAt, widthOf } from "../canvas.js";
 import { count } from "../format.js";
 import { branchesOf, leaf } from "./parts.js";
 import { aboutPart, noBlock, sumOf, titleOf } from "./block_words.js";
@@ -41,7 +41,7 @@ export function makeBlock(box, { selection, redraw }) {
     if (!last) return;
     for (const [each, marks] of picture?.marks ?? []) for (const mark of marks) mark.classList.toggle("ts-pointed", each === piece);
     if (piece) fill(readout, h("b", {}, piece.plain), ` (${piece.part.name}) ${aboutPart(piece, last.run)}`);
-    else say(readout, "Point at a part to see what it does and how large it is.");
+    else say(readout, `${pointAt()} a part to see what it does and how large it is.`);
   };
 
   return {

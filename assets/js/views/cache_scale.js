@@ -2,6 +2,7 @@
 // What the cache would be: with a key/value head for each query head, and with longer texts and more users, all to scale.
 
 import { h, fill, say } from "../dom.js";
+import { pointAt } from "../canvas.js";
 import { count, size } from "../format.js";
 import { assumedWords, bytesByShape, sharing } from "./cache_shape.js";
 
@@ -77,16 +78,16 @@ export class Scale {
     const weights = run.head.model.weights_bytes;
     const most = Math.max(weights, ...LENGTHS.map((tokens) => (bytesByShape(run, tokens) ?? 0) * USERS[USERS.length - 1]));
     const side = (/** @type {number} */ bytes) => Math.sqrt(bytes / most);
-    const rest = "Point at a square to compare it with the weights.";
+    const rest = `${pointAt()} a square to compare it with the weights.`;
     const heads = LENGTHS.map((tokens) => h("span", { class: "ts-scale-head" }, `${tokens / 1024}k tokens`));
     const rows = USERS.flatMap((users) => [h("span", { class: "ts-scale-user" }, users === 1 ? "1 user" : `${users} users`),
       ...LENGTHS.map((tokens) => this.cell(run, tokens, users, weights, side, rest))]);
     fill(this.grid, h("span", {}), ...heads, ...rows);
     say(this.said, rest);
-    say(this.weights, `the model’s weights, ${size(weights)}, in each square again`);
+    say(this.weights, `the model’s weights, ${size(weights)}: the same square each time, to compare`);
     const assumed = assumedWords(run);
     const over = LENGTHS.filter((tokens) => tokens > run.head.model.n_ctx);
-    say(this.note, `Predicted by shape, in ${run.head.model.dtype} as in this run. All areas are on one linear scale, so the smallest is a speck: that is how far they are apart.`
+    say(this.note, `Worked out from the model’s sizes, in ${run.head.model.dtype} as in this run. All areas are on one linear scale, so the smallest is a speck: that is how far they are apart.`
       + (over.length ? ` * Longer than this model’s own context of ${count(run.head.model.n_ctx)} tokens: it was not made for that.` : "")
       + (assumed ? ` ${assumed}` : ""));
   }

@@ -54,7 +54,7 @@ export function assumedWords(run) {
   const masked = rules.filter((/** @type {{window: number | null, mask: number | null}} */ rule) => rule.mask !== null && rule.window === null).length;
   if (rules.length && !masked) return "";
   const which = rules.length ? `In ${count(masked)} of ${count(run.nLayers)} layers a mask of their own says which tokens are seen` : "How this model's layers look back is not recorded";
-  return `${which}, so how many tokens they keep is not known: sizes by shape assume that all are kept. They may be smaller.`;
+  return `${which}, so how many tokens they keep is not known: sizes worked out assume that all are kept. They may be smaller.`;
 }
 
 /** Which layers drop old tokens. @param {Run} run */
@@ -77,5 +77,5 @@ export function shapeWords(run, step) {
   const [all, whole] = [keptInAll(run, step.last + 1), run.nLayers * (step.last + 1)];
   const places = all === whole ? `${run.nLayers} layers × ${count(step.last + 1)} tokens` : `${count(all)} tokens kept, summed over the layers,`;
   const same = bytes === step.kvBytes ? "exactly what was measured" : `measured: ${count(step.kvBytes)} bytes (what else the cache keeps or leaves out makes the difference)`;
-  return `By shape: ${places} × ${shape.heads} key/value heads × (${shape.key} + ${shape.value}) numbers × ${shape.item_bytes} bytes = ${count(bytes)} bytes, ${same}.`;
+  return `Worked out: ${places} × ${shape.heads} key/value heads × (${shape.key} + ${shape.value}) numbers × ${shape.item_bytes} bytes = ${count(bytes)} bytes, ${same}.`;
 }

@@ -36,7 +36,7 @@ export const embeddings = {
           h("span", {}, h("span", { class: "ts-diamond-key", "aria-hidden": "true" }), "written"),
           h("span", {}, h("span", { class: "ts-grey-key", "aria-hidden": "true" }), "their neighbours in the vocabulary")),
         map.element,
-        h("p", { class: "ts-note" }, "Many directions flattened to the two in which these vectors differ most, so near here is only a hint; the cosines below are of the whole vectors."),
+        h("p", { class: "ts-note" }, "Many directions flattened to the two in which these vectors differ most (variance: how much they differ, all in all). So near here is only a hint; the cosines below are of the whole vectors."),
         nearTitle, near.element));
     body.append(empty, panes);
     let shown = "";
@@ -113,7 +113,7 @@ export const embeddings = {
   glance({ run, at, colours }) {
     const found = run.embeddings;
     const point = found?.pointOf.get(run.tokens[at.token]?.id);
-    if (!found || point === undefined || point >= found.own) return { value: [run.end ? "not in this run" : "after the run"] };
+    if (!found || point === undefined || point >= found.own) return { value: [!run.end ? "after the run" : run.end.ended === "stopped" ? "run was stopped" : "not in this run"] };
     const id = found.ids[found.near[point * found.kept]];
     return {
       value: ["near ", quoted(run.named({ id, text: run.texts.get(id) ?? "" }))],
@@ -182,7 +182,7 @@ function makeNearest() {
 function whyNone(run) {
   const note = run.notes.find((each) => /embedding/i.test(each));
   if (run.end && note) return note;
-  if (run.end?.ended === "stopped") return "This run was stopped; the vectors and their map are added to runs that come to their end.";
+  if (run.end?.ended === "stopped") return "This run was stopped. The vectors and their map are added after it, unless it was stopped once more.";
   return run.end ? "The vectors are added just after a run has ended, where the model shows them; this run has not brought them."
     : "The vectors and their map are added when the run has ended.";
 }

@@ -31,7 +31,7 @@ export const kvCache = {
       h("div", {},
         h("h3", { class: "ts-subtitle" }, "Bytes after each pass"), chartBox,
         h("p", { class: "ts-legend" }, h("span", {}, h("span", { class: "ts-cell-key ts-is-kept" }), "kept from before"), h("span", {}, h("span", { class: "ts-cell-key ts-is-written" }), "added"),
-          h("span", {}, h("span", { class: "ts-cell-key ts-is-predicted" }), "predicted by shape")),
+          h("span", {}, h("span", { class: "ts-cell-key ts-is-predicted" }), "worked out from the model’s sizes")),
         shape, windows,
         h("h3", { class: "ts-subtitle" }, "What it holds: one column a token, one row a layer"), cellsBox,
         h("p", { class: "ts-legend" }, h("span", {}, h("span", { class: "ts-cell-key ts-is-read" }), "read by this pass"), h("span", {}, h("span", { class: "ts-cell-key ts-is-written" }), "written now, and read"), dropped),
@@ -50,7 +50,7 @@ export const kvCache = {
         const before = at.step === 0 ? 0 : run.steps[at.step - 1].kvBytes;
         const predicted = bytesByShape(run, step.last + 1);
         fill(facts, fact("in the cache after this pass", size(step.kvBytes), step.kvBytes >= 1000 && h("span", { class: "ts-exact-bytes" }, ` ${count(step.kvBytes)} bytes`)), fact("grew by", `${step.kvBytes < before ? "−" : "+"} ${size(Math.abs(step.kvBytes - before))}`),
-          fact("tokens read so far", unread(run, step) ? `${count(step.last + 1)} of ${count(run.tokens.length)}` : count(step.last + 1)), fact("measured and predicted", agreement(step.kvBytes, predicted)));
+          fact("tokens read so far", unread(run, step) ? `${count(step.last + 1)} of ${count(run.tokens.length)}` : count(step.last + 1)), fact("measured and worked out", agreement(step.kvBytes, predicted)));
         say(words, [passWords(step, at, before), unread(run, step)].filter(Boolean).join(" "));
         say(shape, shapeWords(run, step));
         say(windows, [windowWords(run), assumedWords(run)].filter(Boolean).join(" "));
@@ -61,9 +61,9 @@ export const kvCache = {
       },
       numbers({ run }) {
         return {
-          columns: ["pass", "kind", "tokens read", "tokens so far", "bytes measured", "bytes by shape"],
+          columns: ["pass", "kind", "tokens read", "tokens so far", "bytes measured", "bytes worked out"],
           rows: run.steps.map((step) => [String(step.index + 1), step.kind, count(step.n), count(step.last + 1), count(step.kvBytes), known(bytesByShape(run, step.last + 1))]),
-          note: "Measured: the size of the cache's tensors after each pass. By shape: what the model's numbers of layers, heads, widths and tokens kept would need.",
+          note: "Measured: the size of the cache's tensors after each pass. Worked out: what the model's numbers of layers, heads, widths and tokens kept would need.",
           code: CODE,
         };
       },
@@ -117,7 +117,7 @@ function listen(canvas, selection, of) {
 
 /** @param {number} measured @param {number | null} predicted */
 function agreement(measured, predicted) {
-  if (predicted === null) return "shape not known";
+  if (predicted === null) return "sizes not known";
   return measured === predicted ? "exactly equal" : `${size(Math.abs(measured - predicted))} apart`;
 }
 

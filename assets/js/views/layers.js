@@ -6,7 +6,7 @@ import { h, tokenText } from "../dom.js";
 import { percent, plain, count, label } from "../format.js";
 import { makeBlock } from "./block.js";
 import { makeLens } from "./lens.js";
-import { makeLengths, lengthAt } from "./lengths.js";
+import { makeLengths, lengthAt, plainLength } from "./lengths.js";
 import { makeUnits, unitsAt } from "./units.js";
 
 /** @type {import("../card.js").View} */
@@ -38,12 +38,12 @@ export const layers = {
   },
   glance({ run, at, colours }) {
     const { lens } = run;
-    if (!lens || at.token >= lens.positions) return { value: ["after the run"] };
+    if (!lens || at.token >= lens.positions) return { value: [whereItIs(run)] };
     const placeOf = (/** @type {number} */ level) => (level * lens.positions + at.token) * lens.kept;
     const next = run.tokens[at.token + 1]?.id;
     const id = lens.ids[placeOf(at.layer + 1)];
     return {
-      value: [`says “${label({ id, text: run.texts.get(id) ?? "", hex: run.hexes.get(id) }, 6)}” ${(lens.probabilities[placeOf(at.layer + 1)] * 100).toFixed(0)}%`],
+      value: [`layer ${at.layer}: “${label({ id, text: run.texts.get(id) ?? "", hex: run.hexes.get(id) }, 5)}” ${(lens.probabilities[placeOf(at.layer + 1)] * 100).toFixed(0)}%`],
       mini(g, width, height) {
         const bar = width / (run.nLayers + 1);
         for (let level = 0; level <= run.nLayers; level += 1) {
@@ -58,6 +58,13 @@ export const layers = {
   },
 };
 
+/** The lens in three words, while there is none. @param {import("../store.js").Run} run */
+function whereItIs(run) {
+  if (!run.end) return "after the run";
+  if (run.end.ended === "stopped") return "run was stopped";
+  return run.head.shows.lens !== null || run.late ? "not in this run" : "being added";
+}
+
 /** The selected token at each layer, the strongest units of the selected layer, and the parts of a layer.
  * @param {import("../card.js").State} state @returns {import("../card.js").Numbers} */
 function numbers({ run, at }) {
@@ -65,17 +72,17 @@ function numbers({ run, at }) {
   for (let level = 0; level <= run.nLayers; level += 1) {
     const length = lengthAt(run, level, at.token);
     const guesses = run.lensAt(level, at.token);
-    rows.push([level === 0 ? "input" : `after layer ${level - 1}`, length === null ? "–" : plain(length),
-      ...[0, 1, 2].flatMap((k) => (guesses[k] ? [tokenText(guesses[k]), percent(guesses[k].probability)] : ["–", "–"]))]);
+    rows.push([level === 0 ? "input" : `after layer ${level - 1}`, length === null ? "–" : length < 1000 ? plain(length) : plainLength(length),
+      ...[0, 1, 2].flatMap((k) => (guesses[k] ? [tokenText(guesses[k]), percent(guesses[k].probability).replace("under ", "<")] : ["–", "–"]))]);
   }
   const empty = ["", "", "", "", "", ""];
   for (const { id, value } of unitsAt(run, at.layer, at.token)) rows.push([`layer ${at.layer}, unit ${id}`, plain(value), ...empty]);
-  for (const part of run.head.model.block ?? []) rows.push([`part ${part.name}, ${part.d_in} → ${part.d_out}`, `${count(part.n_parameters)} parameters`, ...empty]);
+  for (const part of run.head.model.block ?? []) rows.push([`${part.name}, ${count(part.d_in)} → ${count(part.d_out)}`, `${count(part.n_parameters)} numbers`, ...empty]);
   return {
-    columns: ["place", "length, value or size", "guess", "probability", "second", "probability", "third", "probability"],
+    columns: ["place", "length or value", "guess", "probability", "second", "probability", "third", "probability"],
     rows,
     note: "Places: the length of the token's vector there, and the three likeliest of the lens, of the full vocabulary. The lens was computed after the run from its own float32 vectors: "
-      + "final norm, then the output head, at every layer. The last one is the model's real answer. Then the strongest units of the selected layer, as they ran, and the parts of a layer.",
+      + "final norm, then the output head, at every layer. The last one is the model's real answer. Then the strongest units of the selected layer, as they ran, and the parts of a layer with the numbers that they learned.",
     code: "import numpy as np, torch\nfrom model import Trace, load, logit_lens\n"
       + "run, hooked = Trace.open('run.trace'), load()   # the model that made the run\n"
       + `token, layer = ${at.token}, ${at.layer}\n`

@@ -18,8 +18,8 @@ export function lengthAt(run, level, position) {
   return step?.norms ? step.norms[level * step.n + position - step.first] : null;
 }
 
-/** @param {number} length */
-function plainLength(length) {
+/** With as many digits as tell neighbours apart. @param {number} length */
+export function plainLength(length) {
   return length >= 100 ? count(length) : length.toPrecision(3);
 }
 

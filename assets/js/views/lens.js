@@ -173,7 +173,7 @@ function lensMissing(run) {
   if (reason !== null) return `The logit lens is not shown for this model: ${reason}.`;
   const left = run.notes.find((/** @type {string} */ note) => note.includes("logit lens"));
   if (left) return left;
-  if (run.end?.ended === "stopped") return "This run was stopped; the logit lens is added to runs that come to their end.";
+  if (run.end?.ended === "stopped") return "This run was stopped. The logit lens is added after it, unless it was stopped once more.";
   return run.end ? "The logit lens is being computed; it appears here when it is done." : "The logit lens is added after the run has ended.";
 }
 

@@ -4,6 +4,7 @@
 
 import { button, fill, h } from "../dom.js";
 import { label } from "../format.js";
+import { wide } from "./svg.js";
 
 /** @typedef {import("../card.js").State} State */
 /** @typedef {import("../card.js").Context} Context */
@@ -11,8 +12,16 @@ import { label } from "../format.js";
 
 const REST_MS = 90;
 const [MARGIN, HEIGHT] = [{ l: 34, r: 8, t: 8, b: 38 }, 400];
-const [LETTER, LINE, ABOVE, LIFT] = [7.6, 18, 16, 8]; // px: what a label takes, roughly, and how far above its point it stands; the marked one higher
+const [LINE, ROOM] = [18, 3]; // px: the height of a label, and the room around it
+const [DOT, RING, SPECK] = [12, 20, 6]; // px: marks of the run's tokens, of the selected one, of their neighbours
+const DIAMOND = 1.4; // how much wider a diamond is than its size says
+const MANY = 40; // tokens: with more of them marks are smaller
 const MOST_LABELS = 40;
+/** Where a label may stand beside its mark, the best place first: as plotly calls it, and to which side of the mark, in x and in y.
+ * @type {[string, number, number][]} */
+const SIDES = [["top center", 0, -1], ["middle right", 1, 0], ["bottom center", 0, 1], ["middle left", -1, 0],
+  ["top right", 1, -1], ["top left", -1, -1], ["bottom right", 1, 1], ["bottom left", -1, 1]];
+const MOST = "differ most";
 const [MARKED, LABELS] = [3, 4]; // the traces that change with the selection
 
 /** @param {Context} context */
@@ -74,7 +83,8 @@ export function makeMap({ selection, plotly }) {
     } else if (wanted !== id) {
       id = wanted;
       const [marked, labels] = traces(state, found, wanted, chart.clientWidth).slice(MARKED);
-      library.restyle(chart, { x: [marked.x, labels.x], y: [marked.y, labels.y], text: [marked.text, labels.text] }, [MARKED, LABELS]);
+      library.restyle(chart, { x: [marked.x, labels.x], y: [marked.y, labels.y], text: [marked.text, labels.text], textposition: [undefined, labels.textposition],
+        "textfont.color": [undefined, labels.textfont.color], "marker.size": [RING, labels.marker.size] }, [MARKED, LABELS]);
     }
   }
 
@@ -100,7 +110,7 @@ export function makeMap({ selection, plotly }) {
   };
 }
 
-/** @param {State} state @param {Embeddings} found @param {number} id the selected token's @param {number} width */
+/** @param {State} state @param {Embeddings} found @param {number} id the selected token's @param {number} width @returns {any[]} */
 function traces({ run, colours }, found, id, width) {
   const prompt = new Set(run.tokens.slice(0, run.nPrompt).map((token) => token.id));
   const [neighbours, read, written] = [/** @type {number[]} */ ([]), /** @type {number[]} */ ([]), /** @type {number[]} */ ([])];
@@ -113,24 +123,26 @@ function traces({ run, colours }, found, id, width) {
   });
   const around = { color: colours.card, width: 1 };
   const [x, y] = [found.xy[selected * 2], found.xy[selected * 2 + 1]];
-  const labels = spread(run, found, selected, width, name);
-  const [low, high] = ranges(found).y;
-  const lift = ((high - low) * LIFT) / (HEIGHT - MARGIN.t - MARGIN.b);
+  const dot = found.own > MANY ? DOT - 3 : DOT;
+  const labels = spread(found, selected, width, dot, name);
+  const ofModel = new Set(written);
+  const colourOf = (/** @type {number} */ i) => (i === selected ? colours.ink : i >= found.own ? colours.muted : ofModel.has(i) ? colours["generated-text"] : colours["prompt-text"]);
   return [
-    dots(neighbours, "in the vocabulary, not in this text", { size: 6, color: colours.muted, opacity: 0.65 }),
-    dots(read, "in the prompt<br>a click selects it", { size: 12, symbol: "circle", color: colours.prompt, line: around }),
-    dots(written, "written by the model<br>a click selects it", { size: 13, symbol: "diamond", color: colours.generated, line: around }),
+    dots(neighbours, "in the vocabulary, not in this text", { size: SPECK, color: colours.muted, opacity: 0.55 }),
+    dots(read, "in the prompt<br>a click selects it", { size: dot, symbol: "circle", color: colours.prompt, line: around }),
+    dots(written, "written by the model<br>a click selects it", { size: dot + 1, symbol: "diamond", color: colours.generated, line: around }),
     { type: "scatter", mode: "markers", x: selected < 0 ? [] : [x], y: selected < 0 ? [] : [y], text: [""], hoverinfo: "skip", cliponaxis: false,
-      marker: { size: 20, symbol: "circle-open", color: colours.ink, line: { width: 2.5 } } },
-    { type: "scatter", mode: "text", x: labels.map((i) => found.xy[i * 2]), y: labels.map((i) => found.xy[i * 2 + 1] + (i === selected ? lift : 0)), text: labels.map((i) => shown(name(i))),
-      textposition: "top center", textfont: { color: colours.ink, size: 14 }, hoverinfo: "skip", cliponaxis: true },
+      marker: { size: RING, symbol: "circle-open", color: colours.ink, line: { width: 2.5 } } },
+    { type: "scatter", mode: "markers+text", x: labels.map(({ i }) => found.xy[i * 2]), y: labels.map(({ i }) => found.xy[i * 2 + 1]), text: labels.map(({ i }) => shown(name(i))),
+      textposition: labels.map(({ side }) => side), textfont: { color: labels.map(({ i }) => colourOf(i)), size: 14 }, hoverinfo: "skip", cliponaxis: true,
+      marker: { size: labels.map(({ i }) => sizeOf(i, found, selected, dot)), opacity: 0 } }, // unseen: plotly keeps a label off its own mark
   ];
 }
 
 /** @param {State} state @param {Embeddings} found */
 function layout({ colours }, found) {
-  const axis = (/** @type {string} */ which, /** @type {number} */ share, /** @type {number[]} */ range) => ({
-    title: { text: `${which} direction: ${(share * 100).toFixed(1)}% of the variance`, font: { size: 14 }, standoff: 8 }, range,
+  const axis = (/** @type {string} */ words, /** @type {number} */ share, /** @type {number[]} */ range) => ({
+    title: { text: `${words}: ${(share * 100).toFixed(1)}%${words === MOST ? " of the variance" : ""}`, font: { size: 14 }, standoff: 8 }, range,
     showticklabels: false, gridcolor: colours.line, zeroline: false, showline: true, linecolor: colours.line, ticks: "",
   });
   const { x, y } = ranges(found);
@@ -139,7 +151,7 @@ function layout({ colours }, found) {
     font: { color: colours.ink, size: 14, family: "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', sans-serif" },
     hoverlabel: { bgcolor: colours.card, bordercolor: colours.ink, font: { color: colours.ink, size: 14 } },
     dragmode: window.matchMedia("(pointer: fine)").matches ? "zoom" : false,
-    xaxis: axis("first", found.shares[0], x), yaxis: axis("second", found.shares[1], y), uirevision: "one",
+    xaxis: axis(MOST, found.shares[0], x), yaxis: axis("differ next most", found.shares[1], y), uirevision: "one",
   };
 }
 
@@ -154,26 +166,54 @@ function ranges({ xy }) {
   return { x: range(0), y: range(1) };
 }
 
-/** Which points bear their names so that no two overlap: the selected one first, then its neighbours, then the run's others.
- * @param {import("../store.js").Run} run @param {Embeddings} found @param {number} selected @param {number} width @param {(point: number) => string} name */
-function spread(run, found, selected, width, name) {
+/** How large the mark of a point is, in px. @param {number} i @param {Embeddings} found @param {number} selected @param {number} dot */
+function sizeOf(i, found, selected, dot) {
+  if (i === selected) return RING + 3;
+  return i < found.own ? dot * DIAMOND : SPECK;
+}
+
+/** Which points bear their names, and on which side, so that no name lies on another or on a mark of the run: the selected point
+ * first, then the run's others, then the selected one's neighbours; who finds no place goes without.
+ * @param {Embeddings} found @param {number} selected @param {number} width @param {number} dot @param {(point: number) => string} name */
+function spread(found, selected, width, dot, name) {
   const { x, y } = ranges(found);
+  const [across, down] = [width - MARGIN.l - MARGIN.r, HEIGHT - MARGIN.t - MARGIN.b];
   const near = selected < 0 || selected >= found.own ? [] : Array.from(found.near.subarray(selected * found.kept, (selected + 1) * found.kept));
-  const order = [...new Set([selected, ...near, ...Array.from({ length: found.own }, (_, i) => i)])].filter((i) => i >= 0);
-  /** @type {[number, number, number, number][]} */
+  const order = [...new Set([selected, ...Array.from({ length: found.own }, (_, i) => i), ...near])].filter((i) => i >= 0);
+  const places = Array.from(found.ids, (_, i) => [((found.xy[i * 2] - x[0]) / (x[1] - x[0])) * across, (1 - (found.xy[i * 2 + 1] - y[0]) / (y[1] - y[0])) * down]);
+  const around = (/** @type {number} */ i) => {
+    const half = sizeOf(i, found, selected, dot) / 2;
+    return /** @type {Area} */ ([places[i][0] - half, places[i][1] - half, places[i][0] + half, places[i][1] + half]);
+  };
+  const marks = Array.from({ length: found.own }, (_, i) => around(i));
+  const specks = Array.from({ length: found.ids.length - found.own }, (_, i) => around(found.own + i));
+  /** @type {Area[]} */
   const taken = [];
-  return order.filter((i) => {
-    if (taken.length >= MOST_LABELS) return false;
-    const px = ((found.xy[i * 2] - x[0]) / (x[1] - x[0])) * (width - MARGIN.l - MARGIN.r);
-    const py = (1 - (found.xy[i * 2 + 1] - y[0]) / (y[1] - y[0])) * (HEIGHT - MARGIN.t - MARGIN.b);
-    const above = ABOVE + (i === selected ? LIFT : 0);
-    const half = (name(i).length * LETTER) / 2;
-    const box = /** @type {[number, number, number, number]} */ ([px - half, py - above - LINE / 2, px + half, py - above + LINE / 2]);
-    if (box[0] < 0 || box[2] > width - MARGIN.l - MARGIN.r || box[1] < -4) return false;
-    if (taken.some((other) => box[0] < other[2] && other[0] < box[2] && box[1] < other[3] && other[1] < box[3])) return false;
-    taken.push(box);
-    return true;
-  });
+  /** @type {{i: number, side: string}[]} */
+  const labels = [];
+  for (const i of order) {
+    if (labels.length >= MOST_LABELS) break;
+    const [long, off] = [wide(name(i)), sizeOf(i, found, selected, dot) / 1.6 + 1]; // plotly's distance
+    const free = SIDES.map(([side, dx, dy], rank) => {
+      const left = places[i][0] + dx * off - (dx < 0 ? long : dx > 0 ? 0 : long / 2);
+      const top = places[i][1] + dy * off - (dy < 0 ? LINE : dy > 0 ? 0 : LINE / 2);
+      const area = /** @type {Area} */ ([left - ROOM, top - 1, left + long + ROOM, top + LINE + 1]);
+      const inside = left >= 0 && left + long <= across && top >= -MARGIN.t && top + LINE <= down;
+      const blocked = !inside || taken.some((other) => meet(area, other)) || marks.some((other, j) => j !== i && meet(area, other));
+      return { side, area, blocked, cost: rank / 10 + specks.filter((other) => meet(area, other)).length };
+    }).filter((each) => !each.blocked).sort((a, b) => a.cost - b.cost)[0];
+    if (!free) continue;
+    taken.push(free.area);
+    labels.push({ i, side: free.side });
+  }
+  return labels;
+}
+
+/** @typedef {[number, number, number, number]} Area left, top, right, bottom */
+
+/** @param {Area} one @param {Area} other */
+function meet(one, other) {
+  return one[0] < other[2] && other[0] < one[2] && one[1] < other[3] && other[1] < one[3];
 }
 
 /** Text for plotly, which reads a few tags. @param {string} text */

@@ -2,6 +2,7 @@
 // The MLP units of the selected layer that are strongest for the selected token, with their values and signs.
 
 import { h, fill, say, quoted } from "../dom.js";
+import { pointAt } from "../canvas.js";
 import { count } from "../format.js";
 
 /** @typedef {import("../card.js").State} State */
@@ -35,7 +36,7 @@ export function makeUnits(box) {
     if (!last) return;
     const unit = unitsAt(last.run, last.at.layer, last.at.token)[k];
     if (unit) fill(readout, ...aboutUnit(last, unit));
-    else say(readout, "Point at a unit to see for which other tokens of this run it is strong.");
+    else say(readout, `${pointAt()} a unit to see for which other tokens of this run it is strong.`);
   };
   list.addEventListener("keydown", (event) => {
     const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
@@ -116,5 +117,6 @@ function unitsMissing(run) {
   if (check && !check.passed) return `The MLP's units are not shown for this model: ${check.detail}.`;
   if (!run.end) return "The strongest units are added after the run has ended.";
   if (run.nRead > run.head.rows_up_to) return `The units travel to this page for runs of up to ${count(run.head.rows_up_to)} tokens; the trace file has them.`;
+  if (run.end.ended === "stopped") return "This run was stopped. The strongest units are added after it, unless it was stopped once more.";
   return run.units ? "This token was not read yet." : "This run was recorded without its units: run the prompt again to see them.";
 }
