@@ -34,6 +34,7 @@ def test_the_page_holds_every_picture_in_both_modes_and_lets_no_text_in(record: 
         assert [each["name"] for each in held(page)[mode]] == names
     for each in held(page)["light"]:
         assert (f'id="{each["name"]}"' in page) == (each["figure"] is not None)
+    assert "<" not in page.split('id="pictures">')[1].split("</script>")[0]
     ours = page.replace(get_plotlyjs(), "")
     assert ours.count("<script") == ours.count("</script>") == 3
     assert "<img" not in ours and "<script>alert" not in ours

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import warnings
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,7 @@ from model.errors import BadSetting
 from model.measurements import CacheTrials, Measurement, kv_bytes
 from tests.fakes_measured import LENGTHS, fake_card, fake_machine, fake_measurement, fake_trials
 from tests.viz.test_frames import HOSTILE
-from viz import theme
+from viz import markup, theme
 from viz.measured import Spread, least_seconds, number, prefixed, scientific, ticks_between
 from viz.view import Load, View, all_views, as_json
 from viz.views.bill import bill
@@ -227,7 +228,8 @@ def test_hostile_tokens_are_inert():
     record = replace(record, chosen=chosen)
     table = drawn("cache_table", record)
     assert "<script" not in table and "<img" not in table
-    assert "would have been" in table
+    assert f"would have been {markup.text(markup.short(record.tokens[len(HOSTILE)]))} instead of" in table
+    assert not re.search("[\x00-\x1f\u200b-\u200f\u202a-\u202e\u2066-\u2069]", table)
     for name in ("cache_saved", "cache_divergence"):
         said = [text for each in drawn(name, record).data for text in each.customdata or ()]
         assert not [text for text in said if "<" in text.replace("<br>", "")]
