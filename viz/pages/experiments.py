@@ -8,7 +8,7 @@ import logging
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
@@ -109,7 +109,7 @@ class Experiments:
         if job is not None:
             job.stop()
 
-    def ask(self, visitor: str, wanted: Wanted) -> Iterator[Report]:
+    def ask(self, visitor: str, wanted: Wanted) -> Generator[Report]:
         """Do what is asked for; yields how it stands, at once and until it is over."""
         said = Report(kind=wanted.kind, state="waiting", what="Asking for the model.")
         yield self._numbered(said)
