@@ -13,6 +13,7 @@ from model.records import Trace
 from tests.browser.test_page import run_to_the_end
 from tests.fakes import fake_trace
 from viz import frames, roles, slices
+from viz.markup import ASSETS
 
 AT = "window.tokenoscope.selection.at"
 LINES = ".ts-keys-table tbody tr:visible"
@@ -191,33 +192,51 @@ def test_the_tokens_have_the_colours_of_the_map_and_their_own_numbers(opened):
     expect(chips.first).not_to_have_class(re.compile("ts-left-out"))
 
 
-def test_a_click_on_a_token_and_a_step_move_nothing_below(opened):
-    page, _ = opened()
-    top = "document.querySelector('.ts-grid-canvas').getBoundingClientRect().top"
-    height = "document.querySelector('.ts-card-attention').offsetHeight"
-    page.evaluate("tokenoscope.selection.set({ step: 2 })")
-    shows(page, step=2)
-    places = {page.evaluate(top)}
-    page.locator(".ts-look:visible").nth(2).click()
-    shows(page, token=2)
-    page.wait_for_timeout(100)
-    places.add(page.evaluate(top))
-    assert len(places) == 1
-    heights = set()
-    for step in (1, 3, 5):
+@pytest.fixture
+def recorded(serve, visit) -> Callable[..., Page]:
+    """The recorded run of the stock example, with the card in sight: 30 layers, real words."""
+
+    def open_run(**size: int) -> Page:
+        page = visit(serve(recorded=ASSETS / "runs", ready=False).url, **size)
+        page.wait_for_function("window.tokenoscope?.store.run?.lens")
+        page.locator(".ts-card-attention[data-at]").scroll_into_view_if_needed()
+        return page
+
+    return open_run
+
+
+def test_a_click_on_a_token_and_a_step_move_nothing_below(recorded):
+    page = recorded(width=1440, height=900)
+    top = "document.querySelector('.ts-grid-canvas').offsetTop"
+    tops = set()
+    for step in range(page.evaluate("tokenoscope.store.run.steps.length")):
         page.evaluate("step => tokenoscope.selection.set({ step })", step)
         shows(page, step=step)
         page.wait_for_timeout(60)
-        heights.add(page.evaluate(height))
-    assert len(heights) == 1
+        tops.add(page.evaluate(top))
+    for token in (8, 3):
+        page.locator(".ts-look:visible").nth(token).click()
+        shows(page, token=token)
+        page.locator(".ts-look:visible").nth(2).hover()
+        page.wait_for_timeout(60)
+        tops.add(page.evaluate(top))
+    assert len(tops) == 1, tops
 
 
-def test_fingers_find_squares_that_they_can_hit_and_the_selected_one_in_sight(opened):
-    page, _ = opened(width=390, height=844)
-    page.evaluate("tokenoscope.selection.set({ layer: 3, head: 2 })")
-    shows(page, layer=3, head=2)
-    cell = page.evaluate("(document.querySelector('.ts-grid-canvas').clientWidth - 48) / tokenoscope.store.run.nLayers")
-    assert cell >= 24
+def test_fingers_find_squares_that_they_can_hit_and_the_selected_one_in_sight(recorded):
+    page = recorded(width=390, height=844)
+    for layer in (29, 0):
+        page.evaluate("layer => tokenoscope.selection.set({ layer })", layer)
+        shows(page, layer=layer)
+        page.wait_for_timeout(100)
+        left, cell = page.evaluate("""(layer) => {
+            const grid = document.querySelector(".ts-grid-canvas");
+            const cell = (grid.clientWidth - 48) / tokenoscope.store.run.nLayers;
+            return [46 + layer * cell - grid.parentElement.scrollLeft, cell];
+        }""", layer)  # fmt: skip
+        assert cell >= 24
+        assert 0 <= left <= 390 - 2 * 12 - cell
+    expect(page.locator(".ts-grid-words")).to_contain_text("scrolls sideways")
 
 
 def _shares(page: Page) -> list[int]:
