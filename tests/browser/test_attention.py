@@ -205,8 +205,9 @@ def recorded(serve, visit) -> Callable[..., Page]:
     return open_run
 
 
-def test_a_click_on_a_token_and_a_step_move_nothing_below(recorded):
-    page = recorded(width=1440, height=900)
+@pytest.mark.parametrize("width", [390, 1440])
+def test_a_click_on_a_token_and_a_step_move_nothing_below(recorded, width):
+    page = recorded(width=width, height=900)
     top = "document.querySelector('.ts-grid-canvas').offsetTop"
     tops = set()
     for step in range(page.evaluate("tokenoscope.store.run.steps.length")):

@@ -97,7 +97,7 @@ if run.keys is not None:
     item = {'float64': 8, 'float32': 4, 'bfloat16': 2, 'float16': 2}[run.model.dtype]
     # a layer without a known window (one with a mask of its own, too) is taken to keep all
     kept = sum(run.n_fed if rule.window is None else min(run.n_fed, rule.window - 1) for rule in run.rules)
-    print('by shape:', kept * heads * (key + value) * item)
+    print('worked out:', kept * heads * (key + value) * item)
 # in transformers, of a live cache:
 # sum(t.nbytes for layer in cache.layers for t in (layer.keys, layer.values))`;
 
