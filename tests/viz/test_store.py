@@ -131,7 +131,7 @@ def test_the_selection_stays_within_the_run_and_brings_the_pass_of_a_token(tmp_p
     trace = fake_trace()
     said = read(tmp_path, trace, """
         const selection = new Selection();
-        selection.open(run, firstLook(run), false);
+        selection.open(run, () => firstLook(run), false);
         const say = () => said.push({ ...selection.at });
         say();
         selection.set({ step: 2 }); say();
