@@ -5,6 +5,9 @@ import { tokenPieces, label } from "./format.js";
 
 /** @typedef {Node | string | null | undefined | false} Child */
 
+const FADE = 36; // px of a scrolling box's edges that can be faded, as in scope.css
+const LINE = 56; // px: nobody scrolls for less than this
+
 /** An element with attributes and children; strings become text nodes.
  * @template {keyof HTMLElementTagNameMap} K
  * @param {K} tag
@@ -61,16 +64,24 @@ export function keepInView(box, part) {
   setTimeout(() => {
     if (!part || box.scrollHeight <= box.clientHeight) return;
     const [outer, inner] = [box.getBoundingClientRect(), part.getBoundingClientRect()];
-    if (inner.top < outer.top || inner.bottom > outer.bottom) box.scrollTop += inner.top - outer.top - box.clientHeight / 2;
+    if (inner.top < outer.top + FADE || inner.bottom > outer.bottom - FADE) box.scrollTop += inner.top - outer.top - box.clientHeight / 2;
   });
 }
 
-/** Fade the lower edge of a box while there is more below it; returns what to call when its contents have grown. @param {HTMLElement} box */
-export function fadeWhatGoesOn(box) {
-  const look = () => box.classList.toggle("ts-goes-on", box.scrollTop + box.clientHeight < box.scrollHeight - 8);
+/** Fade the edges of a box behind which there is more; returns what to call when its contents have grown.
+ * @param {HTMLElement} box @param {number} [most] px: it scrolls only where its contents are higher than this by more than a line; else CSS says */
+export function fadeWhatGoesOn(box, most = 0) {
+  const look = () => {
+    box.classList.toggle("ts-goes-back", box.scrollTop > 8);
+    box.classList.toggle("ts-goes-on", box.scrollTop + box.clientHeight < box.scrollHeight - 8);
+  };
+  const measure = () => {
+    if (most) box.style.maxHeight = box.scrollHeight > most + LINE ? `${most}px` : "none";
+    look();
+  };
   box.addEventListener("scroll", look, { passive: true });
-  new ResizeObserver(look).observe(box);
-  return () => { setTimeout(look); };
+  new ResizeObserver(() => setTimeout(measure)).observe(box); // later: an observer that changes what it observes is called again at once
+  return () => { setTimeout(measure); };
 }
 
 /** @param {string} name @param {() => void} press @param {Record<string, string>} [attributes] @param {Child[]} children */

@@ -5,6 +5,7 @@ import { h, fill, say, tokenText } from "../dom.js";
 import { count, percent } from "../format.js";
 import { Flow } from "./flow.js";
 import { sentence } from "./levels.js";
+import { Steady } from "../steady.js";
 
 /** @typedef {import("./levels.js").Level} Level */
 /** `drawn` is the token that was chosen; `ghost` says how likely a token was in the run itself at a stage of this name; null: it could
@@ -24,12 +25,31 @@ export class Distribution {
     this.hovered = null;
     this.flow = new Flow(redraw, (level, lock) => this.go(level, lock), () => this.look(null));
     this.words = h("p", { class: "ts-note ts-stage-words" });
-    this.stages = h("div", { class: "ts-stages" }, this.flow.element, this.words);
+    this.room = new Steady(this.words, "note");
+    this.most = 0;
+    this.stages = h("div", { class: "ts-stages" }, this.flow.element, this.room.element);
     this.bars = h("ol", { class: "ts-bars ts-chances" });
     /** @type {Row[]} */
     this.rows = [];
     /** @type {Shown | null} */
     this.shown = null;
+  }
+
+  /** A run begins: nothing is known of its passes. */
+  clear() {
+    this.room.clear();
+    this.most = 0;
+  }
+
+  /** These stages can be shown here: nothing below moves when they are. @param {Level[]} levels @param {number} drawn @param {number} vocabulary */
+  keep(levels, drawn, vocabulary) {
+    for (const level of levels) {
+      this.room.keep(sentence(level, vocabulary));
+      const shown = Math.min(level.candidates.length, MOST);
+      const more = Number(Boolean(level.chosen) && !level.candidates.slice(0, MOST).some((each) => each.id === drawn));
+      this.most = Math.max(this.most, shown + more + Number(level.alive > shown + more));
+    }
+    this.bars.style.setProperty("--ts-rows", String(this.most));
   }
 
   /** @param {number} level @param {boolean} lock */
@@ -75,7 +95,6 @@ export class Distribution {
     const others = level.alive - shares.length;
     const rest = others > 0 ? Math.max(1 - shares.reduce((sum, each) => sum + each.probability, 0), 0) : 0;
     const ghosts = shares.map((each) => (ghost ? ghost(each.id, level) : null));
-    const most = Math.max(shares[0]?.probability ?? 0, rest, ...ghosts.map((each) => each ?? 0)) || 1;
     while (this.rows.length < shares.length + 1) this.rows.push(this.makeRow());
     this.rows.forEach((row, i) => {
       const each = shares[i];
@@ -84,10 +103,10 @@ export class Distribution {
       const isChosen = each?.id === drawn.id;
       row.element.className = `ts-bar ${isChosen ? "ts-chosen" : ""} ${each ? "" : "ts-rest"}`;
       const share = each ? each.probability : rest;
-      row.bar.style.transform = `scaleX(${share / most})`;
+      row.bar.style.width = share ? `max(1px, ${100 * share}%)` : "0";
       const was = each ? ghosts[i] : null;
       row.ghost.hidden = !ghost || was === null;
-      if (was !== null) row.ghost.style.width = `${(100 * was) / most}%`;
+      if (was !== null) row.ghost.style.width = `${100 * was}%`;
       say(row.number, `${isChosen ? "✓ " : ""}${percent(share)}`);
       const of = each ? `${each.id} ${each.text}` : `${others}`;
       if (row.of === of) return;

@@ -3,8 +3,8 @@
 
 import { h, say } from "../dom.js";
 import { cut, fit, hatch, overColour, widthOf } from "../canvas.js";
-import { count, label, plain } from "../format.js";
-import { effect, hint } from "./levels.js";
+import { count, label } from "../format.js";
+import { effect, hint, named } from "./levels.js";
 
 /** @typedef {import("./levels.js").Level} Level */
 /** @typedef {{id: number, text: string, hex?: string}} Drawn */
@@ -35,9 +35,8 @@ export class Flow {
       button.hidden = i >= levels.length;
       if (button.hidden) return;
       button.setAttribute("aria-pressed", String(i === shown));
-      const { name: what, setting } = levels[i];
-      say(name, what);
-      say(did, `${setting === null ? "" : `${plain(setting)} · `}${effect(levels[i])}`);
+      say(name, named(levels[i]));
+      say(did, effect(levels[i]));
       say(left, `${count(levels[i].alive)} left`);
       button.title = hint(levels[i]);
     });

@@ -73,14 +73,14 @@ export function effect(level) {
   if (level.name === "raw") return "as the model said";
   if (level.gone > 0) return `removed ${percent(level.goneMass)}`;
   if (level.moved < 1e-6) return "no change";
-  return `moved ${level.atLeast ? "≥ " : ""}${percent(level.moved)}`;
+  return `moved ${level.atLeast ? "at least " : ""}${percent(level.moved)}`;
 }
 
 /** What the few words mean. @param {Level} level */
 export function hint(level) {
   if (level.name === "raw") return "The model’s own probabilities, before any setting changes them";
   if (level.gone > 0) return `“removed ${percent(level.goneMass)}”: tokens that held ${percent(level.goneMass)} of the probability can no longer be chosen; “left” counts those that can`;
-  return level.moved < 1e-6 ? "Every token is as likely as before" : `“moved ${percent(level.moved)}”: some tokens became less likely by so much in all, and others more likely by as much; none was removed`;
+  return level.moved < 1e-6 ? "Every token is as likely as before" : `“moved ${level.atLeast ? "at least " : ""}${percent(level.moved)}”: some tokens became less likely by so much in all, and others more likely by as much; none was removed`;
 }
 
 /** A level in a sentence. @param {Level} level @param {number} vocabulary */

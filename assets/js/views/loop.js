@@ -4,24 +4,27 @@
 
 import { h, fill, say, tokenText } from "../dom.js";
 import { count } from "../format.js";
+import { Steady } from "../steady.js";
 
 /** @typedef {import("../store.js").Run} Run */
 /** @typedef {import("../store.js").Step} Step */
 
 const [LONGEST_MS, SHORTEST_MS] = [380, 120]; // of a flight
-const [FROM_START, TO_END] = [2, 3]; // tokens of a long prompt that are shown
+const [FROM_START, TO_END] = [1, 2]; // tokens of a long prompt that are shown
 
 /** @param {import("../selection.js").Selection} selection */
 export function makeLoop(selection) {
+  const room = h("div", { class: "ts-loop-room", "aria-hidden": "true" }); // holds what the fullest pass reads: no pass is higher
   const [read, readWords] = [h("div", { class: "ts-loop-chips" }), h("span", { class: "ts-loop-words" })];
   const [written, writtenWords] = [h("div", { class: "ts-loop-chips" }), h("span", { class: "ts-loop-words" })];
   const [layers, cache] = [h("strong"), h("span", { class: "ts-loop-words" })];
+  const words = { read: new Steady(readWords, "name"), cache: new Steady(cache, "name"), written: new Steady(writtenWords, "name") };
   const back = h("div", { class: "ts-loop-back" }, h("span"));
   const arrow = () => h("span", { class: "ts-loop-arrow", "aria-hidden": "true" }, "→");
   const element = h("div", { class: "ts-loop" },
-    h("div", { class: "ts-loop-box" }, readWords, read), arrow(),
-    h("div", { class: "ts-loop-box ts-loop-model" }, layers, cache), arrow(),
-    h("div", { class: "ts-loop-box" }, writtenWords, written), back);
+    h("div", { class: "ts-loop-box" }, words.read.element, h("div", { class: "ts-loop-read" }, read, room)), arrow(),
+    h("div", { class: "ts-loop-box ts-loop-model" }, layers, words.cache.element), arrow(),
+    h("div", { class: "ts-loop-box" }, words.written.element, written), back);
   const still = window.matchMedia("(prefers-reduced-motion: reduce)");
   let inSight = false;
   new IntersectionObserver(([entry]) => { inSight = entry.isIntersecting; }).observe(element);
@@ -35,6 +38,7 @@ export function makeLoop(selection) {
   for (const each of [element, read, written]) observer.observe(each);
   let shown = { run: "", step: -1, tokens: 0, ended: false };
   let since = 0;
+  let [roomOf, roomFor] = ["", 0];
 
   /** @param {Element | null} chip @param {number} ms */
   function fly(chip, ms) {
@@ -47,23 +51,46 @@ export function makeLoop(selection) {
     element,
     /** @param {Run} run @param {Step} step */
     draw(run, step) {
+      if (roomOf !== run.id) {
+        roomOf = run.id;
+        roomFor = 0;
+        for (const each of Object.values(words)) each.clear();
+        const most = run.steps.reduce((best, each) => (each.n > best.n ? each : best), run.steps[0]);
+        fill(room, ...chips(run, most.first, most.n));
+      }
+      for (; roomFor < run.steps.length; roomFor += 1) {
+        const each = run.steps[roomFor];
+        words.read.keep(readsWhat(each));
+        words.cache.keep(`KV cache: ${kept(run, each)}`);
+        words.written.keep(writesWhat(each));
+      }
       if (shown.run === run.id && shown.step === step.index && shown.tokens === run.tokens.length && shown.ended === (run.end !== null)) return;
       const goesOn = shown.run === run.id && shown.step === step.index - 1 && step.n === 1 && !selection.hovered;
       const now = performance.now();
       const ms = Math.min(LONGEST_MS, now - since); // a fast run is not slowed down, nor shown in the wrong place
       since = now;
       shown = { run: run.id, step: step.index, tokens: run.tokens.length, ended: run.end !== null };
-      say(readWords, step.n === 1 ? "reads 1 token" : `reads ${count(step.n)} tokens`);
+      say(readWords, readsWhat(step));
       fill(read, ...chips(run, step.first, step.n));
       say(layers, `${count(run.nLayers)} layers`);
       say(cache, `KV cache: ${kept(run, step)}`);
-      say(writtenWords, step.choices.length ? "writes" : "writes nothing yet");
+      say(writtenWords, writesWhat(step));
       fill(written, ...chips(run, step.chosenAt, step.choices.length));
       back.classList.toggle("ts-loop-ends", step.index === run.steps.length - 1 && run.end !== null);
       say(/** @type {Element} */ (back.firstElementChild), wayBack(run, step));
       if (goesOn && inSight && !still.matches && ms >= SHORTEST_MS) fly(read.firstElementChild, ms);
     },
   };
+}
+
+/** @param {Step} step */
+function readsWhat({ n }) {
+  return n === 1 ? "reads 1 token" : `reads ${count(n)} tokens`;
+}
+
+/** @param {Step} step */
+function writesWhat({ choices }) {
+  return choices.length ? "writes" : "writes nothing yet";
 }
 
 /** @param {Run} run @param {Step} step */

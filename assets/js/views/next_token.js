@@ -3,10 +3,11 @@
 // would have made of the same scores.
 
 import { h, fill, tokenText, quoted } from "../dom.js";
-import { count, label, percent, plain } from "../format.js";
+import { count, percent, plain } from "../format.js";
 import { Distribution } from "./distribution.js";
 import { named, recordedLevels } from "./levels.js";
 import { Race } from "./race.js";
+import { Steady } from "../steady.js";
 import { WhatIf } from "./what_if.js";
 
 /** @typedef {import("../store.js").Choice} Choice */
@@ -19,9 +20,11 @@ export const nextToken = {
   sentence: "Each pass ends in one number for every token of the vocabulary: how likely it comes next. One token is chosen from them.",
   create(body, context) {
     const headline = h("p", { class: "ts-headline", "aria-live": "polite" });
+    const room = new Steady(headline, "headline");
     /** @type {State | null} */
     let last = null;
-    let [of, drawn] = ["", ""];
+    let [of, drawn, keptOf] = ["", "", ""];
+    let kept = 0; // passes that have room
     /** @type {import("./distribution.js").Shown | null} */
     let shown = null;
     const changed = () => { if (last) { picture.paint(last); picture.draw(last); } };
@@ -31,7 +34,7 @@ export const nextToken = {
     const panes = h("div", { class: "ts-chosen-panes" },
       h("div", {}, h("h3", { class: "ts-subtitle" }, "Stage by stage, as it ran"), distribution.stages),
       h("div", {}, h("h3", { class: "ts-subtitle" }, "The likeliest at this stage, and all others"), distribution.bars), race.element);
-    body.append(headline, panes, whatIf.element);
+    body.append(room.element, panes, whatIf.element);
 
     /** @param {State} state */
     function prepare({ run, step }) {
@@ -43,6 +46,23 @@ export const nextToken = {
       return choice;
     }
 
+    /** Make room for every pass, so that stepping moves nothing below. @param {State} state */
+    function keep({ run }) {
+      if (keptOf !== run.id) {
+        [keptOf, kept] = [run.id, 0];
+        for (const part of [room, distribution, race]) part.clear();
+      }
+      for (; kept < run.steps.length; kept += 1) {
+        const step = run.steps[kept];
+        const choice = step.choices[0];
+        room.keep(...sayChoice({ run, step }, choice));
+        if (!choice) continue;
+        const levels = recordedLevels(run, choice);
+        distribution.keep(levels, choice.id, run.head.model.d_vocab);
+        race.keep(run, choice, levels[levels.length - 1].alive);
+      }
+    }
+
     const picture = {
       paint(/** @type {State} */ state) {
         const choice = prepare(state);
@@ -52,6 +72,7 @@ export const nextToken = {
       },
       draw(/** @type {State} */ state) {
         last = state;
+        keep(state);
         const choice = prepare(state);
         panes.hidden = whatIf.element.hidden = !shown;
         if (shown) {
@@ -70,11 +91,11 @@ export const nextToken = {
   glance({ run, step, colours }) {
     const choice = step.choices[0];
     if (!choice) return { value: ["none yet"] };
-    return { value: [h("bdi", {}, label(run.tokens[step.chosenAt], 9)), ` ${percent(choice.probability)}`], mini: (g, width, height) => miniature(g, width, height, choice, colours) };
+    return { value: [quoted(run.tokens[step.chosenAt]), ` ${percent(choice.probability)}`], mini: (g, width, height) => miniature(g, width, height, choice, colours) };
   },
 };
 
-/** @param {State} state @param {Choice | undefined} choice */
+/** @param {{run: import("../store.js").Run, step: import("../store.js").Step}} state @param {Choice | undefined} choice */
 function sayChoice({ run, step }, choice) {
   if (!choice) return ["This pass read a part of the prompt; no token was chosen from it yet."];
   const vocabulary = count(run.head.model.d_vocab);
@@ -90,13 +111,16 @@ function sayDrawnFrom(run, choice) {
   return ["; ", h("strong", {}, percent(last.chosen)), ` after ${levels.slice(1).map(named).join(", ")}: ${choice.runners.length ? "from these it was drawn" : "of these the likeliest was taken"}`];
 }
 
-/** The three tallest bars, the chosen one in its colour if it is among them.
+/** The three tallest bars on a track of 100%, the chosen one in its colour if it is among them.
  * @param {CanvasRenderingContext2D} g @param {number} width @param {number} height @param {Choice} choice @param {import("../canvas.js").Paint} colours */
 function miniature(g, width, height, choice, colours) {
   const top = choice.candidates.slice(0, 3);
   top.forEach((each, i) => {
+    const y = 1 + (i * height) / 3;
+    g.fillStyle = colours.line;
+    g.fillRect(0, y, width, height / 3 - 3);
     g.fillStyle = each.id === choice.id ? colours.generated : colours.muted;
-    g.fillRect(0, 1 + (i * height) / 3, Math.max(1, (width * each.probability) / top[0].probability), height / 3 - 3);
+    g.fillRect(0, y, Math.max(1, width * each.probability), height / 3 - 3);
   });
 }
 
@@ -106,7 +130,7 @@ function numbersOf({ run, step }) {
   const levels = choice ? recordedLevels(run, choice) : [];
   return {
     columns: ["stage", "place", "token", "id", "score (logit)", "probability"],
-    rows: levels.flatMap(({ name, candidates }) => candidates.map((each, i) => [name, String(i + 1), tokenText(each), String(each.id), plain(each.score), percent(each.probability)])),
+    rows: levels.flatMap(({ name, candidates }) => candidates.map((each, i) => [name, String(i + 1), tokenText(each), count(each.id), plain(each.score), percent(each.probability)])),
     note: `Float32, as they ran. Raw probabilities are a softmax over all ${count(run.head.model.d_vocab)} tokens. Entropy of the raw distribution, a measure of how unsure the model was (0: sure): ${choice ? plain(choice.entropy) : "–"} nats, the unit that goes with the natural logarithm.`,
     code: codeOf(run, step),
   };

@@ -4,6 +4,7 @@
 import { h, fill, fadeWhatGoesOn, keepInView, tokenText, quoted } from "../dom.js";
 import { percent, plain, count } from "../format.js";
 import { additions, flowing, typedPart } from "../running_text.js";
+import { Steady } from "../steady.js";
 
 /** @typedef {import("../store.js").Run} Run */
 /** @typedef {import("../store.js").Step} Step */
@@ -11,6 +12,7 @@ import { additions, flowing, typedPart } from "../running_text.js";
 const SURE = 0.8; // a likelier token blends in
 const DOUBT = "Entropy measures doubt, in nats: 0 is sure; the more tokens are likely, the higher it is";
 const TINT = 0.85; // of the colour of doubt, at most: the text on it stays legible
+const MOST_HIGH = 412; // px: twelve lines
 const MOST_MINI = 400; // tokens drawn in little
 
 /** @type {import("../card.js").View} */
@@ -21,18 +23,20 @@ export const output = {
     + "found it. Point at one to see its numbers, click it to stay there and see below why it was chosen.",
   create(body, { selection }) {
     const text = h("p", { class: "ts-text", role: "group", tabindex: "0", dir: "auto", "aria-label": "Prompt and written text" });
-    const grown = fadeWhatGoesOn(text);
+    const grown = fadeWhatGoesOn(text, MOST_HIGH);
     const readout = h("p", { class: "ts-readout", "aria-live": "polite", title: DOUBT });
+    const room = new Steady(readout, "readout");
     const template = h("span", { class: "ts-swatch ts-is-prompt ts-is-template" }, "added by the chat template");
     body.append(
       h("p", { class: "ts-legend" }, h("span", { class: "ts-swatch ts-is-prompt" }, "prompt"), template,
-        h("span", { class: "ts-swatch ts-is-generated" }, "written by the model"), h("span", { class: "ts-frame-key" }, "written in this pass"),
+        h("span", { class: "ts-swatch ts-is-generated" }, "written by the model"), h("span", { class: "ts-now-key" }, "written in this pass"),
         h("span", { class: "ts-not-yet-key" }, "not written yet"),
         h("span", { class: "ts-doubt-key" }, "likely (80% and more)", h("span", { class: "ts-doubt-scale", "aria-hidden": "true" }), "unlikely")),
-      text, readout);
+      text, room.element);
     /** @type {HTMLElement[]} */
     let drawn = [];
     let of = "";
+    let said = 0; // passes whose words have room
     let settled = 0; // what comes later leaves the tokens before this one as they are
     /** @type {[number, number] | null} */
     let typed = null;
@@ -75,7 +79,8 @@ export const output = {
         if (of !== run.id) {
           of = run.id;
           drawn = [];
-          settled = 0;
+          settled = said = 0;
+          room.clear();
           marked = [-1, -1];
           typed = run.head.settings.chat ? typedPart(run) : null;
           template.hidden = typed === null;
@@ -85,6 +90,7 @@ export const output = {
           grow(run);
           marked = [-1, -1];
         }
+        for (; said < run.steps.length; said += 1) room.keep(...words(run, run.steps[said]));
         const end = step.chosenAt + step.choices.length;
         if (marked[0] === step.chosenAt && marked[1] === end) return;
         const [from, to] = marked[1] < 0 ? [0, drawn.length] : [Math.min(marked[0], step.chosenAt), Math.max(marked[1], end)];
@@ -94,15 +100,15 @@ export const output = {
         }
         marked = [step.chosenAt, end];
         keepInView(text, drawn[step.chosenAt]);
-        say(readout, run, step);
+        fill(readout, ...words(run, step));
       },
       numbers({ run }) {
         const rows = run.tokens.slice(run.nPrompt).map((token, i) => {
           const choice = choiceOf(run, run.nPrompt + i);
-          return [String(run.nPrompt + i), tokenText(token), String(choice.id), percent(choice.probability), count(choice.rank + 1), `${plain(choice.entropy)} nats`];
+          return [count(run.nPrompt + i), tokenText(token), count(choice.id), percent(choice.probability), count(choice.rank + 1), plain(choice.entropy)];
         });
         return {
-          columns: ["position", "token", "id", "probability", "place in likelihood", "entropy"],
+          columns: ["position", "token", "id", "probability", "place in likelihood", "entropy (nats)"],
           rows,
           note: `Probabilities are raw: over all ${count(run.head.model.d_vocab)} tokens, before any setting such as temperature changes them. Entropy measures doubt: `
             + "e to its power is how many equally likely tokens would leave as much of it.",
@@ -168,13 +174,10 @@ function inDoubtAmong(entropy) {
   return `The model was as unsure as among ${many < 9.95 ? many.toFixed(1) : count(many)} equally likely tokens`;
 }
 
-/** @param {HTMLElement} readout @param {Run} run @param {Step} step */
-function say(readout, run, step) {
+/** @param {Run} run @param {Step} step @returns {import("../dom.js").Child[]} */
+function words(run, step) {
   const choice = step.choices[0];
-  if (!choice) {
-    fill(readout, "This pass read a part of the prompt and wrote nothing yet.");
-    return;
-  }
-  fill(readout, "Written in this pass: ", quoted(run.tokens[step.chosenAt]), ", given ", h("strong", {}, percent(choice.probability)),
-    `: ${placeOf(choice.rank)} of ${count(run.head.model.d_vocab)} tokens. ${inDoubtAmong(choice.entropy)} (entropy ${plain(choice.entropy)} nats).`);
+  if (!choice) return ["This pass read a part of the prompt and wrote nothing yet."];
+  return ["Written in this pass: ", quoted(run.tokens[step.chosenAt]), ", given ", h("strong", {}, percent(choice.probability)),
+    `: ${placeOf(choice.rank)} of ${count(run.head.model.d_vocab)} tokens. ${inDoubtAmong(choice.entropy)} (entropy ${plain(choice.entropy)} nats, a measure of doubt: 0 is sure).`];
 }

@@ -4,6 +4,7 @@
 import { h, fill, say, tokenText } from "../dom.js";
 import { fit, hatch, pointer, widthOf } from "../canvas.js";
 import { count, duration } from "../format.js";
+import { Steady } from "../steady.js";
 import { makeLoop } from "./loop.js";
 
 /** @typedef {import("../store.js").Run} Run */
@@ -25,10 +26,11 @@ export const passes = {
     const axis = h("canvas", { class: "ts-pass-axis", role: "slider", tabindex: "0", "aria-label": "pass, on its measured axis", "aria-valuemin": "1" });
     const box = h("div", { class: "ts-canvas-box" }, axis);
     const words = h("p", { class: "ts-readout", "aria-live": "polite" });
+    const room = new Steady(words, "readout");
     const note = h("p", { class: "ts-note" });
     const loop = makeLoop(selection);
     body.append(
-      h("h3", { class: "ts-subtitle" }, "Every pass to scale: as high as the tokens it read, as wide as its time"), box, words,
+      h("h3", { class: "ts-subtitle" }, "Every pass to scale: as high as the tokens it read, as wide as its time"), box, room.element,
       h("div", { class: "ts-loop-panes" }, h("div", {}, h("h3", { class: "ts-subtitle" }, "The loop"), loop.element),
         h("div", {}, h("h3", { class: "ts-subtitle" }, "What it took"), phases, note)));
     const width = widthOf(box, redraw);
@@ -56,10 +58,12 @@ export const passes = {
         say(words, aboutPass(run, step));
         axis.setAttribute("aria-valuemax", String(run.steps.length));
         axis.setAttribute("aria-valuenow", String(step.index + 1));
-        axis.setAttribute("aria-valuetext", `pass ${step.index + 1} of ${run.steps.length}, ${step.kind}, read ${tokensIn(step.n)} in ${duration(step.seconds)}`);
+        axis.setAttribute("aria-valuetext", `pass ${count(step.index + 1)} of ${count(run.steps.length)}, ${step.kind}, read ${tokensIn(step.n)} in ${duration(step.seconds)}`);
         const now = `${run.id}/${run.steps.length}`;
         if (told === now) return;
         told = now;
+        room.clear();
+        for (const each of run.steps) room.keep(aboutPass(run, each));
         const [read, decoded] = phasesOf(run);
         fill(phases, phase("Prefill", "ts-is-prompt", read), decoded.tokens > 0 && phase("Decode", "ts-is-generated", decoded));
         say(note, aboutPhases(read, decoded));
@@ -67,7 +71,7 @@ export const passes = {
       numbers({ run }) {
         return {
           columns: ["pass", "kind", "tokens read", "positions", "wrote", "seconds", "tokens per second", "KV cache after it"],
-          rows: run.steps.map((step) => [String(step.index + 1), step.kind, String(step.n), step.n > 1 ? `${step.first}–${step.last}` : String(step.first),
+          rows: run.steps.map((step) => [count(step.index + 1), step.kind, count(step.n), step.n > 1 ? `${count(step.first)}–${count(step.last)}` : count(step.first),
             step.choices.length ? tokenText(run.tokens[step.chosenAt]) : "nothing", step.seconds.toFixed(4), rate(step.n, step.seconds), `${count(step.kvBytes)} bytes`]),
           note: "Seconds as recorded: they hold what recording every layer costs. On a run without recording each pass is faster.",
           code: "from model import Trace\nrun = Trace.open('run.trace')\nfor step in run.steps:\n"
@@ -223,7 +227,7 @@ function aboutPhases(read, decoded) {
 
 /** @param {Run} run @param {Step} step */
 function aboutPass(run, step) {
-  return `Pass ${step.index + 1} of ${run.steps.length} (${step.kind}): read ${tokensIn(step.n)} in ${duration(step.seconds)}, as recorded.`;
+  return `Pass ${count(step.index + 1)} of ${count(run.steps.length)} (${step.kind}): read ${tokensIn(step.n)} in ${duration(step.seconds)}, as recorded.`;
 }
 
 /** @param {number} tokens @param {number} seconds */

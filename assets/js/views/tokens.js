@@ -5,11 +5,13 @@
 import { h, fill, fadeWhatGoesOn, keepInView, tokenText, quoted } from "../dom.js";
 import { bytesOf, count, label, tokenPieces } from "../format.js";
 import { additions, flowing, typedPart } from "../running_text.js";
+import { Steady } from "../steady.js";
 import { isFragment } from "../store.js";
 
 /** @typedef {import("../store.js").Run} Run */
 
 const NAMES = new Map([["[ZWJ]", "a joiner (ZWJ)"], ["[ZWNJ]", "a non-joiner (ZWNJ)"], ["\ufe0f", "an emoji mark (VS16)"], ["\ufe0e", "a text mark (VS15)"]]);
+const MOST_HIGH = 408; // px: eight rows of tokens, or twelve lines
 const MOST_BYTES = 24; // shown of one token
 
 /** @type {import("../card.js").View} */
@@ -20,11 +22,12 @@ export const tokens = {
     + "from its vocabulary; the number stands below the piece.",
   create(body, { selection }) {
     const strip = h("div", { class: "ts-strip", role: "listbox", "aria-label": "Tokens", tabindex: "0", "data-own-keys": true });
-    const grown = fadeWhatGoesOn(strip);
+    const grown = fadeWhatGoesOn(strip, MOST_HIGH);
     const way = makeWay();
     const readout = h("p", { class: "ts-readout", "aria-live": "polite" });
+    const room = new Steady(readout, "readout");
     const reads = makeReads(selection);
-    const panes = h("div", { class: "ts-token-panes" }, h("div", {}, strip, way.element, readout), reads.element);
+    const panes = h("div", { class: "ts-token-panes" }, h("div", {}, strip, way.element, room.element), reads.element);
     body.append(
       h("p", { class: "ts-legend" }, h("span", { class: "ts-swatch ts-is-prompt" }, "prompt"), h("span", { class: "ts-swatch ts-is-generated" }, "written by the model"),
         h("span", { class: "ts-chip-key" }, "a mark of the format"), h("span", { class: "ts-now-key" }, "written in this pass"),
@@ -37,6 +40,8 @@ export const tokens = {
     let looks = [];
     let of = "";
     let shown = "";
+    /** @type {[number, number] | null} where what was typed stands in a chat turn's prompt */
+    let typed = null;
     /** @type {HTMLElement | null} */
     let group = null;
 
@@ -53,9 +58,9 @@ export const tokens = {
       return h("div", {
         class: `ts-chip ${position < run.nPrompt ? "ts-is-prompt" : "ts-is-generated"} ${token.special ? "ts-is-special" : ""}`,
         role: "option", id: `ts-token-${position}`, "aria-selected": "false",
-        "aria-label": `token ${position}, ${label(token)}, id ${token.id}, ${position < run.nPrompt ? "prompt" : "written"}${token.special ? ", a mark of the format" : ""}`,
+        "aria-label": `token ${count(position)}, ${label(token)}, id ${count(token.id)}, ${origin(run, position, typed)}`,
         ...pointing(selection, position),
-      }, tokenText(token), h("span", { class: "ts-id" }, String(token.id)));
+      }, tokenText(token), h("span", { class: "ts-id" }, count(token.id)));
     }
 
     /** @param {Run} run */
@@ -65,6 +70,8 @@ export const tokens = {
         const position = drawn.length;
         const chip = make(run, position);
         drawn.push(chip);
+        room.keep(...aboutToken(run, position, typed));
+        way.keep(run, position);
         const fragment = isFragment(run.tokens[position]);
         if (!fragment) group = null;
         else if (group === null) {
@@ -89,6 +96,9 @@ export const tokens = {
           group = null;
           shown = "";
           fill(strip);
+          room.clear();
+          way.open();
+          typed = run.head.settings.chat ? typedPart(run) : null;
           reads.open(run);
           panes.classList.toggle("ts-has-template", Boolean(run.head.settings.chat));
         }
@@ -110,13 +120,12 @@ export const tokens = {
         keepInView(strip, drawn[at.token]);
         way.draw(run, at.token);
         reads.draw(at.token);
-        sayToken(readout, run, at.token);
+        fill(readout, ...aboutToken(run, at.token, typed));
       },
       numbers({ run }) {
         return {
           columns: ["position", "token", "id", "bytes", "bytes of the text", "from"],
-          rows: run.tokens.map((token, i) => [String(i), tokenText(token), String(token.id), bytesOf(token.hex) || "(not given)",
-            placeOf(token), token.special ? "the format" : token.generated ? "the model" : "the prompt"]),
+          rows: run.tokens.map((token, i) => [count(i), tokenText(token), count(token.id), bytesOf(token.hex) || "(not given)", placeOf(token), origin(run, i, typed)]),
           note: "Bytes are in UTF-8, in hexadecimal; those of the text are counted from 0, the first and the last both included. A token can be part of a character, a word, or a mark of the chat format.",
           code: "from model import Trace\nrun = Trace.open('run.trace')\nfor token in run.tokens:\n    print(token.id, repr(token.text), token.data.hex(' '), token.span)",
         };
@@ -125,7 +134,7 @@ export const tokens = {
   },
   glance({ run, at, colours }) {
     const token = run.tokens[at.token];
-    return { value: token ? [quoted(token), ` ${token.id}`] : [], mini: (g, width, height) => drawMini(g, width, height, run, at.token, colours) };
+    return { value: token ? [quoted(token), ` ${count(token.id)}`] : [], mini: (g, width, height) => drawMini(g, width, height, run, at.token, colours) };
   },
 };
 
@@ -163,12 +172,22 @@ function makeWay() {
   const where = h("span", { class: "ts-way-name" });
   const mark = h("span", { class: "ts-ruler-mark" });
   const id = h("span", { class: "ts-way-value" });
+  const [bytesRoom, whereRoom] = [new Steady(bytes, "bytes"), new Steady(where, "name")];
   const stage = (/** @type {string | Node} */ name, /** @type {Node[]} */ ...parts) => h("div", { class: "ts-way-stage" }, ...parts, name instanceof Node ? name : h("span", { class: "ts-way-name" }, name));
   const arrow = () => h("span", { class: "ts-way-arrow", "aria-hidden": "true" }, "→");
   const element = h("div", { class: "ts-way", "aria-hidden": "true" }, stage("the piece", piece), arrow(),
-    stage(where, bytes, h("span", { class: "ts-ruler" }, mark)), arrow(), stage("its id", id));
+    stage(whereRoom.element, bytesRoom.element, h("span", { class: "ts-ruler" }, mark)), arrow(), stage("its id", id));
   return {
     element,
+    open() {
+      bytesRoom.clear();
+      whereRoom.clear();
+    },
+    /** This token can stand here. @param {Run} run @param {number} position */
+    keep(run, position) {
+      bytesRoom.keep(shortBytes(run.tokens[position]));
+      whereRoom.keep(`${placeOf(run.tokens[position])} of ${count(run.tokens[run.tokens.length - 1].span[1])}`);
+    },
     /** @param {Run} run @param {number} position */
     draw(run, position) {
       const token = run.tokens[position];
@@ -176,7 +195,7 @@ function makeWay() {
       const [first, end] = token.span;
       const whole = run.tokens[run.tokens.length - 1].span[1] || 1;
       fill(piece, tokenText(token));
-      fill(bytes, token.hex ? `${bytesOf(token.hex.slice(0, MOST_BYTES * 2))}${token.hex.length > MOST_BYTES * 2 ? " …" : ""}` : "(not given)");
+      fill(bytes, shortBytes(token));
       fill(where, `${placeOf(token)} of ${count(whole)}`);
       mark.style.left = `${(first / whole) * 100}%`;
       mark.style.width = `${((end - first) / whole) * 100}%`;
@@ -186,13 +205,18 @@ function makeWay() {
   };
 }
 
+/** @param {import("../store.js").Token} token */
+function shortBytes({ hex }) {
+  return hex ? `${bytesOf(hex.slice(0, MOST_BYTES * 2))}${hex.length > MOST_BYTES * 2 ? " …" : ""}` : "(not given)";
+}
+
 /** What the model really reads: of a chat turn the whole templated prompt; of a plain run a line that says so.
  * @param {import("../selection.js").Selection} selection */
 function makeReads(selection) {
   const text = h("p", { class: "ts-reads", dir: "auto", tabindex: "0", role: "group", "aria-label": "The prompt with its chat template" });
-  const grown = fadeWhatGoesOn(text);
+  const grown = fadeWhatGoesOn(text, MOST_HIGH);
   const words = h("p", { class: "ts-note" });
-  const legend = h("p", { class: "ts-legend" }, h("span", { class: "ts-typed" }, "typed"), h("span", { class: "ts-added" }, "added by the template"));
+  const legend = h("p", { class: "ts-legend" }, h("span", { class: "ts-typed" }, "typed"), h("span", { class: "ts-added" }, "added by the chat template"));
   const title = h("h3", { class: "ts-subtitle" }, "What the model really reads");
   const element = h("div", { class: "ts-reads-pane" }, title, legend, text, words);
   /** @type {HTMLElement[]} */
@@ -253,11 +277,17 @@ function placeOf({ span: [first, end] }) {
   return end - first === 1 ? `byte ${count(first)}` : `bytes ${count(first)}–${count(end - 1)}`;
 }
 
-/** @param {HTMLElement} readout @param {Run} run @param {number} position */
-function sayToken(readout, run, position) {
+/** Who put a token there. @param {Run} run @param {number} position @param {[number, number] | null} typed */
+function origin(run, position, typed) {
+  const added = typed !== null && (position < typed[0] || position >= typed[1]);
+  const from = position >= run.nPrompt ? "written by the model" : added ? "added by the chat template" : "from the prompt";
+  return run.tokens[position].special ? `${from}, a mark of the format` : from;
+}
+
+/** @param {Run} run @param {number} position @param {[number, number] | null} typed @returns {import("../dom.js").Child[]} */
+function aboutToken(run, position, typed) {
   const token = run.tokens[position];
-  if (!token) return;
-  const from = token.special ? "a mark of the format" : position < run.nPrompt ? "from the prompt" : "written by the model";
-  fill(readout, `Token ${position} (of 0–${run.tokens.length - 1}): `, quoted(token), `, ${from}: id ${token.id} of ${count(run.head.model.d_vocab)}, `,
-    `${placeOf(token)} of the text.`);
+  if (!token) return [];
+  return [`Token ${count(position)} (of 0–${count(run.tokens.length - 1)}): `, quoted(token), `, ${origin(run, position, typed)}: id ${count(token.id)} of ${count(run.head.model.d_vocab)}, `,
+    `${placeOf(token)} of the text.`];
 }

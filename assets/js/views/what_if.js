@@ -6,6 +6,7 @@ import { count, percent } from "../format.js";
 import { chanceOf, raw, stages } from "../sampling.js";
 import { Distribution } from "./distribution.js";
 import { madeLevels } from "./levels.js";
+import { Steady } from "../steady.js";
 
 /** @typedef {import("../card.js").State} State */
 /** @typedef {import("../store.js").Choice} Choice */
@@ -24,6 +25,8 @@ const KNOBS = [
   ["minP", "min-p", 0, 1, 0.01, 1, 0, "drop what is below this share of the top one"],
 ];
 
+const LONGEST_VERDICT = "The token that was drawn is still “as long as it can be”. With these settings it could have been drawn: 12.3% of the draws.";
+
 export class WhatIf {
   /** @param {import("../card.js").Context} context @param {() => void} changed */
   constructor({ wantLogits, redraw }, changed) {
@@ -32,13 +35,15 @@ export class WhatIf {
     this.knobs = KNOBS.map((knob) => this.makeKnob(knob));
     this.reset = button("Reset to this run’s settings", () => { this.settings = null; changed(); });
     this.said = h("p", { class: "ts-readout", "aria-live": "polite" });
+    this.room = new Steady(this.said, "readout");
+    this.room.keep(LONGEST_VERDICT);
     this.note = h("p", { class: "ts-note" });
     this.picture = new Distribution(() => { changed(); redraw(); }, "last");
     this.result = h("div", {}, h("p", { class: "ts-legend" }, h("span", { class: "ts-ghost-key" }), "a frame shows how likely the token was in the run itself"), this.picture.bars, this.picture.stages);
     this.element = h("details", { class: "ts-what-if", ontoggle: changed },
       h("summary", {}, h("span", { class: "ts-subtitle" }, "What if?"), h("span", { class: "ts-muted" }, " Other settings, the same scores")),
       h("div", { class: "ts-what-if-panes" },
-        h("div", {}, h("div", { class: "ts-knobs" }, ...this.knobs.map((knob) => knob.element)), h("p", { class: "ts-legend" }, h("span", {}, h("span", { "aria-hidden": "true" }, "▲ "), "the run’s own setting")), h("p", { class: "ts-row" }, this.reset), this.said, this.note),
+        h("div", {}, h("div", { class: "ts-knobs" }, ...this.knobs.map((knob) => knob.element)), h("p", { class: "ts-legend" }, h("span", {}, h("span", { "aria-hidden": "true" }, "▲ "), "the run’s own setting")), h("p", { class: "ts-row" }, this.reset), this.room.element, this.note),
         this.result));
     /** @type {Settings | null} null: the run's own */
     this.settings = null;
@@ -77,6 +82,7 @@ export class WhatIf {
     if (this.of !== run.id) {
       this.of = run.id;
       this.settings = null;
+      this.picture.clear();
     }
     this.own = ownSettings(run);
     if (!this.open) return;
@@ -120,6 +126,7 @@ export class WhatIf {
       say(this.note, "");
       return;
     }
+    this.picture.keep(this.made.levels, choice.id, shown.vocabulary);
     this.picture.draw(shown);
     const last = this.made.levels[this.made.levels.length - 1];
     fill(this.said, ...verdict(state, choice, last, settings));
