@@ -221,6 +221,75 @@ def test_the_race_is_told_with_the_numbers_that_ran(card: Page) -> None:
     assert card.evaluate(running) == []
 
 
+LANES = """async (runners) => {
+    const { Race } = await import("/gradio_api/tokenoscope/assets/js/views/race.js");
+    const race = new Race();
+    race.clear();
+    const choice = { runners, stages: [], candidates: [{ ...runners[1] }] };
+    race.keep({ named: (each) => each }, choice, 50);
+    race.draw({ named: (each) => each }, choice, 50);
+    const sums = [...race.lanes.children].map((lane) => lane.querySelector(".ts-lane-sum").textContent);
+    return [sums, race.story.textContent];
+}"""
+
+
+def runner(wait: float, probability: float, name: str) -> dict[str, Any]:
+    return {"id": ord(name), "text": name, "wait": wait, "probability": probability, "time": wait / probability}
+
+
+def test_the_race_shows_enough_digits_to_tell_its_times_apart_and_each_quotient_is_that_of_the_numbers_shown(
+    page: Page,
+) -> None:
+    rng = np.random.default_rng(5)
+    fields = [[runner(0.02430, 0.0236, "a"), runner(0.1530, 0.14800, "b"), runner(3.1, 0.001, "c")]]
+    for _ in range(60):
+        waits, chances = rng.exponential(size=6) * 10 ** rng.uniform(-4, 1), rng.dirichlet(np.full(6, 0.3)) + 1e-5
+        drawn = [runner(w, p, name) for w, p, name in zip(waits, chances, "abcdef", strict=True)]
+        drawn[1] |= {"wait": drawn[0]["time"] * 1.0003 * drawn[1]["probability"], "time": drawn[0]["time"] * 1.0003}
+        fields.append(sorted(drawn, key=lambda each: each["time"]))
+    for field in fields:
+        lanes, story = page.evaluate(LANES, field)
+        times = [lane.split(" = ")[1] for lane in lanes]
+        assert len(set(times)) == len(times), "runners that tie on screen have arrived one before the other"
+        for lane, shown in zip(lanes, times, strict=True):
+            wait, chance = (
+                float(re.sub("[%,]", "", each).replace("−", "-")) for each in lane.split(" = ")[0].split(" ÷ ")
+            )
+            digits = len(re.sub("^0+", "", re.sub("[.,]", "", shown.split("e")[0])))
+            assert float(f"{100 * wait / chance:.{digits - 1}e}") == pytest.approx(
+                float(shown.replace(",", "").replace("−", "-")), rel=1e-9
+            )
+        assert lanes[0] in story
+
+
+def test_a_bar_is_as_long_as_its_share_of_the_whole_track(card: Page) -> None:
+    shown = card.evaluate("""() => {
+        const bars = [...document.querySelectorAll(".ts-chosen-panes .ts-bar:not([hidden])")];
+        const wide = (bar, part) => bar.querySelector(part).getBoundingClientRect().width;
+        return bars.map((bar) => [parseFloat(bar.querySelector(".ts-bar-number").textContent.replace("✓", "")),
+            wide(bar, ".ts-bar-fill"), wide(bar, ".ts-bar-track")]);
+    }""")
+    assert len(shown) > 5
+    for share, fill, track in shown:
+        assert fill == pytest.approx(max(1, track * share / 100), abs=0.6)
+
+
+def test_on_a_phone_the_marks_of_the_runs_own_settings_touch_no_words(serve: Any, visit: Any) -> None:
+    page = visit(serve().url, width=390, height=844)
+    run_to_the_end(page, "One two three four five")
+    page.locator(".ts-what-if summary").press("Enter")
+    expect(page.locator(".ts-what-if .ts-readout")).to_contain_text("could have been drawn")
+    boxes = """(names) => names.map((name) => [...document.querySelectorAll(name)].map((e) => {
+        const { left, right, top, bottom } = e.getBoundingClientRect();
+        return [left, right, top, bottom];
+    }))"""
+    said = ".ts-knob label, .ts-knob-does, .ts-knob-own, .ts-what-if .ts-legend > span"
+    marks, words = page.evaluate(boxes, [".ts-knob-mark", said])
+    assert len(marks) == 5
+    for left, right, top, bottom in marks:
+        assert not [each for each in words if each[0] < right and left < each[1] and each[2] < bottom and top < each[3]]
+
+
 def test_what_if_asks_for_the_scores_when_it_is_opened_and_redraws_without_asking_again(card: Page) -> None:
     asked: list[str] = []
     card.on("request", lambda request: asked.append(request.url) if "/logits/" in request.url else None)
@@ -265,14 +334,14 @@ def test_the_code_runs_on_the_trace_and_gives_the_numbers_that_are_shown(
     for name in (CARD, ".ts-card-kv-cache"):
         card.locator(f"{name} > .ts-details > summary").press("Enter")
         code = card.locator(f"{name} code")
-        expect(code).to_contain_text("Trace.open")
+        expect(code).to_contain_text("i = 4 " if name == CARD else "Trace.open")
         named: dict[str, Any] = {}
         exec(code.inner_text(), named)
         if name == CARD:
             stages = ran(whole.logits[4], [], {**NEUTRAL, "temperature": 0.8, "topK": 50}).stages
             assert named["scores"].softmax(-1).max() == pytest.approx(stages[-1].candidates[0].probability, rel=1e-5)
     said = capsys.readouterr().out
-    assert f"by shape: {whole.steps[-1].kv_bytes}" in said
+    assert f"worked out: {whole.steps[-1].kv_bytes}" in said
     assert "TopKLogitsWarper 50 left" in said
 
 

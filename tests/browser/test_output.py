@@ -2,10 +2,110 @@
 
 import re
 
-from playwright.sync_api import expect
+import pytest
+from playwright.sync_api import Page, expect
 
 from tests.browser.test_page import run_to_the_end
 from viz.markup import ASSETS
+
+# What the marks paint over the letters of what stands beside them: [text, px across, px down].
+COVERED = """([all, marked]) => {
+  const words = [...document.querySelectorAll(all)];
+  const found = [];
+  for (const mark of document.querySelectorAll(marked)) {
+    const style = getComputedStyle(mark);
+    const line = parseFloat(style.outlineWidth) + parseFloat(style.outlineOffset);
+    const outline = style.outlineStyle === "none" ? 0 : line;
+    const shadows = style.boxShadow === "none" ? [] : style.boxShadow.split(/,(?![^(]*\\))/);
+    const pushed = shadows.filter((each) => !each.includes("inset")).map((each) => {
+      const [x, y, blur, spread] = each.match(/-?[\\d.]+px/g).map(parseFloat);
+      return [Math.abs(x) + blur + spread, Math.abs(y) + blur + spread];
+    });
+    const [wide, high] = [0, 1].map((k) => Math.max(outline, 0, ...pushed.map((each) => each[k])));
+    const at = words.indexOf(mark);
+    for (const near of words.filter((_, i) => i !== at && Math.abs(i - at) < 40)) {
+      const letters = document.createRange();
+      letters.selectNodeContents(near);
+      for (const a of mark.getClientRects()) for (const b of letters.getClientRects()) {
+        const x = Math.min(a.right + wide, b.right) - Math.max(a.left - wide, b.left);
+        // Boxes of lines next to each other may touch: letters do not fill them.
+        const sameLine = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 4;
+        const y = sameLine ? 9 : Math.min(a.bottom + high, b.bottom - 4) - Math.max(a.top - high, b.top + 4);
+        if (a.width && x > 0.5 && y > 0.5) found.push([near.textContent, x, y]);
+      }
+    }
+  }
+  return found;
+}"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_mark_paints_over_letters_of_its_neighbours(serve, visit, width):
+    page = visit(serve(recorded=ASSETS / "runs").url, width=width)
+    page.get_by_role("button", name="A chat turn").click()
+    until_drawn(page, "run.head.settings.chat")
+    for step in range(page.evaluate("tokenoscope.store.run.steps.length")):
+        page.evaluate("step => tokenoscope.selection.set({ step })", step)
+        expect(page.locator(".ts-text .ts-now")).to_have_count(1)
+        assert page.evaluate(COVERED, [".ts-text .ts-word", ".ts-text .ts-now"]) == []
+    for token in range(page.evaluate("tokenoscope.store.run.nPrompt")):
+        page.evaluate("token => tokenoscope.selection.set({ token })", token)
+        expect(page.locator(".ts-read").nth(token)).to_have_class(re.compile("ts-read-now"))
+        assert page.evaluate(COVERED, [".ts-read", ".ts-read-now"]) == []
+
+
+def test_what_this_pass_wrote_has_one_ground_in_both_cards_and_only_the_selected_token_a_frame(serve, visit):
+    page = visit(serve(recorded=ASSETS / "runs").url)
+    page.evaluate("tokenoscope.selection.set({ step: 3 })")
+    expect(page.locator(".ts-strip .ts-chip.ts-now")).to_have_count(1)
+    keys = page.locator(".ts-now-key")
+    assert keys.all_inner_texts() == ["written in this pass"] * 2
+    ground = "e => getComputedStyle(e).backgroundColor"
+    grounds = {
+        keys.nth(0).evaluate(ground),
+        keys.nth(1).evaluate(ground),
+        page.locator(".ts-text .ts-now").evaluate(ground),
+    }
+    assert len(grounds) == 1
+    framed = "e => getComputedStyle(e).boxShadow !== 'none' || getComputedStyle(e).outlineStyle !== 'none'"
+    assert not page.locator(".ts-text .ts-now").evaluate(framed)
+    assert not page.locator(".ts-strip .ts-chip.ts-now").evaluate(framed)
+    assert page.locator(".ts-strip .ts-chip[aria-selected=true]").evaluate(framed)
+    assert page.locator(".ts-card-output .ts-frame-key").count() == 0
+
+
+CARDS = ["output", "tokens", "next-token", "passes"]
+
+
+HEIGHTS = """async (cards) => {
+  const { store, selection } = tokenoscope;
+  const seen = [];
+  for (const step of store.run.steps) {
+    selection.set({ step: step.index });
+    const state = { run: store.run, at: selection.at, step, colours: store.colours };
+    for (const card of store.cards.filter((each) => cards.includes(each.view.id))) card.draw(state);
+    await new Promise((done) => setTimeout(done, 40));
+    seen.push(cards.map((id) => document.querySelector(`.ts-card-${id}`).getBoundingClientRect().height));
+  }
+  return seen;
+}"""
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_stepping_through_a_run_moves_nothing(serve, visit, width):
+    page = visit(serve(recorded=ASSETS / "runs").url, width=width, height=900)
+    for button, prompt in (("A fact", "The capital"), ("A story", "Once upon"), ("A chat turn", "Name three")):
+        page.locator(".ts-recorded button", has_text=button).click()
+        until_drawn(page, f"run.head.prompt.startsWith('{prompt}')")
+        heights = page.evaluate(HEIGHTS, CARDS)
+        assert len(heights) > 5
+        for each in heights:
+            assert each == pytest.approx(heights[0], abs=0.6), button
+
+
+def until_drawn(page: Page, holds: str) -> None:
+    page.wait_for_function(f"(() => {{ const run = tokenoscope.store.run; return run?.end && {holds}; }})()")
+    page.wait_for_function("tokenoscope.store.cards.every((card) => !card.stale)")
 
 
 def test_the_less_likely_a_token_was_the_stronger_its_tint_and_above_four_fifths_there_is_none(serve, visit):

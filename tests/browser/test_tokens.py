@@ -68,7 +68,27 @@ def test_the_marks_of_the_format_stand_out_and_bytes_are_said(serve, visit):
     chips.nth(1).click()
     expect(page.locator(".ts-card-tokens .ts-readout")).to_contain_text("bytes 12–17 of the text")
     expect(page.locator(".ts-way-bytes")).to_have_text("73 79 73 74 65 6D")
-    expect(page.locator("[data-goes-to=tokens] .ts-rail-value")).to_have_text("“system” 9690")
+    expect(page.locator("[data-goes-to=tokens] .ts-rail-value")).to_have_text("“system” 9,690")
+
+
+def test_the_table_and_the_words_say_who_put_each_token_there(serve, visit):
+    page = visit(serve(recorded=ASSETS / "runs").url)
+    page.get_by_role("button", name="A chat turn").click()
+    page.wait_for_function("tokenoscope.store.run.head.settings.chat && tokenoscope.store.run.end")
+    page.locator(".ts-card-tokens > .ts-details > summary").press("Enter")
+    rows = page.locator(".ts-card-tokens .ts-table tbody tr")
+    expect(rows).to_have_count(page.evaluate("tokenoscope.store.run.tokens.length"))
+    said = page.locator(".ts-card-tokens .ts-table td:last-child").all_inner_texts()
+    template = page.evaluate(
+        "[...document.querySelectorAll('.ts-text .ts-word')].map((e) => e.matches('.ts-is-template'))"
+    )
+    written = page.evaluate("tokenoscope.store.run.nPrompt")
+    for i, (words, added) in enumerate(zip(said, template, strict=True)):
+        start = "written by the model" if i >= written else "added by the chat template" if added else "from the prompt"
+        assert words.startswith(start)
+    assert said[0] == "added by the chat template, a mark of the format"
+    page.evaluate("tokenoscope.selection.set({ token: 1 })")
+    expect(page.locator(".ts-card-tokens .ts-readout")).to_contain_text("added by the chat template")
 
 
 def test_arrow_keys_in_the_strip_go_from_token_to_token(serve, visit):

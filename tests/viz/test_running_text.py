@@ -70,4 +70,14 @@ def test_a_box_that_goes_on_below_fades_until_it_is_scrolled_to_its_end(read: Ca
         expect(box).to_have_class(goes_on)
         box.evaluate("(box) => { box.scrollTop = box.scrollHeight; }")
         expect(box).not_to_have_class(goes_on)
-    expect(read("short").locator(".ts-goes-on")).to_have_count(0)
+        expect(box).to_have_class(re.compile("ts-goes-back"))
+    expect(read("short").locator(".ts-goes-on, .ts-goes-back")).to_have_count(0)
+
+
+def test_a_text_of_twelve_lines_stands_whole_and_no_box_scrolls_for_one_more(read: Callable[..., Page]):
+    for lines in (3, 11, 12, 13, 14, 30):
+        page = read("line", *["\n"] * lines)
+        box = page.locator(".ts-text")
+        page.wait_for_timeout(60)
+        hidden = box.evaluate("(box) => box.scrollHeight - box.clientHeight")
+        assert hidden == 0 if lines < 12 else hidden == 0 or hidden > 50
