@@ -5,6 +5,7 @@ I intervals between a run's tokens, P context lengths that were probed, Q tries 
 T trials of a smaller cache, N generated tokens.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +125,18 @@ class Measurement:
         for name, lengths in parts.items():
             if len(getattr(self, name)) != len(getattr(self, lengths)):
                 raise BadTrace(f"{name} has {len(getattr(self, name))} entries for {len(getattr(self, lengths))}.")
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        """Times and speeds are those of real passes: there are tries where there are rows, and all are above zero."""
+        speeds = (self.machine.bandwidth, self.machine.matrix_speed)
+        if not all(math.isfinite(speed) and speed > 0 for speed in speeds):
+            raise BadTrace(f"the machine reads {speeds[0]} bytes and does {speeds[1]} operations a second.")
+        for name in ("ttft", "itl", "race_on", "race_off", "batch_seconds"):
+            times = getattr(self, name)
+            tried = times.ndim == 1 or times.shape[1] > 0 or name == "itl"
+            if (len(times) and not tried) or not np.all(np.isfinite(times) & (times > 0)):
+                raise BadTrace(f"{name} holds a time that no pass can take, or rows without a try.")
 
     @property
     def tpot(self) -> np.ndarray:
@@ -192,6 +205,11 @@ class CacheTrials:
             raise BadTrace(f"{len(self.kl)} rows are there for {len(self.trials)} trials, the exact one first.")
         if len(self.tokens) != self.n_prompt + self.kl.shape[1]:
             raise BadTrace(f"{len(self.tokens) - self.n_prompt} tokens were written, and {self.kl.shape[1]} compared.")
+        for trial in self.trials:
+            if trial.first_changed is not None and not 0 <= trial.first_changed < self.kl.shape[1]:
+                raise BadTrace(f"{trial.name} changes token {trial.first_changed} of {self.kl.shape[1]} first.")
+        if missing := set(self.chosen.ravel().tolist()) - self.texts.keys():
+            raise BadTrace(f"the trials choose token {min(missing)} and do not say how it reads.")
 
     def arrays(self) -> Mapping[str, np.ndarray]:
         """The arrays of this record, by name."""
