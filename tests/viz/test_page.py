@@ -293,7 +293,7 @@ def test_a_layer_that_could_not_be_fetched_says_why_and_is_asked_for_again(show:
     settle(page)
     assert page.evaluate("asks") == 1
     again = "() => { tokenoscope.store.redraw(); return asks > 1; }"
-    page.wait_for_function(again, polling=200, timeout=15_000)
+    page.wait_for_function(again, polling=700, timeout=15_000)
 
 
 def test_hostile_text_is_inert_and_whole(show: Callable[..., Page]):

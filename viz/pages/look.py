@@ -15,16 +15,6 @@ THEME = Base(primary_hue="blue", neutral_hue="slate", font=_FONT, font_mono=_FON
              spacing_size=sizes.spacing_sm, radius_size=sizes.radius_md)  # fmt: skip
 
 
-# Another page of the app has no use for it.
-_FIRST_RUN = """<script>
-if (!/\\/measure\\/?$/.test(location.pathname)) {
-  const link = Object.assign(document.createElement("link"),
-    { rel: "preload", as: "fetch", crossOrigin: "anonymous", href: "FRAMES" });
-  document.head.append(link);
-}
-</script>"""
-
-
 def head(first: str | None) -> str:
     """What the browser may fetch while it still builds Gradio's page: the scope's scripts and styles, the first run.
 
@@ -39,7 +29,7 @@ def head(first: str | None) -> str:
     tags += [f'<link rel="modulepreload" href="{place}/{entries.get(script, script)}">' for script in scripts]
     if first is not None:
         frames = f"{PREFIX.lstrip('/')}/recorded/{quote(first)}/frames?from=0"
-        tags.append(_FIRST_RUN.replace("FRAMES", frames))
+        tags.append(f'<link rel="preload" as="fetch" crossorigin="anonymous" href="{frames}">')  # Measure needs it not
     return "\n".join(tags)
 
 

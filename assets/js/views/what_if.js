@@ -63,7 +63,7 @@ export class WhatIf {
     const id = `ts-knob-${name}`;
     const hear = (/** @type {Event} */ event) => this.turn(name, /** @type {HTMLInputElement} */ (event.target));
     const slider = h("input", { type: "range", id, min: least, max: most, step, oninput: hear, "aria-describedby": `${id}-does ${id}-own` });
-    const number = h("input", { type: "number", min: least, step: "any", onchange: hear, "aria-label": `${label}, as a number` });
+    const number = h("input", { type: "number", min: least, step: "any", onchange: hear, oninput: () => number.classList.add("ts-typing"), "aria-label": `${label}, as a number` });
     const mark = h("span", { class: "ts-knob-mark", "aria-hidden": "true" });
     const own = h("span", { class: "ts-knob-own", id: `${id}-own` });
     const element = h("div", { class: "ts-knob" }, h("span", { class: "ts-knob-words" }, h("label", { for: id }, label), h("span", { class: "ts-knob-does", id: `${id}-does` }, does), own), h("span", { class: "ts-knob-slider" }, slider, mark), number);
@@ -72,6 +72,7 @@ export class WhatIf {
 
   /** @param {Name} name @param {HTMLInputElement} input */
   turn(name, input) {
+    input.classList.remove("ts-typing");
     const value = input.valueAsNumber;
     if (Number.isFinite(value)) this.settings = { ...(this.settings ?? this.own), [name]: within(name, value) };
     this.changed();
@@ -162,7 +163,8 @@ function verdict({ run, step }, choice, last, settings) {
 /** @param {ReturnType<WhatIf["makeKnob"]>} knob @param {number} value @param {number} own */
 function drawKnob({ slider, number, mark, own: said, least, most, off, name }, value, own) {
   if (slider.valueAsNumber !== Math.min(Math.max(value, least), most)) slider.value = String(value);
-  if (document.activeElement !== number || number.valueAsNumber !== value) number.value = String(value);
+  const typing = number.classList.contains("ts-typing"); // a picture drawn meanwhile takes nothing back
+  if (!typing && (document.activeElement !== number || number.valueAsNumber !== value)) number.value = String(value);
   const share = (Math.min(Math.max(own, least), most) - least) / (most - least);
   mark.style.setProperty("--ts-at", String(share));
   const neutral = name === "temperature" ? "1 (unchanged)" : "off";
