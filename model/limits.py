@@ -21,6 +21,8 @@ class Limits:
     queue: int = 32  # TOKENOSCOPE_QUEUE: visitors that may wait for the model
     paused_seconds: int = 600  # TOKENOSCOPE_PAUSED_SECONDS: a run paused for longer than this ends
     paused_runs: int = 4  # TOKENOSCOPE_PAUSED_RUNS: each holds its cache; of more, the one paused longest ends
+    requests: int = 12  # TOKENOSCOPE_REQUESTS: texts that one experiment may serve at once
+    cache_tokens: int = 4096  # TOKENOSCOPE_CACHE_TOKENS: what the paged cache of such an experiment may hold
     cache: Path = Path()  # TOKENOSCOPE_CACHE: where converted models are kept
     models: tuple[str, ...] = ()  # TOKENOSCOPE_MODELS: hub ids and folders that visitors of the page may load
 
@@ -38,6 +40,8 @@ class Limits:
             queue=_whole("TOKENOSCOPE_QUEUE", cls.queue),
             paused_seconds=_whole("TOKENOSCOPE_PAUSED_SECONDS", cls.paused_seconds),
             paused_runs=_whole("TOKENOSCOPE_PAUSED_RUNS", cls.paused_runs),
+            requests=_whole("TOKENOSCOPE_REQUESTS", cls.requests),
+            cache_tokens=_whole("TOKENOSCOPE_CACHE_TOKENS", cls.cache_tokens),
             cache=Path(os.environ.get("TOKENOSCOPE_CACHE") or user_cache_dir("tokenoscope")),
             models=tuple(name.strip() for name in os.environ.get("TOKENOSCOPE_MODELS", "").split(",") if name.strip()),
         )

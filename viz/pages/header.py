@@ -4,11 +4,12 @@ from typing import Literal
 
 from viz import markup
 
-Here = Literal["watch", "measure"]
+Here = Literal["watch", "measure", "serve"]
 
 _PAGES: dict[Here, tuple[str, str, str]] = {
     "watch": ("./", "Watch a run", "Watch a real language model read your text and write on, one token at a time."),
     "measure": ("measure", "Measure", "See what a real language model costs on this machine: time, work and memory."),
+    "serve": ("serve", "Serve", "See a real language model work for several readers at once, and with a draft before it."),
 }
 
 
