@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from model.loading import HookedModel
     from model.measurements import CacheTrials
     from model.weights import Progress
-    from viz.pages.experiments import Begin, Experiments, Job, Kind, Say, Wanted
+    from viz.pages.experiments import Begin, Experiments, Job, Say
     from viz.pages.live import Engine, Live, Models, ModelState
+    from viz.pages.wanted import Kind, Serving, Speculating, Wanted
     from viz.store import RunStore
 
     Load = Callable[[str, Progress], Engine]
@@ -60,7 +61,7 @@ def build(
     """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     from viz import recorded as recordings
-    from viz.pages import experiment_routes, guard, look, measure, routes, run
+    from viz.pages import experiment_routes, guard, look, measure, routes, run, serve
     from viz.pages.experiments import Experiments
     from viz.pages.live import Live, Notice
     from viz.store import RunStore
@@ -71,9 +72,10 @@ def build(
         first = Notice(id=name, source="recorded", ready=len(runs[name].frames))
     store = RunStore(limits.store_bytes)
     live = Live(models, store, first)
-    experiments = Experiments(models, begin or _begin(limits))
+    experiments = Experiments(models, begin or _begin(limits, models), most_bytes=limits.store_bytes // 4)
     demo = run.build_page(live, limits, first)
     measure.build_page(demo, experiments, limits, store.finished)
+    serve.build_page(demo, experiments, limits)
     demo.queue(max_size=None, default_concurrency_limit=None)  # the engine has the queue, bounded and in order
     return App(demo=demo, live=live, store=store, experiments=experiments, options={
         "app_kwargs": {
@@ -252,7 +254,7 @@ def _load_with(limits: Limits) -> "Load":
     return load
 
 
-def _begin(limits: Limits) -> "dict[Kind, Begin]":
+def _begin(limits: Limits, models: "Models") -> "dict[Kind, Begin]":
     """How each kind of experiment is begun on an engine."""
 
     def measurement(engine: Any, wanted: "Wanted", say: "Say") -> "Job":
@@ -275,7 +277,29 @@ def _begin(limits: Limits) -> "dict[Kind, Begin]":
 
         return engine.submit_job(make, stopping)
 
-    return {"measurement": measurement, "trials": trials}
+    def batching(engine: Any, wanted: "Serving", say: "Say") -> "Job":
+        from model.batching import Ask, arrivals, serve
+
+        stopping = threading.Event()
+        times = arrivals(len(wanted.texts), wanted.rate, wanted.settings.seed)
+        asked = [Ask(prompt=each.prompt, max_new_tokens=each.max_new_tokens, arrives_s=at)
+                 for each, at in zip(wanted.texts, times, strict=True)]  # fmt: skip
+        return engine.submit_job(lambda hooked: serve(
+            hooked, asked, wanted.settings, limits, block_size=wanted.block_size, n_blocks=wanted.n_blocks,
+            token_budget=wanted.token_budget, max_requests=wanted.max_requests, sharing=wanted.sharing, progress=say,
+            cancelled=stopping.is_set), stopping)  # fmt: skip
+
+    def speculation(engine: Any, wanted: "Speculating", say: "Say") -> "Job":
+        from model.speculative import speculate
+
+        stopping = threading.Event()
+        draft: Any = models.engine(wanted.draft) if wanted.draft else None
+        return engine.submit_job(lambda hooked: speculate(
+            hooked, wanted.prompt, wanted.settings, limits, modes=wanted.modes, n_draft=wanted.n_draft,
+            exit_layer=wanted.exit_layer, draft=draft and draft.hooked, progress=say,
+            cancelled=stopping.is_set), stopping)  # fmt: skip
+
+    return {"measurement": measurement, "trials": trials, "batching": batching, "speculation": speculation}
 
 
 def _is_free(host: str, port: int) -> bool:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from model.errors import Refusal
 from tests.fakes_measured import fake_measurement, fake_trials
-from viz.pages.experiments import Begin, Kind, Result, Say, Wanted
+from viz.pages.experiments import Begin, Result, Say
+from viz.pages.wanted import Kind, Wanted
 
 SECONDS = 0.05  # a piece
 

@@ -11,9 +11,10 @@ from model.records import Settings
 from tests.app.fakes_engine import FakeEngine, FakeModels
 from tests.app.fakes_experiments import FAKE_EXPERIMENTS, FakeJob
 from tests.fakes_measured import fake_measurement
-from viz.pages.experiments import KEPT, Experiments, Report, Wanted
+from viz.pages.experiments import KEPT, Experiments, Report
 from viz.pages.measure import positions
 from viz.pages.routes import PREFIX
+from viz.pages.wanted import Wanted
 
 WANTED = Wanted(kind="measurement", model="fake-1k", prompt="a b c", settings=Settings(max_new_tokens=5))
 

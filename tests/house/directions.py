@@ -7,7 +7,9 @@ from pathlib import Path
 
 MODEL_MAY_NOT = ("viz", "app", "gradio", "plotly", "bertviz")
 VIZ_MAY_NOT = ("app", "torch", "transformers")
-VIZ_MAY_TAKE = ("records", "attention", "storage", "measurements", "serving", "errors", "limits", "command_line")  # of model/
+VIZ_MAY_TAKE = (  # of model/
+    "records", "attention", "storage", "measurements", "serving", "errors", "limits", "command_line",
+)  # fmt: skip
 MOST_LINES = 450
 BY_NAME = {("model.records", "viz.export")}  # looked up, if it is there, when a notebook asks a Trace for its page
 NO_NAMES = ("util", "utils", "helper", "helpers", "common", "manager", "misc")

@@ -1,4 +1,4 @@
-"""Follows the visitors' experiments: what is measured of a model, and what a run is replayed with. No gradio here.
+"""Follows the visitors' experiments: what is measured of a model, replayed, served or drafted. No gradio here.
 
 An experiment is one record that grows while the engine works on it; the page is told of each newer version, and
 fetches its pictures.
@@ -10,37 +10,22 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from model.errors import Refusal
 from model.measurements import CacheTrials, Measurement
-from model.records import Settings, Trace
+from model.serving import Batching, Speculation
 from viz.pages.live import Models
+from viz.pages.wanted import Asked, Kind
 
 log = logging.getLogger("tokenoscope")
 
-KEPT = 200  # records, of some kilobytes each; the one asked for least recently leaves
+KEPT = 200  # records at most, most of some kilobytes; the one asked for least recently leaves
 _BROKEN = "Something broke inside the program. The host's log says what."
 
-Kind = Literal["measurement", "trials"]
-Result = Measurement | CacheTrials
+Result = Measurement | CacheTrials | Batching | Speculation
 Say = Callable[[int, int, str], None]
 """Called by an experiment with how much is done, of how much, and what it does now."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """What a visitor asks for, checked as far as it can be without a model."""
-
-    kind: Kind
-    model: str
-    prompt: str
-    settings: Settings
-    n_prompt: int | None = None  # tokens to which the prompt is cut or repeated; None: as it is
-    run: Trace | None = None  # of trials: the finished run to replay; without one, the prompt is run first
-    window: int = 16
-    sink: int = 4
-    dropped: tuple[int, ...] = ()
 
 
 class Update(Protocol):
@@ -62,8 +47,8 @@ class Job(Protocol):
     def stop(self) -> None: ...
 
 
-Begin = Callable[[Any, Wanted, Say], Job]
-"""Begins an experiment on an engine, which may be of a kind that this page knows nothing of."""
+Begin = Callable[[Any, Any, Say], Job]
+"""Begins an experiment of one kind on an engine, which may be of a kind that this page knows nothing of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +68,9 @@ class Report:
 class Experiments:
     """Every visitor's experiments. A record is known to whoever has its id, which cannot be guessed."""
 
-    def __init__(self, models: Models, begin: Mapping[Kind, Begin]) -> None:
+    def __init__(self, models: Models, begin: Mapping[Kind, Begin], most_bytes: int = 250_000_000) -> None:
         self.models = models
-        self._begin = begin
+        self._begin, self._most_bytes = begin, most_bytes
         self._records: OrderedDict[str, Result] = OrderedDict()
         self._jobs: dict[str, Job] = {}  # by visitor: a newer one ends the one before
         self._lock = threading.Lock()
@@ -109,14 +94,16 @@ class Experiments:
         if job is not None:
             job.stop()
 
-    def ask(self, visitor: str, wanted: Wanted) -> Generator[Report]:
+    def ask(self, visitor: str, wanted: Asked) -> Generator[Report]:
         """Do what is asked for; yields how it stands, at once and until it is over."""
         said = Report(kind=wanted.kind, state="waiting", what="Asking for the model.")
         yield self._numbered(said)
         try:
-            while (engine := self.models.engine(wanted.model)) is None:
-                yield self._numbered(replace(said, what=self.models.state(wanted.model).text))
-                threading.Event().wait(0.25)
+            engine = None
+            for name in wanted.models:  # the one that does the work comes last
+                while (engine := self.models.engine(name)) is None:
+                    yield self._numbered(replace(said, what=self.models.state(name).text))
+                    threading.Event().wait(0.25)
             progress = _Progress()
             job = self._begin[wanted.kind](engine, wanted, progress.say)
         except Refusal as refusal:
@@ -125,7 +112,7 @@ class Experiments:
         self._take_over(visitor, job)
         yield from self._follow(visitor, job, wanted, progress)
 
-    def _follow(self, visitor: str, job: Job, wanted: Wanted, progress: "_Progress") -> Iterator[Report]:
+    def _follow(self, visitor: str, job: Job, wanted: Asked, progress: "_Progress") -> Iterator[Report]:
         record_id, latest, version, over = secrets.token_urlsafe(12), None, 0, False
         try:
             for update in job.updates(wait_s=0.25):
@@ -156,8 +143,9 @@ class Experiments:
         with self._lock:
             self._records[record_id] = record
             self._records.move_to_end(record_id)
-            while len(self._records) > KEPT:
-                self._records.popitem(last=False)
+            sizes = {name: sum(each.nbytes for each in kept.arrays().values()) for name, kept in self._records.items()}
+            while len(sizes) > 1 and (len(sizes) > KEPT or sum(sizes.values()) > self._most_bytes):
+                del sizes[self._records.popitem(last=False)[0]]
 
     def _numbered(self, report: Report) -> Report:
         with self._lock:

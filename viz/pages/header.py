@@ -9,7 +9,7 @@ Here = Literal["watch", "measure", "serve"]
 _PAGES: dict[Here, tuple[str, str, str]] = {
     "watch": ("./", "Watch a run", "Watch a real language model read your text and write on, one token at a time."),
     "measure": ("measure", "Measure", "See what a real language model costs on this machine: time, work and memory."),
-    "serve": ("serve", "Serve", "See a real language model work for several readers at once, and with a draft before it."),
+    "serve": ("serve", "Serve", "See a real language model serve several texts at once, and write with a draft."),
 }
 
 

@@ -11,9 +11,10 @@ from model.errors import BadSetting, Refusal
 from model.limits import Limits
 from model.records import Trace
 from viz.pages import form as forms
-from viz.pages.experiments import Experiments, Kind, Report, Wanted
+from viz.pages.experiments import Experiments, Report
 from viz.pages.header import header
 from viz.pages.look import assets_version
+from viz.pages.wanted import Kind, Wanted
 
 PATH = "measure"
 NEW_TOKENS = 24
