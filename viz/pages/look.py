@@ -22,7 +22,7 @@ def head(first: str | None) -> str:
     """
     place = f"{PREFIX.lstrip('/')}/assets"
     scripts = sorted(path.relative_to(ASSETS).as_posix() for path in (ASSETS / "js").rglob("*.js"))
-    sheets = ["css/theme.css", "css/scope.css", "css/measure.css"]
+    sheets = ["css/theme.css", "css/scope.css", "css/measure.css", "css/serve.css"]
     sheets += sorted(path.relative_to(ASSETS).as_posix() for path in (ASSETS / "css" / "views").glob("*.css"))
     entries = {f"js/{name}": f"js/{name}?v={assets_version()}" for name in ("page.js", "scope.js")}
     tags = [f'<link rel="stylesheet" href="{place}/{sheet}">' for sheet in sheets]

@@ -1,0 +1,73 @@
+// @ts-check
+// The texts to be served: a row each, with the tokens to write for it; kept as JSON in the value of the form's field.
+
+import { h, fill, button } from "./dom.js";
+
+/** @typedef {{element: HTMLElement, props: {value: string}, watch: (name: string, fn: () => void) => void, most: number, newTokens: number}} Link */
+/** @typedef {[string, number]} Row a text, and how many tokens to write for it */
+
+const NEW_TOKENS = 16;
+
+/** @param {Link} link */
+export function connect({ element, props, watch, most, newTokens }) {
+  const root = /** @type {HTMLElement} */ (element.querySelector(".ts-texts-root") ?? element);
+  const editor = new Editor(root, most, newTokens, (value) => { props.value = value; });
+  watch("value", () => editor.show(props.value));
+  editor.show(props.value);
+}
+
+class Editor {
+  /** @param {HTMLElement} root @param {number} most rows @param {number} newTokens of a row, at most @param {(value: string) => void} tell */
+  constructor(root, most, newTokens, tell) {
+    this.most = most;
+    this.newTokens = newTokens;
+    this.tell = tell;
+    this.value = "";
+    /** @type {Row[]} */
+    this.rows = [];
+    this.list = h("ol", { class: "ts-texts" });
+    this.add = button("+ Add a text", () => this.change([...this.rows, ["", Math.min(NEW_TOKENS, newTokens)]], this.rows.length), { class: "ts-texts-add" });
+    fill(root, h("p", { class: "ts-texts-head" }, h("span", {}, "Texts"), h("span", {}, "New tokens")), this.list, this.add);
+  }
+
+  /** @param {string} value */
+  show(value) {
+    if (value === this.value) return; // it says what was typed here
+    this.value = value;
+    this.rows = JSON.parse(value);
+    this.draw();
+  }
+
+  /** Other rows; the cursor goes into the text at `focus`. @param {Row[]} rows @param {number} focus */
+  change(rows, focus) {
+    this.rows = rows;
+    this.draw();
+    this.keep();
+    const texts = this.list.querySelectorAll("textarea");
+    (texts[Math.min(focus, texts.length - 1)] ?? this.add).focus();
+  }
+
+  keep() {
+    this.value = JSON.stringify(this.rows);
+    this.tell(this.value);
+  }
+
+  draw() {
+    fill(this.list, ...this.rows.map((row, at) => this.row(row, at)));
+    this.add.disabled = this.rows.length >= this.most;
+    this.add.title = this.add.disabled ? `This host serves at most ${this.most} texts at once.` : "";
+  }
+
+  /** @param {Row} row @param {number} at */
+  row(row, at) {
+    const name = String.fromCharCode(65 + (at % 26));
+    const text = h("textarea", { rows: 3, "aria-label": `text ${name}`, placeholder: "Type the beginning of a text.",
+      oninput: (/** @type {Event} */ event) => { row[0] = /** @type {HTMLTextAreaElement} */ (event.target).value; this.keep(); } });
+    text.value = row[0];
+    const count = h("input", { type: "number", min: 1, max: this.newTokens, step: 1, value: row[1], "aria-label": `new tokens of text ${name}`,
+      oninput: (/** @type {Event} */ event) => { row[1] = /** @type {HTMLInputElement} */ (event.target).valueAsNumber; this.keep(); } });
+    return h("li", { class: "ts-texts-row" }, h("span", { class: `ts-texts-name ts-request-${at % 12}`, "aria-hidden": "true" }, name), text,
+      h("span", { class: "ts-texts-side" }, count,
+        button("×", () => this.change(this.rows.filter((_, i) => i !== at), at), { class: "ts-texts-away", "aria-label": `take text ${name} away`, title: "take away" })));
+  }
+}
