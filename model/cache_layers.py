@@ -1,12 +1,12 @@
 """Caches that hold less: layers for the transformers library's own cache, in fewer bits or with fewer tokens."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-Kind = Literal["exact", "int8", "int4", "window", "sink + window", "dropped"]
+from model.measurements import CacheKind
 
 GROUP = 16  # tokens that are quantised together
 
@@ -16,7 +16,7 @@ _WORDS = {
 }
 
 
-def smaller(n_layers: int, kind: Kind, sink: int, window: int, dropped: tuple[int, ...]) -> Cache:
+def smaller(n_layers: int, kind: CacheKind, sink: int, window: int, dropped: tuple[int, ...]) -> Cache:
     """An empty cache of this kind for a model of so many layers."""
     if kind in ("int8", "int4"):
         return Cache(layers=[Quantised(8 if kind == "int8" else 4) for _ in range(n_layers)])

@@ -6,19 +6,17 @@ T trials of a smaller cache, N generated tokens.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal, get_origin, get_type_hints
+from typing import Annotated, Literal
 
 import numpy as np
 
-from model import storage
 from model.errors import BadTrace
 from model.records import ModelCard, Settings, Token
-from model.storage import Shape
+from model.storage import Saved, Shape
 
-VERSION = 1  # of both files
+CacheKind = Literal["exact", "int8", "int4", "window", "sink + window", "dropped"]
+"""How a cache is kept: whole, in fewer bits, or without some of its tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -72,7 +70,7 @@ class Work:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Measurement:
+class Measurement(Saved):
     """How long a model takes on this machine: repeated runs without hooks, with and without its KV cache.
 
     Times are seconds by the wall clock. ttft [R] from the call to the first token, choice included; itl [R, I] from
@@ -116,8 +114,7 @@ class Measurement:
     batch_seconds: Annotated[np.ndarray, Shape("float64", "B Q")]
 
     def __post_init__(self) -> None:
-        for array in self.arrays().values():
-            array.setflags(write=False)
+        super().__post_init__()
         if self.itl.shape[1] != max(self.n_new - 1, 0):
             raise BadTrace(f"{self.n_new} tokens have {self.n_new - 1} intervals, and {self.itl.shape[1]} are there.")
         parts = {"race_on_work": "race_lengths", "race_off_work": "race_lengths", "race_tokens": "race_lengths",
@@ -148,25 +145,12 @@ class Measurement:
         """End-to-end latency of each run: from the call to its last token, seconds [R]."""
         return self.ttft + self.itl.sum(axis=1)
 
-    def arrays(self) -> Mapping[str, np.ndarray]:
-        """The arrays of this record, by name."""
-        return {name: getattr(self, name) for name in _axes_of(Measurement)}
-
-    def save(self, path: str | Path) -> int:
-        """Write the measurement to one file, from which `Measurement.open` reads it back. Returns its size in bytes."""
-        return storage.save(self, Path(path), version=VERSION)
-
-    @classmethod
-    def open(cls, path: str | Path) -> "Measurement":
-        """Read a measurement from a file. Raises: BadTrace, if the file is damaged or is none."""
-        return storage.open_record(cls, Path(path), version=VERSION)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CacheTrial:
     """One way to make the cache of a run smaller, and what came of it."""
 
-    kind: Literal["exact", "int8", "int4", "window", "sink + window", "dropped"]
+    kind: CacheKind
     name: str  # in words, such as "sink 4 + window 16"
     sink: int  # first positions that stay; 0 where there are none
     window: int  # latest positions that stay; 0 where it has no bound
@@ -176,7 +160,7 @@ class CacheTrial:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class CacheTrials:
+class CacheTrials(Saved):
     """One run replayed with smaller caches: what each saves, and what it does to the next token.
 
     Every pass reads the tokens of the run, whatever the smaller cache would have said, so that all trials answer the
@@ -199,8 +183,7 @@ class CacheTrials:
     kv_bytes: Annotated[np.ndarray, Shape("int64", "T N")]
 
     def __post_init__(self) -> None:
-        for array in self.arrays().values():
-            array.setflags(write=False)
+        super().__post_init__()
         if len(self.trials) != len(self.kl) or (self.trials and self.trials[0].kind != "exact"):
             raise BadTrace(f"{len(self.kl)} rows are there for {len(self.trials)} trials, the exact one first.")
         if len(self.tokens) != self.n_prompt + self.kl.shape[1]:
@@ -210,19 +193,6 @@ class CacheTrials:
                 raise BadTrace(f"{trial.name} changes token {trial.first_changed} of {self.kl.shape[1]} first.")
         if missing := set(self.chosen.ravel().tolist()) - self.texts.keys():
             raise BadTrace(f"the trials choose token {min(missing)} and do not say how it reads.")
-
-    def arrays(self) -> Mapping[str, np.ndarray]:
-        """The arrays of this record, by name."""
-        return {name: getattr(self, name) for name in _axes_of(CacheTrials)}
-
-    def save(self, path: str | Path) -> int:
-        """Write the trials to one file, from which `CacheTrials.open` reads them back. Returns its size in bytes."""
-        return storage.save(self, Path(path), version=VERSION)
-
-    @classmethod
-    def open(cls, path: str | Path) -> "CacheTrials":
-        """Read trials from a file. Raises: BadTrace, if the file is damaged or is none."""
-        return storage.open_record(cls, Path(path), version=VERSION)
 
 
 def kv_bytes(
@@ -237,8 +207,3 @@ def kv_bytes(
     """
     kept = [min(n_context, window - 1) if window else n_context for window in windows or (0,) * card.n_layers]
     return round(2 * batch * sum(kept) * card.n_kv_heads * card.d_head * bytes_per_number)
-
-
-def _axes_of(kind: type) -> list[str]:
-    hints = get_type_hints(kind, include_extras=True)
-    return [name for name, hint in hints.items() if get_origin(hint) is Annotated]

@@ -9,21 +9,18 @@ C directions of the map (2), F pairs of numbers that a rotary embedding turns.
 
 import importlib
 import importlib.util
-from collections.abc import Mapping
+import os
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Literal, get_origin, get_type_hints
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
-from model import attention, storage
+from model import attention
 from model.attention import AttentionRule
+from model.codec import form_of
 from model.errors import BadSetting, BadTrace, NotShown
 from model.settings import Settings
-from model.storage import Shape
-
-VERSION = 2  # of the trace file
-
+from model.storage import Saved, Shape
 
 Name = Literal["parity", "attention", "residual", "lens", "units", "parts", "embeddings", "positions"]
 
@@ -162,7 +159,7 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Trace:
+class Trace(Saved):
     """One generation, with what the model computed in it. Arrays are read-only.
 
     Shapes: queries [L, H, S, D] and keys [L, G, S, D] after the model's own rotation and norms, values [L, G, S, E];
@@ -181,6 +178,8 @@ class Trace:
     An array is None where the model does not show it (`model.reason_against` says why); the map, the positions and
     the lens arrive after the run.
     """
+
+    VERSION: ClassVar[int] = 2
 
     model: ModelCard
     settings: Settings
@@ -217,19 +216,16 @@ class Trace:
     position_vectors: Annotated[np.ndarray | None, Shape("float32", "S M")] = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        axes = form_of(Trace).arrays
         for name, array in self.arrays().items():
-            array.setflags(write=False)
-            for axis, length in zip(_AXES[name], array.shape, strict=True):
+            for axis, length in zip(axes[name].shape.axes.split(), array.shape, strict=True):
                 expected = self._length(axis)
                 if expected is not None and expected != length:
                     raise BadTrace(f"{name} has {length} along {axis}, where the run has {expected}.")
         self._check_steps()
         self._check_heads()
         self._check_map()
-
-    def arrays(self) -> Mapping[str, np.ndarray]:
-        """The arrays that this record holds, by name."""
-        return {name: value for name in _AXES if (value := getattr(self, name)) is not None}
 
     @property
     def choices(self) -> tuple[Choice, ...]:
@@ -312,14 +308,10 @@ class Trace:
         )  # fmt: skip
         return rows.reshape(n_layers, n_heads, len(positions), stop)
 
-    def save(self, path: str | Path) -> int:
-        """Write the run to one file, from which `Trace.open` reads it back exactly. Returns its size in bytes."""
-        return storage.save(self, Path(path), version=VERSION)
-
     @classmethod
-    def open(cls, path: str | Path) -> "Trace":
-        """Read a run from a file. Raises: BadTrace, if the file is damaged, cut short or not a trace."""
-        trace = storage.open_record(cls, Path(path), version=VERSION)
+    def open(cls, path: str | os.PathLike[str]) -> "Trace":
+        """Read a run from its file. Raises: BadTrace, if the file is damaged, cut short or not a trace."""
+        trace = super().open(path)
         trace._check_mentions()
         return trace
 
@@ -408,13 +400,6 @@ class Trace:
             named |= set() if ids is None else set(np.unique(ids).tolist())
         if missing := named - self.texts.keys():
             raise BadTrace(f"the run names token {min(missing)} and does not say how it reads.")
-
-
-_AXES = {
-    name: hint.__metadata__[0].axes.split()
-    for name, hint in get_type_hints(Trace, include_extras=True).items()
-    if get_origin(hint) is Annotated
-}
 
 
 def _in_range(name: str, given: int, count: int) -> None:

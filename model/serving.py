@@ -6,19 +6,14 @@ from runs of their own without it. Axes of the arrays, by letter: W attention we
 other; R repeated runs, S sizes of a verify pass, Q tries of one size.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal, get_origin, get_type_hints
+from typing import Annotated, Literal
 
 import numpy as np
 
-from model import storage
 from model.errors import BadTrace
 from model.records import Candidate, ModelCard, Settings, Token
-from model.storage import Shape
-
-VERSION = 1  # of both files
+from model.storage import Saved, Shape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -122,7 +117,7 @@ class TimedPass:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Batching:
+class Batching(Saved):
     """Several requests through a continuous-batching engine, tick by tick, and the same ones served in other ways.
 
     weights [W] holds the attention of the ticks as it ran, each float32 of (layers, heads, tokens of the pass, keys
@@ -147,7 +142,7 @@ class Batching:
     weights: Annotated[np.ndarray, Shape("float32", "W")]
 
     def __post_init__(self) -> None:
-        self.weights.setflags(write=False)
+        super().__post_init__()
         for at, tick in enumerate(self.ticks):
             self._check_tick(at, tick)
         for way in self.ways:
@@ -178,19 +173,6 @@ class Batching:
         n_keys = sum(count for _, count in asked.keys)
         kept = self.weights[asked.weights_at : asked.weights_at + self._size(asked)]
         return kept.reshape(self.model.n_layers, self.model.n_heads, asked.n_tokens, n_keys)[layer, head]
-
-    def arrays(self) -> Mapping[str, np.ndarray]:
-        """The arrays of this record, by name."""
-        return {"weights": self.weights}
-
-    def save(self, path: str | Path) -> int:
-        """Write the record to one file, from which `Batching.open` reads it back. Returns its size in bytes."""
-        return storage.save(self, Path(path), version=VERSION)
-
-    @classmethod
-    def open(cls, path: str | Path) -> "Batching":
-        """Read a record from a file. Raises: BadTrace, if the file is damaged or is none."""
-        return storage.open_record(cls, Path(path), version=VERSION)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -272,7 +254,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Speculation:
+class Speculation(Saved):
     """One prompt continued with a draft before the model, in one or more ways, round by round.
 
     verify_s [S, Q] is a pass of the target that reads verify_sizes [S] tokens after a context of the run's length,
@@ -293,8 +275,7 @@ class Speculation:
     verify_s: Annotated[np.ndarray, Shape("float64", "S Q")]
 
     def __post_init__(self) -> None:
-        for array in self.arrays().values():
-            array.setflags(write=False)
+        super().__post_init__()
         for attempt in self.attempts:
             self._check_attempt(attempt)
 
@@ -313,21 +294,3 @@ class Speculation:
             mentioned = {*best, *one.written, *(each.id for each in (*one.own_best, *one.drafted))}
             if missing := mentioned - self.texts.keys():
                 raise BadTrace(f"{attempt.name} mentions token {min(missing)} and does not say how it reads.")
-
-    def arrays(self) -> Mapping[str, np.ndarray]:
-        """The arrays of this record, by name."""
-        return {name: getattr(self, name) for name in _axes_of(Speculation)}
-
-    def save(self, path: str | Path) -> int:
-        """Write the record to one file, from which `Speculation.open` reads it back. Returns its size in bytes."""
-        return storage.save(self, Path(path), version=VERSION)
-
-    @classmethod
-    def open(cls, path: str | Path) -> "Speculation":
-        """Read a record from a file. Raises: BadTrace, if the file is damaged or is none."""
-        return storage.open_record(cls, Path(path), version=VERSION)
-
-
-def _axes_of(kind: type) -> list[str]:
-    hints = get_type_hints(kind, include_extras=True)
-    return [name for name, hint in hints.items() if get_origin(hint) is Annotated]

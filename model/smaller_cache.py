@@ -14,13 +14,13 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from model.cache_layers import Kind, odd_layers, smaller
+from model.cache_layers import odd_layers, smaller
 from model.decoding import Pass, passes
 from model.errors import BadPrompt, BadSetting, BadTrace, NotShown, PromptTooLong
 from model.generate import check_lengths, read_prompt
 from model.limits import Limits
 from model.loading import HookedModel
-from model.measurements import CacheTrial, CacheTrials
+from model.measurements import CacheKind, CacheTrial, CacheTrials
 from model.records import Settings, Token, Trace
 
 _SINK = 4  # tokens, as StreamingLLM keeps
@@ -32,7 +32,7 @@ _EVICTING = ("window", "sink + window", "dropped")
 class Asked:
     """One smaller cache to try. A window or a sink counts the tokens that stay in the cache between two passes."""
 
-    kind: Kind
+    kind: CacheKind
     sink: int = 0
     window: int = 0
     dropped: tuple[int, ...] = ()  # positions of the prompt that are taken out after the prefill
@@ -275,8 +275,8 @@ def _check_same_model(hooked: HookedModel, trace: Trace) -> None:
 
 def _in_range(asked: Asked, n_prompt: int) -> Asked:
     """What was asked, its positions in order. Raises: BadSetting, if it means nothing."""
-    if asked.kind not in get_args(Kind):
-        raise BadSetting(f"there is no smaller cache {asked.kind!r}; there are {', '.join(get_args(Kind)[1:])}.")
+    if asked.kind not in get_args(CacheKind):
+        raise BadSetting(f"there is no smaller cache {asked.kind!r}; there are {', '.join(get_args(CacheKind)[1:])}.")
     if asked.kind in ("window", "sink + window") and asked.window < 1:
         raise BadSetting(f"a window of {asked.window} tokens keeps none; it is at least 1.")
     if asked.kind == "sink + window" and asked.sink < 1:

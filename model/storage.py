@@ -14,9 +14,9 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypeVar
+from typing import Any, BinaryIO, ClassVar, NamedTuple, Self, TypeVar
 
 import numpy as np
 
@@ -32,6 +32,29 @@ MAX_TENSORS = 512
 
 _DAMAGED = "The file is damaged or was not made by Tokenoscope: save the run again, or fetch the file again."
 _FAULTY_RECORD = "This is a fault of the program, not of the disk: please report it with this message."
+
+
+class Saved:
+    """What every record shares: its arrays by name, which nobody may write to, and one file that holds all of it."""
+
+    VERSION: ClassVar[int] = 1  # of the file
+
+    def __post_init__(self) -> None:
+        for array in self.arrays().values():
+            array.setflags(write=False)
+
+    def arrays(self) -> Mapping[str, np.ndarray]:
+        """The arrays that this record holds, by name."""
+        return {name: array for name in form_of(type(self)).arrays if (array := getattr(self, name)) is not None}
+
+    def save(self, path: str | os.PathLike[str]) -> int:
+        """Write the record to one file, from which `open` reads it back, bit for bit. Returns its size in bytes."""
+        return save(self, path, version=self.VERSION)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a record from its file. Raises: BadTrace, if the file is damaged, cut short or holds something else."""
+        return open_record(cls, path, version=cls.VERSION)
 
 
 def save(record: Any, path: str | os.PathLike[str], *, version: int) -> int:

@@ -5,11 +5,10 @@ as large as two cores of a laptop give them.
 """
 
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 
-from model.measurements import CacheTrial, CacheTrials, Machine, Measurement, Work
+from model.measurements import CacheKind, CacheTrial, CacheTrials, Machine, Measurement, Work
 from model.records import ModelCard, Settings
 from tests.fakes import fake_trace
 
@@ -19,7 +18,6 @@ BATCHES = (1, 2, 4, 8, 16)
 PROMPT = ("The", " capital", " of", " France", " is")
 WRITTEN = (" Paris", ".", " It", " is", " the", " largest", " city", " of", " France", ",", " and", " it", " lies",
            " on", " the", " river", " Seine", ".", " Its", " people", " call", " it", " so", ".")  # fmt: skip
-Kind = Literal["exact", "int8", "int4", "window", "sink + window", "dropped"]
 _KV_TOKEN = 2 * 30 * 3 * 64 * 4  # bytes of keys and values
 
 
@@ -72,7 +70,7 @@ def fake_trials(
     trace, n_prompt, n_new = fake_trace(prompt, written, sampled=False), len(prompt), len(written)
     ids = [token.id for token in trace.tokens[n_prompt:]]
     fed = n_prompt + np.arange(n_new)
-    kinds: list[tuple[Kind, str, int, int, tuple[int, ...], np.ndarray, float]] = [
+    kinds: list[tuple[CacheKind, str, int, int, tuple[int, ...], np.ndarray, float]] = [
         ("exact", "exact", 0, 0, (), fed * _KV_TOKEN, 0.0),
         ("int8", "int8", 0, 0, (), fed * (_KV_TOKEN // 4 + 720), 2e-6),
         ("int4", "int4", 0, 0, (), fed * (_KV_TOKEN // 8 + 720), 4e-3),

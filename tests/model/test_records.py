@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model import records
 from model.attention import AttentionRule
 from model.errors import BadTrace
 from model.records import Trace
@@ -88,7 +87,7 @@ def test_a_run_comes_back_from_its_file_whole(tmp_path: Any) -> None:
 
 
 def test_a_run_of_an_older_program_is_refused_with_the_way_out(tmp_path: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(records, "VERSION", records.VERSION - 1)
+    monkeypatch.setattr(Trace, "VERSION", Trace.VERSION - 1)
     fake_trace().save(tmp_path / "run.trace")
     monkeypatch.undo()
     with pytest.raises(BadTrace, match=r"an older Tokenoscope .*Record the run again\."):
