@@ -126,9 +126,9 @@ def read(values: dict[str, Any], limits: Limits, models: tuple[str, ...]) -> Req
     prompt = _prompt(values.get("prompt"), limits)
     chat, model = values.get("chat"), values.get("model", models[0])
     if not isinstance(chat, bool):
-        raise BadSetting(f"Chat is {_short(chat)}; it must be on or off.")
+        raise BadSetting(f"Chat is {short(chat)}; it must be on or off.")
     if model not in models:
-        raise NotAllowed(f"The model {_short(model)} is not one that this host offers. Choose one of the list.")
+        raise NotAllowed(f"The model {short(model)} is not one that this host offers. Choose one of the list.")
     try:
         settings = Settings(
             max_new_tokens=_whole("max_new_tokens", values),
@@ -192,7 +192,7 @@ def _number(name: str, values: dict[str, Any]) -> float:
     if given is None or given == "":
         raise BadSetting(f"{label} is empty; type a number.")
     if isinstance(given, bool) or not isinstance(given, int | float):
-        raise BadSetting(f"{label} is {_short(given)}, which is not a number.")
+        raise BadSetting(f"{label} is {short(given)}, which is not a number.")
     if not math.isfinite(given):
         raise BadSetting(f"{label} is {given}; it must be a finite number.")
     return given
@@ -211,6 +211,6 @@ def _as_labelled(sentence: str) -> str:
     return f"{_LABELS.get(name, name)} {rest}"
 
 
-def _short(given: object) -> str:
+def short(given: object) -> str:
     """What was posted, shortened and in ASCII, so that it can be sent back whatever it holds."""
     return ascii(given)[:60]

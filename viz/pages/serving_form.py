@@ -141,7 +141,8 @@ _PROMPTS = (
 def read_serving(values: dict[str, Any], limits: Limits, models: tuple[str, ...]) -> Serving:
     """What was posted of several texts. Raises: Refusal, naming the field as the page labels it."""
     texts = _texts(values.get("texts"), limits)
-    first = forms.read({**forms.NEUTRAL, "prompt": "", "model": values.get("model", models[0])}, limits, models)
+    asked = {**forms.NEUTRAL, "prompt": "", "model": values.get("model", models[0])}
+    first = forms.read({**asked, "max_new_tokens": max(each.max_new_tokens for each in texts)}, limits, models)
     block_size = whole("Tokens a block", values.get("block_size"), 1, limits.cache_tokens)
     n_blocks = whole("Blocks of the cache", values.get("n_blocks"), 1, limits.cache_tokens)
     if n_blocks * block_size > limits.cache_tokens:
@@ -151,7 +152,7 @@ def read_serving(values: dict[str, Any], limits: Limits, models: tuple[str, ...]
         )
     sharing = values.get("sharing")
     if not isinstance(sharing, bool):
-        raise BadSetting(f"Sharing is {ascii(sharing)[:60]}; it must be on or off.")
+        raise BadSetting(f"Sharing is {forms.short(sharing)}; it must be on or off.")
     return Serving(
         model=first.model, settings=first.settings, texts=texts, block_size=block_size, n_blocks=n_blocks,
         rate=_number("Arrivals", values.get("rate"), 0, _RATE),
@@ -168,10 +169,10 @@ def read_speculating(values: dict[str, Any], limits: Limits, models: tuple[str, 
         raise BadSetting("Who drafts is empty; choose at least one.")
     for mode in modes:
         if mode not in get_args(Mode):
-            raise BadSetting(f"Who drafts has {ascii(mode)[:60]}; it can be {', '.join(get_args(Mode))}.")
+            raise BadSetting(f"Who drafts has {forms.short(mode)}; it can be {', '.join(get_args(Mode))}.")
     draft = values.get("draft") if "draft model" in modes else None
     if "draft model" in modes and (draft not in models or draft == asked.model):
-        raise BadSetting(f"Draft model is {ascii(draft)[:60]}; choose another one of this host than the model itself.")
+        raise BadSetting(f"Draft model is {forms.short(draft)}; choose another one of this host than the model itself.")
     return Speculating(
         model=asked.model, prompt=asked.prompt, settings=asked.settings, draft=draft,
         modes=tuple(mode for mode in MODES if mode in modes),
@@ -184,13 +185,15 @@ def whole(label: str, given: object, least: int, most: int) -> int:
     """A whole number that was posted. Raises: BadSetting, if it is none or lies outside."""
     number = _number(label, given, least, most)
     if number != int(number):
-        raise BadSetting(f"{label} is {ascii(given)[:60]}; it must be a whole number from {least} to {most:,}.")
+        raise BadSetting(f"{label} is {forms.short(given)}; it must be a whole number from {least} to {most:,}.")
     return int(number)
 
 
 def _number(label: str, given: object, least: float, most: float) -> float:
+    if given is None:
+        raise BadSetting(f"{label} is empty; type a number.")
     if isinstance(given, bool) or not isinstance(given, int | float) or given != given or not least <= given <= most:
-        raise BadSetting(f"{label} is {ascii(given)[:60]}; it must be a number from {least:g} to {most:,g}.")
+        raise BadSetting(f"{label} is {forms.short(given)}; it must be a number from {least:g} to {most:,g}.")
     return given
 
 
@@ -201,7 +204,7 @@ def _texts(given: object, limits: Limits) -> tuple[Text, ...]:
     except (ValueError, RecursionError):
         rows = None
     if not isinstance(rows, list) or any(not isinstance(row, list) or len(row) != 2 for row in rows):
-        raise BadSetting(f"The texts are {ascii(given)[:60]}; they must be a list of texts with their new tokens.")
+        raise BadSetting(f"The texts are {forms.short(given)}; they must be a list of texts with their new tokens.")
     if len(rows) > limits.requests:
         raise BadSetting(
             f"{len(rows)} texts were asked for; this host serves at most {limits.requests} at once "
