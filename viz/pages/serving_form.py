@@ -141,7 +141,7 @@ _PROMPTS = (
 def read_serving(values: dict[str, Any], limits: Limits, models: tuple[str, ...]) -> Serving:
     """What was posted of several texts. Raises: Refusal, naming the field as the page labels it."""
     texts = _texts(values.get("texts"), limits)
-    asked = {**forms.NEUTRAL, "prompt": "", "model": values.get("model", models[0])}
+    asked = {**forms.NEUTRAL, "prompt": texts[0].prompt, "model": values.get("model", models[0])}
     first = forms.read({**asked, "max_new_tokens": max(each.max_new_tokens for each in texts)}, limits, models)
     block_size = whole("Tokens a block", values.get("block_size"), 1, limits.cache_tokens)
     n_blocks = whole("Blocks of the cache", values.get("n_blocks"), 1, limits.cache_tokens)
