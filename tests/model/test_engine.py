@@ -23,9 +23,9 @@ from model.errors import Busy, NotANumber, PromptTooLong
 from model.generate import Generation
 from model.limits import Limits
 from tests.fakes import AFTER_RUN
+from tests.model.waiting import PATIENCE, ended, until, watched
 
 PROMPT = "The cat sat on the mat"
-PATIENCE = 30  # seconds after which a wait counts as for ever
 
 
 class Gate:
@@ -73,31 +73,6 @@ def engine(small) -> Iterator[Engine]:
 
 def settings(n: int = 4, **others) -> Settings:
     return Settings(max_new_tokens=n, **others)
-
-
-def until(run: Run, holds: Callable[[Update], bool]) -> Update:
-    """The first update of which this holds."""
-    deadline = time.monotonic() + PATIENCE
-    last = None
-    for last in run.updates(wait_s=0.05):
-        if holds(last):
-            return last
-        assert time.monotonic() < deadline, f"still waiting: {last}"
-    raise AssertionError(f"the run ended first: {last}")
-
-
-def watched(run: Run) -> list[Update]:
-    """All updates of a run, to its end."""
-    deadline, seen = time.monotonic() + PATIENCE, []
-    for update in run.updates(wait_s=0.05):
-        seen.append(update)
-        assert time.monotonic() < deadline, f"still waiting: {update}"
-    return seen
-
-
-def ended(run: Run) -> Update:
-    """The last update of a run."""
-    return watched(run)[-1]
 
 
 def finished(run: Run) -> Trace:

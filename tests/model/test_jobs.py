@@ -5,8 +5,7 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
@@ -17,10 +16,10 @@ from model.jobs import Job, JobUpdate
 from model.limits import Limits
 from model.measurements import CacheTrials
 from model.smaller_cache import trials
+from tests.model.waiting import PATIENCE, ended, until
 from tests.tiny import tiny
 
 PROMPT = "w5 w17 w40 w8"
-PATIENCE = 30  # seconds after which a wait counts as for ever
 
 
 @pytest.fixture(scope="module")
@@ -59,24 +58,6 @@ class Steps:
                 yield value
         finally:
             self.closed.set()
-
-
-def until(job: Any, holds: Callable[[Any], bool]) -> Any:
-    """The first update of which this holds."""
-    deadline = time.monotonic() + PATIENCE
-    last = None
-    for last in job.updates(wait_s=0.05):
-        if holds(last):
-            return last
-        assert time.monotonic() < deadline, f"still waiting: {last}"
-    raise AssertionError(f"it ended first: {last}")
-
-
-def ended(job: Any) -> Any:
-    deadline, last = time.monotonic() + PATIENCE, None
-    for last in job.updates(wait_s=0.05):
-        assert time.monotonic() < deadline, f"still waiting: {last}"
-    return last
 
 
 def test_a_jobs_result_is_its_latest_value(engine: Engine) -> None:
