@@ -41,6 +41,19 @@ class Machine:
         """Operations a byte at which reading memory and computing take equally long on this machine."""
         return self.matrix_speed / self.bandwidth
 
+    def mbu(self, work: "Work", seconds: float) -> float:
+        """Model bandwidth utilisation: the bytes that a pass of so many seconds must move, as a share of what this
+        machine moves meanwhile. Source: Databricks 2023, "LLM Inference Performance Engineering".
+        """
+        return work.n_bytes / seconds / self.bandwidth
+
+    def mfu(self, work: "Work", seconds: float) -> float:
+        """Model FLOPs utilisation: the same of a pass's operations and the matrix speed.
+
+        Source: Chowdhery et al. 2022, "PaLM", section 4.1.
+        """
+        return work.flops / seconds / self.matrix_speed
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Work:

@@ -121,10 +121,7 @@ def _worked(measured: Measurement) -> list[tuple[str, Work, float, float, float]
     passes += [(f"decode, batch of {work.batch}", work, seconds) for work, seconds in batches]
     rows = [(name, work, float(np.median(seconds))) for name, work, seconds in passes]
     machine = measured.machine
-    return [
-        (name, work, took, work.flops / took / machine.matrix_speed, work.n_bytes / took / machine.bandwidth)
-        for name, work, took in rows
-    ]
+    return [(name, work, took, machine.mfu(work, took), machine.mbu(work, took)) for name, work, took in rows]
 
 
 def _fields(value: Machine | Work) -> dict[str, Any]:

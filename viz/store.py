@@ -64,7 +64,7 @@ class RunStore:
             return run
 
     def finished(self, run_id: str) -> Trace | None:
-        """The whole run by that id, once it has ended by itself and as long as it is kept."""
+        """The run by that id once it is over, by itself or stopped, and as long as it is kept."""
         run = self.get(run_id)
         return run.trace if run is not None and run.done and run.trace is not None else None
 

@@ -83,8 +83,8 @@ def utilisation(record: Measurement, _at: Load, _mode: Mode = "light") -> Html:
     rows = [
         (
             each.name if each.work.batch == 1 else f"decode, {each.work.batch} texts",
-            theme.percent(each.work.n_bytes / each.seconds.median / machine.bandwidth),
-            theme.percent(each.speed.median / machine.matrix_speed),
+            theme.percent(machine.mbu(each.work, each.seconds.median)),
+            theme.percent(machine.mfu(each.work, each.seconds.median)),
             number(each.n_tokens / each.seconds.median),
         )
         for each in _passes(record)
