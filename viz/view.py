@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NewType, Protocol
 from model.errors import BadSetting, NotShown
 from model.measurements import CacheTrials, Measurement
 from model.records import Trace
+from model.serving import Batching, Speculation
 from viz import markup, theme
 from viz.theme import Mode
 
@@ -53,12 +54,35 @@ class Load:
             raise BadSetting(f"bits is {self.bits!r}; a number can have 4, 8, 16 or 32.")
 
 
-Record = Trace | Measurement | CacheTrials
-Follows = Literal["step", "layer", "token", "load", "nothing"]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pick:
+    """What is looked at of texts that are served, or of one that is drafted; all counted from 0.
+
+    Raises: BadSetting, naming what was given. Whoever draws looks whether the record has so many.
+    """
+
+    tick: int = 0
+    layer: int = 0
+    head: int = 0
+    request: int = 0
+    attempt: int = 0
+    round: int = 0
+    token: int = 0  # of the round: which drafted one
+
+    def __post_init__(self) -> None:
+        for name in ("tick", "layer", "head", "request", "attempt", "round", "token"):
+            if (given := getattr(self, name)) < 0:
+                raise BadSetting(f"{name} is {given!r}; it must be a whole number of at least 0.")
+
+
+Record = Trace | Measurement | CacheTrials | Batching | Speculation
+Follows = Literal["step", "layer", "token", "load", "tick", "round", "pick", "nothing"]
 
 
 class Draw(Protocol):
-    """The function that draws a view; a Trace is looked at with a Selection, what was measured with a Load."""
+    """The function that draws a view; a Trace is looked at with a Selection, what was measured with a
+    Load, what was served or drafted with a Pick.
+    """
 
     __name__: str
 
@@ -112,7 +136,7 @@ def all_views(of: type = Trace) -> tuple[View, ...]:
     return tuple(each for each in found if each.of is of)
 
 
-def html(shown: View, record: Record, at: Selection | Load) -> Html:
+def html(shown: View, record: Record, at: Selection | Load | Pick) -> Html:
     """A view as a piece of a page that holds plotly.js: title, caption, and the picture or why there is none."""
     missing = shown.missing(record)
     picture = f'<p class="ts-empty">{markup.text(missing)}</p>' if missing else _picture(shown.draw(record, at))
@@ -121,7 +145,7 @@ def html(shown: View, record: Record, at: Selection | Load) -> Html:
     return Html(f'<section class="ts-card">{title}{caption}{picture}</section>')
 
 
-def as_json(shown: View, record: Record, at: Selection | Load, mode: Mode) -> str:
+def as_json(shown: View, record: Record, at: Selection | Load | Pick, mode: Mode) -> str:
     """A view for a script that draws it: title and caption, and the one of `figure` (plotly's), `html` and `missing`
     (a sentence, plain text) that there is; the other two are null.
     """
@@ -134,7 +158,7 @@ def as_json(shown: View, record: Record, at: Selection | Load, mode: Mode) -> st
     return "{" + ", ".join(f'"{name}": {value}' for name, value in parts.items()) + "}"
 
 
-def page(shown: View, record: Record, at: Selection | Load, mode: Mode, *, plotly: str) -> str:
+def page(shown: View, record: Record, at: Selection | Load | Pick, mode: Mode, *, plotly: str) -> str:
     """A view as a page of its own, for a frame beside its title and caption. `plotly` is the address of plotly.js.
 
     The page tells whoever frames it how high it is, and nothing else. Raises: NotShown, if there is nothing to draw.
