@@ -1,12 +1,18 @@
 """What was measured as one page that needs nothing else: no network, no server, no model; it works from a file."""
 
 from model.measurements import CacheTrials, Measurement
+from model.serving import Batching, Speculation
 from viz import export, markup, theme
 from viz.measured import on_machine
 from viz.theme import Mode
-from viz.view import Load, View, all_views, as_json
+from viz.view import Load, Pick, View, all_views, as_json
 
-_ORDER = ("phases", "cache_race", "roofline", "bill", "smaller_cache")  # files of viz/views/
+_ORDER = (  # files of viz/views/
+    "phases", "cache_race", "roofline", "bill", "smaller_cache",
+    "lanes", "blocks", "packed_attention", "ways", "rounds", "acceptance",
+)  # fmt: skip
+
+Measured = Measurement | CacheTrials | Batching | Speculation
 
 _START = """
 const page = document.documentElement;
@@ -24,13 +30,13 @@ document.getElementById("theme").addEventListener("click", () => draw(!page.clas
 """
 
 
-def measured_page(record: Measurement | CacheTrials, at: Load | None = None) -> str:
+def measured_page(record: Measured, at: Load | Pick | None = None) -> str:
     """One self-contained HTML page of this record, with all its pictures and tables, in light and dark (about 5 MB).
 
     `at` is what its bill of memory is reckoned for: by default one user, with as much context as the model was made
     for.
     """
-    at = at or Load(context=max(record.model.n_ctx, 1))
+    at = at or _usual(record)
     library, style, script = export.plotly_js(), markup.style(), _START
     scripts = " ".join(map(markup.integrity, (library, script)))
     styles = " ".join(map(markup.integrity, (style, export.FILLED)))
@@ -52,7 +58,7 @@ def measured_page(record: Measurement | CacheTrials, at: Load | None = None) -> 
     )
 
 
-def pictures(record: Measurement | CacheTrials, at: Load, mode: Mode) -> str:
+def pictures(record: Measured, at: Load | Pick, mode: Mode) -> str:
     """Every view of this record as a JSON list of what `as_json` says of each, in the order in which they teach."""
     return "[" + ", ".join(as_json(shown, record, at, mode) for shown in views_of(type(record))) + "]"
 
@@ -62,8 +68,10 @@ def views_of(kind: type) -> list[View]:
     return sorted(all_views(kind), key=lambda shown: _ORDER.index(shown.draw.__module__.rpartition(".")[2]))
 
 
-def facts(record: Measurement | CacheTrials) -> list[str]:
+def facts(record: Measured) -> list[str]:
     """What was run, where, and what a person should know of it: sentences of plain text."""
+    if isinstance(record, Batching):
+        return _served(record)
     told = [f"Prompt, {theme.count(record.n_prompt)} tokens: {record.prompt}"]
     if isinstance(record, Measurement):
         told += [
@@ -73,13 +81,29 @@ def facts(record: Measurement | CacheTrials) -> list[str]:
             f"model; {record.taken} UTC",
             *record.notes,
         ]
-    else:
-        written = record.tokens[record.n_prompt :]
-        told.append(f"Written, {theme.count(len(written))} tokens: {''.join(token.text for token in written)}")
-    return told
+        return told
+    written = record.tokens[record.n_prompt :]
+    told.append(f"Written, {theme.count(len(written))} tokens: {''.join(token.text for token in written)}")
+    return [*told, f"Machine: {record.machine}", *record.notes] if isinstance(record, Speculation) else told
 
 
-def _cards(record: Measurement | CacheTrials, at: Load) -> str:
+def _served(record: Batching) -> list[str]:
+    """What became of each text, and in what cache."""
+    told = [
+        f"{name}, {theme.count(each.n_prompt)} tokens: {each.prompt} \u2192 {each.text} ({each.ended})"
+        for name, each in zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ" * len(record.requests), record.requests, strict=False)
+    ]
+    cache = f"{record.n_blocks} blocks of {record.block_size} tokens, {theme.size(record.block_bytes)} each"
+    return [*told, f"Cache: {cache}", f"Machine: {record.machine}", *record.notes]
+
+
+def _usual(record: Measured) -> Load | Pick:
+    if isinstance(record, Batching | Speculation):
+        return Pick()
+    return Load(context=max(record.model.n_ctx, 1))
+
+
+def _cards(record: Measured, at: Load | Pick) -> str:
     """A card a view: its title, its sentence, and room for its chart, its table, or why there is none."""
     cards: list[str] = []
     for shown in views_of(type(record)):
@@ -95,21 +119,26 @@ def _cards(record: Measurement | CacheTrials, at: Load) -> str:
     return "".join(cards)
 
 
-def _origin(record: Measurement | CacheTrials) -> str:
+def _origin(record: Measured) -> str:
     items = "".join(f"<li>{markup.text(each)}</li>" for each in facts(record))
     return f'<section class="ts-card"><ul class="ts-measured-notes">{items}</ul></section>'
 
 
-def _about(record: Measurement | CacheTrials) -> str:
+def _about(record: Measured) -> str:
     name = markup.text(record.model.name)
     if isinstance(record, Measurement):
         return f"{name}, timed without recording. Solid: measured. Dashed or outlined: predicted."
+    if isinstance(record, Batching):
+        return f"{name} serves {len(record.requests)} texts at once."
+    if isinstance(record, Speculation):
+        return f"{name} writes with a draft before it."
     return f"A run of {name}, replayed with smaller caches."
 
 
-def _title(record: Measurement | CacheTrials) -> str:
-    what = "Measured" if isinstance(record, Measurement) else "Smaller caches"
-    return markup.text(f"{what}: {' '.join(record.prompt.split())[:60]} \u2013 {record.model.name}")
+def _title(record: Measured) -> str:
+    what = {Measurement: "Measured", CacheTrials: "Smaller caches", Batching: "Served", Speculation: "Drafted"}
+    prompt = record.requests[0].prompt if isinstance(record, Batching) else record.prompt
+    return markup.text(f"{what[type(record)]}: {' '.join(prompt.split())[:60]} \u2013 {record.model.name}")
 
 
 def _inert(held: str) -> str:

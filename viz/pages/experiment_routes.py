@@ -12,15 +12,18 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from model.errors import Refusal
+from model.errors import NotShown, Refusal
+from model.measurements import CacheTrials, Measurement
+from model.serving import Batching, Speculation
 from viz import measured_page
+from viz.pages import serving_routes
 from viz.pages.experiments import Experiments, Result
 from viz.pages.routes import PREFIX
 from viz.theme import Mode
 from viz.view import Load
 
 _PASSING = {"cache-control": "no-store"}
-_GONE = "This measurement is no longer kept: newer ones needed its place, or the program was started again."
+_GONE = "This record is no longer kept: newer ones needed its place, or the program was started again."
 _LARGEST = 10**9  # of a number in an address; the bill has its own bounds
 
 
@@ -39,10 +42,23 @@ def build_routes(experiments: Experiments) -> list[BaseRoute]:
 
         return Route(f"{PREFIX}/experiments/{{record}}/{path}", endpoint)
 
-    return [of_record("pictures", _pictures), of_record("file", _file), of_record("page", _page)]
+    def of_serving(path: str, answer: Callable[[Request, Batching | Speculation], Response]) -> Route:
+        def answer_only_those(request: Request, record: Result) -> Response:
+            if isinstance(record, Measurement | CacheTrials):
+                raise NotShown("This record is none of texts that were served or drafted.")
+            return answer(request, record)
+
+        return of_record(path, answer_only_those)
+
+    return [
+        of_record("pictures", _pictures), of_record("file", _file), of_record("page", _page),
+        of_serving("frames", serving_routes.frames), of_serving("picture", serving_routes.picture),
+    ]  # fmt: skip
 
 
 def _pictures(request: Request, record: Result) -> Response:
+    if isinstance(record, Batching | Speculation):
+        return serving_routes.overview(request, record)
     mode: Mode = "dark" if request.query_params.get("dark") == "1" else "light"
     drawn, facts = measured_page.pictures(record, _load(request), mode), json.dumps(measured_page.facts(record))
     body = f'{{"facts": {facts}, "pictures": {drawn}}}'
