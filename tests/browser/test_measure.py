@@ -3,6 +3,7 @@
 import pytest
 from playwright.sync_api import Page, expect
 
+from app import ASSETS
 from tests.app import fakes_experiments
 from tests.browser.test_page import no_overflow
 from tests.browser.test_promises import serious_faults, too_small
@@ -29,6 +30,19 @@ def measure(page: Page) -> None:
     page.get_by_role("button", name="Measure", exact=True).click()
     expect(page.locator(".ts-run-text")).to_have_text("Done: measured.")
     expect(page.locator('[data-picture="roofline"] .main-svg').first).to_be_visible()
+
+
+def test_its_console_is_silent_though_another_page_opens_on_a_run(serve, visit):
+    """What the page with runs fetches early is not fetched here, where the browser would warn of it in vain."""
+    url, said = serve(recorded=ASSETS / "runs").url, []
+    for path, early in (("", 1), ("measure", 0)):
+        page = visit(None)
+        page.on("console", lambda message, path=path: said.append((path, message.type, message.text)))
+        page.goto(f"{url}/{path}")
+        page.wait_for_selector('body[data-model="ready"]')
+        expect(page.locator('link[rel="preload"][as="fetch"]')).to_have_count(early)
+        page.wait_for_timeout(4000)  # the browser warns three seconds after the page has loaded
+    assert said == []
 
 
 def test_every_picture_of_a_measurement_arrives_and_none_is_empty(measuring):

@@ -14,6 +14,10 @@ _FONT_MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu San
 THEME = Base(primary_hue="blue", neutral_hue="slate", font=_FONT, font_mono=_FONT_MONO, text_size=sizes.text_md,
              spacing_size=sizes.spacing_sm, radius_size=sizes.radius_md)  # fmt: skip
 
+# Every page has this head, and the others do not show that run: there the browser would warn of it.
+_PRELOAD = """<script>if (!window.gradio_config?.current_page) document.head.append(Object.assign(
+  document.createElement("link"), { rel: "preload", as: "fetch", crossOrigin: "anonymous", href: "FRAMES" }));</script>"""
+
 
 def head(first: str | None) -> str:
     """What the browser may fetch while it still builds Gradio's page: the scope's scripts and styles, the first run.
@@ -29,7 +33,7 @@ def head(first: str | None) -> str:
     tags += [f'<link rel="modulepreload" href="{place}/{entries.get(script, script)}">' for script in scripts]
     if first is not None:
         frames = f"{PREFIX.lstrip('/')}/recorded/{quote(first)}/frames?from=0"
-        tags.append(f'<link rel="preload" as="fetch" crossorigin="anonymous" href="{frames}">')  # Measure needs it not
+        tags.append(_PRELOAD.replace("FRAMES", frames))
     return "\n".join(tags)
 
 
