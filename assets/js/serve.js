@@ -1,20 +1,99 @@
 // @ts-check
-// The page "Serve": asks for a record as it grows, and draws it at the tick or the round that is looked at.
+// The page "Serve": two parts, each with its board; says beside the form how things stand.
 
-import { h, fill } from "./dom.js";
 import { watchModel, enable, find, progress, write } from "./status.js";
+import { ServingBoard } from "./serving_board.js";
+import { listenToKeys } from "./stepper.js";
 
-/** @typedef {import("./measure.js").Report} Report */
-/** @typedef {import("./measure.js").Link} Link */
+/** @typedef {{id: string | null, kind: string, version: number, state: string, what: string, fraction: number | null, refusal: string, seq: number}} Report */
+/** @typedef {"batching" | "speculation"} Part */
+/** @typedef {{element: HTMLElement, base: string, props: {value: Report}, watch: (name: string, fn: () => void) => void, kind: Part}} Link */
 
 const OVER = ["done", "stopped", "failed"];
+/** @type {Part[]} */
 const PARTS = ["batching", "speculation"];
-const DONE = {
-  batching: { done: "Done: all texts are written, in all three ways.", stopped: "Stopped. What was seen stays.", failed: "Ended." },
-  speculation: { done: "Done: all drafts tried.", stopped: "Stopped. What was seen stays.", failed: "Ended." },
-};
+const DONE = { batching: "Done: all texts are written, in all three ways.", speculation: "Done: all drafts are tried." };
 
-/** @param {Link} link */
+/** What each part was told last: the lines beside the form are those of the part in sight. @type {Partial<Record<Part, Report>>} */
+const told = {};
+
+/** Wire one part of the page. @param {Link} link */
 export function connect({ element, base, props, watch, kind }) {
-  if (kind === "batching") watchModel(base, () => {});
+  const root = /** @type {HTMLElement} */ (element.querySelector(".ts-board") ?? element);
+  const board = new ServingBoard(root, base, kind);
+  if (kind === "batching") {
+    watchModel(base, () => {});
+    wireParts();
+  }
+  const hear = () => {
+    const report = props.value;
+    if (!report || report.seq < (told[kind]?.seq ?? -1)) return;
+    told[kind] = report;
+    board.hear(report, OVER.includes(report.state));
+    tell();
+  };
+  watch("value", hear);
+  hear();
+  themed(() => board.redraw());
+  listenToKeys(() => part() === kind, board.keys());
+}
+
+/** @returns {Part} */
+function part() {
+  return document.body.dataset.part === "speculation" ? "speculation" : "batching";
+}
+
+/** Tabs as their pattern wants them: arrows move, and the address remembers. */
+function wireParts() {
+  const tabs = PARTS.map((name) => /** @type {HTMLButtonElement} */ (find(`#part-${name}`)));
+  const show = (/** @type {number} */ at) => {
+    document.body.dataset.part = PARTS[at];
+    tabs.forEach((tab, i) => {
+      tab.setAttribute("aria-selected", String(i === at));
+      tab.tabIndex = i === at ? 0 : -1;
+    });
+    tell();
+  };
+  const choose = (/** @type {number} */ at) => {
+    show(at);
+    history.replaceState(null, "", at ? `#${PARTS[at]}` : location.pathname + location.search);
+  };
+  tabs.forEach((tab, at) => {
+    tab.addEventListener("click", () => choose(at));
+    tab.addEventListener("keydown", (event) => {
+      if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
+      event.preventDefault();
+      choose(1 - at);
+      tabs[1 - at].focus();
+    });
+  });
+  show(location.hash === "#speculation" ? 1 : 0);
+}
+
+/** Say how the part in sight stands. */
+function tell() {
+  const report = told[part()];
+  if (!report) return;
+  const { state, what, fraction, refusal } = report;
+  const over = OVER.includes(state);
+  enable("#stop", !over);
+  write(".ts-refusal", refusal);
+  write(".ts-run-text", over ? (refusal || !report.id ? "" : ended(state)) : what);
+  progress(".ts-progress", over ? null : fraction ?? undefined);
+}
+
+/** @param {string} state */
+function ended(state) {
+  if (state === "stopped") return "Stopped. What was seen stays.";
+  return state === "failed" ? "Ended." : DONE[part()];
+}
+
+/** Draw again when the page turns dark or light. @param {() => void} redraw */
+function themed(redraw) {
+  let dark = document.body.classList.contains("dark");
+  new MutationObserver(() => {
+    if (dark === document.body.classList.contains("dark")) return;
+    dark = !dark;
+    redraw();
+  }).observe(document.body, { attributes: true, attributeFilter: ["class"] });
 }

@@ -1,0 +1,351 @@
+// @ts-check
+// One part of the page "Serve": holds the pictures of every tick or round of a record as it grows, and shows those of
+// the one that is looked at. What is too large to hold is asked for when the pick has rested.
+
+import { h, fill } from "./dom.js";
+import { rebuilt } from "./tables.js";
+import { loadPlotly } from "./wants.js";
+import { Stepper } from "./stepper.js";
+
+/** @typedef {import("./serve.js").Report} Report */
+/** @typedef {import("./serve.js").Part} Part */
+/** @typedef {{name: string, title: string, caption: string, follows: string, missing?: string | null, html?: string | null, figure?: {data: any[], layout: any} | null}} Picture */
+/** @typedef {{ticks?: number, busiest?: number, layers?: number, heads?: number, requests?: number, attempts?: string[], rounds?: number[]}} Counts */
+/** @typedef {{tick: number, layer: number, head: number, request: number, attempt: number, round: number, token: number}} Pick */
+
+const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
+const REST_MS = 120;
+const EMPTY = {
+  batching: ["Several texts at once",
+    "Press Serve. The model reads and writes all the texts of the form together: every pass, called a tick here, takes a few tokens of each. "
+    + "You see who waits, who is read and who writes, which block of the cache holds whose tokens, and that no text looks into another. "
+    + "Then the same texts are served in a padded batch and one by one, and the three are timed."],
+  speculation: ["A draft before the model",
+    "Press Speculate. Something quick guesses the next few tokens, and the model judges all of them in one pass: what it agrees with is written at once. "
+    + "You see each guess, the two probabilities, the number that decided, and whether all of this was faster than writing plainly."],
+};
+
+export class ServingBoard {
+  /** @param {HTMLElement} root @param {string} base @param {Part} kind */
+  constructor(root, base, kind) {
+    this.base = base;
+    this.kind = kind;
+    /** @type {"tick" | "round"} */
+    this.step = kind === "batching" ? "tick" : "round";
+    const [title, sentence] = EMPTY[kind];
+    this.empty = h("section", { class: "ts-card" }, h("h2", { class: "ts-title" }, title), h("p", { class: "ts-sentence" }, sentence));
+    this.keep = h("p", { class: "ts-keep-record", hidden: true });
+    this.facts = h("ul", { class: "ts-measured-notes" });
+    this.origin = h("section", { class: "ts-card", hidden: true }, h("h2", { class: "ts-title" }, "What was run, and where"), this.facts);
+    this.list = h("div", { class: "ts-board-list ts-serving-list" });
+    this.stepper = new Stepper(this.step, (at) => this.pick({ [this.step]: at }));
+    this.choices = new Choices(kind, (some) => this.pick(some));
+    this.stepper.element.querySelector(".ts-player-row")?.append(this.choices.element);
+    this.trouble = h("p", { class: "ts-empty", role: "status", hidden: true });
+    /** @type {Map<string, Shown>} */
+    this.shown = new Map();
+    /** @type {Pick} */
+    this.at = { tick: 0, layer: 0, head: 0, request: 0, attempt: 0, round: 0, token: 0 };
+    /** @type {string | null} */
+    this.id = null;
+    this.version = this.drawn = 0;
+    this.over = true;
+    /** @type {Counts} */
+    this.counts = {};
+    this.busy = this.again = false;
+    this.timer = this.asked = 0;
+    /** @type {any} */
+    this.plotly = null;
+    /** @type {Map<string, Picture>[]} by tick or round */
+    this.frames = [];
+    /** @type {string[]} */
+    this.words = [];
+    root.addEventListener("click", (event) => this.clicked(event));
+    root.addEventListener("keydown", (event) => { if (event.key === "Enter") this.clicked(event); });
+    fill(root, this.empty, this.stepper.element, this.trouble, this.list, this.keep, this.origin);
+  }
+
+  /** Nothing of a record is held. */
+  forget() {
+    this.frames = [];
+    this.words = [];
+  }
+
+  /** @param {Report} report @param {boolean} over */
+  hear(report, over) {
+    if (report.id && report.id !== this.id) {
+      this.id = report.id;
+      this.drawn = 0;
+      this.at = { ...this.at, tick: 0, round: 0, attempt: 0, token: 0, request: 0 };
+      this.forget();
+      this.stepper.clear();
+    }
+    if (!report.id) return; // what was seen before stays in sight
+    const ended = over && !this.over;
+    [this.version, this.over] = [report.version, over];
+    if (this.version !== this.drawn || ended) this.ask();
+    this.keep.hidden = !over;
+    if (over) this.offer(report.id);
+  }
+
+  /** The page has turned dark or light. */
+  redraw() {
+    this.forget();
+    this.ask();
+  }
+
+  /** @param {string} id */
+  offer(id) {
+    const place = this.place(id);
+    fill(this.keep, "Keep it as a ", h("a", { href: `${place}/page`, download: true }, "web page"), " or as a ",
+      h("a", { href: `${place}/file`, download: true }, "file"), " that the Python library opens.");
+  }
+
+  /** @param {string | null} id */
+  place(id) {
+    return `${this.base}/experiments/${encodeURIComponent(String(id))}`;
+  }
+
+  /** @param {string} path @param {Record<string, string | number>} query @returns {Promise<any>} */
+  async get(path, query) {
+    const asked = Object.entries({ ...query, dark: document.body.classList.contains("dark") ? 1 : 0 }).map(([name, value]) => `${name}=${encodeURIComponent(value)}`);
+    const answer = await fetch(`${this.place(this.id)}/${path}?${asked.join("&")}`);
+    if (!answer.ok) throw new Error(await answer.text());
+    return answer.json();
+  }
+
+  /** Fetch what is new of the record and draw it; one request at a time, the newest last. */
+  async ask() {
+    if (!this.id) return;
+    if (this.busy) { this.again = true; return; }
+    this.busy = true;
+    const [id, version, over] = [this.id, this.version, this.over];
+    try {
+      /** @type {{facts: string[], counts: Counts, pictures: Picture[]}} */
+      const { facts, counts, pictures } = await this.get("pictures", { ...this.at });
+      if (id === this.id) {
+        this.counts = counts;
+        if (over) this.frames = []; // the end may say more of the ticks before it
+        await this.fetchFrames();
+        fill(this.facts, ...facts.map((each) => h("li", {}, each)));
+        this.origin.hidden = false;
+        this.drawn = version;
+        await this.draw(pictures);
+        if (over && !this.stepper.chosen) this.stepper.show(counts.busiest ?? 0);
+      }
+      this.say("");
+    } catch (error) {
+      this.say(error instanceof Error ? error.message : String(error));
+    }
+    this.busy = false;
+    if (this.again) {
+      this.again = false;
+      this.ask();
+    }
+  }
+
+  /** The pictures of the ticks or rounds that are not here yet. */
+  async fetchFrames() {
+    let count = Infinity;
+    while (this.frames.length < count) {
+      const from = this.frames.length;
+      const got = await this.get("frames", { from, attempt: this.at.attempt });
+      count = got.count;
+      got.words.forEach((/** @type {string} */ words, /** @type {number} */ i) => {
+        this.words[from + i] = words;
+        this.frames[from + i] = new Map(Object.entries(got.frames).map(([name, list]) => [name, /** @type {Picture[]} */ (list)[i]]));
+      });
+      if (!got.words.length) break;
+    }
+  }
+
+  /** @param {string} why */
+  say(why) {
+    this.trouble.textContent = why;
+    this.trouble.hidden = why === "";
+  }
+
+  /** @param {Picture[]} pictures */
+  async draw(pictures) {
+    this.plotly ??= pictures.some((each) => each.figure) ? await loadPlotly(`${this.base}/plotly.js`) : null;
+    this.empty.hidden = true;
+    this.choices.offer(this.counts, this.at);
+    this.stepper.grow(this.frames.length);
+    this.at[this.step] = this.stepper.at;
+    for (const picture of pictures) {
+      let shown = this.shown.get(picture.name);
+      if (!shown) {
+        shown = new Shown(picture, (some) => this.pick(some));
+        this.shown.set(picture.name, shown);
+        this.list.append(shown.element);
+      }
+      shown.picture = picture;
+      if (picture.follows === "nothing") await shown.draw(picture, this.plotly);
+    }
+    this.follow();
+  }
+
+  /** Something else is looked at. @param {Partial<Pick>} some */
+  pick(some) {
+    const before = this.at;
+    this.at = { ...before, ...some };
+    if (some.tick !== undefined || some.round !== undefined) {
+      this.stepper.show(this.at[this.step]); // which comes back here, if it moves
+      this.at[this.step] = this.stepper.at;
+    }
+    if (this.at.attempt !== before.attempt) {
+      this.at.round = 0;
+      this.forget();
+      this.stepper.clear();
+      this.ask();
+      return;
+    }
+    this.choices.show(this.at);
+    this.follow();
+  }
+
+  /** Show what follows the pick: at once what is here, and what is not when the pick has rested. */
+  async follow() {
+    const frame = this.frames[this.at[this.step]];
+    if (frame) this.stepper.tell(h("strong", {}, `${this.step === "tick" ? "Tick" : "Round"} ${this.stepper.at + 1} of ${this.stepper.count}`), ` ${this.words[this.stepper.at] ?? ""}`);
+    for (const [name, shown] of this.shown) {
+      const picture = frame?.get(name);
+      if (picture) {
+        if (picture.figure) this.plotly ??= await loadPlotly(`${this.base}/plotly.js`);
+        await shown.draw({ ...shown.picture, ...picture }, this.plotly);
+      }
+    }
+    this.mark();
+    window.clearTimeout(this.timer);
+    if ([...this.shown.values()].some((each) => each.picture.follows === "pick")) this.timer = window.setTimeout(() => this.fetchPicked(), REST_MS);
+  }
+
+  /** What is large is fetched for this one pick. */
+  async fetchPicked() {
+    this.asked += 1;
+    const mine = this.asked;
+    for (const shown of this.shown.values()) {
+      if (shown.picture.follows !== "pick" || !this.id) continue;
+      try {
+        /** @type {Picture} */
+        const picture = await this.get("picture", { ...this.at, name: shown.picture.name });
+        if (mine !== this.asked) return;
+        if (picture.figure) this.plotly ??= await loadPlotly(`${this.base}/plotly.js`);
+        await shown.draw(picture, this.plotly);
+      } catch (error) {
+        if (mine === this.asked) await shown.draw({ ...shown.picture, missing: error instanceof Error ? error.message : String(error) }, null);
+      }
+    }
+    this.mark();
+  }
+
+  /** Elements that stand for what is picked say so. */
+  mark() {
+    for (const name of /** @type {("tick" | "request" | "round" | "token")[]} */ (["tick", "request", "round", "token"])) {
+      for (const each of this.list.querySelectorAll(`[data-${name}]`)) {
+        each.classList.toggle(`ts-picked-${name}`, Number(each.getAttribute(`data-${name}`)) === this.at[name]);
+      }
+    }
+  }
+
+  /** An element that stands for a tick, a text or a token was pressed. @param {Event} event */
+  clicked(event) {
+    const pressed = event.target instanceof Element ? event.target.closest("[data-pick]") : null;
+    if (!pressed) return;
+    const some = Object.fromEntries(new URLSearchParams(pressed.getAttribute("data-pick") ?? ""));
+    this.chosen(Object.fromEntries(Object.entries(some).map(([name, value]) => [name, Number(value)])));
+  }
+
+  /** A person has picked. @param {Partial<Pick>} some */
+  chosen(some) {
+    if (some.tick !== undefined || some.round !== undefined) { this.stepper.pause(); this.stepper.chosen = true; }
+    this.pick(some);
+  }
+
+  /** What each key does while this part is in sight. @returns {Record<string, () => void>} */
+  keys() {
+    const turn = (/** @type {"layer" | "head"} */ name, /** @type {number} */ by) => {
+      const most = (name === "layer" ? this.counts.layers : this.counts.heads) ?? 0;
+      if (most) this.pick({ [name]: Math.min(Math.max(this.at[name] + by, 0), most - 1) });
+    };
+    return {
+      ArrowLeft: () => this.stepper.go(this.stepper.at - 1),
+      ArrowRight: () => this.stepper.go(this.stepper.at + 1),
+      Home: () => this.stepper.go(0),
+      End: () => this.stepper.go(Infinity),
+      " ": () => { if (this.stepper.count) this.stepper.toggle(); },
+      ArrowUp: () => turn("layer", 1),
+      ArrowDown: () => turn("layer", -1),
+      "[": () => turn("head", -1),
+      "]": () => turn("head", 1),
+    };
+  }
+}
+
+/** What can be picked beside the tick or the round, as lists to choose from. */
+class Choices {
+  /** @param {Part} kind @param {(some: Partial<Pick>) => void} changed */
+  constructor(kind, changed) {
+    /** @type {("request" | "layer" | "head" | "attempt")[]} */
+    this.names = kind === "batching" ? ["request", "layer", "head"] : ["attempt"];
+    const words = { request: "text", layer: "layer", head: "head", attempt: "who drafts" };
+    this.lists = Object.fromEntries(this.names.map((name) => [name, h("select", { class: "ts-select", "aria-label": words[name],
+      onchange: (/** @type {Event} */ event) => changed({ [name]: Number(/** @type {HTMLSelectElement} */ (event.target).value) }) })]));
+    this.element = h("span", { class: "ts-serving-choices" }, ...this.names.map((name) => h("label", {}, `${words[name]} `, this.lists[name])));
+  }
+
+  /** @param {Counts} counts @param {Pick} at */
+  offer(counts, at) {
+    const letters = (/** @type {number} */ n) => Array.from({ length: n }, (_, i) => String.fromCharCode(65 + (i % 26)));
+    const numbers = (/** @type {number} */ n) => Array.from({ length: n }, (_, i) => String(i));
+    const offered = { request: letters(counts.requests ?? 0), layer: numbers(counts.layers ?? 0), head: numbers(counts.heads ?? 0), attempt: counts.attempts ?? [] };
+    for (const name of this.names) {
+      if (this.lists[name].options.length !== offered[name].length) fill(this.lists[name], ...offered[name].map((text, i) => h("option", { value: i }, text)));
+    }
+    this.show(at);
+  }
+
+  /** @param {Pick} at */
+  show(at) {
+    for (const name of this.names) this.lists[name].value = String(at[name]);
+  }
+}
+
+class Shown {
+  /** @param {Picture} picture @param {(some: Partial<Pick>) => void} chosen */
+  constructor(picture, chosen) {
+    this.picture = picture;
+    this.chosen = chosen;
+    this.body = h("div", { class: "ts-chart" });
+    this.element = h("section", { class: "ts-card ts-measured-card", "data-picture": picture.name },
+      h("h2", { class: "ts-title" }, picture.title), h("p", { class: "ts-sentence" }, picture.caption), this.body);
+    this.last = "";
+  }
+
+  /** @param {Picture} picture @param {any} plotly */
+  async draw({ missing, html, figure, title }, plotly) {
+    const now = JSON.stringify([missing, html, figure]);
+    if (now === this.last) return;
+    this.last = now;
+    if (figure && plotly) {
+      const fresh = !this.body.classList.contains("js-plotly-plot");
+      if (fresh) fill(this.body);
+      this.body.setAttribute("role", "figure");
+      this.body.setAttribute("aria-label", title);
+      await plotly.react(this.body, figure.data, figure.layout, CONFIG);
+      if (fresh) /** @type {any} */ (this.body).on("plotly_click", (/** @type {any} */ event) => {
+        const some = event.points[0]?.customdata;
+        if (some && typeof some === "object") this.chosen(some);
+      });
+      return;
+    }
+    if (this.body.classList.contains("js-plotly-plot")) plotly?.purge(this.body);
+    this.body.removeAttribute("role");
+    if (missing) fill(this.body, h("p", { class: "ts-empty" }, missing));
+    else fill(this.body, ...rebuilt(html ?? ""));
+    for (const each of this.body.querySelectorAll("[data-pick]")) for (const [name, value] of [["tabindex", "0"], ["role", "button"]]) each.setAttribute(name, value);
+    for (const box of this.body.querySelectorAll(".ts-measured")) { // keys scroll it where it is narrow
+      for (const [name, value] of [["tabindex", "0"], ["role", "region"], ["aria-label", title]]) box.setAttribute(name, value);
+    }
+  }
+}
