@@ -15,8 +15,10 @@ THEME = Base(primary_hue="blue", neutral_hue="slate", font=_FONT, font_mono=_FON
              spacing_size=sizes.spacing_sm, radius_size=sizes.radius_md)  # fmt: skip
 
 # Every page has this head, and the others do not show that run: there the browser would warn of it.
-_PRELOAD = """<script>if (!window.gradio_config?.current_page) document.head.append(Object.assign(
-  document.createElement("link"), { rel: "preload", as: "fetch", crossOrigin: "anonymous", href: "FRAMES" }));</script>"""
+_PRELOAD = """<script>if (!window.gradio_config?.current_page) {
+  const link = { rel: "preload", as: "fetch", crossOrigin: "anonymous", href: "FRAMES" };
+  document.head.append(Object.assign(document.createElement("link"), link));
+}</script>"""
 
 
 def head(first: str | None) -> str:
