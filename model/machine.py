@@ -53,6 +53,13 @@ def probe(hooked: HookedModel, limits: Limits, *, again: bool = False) -> Machin
     return machine
 
 
+def in_words(hooked: HookedModel) -> str:
+    """The machine and how it works here, in a line: processor, threads, device, number type."""
+    named = _Named.of(hooked)
+    threads = f"{named.threads} thread{'' if named.threads == 1 else 's'}"
+    return f"{named.processor}, {threads}, {named.device}, {named.dtype}, torch {named.torch}"
+
+
 def wait_for(device: torch.device) -> None:
     """Return when the device has done what it was told: an accelerator works on while the program goes ahead."""
     if device.type == "cuda":

@@ -63,6 +63,17 @@ class Seen:
     attention: torch.Tensor | None  # float32 [layers, heads, tokens of the pass, keys of the pass]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What an engine may use: its cache, and how much of it and of a pass."""
+
+    block_size: int  # tokens
+    n_blocks: int
+    token_budget: int  # the most tokens that a tick reads
+    max_requests: int  # the most requests that have a share in a tick
+    sharing: bool  # whether prompts that begin alike share blocks
+
+
 class NoBlockLeft(Exception):
     """The engine can go on with no request: the blocks that are left hold none of them."""
 
@@ -73,28 +84,18 @@ class Paged:
     Raises: NotShown, if this model's cache cannot be paged, or if the library is not the one that is known here.
     """
 
-    def __init__(
-        self,
-        hooked: HookedModel,
-        *,
-        block_size: int,
-        n_blocks: int,
-        token_budget: int,
-        max_requests: int,
-        sharing: bool,
-        eager: bool,
-    ) -> None:
+    def __init__(self, hooked: HookedModel, bounds: Bounds, *, eager: bool) -> None:
         check_model(hooked)
         self._model = hooked.model
         self._attention = EAGER if eager or hooked.card.attention == "eager" else hooked.card.attention
         with _as_pinned(), self._switched(), _own_seed(self._model.device):
             self._manager, self._processor = _engine(
                 self._model,
-                page_size=block_size,
-                num_blocks=n_blocks,
-                max_batch_tokens=token_budget,
-                max_requests_per_batch=max_requests,
-                allow_block_sharing=sharing,
+                page_size=bounds.block_size,
+                num_blocks=bounds.n_blocks,
+                max_batch_tokens=bounds.token_budget,
+                max_requests_per_batch=bounds.max_requests,
+                allow_block_sharing=bounds.sharing,
             )
             self._scheduler, self._cache = self._processor.scheduler, self._processor.cache
             self._blocks = self._cache.cache_allocators[_FULL]

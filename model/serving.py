@@ -66,7 +66,7 @@ class Tick:
     reused: tuple[tuple[int, int], ...]  # requests that joined with it, and tokens of each that they found in the cache
     keys: tuple[tuple[int, int], ...]  # of the pass: which request's keys stand side by side, and how many
     weights_at: int | None  # where its attention begins in `weights`; None where it was not kept
-    stray: float | None  # the largest weight that any token gave to another request's; None where it was not kept
+    stray: float | None  # the largest weight that any token gave to another request's; None: not looked at
 
     @property
     def n_tokens(self) -> int:
