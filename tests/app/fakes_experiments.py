@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from model.errors import Refusal
+from tests.app.fakes_served import drafted, served
 from tests.fakes_measured import fake_measurement, fake_trials
 from viz.pages.experiments import Begin, Result, Say
-from viz.pages.wanted import Kind, Wanted
+from viz.pages.wanted import Kind, Serving, Speculating, Wanted
 
 SECONDS = 0.05  # a piece
 
@@ -67,4 +68,24 @@ def _trials(_: object, wanted: Wanted, say: Say) -> FakeJob:
     return FakeJob([make], say)
 
 
-FAKE_EXPERIMENTS: Mapping[Kind, Begin] = {"measurement": _measurement, "trials": _trials}
+def _batching(_: object, wanted: Serving, say: Say) -> FakeJob:
+    prompts, new = zip(*((each.prompt, each.max_new_tokens) for each in wanted.texts), strict=True)
+
+    def make(n_ticks: int | None) -> Result:
+        if "refuse" in prompts[0]:
+            raise Refusal(f"The text {prompts[0]!r} can never fit.")
+        return served(prompts, new, n_ticks=n_ticks, budget=wanted.token_budget, ways=n_ticks is None)
+
+    return FakeJob([lambda: make(1), lambda: make(3), lambda: make(None)], say)
+
+
+def _speculation(_: object, wanted: Speculating, say: Say) -> FakeJob:
+    def make(n_modes: int) -> Result:
+        return drafted(wanted.prompt, wanted.settings, wanted.modes[:n_modes])
+
+    return FakeJob([lambda n=n: make(n + 1) for n in range(len(wanted.modes))], say)
+
+
+FAKE_EXPERIMENTS: Mapping[Kind, Begin] = {
+    "measurement": _measurement, "trials": _trials, "batching": _batching, "speculation": _speculation,
+}  # fmt: skip
