@@ -40,7 +40,7 @@ export class ServingBoard {
     this.list = h("div", { class: "ts-board-list ts-serving-list" });
     this.stepper = new Stepper(this.step, (at) => this.pick({ [this.step]: at }));
     this.choices = new Choices(kind, (some) => this.pick(some));
-    this.stepper.element.querySelector(".ts-player-row")?.append(this.choices.element);
+    if (kind === "speculation") this.stepper.element.querySelector(".ts-player-row")?.append(this.choices.element);
     this.trouble = h("p", { class: "ts-empty", role: "status", hidden: true });
     /** @type {Map<string, Shown>} */
     this.shown = new Map();
@@ -178,6 +178,7 @@ export class ServingBoard {
         shown = new Shown(picture, (some) => this.pick(some));
         this.shown.set(picture.name, shown);
         this.list.append(shown.element);
+        if (picture.follows === "pick") shown.body.before(this.choices.element);
       }
       shown.picture = picture;
       if (picture.follows === "nothing") await shown.draw(picture, this.plotly);

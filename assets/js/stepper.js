@@ -15,11 +15,11 @@ export class Stepper {
     this.timer = 0;
     this.chosen = false; // a person has moved: nothing else moves it any more
     this.words = h("p", { class: "ts-crumbs", role: "status" });
-    this.axis = h("input", { type: "range", min: 0, max: 0, step: 1, value: 0, class: "ts-stepper-axis", "aria-label": name,
+    this.axis = h("input", { type: "range", min: 0, max: 0, step: 1, value: 0, class: "ts-serving-axis", "aria-label": name,
       oninput: () => { this.pause(); this.go(Number(this.axis.value)); } });
     this.play = button("▶ Play", () => this.toggle(), { class: "ts-button ts-play", "aria-pressed": "false" });
     this.pace = h("select", { class: "ts-select", "aria-label": "pace of playing" }, ...PACES.map(([text], i) => h("option", { value: i, selected: i === 1 }, String(text))));
-    this.element = h("div", { class: "ts-player ts-stepper", hidden: true },
+    this.element = h("div", { class: "ts-player ts-serving-bar", hidden: true },
       h("div", { class: "ts-player-bar" }, this.words,
         h("div", { class: "ts-player-row" },
           h("span", { class: "ts-player-buttons" },
