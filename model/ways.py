@@ -49,7 +49,12 @@ class Ran:
 
 
 def run(
-    name: Name, hooked: HookedModel, texts: Sequence[Text], settings: Settings, bounds: Bounds, go_on: Callable[[], None]
+    name: Name,
+    hooked: HookedModel,
+    texts: Sequence[Text],
+    settings: Settings,
+    bounds: Bounds,
+    go_on: Callable[[], None],
 ) -> Ran:
     """Serve the texts in one of the three ways, as fast as it goes, each from its arrival on.
 
