@@ -61,6 +61,17 @@ def test_a_second_request_of_a_visitor_ends_the_first_and_nobody_elses(engine: F
     assert jobs[2]._stopping.is_set(), "the visitor has gone, and nobody would look at it"
 
 
+def test_who_waits_for_a_model_can_stop_before_anything_has_begun(engine: FakeEngine):
+    experiments = Experiments(FakeModels(engine, ready=False), FAKE_EXPERIMENTS)
+    asked = experiments.ask("anna", WANTED)
+    assert [next(asked).state for _ in range(3)] == ["waiting"] * 3
+    experiments.stop("ben")
+    assert next(asked).state == "waiting"
+    experiments.stop("anna")
+    assert [each.state for each in asked] == ["stopped"]
+    assert not experiments._waiting
+
+
 def test_what_cannot_be_done_is_told_in_its_own_words_and_a_bug_in_none(engine: FakeEngine):
     def refuse(*_: object) -> FakeJob:
         raise Busy("too many wait.")

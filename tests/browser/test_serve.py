@@ -1,0 +1,205 @@
+"""The page Serve in a browser: its two parts, its form, and moving over ticks and rounds without asking anything."""
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.app import fakes_experiments
+from tests.app.views_served import VIEWS
+from tests.browser.test_page import no_overflow
+from tests.browser.test_promises import serious_faults, too_small
+from viz import measured_page
+
+
+@pytest.fixture
+def serving(serve, visit):
+    """Opens the page Serve by its address."""
+
+    def open_page(*, theme: str = "light", width: int = 1440, height: int = 900, part: str = "") -> Page:
+        page = visit(None, theme=theme, width=width, height=height)
+        page.goto(f"{serve().url}/serve?__theme={theme}{part}")
+        page.wait_for_selector('body[data-model="ready"]')
+        page.wait_for_selector(".ts-texts-row", state="attached")
+        return page
+
+    return open_page
+
+
+@pytest.fixture
+def small_views(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Views whose every word is known."""
+    monkeypatch.setattr(measured_page, "views_of", lambda kind: VIEWS.get(kind, []))
+
+
+def run(page: Page, button: str = "Serve") -> None:
+    page.get_by_role("button", name=button, exact=True).click()
+    expect(page.locator(".ts-run-text")).to_contain_text("Done:")
+
+
+def tick(page: Page, said: str) -> Any:
+    return expect(page.locator("#batching .ts-crumbs strong")).to_have_text(said)
+
+
+def test_it_says_what_will_be_seen_before_anything_is_asked_for(serving):
+    page = serving()
+    expect(page.locator("#batching .ts-card").first).to_contain_text("Press Serve")
+    expect(page.locator("#speculation")).to_be_hidden()
+    page.get_by_role("tab", name="Speculation").click()
+    expect(page.locator("#speculation .ts-card").first).to_contain_text("Press Speculate")
+    expect(page.locator("#batching")).to_be_hidden()
+    expect(page.get_by_role("button", name="Serve", exact=True)).to_be_hidden()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#batching")).to_be_visible()
+
+
+def test_the_address_leads_to_the_second_part_and_the_header_to_the_page(serving):
+    page = serving(part="#speculation")
+    expect(page.locator("#speculation")).to_be_visible()
+    page.get_by_role("link", name="Measure").click()
+    page.get_by_role("link", name="Serve").click()
+    expect(page.locator("#texts .ts-texts-row")).to_have_count(4)
+
+
+def test_texts_are_added_taken_away_and_served_as_they_were_typed(serving, small_views):
+    page = serving()
+    for name in ("D", "C", "B"):
+        page.get_by_label(f"take text {name} away").click()
+    page.get_by_label("text A", exact=True).fill("just one text")
+    page.get_by_label("new tokens of text A").fill("3")
+    page.get_by_role("button", name="+ Add a text").click()
+    expect(page.get_by_label("text B", exact=True)).to_be_focused()
+    page.keyboard.type("and another")
+    run(page)
+    facts = page.locator("#batching .ts-measured-notes")
+    expect(facts).to_contain_text("A, 3 tokens: just one text → new0 new1 new2 (length)")
+    expect(facts).to_contain_text("B, 2 tokens: and another")
+    page.get_by_role("button", name="One long, five short").click()
+    expect(page.locator("#texts .ts-texts-row")).to_have_count(6)
+    expect(page.get_by_label("new tokens of text A")).to_have_value("48")
+
+
+def test_what_cannot_be_served_is_refused_in_words(serving, small_views):
+    page = serving()
+    page.get_by_label("text B", exact=True).fill(" ")
+    page.get_by_role("button", name="Serve", exact=True).click()
+    expect(page.locator(".ts-refusal")).to_contain_text("Text B is empty")
+    page.get_by_label("text B", exact=True).fill("b")
+    page.get_by_label("new tokens of text C").fill("9999")
+    page.get_by_role("button", name="Serve", exact=True).click()
+    expect(page.locator(".ts-refusal")).to_contain_text("New tokens of text C is 9999")
+    page.get_by_label("new tokens of text C").fill("")
+    page.get_by_role("button", name="Serve", exact=True).click()
+    expect(page.locator(".ts-refusal")).to_contain_text("New tokens of text C is empty")
+    page.get_by_label("new tokens of text C").fill("4")
+    page.get_by_label("text A", exact=True).fill("refuse me")
+    page.get_by_role("button", name="Serve", exact=True).click()
+    expect(page.locator(".ts-refusal")).to_contain_text("'refuse me' can never fit")
+    page.get_by_role("tab", name="Speculation").click()
+    expect(page.locator(".ts-refusal")).to_have_text("")
+
+
+def test_moving_over_ticks_asks_nothing_but_what_is_picked(serving, small_views):
+    page = serving()
+    run(page)
+    tick(page, "Tick 2 of 33")  # the busiest one
+    expect(page.locator('[data-picture="by_pick"] .main-svg').first).to_be_visible()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/experiments/" in request.url else None)
+    page.locator("#batching .ts-serving-list .ts-title").first.click()
+    for key, said in (("ArrowRight", 3), ("ArrowRight", 4), ("ArrowLeft", 3), ("Home", 1), ("End", 33)):
+        page.keyboard.press(key)
+        tick(page, f"Tick {said} of 33")
+        expect(page.locator('[data-picture="by_tick"]')).to_contain_text(f"after tick {said - 1}")
+    page.locator('[data-pick="tick=4"]').click()
+    tick(page, "Tick 5 of 33")
+    expect(page.locator('[data-tick="4"]')).to_have_class("ts-picked-tick")
+    page.locator("#batching .ts-serving-axis").fill("6")
+    tick(page, "Tick 7 of 33")
+    expect(page.locator('[data-picture="by_pick"] .gtitle')).to_have_text("tick 6, layer 0, head 0")
+    assert asked, "the attention of what is picked is asked for"
+    assert all("/picture?" in url for url in asked)
+    page.locator("#batching .ts-serving-list .ts-title").first.click()
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("]")
+    expect(page.locator('[data-picture="by_pick"] .gtitle')).to_have_text("tick 6, layer 1, head 1")
+    expect(page.get_by_label("layer", exact=True)).to_have_value("1")
+
+
+def test_space_plays_to_the_end_and_pauses(serving, small_views):
+    page = serving()
+    run(page)
+    page.get_by_label("pace of playing").first.select_option("10 a second")
+    page.locator("#batching .ts-serving-list .ts-title").first.click()
+    page.keyboard.press(" ")
+    expect(page.locator("#batching .ts-play")).to_have_attribute("aria-pressed", "true")
+    tick(page, "Tick 6 of 33")
+    page.keyboard.press(" ")
+    expect(page.locator("#batching .ts-play")).to_have_attribute("aria-pressed", "false")
+    said = page.locator("#batching .ts-crumbs strong").inner_text()
+    page.wait_for_timeout(300)
+    tick(page, said)
+    page.keyboard.press("End")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press(" ")
+    tick(page, "Tick 33 of 33")
+    expect(page.locator("#batching .ts-play")).to_have_attribute("aria-pressed", "false")
+
+
+def test_pictures_grow_tick_by_tick_and_a_chosen_tick_stays(serving, small_views, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(fakes_experiments, "SECONDS", 1.5)
+    page = serving()
+    page.get_by_role("button", name="Serve", exact=True).click()
+    tick(page, "Tick 1 of 1")
+    tick(page, "Tick 3 of 3")
+    page.locator('[data-pick="tick=1"]').click()
+    tick(page, "Tick 2 of 3")
+    expect(page.locator(".ts-run-text")).to_contain_text("Done:")
+    tick(page, "Tick 2 of 33")
+
+
+def test_stop_keeps_what_was_seen(serving, small_views, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(fakes_experiments, "SECONDS", 2.0)
+    page = serving()
+    page.get_by_role("button", name="Serve", exact=True).click()
+    tick(page, "Tick 1 of 1")
+    stop = page.get_by_role("button", name="Stop")
+    stop.click()
+    expect(page.locator(".ts-run-text")).to_have_text("Stopped. What was seen stays.")
+    expect(page.locator('[data-picture="by_tick"]')).to_contain_text("after tick 0")
+    expect(stop).to_be_disabled()
+
+
+def test_each_drafter_has_its_rounds(serving, small_views):
+    page = serving(part="#speculation")
+    run(page, "Speculate")
+    shown = page.locator('[data-picture="by_round"]')
+    expect(shown).to_contain_text("prompt lookup, round 0: 2 written")
+    page.locator("#speculation .ts-serving-list .ts-title").first.click()
+    page.keyboard.press("ArrowRight")
+    expect(shown).to_contain_text("prompt lookup, round 1: 3 written")
+    page.get_by_label("who drafts").select_option("early exit")
+    expect(shown).to_contain_text("early exit, round 0: 2 written")
+    page.get_by_label("Own draft: a few layers trained for this model").uncheck()
+    page.get_by_label("Early exit: the first layers of the same model").uncheck()
+    page.get_by_label("Prompt lookup: copy from the text").uncheck()
+    page.get_by_role("button", name="Speculate").click()
+    expect(page.locator(".ts-refusal")).to_contain_text("Who drafts is empty")
+    expect(shown).to_be_visible()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_it_fits_every_size_and_axe_finds_no_serious_fault(serving, theme: str):
+    page = serving(theme=theme)
+    run(page)
+    page.get_by_role("tab", name="Speculation").click()
+    run(page, "Speculate")
+    for part in ("Speculation", "Batching"):
+        page.get_by_role("tab", name=part).click()
+        for width, height in ((1440, 900), (1280, 640), (390, 844)):
+            page.set_viewport_size({"width": width, "height": height})
+            page.wait_for_timeout(400)
+            assert no_overflow(page), (part, width)
+            assert too_small(page) == [], (part, width)
+            if width != 1280:
+                assert serious_faults(page) == [], (part, width)
