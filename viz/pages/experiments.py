@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from model.errors import Refusal
 from model.measurements import CacheTrials, Measurement
 from model.serving import Batching, Speculation
-from viz.pages.live import Models
+from viz.pages.live import Engine, Models
 from viz.pages.wanted import Asked, Kind
 
 log = logging.getLogger("tokenoscope")
@@ -47,7 +47,7 @@ class Job(Protocol):
     def stop(self) -> None: ...
 
 
-Begin = Callable[[Any, Any, Say], Job]
+Begin = Callable[[Engine, Any, Say], Job]
 """Begins an experiment of one kind on an engine, which may be of a kind that this page knows nothing of."""
 
 
@@ -73,6 +73,7 @@ class Experiments:
         self._begin, self._most_bytes = begin, most_bytes
         self._records: OrderedDict[str, Result] = OrderedDict()
         self._jobs: dict[str, Job] = {}  # by visitor: a newer one ends the one before
+        self._waiting: dict[str, threading.Event] = {}  # of visitors whose model is on its way: set to end the waiting
         self._lock = threading.Lock()
         self._seq = 0
 
@@ -90,7 +91,9 @@ class Experiments:
     def stop(self, visitor: str) -> None:
         """End what the visitor has asked for; what was measured so far stays."""
         with self._lock:
-            job = self._jobs.get(visitor)
+            job, waiting = self._jobs.get(visitor), self._waiting.get(visitor)
+        if waiting is not None:
+            waiting.set()
         if job is not None:
             job.stop()
 
@@ -99,11 +102,10 @@ class Experiments:
         said = Report(kind=wanted.kind, state="waiting", what="Asking for the model.")
         yield self._numbered(said)
         try:
-            engine = None
-            for name in wanted.models:  # the one that does the work comes last
-                while (engine := self.models.engine(name)) is None:
-                    yield self._numbered(replace(said, what=self.models.state(name).text))
-                    threading.Event().wait(0.25)
+            engine = yield from self._engine(visitor, wanted, said)
+            if engine is None:
+                yield self._numbered(replace(said, state="stopped", what=""))
+                return
             progress = _Progress()
             job = self._begin[wanted.kind](engine, wanted, progress.say)
         except Refusal as refusal:
@@ -111,6 +113,24 @@ class Experiments:
             return
         self._take_over(visitor, job)
         yield from self._follow(visitor, job, wanted, progress)
+
+    def _engine(self, visitor: str, wanted: Asked, said: Report) -> Generator[Report, None, Engine | None]:
+        """The engine that does the work, once all models that it needs are here; None if the visitor stopped before."""
+        engine, stopped = None, threading.Event()
+        with self._lock:
+            before, self._waiting[visitor] = self._waiting.get(visitor), stopped
+        if before is not None:
+            before.set()
+        try:
+            for name in wanted.models:  # the one that does the work comes last
+                while (engine := self.models.engine(name)) is None and not stopped.is_set():
+                    yield self._numbered(replace(said, what=self.models.state(name).text))
+                    stopped.wait(0.25)
+            return None if stopped.is_set() else engine
+        finally:
+            with self._lock:
+                if self._waiting.get(visitor) is stopped:
+                    del self._waiting[visitor]
 
     def _follow(self, visitor: str, job: Job, wanted: Asked, progress: "_Progress") -> Iterator[Report]:
         record_id, latest, version, over = secrets.token_urlsafe(12), None, 0, False
