@@ -33,13 +33,16 @@ _SECONDS = 1.2  # for each of the two speeds, at most about this long
 _FORM = form_of(Machine)
 
 
-def probe(hooked: HookedModel, limits: Limits, *, again: bool = False) -> Machine:
+def probe(
+    hooked: HookedModel, limits: Limits, *, again: bool = False, between: Callable[[], None] = lambda: None
+) -> Machine:
     """This machine's memory bandwidth and matrix speed, measured in about three seconds, or as measured before.
 
     Bandwidth is read as a decode pass reads the weights: one vector times a matrix that no cache can hold, fresh rows
     from the first to the last. Matrix speed is that of one large matrix product. Both in the model's own number type,
     on its device, with torch's threads; the median of several tries, with the slowest and the fastest. The result is
     kept in the cache folder for the next time, unless `again` asks for a new one; a damaged file is measured anew.
+    `between` is called before every try; what it raises ends the probe, of which nothing is kept.
     Source: Williams, Waterman and Patterson 2009, "Roofline", for the two bounds; McCalpin 1995, STREAM, for a
     buffer far larger than the caches.
     """
@@ -48,7 +51,7 @@ def probe(hooked: HookedModel, limits: Limits, *, again: bool = False) -> Machin
     if not again and (kept := _kept(file, named)) is not None:
         return kept
     with hooked.guard:
-        machine = _measured(named, hooked.model.device, hooked.model.dtype)
+        machine = _measured(named, hooked.model.device, hooked.model.dtype, between)
     _keep(machine, file)
     return machine
 
@@ -113,9 +116,9 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _measured(named: _Named, device: torch.device, dtype: torch.dtype) -> Machine:
+def _measured(named: _Named, device: torch.device, dtype: torch.dtype, between: Callable[[], None]) -> Machine:
     with torch.inference_mode():
-        bandwidths, speeds = _bandwidths(device, dtype), _matrix_speeds(device, dtype)
+        bandwidths, speeds = _bandwidths(device, dtype, between), _matrix_speeds(device, dtype, between)
     return Machine(
         **named.values(),
         bandwidth=statistics.median(bandwidths),
@@ -126,29 +129,31 @@ def _measured(named: _Named, device: torch.device, dtype: torch.dtype) -> Machin
     )
 
 
-def _bandwidths(device: torch.device, dtype: torch.dtype) -> list[float]:
+def _bandwidths(device: torch.device, dtype: torch.dtype, between: Callable[[], None]) -> list[float]:
     rows = _BUFFER_BYTES // (_ROW * dtype.itemsize)
     buffer = torch.full((rows, _ROW), 0.001, device=device, dtype=dtype)  # unwritten memory would not be read
     vector = torch.full((1, _ROW), 0.5, device=device, dtype=dtype)
-    seconds = _tries(lambda: torch.nn.functional.linear(vector, buffer), device)
+    seconds = _tries(lambda: torch.nn.functional.linear(vector, buffer), device, between)
     return [buffer.numel() * dtype.itemsize / each for each in seconds]
 
 
-def _matrix_speeds(device: torch.device, dtype: torch.dtype) -> list[float]:
+def _matrix_speeds(device: torch.device, dtype: torch.dtype, between: Callable[[], None]) -> list[float]:
     """Speeds of a product large enough to take a while, or as large as any that is tried."""
     side = _SMALLEST
     while True:
+        between()
         product = partial(torch.mm, *(torch.full((side, side), 0.01, device=device, dtype=dtype) for _ in range(2)))
         if side >= _LARGEST or min(_seconds(product, device) for _ in range(2)) >= _LONG_ENOUGH_S:
-            return [2 * side**3 / each for each in _tries(product, device)]
+            return [2 * side**3 / each for each in _tries(product, device, between)]
         side *= 2
 
 
-def _tries(act: Callable[[], Any], device: torch.device) -> list[float]:
+def _tries(act: Callable[[], Any], device: torch.device, between: Callable[[], None]) -> list[float]:
     """Seconds of each try, the first left out; fewer tries where one takes long, but three."""
     _seconds(act, device)
     seconds: list[float] = []
     while len(seconds) < 3 or (len(seconds) < _TRIES and sum(seconds) < _SECONDS):
+        between()
         seconds.append(_seconds(act, device))
     return seconds
 

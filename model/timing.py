@@ -125,9 +125,10 @@ class _Timing:
         lengths = {"phases": self._repeats, "race": len(self._race_lengths()), "batch": len(_BATCHES)}
         done, total = 0, 2 + sum(lengths[part] for part in parts)
         progress(done, total, "this machine's memory and matrix speed")
-        machine, taken = probe(self._hooked, self._limits), time.strftime("%Y-%m-%d %H:%M", time.gmtime())
         warm_up: list[Piece] = [("a warm-up", self._warm_up)]
         try:
+            machine = probe(self._hooked, self._limits, between=self._go_on)
+            taken = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
             for what, act in itertools.chain(warm_up, *(pieces_of[part]() for part in parts)):
                 done += 1
                 progress(done, total, what)

@@ -150,3 +150,18 @@ def test_it_takes_a_few_seconds_at_most_and_waits_for_the_model(hooked: HookedMo
         probe(hooked, limits)
     assert time.monotonic() - started < 15
     assert held == [True]
+
+
+def test_a_probe_can_be_ended_between_two_tries_and_leaves_nothing(hooked: HookedModel, limits: Limits) -> None:
+    calls: list[None] = []
+
+    def between() -> None:
+        calls.append(None)
+        if len(calls) == 5:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        probe(hooked, limits, between=between)
+    assert len(calls) == 5
+    assert not (limits.cache / "machines").exists()
+    assert probe(hooked, limits).bandwidth > 0
