@@ -9,6 +9,7 @@ import numpy as np
 
 from model.measurements import Machine, Work
 from viz import markup, theme
+from viz.glossary import explained
 from viz.view import Html
 
 _RAISED = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
@@ -92,7 +93,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], below: Sequence[st
     """A table of plain texts, each made inert; the first of a row names it. `below` are sentences under the rows, one
     for each, empty where there is none.
     """
-    top = "".join(f'<th scope="col">{markup.text(each)}</th>' for each in head)
+    top = "".join(f'<th scope="col">{explained(each)}</th>' for each in head)
     sentences = [""] * len(rows) if below is None else below
     body = "".join(
         f"<tr>{_named(row)}</tr>" + (f'<tr class="ts-means"><td colspan="{len(head)}">{markup.text(said)}</td></tr>'

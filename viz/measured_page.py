@@ -3,6 +3,7 @@
 from model.measurements import CacheTrials, Measurement
 from model.serving import Batching, Speculation
 from viz import export, markup, theme
+from viz.glossary import explained
 from viz.measured import on_machine
 from viz.theme import Mode
 from viz.view import Load, Pick, View, all_views, as_json
@@ -113,7 +114,7 @@ def _cards(record: Measured, at: Load | Pick) -> str:
             body = f'<p class="ts-empty">{markup.text(missing)}</p>'
         else:
             body = drawn if isinstance(drawn, str) else f'<div class="ts-chart" id="{shown.name}"></div>'
-        title, caption = markup.text(shown.title), markup.text(shown.caption)
+        title, caption = markup.text(shown.title), explained(shown.caption)
         cards.append(f'<section class="ts-card"><h2 class="ts-title">{title}</h2>'
                      f'<p class="ts-sentence">{caption}</p>{body}</section>')  # fmt: skip
     return "".join(cards)

@@ -15,7 +15,7 @@ from model.errors import BadSetting, NotShown
 from model.measurements import CacheTrials, Measurement
 from model.records import Trace
 from model.serving import Batching, Speculation
-from viz import markup, theme
+from viz import glossary, markup, theme
 from viz.theme import Mode
 
 if TYPE_CHECKING:
@@ -146,10 +146,12 @@ def html(shown: View, record: Record, at: Selection | Load | Pick) -> Html:
 
 
 def as_json(shown: View, record: Record, at: Selection | Load | Pick, mode: Mode) -> str:
-    """A view for a script that draws it: title and caption, and the one of `figure` (plotly's), `html` and `missing`
+    """A view for a script that draws it: title, caption, `said` (the caption as
+    markup, with the terms that it uses), and the one of `figure` (plotly's), `html` and `missing`
     (a sentence, plain text) that there is; the other two are null.
     """
     parts = {name: json.dumps(getattr(shown, name)) for name in ("name", "title", "caption", "follows")}
+    parts["said"] = json.dumps(glossary.explained(shown.caption))
     missing = shown.missing(record)
     drawn = None if missing else shown.draw(record, at, mode)
     html_part, figure = (drawn, None) if isinstance(drawn, str) else (None, drawn)

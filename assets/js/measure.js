@@ -7,7 +7,7 @@ import { loadPlotly } from "./wants.js";
 import { watchModel, enable, progress, write } from "./status.js";
 
 /** @typedef {{id: string | null, kind: string, version: number, state: string, what: string, fraction: number | null, refusal: string, seq: number}} Report */
-/** @typedef {{name: string, title: string, caption: string, follows: string, missing?: string, html?: string, figure?: {data: any[], layout: any}}} Picture */
+/** @typedef {{name: string, title: string, caption: string, said: string, follows: string, missing?: string, html?: string, figure?: {data: any[], layout: any}}} Picture */
 /** @typedef {{element: HTMLElement, base: string, props: {value: Report}, watch: (name: string, fn: () => void) => void, kind: string}} Link */
 
 const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
@@ -121,10 +121,10 @@ class Board {
 
 class Shown {
   /** @param {Picture} picture */
-  constructor({ name, title, caption }) {
+  constructor({ name, title, said }) {
     this.body = h("div", { class: "ts-chart" });
     this.element = h("section", { class: "ts-card ts-measured-card", "data-picture": name },
-      h("h2", { class: "ts-title" }, title), h("p", { class: "ts-sentence" }, caption), this.body);
+      h("h2", { class: "ts-title" }, title), h("p", { class: "ts-sentence" }, ...rebuilt(said)), this.body);
     this.last = "";
   }
 

@@ -4,7 +4,7 @@
 
 import { h } from "./dom.js";
 
-const ALLOWED = new Set(["TABLE", "THEAD", "TBODY", "TR", "TH", "TD", "P", "DIV", "STRONG", "SPAN", "BDI", "ABBR", "CAPTION", "UL", "LI", "BR"]);
+const ALLOWED = new Set(["TABLE", "THEAD", "TBODY", "TR", "TH", "TD", "P", "DIV", "STRONG", "SPAN", "BDI", "ABBR", "CAPTION", "H3", "UL", "LI", "BR"]);
 const KEPT = ["class", "scope", "colspan", "title", "tabindex", "data-pick", "data-tick", "data-round", "data-request", "data-token"];
 
 /** @param {string} html @returns {(Node | string)[]} */

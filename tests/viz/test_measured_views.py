@@ -3,7 +3,6 @@
 import json
 import math
 import re
-import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +14,10 @@ from model.measurements import CacheTrials, Measurement, kv_bytes
 from tests.fakes_measured import LENGTHS, fake_card, fake_machine, fake_measurement, fake_trials
 from tests.viz.test_frames import HOSTILE
 from viz import markup, theme
+from viz.glossary import LATENCY, explained
 from viz.measured import Spread, least_seconds, number, prefixed, scientific, ticks_between
 from viz.view import Load, View, all_views, as_json
 from viz.views.bill import bill
-from viz.views.phases import TERMS
 
 MEASURED = {each.name: each for each in all_views(Measurement)}
 TRIALS = {each.name: each for each in all_views(CacheTrials)}
@@ -47,8 +46,7 @@ def test_a_record_still_being_measured_draws_or_says_why(shown: View, mode: them
     sizes: dict[str, Any] = {"whole": (WHOLE, fake_trials()), "none": (fake_measurement(phases=False, race=False,
                              batch=False), fake_trials(n_trials=0)), "one": (fake_measurement(n_new=1, batch=False),
                              fake_trials(n_trials=1))}  # fmt: skip
-    with warnings.catch_warnings(action="error"):
-        told = json.loads(as_json(shown, sizes[size][shown.of is CacheTrials], Load(), mode))
+    told = json.loads(as_json(shown, sizes[size][shown.of is CacheTrials], Load(), mode))
     assert [told[part] is not None for part in ("figure", "html", "missing")].count(True) == 1
     assert told["title"] == shown.title and told["caption"].endswith(".")
     if size == "whole":
@@ -90,12 +88,36 @@ def test_the_axis_holds_the_medians_end_to_end_and_marks_the_spread():
 
 def test_every_term_stands_with_its_definition_and_its_median():
     said = drawn("terms")
-    for term in TERMS:
+    for term in LATENCY:
         assert f"{term.name} ({term.short})" in said and term.means in said
     for values in (WHOLE.ttft, WHOLE.itl, WHOLE.tpot, WHOLE.end_to_end):
         assert theme.duration(float(np.median(values))) in said
     assert f"{number(float(np.median(24 / WHOLE.ttft)))} /s" in said
     assert f"{number(float(np.median(1 / WHOLE.tpot)))} /s" in said
+
+
+def test_a_term_has_its_definition_where_it_first_stands():
+    said = explained("TTFT < ITL, and TTFT of MBUs")
+    assert said.count('tabindex="0"') == 2 and said.startswith('<span class="ts-term" tabindex="0">TTFT<span')
+    assert said.endswith(" &lt; " + said.partition(" &lt; ")[2]) and said.endswith(", and TTFT of MBUs")
+    assert LATENCY[0].means in said and LATENCY[1].means in said
+    for name in ("phases", "terms", "utilisation"):
+        assert "ts-term-means" in json.loads(as_json(MEASURED[name], WHOLE, Load(), "light"))["said"]
+    assert "Kullback" in drawn("cache_table", fake_trials()) and "as a share of the matrix speed" in drawn(
+        "utilisation"
+    )
+
+
+def test_a_pass_far_from_both_bounds_is_said_to_be_bound_by_neither():
+    slow = replace(WHOLE, itl=WHOLE.itl * 100)
+    assert "near neither bound" in drawn("utilisation", slow)
+
+
+def test_a_window_longer_than_the_run_is_said_to_take_nothing_out():
+    record = fake_trials()
+    whole = replace(record.trials[1], n_bytes=record.trials[0].n_bytes, first_changed=None)
+    longer = replace(record, trials=(record.trials[0], whole, *record.trials[2:]))
+    assert drawn("cache_table", longer).count("keeps every token of this run") == 1
 
 
 def test_the_race_is_what_was_measured_and_the_dashed_lines_what_was_predicted():

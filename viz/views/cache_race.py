@@ -87,8 +87,8 @@ def race_work(record: Measurement, _at: Load, _mode: Mode = "light") -> Html:
          for length, a, b in zip(lengths, on, off, strict=True)],
     )  # fmt: skip
     work = table(
-        ("tokens", "operations, with", "without", "bytes"),
-        [(length, prefixed(one.flops), prefixed(other.flops), _bytes(one, other))
+        ("tokens", "operations, with", "without", "bytes, with", "without"),
+        [(length, prefixed(one.flops), prefixed(other.flops), theme.size(one.n_bytes), theme.size(other.n_bytes))
          for length, one, other in zip(lengths, *_works(record), strict=True)],
     )  # fmt: skip
     titles = [f'<h3 class="ts-subtitle">{each}</h3>' for each in ("Measured: time of a pass", "Predicted: its work")]
@@ -160,12 +160,6 @@ def _apart(lengths: Sequence[int]) -> list[str]:
         kept.append(theme.count(length) if length >= 1.8 * last else "")
         last = length if kept[-1] else last
     return kept
-
-
-def _bytes(one: Work, other: Work) -> str:
-    """What both passes move; they differ where a layer's window is full."""
-    with_cache, without = theme.size(one.n_bytes), theme.size(other.n_bytes)
-    return with_cache if with_cache == without else f"{with_cache}, without {without}"
 
 
 def _short(seconds: float) -> str:

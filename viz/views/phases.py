@@ -1,13 +1,13 @@
 """How long the two phases of a run take, to scale, on this machine's own clock."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import plotly.graph_objects as go
 
 from model.measurements import Measurement
 from viz import theme
+from viz.glossary import LATENCY
 from viz.measured import Spread, bars, number, table
 from viz.theme import Mode
 from viz.view import Html, Load, view
@@ -15,33 +15,11 @@ from viz.view import Html, Load, view
 _APART = 80  # more tokens than this stand too close for an edge between them
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Term:
-    """One quantity that a latency is told in, and what it means."""
-
-    short: str
-    name: str
-    means: str
-
-
-TERMS = (
-    Term(short="TTFT", name="Time to first token",
-         means="From the call to the first token, its choice included: the prefill reads the whole prompt in it."),
-    Term(short="ITL", name="Inter-token latency",
-         means="From one token to the next: one decode pass, and the choice. Each token has its own."),
-    Term(short="TPOT", name="Time per output token",
-         means="(end-to-end latency \u2212 TTFT) \u00f7 (tokens \u2212 1): the mean ITL of one run."),
-    Term(short="E2E", name="End-to-end latency", means="From the call to the last token: TTFT and every ITL after it."),
-    Term(short="Prefill rate", name="Tokens of the prompt a second", means="Tokens of the prompt \u00f7 TTFT."),
-    Term(short="Decode rate", name="Tokens written a second", means="1 \u00f7 TPOT: how fast the text grows."),
-)  # fmt: skip
-
-
 @view("Prefill and decode on one measured axis", of=Measurement, follows="nothing", needs="ttft")
 def phases(record: Measurement, _at: Load, mode: Mode = "light") -> go.Figure:
-    """Above, a run to scale: first the wait for the first token, in which the whole prompt is read at once, then token
-    after token. Below, the wait for each token. Marks are medians of the runs; the thin lines reach from the fastest
-    run to the slowest.
+    """Above, a run to scale: first the wait for the first token (TTFT), in which the whole prompt is read at once, then
+    token after token (ITL). Below, the wait for each token. Marks are medians of the runs; the thin lines reach from
+    the fastest run to the slowest.
     """
     ttft = Spread.of(record.ttft)
     waits = [Spread.of(column) for column in record.itl.T]
@@ -85,8 +63,8 @@ def terms(record: Measurement, _at: Load, _mode: Mode = "light") -> Html:
     """What a latency is told in, each with its definition. Median, slowest and fastest are those of the repeated runs;
     of ITL, those of every token in them.
     """
-    rows = [(f"{term.name} ({term.short})", *said) for term, said in zip(TERMS, _rows(record), strict=True)]
-    return table(("", "median", "slowest", "fastest"), rows, below=[term.means for term in TERMS])
+    rows = [(f"{term.name} ({term.short})", *said) for term, said in zip(LATENCY, _rows(record), strict=True)]
+    return table(("", "median", "slowest", "fastest"), rows, below=[term.means for term in LATENCY])
 
 
 def _rows(record: Measurement) -> tuple[Sequence[str], ...]:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from model.measurements import Measurement, Work
+from model.measurements import Machine, Measurement, Work
 from viz import markup, theme
 from viz.measured import Spread, bars, number, prefixed, table, ticks_between
 from viz.theme import Mode
 from viz.view import Html, Load, view
 
+_NEAR = 0.25  # of a speed: a pass that uses less of both is held back by something else
 _REACH = 4.0  # factor by which the axis goes on beyond the first and the last thing on it
 
 
@@ -75,7 +76,9 @@ def roofline(record: Measurement, _at: Load, mode: Mode = "light") -> go.Figure:
 def utilisation(record: Measurement, _at: Load, _mode: Mode = "light") -> Html:
     """MBU, model bandwidth utilisation: the bytes that a pass must move, for each second that it took, as a share of
     the memory speed measured here. MFU, model FLOPs utilisation: the same of its floating-point operations and the
-    matrix speed. Prefill is reckoned with the whole TTFT, decode with the median ITL.
+    matrix speed. Prefill is reckoned with the whole TTFT, decode with the median ITL. Where both are small, as with a
+    small model on a GPU, most of the time goes to neither: the pass waits for the program, in Python, that starts its
+    operations one by one.
 
     Source: Chowdhery et al. 2022, "PaLM", for MFU; Databricks 2023, "LLM Inference Performance Engineering", for MBU.
     """
@@ -89,11 +92,7 @@ def utilisation(record: Measurement, _at: Load, _mode: Mode = "light") -> Html:
         )
         for each in _passes(record)
     ]
-    below = [
-        f"{number(each.work.intensity)} operations a byte: bound by "
-        + ("reading memory." if each.work.intensity < machine.ridge else "computing.")
-        for each in _passes(record)
-    ]
+    below = [f"{number(each.work.intensity)} operations a byte: {_bound(machine, each)}." for each in _passes(record)]
     head = ("pass", "MBU", "MFU", "tokens a second")
     said = (
         f"This machine reads {theme.size(machine.bandwidth)} and does {prefixed(machine.matrix_speed)} operations a "
@@ -112,6 +111,14 @@ def _passes(record: Measurement) -> Iterator[_Pass]:
     for size, seconds, work in zip(record.batch_sizes.tolist(), record.batch_seconds, record.batch_work, strict=True):
         if size > 1 or not record.itl.size:
             yield _Pass(name="decode, many texts at once", work=work, seconds=Spread.of(seconds), n_tokens=size)
+
+
+def _bound(machine: Machine, each: _Pass) -> str:
+    """Which of the machine's two speeds holds the pass back, or that neither does."""
+    median = each.seconds.median
+    if max(machine.mbu(each.work, median), machine.mfu(each.work, median)) < _NEAR:
+        return "near neither bound, most of its time goes elsewhere"
+    return "bound by reading memory" if each.work.intensity < machine.ridge else "bound by computing"
 
 
 def _add_points(figure: go.Figure, name: str, passes: list[_Pass], role: str, symbol: str, mode: Mode) -> None:

@@ -93,7 +93,8 @@ def cache_divergence(record: CacheTrials, _at: Load, mode: Mode = "light") -> go
 def cache_table(record: CacheTrials, _at: Load, _mode: Mode = "light") -> Html:
     """Bytes are those of the cache's tensors after the last pass, scales included. KL(exact || smaller), in nats: 0
     where the two agree. Below each, the first token that the run's own settings and seed would have chosen
-    otherwise.
+    otherwise. In int8 and int4 the latest tokens stay in full until 16 of them make a group, which weighs much in a
+    short run.
 
     Source: Xiao et al. 2023, "StreamingLLM", for sink + window; Liu et al. 2024, "KIVI", for a quantised cache.
     """
@@ -157,8 +158,10 @@ def _point(record: CacheTrials, i: int, mean: float) -> str:
 def _other(record: CacheTrials, i: int) -> str:
     """What the first changed token would have been; tokens as a person can see them."""
     first = record.trials[i].first_changed
+    if first is None and record.trials[i].n_bytes == record.trials[0].n_bytes:
+        return "" if i == 0 else "No token changed: it keeps every token of this run, which is no longer."
     if first is None:
-        return "" if i == 0 else "No token changed."
+        return "No token changed."
     own, other = (_token(record, int(record.chosen[row, first])) for row in (0, i))
     return f"Token {first + 1} would have been {other} instead of {own}: the first that changed."
 
