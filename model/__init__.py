@@ -7,14 +7,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from model.batching import serve
     from model.generate import trace
     from model.loading import HookedModel, load
     from model.measurements import CacheTrials, Measurement
     from model.records import Settings, Trace
+    from model.serving import Batching
     from model.smaller_cache import trials
     from model.timing import measure
 
-__all__ = ["CacheTrials", "HookedModel", "Measurement", "Settings", "Trace", "load", "measure", "trace", "trials"]
+__all__ = [
+    "Batching",
+    "CacheTrials",
+    "HookedModel",
+    "Measurement",
+    "Settings",
+    "Trace",
+    "load",
+    "measure",
+    "serve",
+    "trace",
+    "trials",
+]
 
 _HOMES = {
     "load": "model.loading",
@@ -26,6 +40,8 @@ _HOMES = {
     "Measurement": "model.measurements",
     "trials": "model.smaller_cache",
     "CacheTrials": "model.measurements",
+    "serve": "model.batching",
+    "Batching": "model.serving",
 }
 
 

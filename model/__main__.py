@@ -1,6 +1,7 @@
 """The command line: `python -m model PROMPT` lets a model continue a text; `-o` keeps the run, `--json` prints it.
 
-With `--measure` it times the model on that text instead, without recording it.
+With `--measure` it times the model on that text instead, without recording it; with `--serve` several texts are
+continued together, tick by tick.
 
 Whatever can be refused without torch is refused before torch is imported. Exit codes: 0 done, 2 refused (one line on
 stderr), 1 a bug (one line that names a log), 130 stopped with Ctrl-C, 141 the reader of stdout went away.
@@ -14,10 +15,10 @@ import signal
 import stat
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from model import weights
 from model.command_line import bug, say
@@ -30,7 +31,18 @@ from model.tokens import readable
 if TYPE_CHECKING:
     from model.loading import HookedModel
     from model.measurements import Measurement
+    from model.serving import Batching
 
+    Progress = Callable[[int, int, str], None]  # done, in all, what comes now
+
+
+class _Record(Protocol):
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+    def save(self, path: Path) -> int: ...
+
+
+R = TypeVar("R", bound=_Record)
 _CANDIDATES = 10
 _EXAMPLES = """examples:
   python -m model "The capital of France is"
@@ -39,6 +51,7 @@ _EXAMPLES = """examples:
   python -m model "Tell me a joke." --chat --temperature 0.8 --top-p 0.9 --seed 7
   python -m model "1, 2, 3," --max-new-tokens 4 --json
   python -m model --measure "The capital of France is" --prompt-tokens 64 -o paris.measurement
+  python -m model --serve "The sky is" "The sky at night is" "Once upon a time" -o three.batching
   python -m model - < story.txt
   python -m model -- "-5 + 3 ="                    a prompt that begins with a minus sign"""
 
@@ -64,31 +77,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(given: argparse.Namespace, limits: Limits) -> int:
     settings = Settings(**{name: getattr(given, name) for name in Settings.__slots__})
     limits.check_new_tokens(settings.max_new_tokens)
-    if given.prompt_tokens is not None and not given.measure:
-        raise BadSetting("--prompt-tokens goes with --measure, and that is missing. Add it, or leave out the length.")
-    prompt = _prompt(given.prompt)
-    readable(prompt)
+    prompts = _prompts(given)
     if given.output is not None:
         _check_place(given.output)
     hooked = _load(given.model, limits)
     if given.measure:
-        return _measure(hooked, prompt, settings, limits, given)
-    with _interrupts() as stopping:
-        trace = _generate(hooked, prompt, settings, limits, stopping)
-        if given.output is not None:
-            trace = _completed(hooked, trace, stopping)
-        for note in trace.notes:
-            say(f"note: {note}")
-        if given.output is not None and trace.steps:
-            _keep(trace, given.output)
-    if stopping.is_set():
-        say(f"stopped after {trace.n_generated} of {settings.max_new_tokens} new tokens")
-        return 130
-    if given.json:
-        _print(json.dumps(_summary(trace), allow_nan=False))
-    elif given.output is None:
-        _print(_for_terminal(trace.text) if sys.stdout.isatty() else trace.text)
-    return 0
+        return _measure(hooked, prompts[0], settings, limits, given)
+    if given.serve:
+        return _serve(hooked, prompts, settings, limits, given)
+    return _continue(hooked, prompts[0], settings, limits, given)
 
 
 # Asking
@@ -102,15 +99,15 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m model",
-        usage="%(prog)s PROMPT [--measure] [-o FILE] [--json] [settings]",
+        usage="%(prog)s PROMPT [PROMPT ...] [--measure | --serve] [-o FILE] [--json] [settings]",
         description="Let a language model continue a text, and keep what it computed on the way.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     neutral = Settings()
-    parser.add_argument("prompt", metavar="PROMPT", help="the text to go on from; - reads it from standard input, "
-                        "without its last line break")  # fmt: skip
+    parser.add_argument("prompts", metavar="PROMPT", nargs="+", help="the text to go on from, with --serve several; - "
+                        "reads it from standard input, without its last line break")  # fmt: skip
     parser.add_argument("--model", metavar="NAME", help=f"a folder with a model, or the id of one on the Hugging Face "
                         f"hub (default: {weights.DEFAULT}, fetched once)")  # fmt: skip
     parser.add_argument("--chat", action="store_true", help="hand the prompt over as a person's turn of a "
@@ -123,10 +120,26 @@ def _parser() -> argparse.ArgumentParser:
     timed.add_argument("--prompt-tokens", type=int, metavar="N", help="with --measure: cut or repeat the prompt to so "
                        "many tokens (default: as it is)")  # fmt: skip
 
+    served = parser.add_argument_group("several texts at once")
+    served.add_argument("--serve", action="store_true", help="continue all prompts together in the library's engine "
+                        "for continuous batching, with a paged cache, then time it beside static batches and one "
+                        "text after the other")  # fmt: skip
+    served.add_argument("--rate", type=float, metavar="R", default=0.0, help="R texts arrive in a second on average, "
+                        "at random; 0: all are there at the start (default: %(default)g)")  # fmt: skip
+    served.add_argument("--blocks", type=int, metavar="N", default=64, help="blocks of the cache (default: "
+                        "%(default)s)")  # fmt: skip
+    served.add_argument("--block-size", type=int, metavar="N", default=8, help="tokens that a block holds, at least 4 "
+                        "(default: %(default)s)")  # fmt: skip
+    served.add_argument("--token-budget", type=int, metavar="N", default=32, help="the most tokens that a tick reads "
+                        "(default: %(default)s)")  # fmt: skip
+    served.add_argument("--together", type=int, metavar="N", default=8, help="the most texts that have a share in a "
+                        "tick, or in a static batch (default: %(default)s)")  # fmt: skip
+    served.add_argument("--no-sharing", action="store_true", help="prompts that begin alike share no blocks")
+
     output = parser.add_argument_group("what comes out (without these: the text that the model wrote)")
     output.add_argument("-o", "--output", metavar="FILE", type=Path, help="keep the whole run in a file: every "
                         "layer's queries, keys, residual stream, and how each token was chosen; with --measure "
-                        "the times")  # fmt: skip
+                        "the times; with --serve every tick")  # fmt: skip
     output.add_argument("--json", action="store_true", help="print the tokens, and for each new one the likeliest "
                         f"{_CANDIDATES} candidates with their probability before any setting changed it; with "
                         "--measure the times")  # fmt: skip
@@ -153,6 +166,23 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--seed", type=int, metavar="S", default=neutral.seed,
                      help="the same seed draws the same tokens again (default: %(default)s)")  # fmt: skip
     return parser
+
+
+def _prompts(given: argparse.Namespace) -> list[str]:
+    """What is to be continued. Raises: Refusal, for options that do not go together and for what is no text."""
+    if given.prompt_tokens is not None and not given.measure:
+        raise BadSetting("--prompt-tokens goes with --measure, and that is missing. Add it, or leave out the length.")
+    if given.measure and given.serve:
+        raise BadSetting("--measure and --serve were given; they are two experiments. Ask for one.")
+    if len(given.prompts) > 1 and not given.serve:
+        raise BadSetting(
+            f"{len(given.prompts)} prompts were given, and one is continued. Put it in quotes, or add --serve. "
+            "`python -m model --help` says what can be given."
+        )
+    prompts = [_prompt(each) for each in given.prompts]
+    for each in prompts:
+        readable(each)
+    return prompts
 
 
 def _prompt(given: str) -> str:
@@ -195,6 +225,25 @@ def _load(name: str | None, limits: Limits) -> "HookedModel":
         return load(source, progress=progress, settle_threads=True)
 
 
+def _continue(hooked: "HookedModel", prompt: str, settings: Settings, limits: Limits, given: argparse.Namespace) -> int:
+    with _interrupts() as stopping:
+        trace = _generate(hooked, prompt, settings, limits, stopping)
+        if given.output is not None:
+            trace = _completed(hooked, trace, stopping)
+        for note in trace.notes:
+            say(f"note: {note}")
+        if given.output is not None and trace.steps:
+            _keep(trace, given.output)
+    if stopping.is_set():
+        say(f"stopped after {trace.n_generated} of {settings.max_new_tokens} new tokens")
+        return 130
+    if given.json:
+        _print(json.dumps(_summary(trace), allow_nan=False))
+    elif given.output is None:
+        _print(_for_terminal(trace.text) if sys.stdout.isatty() else trace.text)
+    return 0
+
+
 def _generate(
     hooked: "HookedModel", prompt: str, settings: Settings, limits: Limits, stopping: threading.Event
 ) -> Trace:
@@ -228,31 +277,64 @@ def _completed(hooked: "HookedModel", trace: Trace, stopping: threading.Event) -
 
 
 def _measure(hooked: "HookedModel", prompt: str, settings: Settings, limits: Limits, given: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     from model.report import summary, table
     from model.timing import measure
 
-    measured: Measurement | None = None
-    with _interrupts() as stopping, tqdm(desc="measuring", disable=None, leave=False) as bar:
+    def make(show: "Progress", stopping: threading.Event) -> "Iterator[Measurement]":
+        return measure(hooked, prompt, settings, limits, n_prompt=given.prompt_tokens, progress=show,
+                       cancelled=stopping.is_set)  # fmt: skip
+
+    return _followed("measuring", make, given, table, summary, "stopped before all was measured")
+
+
+def _serve(
+    hooked: "HookedModel", prompts: Sequence[str], settings: Settings, limits: Limits, given: argparse.Namespace
+) -> int:
+    from model.batching import Ask, arrivals, serve
+    from model.report import served_summary, served_table
+
+    times = arrivals(len(prompts), given.rate, settings.seed)
+    asked = [Ask(prompt=prompt, max_new_tokens=settings.max_new_tokens, arrives_s=at)
+             for prompt, at in zip(prompts, times, strict=True)]  # fmt: skip
+
+    def make(show: "Progress", stopping: threading.Event) -> "Iterator[Batching]":
+        return serve(hooked, asked, settings, limits, block_size=given.block_size, n_blocks=given.blocks,
+                     token_budget=given.token_budget, max_requests=given.together, sharing=not given.no_sharing,
+                     repeats=3, attention=given.output is not None, progress=show,
+                     cancelled=stopping.is_set)  # fmt: skip
+
+    return _followed("serving", make, given, served_table, served_summary, "stopped before all was served and timed")
+
+
+def _followed(
+    doing: str,
+    make: "Callable[[Progress, threading.Event], Iterator[R]]",
+    given: argparse.Namespace,
+    table: "Callable[[R], str]",
+    summary: "Callable[[R], dict[str, Any]]",
+    unfinished: str,
+) -> int:
+    """Let an experiment run to its last record, or to Ctrl-C; keep that and print it. Returns the exit code."""
+    from tqdm import tqdm
+
+    record: R | None = None
+    with _interrupts() as stopping, tqdm(desc=doing, disable=None, leave=False) as bar:
 
         def show(done: int, total: int, what: str) -> None:
             bar.total, bar.n = total, done
             bar.set_postfix_str(what)
 
-        records = measure(hooked, prompt, settings, limits, n_prompt=given.prompt_tokens, progress=show,
-                          cancelled=stopping.is_set)  # fmt: skip
-        for record in records:
-            measured = record
-    if measured is not None:
-        for note in measured.notes:
+        for record in make(show, stopping):  # noqa: B007 - the last one is what is wanted
+            pass
+    if record is not None:
+        for note in record.notes:
             say(f"note: {note}")
         if given.output is not None:
-            measured.save(given.output)
-        text = json.dumps(summary(measured), allow_nan=False) if given.json else table(measured)
+            record.save(given.output)
+        text = json.dumps(summary(record), allow_nan=False) if given.json else table(record)
         _print(_for_terminal(text) if sys.stdout.isatty() else text)
     if stopping.is_set():
-        say("stopped before all was measured")
+        say(unfinished)
         return 130
     return 0
 

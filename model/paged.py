@@ -35,7 +35,7 @@ _KEPT: ContextVar[dict[int, torch.Tensor] | None] = ContextVar("kept", default=N
 
 def _pass_through(module: Any, *args: Any, **kwargs: Any) -> Any:
     """The library's own paged attention; its weights are handed to whoever keeps them in this thread."""
-    result = eager_paged_attention_forward(module, *args, **kwargs)
+    result: Any = eager_paged_attention_forward(module, *args, **kwargs)
     if (kept := _KEPT.get()) is not None:
         kept[module.layer_idx] = result[1][0]
     return result

@@ -1,11 +1,12 @@
-"""A measurement in words: the table that the command line prints, and the same numbers as plain values."""
+"""Experiments in words: the tables that the command line prints, and the same numbers as plain values."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from model.measurements import Machine, Measurement, Work
+from model.measurements import Measurement, Work
+from model.serving import Batching
 
 
 def table(measured: Measurement) -> str:
@@ -42,6 +43,74 @@ def summary(measured: Measurement) -> dict[str, Any]:
         "race_off_work": [_fields(each) for each in measured.race_off_work],
         "passes": passes,
     }
+
+
+def served_table(served: Batching) -> str:
+    """What became of each text, and how long it took in each way to serve them; a part that was not run is left out.
+
+    TTFT runs from a text's arrival to its first token, latency to its last one. Padding is what a pass worked on
+    that is no text, as a share of all that it worked on.
+    Source: Kwon et al. 2023, PagedAttention (blocks); Yu et al. 2022, Orca (ticks); NVIDIA, GenAI-Perf (TTFT).
+    """
+    parts = [_served_head(served), _texts(served), _ways(served)]
+    return "\n\n".join("\n".join(lines) for lines in parts if lines)
+
+
+def served_summary(served: Batching) -> dict[str, Any]:
+    """The same in plain values, with every tick: who read what, the block tables, and the blocks that are left."""
+    names = ("block_size", "n_blocks", "block_bytes", "token_budget", "max_requests", "sharing", "machine", "notes")
+    return {
+        "model": served.model.name,
+        **{name: getattr(served, name) for name in names},
+        "requests": [_fields(each) | {"tokens": [token.id for token in each.tokens]} for each in served.requests],
+        "ticks": [
+            _fields(tick) | {name: [_fields(each) for each in getattr(tick, name)] for name in ("shares", "tables")}
+            for tick in served.ticks
+        ],
+        "ways": [
+            _fields(way) | {"passes": [_fields(each) for each in way.passes], "n_padding": way.n_padding}
+            for way in served.ways
+        ],
+    }
+
+
+def _served_head(served: Batching) -> list[str]:
+    card, n_read = served.model, sum(tick.n_tokens for tick in served.ticks)
+    reused = sum(count for tick in served.ticks for _, count in tick.reused)
+    put_back = sum(len(tick.put_back) for tick in served.ticks)
+    return [
+        f"{card.name}: {card.n_parameters:,} parameters, {card.dtype}; {served.machine}",
+        f"{served.n_blocks} blocks of {served.block_size} tokens, {served.block_bytes:,} bytes each; at most "
+        f"{_many(served.token_budget, 'token')} and {_many(served.max_requests, 'text')} a tick",
+        f"{_many(len(served.ticks), 'tick')} read {_many(n_read, 'token')}; {reused:,} more were found in the cache; "
+        f"{_many(put_back, 'time')} a text had to make room",
+    ]
+
+
+def _texts(served: Batching) -> list[str]:
+    rows = []
+    for number, each in enumerate(served.requests):
+        own = [at for at, tick in enumerate(served.ticks) if any(share.request == number for share in tick.shares)]
+        written = len(each.tokens) - each.n_prompt
+        rows.append((
+            f"{number + 1}: {each.prompt[:40]!r}", f"{each.n_prompt:,}", f"{written:,}", f"{each.arrives_s:.2f}",
+            f"{own[0] + 1} to {own[-1] + 1}" if own else "none", each.ended,
+        ))  # fmt: skip
+    return _columns(("text", "tokens", "written", "arrives, s", "ticks", "ended by"), rows)
+
+
+def _ways(served: Batching) -> list[str]:
+    rows = []
+    for way in served.ways:
+        seconds = np.array(way.seconds)
+        rows.append((
+            way.name, _decimals(seconds), f"{way.n_written / np.median(seconds):,.1f}", _decimals(np.array(way.ttft)),
+            _decimals(np.array(way.latency)), f"{len(way.passes):,}", f"{way.n_padding / way.n_read:.0%}",
+            f"{sum(way.same_tokens)} of {len(way.same_tokens)}",
+        ))  # fmt: skip
+    head = ("timed without recording", "s in all", "tokens/s", "TTFT, s", "latency, s", "passes", "padding",
+            "same tokens as generate")  # fmt: skip
+    return _columns(head, rows) if rows else []
 
 
 def _head(measured: Measurement) -> list[str]:
@@ -124,7 +193,7 @@ def _worked(measured: Measurement) -> list[tuple[str, Work, float, float, float]
     return [(name, work, took, machine.mfu(work, took), machine.mbu(work, took)) for name, work, took in rows]
 
 
-def _fields(value: Machine | Work) -> dict[str, Any]:
+def _fields(value: Any) -> dict[str, Any]:
     return {name: getattr(value, name) for name in type(value).__slots__}
 
 
@@ -138,6 +207,10 @@ def _spread(middle: float, span: tuple[float, float], unit: float) -> str:
 
 def _middle(values: np.ndarray) -> str:
     return f"{np.median(values):,.1f} ({values.min():,.1f} to {values.max():,.1f})"
+
+
+def _decimals(values: np.ndarray) -> str:
+    return f"{np.median(values):,.2f} ({values.min():,.2f} to {values.max():,.2f})"
 
 
 def _columns(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -148,7 +148,7 @@ class _OwnLength(StoppingCriteria):
     def __init__(self, width: int, lengths: Sequence[int]) -> None:
         self._ends = torch.tensor([width + length for length in lengths])
 
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:  # noqa: ARG002
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> Any:  # noqa: ARG002
         return (self._ends <= input_ids.shape[1]).to(input_ids.device)
 
 

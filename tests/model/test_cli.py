@@ -150,7 +150,7 @@ def test_every_setting_is_an_option_with_its_neutral_value_and_a_help_text():
 BEFORE_TORCH = [
     ([], "PROMPT"),
     (["a", "--surprise"], "--surprise"),
-    (["a", "b"], "b"),
+    (["a", "b"], "add --serve"),
     (["a", "--top-k", "many"], "'many'"),
     (["a", "--max-new-tokens", "1.5"], "'1.5'"),
     (["a", "--max-new-tokens", "0"], "max_new_tokens is 0"),
