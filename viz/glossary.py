@@ -53,6 +53,6 @@ def explained(text: str) -> str:
         told.add(short)
         term = _KNOWN[short]
         means = markup.text(f"{term.name}: {term.means}")
-        return f'<span class="ts-term" tabindex="0">{short}<span class="ts-term-means"> ({means})</span></span>'
+        return f'<span class="ts-term" tabindex="0">{short}<span class="ts-term-means"> {means}</span></span>'
 
     return _FOUND.sub(tell, markup.text(text))

@@ -60,6 +60,25 @@ def test_every_picture_of_a_measurement_arrives_and_none_is_empty(measuring):
     expect(page.locator('[data-picture="terms"] table')).to_be_visible()  # the earlier record stays
 
 
+def test_a_term_is_defined_where_it_is_pointed_at_or_focused_and_nowhere_else(measuring):
+    page = measuring(width=390, height=844)
+    measure(page)
+    for name, place, short, means in (("phases", ".ts-sentence", "TTFT", "Time to first token"),
+                                      ("utilisation", "thead", "MBU", "memory speed measured")):  # fmt: skip
+        term = page.locator(f'[data-picture="{name}"] {place} .ts-term').filter(has_text=short).first
+        told = term.locator(".ts-term-means")
+        for point in (term.hover, term.focus):
+            page.locator("#prompt textarea").focus()
+            page.mouse.move(1, 1)
+            expect(told).to_have_css("clip-path", "inset(50%)")
+            point()
+            expect(told).to_have_css("clip-path", "none")
+            box = told.bounding_box()
+            assert means in told.inner_text()
+            assert box["x"] >= 0 and box["x"] + box["width"] <= 390 and box["height"] > 30
+        assert no_overflow(page)
+
+
 def test_the_first_pictures_stand_before_the_last_are_measured(measuring, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(fakes_experiments, "SECONDS", 1.0)
     page = measuring()

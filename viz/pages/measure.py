@@ -91,7 +91,7 @@ def _form(limits: Limits, models: tuple[str, ...]) -> tuple[dict[str, Any], gr.B
         fields["sink"] = gr.Slider(1, 16, value=4, step=1, label="Sink, tokens",
             info="So many first tokens stay beside the window.")  # fmt: skip
         fields["dropped"] = gr.Textbox("", label="Drop positions of the prompt", placeholder="such as 3, 5, 8-11",
-            info="Counted from 0; left empty, none are dropped.", elem_id="dropped")  # fmt: skip
+            info="Counted from 0; left empty, none are dropped. Try 0 alone.", elem_id="dropped")  # fmt: skip
         replay = gr.Button("Try smaller caches", elem_id="replay")
     fields["run"] = gr.Textbox("", visible="hidden")
     return fields, measure, replay, stop

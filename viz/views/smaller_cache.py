@@ -94,7 +94,8 @@ def cache_table(record: CacheTrials, _at: Load, _mode: Mode = "light") -> Html:
     """Bytes are those of the cache's tensors after the last pass, scales included. KL(exact || smaller), in nats: 0
     where the two agree. Below each, the first token that the run's own settings and seed would have chosen
     otherwise. In int8 and int4 the latest tokens stay in full until 16 of them make a group, which weighs much in a
-    short run.
+    short run. The first token weighs more than any other, for heads that find nothing to look at look there
+    (attention sink): drop position 0 alone to see it.
 
     Source: Xiao et al. 2023, "StreamingLLM", for sink + window; Liu et al. 2024, "KIVI", for a quantised cache.
     """
