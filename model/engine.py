@@ -64,6 +64,11 @@ class Engine:
         self._worker = threading.Thread(target=self._work, name=f"engine {self.card.name}", daemon=True)
         self._worker.start()
 
+    @property
+    def hooked(self) -> HookedModel:
+        """The model, for work on another engine that needs it too, as a draft; that work holds its guard."""
+        return self._hooked
+
     def submit(self, prompt: str, settings: Settings) -> "Run":
         """Ask for a run; it waits its turn. Raises: Refusal, at once, if it cannot be run; Busy, if too many wait."""
         n_bytes = len(prompt.encode("utf-8", "replace"))

@@ -119,7 +119,7 @@ def speculation_settings(limits: Limits) -> dict[str, Any]:
     """How the draft is made and judged, laid out where this is called."""
     most = limits.new_tokens
     return {
-        "n_draft": gr.Slider(1, 10, value=5, step=1, label="Drafted tokens a round",
+        "n_draft": gr.Slider(1, 10, value=3, step=1, label="Drafted tokens a round",
             info="So many are guessed before the model looks."),
         "max_new_tokens": gr.Slider(2, most, value=min(32, most), step=1, label="New tokens"),
         "temperature": gr.Slider(0, 2, value=0, step=0.05, label="Temperature",
