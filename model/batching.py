@@ -177,10 +177,9 @@ class _Serving:
         """Where the tick's weights begin among those kept, and the largest that went to another text."""
         if seen.attention is None:
             return None, None
-        largest = stray(seen)
-        if math.isnan(largest):
+        if bool(torch.isnan(seen.attention).any()):
             raise NotANumber(
-                f"the model computed NaN (not a number) in tick {len(self._ticks)}. Its weights are damaged, or "
+                f"the model computed NaN (not a number) in tick {len(self._ticks) + 1}. Its weights are damaged, or "
                 "overflow in its number type. Load other weights."
             )
         at = self._weights.keep(seen.attention)
@@ -189,7 +188,7 @@ class _Serving:
             self._notes.append(
                 f"attention is kept for the first {len(self._ticks)} ticks: {KEPT_BYTES // 1_000_000} MB hold no more."
             )
-        return at, largest
+        return at, stray(seen)
 
     # The ways
 

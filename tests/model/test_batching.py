@@ -1,0 +1,378 @@
+"""Several texts served together: every token is plain generate's, tokens and blocks are conserved, nothing is left."""
+
+import itertools
+import json
+import math
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
+
+from model import Batching, HookedModel, Settings, batching, load, serve
+from model.__main__ import main
+from model.batching import Ask, arrivals
+from model.engine import Engine
+from model.errors import BadPrompt, BadSetting, BadTrace, NotANumber, NotShown, PromptTooLong, Refusal
+from model.limits import Limits
+from model.report import served_summary, served_table
+from model.timing import count_hooks
+from tests.model.waiting import ended
+from tests.tiny import tiny
+
+PROMPTS = ([5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15], [5, 6, 7, 8, 9, 10, 11, 12, 33], [40, 41], [90] * 13)
+ASKED = tuple(Ask(prompt=ids, max_new_tokens=6 + 3 * place) for place, ids in enumerate(PROMPTS))
+BOUNDS: dict[str, Any] = {"block_size": 4, "n_blocks": 14, "token_budget": 9, "max_requests": 3}
+
+
+@pytest.fixture(scope="module")
+def hooked() -> HookedModel:
+    return tiny("llama")
+
+
+@pytest.fixture(scope="module")
+def record(hooked: HookedModel) -> Batching:
+    return last(serve(hooked, ASKED, Settings(), Limits(), **BOUNDS))
+
+
+def last(records: Iterator[Batching]) -> Batching:
+    *_, whole = records
+    return whole
+
+
+def plain(hooked: HookedModel, ids: list[int], new: int) -> list[int]:
+    asked = torch.tensor([ids])
+    text = hooked.model.generate(asked, attention_mask=torch.ones_like(asked), max_new_tokens=new, do_sample=False)
+    return text[0, len(ids) :].tolist()
+
+
+def tokens(record: Batching) -> list[list[int]]:
+    return [[token.id for token in each.tokens[each.n_prompt :]] for each in record.requests]
+
+
+def check_conserved(record: Batching) -> None:
+    """Every position of every text is read once and in order, but for what was found in the cache or put back."""
+    at = [0] * len(record.requests)
+    begun = [False] * len(record.requests)
+    for tick in record.ticks:
+        for number in tick.put_back:
+            at[number], begun[number] = 0, False
+        for number, count in tick.reused:
+            assert at[number] == 0 and count % record.block_size == 0
+            at[number] = count
+        for share in tick.shares:
+            assert share.first == at[share.request] and share.n_tokens > 0
+            at[share.request] += share.n_tokens
+        assert len({share.request for share in tick.shares}) == len(tick.shares) <= record.max_requests
+        assert tick.n_tokens <= record.token_budget
+        assert dict(tick.keys) == {share.request: share.first + share.n_tokens for share in tick.shares}
+        going_on = [table for table in tick.tables if table.request not in tick.freed]
+        users = Counter(block for table in going_on for block in table.blocks)
+        assert {block: count for block, count in users.items() if count > 1} == dict(tick.shared)
+        assert not users.keys() & set(tick.cached)
+        assert tick.n_free + len(tick.cached) + len(users) == record.n_blocks
+        for table in tick.tables:
+            assert table.n_tokens == at[table.request]
+            assert len(table.blocks) == math.ceil(table.n_tokens / record.block_size)
+    wrote = Counter(share.request for tick in record.ticks for share in tick.shares if share.written is not None)
+    assert [wrote[number] for number in range(len(record.requests))] == list(map(len, tokens(record)))
+    assert not record.ticks or record.ticks[-1].n_free + len(record.ticks[-1].cached) == record.n_blocks
+
+
+# What is written, and what is conserved
+
+
+def test_each_text_is_what_generate_writes_recorded_and_in_every_way(hooked: HookedModel, record: Batching) -> None:
+    assert tokens(record) == [plain(hooked, list(each.prompt), each.max_new_tokens) for each in ASKED]
+    assert [way.name for way in record.ways] == ["continuous", "static", "one by one"]
+    assert all(all(way.same_tokens) and way.n_written == sum(map(len, tokens(record))) for way in record.ways)
+    assert record.notes == ()
+    check_conserved(record)
+
+
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(
+    prompts=some.lists(some.lists(some.integers(5, 7), min_size=1, max_size=14), min_size=1, max_size=6),
+    lengths=some.lists(some.integers(1, 10), min_size=6, max_size=6),
+    block_size=some.integers(4, 6), n_blocks=some.integers(6, 16), token_budget=some.integers(1, 24),
+    max_requests=some.integers(1, 5), sharing=some.booleans(),
+)  # fmt: skip
+def test_any_texts_in_any_cache_are_written_as_generate_does_and_conserved(
+    hooked: HookedModel, prompts: list[list[int]], lengths: list[int], **bounds: Any
+) -> None:
+    """Three words only, so that many texts begin alike; few blocks, so that some must make room."""
+    asked = [Ask(prompt=ids, max_new_tokens=new) for ids, new in zip(prompts, lengths, strict=False)]
+    for record in serve(hooked, asked, Settings(), Limits(), attention=False, **bounds):
+        if all(each.ended in ("end of sequence", "length") for each in record.requests):
+            break
+    check_conserved(record)
+    assert tokens(record) == [plain(hooked, list(each.prompt), each.max_new_tokens) for each in asked]
+
+
+def test_a_tick_that_loses_a_block_or_reads_too_much_is_no_record(record: Batching) -> None:
+    lost = replace(record.ticks[2], n_free=record.ticks[2].n_free - 1)
+    with pytest.raises(BadTrace, match="tick 0 has"):
+        replace(record, ticks=(lost,))
+    with pytest.raises(BadTrace, match="may read 1"):
+        replace(record, token_budget=1)
+
+
+def test_the_record_grows_a_tick_at_a_time_and_is_kept_bit_for_bit(hooked: HookedModel, tmp_path: Path) -> None:
+    records = list(serve(hooked, ASKED, Settings(), Limits(), **BOUNDS))
+    n_ticks = len(records[-1].ticks)
+    assert [len(each.ticks) for each in records] == [*range(1, n_ticks + 1), *[n_ticks] * 3]
+    assert [len(each.ways) for each in records[-3:]] == [1, 2, 3]
+    assert {each.ended for each in records[0].requests} == {"waiting", "running"}
+    records[-1].save(tmp_path / "a.batching")
+    again = Batching.open(tmp_path / "a.batching")
+    assert np.array_equal(again.weights, records[-1].weights) and served_summary(again) == served_summary(records[-1])
+    for first, whole in ((records[0], records[-1]), (records[n_ticks // 2], records[-1])):
+        assert np.array_equal(first.weights, whole.weights[: len(first.weights)])  # and nothing was written over
+
+
+def test_the_end_of_a_sequence_ends_a_text_in_every_way(hooked: HookedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = list(PROMPTS[2])
+    end = plain(hooked, ids, 6)[2]
+    monkeypatch.setattr(hooked.model.generation_config, "eos_token_id", end)
+    record = last(serve(hooked, ASKED, Settings(), Limits(), **BOUNDS))
+    assert record.requests[2].ended == "end of sequence" and tokens(record)[2][-1] == end
+    assert all(all(way.same_tokens) for way in record.ways) and record.notes == ()
+
+
+# Attention
+
+
+def test_attention_is_cut_from_what_is_kept_and_stays_within_its_text(record: Batching) -> None:
+    assert {tick.stray for tick in record.ticks} == {0.0}
+    for at, tick in enumerate(record.ticks):
+        pattern = record.attention(at, 2, 3)
+        assert pattern is not None and pattern.shape == (tick.n_tokens, sum(count for _, count in tick.keys))
+        assert np.allclose(pattern.sum(1), 1, atol=1e-5)
+
+
+def test_what_does_not_fit_is_not_kept_but_still_looked_at(hooked: HookedModel, monkeypatch: Any) -> None:
+    monkeypatch.setattr(batching, "KEPT_BYTES", 30_000)
+    record = last(serve(hooked, ASKED, Settings(), Limits(), **BOUNDS))
+    kept = [tick.weights_at is not None for tick in record.ticks]
+    n_kept = sum(kept)
+    assert 0 < n_kept < len(kept) and kept == [True] * n_kept + [False] * (len(kept) - n_kept)
+    assert {tick.stray for tick in record.ticks} == {0.0} and record.weights.nbytes <= 30_000
+    assert f"first {n_kept} ticks" in record.notes[0] and record.attention(len(kept) - 1, 0, 0) is None
+    none = last(serve(hooked, ASKED, Settings(), Limits(), attention=False, **BOUNDS))
+    assert none.weights.size == 0 and {(tick.stray, tick.weights_at) for tick in none.ticks} == {(None, None)}
+
+
+def test_nan_is_refused(hooked: HookedModel) -> None:
+    broken = tiny("llama")
+    with torch.no_grad():
+        broken.model.model.layers[0].self_attn.q_proj.weight.fill_(float("nan"))
+    with pytest.raises(NotANumber, match="tick 1"):
+        last(serve(broken, ASKED, Settings(), Limits(), **BOUNDS))
+
+
+# The ways
+
+
+def test_what_each_way_worked_on_can_be_counted_by_hand(hooked: HookedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hooked.model.generation_config, "eos_token_id", None)
+    record = last(serve(hooked, ASKED, Settings(), Limits(), sharing=False, repeats=3, **BOUNDS))
+    text = sum(len(ids) + each.max_new_tokens - 1 for ids, each in zip(PROMPTS, ASKED, strict=True))
+    continuous, static, single = record.ways
+    for way in (continuous, single):
+        assert (way.n_padding, way.n_read) == (0, text)
+    # static: three texts at most, padded to 11 tokens and to 12 new ones; then the fourth alone
+    assert static.n_read == 3 * (11 + 11) + 13 + 14 and static.n_read - static.n_padding == text
+    assert len(static.passes) == 12 + 15 and len(single.passes) == 6 + 9 + 12 + 15
+    assert len(continuous.passes) == len(record.ticks) < len(static.passes)
+    for way in record.ways:
+        assert len(way.seconds) == 3
+        assert all(0 < first < whole for first, whole in zip(way.ttft, way.latency, strict=True))
+        assert max(way.latency) == pytest.approx(sorted(way.seconds)[1])
+        assert all(
+            one.at_s + one.seconds <= two.at_s + 1e-9 for one, two in zip(way.passes, way.passes[1:], strict=False)
+        )
+
+
+def test_no_text_is_read_before_it_arrives(hooked: HookedModel) -> None:
+    asked = [replace(each, arrives_s=at) for each, at in zip(ASKED, (0.3, 0.0, 0.15, 0.15), strict=True)]
+    record = last(serve(hooked, asked, Settings(), Limits(), **BOUNDS))
+    passes = [[(tick.at_s, share.request) for tick in record.ticks for share in tick.shares]]
+    passes += [[(each.at_s, row[0]) for each in way.passes for row in each.rows] for way in record.ways]
+    for one in passes:
+        assert all(at >= asked[number].arrives_s for at, number in one)
+        assert {number for _, number in one} == {0, 1, 2, 3}
+    assert all(way.seconds[0] > 0.3 and max(way.latency) < way.seconds[0] for way in record.ways)
+    assert all(all(way.same_tokens) for way in record.ways)
+
+
+def test_arrivals_are_a_poisson_process() -> None:
+    assert arrivals(3, 0, 5) == (0.0, 0.0, 0.0) and arrivals(0, 2, 5) == ()
+    times = arrivals(4001, 4.0, 1)
+    gaps = np.diff(times)
+    assert times == arrivals(4001, 4.0, 1) != arrivals(4001, 4.0, 2) and times[0] == 0
+    assert gaps.min() > 0 and gaps.mean() == pytest.approx(0.25, rel=0.05) == pytest.approx(gaps.std(), rel=0.05)
+
+
+# Ends of all kinds
+
+
+class Broken(Exception):
+    """Raised in the middle of a pass."""
+
+
+def fails_in_the_middle(hooked: HookedModel) -> None:
+    def fail(*_: Any) -> None:
+        raise Broken
+
+    records = serve(hooked, ASKED, Settings(), Limits(), **BOUNDS)
+    next(records)
+    handle = hooked.anatomy.layers[1].register_forward_hook(fail)
+    try:
+        with pytest.raises(Broken):
+            last(records)
+    finally:
+        handle.remove()
+
+
+def is_closed(hooked: HookedModel) -> None:
+    records = serve(hooked, ASKED, Settings(), Limits(), **BOUNDS)
+    next(records)
+    records.close()
+
+
+def is_cancelled(hooked: HookedModel) -> None:
+    for most in (0, 1, 4, 40, 60, 90):  # before the first tick, between ticks, and in the ways
+        looks = itertools.count()
+        record = last(serve(hooked, ASKED, Settings(), Limits(), cancelled=lambda: next(looks) >= most, **BOUNDS))  # noqa: B023
+        stopped = [each.ended == "stopped" for each in record.requests]
+        assert all(stopped) if most < 2 else len(record.ways) < 3
+
+
+def is_done(hooked: HookedModel) -> None:
+    last(serve(hooked, ASKED, Settings(), Limits(), **BOUNDS))
+
+
+@pytest.mark.parametrize("end", [is_done, fails_in_the_middle, is_closed, is_cancelled])
+def test_after_any_end_the_model_works_as_before(hooked: HookedModel, end: Any) -> None:
+    ids, model = torch.tensor([[5, 6, 7, 8]]), hooked.model
+    before, state, names = model(ids).logits, torch.get_rng_state(), set(vars(model))
+    config = model.generation_config.to_dict()
+    end(hooked)
+    assert torch.equal(model(ids).logits, before) and torch.equal(torch.get_rng_state(), state)
+    assert model.config._attn_implementation == hooked.card.attention and set(vars(model)) == names
+    assert count_hooks(model) == 0 and not hooked.guard.locked() and model.generation_config.to_dict() == config
+
+
+def test_between_two_ticks_the_model_is_free_and_as_it_was(hooked: HookedModel) -> None:
+    ids = torch.tensor([[5, 6, 7, 8]])
+    before = hooked.model(ids).logits
+    for _ in serve(hooked, ASKED, Settings(), Limits(), **BOUNDS):
+        assert not hooked.guard.locked() and torch.equal(hooked.model(ids).logits, before)
+
+
+def test_it_is_a_job_of_the_engine(hooked: HookedModel, record: Batching) -> None:
+    engine, stopping, said = Engine(hooked, Limits()), threading.Event(), []
+    try:
+        job = engine.submit_job(
+            lambda model: serve(model, ASKED, Settings(), Limits(), cancelled=stopping.is_set,
+                                progress=lambda *each: said.append(each), **BOUNDS), stopping)  # fmt: skip
+        assert ended(job).state == "done"
+        assert tokens(job.result()) == tokens(record) and len(job.result().ways) == 3
+    finally:
+        engine.close()
+    assert said[0][2] == "tick 1" and said[-1] == (said[-1][1], said[-1][1], "done")
+    assert all(0 <= done <= total for done, total, _ in said)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("asked", "how", "bounds", "refusal", "said"),
+    [
+        ([], {}, {}, BadPrompt, "no texts"),
+        ([Ask(prompt="")], {}, {}, BadPrompt, "empty"),
+        ([Ask(prompt=[5])] * 13, {}, {}, BadSetting, "at most 12 at once (TOKENOSCOPE_REQUESTS)"),
+        ([Ask(prompt=[5], arrives_s=-1.0)], {}, {}, BadSetting, "arrives at -1.0 s"),
+        ([Ask(prompt=[5], arrives_s=math.nan)], {}, {}, BadSetting, "arrives at nan s"),
+        ([Ask(prompt=[5], max_new_tokens=0)], {}, {}, BadSetting, "max_new_tokens is 0"),
+        ([Ask(prompt=[5] * 120, max_new_tokens=9)], {}, {}, PromptTooLong, "at most 128"),
+        (ASKED, {"temperature": 0.5}, {}, BadSetting, "Set it to 0"),
+        (ASKED, {"repetition_penalty": 1.2}, {}, BadSetting, "the engine has none"),
+        (ASKED, {"chat": True}, {}, BadSetting, "chat"),
+        (ASKED, {}, {"block_size": 3}, BadSetting, "at least 4"),
+        (ASKED, {}, {"n_blocks": 0}, BadSetting, "n_blocks is 0"),
+        (ASKED, {}, {"token_budget": 0}, BadSetting, "token_budget is 0"),
+        (ASKED, {}, {"max_requests": 0}, BadSetting, "max_requests is 0"),
+        (ASKED, {}, {"repeats": 0}, BadSetting, "repeats is 0"),
+        (ASKED, {}, {"n_blocks": 2000}, BadSetting, "TOKENOSCOPE_CACHE_TOKENS"),
+        (ASKED, {}, {"token_budget": 5000}, BadSetting, "TOKENOSCOPE_CACHE_TOKENS"),
+        (ASKED, {}, {"n_blocks": 6}, BadSetting, "text 4 needs 7 blocks"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_served_is_refused_at_the_door(
+    hooked: HookedModel, asked: Any, how: Any, bounds: Any, refusal: type[Refusal], said: str
+) -> None:
+    if how.get("chat"):
+        asked = [Ask(prompt="w5 w6")]
+    with pytest.raises(refusal) as refused:
+        serve(hooked, asked, Settings(**how), Limits(), **(BOUNDS | bounds))
+    assert said in str(refused.value)
+
+
+def test_a_text_that_just_fits_is_served(hooked: HookedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hooked.model.generation_config, "eos_token_id", None)
+    record = last(serve(hooked, ASKED, Settings(), Limits(), **(BOUNDS | {"n_blocks": 7})))
+    assert {each.ended for each in record.requests} == {"length"}
+    check_conserved(record)
+
+
+def test_a_model_that_cannot_be_paged_is_refused_at_the_door() -> None:
+    with pytest.raises(NotShown, match="window"):
+        serve(tiny("mistral"), ASKED, Settings(), Limits(), **BOUNDS)
+
+
+# The command line
+
+
+def test_the_command_line_serves_several_prompts(capsys, hooked: HookedModel, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("model.loading.load", lambda *_, **__: hooked)
+    kept = tmp_path / "three.batching"
+    call = ["--serve", "w5 w6 w7", "w5 w6 w8", "w9", "--model", str(hooked.folder), "--max-new-tokens", "5",
+            "--blocks", "9", "--block-size", "4", "--together", "2"]  # fmt: skip
+    assert main([*call, "-o", str(kept)]) == 0
+    record = Batching.open(kept)
+    assert capsys.readouterr().out == served_table(record) + "\n"
+    assert [each.prompt for each in record.requests] == ["w5 w6 w7", "w5 w6 w8", "w9"]
+    assert (record.n_blocks, record.block_size, record.max_requests) == (9, 4, 2) and record.weights.size
+    assert main([*call, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert [len(each["tokens"]) for each in said["requests"]] == [len(each.tokens) for each in record.requests]
+    assert [way["name"] for way in said["ways"]] == ["continuous", "static", "one by one"]
+    assert main([*call, "--measure"]) == 2 and "two experiments" in capsys.readouterr().err
+
+
+# The default model
+
+
+def test_the_default_model_writes_the_same_together_as_alone(default_folder: Path) -> None:
+    real = load(default_folder)
+    asked = [Ask(prompt="The capital of France is Paris. The capital of Italy is", max_new_tokens=5),
+             Ask(prompt="The capital of France is Paris. The capital of Spain is", max_new_tokens=7, arrives_s=0.5),
+             Ask(prompt="Once upon a time", max_new_tokens=6)]  # fmt: skip
+    for record in serve(real, asked, Settings(), Limits(), n_blocks=24, token_budget=16):
+        if all(each.ended in ("end of sequence", "length") for each in record.requests):
+            break
+    check_conserved(record)
+    prompts = [[token.id for token in each.tokens[: each.n_prompt]] for each in record.requests]
+    assert tokens(record) == [plain(real, ids, each.max_new_tokens) for ids, each in zip(prompts, asked, strict=True)]
+    assert record.requests[0].text.startswith(" Rome") and {tick.stray for tick in record.ticks} == {0.0}
+    assert record.block_bytes == 46_080 * record.block_size
+    assert [reused for tick in record.ticks for reused in tick.reused] == [(1, 8)]

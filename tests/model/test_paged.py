@@ -1,0 +1,224 @@
+"""The adapter of the library's engine: its contract with the pinned version, the bytes of its blocks, what it sees."""
+
+import math
+
+import pytest
+import torch
+import transformers
+from transformers import DynamicCache
+from transformers.generation.continuous_batching import input_outputs
+from transformers.integrations.eager_paged import eager_paged_attention_forward
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from model import HookedModel, load
+from model.batching import stray
+from model.decoding import cache_bytes
+from model.errors import NotShown
+from model.measurements import kv_bytes
+from model.paged import EAGER, PINNED, Bounds, NoBlockLeft, Paged, Seen
+from tests.tiny import FAMILIES, tiny, tiny_model, tiny_tokenizer
+
+PAGED = ("gpt2", "gpt_neox", "llama", "qwen3", "granite", "cohere", "opt")  # all keys of all tokens in every layer
+PROMPTS = ([5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15], [5, 6, 7, 8, 9, 10, 11, 12, 33], [40, 41], [90] * 13)
+NEW = 12
+BOUNDS = Bounds(block_size=4, n_blocks=14, token_budget=9, max_requests=3, sharing=True)
+
+
+@pytest.fixture(scope="module")
+def llama() -> HookedModel:
+    hooked = tiny("llama")
+    hooked.model.generation_config.eos_token_id = None  # every text has its full length
+    return hooked
+
+
+def plain(hooked: HookedModel, ids: list[int], new: int = NEW) -> list[int]:
+    asked = torch.tensor([ids])
+    text = hooked.model.generate(asked, attention_mask=torch.ones_like(asked), max_new_tokens=new, do_sample=False)
+    return text[0, len(ids) :].tolist()
+
+
+def ticks(hooked: HookedModel, bounds: Bounds = BOUNDS, *, eager: bool = True, attention: bool = False) -> list[Seen]:
+    paged = Paged(hooked, bounds, eager=eager)
+    for number, ids in enumerate(PROMPTS):
+        paged.add(number, ids, NEW)
+    seen = []
+    while (tick := paged.tick(attention=attention)) is not None:
+        seen.append(tick)
+    return seen
+
+
+def written(seen: list[Seen]) -> list[list[int]]:
+    texts: list[list[int]] = [[] for _ in PROMPTS]
+    for share in (share for tick in seen for share in tick.shares):
+        if share.written is not None:
+            texts[share.request].append(share.written)
+    return texts
+
+
+@pytest.mark.parametrize("family", PAGED)
+@pytest.mark.parametrize("eager", [True, False], ids=["paged eager", "own attention"])
+def test_every_text_is_what_generate_writes(family: str, eager: bool) -> None:
+    hooked = tiny(family)
+    assert written(ticks(hooked, eager=eager)) == [plain(hooked, ids) for ids in PROMPTS]
+
+
+def test_a_model_that_runs_on_eager_attention_is_paged_too() -> None:
+    model = tiny_model("llama")
+    model.set_attn_implementation("eager")
+    hooked = load(model=model, tokenizer=tiny_tokenizer())
+    assert written(ticks(hooked, eager=False)) == [plain(hooked, ids) for ids in PROMPTS]
+    assert model.config._attn_implementation == "eager"
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES.keys() - set(PAGED)))
+def test_what_cannot_be_paged_is_refused_with_its_reason(family: str) -> None:
+    with pytest.raises(NotShown, match=r"cannot be served from a paged cache: its? (keeps|attention) .*Pick a model"):
+        Paged(tiny(family), BOUNDS, eager=True)
+
+
+def test_scores_that_are_capped_are_refused(llama: HookedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(llama.model.config, "attn_logit_softcapping", 5.0, raising=False)
+    with pytest.raises(NotShown, match="caps its scores"):
+        Paged(llama, BOUNDS, eager=True)
+
+
+@pytest.mark.parametrize("family", PAGED)
+def test_a_block_has_the_bytes_of_the_formula_of_the_tensors_and_of_a_plain_cache(family: str) -> None:
+    hooked = tiny(family)
+    paged = Paged(hooked, BOUNDS, eager=True)
+    cache = DynamicCache()
+    hooked.model(torch.tensor([[7] * BOUNDS.block_size]), past_key_values=cache)
+    assert paged.block_bytes == kv_bytes(hooked.card, BOUNDS.block_size) == cache_bytes(cache)
+    assert paged.tensor_bytes == (paged.n_blocks + 2) * paged.block_bytes  # two blocks are for padding
+    assert paged.n_blocks == BOUNDS.n_blocks
+
+
+def test_attention_is_what_ran_and_none_of_it_leaves_its_text(llama: HookedModel) -> None:
+    seen = ticks(llama, attention=True)
+    assert {stray(tick) for tick in seen} == {0.0}
+    model = tiny_model("llama")
+    model.set_attn_implementation("eager")
+    texts = [ids + own for ids, own in zip(PROMPTS, written(seen), strict=True)]
+    alone = [torch.stack(model(torch.tensor([text]), output_attentions=True).attentions)[:, 0] for text in texts]
+    compared = 0
+    for tick in seen:
+        row, columns = 0, dict(zip([number for number, _ in tick.keys], _starts(tick), strict=True))
+        assert tick.attention is not None
+        for share in tick.shares:
+            stop, first = share.first + share.n_tokens, columns[share.request]
+            own = tick.attention[:, :, row : row + share.n_tokens, first : first + stop]
+            torch.testing.assert_close(own, alone[share.request][:, :, share.first : stop, :stop], atol=1e-5, rtol=0)
+            torch.testing.assert_close(own.sum(-1), torch.ones(own.shape[:-1]), atol=1e-5, rtol=0)
+            row, compared = row + share.n_tokens, compared + share.n_tokens
+    assert compared == sum(tick.attention.shape[2] for tick in seen if tick.attention is not None)
+
+
+def _starts(tick: Seen) -> list[int]:
+    counts = [count for _, count in tick.keys]
+    return [sum(counts[:place]) for place in range(len(counts))]
+
+
+def test_a_broken_mask_is_seen(llama: HookedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The law of no stray attention can fail: without the engine's mask, texts look at one another."""
+    monkeypatch.setattr(input_outputs, "build_attention_mask", lambda attention_mask, **_: attention_mask.zero_())
+    assert max(stray(tick) for tick in ticks(llama, attention=True)) > 0.01
+
+
+def test_texts_that_begin_alike_share_blocks_and_read_less(llama: HookedModel) -> None:
+    own = ticks(llama, Bounds(block_size=4, n_blocks=14, token_budget=9, max_requests=3, sharing=False))
+    both = ticks(llama)
+    assert written(own) == written(both)
+    assert [tick.reused for tick in own if tick.reused or tick.shared] == []
+    assert [tick.reused for tick in both if tick.reused] == [((1, 8),)]
+    read = [sum(share.n_tokens for tick in seen for share in tick.shares) for seen in (own, both)]
+    assert read[0] - read[1] == 8
+    counts = {block: sum(block in table.blocks for table in tick.tables) for tick in both for block, _ in tick.shared}
+    assert set(counts.values()) <= {0, 1, 2} and counts
+
+
+def test_with_too_few_blocks_a_text_makes_room_and_is_read_again(llama: HookedModel) -> None:
+    seen = ticks(llama, Bounds(block_size=4, n_blocks=8, token_budget=9, max_requests=3, sharing=True))
+    assert written(seen) == [plain(llama, ids) for ids in PROMPTS]
+    back = [(at, number) for at, tick in enumerate(seen) for number in tick.put_back]
+    assert back
+    for at, number in back:
+        assert number in seen[at].waiting and number not in [table.request for table in seen[at].tables]
+        again = next(share for tick in seen[at:] for share in tick.shares if share.request == number)
+        assert again.phase == "prefill"
+
+
+def test_where_no_text_can_go_on_the_engine_says_so(llama: HookedModel) -> None:
+    paged = Paged(llama, Bounds(block_size=4, n_blocks=2, token_budget=9, max_requests=1, sharing=True), eager=True)
+    paged.add(0, [9] * 6, 8)
+    with pytest.raises(NoBlockLeft):
+        list(iter(paged.tick, None))
+    assert llama.model.config._attn_implementation == llama.card.attention
+
+
+def test_the_engine_leaves_no_trace_on_the_model_nor_on_random_numbers(llama: HookedModel) -> None:
+    before, state, names = plain(llama, [5, 6, 7]), torch.get_rng_state(), set(vars(llama.model))
+    logits = llama.model(torch.tensor([[5, 6, 7]])).logits
+    ticks(llama, attention=True)
+    assert torch.equal(torch.get_rng_state(), state) and set(vars(llama.model)) == names
+    assert torch.equal(llama.model(torch.tensor([[5, 6, 7]])).logits, logits) and plain(llama, [5, 6, 7]) == before
+    assert llama.model.config._attn_implementation == llama.card.attention
+
+
+def test_outside_a_tick_the_librarys_own_function_is_called_and_nothing_is_kept(llama: HookedModel) -> None:
+    with pytest.raises(ValueError, match="without a paged attention cache"):
+        ALL_ATTENTION_FUNCTIONS[EAGER](torch.nn.Module(), *torch.zeros(3, 1, 1, 1, 1), None, 1.0)
+    assert ALL_ATTENTION_FUNCTIONS[EAGER] is not eager_paged_attention_forward
+
+
+# The contract with the pinned version
+
+
+def test_the_library_is_the_pinned_one() -> None:
+    assert transformers.__version__.startswith(f"{PINNED}."), "read the engine again, then move the pin"
+
+
+@pytest.mark.parametrize("part", ["scheduler.active_requests", "cache.pool", "scheduler.waiting_requests_order"])
+def test_an_engine_of_other_parts_is_said_to_be_another_version(
+    llama: HookedModel, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    from model import paged as adapter
+
+    of_library = adapter._engine
+
+    def newer(*args, **bounds):
+        manager, processor = of_library(*args, **bounds)
+        owner, name = part.split(".")
+        delattr(getattr(processor, owner), name)
+        return manager, processor
+
+    monkeypatch.setattr(adapter, "_engine", newer)
+    with pytest.raises(AttributeError):  # with the pinned version that is a bug, and is not hidden
+        ticks(llama)
+    monkeypatch.setattr(transformers, "__version__", "5.99.0")
+    with pytest.raises(NotShown, match=r"engine of transformers 5\.99\.0 is built in another way than that of 5\.23"):
+        ticks(llama)
+    assert llama.model.config._attn_implementation == llama.card.attention
+
+
+def test_a_pass_that_fails_leaves_the_model_as_it_was(llama: HookedModel) -> None:
+    class Broken(Exception):
+        pass
+
+    def fail(*_) -> None:
+        raise Broken
+
+    handle = llama.anatomy.layers[1].register_forward_hook(fail)
+    try:
+        with pytest.raises(Broken):
+            ticks(llama, attention=True)
+    finally:
+        handle.remove()
+    assert llama.model.config._attn_implementation == llama.card.attention
+    assert written(ticks(llama)) == [plain(llama, ids) for ids in PROMPTS]
+
+
+def test_blocks_are_numbered_from_zero_and_hold_the_tokens_that_they_should(llama: HookedModel) -> None:
+    for tick in ticks(llama):
+        for table in tick.tables:
+            assert len(table.blocks) == math.ceil(table.n_tokens / BOUNDS.block_size)
+            assert all(0 <= block < BOUNDS.n_blocks for block in table.blocks)
