@@ -236,7 +236,7 @@ class Attempt:
     @property
     def acceptance(self) -> float | None:
         """Accepted of the tokens that were judged: those after a refused one were not. None if none was."""
-        judged = sum(each.n_accepted + (each.n_accepted < len(each.drafted)) for each in self.rounds)
+        judged = sum(each.n_accepted + (each.own == "corrected") for each in self.rounds)
         return self.n_accepted / judged if judged else None
 
     @property
