@@ -1,0 +1,130 @@
+"""From how many texts on batching pays: the engine, static batches and one by one, side by side, in turns.
+
+`python -m bench.serving [--turns 5] [--quick] [-o FILE]` prints seconds and tokens a second of each way for 1, 2, 4 and
+8 texts that arrive together, on the default model with the attention that it runs on anyway, and whether the target
+is met: continuous batching is faster than one by one from 4 texts on. The ways take turns, and a ratio is taken within
+a turn; wall time, because that is what waits. Exit code 1 when a target is missed; `--quick` only tries that everything
+runs, on two texts, and judges nothing.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+TEXTS = (
+    "The capital of France is Paris. The capital of Italy is",
+    "Once upon a time, a small robot found a door in the forest. Behind it",
+    "def is_even(n):\n    return",
+    "A young dog is called a",
+    "The opposite of early is",
+    "Monday, Tuesday, Wednesday,",
+    "Water boils at a temperature of",
+    "The three largest cities of Japan are",
+)
+SIZES = (1, 2, 4, 8)
+PAYS_FROM = 4
+LENGTHS = (24, 32, 16, 28, 20, 32, 12, 24)  # new tokens: texts end at different times, as they do
+
+
+def main() -> int:
+    """Measure all sizes, print them, and say whether the target was met."""
+    options = _options()
+    turns, sizes, cut = (1, (2,), 4) if options.quick else (options.turns, SIZES, 256)
+    result = _measure(turns, sizes, cut)
+    print(_report(result))
+    if options.output:
+        options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    for target in result["targets"]:
+        word = "not judged" if options.quick else "PASS" if target["met"] else "MISS"
+        print(f"{word}: {target['what']} = {target['measured']:.2f} (at least 1.00)")
+    return 0 if options.quick or all(target["met"] for target in result["targets"]) else 1
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.serving", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--turns", type=int, default=5, help="turns that each way takes (default 5)")
+    parser.add_argument("--quick", action="store_true", help="one short turn, to see that it runs; judges nothing")
+    parser.add_argument("-o", "--output", type=Path, help="write the measurements as JSON to this file too")
+    return parser.parse_args()
+
+
+def _measure(turns: int, sizes: tuple[int, ...], cut: int) -> dict[str, Any]:
+    from model import load
+    from model.machine import in_words
+
+    hooked = load(settle_threads=True)
+    hooked.model.generation_config.eos_token_id = None  # every text has its full length
+    load_before = os.getloadavg()[0]
+    rows = [_row(hooked, size, turns, cut) for size in sizes]
+    return {
+        "machine": in_words(hooked),
+        "cores": os.cpu_count(),
+        "turns": turns,
+        "load": [load_before, os.getloadavg()[0]],
+        "sizes": rows,
+        "targets": [
+            {"what": f"one by one / continuous, {row['size']} texts", "measured": row["gain"], "met": row["gain"] > 1}
+            for row in rows
+            if row["size"] >= PAYS_FROM
+        ],
+    }
+
+
+def _row(hooked: Any, size: int, turns: int, cut: int) -> dict[str, Any]:
+    """Seconds of each way in turns, for the first `size` texts."""
+    from model.paged import Bounds
+    from model.records import Settings
+    from model.ways import NAMES, Text, run
+
+    bounds = Bounds(block_size=16, n_blocks=64, token_budget=256, max_requests=size, sharing=True)
+    texts = [
+        Text(ids=tuple(hooked.tokenizer(prompt)["input_ids"]), max_new_tokens=min(new, cut), arrives_s=0.0)
+        for prompt, new in zip(TEXTS[:size], LENGTHS, strict=False)
+    ]
+    seconds: dict[str, list[float]] = {name: [] for name in NAMES}
+    padding = 0.0
+    for turn in range(turns + 1):  # the first one warms up
+        for name in NAMES:
+            ran = run(name, hooked, texts, Settings(), bounds, lambda: None)
+            if turn:
+                seconds[name].append(ran.seconds)
+            if name == "static":
+                padding = _padding(ran)
+    n_new = sum(text.max_new_tokens for text in texts)
+    ratios = [one / other for one, other in zip(seconds["one by one"], seconds["continuous"], strict=True)]
+    return {"size": size, "n_new": n_new, "seconds": seconds, "gain": statistics.median(ratios), "gains": ratios,
+            "static_padding": padding}  # fmt: skip
+
+
+def _padding(ran: Any) -> float:
+    worked = sum(each.n_tokens + each.n_padding for each in ran.passes)
+    return sum(each.n_padding for each in ran.passes) / worked
+
+
+def _report(result: dict[str, Any]) -> str:
+    before, after = result["load"]
+    lines = [
+        f"{result['machine']}; {result['cores']} cores; load {before:.1f} before, {after:.1f} after",
+        f"medians of {result['turns']} turns, [least, most]; the gain is one by one / continuous, within a turn",
+        "",
+        f"{'texts':>5} {'tokens':>6}  {'way':<10} {'seconds':>20} {'tokens/s':>9} {'padding':>8}",
+    ]
+    for row in result["sizes"]:
+        for name, seconds in row["seconds"].items():
+            padding = f"{row['static_padding']:.0%}" if name == "static" else "0%"
+            lines.append(f"{row['size']:>5} {row['n_new']:>6}  {name:<10} {_spread(seconds):>20} "
+                         f"{row['n_new'] / statistics.median(seconds):>9.1f} {padding:>8}")  # fmt: skip
+        lines.append(f"{'':>14}{'gain':<10} {_spread(row['gains']):>20}")
+    return "\n".join(lines)
+
+
+def _spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.2f} [{min(values):.2f}, {max(values):.2f}]"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
