@@ -27,8 +27,14 @@ help:
 run: .venv/installed model
 	$(PY) app.py $(ARGS)
 
+# All tests: in two processes, a file at a time, but for those that measure time, which come last and alone.
 test: .venv/installed-dev model chromium
+ifeq ($(ARGS),)
+	$(PY) -m pytest -n 2 --dist loadfile -m "not alone"
+	$(PY) -m pytest -m alone
+else
 	$(PY) -m pytest $(ARGS)
+endif
 
 lint: .venv/installed-dev
 	$(PY) -m ruff check .

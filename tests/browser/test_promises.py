@@ -116,6 +116,7 @@ def long_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.alone
 def test_a_recorded_run_is_in_sight_within_a_second_of_the_load_event(serve, visit):
     served = serve(recorded=ASSETS / "runs", ready=False)
     late = "new Promise((_, fail) => setTimeout(() => fail('never in sight'), 15000))"
@@ -131,6 +132,7 @@ def test_a_recorded_run_is_in_sight_within_a_second_of_the_load_event(serve, vis
     within(measure, {"first sight": 1000})
 
 
+@pytest.mark.alone
 def test_a_pass_is_painted_within_a_tenth_of_a_second_of_its_end(serve, visit):
     def measure() -> dict[str, float]:
         engine = ClockedEngine(seconds=0.07)
@@ -160,6 +162,7 @@ def hover(page: Page) -> None:
         page.wait_for_timeout(33)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("kind", "act"), [("keydown", scrub), ("pointermove", hover)])
 def test_what_a_key_or_the_pointer_changes_is_drawn_in_8_ms_and_painted_in_33(long_page, visit, kind, act):
     page = visit(None, width=1440, height=900)
