@@ -43,7 +43,7 @@ def speculate(
     limits: Limits,
     *,
     modes: Sequence[Mode] = ("prompt lookup", "early exit", "own draft"),
-    n_draft: int = 3,
+    n_draft: int = 2,
     exit_layer: int | None = None,
     draft: HookedModel | None = None,
     repeats: int = 3,
@@ -94,6 +94,7 @@ class _Way:
     options: dict[str, Any]
     drafter: Any = None  # the library's model that drafts, whose generation config is set for the run
     own: Draft | None = None
+    other: HookedModel | None = None  # whose model drafts, when it is not the target itself
 
 
 def _drafts(
@@ -121,7 +122,7 @@ def _way(
     if mode == "draft model":
         other = _fitting(hooked, draft)
         return _Way(mode=mode, name=f"{other.card.name} drafts", options={"assistant_model": other.model},
-                    drafter=other.model)  # fmt: skip
+                    drafter=other.model, other=other)  # fmt: skip
     layers = hooked.card.n_layers
     at = layers // 2 if exit_layer is None else exit_layer
     if not 1 <= at < layers:
@@ -232,6 +233,8 @@ class _Speculating:
         options = generate_options(asked.settings) | ({} if way is None else self._options(way))
         with ExitStack() as stack:
             stack.enter_context(self._hooked.guard)
+            if way is not None and way.other is not None:
+                stack.enter_context(way.other.guard)
             devices = [model.device] if model.device.type == "cuda" else []
             stack.enter_context(torch.random.fork_rng(devices))
             torch.manual_seed(asked.settings.seed)

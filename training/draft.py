@@ -41,7 +41,8 @@ HELD_OUT = 16
 def main() -> None:
     asked = _arguments()
     torch.set_float32_matmul_precision("high")
-    target = AutoModelForCausalLM.from_pretrained(asked.model, dtype=torch.float32).to(DEVICE).eval()
+    target: Any = AutoModelForCausalLM.from_pretrained(asked.model, dtype=torch.float32)
+    target = target.to(DEVICE).eval()
     texts = _texts(target, asked)
     draft, curve = train(target, texts, asked)
     asked.out.mkdir(parents=True, exist_ok=True)
