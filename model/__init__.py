@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from model.loading import HookedModel, load
     from model.measurements import CacheTrials, Measurement
     from model.records import Settings, Trace
-    from model.serving import Batching
+    from model.serving import Batching, Speculation
     from model.smaller_cache import trials
+    from model.speculative import speculate
     from model.timing import measure
 
 __all__ = [
@@ -22,10 +23,12 @@ __all__ = [
     "HookedModel",
     "Measurement",
     "Settings",
+    "Speculation",
     "Trace",
     "load",
     "measure",
     "serve",
+    "speculate",
     "trace",
     "trials",
 ]
@@ -42,6 +45,8 @@ _HOMES = {
     "CacheTrials": "model.measurements",
     "serve": "model.batching",
     "Batching": "model.serving",
+    "speculate": "model.speculative",
+    "Speculation": "model.serving",
 }
 
 

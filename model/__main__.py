@@ -1,7 +1,7 @@
 """The command line: `python -m model PROMPT` lets a model continue a text; `-o` keeps the run, `--json` prints it.
 
 With `--measure` it times the model on that text instead, without recording it; with `--serve` several texts are
-continued together, tick by tick.
+continued together, tick by tick; with `--speculate` it tries drafts before the model.
 
 Whatever can be refused without torch is refused before torch is imported. Exit codes: 0 done, 2 refused (one line on
 stderr), 1 a bug (one line that names a log), 130 stopped with Ctrl-C, 141 the reader of stdout went away.
@@ -31,7 +31,7 @@ from model.tokens import readable
 if TYPE_CHECKING:
     from model.loading import HookedModel
     from model.measurements import Measurement
-    from model.serving import Batching
+    from model.serving import Batching, Speculation
 
     Progress = Callable[[int, int, str], None]  # done, in all, what comes now
 
@@ -52,6 +52,7 @@ _EXAMPLES = """examples:
   python -m model "1, 2, 3," --max-new-tokens 4 --json
   python -m model --measure "The capital of France is" --prompt-tokens 64 -o paris.measurement
   python -m model --serve "The sky is" "The sky at night is" "Once upon a time" -o three.batching
+  python -m model --speculate "Once upon a time" --max-new-tokens 48
   python -m model - < story.txt
   python -m model -- "-5 + 3 ="                    a prompt that begins with a minus sign"""
 
@@ -83,6 +84,8 @@ def _run(given: argparse.Namespace, limits: Limits) -> int:
     hooked = _load(given.model, limits)
     if given.measure:
         return _measure(hooked, prompts[0], settings, limits, given)
+    if given.speculate:
+        return _speculate(hooked, prompts[0], settings, limits, given)
     if given.serve:
         return _serve(hooked, prompts, settings, limits, given)
     return _continue(hooked, prompts[0], settings, limits, given)
@@ -99,7 +102,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m model",
-        usage="%(prog)s PROMPT [PROMPT ...] [--measure | --serve] [-o FILE] [--json] [settings]",
+        usage="%(prog)s PROMPT [PROMPT ...] [--measure | --serve | --speculate] [-o FILE] [--json] [settings]",
         description="Let a language model continue a text, and keep what it computed on the way.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -136,10 +139,21 @@ def _parser() -> argparse.ArgumentParser:
                         "tick, or in a static batch (default: %(default)s)")  # fmt: skip
     served.add_argument("--no-sharing", action="store_true", help="prompts that begin alike share no blocks")
 
+    drafted = parser.add_argument_group("a draft before the model")
+    drafted.add_argument("--speculate", action="store_true", help="continue the prompt plainly and then with drafts "
+                         "that the model judges: prompt lookup, its own first layers, and a small draft of its own; "
+                         "say how often each was right, and what it gained or lost")  # fmt: skip
+    drafted.add_argument("--draft-tokens", type=int, metavar="N", default=2, help="the most tokens drafted in a round "
+                         "(default: %(default)s)")  # fmt: skip
+    drafted.add_argument("--exit-layer", type=int, metavar="L", help="layers that early exit runs (default: half of "
+                         "them)")  # fmt: skip
+    drafted.add_argument("--draft-model", metavar="NAME", help="a smaller model with the same tokenizer that drafts "
+                         "too: a folder, or an id on the hub")  # fmt: skip
+
     output = parser.add_argument_group("what comes out (without these: the text that the model wrote)")
     output.add_argument("-o", "--output", metavar="FILE", type=Path, help="keep the whole run in a file: every "
                         "layer's queries, keys, residual stream, and how each token was chosen; with --measure "
-                        "the times; with --serve every tick")  # fmt: skip
+                        "the times; with --serve every tick, with --speculate every round")  # fmt: skip
     output.add_argument("--json", action="store_true", help="print the tokens, and for each new one the likeliest "
                         f"{_CANDIDATES} candidates with their probability before any setting changed it; with "
                         "--measure the times")  # fmt: skip
@@ -172,8 +186,9 @@ def _prompts(given: argparse.Namespace) -> list[str]:
     """What is to be continued. Raises: Refusal, for options that do not go together and for what is no text."""
     if given.prompt_tokens is not None and not given.measure:
         raise BadSetting("--prompt-tokens goes with --measure, and that is missing. Add it, or leave out the length.")
-    if given.measure and given.serve:
-        raise BadSetting("--measure and --serve were given; they are two experiments. Ask for one.")
+    asked = [f"--{name}" for name in ("measure", "serve", "speculate") if getattr(given, name)]
+    if len(asked) > 1:
+        raise BadSetting(f"{' and '.join(asked)} were given; they are experiments of their own. Ask for one.")
     if len(given.prompts) > 1 and not given.serve:
         raise BadSetting(
             f"{len(given.prompts)} prompts were given, and one is continued. Put it in quotes, or add --serve. "
@@ -304,6 +319,23 @@ def _serve(
                      cancelled=stopping.is_set)  # fmt: skip
 
     return _followed("serving", make, given, served_table, served_summary, "stopped before all was served and timed")
+
+
+def _speculate(
+    hooked: "HookedModel", prompt: str, settings: Settings, limits: Limits, given: argparse.Namespace
+) -> int:
+    from model.report import drafted_summary, drafted_table
+    from model.speculative import Mode, speculate
+
+    draft = None if given.draft_model is None else _load(given.draft_model, limits)
+    modes: list[Mode] = ["prompt lookup", "early exit", "own draft", *(["draft model"] if draft else [])]
+
+    def make(show: "Progress", stopping: threading.Event) -> "Iterator[Speculation]":
+        return speculate(hooked, prompt, settings, limits, modes=modes, n_draft=given.draft_tokens,
+                         exit_layer=given.exit_layer, draft=draft, progress=show,
+                         cancelled=stopping.is_set)  # fmt: skip
+
+    return _followed("speculating", make, given, drafted_table, drafted_summary, "stopped before all was timed")
 
 
 def _followed(

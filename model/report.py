@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from model.measurements import Measurement, Work
-from model.serving import Batching
+from model.serving import Batching, Speculation
 
 
 def table(measured: Measurement) -> str:
@@ -72,6 +72,65 @@ def served_summary(served: Batching) -> dict[str, Any]:
             for way in served.ways
         ],
     }
+
+
+def drafted_table(drafted: Speculation) -> str:
+    """How often each draft was right, and what it gained or lost beside plain decoding.
+
+    Acceptance is of the drafted tokens that were judged: those after a refused one were not. The speed is seconds a
+    token of plain decoding over those with the draft, medians of runs in turns, unrecorded: above 1 the draft pays.
+    Source: Leviathan, Kalman, Matias 2023, "Fast Inference from Transformers via Speculative Decoding".
+    """
+    rows = []
+    for each in drafted.attempts:
+        right, speed, same = each.acceptance, each.speedup, {True: "yes", False: "NO", None: "drawn"}[each.same_tokens]
+        rows.append((
+            each.name, f"{each.n_accepted:,} of {each.n_drafted:,}", "none" if right is None else f"{right:.0%}",
+            f"{each.tokens_per_pass:.2f}", _decimals(np.array(each.plain_s)) if each.plain_s else "",
+            _decimals(np.array(each.speculated_s)) if each.speculated_s else "",
+            "" if speed is None else f"{speed:.2f}", same,
+        ))  # fmt: skip
+    head = ("draft", "accepted", "of those judged", "tokens a pass", "plain, s", "with draft, s", "times as fast",
+            "same tokens")  # fmt: skip
+    costs = [f"{size} {1e3 * float(np.median(seconds)):,.1f}"
+             for size, seconds in zip(drafted.verify_sizes, drafted.verify_s, strict=True)]  # fmt: skip
+    written = len(drafted.tokens) - drafted.n_prompt
+    top = [f"{drafted.model.name}; {drafted.machine}",
+           f"{_many(drafted.n_prompt, 'prompt token')}, {written} written by plain decoding"]  # fmt: skip
+    passes = [f"ms of a pass of the model that reads so many tokens: {', '.join(costs)}"] if costs else []
+    said = [f"{each.name}: {' '.join(each.notes)}" for each in drafted.attempts if each.notes]
+    parts = [top, _columns(head, rows) if rows else [], [*passes, *said]]
+    return "\n\n".join("\n".join(lines) for lines in parts if lines)
+
+
+def drafted_summary(drafted: Speculation) -> dict[str, Any]:
+    """The same in plain values, with every round: what was drafted, how likely it was, and what became of it."""
+    return {
+        "model": drafted.model.name,
+        "machine": drafted.machine,
+        "n_prompt": drafted.n_prompt,
+        "tokens": [token.id for token in drafted.tokens],
+        "notes": drafted.notes,
+        "verify_ms": {int(size): [1e3 * float(each) for each in seconds]
+                      for size, seconds in zip(drafted.verify_sizes, drafted.verify_s, strict=True)},
+        "attempts": [
+            _fields(each) | {
+                "tokens": [token.id for token in each.tokens], "acceptance": each.acceptance,
+                "tokens_per_pass": each.tokens_per_pass, "speedup": each.speedup,
+                "rounds": [
+                    _fields(one) | {
+                        "own_best": [_fields(best) for best in one.own_best],
+                        "drafted": [
+                            {name: getattr(said, name) for name in ("id", "q", "p", "random", "accepted")}
+                            for said in one.drafted
+                        ],
+                    }
+                    for one in each.rounds
+                ],
+            }
+            for each in drafted.attempts
+        ],
+    }  # fmt: skip
 
 
 def _served_head(served: Batching) -> list[str]:

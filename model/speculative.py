@@ -34,6 +34,7 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 _SHOWN = 5  # likeliest tokens kept of each distribution
 _TRIES = 5  # of each size of a verify pass
 _MOST_DRAFTED = 16
+_EVEN = 0.02  # of the speed: less than that is the noise of a quiet machine
 
 
 def speculate(
@@ -393,8 +394,8 @@ def _why(attempt: Attempt) -> tuple[str, ...]:
     speedup = attempt.speedup
     if speedup is None:
         return ()
-    gain = f"{speedup:.2f} times the speed of plain decoding" if speedup >= 1 else f"only {speedup:.2f} times its speed"
-    pays = f"It {'pays' if speedup >= 1 else 'loses'} on this text: {gain}."
+    what = "pays" if speedup > 1 + _EVEN else "loses" if speedup < 1 - _EVEN else "breaks even"
+    pays = f"It {what} on this text: {speedup:.2f} times the speed of plain decoding."
     silent = sum(not each.drafted for each in attempt.rounds)
     why = {
         "prompt lookup": f"It had nothing to copy in {silent} of {len(attempt.rounds)} rounds: it lives on text that "
