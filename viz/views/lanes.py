@@ -1,0 +1,95 @@
+"""Several texts through the engine, tick by tick: who waits, who is read, who writes, and how full each tick is."""
+
+from model.serving import Batching, Tick
+from viz import markup, served, theme
+from viz.served import Doing, css_class, letter
+from viz.theme import Mode
+from viz.view import Html, Pick, view
+
+_UNITS = 24  # steps of a bar's height; the number below it is exact
+_KEY = (
+    ("prefill", "6", "prefill: so many tokens of the prompt are read at once"),
+    ("decode", "", "decode: one token is read, and the next one written"),
+    ("decode", "\u2713", "its last token"),
+    ("waiting", "\u00b7\u00b7\u00b7", "waiting for room"),
+    ("idle", "\u2016", "no share of this tick"),
+    ("put-back", "\u21a9", "put back: its blocks were needed, and it is read again from the start"),
+)
+
+
+@view("Lanes: who has a share of which tick", of=Batching, follows="nothing", needs="ticks")
+def lanes(record: Batching, _at: Pick, _mode: Mode = "light") -> Html:
+    """Each row is a text, each column a tick: one pass of the model, in which several texts have a share. As soon as
+    a text is done, another takes its place; nobody waits for the longest (continuous batching). The bars above are
+    the tokens that the tick reads; the dashed line is the most that it may read, its token budget. Press a column to
+    look at that tick.
+    """
+    head = "".join(_tick(record, number, tick) for number, tick in enumerate(record.ticks))
+    named = f'<th scope="row">tokens, of<br>at most {theme.count(record.token_budget)}</th>'
+    rows = "".join(_lane(record, request) for request in range(len(record.requests)))
+    key = "".join(
+        f'<li><span class="ts-lane-{kind} ts-r0">{sign}</span> {markup.text(said)}</li>' for kind, sign, said in _KEY
+    )
+    return Html(
+        '<div class="ts-measured ts-lanes"><div><table><thead><tr>'
+        f"{named}{head}</tr></thead><tbody>{rows}</tbody></table></div></div>"
+        f'<ul class="ts-lanes-key">{key}</ul><p class="ts-sentence">{markup.text(_told(record))}</p>'
+    )
+
+
+def _tick(record: Batching, number: int, tick: Tick) -> str:
+    """The head of a column: a bar of whose tokens were read, how many, and the tick's number. One button for all."""
+    pieces, upto, drawn = "", 0, 0
+    for share in tick.shares:
+        upto += share.n_tokens
+        top = max(round(upto / record.token_budget * _UNITS), 1 if upto else 0)
+        if top > drawn:
+            pieces = f'<span class="{css_class(share.request)} ts-h{top - drawn}"></span>{pieces}'
+        drawn = max(top, drawn)
+    return (
+        f'<td><div data-tick="{number}" data-pick="tick={number}" title="tick {number + 1}">'
+        f'<span class="ts-stack">{pieces}</span>{tick.n_tokens}<span class="ts-number">{number + 1}</span></div></td>'
+    )
+
+
+def _lane(record: Batching, request: int) -> str:
+    cells = "".join(
+        _cell(record.ticks[number], request, state) for number, state in enumerate(served.doing(record, request))
+    )
+    own = css_class(request)
+    name = f'<strong class="ts-letter {own}">{letter(request)}</strong> {markup.text(served.start(record, request))}'
+    return (
+        f'<tr class="{own}"><th scope="row"><span data-request="{request}" data-pick="request={request}">{name}</span>'
+        f"</th>{cells}</tr>"
+    )
+
+
+def _cell(tick: Tick, request: int, state: Doing) -> str:
+    if state in ("done", "not here"):
+        return "<td></td>"
+    share = served.share_of(tick, request)
+    over = "\u2713" if request in tick.freed else ""
+    signs = {"waiting": "\u00b7\u00b7\u00b7", "idle": "\u2016", "put back": "\u21a9", "decode": over}
+    sign = str(share.n_tokens) if share and state == "prefill" else signs[state]
+    said = {"prefill": f"reads {sign}", "decode": "writes"}.get(state, state)
+    return f'<td class="ts-lane-{state.replace(" ", "-")}" title="{said}"><span>{sign}</span></td>'
+
+
+def _told(record: Batching) -> str:
+    """The whole run in numbers."""
+    read = sum(tick.n_tokens for tick in record.ticks)
+    fullest = max(tick.n_tokens for tick in record.ticks)
+    most = max(len(tick.shares) for tick in record.ticks)
+    reused = [(request, count) for tick in record.ticks for request, count in tick.reused]
+    back = [request for tick in record.ticks for request in tick.put_back]
+    told = (
+        f"{theme.count(len(record.ticks))} ticks read {theme.count(read)} tokens; the fullest read {fullest} of at "
+        f"most {theme.count(record.token_budget)}, the most texts in one tick were {most} of {record.max_requests} "
+        "that may be."
+    )
+    for request, count in reused:
+        told += f" {letter(request)} found its first {count} tokens in the cache, and did not read them again."
+    for request in sorted(set(back)):
+        times = "" if back.count(request) == 1 else f" {back.count(request)} times"
+        told += f" {letter(request)} was put back{times}, for there was no free block."
+    return told

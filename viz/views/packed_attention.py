@@ -1,0 +1,150 @@
+"""Attention inside a tick that serves several texts: each looks at its own tokens alone."""
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from model.errors import NotShown
+from model.serving import Batching, Tick
+from viz import markup, served, theme
+from viz.measured import scientific
+from viz.served import letter
+from viz.theme import Mode
+from viz.view import Html, Pick, view
+
+_PLOT = (160, 520)  # pixels of height, at least and at most
+_ROW = 18  # pixels of a token's row, where there is room
+_STOPS = (0.0, 0.01, 0.04, 0.09, 0.16, 0.25, 0.36, 0.49, 0.64, 0.81, 1.0)  # squares: small weights are seen as well
+_DIGITS = 3  # of a weight
+
+
+@view("Attention in the batch: nobody looks into another text", of=Batching, follows="pick", needs="ticks")
+def packed_attention(record: Batching, at: Pick, mode: Mode = "light") -> go.Figure | Html:
+    """The tokens of all texts go through the model in one pass, packed one after the other. Each row is a token that
+    the tick read, each column one that stands in the cache, grouped by text; the colour is the attention weight, as
+    it ran. Each text's own square is framed, thicker for the chosen text. What lies outside is grey: it is
+    another text's, and the mask leaves it no weight at all.
+    """
+    tick = served.tick_of(record, at)
+    _check(record, at)
+    weights = record.attention(at.tick, at.layer, at.head)
+    if weights is None:
+        return Html('<p class="ts-empty">The attention of this tick was not kept: only so much fits. Choose an '
+                    "earlier tick.</p>")  # fmt: skip
+    rows, columns = _places(tick)
+    own = np.zeros(weights.shape, bool)
+    for request, (first, count) in rows.items():
+        start, width = columns[request]
+        own[first : first + count, start : start + width] = True
+    figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": _height(len(weights)) + 190})
+    tokens: dict[str, Any] = {
+        "x": _names(record, {request: (0, width) for request, (_, width) in columns.items()}),
+        "y": _names(record, {share.request: (share.first, share.n_tokens) for share in tick.shares}),
+        "hoverongaps": False, "zmin": 0, "zmax": 1,
+    }  # fmt: skip
+    shown = own | (weights != 0)
+    figure.add_heatmap(
+        z=_short(np.where(shown, weights, np.nan)), **tokens,
+        colorscale=_colours(mode), hovertemplate="%{y} looks at %{x}: %{z:.3g}<extra></extra>",
+        colorbar={"title": {"text": "weight", "font": {"size": 14}, "side": "top"}, "orientation": "h", "y": 1.0,
+                  "yanchor": "bottom", "x": 1, "xanchor": "right", "len": 0.4, "thickness": 10,
+                  "tickvals": [0, 0.5, 1]},
+    )  # fmt: skip
+    grey = theme.GROUND[mode]["line"]
+    figure.add_heatmap(
+        z=_short(np.where(shown, np.nan, 0.0)), **tokens, colorscale=[[0, grey], [1, grey]], showscale=False,
+        hovertemplate="%{y} and %{x}: another text, exactly 0<extra></extra>",
+    )  # fmt: skip
+    for request, (first, count) in rows.items():
+        start, width = columns[request]
+        figure.add_shape(
+            type="rect", x0=start - 0.5, x1=start + width - 0.5, y0=first - 0.5, y1=first + count - 0.5,
+            line={"color": served.colour(request, mode), "width": 5 if request == at.request else 2},
+        )  # fmt: skip
+    figure.update_xaxes(title="tokens in the cache, by text", **_letters(columns, weights.shape[1]), showgrid=False)
+    figure.update_yaxes(**_letters(rows, len(weights)), autorange="reversed", showgrid=False)
+    figure.update_layout(
+        title={"text": _told(record, tick, at), "font": {"size": 15}, "x": 0, "xanchor": "left", "y": 0.98,
+               "yanchor": "top"}, margin={"t": 130},
+    )  # fmt: skip
+    return figure
+
+
+def _check(record: Batching, at: Pick) -> None:
+    card = record.model
+    for name, given, count in (("Layer", at.layer, card.n_layers), ("Head", at.head, card.n_heads),
+                               ("Text", at.request, len(record.requests))):  # fmt: skip
+        if given >= count:
+            raise NotShown(f"{name} {given} was asked for; there are {count}, from 0 on.")
+
+
+def _places(tick: Tick) -> tuple[dict[int, tuple[int, int]], dict[int, tuple[int, int]]]:
+    """Where each text's rows and columns begin in the pass, and how many they are."""
+    rows: dict[int, tuple[int, int]] = {}
+    columns: dict[int, tuple[int, int]] = {}
+    upto = 0
+    for share in tick.shares:
+        rows[share.request] = (upto, share.n_tokens)
+        upto += share.n_tokens
+    upto = 0
+    for request, count in tick.keys:
+        columns[request] = (upto, count)
+        upto += count
+    return rows, columns
+
+
+def _names(record: Batching, spans: dict[int, tuple[int, int]]) -> list[str]:
+    """Each token by its text's letter, its position and how it reads, which is a name of its own."""
+    names: list[str] = []
+    for request, (first, count) in spans.items():
+        for position in range(first, first + count):
+            token = served.token_at(record, request, position)
+            read = markup.plotly_text(markup.short(token, 16)) if token else ""
+            names.append(f"{letter(request)} {position} {read}")
+    return names
+
+
+def _letters(spans: dict[int, tuple[int, int]], total: int) -> dict[str, Any]:
+    """A letter in the middle of each text's tokens, as labels of an axis."""
+    return {
+        "tickvals": [first + (count - 1) / 2 for first, count in spans.values()],
+        "ticktext": [letter(request) for request in spans],
+        "range": [-0.5, total - 0.5],
+        "tickangle": 0,
+    }
+
+
+def _short(weights: np.ndarray) -> list[list[float]]:
+    """With so many digits as are told: it travels."""
+    return [[float(f"{each:.{_DIGITS}g}") for each in row] for row in weights.tolist()]
+
+
+def _colours(mode: Mode) -> list[list[float | str]]:
+    """From the card to the colour of weights, by the square root of the weight."""
+    low, high = theme.GROUND[mode]["card"], theme.ROLES["weight"][mode].fill
+    return [[stop, _between(low, high, stop**0.5)] for stop in _STOPS]
+
+
+def _between(low: str, high: str, share: float) -> str:
+    pairs = [(int(low[i : i + 2], 16), int(high[i : i + 2], 16)) for i in (1, 3, 5)]
+    return "#" + "".join(f"{round(one + (other - one) * share):02x}" for one, other in pairs)
+
+
+def _height(n_rows: int) -> int:
+    return min(max(n_rows * _ROW, _PLOT[0]), _PLOT[1])
+
+
+def _told(record: Batching, tick: Tick, at: Pick) -> str:
+    """What to see, in short lines: a phone shows no longer ones."""
+    lines = [f"Tick {at.tick + 1}, layer {at.layer}, head {at.head}"]
+    share = served.share_of(tick, at.request)
+    lines.append(
+        f"{letter(at.request)}: {share.n_tokens} read, {share.first + share.n_tokens} to look at"
+        if share else f"{letter(at.request)} has no share of this tick"
+    )  # fmt: skip
+    if tick.stray is not None:
+        most = "exactly 0" if tick.stray == 0 else scientific(tick.stray)
+        alone = " (it is alone)" if len(tick.shares) == 1 else ""
+        lines.append(f"Largest weight to another text{alone},<br>in all {record.model.n_layers} layers: {most}")
+    return "<br>".join(lines)

@@ -1,0 +1,159 @@
+"""The same texts served in three ways, by the clock: continuous batching, static batches, one by one."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from model.serving import Batching, Way
+from viz import markup, served, theme
+from viz.measured import number, table
+from viz.theme import Mode
+from viz.view import Html, Pick, view
+
+_LANE = 22  # pixels of a text
+_GAP = 0.01  # of the whole time: passes nearer than this, that do the same, are one bar
+_SAID = {
+    "continuous": "Every pass takes whoever has something to read or to write; who is done makes room at once.",
+    "static": "All of a batch are read together and wait for the longest: short ones are filled up with padding.",
+    "one by one": "Each text waits until those before it are done.",
+}
+
+
+@view("Three ways to serve the same texts", of=Batching, follows="nothing", needs="ways")
+def ways(record: Batching, _at: Pick, mode: Mode = "light") -> go.Figure:
+    """Each way ran by itself, without recording, and is drawn on the same seconds: a row per text, filled while a pass
+    works for it. Hatched is padding: places of the batch that hold no text and are worked on all the same. A triangle
+    marks when the text was asked for, a line its first token.
+    """
+    n, ends = len(record.requests), max(_end(way) for way in record.ways)
+    height = 120 + sum(_LANE * n + 34 for _ in record.ways)
+    figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": height, "barmode": "overlay"})
+    ground = theme.GROUND[mode]
+    values: list[float] = []
+    names: list[str] = []
+    for place, way in enumerate(record.ways):
+        top = place * (n + 1.6)
+        values += [top + request for request in range(n)]
+        names += [served.letter(request) for request in range(n)]
+        seconds = theme.duration(float(np.median(way.seconds)))
+        figure.add_annotation(x=0, xref="paper", xanchor="left", y=top - 0.6, yanchor="bottom", showarrow=False,
+                              text=f"{way.name}: {seconds}")  # fmt: skip
+        for request in range(n):
+            _lane(figure, _pieces(way, request, ends * _GAP), top + request, served.colour(request, mode), mode)
+        asked = [each.arrives_s for each in record.requests]
+        for name, at, symbol, size in (
+            ("asked for", asked, "triangle-right", 9),
+            ("first token", [a + b for a, b in zip(asked, way.ttft, strict=True)], "line-ns", 15),
+        ):
+            figure.add_scatter(
+                x=at, y=[top + request for request in range(n)], mode="markers", name=name, showlegend=place == 0,
+                legendgroup=name, hovertemplate=f"{name}: %{{x:.3f}} s<extra></extra>",
+                marker={"symbol": symbol, "size": size, "color": ground["ink"],
+                        "line": {"width": 3 if symbol == "line-ns" else 0, "color": ground["ink"]}},
+            )  # fmt: skip
+    if any(way.n_padding for way in record.ways):
+        figure.add_bar(x=[None], y=[None], name="padding", marker=_padding(mode))
+    figure.update_yaxes(tickvals=values, ticktext=names, range=[values[-1] + 0.8, -1.6], showgrid=False, ticks="",
+                        zeroline=False)  # fmt: skip
+    figure.update_xaxes(title="seconds from the start", range=[-0.01 * ends, ends * 1.01], zeroline=False)
+    return figure
+
+
+@view("Three ways, in numbers", of=Batching, follows="nothing", needs="ways")
+def ways_table(record: Batching, _at: Pick, _mode: Mode = "light") -> Html:
+    """Total: from the start to the last token of all, the median of the repeated runs. TTFT: from a text's arrival to
+    its first token; latency: to its last one; both of the run of median length. Padding: the share of all the places
+    worked on that held no text. The same tokens as plain generate: what the model writes when it is asked alone.
+    """
+    n_runs = max(len(way.seconds) for way in record.ways)
+    runs = "one run" if n_runs == 1 else f"{n_runs} runs"
+    first = f"{len(record.requests)} texts, {runs} of each way, without recording. {_verdict(record)}"
+    return Html(
+        f'<p class="ts-told">{markup.text(first)}</p>'
+        + table(
+            ("", "total", "tokens/s", "TTFT median", "worst", "latency median", "worst", "padding", "same tokens"),
+            [_numbers(way) for way in record.ways],
+            below=[_SAID[way.name] for way in record.ways],
+        )
+    )
+
+
+@dataclass(slots=True)
+class _Piece:
+    """A stretch of passes that do the same for one text."""
+
+    start: float
+    end: float
+    padding: float  # share of what is worked on for it
+    passes: int
+    read: int
+    filled: int  # padding, in tokens
+
+
+def _pieces(way: Way, request: int, gap: float) -> list[_Piece]:
+    pieces: list[_Piece] = []
+    for each in way.passes:
+        mine = next((row for row in each.rows if row[0] == request), None)
+        if mine is None or mine[1] + mine[2] == 0:
+            continue
+        share = mine[2] / (mine[1] + mine[2])
+        last = pieces[-1] if pieces else None
+        if last and last.padding == share and each.at_s - last.end < gap:
+            last.end, last.passes = each.at_s + each.seconds, last.passes + 1
+            last.read, last.filled = last.read + mine[1], last.filled + mine[2]
+        else:
+            pieces.append(_Piece(start=each.at_s, end=each.at_s + each.seconds, padding=share, passes=1, read=mine[1],
+                                 filled=mine[2]))  # fmt: skip
+    return pieces
+
+
+def _lane(figure: go.Figure, pieces: list[_Piece], y: float, fill: str, mode: Mode) -> None:
+    """One text's bars; padding takes its share of the height."""
+    for padded in (False, True):
+        shown = [each for each in pieces if (each.padding > 0 if padded else each.padding < 1)]
+        if not shown:
+            continue
+        shares = [each.padding if padded else 1 - each.padding for each in shown]
+        middle = [y + 0.4 * (1 - share if padded else share - 1) for share in shares]
+        marker = _padding(mode) if padded else {"color": fill, "line": {"width": 0}}
+        figure.add_bar(
+            orientation="h", base=[each.start for each in shown], x=[each.end - each.start for each in shown],
+            y=middle, width=[0.8 * share for share in shares], marker=marker,
+            name="padding" if padded else "text", showlegend=False,
+            hovertemplate="%{customdata}<extra></extra>", customdata=[_hover(each) for each in shown],
+        )  # fmt: skip
+
+
+def _padding(mode: Mode) -> dict[str, Any]:
+    card, muted = theme.GROUND[mode]["card"], theme.GROUND[mode]["muted"]
+    return {"color": card, "line": {"color": muted, "width": 1},
+            "pattern": {"shape": "/", "fgcolor": muted, "size": 6, "solidity": 0.35}}  # fmt: skip
+
+
+def _hover(piece: _Piece) -> str:
+    passes = "1 pass" if piece.passes == 1 else f"{piece.passes} passes"
+    return f"{passes}, {theme.duration(piece.end - piece.start)}: {piece.read} tokens, {piece.filled} of padding"
+
+
+def _end(way: Way) -> float:
+    return max((each.at_s + each.seconds for each in way.passes), default=0.0)
+
+
+def _numbers(way: Way) -> tuple[str, ...]:
+    total = float(np.median(way.seconds))
+    same = sum(way.same_tokens)
+    times = [theme.duration(float(of(values))) for values in (way.ttft, way.latency) for of in (np.median, np.max)]
+    padding = theme.percent(way.n_padding / way.n_read) if way.n_read else "0%"
+    told = "all" if same == len(way.same_tokens) else f"{same} of {len(way.same_tokens)}"
+    return (way.name, theme.duration(total), number(way.n_written / total), *times, padding, told)
+
+
+def _verdict(record: Batching) -> str:
+    """Which was fastest, as it came out."""
+    rates = {way.name: way.n_written / float(np.median(way.seconds)) for way in record.ways}
+    best, worst = max(rates, key=lambda name: rates[name]), min(rates, key=lambda name: rates[name])
+    if len(rates) < 2:
+        return "The other ways are not measured yet."
+    return f"Most tokens a second: {best}, {number(rates[best] / rates[worst])} times as many as {worst}, the fewest."
