@@ -1,0 +1,165 @@
+"""Does a draft pay? What each was worth, measured, and from which share of accepted tokens on it would be."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+
+from model.serving import Attempt, Speculation
+from viz import markup, theme
+from viz.measured import Spread, bars, number, table
+from viz.theme import Mode
+from viz.view import Html, Pick, view
+
+_LOOKS = (("query", "circle"), ("key", "square"), ("value", "diamond"), ("doubt", "triangle-up"))
+_POINTS = 101  # of a line
+_HALVINGS = 40
+
+
+@view("Did it pay?", of=Speculation, follows="nothing", needs="attempts")
+def acceptance(record: Speculation, _at: Pick, _mode: Mode = "light") -> Html:
+    """Accepted: how many of the guesses that the model judged were right. Tokens a pass: how many the text grew by for
+    each pass of the model; plain decoding has 1. Speed: tokens a second beside plain decoding's, medians of runs
+    without recording, made in turns; in brackets the slowest and the fastest turn. Above 1 it pays, below 1 it costs.
+    Same tokens: whether it wrote what plain decoding writes, which with temperature 0 it must.
+    """
+    head = ("draft", "accepted", "tokens a pass", "speed", "same tokens")
+    rows = [(each.name, _accepted(each), number(each.tokens_per_pass), _speed(each), _same(each))
+            for each in record.attempts]  # fmt: skip
+    return table(head, rows, below=[_below(record, each) for each in record.attempts])
+
+
+@view("From where on it pays", of=Speculation, follows="nothing", needs=("attempts", "verify_s"))
+def break_even(record: Speculation, _at: Pick, mode: Mode = "light") -> go.Figure:
+    """Dashed: how fast each draft would be if this share of its guesses were accepted, reckoned from times measured
+    here: one guess, one plain pass, and one pass that judges a whole round. Filled marks: the drafts as they were
+    measured, with their slowest and fastest turn. On the line at 1 the draft costs as much as it saves (break-even);
+    an open mark shows where a dashed line crosses it. The reckoning takes every round to be full, each guess to be
+    right with the same chance, and leaves out what else a round costs: a measured mark below its line shows that.
+
+    Source: Leviathan et al. 2023, theorem 3.8, with the judging pass as long as it was measured.
+    """
+    ground = theme.GROUND[mode]
+    figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": 480})
+    highest = 1.2
+    for i, each in enumerate(record.attempts):
+        role, symbol = _LOOKS[i % len(_LOOKS)]
+        fill, name = theme.ROLES[role][mode].fill, markup.plotly_text(each.name)
+        cost, spread = _cost(record, each), _turns(each)
+        if cost is not None:
+            shares = np.linspace(0, 1, _POINTS)
+            predicted = [cost.speedup(share) for share in shares.tolist()]
+            highest = max(highest, *predicted)
+            figure.add_scatter(
+                x=(shares * 100).tolist(), y=predicted, mode="lines", name=f"{name}: predicted", legendgroup=name,
+                line={"color": fill, "width": 2, "dash": "dash"}, showlegend=spread is None,
+                hovertemplate="%{x:.0f}% accepted: %{y:.2f} times as fast<extra>%{fullData.name}</extra>",
+            )  # fmt: skip
+            crossing = cost.break_even()
+            if crossing is not None and cost.speedup(0) < 1:
+                figure.add_scatter(
+                    x=[crossing * 100], y=[1], mode="markers+text", text=[theme.percent(crossing)], legendgroup=name,
+                    textposition="bottom right" if i % 2 else "top left", showlegend=False, name=f"{name}: break-even",
+                    marker={"color": fill, "symbol": f"{symbol}-open", "size": 12, "line": {"width": 2}},
+                    hovertemplate="pays from %{text} accepted<extra>%{fullData.name}</extra>",
+                )  # fmt: skip
+        if spread is not None and each.acceptance is not None:
+            highest = max(highest, spread.high)
+            figure.add_scatter(
+                x=[each.acceptance * 100], y=[spread.median], error_y=bars([spread]), mode="markers", name=name,
+                legendgroup=name, marker={"color": fill, "symbol": symbol, "size": 14,
+                                          "line": {"color": ground["ink"], "width": 1}},
+                hovertemplate="%{x:.1f}% accepted: %{y:.2f} times as fast, measured<extra>%{fullData.name}</extra>",
+            )  # fmt: skip
+    figure.add_hline(y=1, line={"color": ground["ink"], "width": 1.5})
+    figure.add_annotation(x=0, xref="paper", xanchor="left", y=1, yanchor="bottom", text="as fast as plain decoding",
+                          showarrow=False)  # fmt: skip
+    figure.update_xaxes(title="guesses accepted, %", range=[-3, 103])
+    figure.update_yaxes(title="times as fast as plain decoding", range=[0, highest * 1.08])
+    return figure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What a round costs, in plain passes of the model: so many drafted tokens, and the pass that judges them."""
+
+    n_draft: int
+    draft: float  # one drafted token
+    verify: float  # the pass that reads n_draft + 1 tokens
+
+    def speedup(self, accepted: float) -> float:
+        """Tokens of a round over what it costs, if each guess is right with this chance.
+
+        A round writes 1 + a + a^2 + ... + a^k tokens, which is (1 - a^(k+1)) / (1 - a). Source: Leviathan et al. 2023,
+        equation 1.
+        """
+        tokens = sum(accepted**i for i in range(self.n_draft + 1))
+        return tokens / (self.n_draft * self.draft + self.verify)
+
+    def break_even(self) -> float | None:
+        """The least chance with which the draft pays; None if it never does."""
+        if self.speedup(0) >= 1:
+            return 0.0
+        low, high = 0.0, 1.0
+        if self.speedup(high) < 1:
+            return None
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            low, high = (low, middle) if self.speedup(middle) >= 1 else (middle, high)
+        return high
+
+
+def _cost(record: Speculation, attempt: Attempt) -> Cost | None:
+    """From medians of what was timed; None where that is not all there."""
+    passes = dict(zip(record.verify_sizes.tolist(), np.median(record.verify_s, axis=1).tolist(), strict=True)) if (
+        record.verify_s.size) else {}  # fmt: skip
+    plain, judging = passes.get(1), passes.get(attempt.n_draft + 1)
+    if plain is None or judging is None or attempt.draft_token_s is None:
+        return None
+    return Cost(n_draft=attempt.n_draft, draft=attempt.draft_token_s / plain, verify=judging / plain)
+
+
+def _turns(attempt: Attempt) -> Spread | None:
+    """How many times as fast as plain decoding: by the medians, and in the slowest and the fastest turn."""
+    median = attempt.speedup
+    if median is None:
+        return None
+    turns = [(plain / attempt.plain_tokens) / (speculated / attempt.speculated_tokens)
+             for plain, speculated in zip(attempt.plain_s, attempt.speculated_s, strict=False)]  # fmt: skip
+    return Spread(median=median, low=min(median, *turns), high=max(median, *turns))
+
+
+def _accepted(attempt: Attempt) -> str:
+    return "nothing judged" if attempt.acceptance is None else theme.percent(attempt.acceptance)
+
+
+def _speed(attempt: Attempt) -> str:
+    spread = _turns(attempt)
+    if spread is None:
+        return "not timed yet"
+    return f"\u00d7{spread.median:.2f} ({spread.low:.2f} to {spread.high:.2f})"
+
+
+def _same(attempt: Attempt) -> str:
+    if attempt.same_tokens is None:
+        return "drawn: may differ"
+    return "yes" if attempt.same_tokens else "NO"
+
+
+def _below(record: Speculation, attempt: Attempt) -> str:
+    """What was noted of the attempt, and from where on it would pay."""
+    cost = _cost(record, attempt)
+    return " ".join([*attempt.notes, *([] if cost is None else [_pays_from(cost)])])
+
+
+def _pays_from(cost: Cost) -> str:
+    took = (
+        f"One drafted token takes {number(cost.draft)} of a plain pass, judging {cost.n_draft} takes "
+        f"{number(cost.verify)} of one"
+    )
+    crossing = cost.break_even()
+    if crossing is None:
+        return f"{took}: reckoned from that, it would not pay even if every guess were right."
+    if cost.speedup(0) >= 1:
+        return f"{took}: reckoned from that, it pays whatever is accepted."
+    return f"{took}: reckoned from that, it pays from {theme.percent(crossing)} accepted on."
