@@ -106,14 +106,14 @@ def _way(name: str) -> Way:
     """Static batches of A, B and C, padded to the longest, then D; one by one without padding."""
     passes: list[tuple[float, tuple[tuple[int, int, int], ...]]] = []
     if name == "static":
-        passes.append((0.12, tuple((i, PROMPTS[i], 9 - PROMPTS[i]) for i in range(3))))
-        passes += [(0.07, tuple((i, int(step < NEW[i]), int(step >= NEW[i])) for i in range(3))) for step in (1, 2, 3)]
-        passes += [(0.06, ((3, 2, 0),)), (0.05, ((3, 1, 0),)), (0.05, ((3, 1, 0),))]
+        passes.append((0.18, tuple((i, PROMPTS[i], 9 - PROMPTS[i]) for i in range(3))))
+        passes += [(0.11, tuple((i, int(step < NEW[i]), int(step >= NEW[i])) for i in range(3))) for step in (1, 2, 3)]
+        passes += [(0.1, ((3, 2, 0),)), (0.1, ((3, 1, 0),)), (0.1, ((3, 1, 0),))]
     elif name == "one by one":
         for i in range(len(PROMPTS)):
-            passes += [(0.08, ((i, PROMPTS[i], 0),)), *[(0.05, ((i, 1, 0),))] * (NEW[i] - 1)]
+            passes += [(0.12, ((i, PROMPTS[i], 0),)), *[(0.1, ((i, 1, 0),))] * (NEW[i] - 1)]
     else:
-        passes = [(0.06, tuple((i, count, 0) for i, _, count, _ in told["shares"])) for told in _STORY]
+        passes = [(0.09, tuple((i, count, 0) for i, _, count, _ in told["shares"])) for told in _STORY]
     ends = np.cumsum([seconds for seconds, _ in passes])
     mine = [
         [end for end, (_, rows) in zip(ends, passes, strict=True) if i in [row[0] for row in rows]] for i in range(4)

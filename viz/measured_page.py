@@ -99,7 +99,9 @@ def _served(record: Batching) -> list[str]:
 
 
 def _usual(record: Measured) -> Load | Pick:
-    if isinstance(record, Batching | Speculation):
+    if isinstance(record, Batching):  # the tick that serves most texts at once
+        return Pick(tick=max(range(len(record.ticks)), key=lambda i: len(record.ticks[i].shares), default=0))
+    if isinstance(record, Speculation):
         return Pick()
     return Load(context=max(record.model.n_ctx, 1))
 

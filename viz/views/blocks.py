@@ -27,7 +27,7 @@ def blocks(record: Batching, at: Pick, _mode: Mode = "light") -> Html:
     cells = "".join(_cell(block, users.get(block), kept.get(block, _NOBODY), fill.get(block)) for block in drawn)
     left = record.n_blocks - len(drawn)
     more = f'<p class="ts-sentence">{theme.count(left)} more blocks are not drawn.</p>' if left else ""
-    rows = "".join(_row(record, tick, table) for table in tick.tables)
+    rows = "".join(_row(record, at.tick, request) for request in range(len(record.requests)))
     return Html(
         f'<p class="ts-told">{markup.text(_told(record, tick, users, len(kept)))}</p>'
         f'<ul class="ts-blocks">{cells}</ul>{more}'
@@ -37,6 +37,8 @@ def blocks(record: Batching, at: Pick, _mode: Mode = "light") -> Html:
     )
 
 
+_STATES = {"not here": "not asked for yet"}
+_NO_BLOCK = "no block"
 _NOBODY = -1  # the last user of a block that is not kept
 _UNKNOWN = -2  # of one that is kept, and that nobody was seen to use
 
@@ -86,31 +88,38 @@ def _drawn(record: Batching) -> list[int]:
 def _cell(block: int, users: list[int] | None, last: int, fill: int | None) -> str:
     if users:
         classes = css_class(users[0]) + " ts-shared" * (len(users) > 1) + (f" ts-f{fill}" if fill is not None else "")
+        quote = '"' * (" " in classes)  # HTML needs no others, and a full cache has a hundred of these in every tick
         several = len(users) > _NAMED
         who = f"\u00d7{len(users)}" if several else "".join(map(letter, users))
-        return f'<li class="{classes}" data-request="{users[0]}">{block} {who}</li>'
+        return f"<li class={quote}{classes}{quote} data-request={users[0]}>{block} {who}</li>"
     if last == _NOBODY:
         return f"<li>{block}</li>"
     whose = f" ({letter(last)})" if last != _UNKNOWN else " ()"
-    return f'<li class="ts-kept">{block}{whose}</li>'
+    return f"<li class=ts-kept>{block}{whose}</li>"
 
 
-def _row(record: Batching, tick: Tick, table: Table) -> str:
-    """A text's share of the tick, and its block table."""
-    request = table.request
-    size, listed = record.block_size, ", ".join(map(str, table.blocks[:_LISTED]))
-    more = len(table.blocks) - _LISTED
-    listed += f" and {more} more" if more > 0 else ""
-    if request in tick.freed:
-        listed += ": given back"
-    elif table.blocks:
-        last = table.n_tokens - (len(table.blocks) - 1) * size
-        listed += f"; {last} of {size} places of the last one taken"
+def _row(record: Batching, number: int, request: int) -> str:
+    """What a text did in the tick, and its block table; all of them in every tick, so that nothing jumps."""
+    tick = record.ticks[number]
+    table = next((each for each in tick.tables if each.request == request), None)
+    state = served.doing(record, request)[number]
+    did = _did(record, tick, request) if table else _STATES.get(state, state)
     return (
         f'<tr data-request="{request}"><th scope="row"><strong class="ts-letter {css_class(request)}">'
-        f"{letter(request)}</strong></th><td>{markup.text(_did(record, tick, request))}</td>"
-        f"<td>{table.n_tokens}</td><td>{listed}</td></tr>"
+        f"{letter(request)}</strong></th><td>{markup.text(did)}</td><td>{table.n_tokens if table else 0}</td>"
+        f"<td>{_listed(record, tick, table) if table else _NO_BLOCK}</td></tr>"
     )
+
+
+def _listed(record: Batching, tick: Tick, table: Table) -> str:
+    """The blocks in the order of the text, and how full the last one is."""
+    listed, more = ", ".join(map(str, table.blocks[:_LISTED])), len(table.blocks) - _LISTED
+    listed += f" and {more} more" if more > 0 else ""
+    if table.request in tick.freed:
+        return f"{listed}: given back"
+    size = record.block_size
+    last = table.n_tokens - (len(table.blocks) - 1) * size
+    return f"{listed}; last one {last} of {size} full"
 
 
 def _did(record: Batching, tick: Tick, request: int) -> str:

@@ -37,7 +37,7 @@ def packed_attention(record: Batching, at: Pick, mode: Mode = "light") -> go.Fig
     for request, (first, count) in rows.items():
         start, width = columns[request]
         own[first : first + count, start : start + width] = True
-    figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": _height(len(weights)) + 190})
+    figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": _height(len(weights)) + 140})
     tokens: dict[str, Any] = {
         "x": _names(record, {request: (0, width) for request, (_, width) in columns.items()}),
         "y": _names(record, {share.request: (share.first, share.n_tokens) for share in tick.shares}),
@@ -47,9 +47,7 @@ def packed_attention(record: Batching, at: Pick, mode: Mode = "light") -> go.Fig
     figure.add_heatmap(
         z=_short(np.where(shown, weights, np.nan)), **tokens,
         colorscale=_colours(mode), hovertemplate="%{y} looks at %{x}: %{z:.3g}<extra></extra>",
-        colorbar={"title": {"text": "weight", "font": {"size": 14}, "side": "top"}, "orientation": "h", "y": 1.0,
-                  "yanchor": "bottom", "x": 1, "xanchor": "right", "len": 0.4, "thickness": 10,
-                  "tickvals": [0, 0.5, 1]},
+        colorbar={"thickness": 10, "tickvals": [0, 0.5, 1], "outlinewidth": 0},
     )  # fmt: skip
     grey = theme.GROUND[mode]["line"]
     figure.add_heatmap(
@@ -62,12 +60,11 @@ def packed_attention(record: Batching, at: Pick, mode: Mode = "light") -> go.Fig
             type="rect", x0=start - 0.5, x1=start + width - 0.5, y0=first - 0.5, y1=first + count - 0.5,
             line={"color": served.colour(request, mode), "width": 5 if request == at.request else 2},
         )  # fmt: skip
-    figure.update_xaxes(title="tokens in the cache, by text", **_letters(columns, weights.shape[1]), showgrid=False)
+    figure.update_xaxes(**_letters(columns, weights.shape[1]), showgrid=False)
     figure.update_yaxes(**_letters(rows, len(weights)), autorange="reversed", showgrid=False)
-    figure.update_layout(
-        title={"text": _told(record, tick, at), "font": {"size": 15}, "x": 0, "xanchor": "left", "y": 0.98,
-               "yanchor": "top"}, margin={"t": 130},
-    )  # fmt: skip
+    figure.add_annotation(text=_told(record, tick, at), x=0, xref="paper", xanchor="left", y=1, yref="paper",
+                          yanchor="bottom", yshift=8, align="left", showarrow=False)  # fmt: skip
+    figure.update_layout(margin={"t": 100})
     return figure
 
 

@@ -14,6 +14,7 @@ from viz.view import Html, Pick, view
 
 _LANE = 22  # pixels of a text
 _GAP = 0.01  # of the whole time: passes nearer than this, that do the same, are one bar
+_EQUAL = 1.005  # times as fast: no difference in three digits
 _SAID = {
     "continuous": "Every pass takes whoever has something to read or to write; who is done makes room at once.",
     "static": "All of a batch are read together and wait for the longest: short ones are filled up with padding.",
@@ -152,8 +153,10 @@ def _numbers(way: Way) -> tuple[str, ...]:
 
 def _verdict(record: Batching) -> str:
     """Which was fastest, as it came out."""
-    rates = {way.name: way.n_written / float(np.median(way.seconds)) for way in record.ways}
-    best, worst = max(rates, key=lambda name: rates[name]), min(rates, key=lambda name: rates[name])
+    rates = sorted((way.n_written / float(np.median(way.seconds)), way.name) for way in record.ways)
     if len(rates) < 2:
         return "The other ways are not measured yet."
-    return f"Most tokens a second: {best}, {number(rates[best] / rates[worst])} times as many as {worst}, the fewest."
+    (fewest, slow), (most, fast) = rates[0], rates[-1]
+    if most / fewest < _EQUAL:
+        return "All ways wrote as many tokens a second."
+    return f"Most tokens a second: {fast}, {number(most / fewest)} times as many as {slow}, the fewest."

@@ -1,0 +1,235 @@
+"""The pictures of served texts: every text and block is in them, what is 0 is told as 0, text is inert."""
+
+import json
+import re
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model.errors import NotShown
+from model.serving import Batching, Table
+from tests.app.fakes_served import served as other
+from tests.fakes_serving import BUDGET, IDLE, N_BLOCKS, NEW, PROMPTS, PUT_BACK, fake_batching
+from tests.viz.test_frames import HOSTILE
+from viz import markup, served, theme
+from viz.measured_page import measured_page, views_of
+from viz.view import Pick, View, as_json
+
+VIEWS = {each.name: each for each in views_of(Batching)}
+STORY = fake_batching()
+TEXTS = range(len(PROMPTS))
+
+
+def drawn(name: str, record: Batching = STORY, mode: theme.Mode = "light", **at: int) -> Any:
+    return VIEWS[name].draw(record, Pick(**at), mode)
+
+
+def cells(html: str, kind: str) -> list[str]:
+    """What stands in the elements of one name, without the markup in them."""
+    return [re.sub("<[^>]*>", " ", each).strip() for each in re.findall(rf"<{kind}\b[^>]*>(.*?)</{kind}>", html)]
+
+
+def test_they_stand_in_the_order_in_which_they_teach():
+    assert list(VIEWS) == ["lanes", "blocks", "packed_attention", "ways", "ways_table"]
+    assert [each.follows for each in VIEWS.values()] == ["nothing", "tick", "pick", "nothing", "nothing"]
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+@pytest.mark.parametrize("shown", VIEWS.values(), ids=VIEWS)
+@pytest.mark.parametrize("n", [0, 1, None])
+def test_a_record_that_grows_draws_or_says_why(shown: View, mode: theme.Mode, n: int | None):
+    told = json.loads(as_json(shown, fake_batching(n_ticks=n, n_ways=3 if n is None else n), Pick(), mode))
+    assert [told[part] is not None for part in ("figure", "html", "missing")].count(True) == 1
+    assert (told["missing"] is not None) == (n == 0)
+    assert "NaN" not in json.dumps(told["figure"])
+    assert all(
+        size >= 14 for size in re.findall(r'"font": {[^}]*"size": (\d+)', json.dumps(told)) for size in [int(size)]
+    )
+
+
+def test_every_text_has_a_lane_and_every_tick_its_place():
+    html = drawn("lanes")
+    for request in TEXTS:
+        assert f'data-pick="request={request}"' in html
+    assert re.findall(r'data-pick="tick=(\d+)"', html) == [str(i) for i in range(len(STORY.ticks))]
+    body = html.partition("<tbody>")[2].partition("</tbody>")[0]
+    rows = re.findall("<tr.*?</tr>", body)
+    assert [len(cells(row, "td")) for row in rows] == [len(STORY.ticks)] * len(TEXTS)
+
+
+def test_a_lane_says_what_the_tick_did():
+    for request in TEXTS:
+        for tick, state in zip(STORY.ticks, served.doing(STORY, request), strict=True):
+            share = served.share_of(tick, request)
+            assert (share is not None) == (state in ("prefill", "decode"))
+            assert state != "waiting" or request in tick.waiting
+    assert served.doing(STORY, IDLE[1])[IDLE[0]] == "idle"
+    assert served.doing(STORY, PUT_BACK[1])[PUT_BACK[0]] == "put back"
+    html = drawn("lanes")
+    lane = re.findall("<tr.*?</tr>", html.partition("<tbody>")[2])[2]
+    assert cells(lane, "td") == ["2", "7", "", "\u21a9", "\u00b7\u00b7\u00b7", "7", "\u2016", "4"]
+    assert "C was put back" in html and "B found its first 4 tokens" in html
+    assert html.count("\u2713") == 1 + sum(i in tick.freed and i not in tick.put_back and share.phase == "decode"
+                                           for tick in STORY.ticks for share in tick.shares
+                                           for i in [share.request])  # fmt: skip
+
+
+def test_a_bar_is_as_high_as_its_share_of_the_budget():
+    html = drawn("lanes")
+    bars = re.findall(r'<span class="ts-stack">(.*?)</span>(\d+)<span class="ts-number">', html)
+    for (bar, count), tick in zip(bars, STORY.ticks, strict=True):
+        heights = [int(each) for each in re.findall(r"ts-h(\d+)", bar)]
+        assert int(count) == tick.n_tokens
+        assert sum(heights) == round(tick.n_tokens / BUDGET * 24)
+    few = replace(other(("a b",), (2,)), token_budget=4000)
+    assert 'class="ts-r0 ts-h1"' in drawn("lanes", few)
+
+
+@pytest.mark.parametrize("number", range(len(STORY.ticks)))
+def test_every_block_is_drawn_once_with_whose_it_is(number: int):
+    tick, html = STORY.ticks[number], drawn("blocks", tick=number)
+    drawn_blocks = [each.split(" ", 1) for each in cells(html, "li")]
+    assert [int(each[0]) for each in drawn_blocks] == list(range(N_BLOCKS))
+    users: dict[int, str] = {}
+    for table in tick.tables:
+        for block in table.blocks if table.request not in tick.freed else ():
+            users[block] = users.get(block, "") + served.letter(table.request)
+    kept = {int(block): rest[0] for block, *rest in drawn_blocks if rest and rest[0].startswith("(")}
+    assert {int(block): rest[0] for block, *rest in drawn_blocks if rest and int(block) not in kept} == users
+    assert kept.keys() == set(tick.cached) - users.keys()
+    assert sum(len(each) == 1 for each in drawn_blocks) == tick.n_free
+    assert html.count("ts-shared") == len(tick.shared)
+    assert f"{len(users)} of {N_BLOCKS} blocks are used, {tick.n_free} free" in html
+    rows = re.findall("<tr data-request.*?</tr>", html)
+    assert [cells(row, "th") for row in rows] == [[served.letter(request)] for request in TEXTS]
+    for table in tick.tables:
+        assert f"<td>{', '.join(map(str, table.blocks))}" in rows[table.request]
+
+
+def test_the_last_block_is_as_full_as_it_is_and_a_kept_one_says_whose_it_was():
+    third = drawn("blocks", tick=2)
+    assert '<li class="ts-r1 ts-f6" data-request=1>3 B</li>' in third  # 3 of 4
+    assert '<li class="ts-r2 ts-f4" data-request=2>4 C</li>' in third  # 2 of 4
+    assert '<li class="ts-r0 ts-shared" data-request=0>8 AB</li>' in third
+    assert "last one 3 of 4 full" in third and "1 shared, which saves 1 (184 kB)" in third
+    assert "<li class=ts-kept>7 (A)</li>" in drawn("blocks", tick=3)
+    assert "C had to give its blocks back." in drawn("blocks", tick=3)
+
+
+def test_a_tick_stays_small_even_of_a_large_cache():
+    tables = tuple(Table(request=i, blocks=tuple(range(i, 128, 12)), n_tokens=41 if i < 8 else 38) for i in range(12))
+    busy = replace(STORY, n_blocks=128, requests=STORY.requests * 3, ways=(), ticks=(
+        replace(STORY.ticks[0], tables=tables, n_free=0, cached=(), weights_at=None),))  # fmt: skip
+    assert len(drawn("blocks", busy)) < 8_000
+    huge = replace(STORY, n_blocks=N_BLOCKS + 1000, ticks=tuple(replace(tick, n_free=tick.n_free + 1000)
+                                                               for tick in STORY.ticks))  # fmt: skip
+    html = drawn("blocks", huge, tick=2)
+    assert len(html) < 8_000 and "more blocks are not drawn" in html
+
+
+@pytest.mark.parametrize("number", range(len(STORY.ticks)))
+def test_attention_is_what_ran_and_another_texts_is_exactly_0(number: int):
+    tick, figure = STORY.ticks[number], drawn("packed_attention", tick=number, layer=3, head=2, request=2)
+    weights = STORY.attention(number, 3, 2)
+    assert weights is not None
+    own, others = (np.array(each.z, dtype=float) for each in figure.data)
+    np.testing.assert_allclose(own[~np.isnan(own)], weights[~np.isnan(own)], rtol=6e-3)
+    assert (np.isnan(own) != np.isnan(others)).all()
+    assert (weights[~np.isnan(others)] == 0).all()
+    frames = figure.layout.shapes
+    assert len(frames) == len(tick.shares)
+    assert sum((f.x1 - f.x0) * (f.y1 - f.y0) for f in frames) == (~np.isnan(own)).sum()
+    assert "exactly 0" in figure.layout.annotations[0].text
+    assert len(set(figure.data[0].x)) == weights.shape[1] and len(set(figure.data[0].y)) == weights.shape[0]
+    widths = [f.line.width for f in frames]
+    assert widths.count(5) == (served.share_of(tick, 2) is not None)
+
+
+def test_a_weight_that_strays_is_drawn_and_told():
+    tick = STORY.ticks[0]
+    size = STORY.model.n_layers * STORY.model.n_heads
+    weights = STORY.weights.copy()
+    first = weights[: size * 8 * 8].reshape(size, 8, 8)
+    first[:, 0, 7] = 2e-7
+    broken = replace(STORY, weights=weights, ticks=(replace(tick, stray=2e-7), *STORY.ticks[1:]))
+    figure = drawn("packed_attention", broken)
+    assert figure.data[0].z[0][7] == pytest.approx(2e-7, rel=0.01)
+    assert "2.0\u00d710\u207b\u2077" in figure.layout.annotations[0].text
+    assert "exactly 0" not in figure.layout.annotations[0].text
+
+
+def test_attention_that_is_not_there_is_said():
+    assert "was not kept" in drawn("packed_attention", fake_batching(weights=False))
+    for wrong in (Pick(tick=99), Pick(layer=99), Pick(head=99), Pick(request=99)):
+        with pytest.raises(NotShown, match=r"(99|100) was asked for"):
+            VIEWS["packed_attention"].draw(STORY, wrong)
+    with pytest.raises(NotShown, match="Tick 100"):
+        drawn("blocks", tick=99)
+
+
+def test_the_ways_take_their_time_on_one_axis_with_padding_hatched():
+    figure = drawn("ways")
+    bars = [each for each in figure.data if each.type == "bar" and each.x[0] is not None]
+    area = {padded: sum(sum(each.x) for each in bars if bool(each.marker.pattern.shape) == padded and
+                        min(each.width) == 0.8) for padded in (False, True)}  # fmt: skip
+    assert area[True] > 0
+    ends = [float(start + length) for each in bars for start, length in zip(each.base, each.x, strict=True)]
+    assert max(ends) == pytest.approx(max(each.at_s + each.seconds for way in STORY.ways for each in way.passes))
+    assert list(figure.layout.yaxis.ticktext) == ["A", "B", "C", "D"] * 3
+    tokens = [re.findall(r": (\d+) tokens, (\d+) of padding", said) for each in bars for said in each.customdata]
+    assert sum(int(found[0][0]) for found in tokens) >= sum(each.n_tokens for w in STORY.ways for each in w.passes)
+    alone = replace(STORY, ways=STORY.ways[:1])
+    assert "padding" not in [each.name for each in drawn("ways", alone).data]
+
+
+def test_the_numbers_are_those_that_were_measured():
+    html = drawn("ways_table")
+    for way in STORY.ways:
+        total = float(np.median(way.seconds))
+        seconds = (total, np.max(way.latency), np.median(way.latency), np.max(way.ttft), np.median(way.ttft))
+        for said in (*(theme.duration(float(each)) for each in seconds), theme.percent(way.n_padding / way.n_read)):
+            assert f"<td>{said}</td>" in html
+    assert "Most tokens a second: continuous" in html and html.count("<td>all</td>") == 3
+    other_tokens = replace(STORY.ways[1], same_tokens=(True, False, True, True))
+    assert "<td>3 of 4</td>" in drawn("ways_table", replace(STORY, ways=(STORY.ways[0], other_tokens)))
+    even = replace(STORY, ways=tuple(replace(each, seconds=(1.0,)) for each in STORY.ways))
+    assert "as many tokens a second" in drawn("ways_table", even)
+    assert sum(NEW) == STORY.ways[0].n_written
+
+
+def test_hostile_tokens_are_inert():
+    record = fake_batching(words=HOSTILE)
+    for name in ("lanes", "blocks", "ways_table"):
+        for tick in range(len(record.ticks)):
+            html = drawn(name, record, tick=tick)
+            assert "<script" not in html and "<img" not in html and len(html) < 8_000
+            assert not re.search("[\x00-\x1f\u200b-\u200c\u200e-\u200f\u202a-\u202e\u2066-\u2069]", html)
+    said = markup.text(markup.short(record.requests[2].tokens[11], 14))
+    assert f"wrote {said}" in drawn("blocks", record, tick=7)
+    figure = drawn("packed_attention", record, tick=1)
+    assert not [each for each in (*figure.data[0].x, *figure.data[0].y) if "<" in each]
+    assert "<script>alert(1)" not in measured_page(record)
+
+
+def test_letters_can_be_read_on_their_colours_and_the_styles_have_the_same_ones():
+    css = (markup.ASSETS / "css" / "views" / "serving.css").read_text(encoding="utf-8")
+    assert re.findall(r"\.ts-r(\d) \{ --own: var\(--ts-(\w+)\)", css) == [
+        (str(i), hue) for i, hue in enumerate(served.HUES)
+    ]
+    assert set(re.findall(r"color-mix\(in srgb, var\(--own\) (\d+)%", css)) == {"25"}
+    for mode in theme.GROUND:
+        for request in range(len(served.HUES)):
+            ground = _mixed(served.colour(request, mode), theme.GROUND[mode]["card"])
+            assert theme.contrast(theme.GROUND[mode]["ink"], ground) >= 4.5, (mode, request)
+
+
+def _mixed(own: str, card: str) -> str:
+    parts = [(int(own[i : i + 2], 16), int(card[i : i + 2], 16)) for i in (1, 3, 5)]
+    return "#" + "".join(f"{round(0.25 * one + 0.75 * two):02x}" for one, two in parts)
+
+
+def test_letters_go_on_after_z():
+    assert [served.letter(i) for i in (0, 25, 26, 51, 52, 701, 702)] == ["A", "Z", "AA", "AZ", "BA", "ZZ", "AAA"]
+    assert served.letters([0]) == "A" and served.letters([0, 1, 2]) == "A, B and C"
