@@ -119,7 +119,7 @@ def speculation_settings(limits: Limits) -> dict[str, Any]:
     """How the draft is made and judged, laid out where this is called."""
     most = limits.new_tokens
     return {
-        "n_draft": gr.Slider(1, 10, value=3, step=1, label="Drafted tokens a round",
+        "n_draft": gr.Slider(1, 10, value=2, step=1, label="Drafted tokens a round",
             info="So many are guessed before the model looks."),
         "max_new_tokens": gr.Slider(2, most, value=min(32, most), step=1, label="New tokens"),
         "temperature": gr.Slider(0, 2, value=0, step=0.05, label="Temperature",
@@ -176,7 +176,7 @@ def read_speculating(values: dict[str, Any], limits: Limits, models: tuple[str, 
     return Speculating(
         model=asked.model, prompt=asked.prompt, settings=asked.settings, draft=draft,
         modes=tuple(mode for mode in MODES if mode in modes),
-        n_draft=whole("Drafted tokens a round", values.get("n_draft"), 1, 32),
+        n_draft=whole("Drafted tokens a round", values.get("n_draft"), 1, 16),
         exit_layer=whole("Early exit after layer", values.get("exit_layer"), 0, 10_000) or None,
     )  # fmt: skip
 
