@@ -5,7 +5,7 @@ import json
 import math
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from tests.tiny import tiny
 
 PROMPTS = ([5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15], [5, 6, 7, 8, 9, 10, 11, 12, 33], [40, 41], [90] * 13)
 ASKED = tuple(Ask(prompt=ids, max_new_tokens=6 + 3 * place) for place, ids in enumerate(PROMPTS))
+_SHARED = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow)
 BOUNDS: dict[str, Any] = {"block_size": 4, "n_blocks": 14, "token_budget": 9, "max_requests": 3}
 
 
@@ -47,8 +48,13 @@ def last(records: Iterator[Batching]) -> Batching:
     return whole
 
 
-def plain(hooked: HookedModel, ids: list[int], new: int) -> list[int]:
-    asked = torch.tensor([ids])
+def recorded(records: Iterator[Batching]) -> Batching:
+    """The record when the last text is over, before anything is timed."""
+    return next(each for each in records if all(one.ended in ("end of sequence", "length") for one in each.requests))
+
+
+def plain(hooked: HookedModel, ids: Sequence[Any], new: int) -> list[int]:
+    asked = torch.tensor([list(ids)])
     text = hooked.model.generate(asked, attention_mask=torch.ones_like(asked), max_new_tokens=new, do_sample=False)
     return text[0, len(ids) :].tolist()
 
@@ -90,14 +96,14 @@ def check_conserved(record: Batching) -> None:
 
 
 def test_each_text_is_what_generate_writes_recorded_and_in_every_way(hooked: HookedModel, record: Batching) -> None:
-    assert tokens(record) == [plain(hooked, list(each.prompt), each.max_new_tokens) for each in ASKED]
+    assert tokens(record) == [plain(hooked, ids, each.max_new_tokens) for ids, each in zip(PROMPTS, ASKED, strict=True)]
     assert [way.name for way in record.ways] == ["continuous", "static", "one by one"]
     assert all(all(way.same_tokens) and way.n_written == sum(map(len, tokens(record))) for way in record.ways)
     assert record.notes == ()
     check_conserved(record)
 
 
-@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=_SHARED)
 @given(
     prompts=some.lists(some.lists(some.integers(5, 7), min_size=1, max_size=14), min_size=1, max_size=6),
     lengths=some.lists(some.integers(1, 10), min_size=6, max_size=6),
@@ -109,11 +115,9 @@ def test_any_texts_in_any_cache_are_written_as_generate_does_and_conserved(
 ) -> None:
     """Three words only, so that many texts begin alike; few blocks, so that some must make room."""
     asked = [Ask(prompt=ids, max_new_tokens=new) for ids, new in zip(prompts, lengths, strict=False)]
-    for record in serve(hooked, asked, Settings(), Limits(), attention=False, **bounds):
-        if all(each.ended in ("end of sequence", "length") for each in record.requests):
-            break
+    record = recorded(serve(hooked, asked, Settings(), Limits(), attention=False, **bounds))
     check_conserved(record)
-    assert tokens(record) == [plain(hooked, list(each.prompt), each.max_new_tokens) for each in asked]
+    assert tokens(record) == [plain(hooked, ids, each.max_new_tokens) for ids, each in zip(prompts, asked, strict=True)]
 
 
 def test_a_tick_that_loses_a_block_or_reads_too_much_is_no_record(record: Batching) -> None:
@@ -329,7 +333,8 @@ def test_what_cannot_be_served_is_refused_at_the_door(
 
 def test_a_text_that_just_fits_is_served(hooked: HookedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hooked.model.generation_config, "eos_token_id", None)
-    record = last(serve(hooked, ASKED, Settings(), Limits(), **(BOUNDS | {"n_blocks": 7})))
+    bounds: dict[str, Any] = {**BOUNDS, "n_blocks": 7}
+    record = last(serve(hooked, ASKED, Settings(), Limits(), **bounds))
     assert {each.ended for each in record.requests} == {"length"}
     check_conserved(record)
 
@@ -367,9 +372,7 @@ def test_the_default_model_writes_the_same_together_as_alone(default_folder: Pat
     asked = [Ask(prompt="The capital of France is Paris. The capital of Italy is", max_new_tokens=5),
              Ask(prompt="The capital of France is Paris. The capital of Spain is", max_new_tokens=7, arrives_s=0.5),
              Ask(prompt="Once upon a time", max_new_tokens=6)]  # fmt: skip
-    for record in serve(real, asked, Settings(), Limits(), n_blocks=24, token_budget=16):
-        if all(each.ended in ("end of sequence", "length") for each in record.requests):
-            break
+    record = recorded(serve(real, asked, Settings(), Limits(), n_blocks=24, token_budget=16))
     check_conserved(record)
     prompts = [[token.id for token in each.tokens[: each.n_prompt]] for each in record.requests]
     assert tokens(record) == [plain(real, ids, each.max_new_tokens) for ids, each in zip(prompts, asked, strict=True)]
