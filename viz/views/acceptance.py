@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from model.serving import Attempt, Speculation
-from viz import markup, theme
+from viz import theme
 from viz.measured import Spread, bars, number, table
 from viz.theme import Mode
 from viz.view import Html, Pick, view
@@ -14,18 +14,18 @@ from viz.view import Html, Pick, view
 _LOOKS = (("query", "circle"), ("key", "square"), ("value", "diamond"), ("doubt", "triangle-up"))
 _POINTS = 101  # of a line
 _HALVINGS = 40
+_SIDES = (-3, 103)  # per cent: a mark at 0 or 100 is drawn whole
 
 
 @view("Did it pay?", of=Speculation, follows="nothing", needs="attempts")
 def acceptance(record: Speculation, _at: Pick, _mode: Mode = "light") -> Html:
     """Accepted: how many of the guesses that the model judged were right. Tokens a pass: how many the text grew by for
     each pass of the model; plain decoding has 1. Speed: tokens a second beside plain decoding's, medians of runs
-    without recording, made in turns; in brackets the slowest and the fastest turn. Above 1 it pays, below 1 it costs.
-    Same tokens: whether it wrote what plain decoding writes, which with temperature 0 it must.
+    without recording, made in turns with it. Above \u00d71 the draft pays, below it costs. With temperature 0 it must
+    write the tokens that plain decoding writes; else tokens are drawn, equally likely in both, but not the same ones.
     """
-    head = ("draft", "accepted", "tokens a pass", "speed", "same tokens")
-    rows = [(each.name, _accepted(each), number(each.tokens_per_pass), _speed(each), _same(each))
-            for each in record.attempts]  # fmt: skip
+    head = ("draft", "accepted", "tokens a pass", "speed")
+    rows = [(each.name, _accepted(each), number(each.tokens_per_pass), _speed(each)) for each in record.attempts]
     return table(head, rows, below=[_below(record, each) for each in record.attempts])
 
 
@@ -41,10 +41,12 @@ def break_even(record: Speculation, _at: Pick, mode: Mode = "light") -> go.Figur
     """
     ground = theme.GROUND[mode]
     figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": 480})
+    figure.add_scatter(x=list(_SIDES), y=[1, 1], mode="lines", line={"color": ground["ink"], "width": 2},
+                       name="as fast as plain decoding", hoverinfo="skip")  # fmt: skip
     highest = 1.2
     for i, each in enumerate(record.attempts):
         role, symbol = _LOOKS[i % len(_LOOKS)]
-        fill, name = theme.ROLES[role][mode].fill, markup.plotly_text(each.name)
+        fill, name = theme.ROLES[role][mode].fill, each.mode
         cost, spread = _cost(record, each), _turns(each)
         if cost is not None:
             shares = np.linspace(0, 1, _POINTS)
@@ -58,23 +60,20 @@ def break_even(record: Speculation, _at: Pick, mode: Mode = "light") -> go.Figur
             crossing = cost.break_even()
             if crossing is not None and cost.speedup(0) < 1:
                 figure.add_scatter(
-                    x=[crossing * 100], y=[1], mode="markers+text", text=[theme.percent(crossing)], legendgroup=name,
-                    textposition="bottom right" if i % 2 else "top left", showlegend=False, name=f"{name}: break-even",
+                    x=[crossing * 100], y=[1], mode="markers", legendgroup=name, showlegend=False,
+                    name=f"{name}: break-even",
                     marker={"color": fill, "symbol": f"{symbol}-open", "size": 12, "line": {"width": 2}},
-                    hovertemplate="pays from %{text} accepted<extra>%{fullData.name}</extra>",
+                    hovertemplate="pays from %{x:.1f}% accepted<extra>%{fullData.name}</extra>",
                 )  # fmt: skip
         if spread is not None and each.acceptance is not None:
             highest = max(highest, spread.high)
             figure.add_scatter(
                 x=[each.acceptance * 100], y=[spread.median], error_y=bars([spread]), mode="markers", name=name,
-                legendgroup=name, marker={"color": fill, "symbol": symbol, "size": 14,
+                legendgroup=name, customdata=[{"attempt": i}], marker={"color": fill, "symbol": symbol, "size": 14,
                                           "line": {"color": ground["ink"], "width": 1}},
                 hovertemplate="%{x:.1f}% accepted: %{y:.2f} times as fast, measured<extra>%{fullData.name}</extra>",
             )  # fmt: skip
-    figure.add_hline(y=1, line={"color": ground["ink"], "width": 1.5})
-    figure.add_annotation(x=0, xref="paper", xanchor="left", y=1, yanchor="bottom", text="as fast as plain decoding",
-                          showarrow=False)  # fmt: skip
-    figure.update_xaxes(title="guesses accepted, %", range=[-3, 103])
+    figure.update_xaxes(title="guesses accepted, %", range=list(_SIDES))
     figure.update_yaxes(title="times as fast as plain decoding", range=[0, highest * 1.08])
     return figure
 
@@ -134,22 +133,17 @@ def _accepted(attempt: Attempt) -> str:
 
 
 def _speed(attempt: Attempt) -> str:
-    spread = _turns(attempt)
-    if spread is None:
-        return "not timed yet"
-    return f"\u00d7{spread.median:.2f} ({spread.low:.2f} to {spread.high:.2f})"
-
-
-def _same(attempt: Attempt) -> str:
-    if attempt.same_tokens is None:
-        return "drawn: may differ"
-    return "yes" if attempt.same_tokens else "NO"
+    return "not timed yet" if attempt.speedup is None else f"\u00d7{attempt.speedup:.2f}"
 
 
 def _below(record: Speculation, attempt: Attempt) -> str:
-    """What was noted of the attempt, and from where on it would pay."""
-    cost = _cost(record, attempt)
-    return " ".join([*attempt.notes, *([] if cost is None else [_pays_from(cost)])])
+    """The spread, whether the tokens are the same, what was noted, and from where on it would pay."""
+    same = {None: "", True: "It wrote the same tokens as plain decoding.",
+            False: "It did NOT write the tokens of plain decoding."}[attempt.same_tokens]  # fmt: skip
+    spread, cost = _turns(attempt), _cost(record, attempt)
+    turns = "" if spread is None else f"Slowest turn \u00d7{spread.low:.2f}, fastest \u00d7{spread.high:.2f}."
+    pays = "" if cost is None else _pays_from(cost)
+    return " ".join(filter(None, (turns, same, *attempt.notes, pays)))
 
 
 def _pays_from(cost: Cost) -> str:

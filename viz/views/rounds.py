@@ -11,7 +11,7 @@ from viz.measured import number, scientific
 from viz.theme import Mode
 from viz.view import Html, Pick, view
 
-Verdict = Literal["accepted", "refused", "unjudged", "unneeded", "corrected", "bonus"]
+Verdict = Literal["accepted", "refused", "unjudged", "unneeded", "corrected", "bonus", "alone"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,7 @@ _MARKS: dict[Verdict, _Mark] = {
     "unneeded": _Mark(sign="\u2013", word="not needed"),
     "corrected": _Mark(sign="\u25c6", word="corrected"),
     "bonus": _Mark(sign="\u2605", word="bonus"),
+    "alone": _Mark(sign="\u25cb", word="without a guess"),
 }
 _EXPLAINED: tuple[tuple[Verdict, str], ...] = (
     ("accepted", "accepted, and written"),
@@ -36,7 +37,9 @@ _EXPLAINED: tuple[tuple[Verdict, str], ...] = (
     ("corrected", "the model's own token in its place"),
     ("unjudged", "drafted after a refused one: not judged"),
     ("bonus", "all accepted: one more of the model's own"),
+    ("alone", "nothing was guessed: the model's own"),
 )
+_INSTEAD = {"corrected": ", in place of the refused one", "bonus": ", after all that were accepted", "alone": ""}
 _PROMPT = 240  # characters of the prompt's end
 _LIKELIEST = 3  # tokens of a distribution
 _STEPS = 20  # lengths of a bar
@@ -77,8 +80,6 @@ def judged_round(record: Speculation, at: Pick, _mode: Mode = "light") -> Html:
         _judged(each, verdict, place, one, tokens, greedy=greedy)
         for place, (each, verdict) in enumerate(zip(one.drafted, _verdicts(one), strict=True))
     )
-    if not one.drafted:
-        cards = '<div class="ts-judged"><p>The draft had nothing to say: the model wrote as it does alone.</p></div>'
     return Html(
         f'<p class="ts-told">{markup.text(_told(attempt, at.round))}</p>'
         f'<div class="ts-judged-list">{cards}{_own(one, tokens, greedy=greedy)}</div>'
@@ -99,6 +100,11 @@ def _verdicts(one: Round) -> list[Verdict]:
     return [*["accepted"] * one.n_accepted, *after, *[rest] * left]  # pyright: ignore[reportReturnType]
 
 
+def _own_verdict(one: Round, own: Literal["corrected", "bonus"]) -> Verdict:
+    """What the model's own token is called: no bonus where nothing was guessed."""
+    return own if one.drafted else "alone"
+
+
 def _tokens(record: Speculation) -> dict[int, Token]:
     """Every token that is mentioned, by its id; of those in a text also the bytes."""
     known = {
@@ -116,21 +122,19 @@ def _end_of_prompt(record: Speculation) -> str:
 
 def _summary(attempt: Attempt) -> str:
     n, written = len(attempt.rounds), sum(len(each.written) for each in attempt.rounds)
+    judged = sum(verdict in ("accepted", "refused") for one in attempt.rounds for verdict in _verdicts(one))
     return (
-        f"{attempt.name}: {theme.count(attempt.n_drafted)} tokens drafted, {theme.count(attempt.n_accepted)} accepted; "
-        f"{theme.count(written)} written in {theme.count(n)} {_passes(n)} of the model"
+        f"{attempt.name}: {theme.count(attempt.n_drafted)} tokens drafted, {theme.count(judged)} judged, "
+        f"{theme.count(attempt.n_accepted)} accepted; {theme.count(written)} written in {theme.count(n)} "
+        f"{'pass' if n == 1 else 'passes'} of the model"
     )
-
-
-def _passes(n: int) -> str:
-    return "pass" if n == 1 else "passes"
 
 
 def _box(one: Round, i: int, tokens: dict[int, Token]) -> str:
     """The tokens of a round in the order of the text: those that did not stay stand before what took their place."""
     said = [_chip(each.id, verdict, tokens) for each, verdict in zip(one.drafted, _verdicts(one), strict=True)]
     if one.own != "none":
-        said.append(_chip(one.written[-1], one.own, tokens))
+        said.append(_chip(one.written[-1], _own_verdict(one, one.own), tokens))
     return (
         f'<span class="ts-round" data-pick="round={i}" data-round="{i}"><span class="ts-round-number">{i + 1}</span>'
         f"{''.join(said)}</span>"
@@ -152,11 +156,13 @@ def _text(token: int, tokens: dict[int, Token]) -> str:
 
 
 def _told(attempt: Attempt, place: int) -> str:
-    one = attempt.rounds[place]
+    one, where = attempt.rounds[place], f"{attempt.name}, round {place + 1} of {len(attempt.rounds)}"
+    n, read = len(one.drafted), "1 token" if one.n_read == 1 else f"{theme.count(one.n_read)} tokens"
+    if not n:
+        return f"{where}: the draft had nothing to say, so that the model read {read} and wrote as it does alone."
     return (
-        f"{attempt.name}, round {place + 1} of {len(attempt.rounds)}: {len(one.drafted)} drafted in "
-        f"{theme.duration(one.draft_s)}, judged in one pass of {theme.duration(one.verify_s)} that read {one.n_read} "
-        "tokens. Both times include the recording."
+        f"{where}: {n} drafted in {theme.duration(one.draft_s)}, judged in one pass of {theme.duration(one.verify_s)} "
+        f"that read {read}. Both times include the recording."
     )
 
 
@@ -230,8 +236,9 @@ def _probability(value: float) -> str:
 def _likeliest(whose: str, best: tuple[Candidate, ...], tokens: dict[int, Token]) -> str:
     if not best:
         return ""
-    said = ", ".join(f"{_text(each.id, tokens)} {theme.percent(each.probability)}" for each in best[:_LIKELIEST])
-    return f'<p class="ts-aside-line">{whose}: {said}</p>'
+    said = [f"{_text(each.id, tokens)} {theme.percent(each.probability)}" for each in best[:_LIKELIEST]]
+    listed = " ".join(f'<span class="ts-one-likely">{each},</span>' for each in said[:-1])
+    return f'<p class="ts-aside-line">{whose}: {listed} <span class="ts-one-likely">{said[-1]}</span></p>'
 
 
 def _own(one: Round, tokens: dict[int, Token], *, greedy: bool) -> str:
@@ -240,18 +247,19 @@ def _own(one: Round, tokens: dict[int, Token], *, greedy: bool) -> str:
         return ""
     refused = one.own == "corrected" and one.drafted[one.n_accepted]
     subtracted = bool(refused) and not greedy and refused.q is not None and refused.random is not None
-    instead = "in place of the refused one" if one.own == "corrected" else "after all that were accepted"
+    verdict = _own_verdict(one, one.own)
+    instead = _INSTEAD[verdict]
     if greedy:
-        why = f"The model's own token, {instead}: its likeliest here, by p."
+        why = f"The model's own token{instead}: its likeliest here, by p."
     elif subtracted:
-        why = f"The model's own token, {instead}: drawn from max(p \u2212 q, 0), scaled to sum to 1."
+        why = f"The model's own token{instead}: drawn from max(p \u2212 q, 0), scaled to sum to 1."
     else:
-        why = f"The model's own token, {instead}: drawn from p."
+        why = f"The model's own token{instead}: drawn from p."
     named = "max(p \u2212 q, 0), scaled" if subtracted else "p"
     bars = "".join(_candidate(each, tokens) for each in one.own_best)
     where = f"Position {one.first + len(one.written) - 1}"
     return (
-        f'<div class="ts-judged ts-{one.own}">{_heading(one.written[-1], one.own, where, tokens)}'
+        f'<div class="ts-judged ts-{verdict}">{_heading(one.written[-1], verdict, where, tokens)}'
         f'<p>{markup.text(why)}</p><p class="ts-aside-line">Likeliest of {markup.text(named)}:</p>{bars}</div>'
     )
 

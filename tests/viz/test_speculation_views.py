@@ -1,0 +1,274 @@
+"""Every guess is drawn with its numbers and its verdict; what a draft must do to pay is reckoned as by hand."""
+
+import json
+import re
+from dataclasses import replace
+from html import unescape
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model.errors import NotShown
+from model.records import Candidate, Settings, Token
+from model.serving import Attempt, Drafted, Round, Speculation
+from tests.fakes_measured import fake_card
+from tests.viz.test_frames import HOSTILE
+from viz import markup, theme
+from viz.measured_page import views_of
+from viz.view import Pick, View, as_json
+from viz.views.acceptance import Cost, acceptance, break_even
+from viz.views.rounds import judged_round, rounds
+
+MODES: list[theme.Mode] = ["light", "dark"]
+VIEWS = views_of(Speculation)
+N_DRAFT = 3
+TEXTS = {i: f" word{i}" for i in range(60)}
+
+
+def guess(number: int, *, accepted: bool, p: float, q: float | None = 0.5, random: float | None = 0.25) -> Drafted:
+    best = (Candidate(id=number, score=1.0, probability=0.4), Candidate(id=40, score=0.5, probability=0.2))
+    return Drafted(id=number, q=q, p=p, random=random, accepted=accepted, draft_best=best if q else (),
+                   target_best=best)  # fmt: skip
+
+
+def one_round(first: int, guesses: tuple[Drafted, ...], own: Any, number: int = 30) -> Round:
+    right = tuple(each.id for each in guesses if each.accepted)
+    return Round(first=first, drafted=guesses, n_accepted=len(right),
+                 written=right if own == "none" else (*right, number), own=own,
+                 own_best=(Candidate(id=number, score=1.0, probability=0.55),) if own != "none" else (),
+                 n_read=len(guesses) + 1, draft_s=0.01, verify_s=0.05)  # fmt: skip
+
+
+DRAWN = (
+    one_round(2, (guess(1, accepted=True, p=0.7), guess(2, accepted=False, p=0.1, random=0.61),
+                  guess(3, accepted=False, p=0.3, random=None)), "corrected"),
+    one_round(4, (guess(4, accepted=True, p=0.41, q=0.82, random=0.13),), "bonus", 31),
+    one_round(6, (), "bonus", 32),
+    one_round(7, (guess(5, accepted=True, p=0.9), guess(6, accepted=False, p=0.9)), "none"),
+)  # fmt: skip
+GREEDY = tuple(replace(one, drafted=tuple(replace(each, random=None) for each in one.drafted)) for one in DRAWN)
+COPIED = tuple(
+    replace(one, drafted=tuple(replace(each, q=None, random=None, draft_best=()) for each in one.drafted))
+    for one in DRAWN
+)
+
+
+def attempt(mode: Any, played: tuple[Round, ...], **other: Any) -> Attempt:
+    written = [each for one in played for each in one.written]
+    parts: dict[str, Any] = {
+        "n_draft": N_DRAFT, "same_tokens": True, "plain_s": (1.0, 1.2, 1.4), "speculated_s": (0.5, 0.6, 1.4),
+        "plain_tokens": 12, "speculated_tokens": 12, "draft_token_s": 0.005, "notes": (f"A note of {mode}.",),
+    }  # fmt: skip
+    return Attempt(mode=mode, name=f"the {mode}", rounds=played, tokens=text(written), **parts | other)
+
+
+def text(written: list[int]) -> tuple[Token, ...]:
+    return tuple(
+        Token(id=number, text=TEXTS[number], data=b"", span=(i, i + 1), special=False, generated=i > 1)
+        for i, number in enumerate((50, 51, *written))
+    )
+
+
+def speculation(*attempts: Attempt, temperature: float = 1.0, sizes: int = N_DRAFT + 1) -> Speculation:
+    seconds = np.array([[0.05, 0.04, 0.06], [0.05, 0.06, 0.07], [0.06, 0.07, 0.08], [0.07, 0.075, 0.2]])
+    return Speculation(
+        model=fake_card(), machine="A made-up processor", prompt=" word50 word51",
+        settings=Settings(max_new_tokens=12, temperature=temperature), n_prompt=2, tokens=text([1, 2]), texts=TEXTS,
+        attempts=attempts, verify_sizes=np.arange(1, sizes + 1, dtype=np.int32), verify_s=seconds[:sizes],
+    )  # fmt: skip
+
+
+RECORD = speculation(attempt("own draft", DRAWN), attempt("prompt lookup", COPIED, draft_token_s=0.0001))
+
+
+def words(html: object) -> str:
+    return unescape(re.sub(r"<[^>]*>", "", str(html)))
+
+
+def cards(record: Speculation, place: int, of: int = 0) -> list[str]:
+    """The words of each card of a round."""
+    html = str(judged_round.draw(record, Pick(attempt=of, round=place)))
+    return [words(each) for each in html.split('<div class="ts-judged ')[1:]]
+
+
+def traces(record: Speculation) -> dict[str, Any]:
+    figure: Any = break_even.draw(record, Pick())
+    return {each.name: each for each in figure.data}
+
+
+def test_the_views_stand_in_the_order_in_which_they_teach():
+    assert [each.name for each in VIEWS] == ["rounds", "judged_round", "acceptance", "break_even"]
+    assert [each.follows for each in VIEWS] == ["nothing", "round", "nothing", "nothing"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("shown", VIEWS, ids=[each.name for each in VIEWS])
+def test_a_record_that_still_grows_draws_or_says_why(shown: View, mode: theme.Mode):
+    untimed = attempt("own draft", DRAWN, plain_s=(), speculated_s=(), draft_token_s=None, notes=())
+    for record in (RECORD, speculation(sizes=0), speculation(untimed, sizes=0), speculation(untimed)):
+        told = json.loads(as_json(shown, record, Pick(), mode))
+        assert [told[part] is not None for part in ("figure", "html", "missing")].count(True) == 1
+        assert "NaN" not in json.dumps(told["figure"]) and told["said"]
+
+
+def test_every_guess_stands_in_its_round_and_only_the_text_is_not_struck_through():
+    for at, one in enumerate(RECORD.attempts):
+        html = str(rounds.draw(RECORD, Pick(attempt=at)))
+        boxes = html.split('data-pick="round=')[1:]
+        assert len(boxes) == len(one.rounds)
+        for i, (box, played) in enumerate(zip(boxes, one.rounds, strict=True)):
+            assert box.startswith(f'{i}" data-round="{i}"')
+            chips = re.findall(r'ts-guess ts-(\w+)".*?word(\d+)</bdi>', box)
+            assert [int(number) for _, number in chips[: len(played.drafted)]] == [each.id for each in played.drafted]
+            kept = [int(number) for name, number in chips if name in ("accepted", "corrected", "bonus", "alone")]
+            assert kept == list(played.written)
+        assert one.name in words(html) and "word50 word51" in words(html)
+
+
+def test_a_judged_round_has_both_probabilities_the_number_and_the_verdict_of_every_guess():
+    for at, one in enumerate(RECORD.attempts):
+        for place, played in enumerate(one.rounds):
+            told = cards(RECORD, place, at)
+            assert len(told) == len(played.drafted) + (played.own != "none")
+            for card, each in zip(told, played.drafted, strict=False):
+                assert f"word{each.id}" in card and theme.percent(each.p) in card
+                assert each.q is None or theme.percent(each.q) in card
+                judged = each.accepted or ("refused" in card)
+                assert each.random is None or not judged or f"{each.random:.3g}" in card
+
+
+def test_the_verdict_is_said_in_words_and_numbers():
+    accepted, refused, after, own = cards(RECORD, 0)
+    assert "Random number 0.250 is at most p / q = 0.700 / 0.500 = 1.40: 0.250 \u2264 1.40, accepted." in accepted
+    assert "at least 1: such a token always passes" in accepted and "\u2713 accepted" in accepted
+    assert "Random number 0.610 is more than p / q = 0.100 / 0.500 = 0.200: 0.610 > 0.200, refused." in refused
+    assert "\u2717 refused" in refused and "always passes" not in refused
+    assert "not judged" in after and "Random" not in after
+    assert "drawn from max(p \u2212 q, 0), scaled to sum to 1" in own and "55.0%" in own and "\u25c6 corrected" in own
+    bonus = cards(RECORD, 1)[-1]
+    assert "drawn from p." in bonus and "max(" not in bonus and "\u2605 bonus" in bonus
+    assert "without a guess" in cards(RECORD, 2)[-1] and "bonus" not in cards(RECORD, 2)[-1]
+    assert "the text had ended" in cards(RECORD, 3)[-1]
+
+
+def test_with_temperature_0_a_guess_passes_if_it_is_the_likeliest():
+    record = speculation(attempt("own draft", GREEDY), temperature=0.0)
+    accepted, refused, _, own = cards(record, 0)
+    assert "Accepted: it is the model's likeliest." in accepted
+    assert "Refused: another token is the model's likeliest." in refused
+    assert "its likeliest here, by p" in own and "max(" not in own
+    assert "Random" not in "".join(cards(record, 0))
+
+
+def test_a_copied_guess_passes_if_the_model_drew_it():
+    accepted, refused, _, own = cards(RECORD, 0, 1)
+    assert "holds no probabilities" in accepted and "the model drew the same token from p" in accepted
+    assert "the model drew another token from p" in refused and "drawn from p." in own and "max(" not in own
+
+
+def test_two_numbers_that_read_alike_get_more_digits():
+    close = guess(1, accepted=False, p=0.35001, q=0.5, random=0.70004)
+    record = speculation(attempt("own draft", (one_round(2, (close,), "corrected"),)))
+    assert "0.70004 > 0.70002, refused" in cards(record, 0)[0]
+
+
+def test_tokens_are_text_whatever_is_in_them():
+    for hostile in HOSTILE:
+        record = replace(RECORD, texts=dict.fromkeys(TEXTS, hostile), tokens=hostile_tokens(RECORD.tokens, hostile),
+                         attempts=tuple(replace(each, name=hostile, notes=(hostile,),
+                                                tokens=hostile_tokens(each.tokens, hostile))
+                                        for each in RECORD.attempts))  # fmt: skip
+        for shown in VIEWS:
+            drawn = shown.draw(record, Pick())
+            held = drawn if isinstance(drawn, str) else ""
+            assert "<script" not in held and "</script" not in held and "\x00" not in held
+            if shown in (rounds, judged_round):
+                whole = Token(id=0, text=hostile, data=b"", span=(0, 0), special=False, generated=True)
+                assert markup.text(markup.short(whole)) in held
+
+
+def hostile_tokens(tokens: tuple[Token, ...], hostile: str) -> tuple[Token, ...]:
+    return tuple(replace(each, text=hostile) for each in tokens)
+
+
+def test_the_page_keeps_every_element_and_its_style_every_length():
+    kept = (markup.ASSETS / "js" / "tables.js").read_text(encoding="utf-8")
+    allowed, attributes = (set(re.findall(r'"([\w-]+)"', line)) for line in kept.splitlines() if "[" in line[:40]
+                           and line.startswith("const"))  # fmt: skip
+    style = (markup.ASSETS / "css" / "views" / "rounds.css").read_text(encoding="utf-8")
+    assert all(f".ts-share-{i} {{ width: {5 * i}% }}" in style for i in range(21))
+    for shown in (rounds, judged_round, acceptance):
+        for place in range(len(DRAWN)):
+            html = str(shown.draw(RECORD, Pick(round=place)))
+            assert {each.upper() for each in re.findall(r"<(\w+)", html)} <= allowed
+            assert set(re.findall(r' ([\w-]+)="', html)) <= attributes
+    classes = set(re.findall(r"ts-[\w-]+", str(rounds.draw(RECORD, Pick())))) - {"ts-legend", "ts-subtitle"}
+    assert all(f".{each}" in style for each in classes - {"ts-sign", "ts-token-text"})
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_words_stand_apart_from_every_ground_they_stand_on(mode: theme.Mode):
+    for role in ("value", "key", "query", "generated", "prompt"):
+        assert theme.contrast(theme.ROLES[role][mode].text, theme.GROUND[mode]["card"]) >= 4.5
+    for ground in ("card", "sunk"):
+        assert theme.contrast(theme.GROUND[mode]["muted"], theme.GROUND[mode][ground]) >= 4.5
+
+
+def test_text_is_at_least_14_pixels():
+    style = (markup.ASSETS / "css" / "views" / "rounds.css").read_text(encoding="utf-8")
+    assert min(map(int, re.findall(r"font-size: (\d+)px", style))) >= 14
+    figure = json.loads(as_json(break_even, RECORD, Pick(), "light"))["figure"]
+    assert all(int(size) >= 14 for size in re.findall(r'"font": {"size": (\d+)', json.dumps(figure)))
+
+
+def test_what_a_round_costs_and_gives_at_both_ends():
+    cost = Cost(n_draft=3, draft=0.1, verify=1.5)
+    assert cost.speedup(0) == pytest.approx(1 / 1.8)  # nothing is right: one token for the whole cost
+    assert cost.speedup(1) == pytest.approx(4 / 1.8)  # all are: three guesses and the bonus
+    assert cost.speedup(0.5) == pytest.approx(1.875 / 1.8)  # (1 - 1/16) / (1 - 1/2)
+    crossing = cost.break_even()
+    assert crossing is not None and cost.speedup(crossing) == pytest.approx(1)
+    assert Cost(n_draft=1, draft=0.5, verify=1.0).break_even() == pytest.approx(0.5)  # 1 + a = 1.5
+    assert Cost(n_draft=3, draft=1.0, verify=1.5).break_even() is None  # 4 tokens for 4.5 passes
+    assert Cost(n_draft=3, draft=0.0, verify=0.9).break_even() == 0
+
+
+def test_the_chart_holds_what_was_reckoned_dashed_and_what_was_measured_as_marks():
+    drawn = traces(RECORD)
+    for one, draft_s in zip(RECORD.attempts, (0.005, 0.0001), strict=True):
+        line, point = drawn[f"{one.mode}: predicted"], drawn[one.mode]
+        cost = 3 * draft_s / 0.05 + 0.075 / 0.05  # medians of the passes of 1 and of 4 tokens
+        assert line.line.dash == "dash"
+        assert (line.x[0], line.x[-1]) == (0, 100)
+        assert (line.y[0], line.y[-1]) == (pytest.approx(1 / cost), pytest.approx(4 / cost))
+        assert list(point.x) == [pytest.approx(100 * 3 / 4)]  # accepted three, refused one
+        assert list(point.y) == [pytest.approx(1.2 / 0.6)]
+        assert point.y[0] + point.error_y.array[0] == pytest.approx(2)
+        assert point.y[0] - point.error_y.arrayminus[0] == pytest.approx(1)
+        crossing = drawn[f"{one.mode}: break-even"]
+        assert list(crossing.y) == [1]
+        assert sum((crossing.x[0] / 100) ** i for i in range(4)) == pytest.approx(cost)
+    assert list(drawn["as fast as plain decoding"].y) == [1, 1]
+    assert len({each.marker.symbol for each in (drawn[one.mode] for one in RECORD.attempts)}) == len(RECORD.attempts)
+
+
+def test_the_table_says_what_each_draft_was_worth_and_from_where_on_it_pays():
+    told = words(acceptance.draw(RECORD, Pick()))
+    assert "75.0%" in told and "\u00d72.00" in told and "Slowest turn \u00d71.00, fastest \u00d72.00." in told
+    assert "A note of own draft." in told and "A note of prompt lookup." in told
+    own = Cost(n_draft=3, draft=0.1, verify=1.5).break_even()
+    assert own is not None and f"it pays from {theme.percent(own)} accepted on" in told
+    assert "It wrote the same tokens as plain decoding." in told
+    dear = speculation(attempt("early exit", DRAWN, draft_token_s=0.05, same_tokens=False, speculated_s=(), plain_s=()))
+    told = words(acceptance.draw(dear, Pick()))
+    assert "would not pay even if every guess were right" in told and "not timed yet" in told and "NOT" in told
+    silent = speculation(attempt("prompt lookup", DRAWN[2:3], same_tokens=None))
+    assert "nothing judged" in words(acceptance.draw(silent, Pick()))
+    assert "prompt lookup" not in traces(silent)  # no place for its mark
+
+
+def test_an_attempt_or_a_round_that_is_not_there_is_refused_kindly():
+    for shown, at in ((rounds, Pick(attempt=2)), (judged_round, Pick(attempt=9)), (judged_round, Pick(round=4))):
+        with pytest.raises(NotShown, match="there is no"):
+            shown.draw(RECORD, at)
