@@ -11,7 +11,12 @@ from viz.measured import Spread, bars, number, table
 from viz.theme import Mode
 from viz.view import Html, Pick, view
 
-_LOOKS = (("query", "circle"), ("key", "square"), ("value", "diamond"), ("doubt", "triangle-up"))
+_LOOKS = {
+    "prompt lookup": ("query", "circle"),
+    "early exit": ("key", "square"),
+    "own draft": ("value", "diamond"),
+    "draft model": ("doubt", "triangle-up"),
+}
 _POINTS = 101  # of a line
 _HALVINGS = 40
 _SIDES = (-3, 103)  # per cent: a mark at 0 or 100 is drawn whole
@@ -45,7 +50,7 @@ def break_even(record: Speculation, _at: Pick, mode: Mode = "light") -> go.Figur
                        name="as fast as plain decoding", hoverinfo="skip")  # fmt: skip
     highest = 1.2
     for i, each in enumerate(record.attempts):
-        role, symbol = _LOOKS[i % len(_LOOKS)]
+        role, symbol = _LOOKS[each.mode]
         fill, name = theme.ROLES[role][mode].fill, each.mode
         cost, spread = _cost(record, each), _turns(each)
         if cost is not None:

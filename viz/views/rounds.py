@@ -211,7 +211,7 @@ def _test(each: Drafted, verdict: Verdict, *, greedy: bool) -> str:
         return f"{passed}: the model drew {same} from p."
     ratio = each.p / each.q if each.q else float("inf")
     drawn, bound = _told_apart(each.random, ratio)
-    least = " It is at least 1: such a token always passes." if ratio >= 1 else ""
+    least = " As p / q is at least 1, such a token always passes." if ratio >= 1 else ""
     is_most, sign = ("is at most", "\u2264") if each.accepted else ("is more than", ">")
     return (
         f"Random number {drawn} {is_most} p / q = {_probability(each.p)} / {_probability(each.q)} = {bound}: "
@@ -246,7 +246,7 @@ def _own(one: Round, tokens: dict[int, Token], *, greedy: bool) -> str:
     if one.own == "none":
         return ""
     refused = one.own == "corrected" and one.drafted[one.n_accepted]
-    subtracted = bool(refused) and not greedy and refused.q is not None and refused.random is not None
+    subtracted = bool(refused) and refused.q is not None and refused.random is not None
     verdict = _own_verdict(one, one.own)
     instead = _INSTEAD[verdict]
     if greedy:
