@@ -91,6 +91,8 @@ def _words(record: Batching | Speculation, attempt: int, at: int) -> str:
             "free"
         )
     one = record.attempts[attempt].rounds[at]
+    if not one.drafted:
+        return "nothing was guessed: the model wrote as it does alone"
     own = {"corrected": ", one corrected", "bonus": ", one more as a bonus", "none": ""}[one.own]
     return f"{len(one.drafted)} drafted, {one.n_accepted} accepted{own}: {theme.count(len(one.written))} written"
 
