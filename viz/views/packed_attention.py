@@ -16,6 +16,8 @@ from viz.view import Html, Pick, view
 _PLOT = (160, 520)  # pixels of height, at least and at most
 _ROW = 18  # pixels of a token's row, where there is room
 _STOPS = (0.0, 0.01, 0.04, 0.09, 0.16, 0.25, 0.36, 0.49, 0.64, 0.81, 1.0)  # squares: small weights are seen as well
+_TOLD = (0, 0.05, 0.25, 1)  # weights in the legend
+_GAP = 0.01  # pixels; without one plotly stretches an image over the cells, which a kept page's policy blurs
 _DIGITS = 3  # of a weight
 
 
@@ -37,23 +39,23 @@ def packed_attention(record: Batching, at: Pick, mode: Mode = "light") -> go.Fig
     for request, (first, count) in rows.items():
         start, width = columns[request]
         own[first : first + count, start : start + width] = True
-    figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": _height(len(weights)) + 140})
+    figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": _height(len(weights)) + 190})
     tokens: dict[str, Any] = {
         "x": _names(record, {request: (0, width) for request, (_, width) in columns.items()}),
         "y": _names(record, {share.request: (share.first, share.n_tokens) for share in tick.shares}),
-        "hoverongaps": False, "zmin": 0, "zmax": 1,
+        "hoverongaps": False, "zmin": 0, "zmax": 1, "xgap": _GAP, "ygap": _GAP,
     }  # fmt: skip
     shown = own | (weights != 0)
     figure.add_heatmap(
         z=_short(np.where(shown, weights, np.nan)), **tokens,
-        colorscale=_colours(mode), hovertemplate="%{y} looks at %{x}: %{z:.3g}<extra></extra>",
-        colorbar={"thickness": 10, "tickvals": [0, 0.5, 1], "outlinewidth": 0},
+        colorscale=_colours(mode), showscale=False, hovertemplate="%{y} looks at %{x}: %{z:.3g}<extra></extra>",
     )  # fmt: skip
     grey = theme.GROUND[mode]["line"]
     figure.add_heatmap(
         z=_short(np.where(shown, np.nan, 0.0)), **tokens, colorscale=[[0, grey], [1, grey]], showscale=False,
         hovertemplate="%{y} and %{x}: another text, exactly 0<extra></extra>",
     )  # fmt: skip
+    _legend(figure, grey, mode)
     for request, (first, count) in rows.items():
         start, width = columns[request]
         figure.add_shape(
@@ -64,7 +66,8 @@ def packed_attention(record: Batching, at: Pick, mode: Mode = "light") -> go.Fig
     figure.update_yaxes(**_letters(rows, len(weights)), autorange="reversed", showgrid=False)
     figure.add_annotation(text=_told(record, tick, at), x=0, xref="paper", xanchor="left", y=1, yref="paper",
                           yanchor="bottom", yshift=8, align="left", showarrow=False)  # fmt: skip
-    figure.update_layout(margin={"t": 100})
+    figure.update_layout(margin={"t": 100, "b": 70},
+                         legend={"yref": "container", "y": 0, "yanchor": "bottom", "itemclick": False})  # fmt: skip
     return figure
 
 
@@ -115,6 +118,20 @@ def _letters(spans: dict[int, tuple[int, int]], total: int) -> dict[str, Any]:
 def _short(weights: np.ndarray) -> list[list[float]]:
     """With so many digits as are told: it travels."""
     return [[float(f"{each:.{_DIGITS}g}") for each in row] for row in weights.tolist()]
+
+
+def _legend(figure: go.Figure, grey: str, mode: Mode) -> None:
+    """What a few of the colours mean; plotly's own scale needs a style that a kept page forbids."""
+    low, high = theme.GROUND[mode]["card"], theme.ROLES["weight"][mode].fill
+    for weight in _TOLD:
+        colour = _between(low, high, weight**0.5)
+        figure.add_scatter(x=[None], y=[None], name=f"{weight:g}", mode="markers", marker=_mark(colour, mode))
+    figure.add_scatter(x=[None], y=[None], name="another text", mode="markers", marker=_mark(grey, mode))
+
+
+def _mark(colour: str, mode: Mode) -> dict[str, Any]:
+    return {"color": colour, "symbol": "square", "size": 14,
+            "line": {"color": theme.GROUND[mode]["muted"], "width": 1}}  # fmt: skip
 
 
 def _colours(mode: Mode) -> list[list[float | str]]:
