@@ -120,6 +120,27 @@ def test_any_texts_in_any_cache_are_written_as_generate_does_and_conserved(
     assert tokens(record) == [plain(hooked, ids, each.max_new_tokens) for ids, each in zip(prompts, asked, strict=True)]
 
 
+def test_texts_read_in_the_same_tick_come_to_share_what_is_alike(hooked: HookedModel) -> None:
+    asked = [Ask(prompt=PROMPTS[0], max_new_tokens=4)] * 2
+    record = recorded(serve(hooked, asked, Settings(), Limits(), block_size=4, n_blocks=14, token_budget=22))
+    one, other = (table.blocks for table in record.ticks[0].tables)
+    assert record.ticks[0].n_tokens == 22 and one[:2] == other[:2] and one[2] != other[2]
+    assert record.ticks[0].shared == tuple((block, 2) for block in sorted(one[:2])) and record.ticks[0].n_free == 10
+    check_conserved(record)
+
+
+def test_a_text_that_made_room_may_find_its_beginning_again(hooked: HookedModel, monkeypatch: Any) -> None:
+    monkeypatch.setattr(hooked.model.generation_config, "eos_token_id", None)
+    asked = [Ask(prompt=ids, max_new_tokens=16 - 2 * place) for place, ids in enumerate(PROMPTS)]
+    record = recorded(serve(hooked, asked, Settings(), Limits(), block_size=4, n_blocks=8, token_budget=9,
+                            max_requests=4))  # fmt: skip
+    back = {number for tick in record.ticks for number in tick.put_back}
+    found = [number for tick in record.ticks for number, _ in tick.reused]
+    assert any(found.count(number) > 1 for number in back)
+    check_conserved(record)
+    assert tokens(record) == [plain(hooked, ids, each.max_new_tokens) for ids, each in zip(PROMPTS, asked, strict=True)]
+
+
 def test_a_tick_that_loses_a_block_or_reads_too_much_is_no_record(record: Batching) -> None:
     lost = replace(record.ticks[2], n_free=record.ticks[2].n_free - 1)
     with pytest.raises(BadTrace, match="tick 0 has"):
@@ -148,6 +169,15 @@ def test_the_end_of_a_sequence_ends_a_text_in_every_way(hooked: HookedModel, mon
     record = last(serve(hooked, ASKED, Settings(), Limits(), **BOUNDS))
     assert record.requests[2].ended == "end of sequence" and tokens(record)[2][-1] == end
     assert all(all(way.same_tokens) for way in record.ways) and record.notes == ()
+
+
+def test_no_batch_works_on_when_its_texts_are_over(hooked: HookedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    end = plain(hooked, PROMPTS[2], 2)[1]
+    monkeypatch.setattr(hooked.model.generation_config, "eos_token_id", end)
+    asked = [Ask(prompt=PROMPTS[3], max_new_tokens=3), Ask(prompt=PROMPTS[2], max_new_tokens=20)]
+    record = last(serve(hooked, asked, Settings(), Limits(), **BOUNDS))
+    assert list(map(len, tokens(record))) == [3, 2] and len(record.ways[1].passes) == 3
+    assert all(each.n_tokens for way in record.ways for each in way.passes)
 
 
 # Attention
