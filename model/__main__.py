@@ -191,7 +191,8 @@ def _prompts(given: argparse.Namespace) -> list[str]:
         raise BadSetting(f"{' and '.join(asked)} were given; they are experiments of their own. Ask for one.")
     if len(given.prompts) > 1 and not given.serve:
         raise BadSetting(
-            f"{len(given.prompts)} prompts were given, and one is continued. Put it in quotes, or add --serve. "
+            f"{len(given.prompts)} prompts were given, and one is continued; the second: {given.prompts[1][:80]}. "
+            "Put a prompt of several words in quotes, or add --serve. "
             "`python -m model --help` says what can be given."
         )
     prompts = [_prompt(each) for each in given.prompts]

@@ -391,7 +391,7 @@ def test_the_command_line_serves_several_prompts(capsys, hooked: HookedModel, tm
     said = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert [len(each["tokens"]) for each in said["requests"]] == [len(each.tokens) for each in record.requests]
     assert [way["name"] for way in said["ways"]] == ["continuous", "static", "one by one"]
-    assert main([*call, "--measure"]) == 2 and "two experiments" in capsys.readouterr().err
+    assert main([*call, "--measure"]) == 2 and "--measure and --serve were given" in capsys.readouterr().err
 
 
 # The default model
