@@ -10,6 +10,7 @@ from model.command_line import bug, say
 from model.errors import BadSetting, Refusal
 from model.measurements import CacheTrials, Measurement
 from model.records import Trace
+from model.serving import Batching, Speculation
 from viz import export, frames, measured_page, recorded
 
 
@@ -39,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-_KINDS: dict[str, type[Measurement] | type[CacheTrials]] = {"Measurement": Measurement, "CacheTrials": CacheTrials}
+_Kind = type[Measurement] | type[CacheTrials] | type[Batching] | type[Speculation]
+_KINDS: dict[str, _Kind] = {each.__name__: each for each in (Measurement, CacheTrials, Batching, Speculation)}
 
 
 def _of_run(asked: argparse.Namespace, target: Path) -> bytes:
@@ -51,7 +53,7 @@ def _of_run(asked: argparse.Namespace, target: Path) -> bytes:
     return export.page(trace, charts=charts, light=asked.light).encode("utf-8")
 
 
-def _of_measured(asked: argparse.Namespace, target: Path, kind: type[Measurement] | type[CacheTrials]) -> bytes:
+def _of_measured(asked: argparse.Namespace, target: Path, kind: _Kind) -> bytes:
     if asked.light or asked.charts or target.suffix == ".frames":
         raise BadSetting(f"{asked.record} holds a {kind.__name__}; --light, --charts and .frames are for a run alone. "
                          "Leave them out.")  # fmt: skip
@@ -61,7 +63,8 @@ def _of_measured(asked: argparse.Namespace, target: Path, kind: type[Measurement
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m viz", description="Make one self-contained page of a record.")
     parser.add_argument("record", type=Path, metavar="FILE",
-                        help="a run, a measurement or cache trials, as `python -m model` saves them")  # fmt: skip
+                        help="a run, a measurement, cache trials, served texts or drafts, as `python -m model` "
+                        "saves them")  # fmt: skip
     parser.add_argument("-o", "--output", type=Path, metavar="PAGE.html",
                         help="where to write it; - is standard output (default: beside the record, as .html). "
                         "A name that ends in .frames gets the bytes that the app opens on, and .deep beside it "

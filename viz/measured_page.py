@@ -1,10 +1,13 @@
 """What was measured as one page that needs nothing else: no network, no server, no model; it works from a file."""
 
+import json
+
 from model.measurements import CacheTrials, Measurement
 from model.serving import Batching, Speculation
-from viz import export, markup, theme
+from viz import export, markup, steps, theme
 from viz.glossary import explained
 from viz.measured import on_machine
+from viz.served import letter
 from viz.theme import Mode
 from viz.view import Load, Pick, View, all_views, as_json
 
@@ -15,30 +18,21 @@ _ORDER = (  # files of viz/views/
 
 Measured = Measurement | CacheTrials | Batching | Speculation
 
-_START = """
-const page = document.documentElement;
-const pictures = JSON.parse(document.getElementById("pictures").textContent);
-const draw = (isDark) => {
-  page.classList.toggle("dark", isDark);
-  for (const { name, figure } of pictures[isDark ? "dark" : "light"]) {
-    if (figure) Plotly.react(name, figure.data, figure.layout, { displaylogo: false, responsive: true });
-  }
-};
-const dark = window.matchMedia("(prefers-color-scheme: dark)");
-draw(dark.matches);
-dark.addEventListener("change", (event) => draw(event.matches));
-document.getElementById("theme").addEventListener("click", () => draw(!page.classList.contains("dark")));
-"""
+_HELD_FIXED = (
+    "A kept page holds this picture for one tick, layer and head. The page Serve draws every other, and so does the "
+    "Python library from the kept file."
+)
 
 
 def measured_page(record: Measured, at: Load | Pick | None = None) -> str:
     """One self-contained HTML page of this record, with all its pictures and tables, in light and dark (about 5 MB).
 
     `at` is what its bill of memory is reckoned for: by default one user, with as much context as the model was made
-    for.
+    for. Of served texts it is the tick, of a draft the round that is shown first; the page holds all of them.
     """
     at = at or _usual(record)
-    library, style, script = export.plotly_js(), markup.style(), _START
+    library, style = export.plotly_js(), markup.style()
+    script = f"{markup.script('kept.js')}tokenoscopePage(document);\n"
     scripts = " ".join(map(markup.integrity, (library, script)))
     styles = " ".join(map(markup.integrity, (style, export.FILLED)))
     policy = (
@@ -54,7 +48,8 @@ def measured_page(record: Measured, at: Load | Pick | None = None) -> str:
         f'<body class="ts-page ts-root">\n<header><h1>Tokenoscope</h1><span>{_about(record)}</span>'
         '<button type="button" class="ts-theme" id="theme">Dark or light</button></header>\n'
         f'<main><div class="ts-scope"><div class="ts-cards">{_origin(record)}{_cards(record, at)}</div></div></main>\n'
-        f'<script type="application/json" id="pictures">{_inert(held)}</script>\n{export.without_maps(library)}\n'
+        f'<script type="application/json" id="pictures">{_inert(held)}</script>\n{_steps(record, at)}'
+        f"{export.without_maps(library)}\n"
         f"<script>{library}</script>\n<script>{script}</script>\n</body>\n</html>\n"
     )
 
@@ -91,18 +86,16 @@ def facts(record: Measured) -> list[str]:
 def _served(record: Batching) -> list[str]:
     """What became of each text, and in what cache."""
     told = [
-        f"{name}, {theme.count(each.n_prompt)} tokens: {each.prompt} \u2192 {each.text} ({each.ended})"
-        for name, each in zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ" * len(record.requests), record.requests, strict=False)
+        f"{letter(i)}, {theme.count(each.n_prompt)} tokens: {each.prompt} \u2192 {each.text} ({each.ended})"
+        for i, each in enumerate(record.requests)
     ]
     cache = f"{record.n_blocks} blocks of {record.block_size} tokens, {theme.size(record.block_bytes)} each"
     return [*told, f"Cache: {cache}", f"Machine: {record.machine}", *record.notes]
 
 
 def _usual(record: Measured) -> Load | Pick:
-    if isinstance(record, Batching):  # the tick that serves most texts at once
-        return Pick(tick=max(range(len(record.ticks)), key=lambda i: len(record.ticks[i].shares), default=0))
-    if isinstance(record, Speculation):
-        return Pick()
+    if isinstance(record, Batching | Speculation):
+        return steps.first_seen(record)
     return Load(context=max(record.model.n_ctx, 1))
 
 
@@ -110,16 +103,48 @@ def _cards(record: Measured, at: Load | Pick) -> str:
     """A card a view: its title, its sentence, and room for its chart, its table, or why there is none."""
     cards: list[str] = []
     for shown in views_of(type(record)):
-        missing = shown.missing(record)
-        drawn = None if missing else shown.draw(record, at)
-        if missing:
-            body = f'<p class="ts-empty">{markup.text(missing)}</p>'
-        else:
-            body = drawn if isinstance(drawn, str) else f'<div class="ts-chart" id="{shown.name}"></div>'
         title, caption = markup.text(shown.title), explained(shown.caption)
         cards.append(f'<section class="ts-card"><h2 class="ts-title">{title}</h2>'
-                     f'<p class="ts-sentence">{caption}</p>{body}</section>')  # fmt: skip
+                     f'<p class="ts-sentence">{caption}</p>{_body(shown, record, at)}</section>')  # fmt: skip
     return "".join(cards)
+
+
+def _body(shown: View, record: Measured, at: Load | Pick) -> str:
+    """What a card holds: why it is empty, room for a chart, a table, or one for every step, one of them in sight."""
+    missing = shown.missing(record)
+    if missing:
+        return f'<p class="ts-empty">{markup.text(missing)}</p>'
+    if isinstance(record, Batching | Speculation) and shown.follows in ("tick", "attempt", "round"):
+        return "".join(
+            f'<div data-shown-at="{markup.text(address)}" hidden>{shown.draw(record, pick)}</div>'
+            for address, pick in _each(record, shown.follows)
+        )
+    drawn = shown.draw(record, at)
+    fixed = f'<p class="ts-aside-line">{markup.text(_HELD_FIXED)}</p>' if shown.follows == "pick" else ""
+    return drawn if isinstance(drawn, str) else f'<div class="ts-chart" id="{shown.name}"></div>{fixed}'
+
+
+def _each(record: Batching | Speculation, follows: str) -> list[tuple[str, Pick]]:
+    """Everything that a picture can follow, with the address that assets/js/kept.js compares."""
+    if isinstance(record, Batching):
+        return [(f"tick={pick.tick}", pick) for pick in steps.picks(record)]
+    attempts = range(len(record.attempts))
+    if follows == "attempt":
+        return [(f"attempt={i}", Pick(attempt=i)) for i in attempts]
+    return [(f"attempt={i}&round={pick.round}", pick) for i in attempts for pick in steps.picks(record, i)]
+
+
+def _steps(record: Measured, at: Load | Pick) -> str:
+    """What the bar over the ticks or rounds needs; nothing where there are none."""
+    if not isinstance(record, Batching | Speculation) or not isinstance(at, Pick):
+        return ""
+    attempts = [each.name for each in record.attempts] if isinstance(record, Speculation) else []
+    told = [[steps.words(record, pick) for pick in steps.picks(record, i)] for i in range(len(attempts) or 1)]
+    if not any(told):
+        return ""
+    name = steps.name_of(record)
+    held = json.dumps({"name": name, "at": getattr(at, name), "attempts": attempts, "words": told})
+    return f'<script type="application/json" id="steps">{_inert(held)}</script>\n'
 
 
 def _origin(record: Measured) -> str:

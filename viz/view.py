@@ -76,7 +76,7 @@ class Pick:
 
 
 Record = Trace | Measurement | CacheTrials | Batching | Speculation
-Follows = Literal["step", "layer", "token", "load", "tick", "round", "pick", "nothing"]
+Follows = Literal["step", "layer", "token", "load", "tick", "attempt", "round", "pick", "nothing"]
 
 
 class Draw(Protocol):

@@ -6,12 +6,13 @@ import { h, fill } from "./dom.js";
 import { rebuilt } from "./tables.js";
 import { loadPlotly } from "./wants.js";
 import { Stepper } from "./stepper.js";
+import { Choices, NOTHING_PICKED, markPicked, makeReachable, pressed } from "./picks.js";
 
 /** @typedef {import("./serve.js").Report} Report */
 /** @typedef {import("./serve.js").Part} Part */
 /** @typedef {{name: string, title: string, caption: string, follows: string, missing?: string | null, html?: string | null, figure?: {data: any[], layout: any} | null}} Picture */
-/** @typedef {{ticks?: number, busiest?: number, layers?: number, heads?: number, requests?: number, attempts?: string[], rounds?: number[]}} Counts */
-/** @typedef {{tick: number, layer: number, head: number, request: number, attempt: number, round: number, token: number}} Pick */
+/** @typedef {{ticks?: number, busiest?: number, layers?: number, heads?: number, requests?: string[], attempts?: string[], rounds?: number[]}} Counts */
+/** @typedef {import("./picks.js").Pick} Pick */
 
 const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
 const REST_MS = 120;
@@ -39,13 +40,13 @@ export class ServingBoard {
     this.origin = h("section", { class: "ts-card", hidden: true }, h("h2", { class: "ts-title" }, "What was run, and where"), this.facts);
     this.list = h("div", { class: "ts-board-list ts-serving-list" });
     this.stepper = new Stepper(this.step, (at) => this.pick({ [this.step]: at }));
-    this.choices = new Choices(kind, (some) => this.pick(some));
+    this.choices = new Choices(kind === "batching" ? ["request", "layer", "head"] : ["attempt"], (some) => this.pick(some));
     if (kind === "speculation") this.stepper.element.querySelector(".ts-player-row")?.append(this.choices.element);
     this.trouble = h("p", { class: "ts-empty", role: "status", hidden: true });
     /** @type {Map<string, Shown>} */
     this.shown = new Map();
     /** @type {Pick} */
-    this.at = { tick: 0, layer: 0, head: 0, request: 0, attempt: 0, round: 0, token: 0 };
+    this.at = { ...NOTHING_PICKED };
     /** @type {string | null} */
     this.id = null;
     this.version = this.drawn = 0;
@@ -169,7 +170,9 @@ export class ServingBoard {
   async draw(pictures) {
     this.plotly ??= pictures.some((each) => each.figure) ? await loadPlotly(`${this.base}/plotly.js`) : null;
     this.empty.hidden = true;
-    this.choices.offer(this.counts, this.at);
+    const numbers = (/** @type {number} */ n) => Array.from({ length: n }, (_, i) => String(i));
+    const { requests = [], attempts = [], layers = 0, heads = 0 } = this.counts;
+    this.choices.offer({ request: requests, attempt: attempts, layer: numbers(layers), head: numbers(heads) }, this.at);
     this.stepper.grow(this.frames.length);
     this.at[this.step] = this.stepper.at;
     for (const picture of pictures) {
@@ -181,7 +184,7 @@ export class ServingBoard {
         if (picture.follows === "pick") shown.body.before(this.choices.element);
       }
       shown.picture = picture;
-      if (picture.follows === "nothing") await shown.draw(picture, this.plotly);
+      if (picture.follows === "nothing" || picture.follows === "attempt") await shown.draw(picture, this.plotly);
     }
     this.follow();
   }
@@ -216,7 +219,7 @@ export class ServingBoard {
         await shown.draw({ ...shown.picture, ...picture }, this.plotly);
       }
     }
-    this.mark();
+    markPicked(this.list, this.at);
     window.clearTimeout(this.timer);
     if ([...this.shown.values()].some((each) => each.picture.follows === "pick")) this.timer = window.setTimeout(() => this.fetchPicked(), REST_MS);
   }
@@ -237,24 +240,13 @@ export class ServingBoard {
         if (mine === this.asked) await shown.draw({ ...shown.picture, missing: error instanceof Error ? error.message : String(error) }, null);
       }
     }
-    this.mark();
-  }
-
-  /** Elements that stand for what is picked say so. */
-  mark() {
-    for (const name of /** @type {("tick" | "request" | "round" | "token")[]} */ (["tick", "request", "round", "token"])) {
-      for (const each of this.list.querySelectorAll(`[data-${name}]`)) {
-        each.classList.toggle(`ts-picked-${name}`, Number(each.getAttribute(`data-${name}`)) === this.at[name]);
-      }
-    }
+    markPicked(this.list, this.at);
   }
 
   /** An element that stands for a tick, a text or a token was pressed. @param {Event} event */
   clicked(event) {
-    const pressed = event.target instanceof Element ? event.target.closest("[data-pick]") : null;
-    if (!pressed) return;
-    const some = Object.fromEntries(new URLSearchParams(pressed.getAttribute("data-pick") ?? ""));
-    this.chosen(Object.fromEntries(Object.entries(some).map(([name, value]) => [name, Number(value)])));
+    const some = pressed(event);
+    if (some) this.chosen(some);
   }
 
   /** A person has picked. @param {Partial<Pick>} some */
@@ -280,35 +272,6 @@ export class ServingBoard {
       "[": () => turn("head", -1),
       "]": () => turn("head", 1),
     };
-  }
-}
-
-/** What can be picked beside the tick or the round, as lists to choose from. */
-class Choices {
-  /** @param {Part} kind @param {(some: Partial<Pick>) => void} changed */
-  constructor(kind, changed) {
-    /** @type {("request" | "layer" | "head" | "attempt")[]} */
-    this.names = kind === "batching" ? ["request", "layer", "head"] : ["attempt"];
-    const words = { request: "text", layer: "layer", head: "head", attempt: "who drafts" };
-    this.lists = Object.fromEntries(this.names.map((name) => [name, h("select", { class: "ts-select", "aria-label": words[name],
-      onchange: (/** @type {Event} */ event) => changed({ [name]: Number(/** @type {HTMLSelectElement} */ (event.target).value) }) })]));
-    this.element = h("span", { class: "ts-serving-choices" }, ...this.names.map((name) => h("label", {}, `${words[name]} `, this.lists[name])));
-  }
-
-  /** @param {Counts} counts @param {Pick} at */
-  offer(counts, at) {
-    const letters = (/** @type {number} */ n) => Array.from({ length: n }, (_, i) => String.fromCharCode(65 + (i % 26)));
-    const numbers = (/** @type {number} */ n) => Array.from({ length: n }, (_, i) => String(i));
-    const offered = { request: letters(counts.requests ?? 0), layer: numbers(counts.layers ?? 0), head: numbers(counts.heads ?? 0), attempt: counts.attempts ?? [] };
-    for (const name of this.names) {
-      if (this.lists[name].options.length !== offered[name].length) fill(this.lists[name], ...offered[name].map((text, i) => h("option", { value: i }, text)));
-    }
-    this.show(at);
-  }
-
-  /** @param {Pick} at */
-  show(at) {
-    for (const name of this.names) this.lists[name].value = String(at[name]);
   }
 }
 
@@ -344,9 +307,6 @@ class Shown {
     this.body.removeAttribute("role");
     if (missing) fill(this.body, h("p", { class: "ts-empty" }, missing));
     else fill(this.body, ...rebuilt(html ?? ""));
-    for (const each of this.body.querySelectorAll("[data-pick]")) for (const [name, value] of [["tabindex", "0"], ["role", "button"]]) each.setAttribute(name, value);
-    for (const box of this.body.querySelectorAll(".ts-measured")) { // keys scroll it where it is narrow
-      for (const [name, value] of [["tabindex", "0"], ["role", "region"], ["aria-label", title]]) box.setAttribute(name, value);
-    }
+    makeReachable(this.body, title);
   }
 }

@@ -40,7 +40,7 @@ def test_the_overview_says_what_can_be_picked_and_draws_what_follows_nothing(fet
     record = three()
     told = fetch(record, "pictures")
     assert told["counts"] == {"ticks": len(record.ticks), "busiest": 1, "layers": record.model.n_layers,
-                              "heads": record.model.n_heads, "requests": 3}  # fmt: skip
+                              "heads": record.model.n_heads, "requests": ["A", "B", "C"]}  # fmt: skip
     assert len(record.ticks[1].shares) == 3
     assert [(each["follows"], each["html"] is None) for each in told["pictures"]] == [
         ("nothing", False), ("tick", True), ("pick", True),
@@ -58,7 +58,7 @@ def test_every_tick_has_its_picture_and_its_words_and_the_newer_ones_can_be_had_
     assert [each["html"] for each in drawn] == [
         f"<p>{t.n_free} free after tick {i}</p>" for i, t in enumerate(record.ticks)
     ]
-    assert got["words"][0] == "read 12 of at most 12 tokens, for A, B; C waits; 37 of 40 blocks free"
+    assert got["words"][0] == "read 12 of at most 12 tokens, for A and B; C waits; 37 of 40 blocks free"
     assert (got["from"], got["count"], len(got["words"])) == (0, len(record.ticks), len(record.ticks))
     newer = fetch(record, "frames", **{"from": 5})
     assert newer["frames"]["by_tick"] == drawn[5:]

@@ -16,9 +16,10 @@ FLIGHTS = """() => {
   };
 }"""
 
-# Resolves once an observer younger than the loop's own was told that the loop is out of sight: then the loop's own was too.
+# Resolves once an observer younger than the loop's own was told that the loop is out of sight: the loop's own was, too.
 UNSEEN = """() => new Promise((unseen) => {
-  new IntersectionObserver(([entry]) => { if (!entry.isIntersecting) unseen(true); }).observe(document.querySelector(".ts-loop"));
+  const told = new IntersectionObserver(([entry]) => { if (!entry.isIntersecting) unseen(true); });
+  told.observe(document.querySelector(".ts-loop"));
 })"""
 
 

@@ -29,7 +29,7 @@ def serving(serve, visit):
 
 @pytest.fixture
 def small_views(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Views whose every word is known."""
+    """Views whose every word is known; asked for before `serving`, so that no open page outlives them."""
     monkeypatch.setattr(measured_page, "views_of", lambda kind: VIEWS.get(kind, []))
 
 
@@ -62,7 +62,7 @@ def test_the_address_leads_to_the_second_part_and_the_header_to_the_page(serving
     expect(page.locator("#texts .ts-texts-row")).to_have_count(4)
 
 
-def test_texts_are_added_taken_away_and_served_as_they_were_typed(serving, small_views):
+def test_texts_are_added_taken_away_and_served_as_they_were_typed(small_views, serving):
     page = serving()
     for name in ("D", "C", "B"):
         page.get_by_label(f"take text {name} away").click()
@@ -80,7 +80,7 @@ def test_texts_are_added_taken_away_and_served_as_they_were_typed(serving, small
     expect(page.get_by_label("new tokens of text A")).to_have_value("48")
 
 
-def test_what_cannot_be_served_is_refused_in_words(serving, small_views):
+def test_what_cannot_be_served_is_refused_in_words(small_views, serving):
     page = serving()
     page.get_by_label("text B", exact=True).fill(" ")
     page.get_by_role("button", name="Serve", exact=True).click()
@@ -100,7 +100,7 @@ def test_what_cannot_be_served_is_refused_in_words(serving, small_views):
     expect(page.locator(".ts-refusal")).to_have_text("")
 
 
-def test_moving_over_ticks_asks_nothing_but_what_is_picked(serving, small_views):
+def test_moving_over_ticks_asks_nothing_but_what_is_picked(small_views, serving):
     page = serving()
     run(page)
     tick(page, "Tick 2 of 33")  # the busiest one
@@ -127,7 +127,7 @@ def test_moving_over_ticks_asks_nothing_but_what_is_picked(serving, small_views)
     expect(page.get_by_label("layer", exact=True)).to_have_value("1")
 
 
-def test_space_plays_to_the_end_and_pauses(serving, small_views):
+def test_space_plays_to_the_end_and_pauses(small_views, serving):
     page = serving()
     run(page)
     page.get_by_label("pace of playing").first.select_option("10 a second")
@@ -147,7 +147,7 @@ def test_space_plays_to_the_end_and_pauses(serving, small_views):
     expect(page.locator("#batching .ts-play")).to_have_attribute("aria-pressed", "false")
 
 
-def test_pictures_grow_tick_by_tick_and_a_chosen_tick_stays(serving, small_views, monkeypatch: pytest.MonkeyPatch):
+def test_pictures_grow_tick_by_tick_and_a_chosen_tick_stays(small_views, serving, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(fakes_experiments, "SECONDS", 3.0)
     page = serving()
     page.get_by_role("button", name="Serve", exact=True).click()
@@ -159,7 +159,7 @@ def test_pictures_grow_tick_by_tick_and_a_chosen_tick_stays(serving, small_views
     tick(page, "Tick 2 of 33")
 
 
-def test_stop_keeps_what_was_seen(serving, small_views, monkeypatch: pytest.MonkeyPatch):
+def test_stop_keeps_what_was_seen(small_views, serving, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(fakes_experiments, "SECONDS", 2.0)
     page = serving()
     page.get_by_role("button", name="Serve", exact=True).click()
@@ -171,7 +171,7 @@ def test_stop_keeps_what_was_seen(serving, small_views, monkeypatch: pytest.Monk
     expect(stop).to_be_disabled()
 
 
-def test_each_drafter_has_its_rounds(serving, small_views):
+def test_each_drafter_has_its_rounds(small_views, serving):
     page = serving(part="#speculation")
     run(page, "Speculate")
     shown = page.locator('[data-picture="by_round"]')

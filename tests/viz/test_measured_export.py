@@ -9,24 +9,35 @@ from typing import Any
 import pytest
 from plotly.offline import get_plotlyjs
 
-from model.measurements import CacheTrials, Measurement
+from model.measurements import Measurement
+from model.records import Settings
+from tests.app.fakes_served import drafted
 from tests.fakes import fake_trace
 from tests.fakes_measured import fake_measurement, fake_trials
+from tests.fakes_serving import fake_batching
 from tests.viz.test_frames import HOSTILE
 from viz import __main__ as cli
 from viz import export, markup, measured_page
 from viz.view import Load, all_views
 
 EVIL = "</script><script>alert(1)</script><!-- <img src=x onerror=alert(2)>"
-RECORDS = [fake_measurement(prompt=EVIL, text=EVIL), fake_trials(HOSTILE, (EVIL, "a", "b"))]
+RECORDS = [
+    fake_measurement(prompt=EVIL, text=EVIL),
+    fake_trials(HOSTILE, (EVIL, "a", "b")),
+    fake_batching(words=(EVIL, "a", "b")),
+    drafted(f"{EVIL} b", Settings(max_new_tokens=9), ("prompt lookup", "early exit")),
+]
+NAMES = ["measurement", "trials", "batching", "speculation"]
 
 
 def held(page: str) -> dict[str, Any]:
     return json.loads(page.split('id="pictures">')[1].split("</script>")[0])
 
 
-@pytest.mark.parametrize("record", RECORDS, ids=["measurement", "trials"])
-def test_the_page_holds_every_picture_in_both_modes_and_lets_no_text_in(record: Measurement | CacheTrials):
+@pytest.mark.parametrize("record", RECORDS, ids=NAMES)
+def test_the_page_holds_every_picture_in_both_modes_and_lets_no_text_in(
+    record: measured_page.Measured,
+):
     page = measured_page.measured_page(record)
     names = [each.name for each in measured_page.views_of(type(record))]
     assert sorted(names) == sorted(each.name for each in all_views(type(record)))
@@ -36,7 +47,7 @@ def test_the_page_holds_every_picture_in_both_modes_and_lets_no_text_in(record: 
         assert (f'id="{each["name"]}"' in page) == (each["figure"] is not None)
     assert "<" not in page.split('id="pictures">')[1].split("</script>")[0]
     ours = page.replace(get_plotlyjs(), "")
-    assert ours.count("<script") == ours.count("</script>") == 3
+    assert ours.count("<script") == ours.count("</script>") == 3 + ('id="steps"' in ours)
     assert "<img" not in ours and "<script>alert" not in ours
     assert not re.findall(r"\b(?:src|href)=[\"'h]", ours.split("<script")[0].replace(markup.text(EVIL), ""))
 
@@ -67,9 +78,9 @@ def test_the_bill_follows_the_load():
     assert changed == ["load", "load"]
 
 
-@pytest.mark.parametrize("record", RECORDS, ids=["measurement", "trials"])
+@pytest.mark.parametrize("record", RECORDS, ids=NAMES)
 def test_the_command_opens_each_kind_of_record(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], record: Measurement | CacheTrials
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], record: measured_page.Measured
 ):
     record.save(tmp_path / "some.record")
     assert cli.main([str(tmp_path / "some.record")]) == 0

@@ -99,7 +99,7 @@ def traces(record: Speculation) -> dict[str, Any]:
 
 def test_the_views_stand_in_the_order_in_which_they_teach():
     assert [each.name for each in VIEWS] == ["rounds", "judged_round", "acceptance", "break_even"]
-    assert [each.follows for each in VIEWS] == ["nothing", "round", "nothing", "nothing"]
+    assert [each.follows for each in VIEWS] == ["attempt", "round", "nothing", "nothing"]
 
 
 @pytest.mark.parametrize("mode", MODES)

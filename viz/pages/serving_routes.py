@@ -5,7 +5,6 @@ as the attention of one layer and head, is asked for when it is looked at.
 """
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -13,7 +12,8 @@ from starlette.responses import Response
 
 from model.errors import NotShown
 from model.serving import Batching, Speculation
-from viz import measured_page, theme
+from viz import measured_page, steps
+from viz.served import letter
 from viz.theme import Mode
 from viz.view import Pick, View, as_json
 
@@ -27,7 +27,7 @@ def overview(request: Request, record: Batching | Speculation) -> Response:
     """What can be picked, and every picture; of those that follow a pick, the title and the sentence alone."""
     mode, at = _mode(request), pick(request)
     drawn = [
-        as_json(shown, record, at, mode) if shown.follows == "nothing" else _shell(shown, record)
+        as_json(shown, record, at, mode) if shown.follows in ("nothing", "attempt") else _shell(shown, record)
         for shown in measured_page.views_of(type(record))
     ]
     facts, counts = json.dumps(measured_page.facts(record)), json.dumps(_counts(record))
@@ -37,17 +37,13 @@ def overview(request: Request, record: Batching | Speculation) -> Response:
 def frames(request: Request, record: Batching | Speculation) -> Response:
     """The pictures that follow the tick, or the round of one attempt, from the `from`th on: at most AT_ONCE of each."""
     mode, at = _mode(request), pick(request)
-    first, n_frames = _whole(request.query_params.get("from", "")), _n_frames(record, at.attempt)
-    asked = range(first, min(first + AT_ONCE, n_frames))
-    name = "tick" if isinstance(record, Batching) else "round"
-    shown = [each for each in measured_page.views_of(type(record)) if each.follows == name]
-    drawn = {
-        each.name: [as_json(each, record, Pick(**{"attempt": at.attempt, name: i}), mode) for i in asked]
-        for each in shown
-    }
+    first, there = _whole(request.query_params.get("from", "")), steps.picks(record, at.attempt)
+    asked = there[first : first + AT_ONCE]
+    shown = [each for each in measured_page.views_of(type(record)) if each.follows == steps.name_of(record)]
+    drawn = {each.name: [as_json(each, record, step, mode) for step in asked] for each in shown}
     lists = ", ".join(f"{json.dumps(each)}: [{', '.join(pictures)}]" for each, pictures in drawn.items())
-    words = json.dumps([_words(record, at.attempt, i) for i in asked])
-    return _json(f'{{"from": {first}, "count": {n_frames}, "words": {words}, "frames": {{{lists}}}}}')
+    words = json.dumps([steps.words(record, step) for step in asked])
+    return _json(f'{{"from": {first}, "count": {len(there)}, "words": {words}, "frames": {{{lists}}}}}')
 
 
 def picture(request: Request, record: Batching | Speculation) -> Response:
@@ -69,37 +65,8 @@ def _counts(record: Batching | Speculation) -> dict[str, Any]:
     if isinstance(record, Speculation):
         return {"attempts": [each.name for each in record.attempts],
                 "rounds": [len(each.rounds) for each in record.attempts]}  # fmt: skip
-    busiest = max(range(len(record.ticks)), key=lambda i: len(record.ticks[i].shares), default=0)
-    return {"ticks": len(record.ticks), "busiest": busiest, "layers": record.model.n_layers,
-            "heads": record.model.n_heads, "requests": len(record.requests)}  # fmt: skip
-
-
-def _n_frames(record: Batching | Speculation, attempt: int) -> int:
-    if isinstance(record, Batching):
-        return len(record.ticks)
-    return len(record.attempts[attempt].rounds) if attempt < len(record.attempts) else 0
-
-
-def _words(record: Batching | Speculation, attempt: int, at: int) -> str:
-    """What happened in that tick or round, in one line of plain text."""
-    if isinstance(record, Batching):
-        tick = record.ticks[at]
-        waits = f"{_letters(tick.waiting)} wait{'s' if len(tick.waiting) == 1 else ''}; " if tick.waiting else ""
-        return (
-            f"read {tick.n_tokens} of at most {record.token_budget} tokens, for "
-            f"{_letters([share.request for share in tick.shares])}; {waits}{tick.n_free} of {record.n_blocks} blocks "
-            "free"
-        )
-    one = record.attempts[attempt].rounds[at]
-    if not one.drafted:
-        return "nothing was guessed: the model wrote as it does alone"
-    own = {"corrected": ", one corrected", "bonus": ", one more as a bonus", "none": ""}[one.own]
-    return f"{len(one.drafted)} drafted, {one.n_accepted} accepted{own}: {theme.count(len(one.written))} written"
-
-
-def _letters(requests: Sequence[int]) -> str:
-    """The names of texts: A, B, C."""
-    return ", ".join(chr(ord("A") + each % 26) for each in requests)
+    return {"ticks": len(record.ticks), "busiest": steps.first_seen(record).tick, "layers": record.model.n_layers,
+            "heads": record.model.n_heads, "requests": [letter(i) for i in range(len(record.requests))]}  # fmt: skip
 
 
 def _shell(shown: View, record: Batching | Speculation) -> str:

@@ -45,7 +45,7 @@ _LIKELIEST = 3  # tokens of a distribution
 _STEPS = 20  # lengths of a bar
 
 
-@view("The text, round by round", of=Speculation, follows="nothing", needs="attempts")
+@view("The text, round by round", of=Speculation, follows="attempt", needs="attempts")
 def rounds(record: Speculation, at: Pick, _mode: Mode = "light") -> Html:
     """Each box is a round: a draft guessed a few tokens, and the model judged all of them in one pass, where plain
     decoding needs a pass for each token. What is struck through was guessed and not kept; all the rest is the text.

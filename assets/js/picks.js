@@ -1,0 +1,60 @@
+// @ts-check
+// What is looked at of texts that are served or drafted: elements that stand for it, and lists to choose it from.
+
+import { h, fill } from "./dom.js";
+
+/** @typedef {{tick: number, layer: number, head: number, request: number, attempt: number, round: number, token: number}} Pick */
+/** @typedef {"request" | "layer" | "head" | "attempt"} Listed */
+
+/** @type {("tick" | "request" | "round" | "token")[]} */
+const MARKED = ["tick", "request", "round", "token"];
+const WORDS = { request: "text", layer: "layer", head: "head", attempt: "who drafts" };
+
+/** @type {Pick} */
+export const NOTHING_PICKED = { tick: 0, layer: 0, head: 0, request: 0, attempt: 0, round: 0, token: 0 };
+
+/** What the pressed element stands for, as its data-pick says. @param {Event} event @returns {Partial<Pick> | null} */
+export function pressed(event) {
+  const element = event.target instanceof Element ? event.target.closest("[data-pick]") : null;
+  if (!element) return null;
+  const some = Object.fromEntries(new URLSearchParams(element.getAttribute("data-pick") ?? ""));
+  return Object.fromEntries(Object.entries(some).map(([name, value]) => [name, Number(value)]));
+}
+
+/** Keys reach and press what stands for something, and scroll what is wider than the page. @param {Element} root @param {string} title */
+export function makeReachable(root, title) {
+  for (const each of root.querySelectorAll("[data-pick]")) for (const [name, value] of [["tabindex", "0"], ["role", "button"]]) each.setAttribute(name, value);
+  for (const box of root.querySelectorAll(".ts-measured")) for (const [name, value] of [["tabindex", "0"], ["role", "region"], ["aria-label", title]]) box.setAttribute(name, value);
+}
+
+/** Elements that stand for what is picked say so. @param {Element} root @param {Pick} at */
+export function markPicked(root, at) {
+  for (const name of MARKED) {
+    for (const each of root.querySelectorAll(`[data-${name}]`)) each.classList.toggle(`ts-picked-${name}`, Number(each.getAttribute(`data-${name}`)) === at[name]);
+  }
+}
+
+/** What can be picked beside the tick or the round, as lists to choose from. */
+export class Choices {
+  /** @param {Listed[]} names @param {(some: Partial<Pick>) => void} changed */
+  constructor(names, changed) {
+    this.names = names;
+    this.lists = Object.fromEntries(names.map((name) => [name, h("select", { class: "ts-select", "aria-label": WORDS[name],
+      onchange: (/** @type {Event} */ event) => changed({ [name]: Number(/** @type {HTMLSelectElement} */ (event.target).value) }) })]));
+    this.element = h("span", { class: "ts-serving-choices" }, ...names.map((name) => h("label", {}, `${WORDS[name]} `, this.lists[name])));
+  }
+
+  /** @param {Partial<Record<Listed, string[]>>} offered @param {Pick} at */
+  offer(offered, at) {
+    for (const name of this.names) {
+      const there = offered[name] ?? [];
+      if (this.lists[name].options.length !== there.length) fill(this.lists[name], ...there.map((text, i) => h("option", { value: i }, text)));
+    }
+    this.show(at);
+  }
+
+  /** @param {Pick} at */
+  show(at) {
+    for (const name of this.names) this.lists[name].value = String(at[name]);
+  }
+}

@@ -1,0 +1,53 @@
+"""The ticks of served texts, or the rounds of a draft, as steps to move over: how many, and each in a line of words."""
+
+from typing import Literal
+
+from model.serving import Batching, Round, Speculation, Tick
+from viz import served, theme
+from viz.view import Pick
+
+
+def name_of(record: Batching | Speculation) -> Literal["tick", "round"]:
+    """What a step of this record is called."""
+    return "tick" if isinstance(record, Batching) else "round"
+
+
+def picks(record: Batching | Speculation, attempt: int = 0) -> list[Pick]:
+    """Every tick, or every round of that way to draft, as what is picked to look at it; of an unknown way none."""
+    if isinstance(record, Batching):
+        return [Pick(tick=i) for i in range(len(record.ticks))]
+    if attempt >= len(record.attempts):
+        return []
+    return [Pick(attempt=attempt, round=i) for i in range(len(record.attempts[attempt].rounds))]
+
+
+def first_seen(record: Batching | Speculation) -> Pick:
+    """What is worth looking at first: the tick that serves most texts at once, or the first round."""
+    if isinstance(record, Speculation):
+        return Pick()
+    return Pick(tick=max(range(len(record.ticks)), key=lambda i: len(record.ticks[i].shares), default=0))
+
+
+def words(record: Batching | Speculation, at: Pick) -> str:
+    """What happened in that tick or round, in one line of plain text."""
+    if isinstance(record, Batching):
+        return _tick(record, record.ticks[at.tick])
+    return _round(record.attempts[at.attempt].rounds[at.round])
+
+
+def _tick(record: Batching, tick: Tick) -> str:
+    waiting = list(tick.waiting)
+    waits = f"{served.letters(waiting)} wait{'s' if len(waiting) == 1 else ''}; " if waiting else ""
+    readers = [share.request for share in tick.shares]
+    for_whom = f", for {served.letters(readers)}" if readers else ""
+    return (
+        f"read {tick.n_tokens} of at most {record.token_budget} tokens{for_whom}; {waits}{tick.n_free} of "
+        f"{record.n_blocks} blocks free"
+    )
+
+
+def _round(one: Round) -> str:
+    if not one.drafted:
+        return "nothing was guessed: the model wrote as it does alone"
+    own = {"corrected": ", one corrected", "bonus": ", one more as a bonus", "none": ""}[one.own]
+    return f"{len(one.drafted)} drafted, {one.n_accepted} accepted{own}: {theme.count(len(one.written))} written"
