@@ -143,7 +143,9 @@ def _steps(record: Measured, at: Load | Pick) -> str:
     if not any(told):
         return ""
     name = steps.name_of(record)
-    held = json.dumps({"name": name, "at": getattr(at, name), "attempts": attempts, "words": told})
+    starts = [steps.first_round(each) for each in record.attempts] if isinstance(record, Speculation) else [at.tick]
+    held = json.dumps({"name": name, "attempts": attempts, "at": {"attempt": at.attempt, name: getattr(at, name)},
+                       "starts": starts, "words": told})  # fmt: skip
     return f'<script type="application/json" id="steps">{_inert(held)}</script>\n'
 
 

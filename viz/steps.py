@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from model.serving import Batching, Round, Speculation, Tick
+from model.serving import Attempt, Batching, Round, Speculation, Tick
 from viz import served, theme
 from viz.view import Pick
 
@@ -22,10 +22,19 @@ def picks(record: Batching | Speculation, attempt: int = 0) -> list[Pick]:
 
 
 def first_seen(record: Batching | Speculation) -> Pick:
-    """What is worth looking at first: the tick that serves most texts at once, or the first round."""
-    if isinstance(record, Speculation):
-        return Pick()
-    return Pick(tick=max(range(len(record.ticks)), key=lambda i: len(record.ticks[i].shares), default=0))
+    """What is worth looking at first: the tick that serves most texts at once, or the way to draft of which most was
+    accepted, where that begins.
+    """
+    if isinstance(record, Batching):
+        return Pick(tick=max(range(len(record.ticks)), key=lambda i: len(record.ticks[i].shares), default=0))
+    best = max(range(len(record.attempts)), key=lambda i: record.attempts[i].n_accepted, default=0)
+    return Pick(attempt=best, round=first_round(record.attempts[best]) if record.attempts else 0)
+
+
+def first_round(attempt: Attempt) -> int:
+    """The first round in which a guess was accepted, else the first with a guess, else the first."""
+    guessed = [i for i, one in enumerate(attempt.rounds) if one.drafted]
+    return next((i for i in guessed if attempt.rounds[i].n_accepted), guessed[0] if guessed else 0)
 
 
 def words(record: Batching | Speculation, at: Pick) -> str:

@@ -7,7 +7,7 @@ import { Stepper, listenToKeys } from "./stepper.js";
 import { Choices, NOTHING_PICKED, markPicked, makeReachable, pressed } from "./picks.js";
 
 /** @typedef {import("./picks.js").Pick} Pick */
-/** @typedef {{name: "tick" | "round", at: number, attempts: string[], words: string[][]}} Steps words: of every step, for every attempt */
+/** @typedef {{name: "tick" | "round", at: Partial<Pick>, attempts: string[], starts: number[], words: string[][]}} Steps starts, words: for every attempt */
 
 /** @param {Document} page */
 export function mountPage(page) {
@@ -28,13 +28,14 @@ export function mountPage(page) {
 }
 
 /** A bar over the ticks or rounds. @param {Document} page @param {Steps} steps */
-function walk(page, { name, at: first, attempts, words }) {
+function walk(page, { name, at: first, attempts, starts, words }) {
   const cards = /** @type {HTMLElement} */ (page.querySelector(".ts-cards"));
   /** @type {Pick} */
-  const at = { ...NOTHING_PICKED, [name]: first };
+  const at = { ...NOTHING_PICKED, ...first };
   const stepper = new Stepper(name, (to) => { at[name] = to; show(); });
   const choices = new Choices(attempts.length ? ["attempt"] : [], (some) => {
-    Object.assign(at, some, { [name]: 0 });
+    Object.assign(at, some);
+    at[name] = starts[at.attempt];
     count();
   });
   const show = () => {

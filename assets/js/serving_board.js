@@ -11,7 +11,7 @@ import { Choices, NOTHING_PICKED, markPicked, makeReachable, pressed } from "./p
 /** @typedef {import("./serve.js").Report} Report */
 /** @typedef {import("./serve.js").Part} Part */
 /** @typedef {{name: string, title: string, caption: string, follows: string, missing?: string | null, html?: string | null, figure?: {data: any[], layout: any} | null}} Picture */
-/** @typedef {{ticks?: number, busiest?: number, layers?: number, heads?: number, requests?: string[], attempts?: string[], rounds?: number[]}} Counts */
+/** @typedef {{starts?: number[], layers?: number, heads?: number, requests?: string[], attempts?: string[], best?: number}} Counts */
 /** @typedef {import("./picks.js").Pick} Pick */
 
 const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
@@ -40,7 +40,7 @@ export class ServingBoard {
     this.origin = h("section", { class: "ts-card", hidden: true }, h("h2", { class: "ts-title" }, "What was run, and where"), this.facts);
     this.list = h("div", { class: "ts-board-list ts-serving-list" });
     this.stepper = new Stepper(this.step, (at) => this.pick({ [this.step]: at }));
-    this.choices = new Choices(kind === "batching" ? ["request", "layer", "head"] : ["attempt"], (some) => this.pick(some));
+    this.choices = new Choices(kind === "batching" ? ["request", "layer", "head"] : ["attempt"], (some) => this.chosen(some));
     if (kind === "speculation") this.stepper.element.querySelector(".ts-player-row")?.append(this.choices.element);
     this.trouble = h("p", { class: "ts-empty", role: "status", hidden: true });
     /** @type {Map<string, Shown>} */
@@ -51,6 +51,7 @@ export class ServingBoard {
     this.id = null;
     this.version = this.drawn = 0;
     this.over = true;
+    this.listed = false; // a person has chosen who drafts
     /** @type {Counts} */
     this.counts = {};
     this.busy = this.again = false;
@@ -78,6 +79,7 @@ export class ServingBoard {
       this.id = report.id;
       this.drawn = 0;
       this.at = { ...this.at, tick: 0, round: 0, attempt: 0, token: 0, request: 0 };
+      this.listed = false;
       this.forget();
       this.stepper.clear();
     }
@@ -132,7 +134,7 @@ export class ServingBoard {
         this.origin.hidden = false;
         this.drawn = version;
         await this.draw(pictures);
-        if (over && !this.stepper.chosen) this.stepper.show(counts.busiest ?? 0);
+        if (!this.stepper.chosen) this.lead(over);
       }
       this.say("");
     } catch (error) {
@@ -143,6 +145,14 @@ export class ServingBoard {
       this.again = false;
       this.ask();
     }
+  }
+
+  /** Who has chosen nothing sees the draft that is tried now, and at the end the best one where it begins to be right. @param {boolean} over */
+  lead(over) {
+    const { attempts, best = 0, starts = [] } = this.counts;
+    const attempt = over ? best : Math.max((attempts?.length ?? 0) - 1, 0);
+    if (attempt !== this.at.attempt && !this.listed) this.pick({ attempt }); // which comes back here
+    else if (over) this.stepper.show(starts[this.at.attempt] ?? 0);
   }
 
   /** The pictures of the ticks or rounds that are not here yet. */
@@ -251,6 +261,7 @@ export class ServingBoard {
 
   /** A person has picked. @param {Partial<Pick>} some */
   chosen(some) {
+    if (some.attempt !== undefined) this.listed = true;
     if (some.tick !== undefined || some.round !== undefined) { this.stepper.pause(); this.stepper.chosen = true; }
     this.pick(some);
   }

@@ -39,7 +39,7 @@ def three(**more: Any) -> Batching:
 def test_the_overview_says_what_can_be_picked_and_draws_what_follows_nothing(fetch):
     record = three()
     told = fetch(record, "pictures")
-    assert told["counts"] == {"ticks": len(record.ticks), "busiest": 1, "layers": record.model.n_layers,
+    assert told["counts"] == {"starts": [1], "layers": record.model.n_layers,
                               "heads": record.model.n_heads, "requests": ["A", "B", "C"]}  # fmt: skip
     assert len(record.ticks[1].shares) == 3
     assert [(each["follows"], each["html"] is None) for each in told["pictures"]] == [
@@ -48,7 +48,7 @@ def test_the_overview_says_what_can_be_picked_and_draws_what_follows_nothing(fet
     assert any("a b c d x" in each for each in told["facts"])
     drafts = drafted("a b", Settings(max_new_tokens=9), ("prompt lookup", "early exit"))
     counts = fetch(drafts, "pictures")["counts"]
-    assert counts == {"attempts": ["prompt lookup", "early exit"], "rounds": [len(a.rounds) for a in drafts.attempts]}
+    assert counts == {"attempts": ["prompt lookup", "early exit"], "best": 0, "starts": [0, 0]}
 
 
 def test_every_tick_has_its_picture_and_its_words_and_the_newer_ones_can_be_had_alone(fetch, monkeypatch):

@@ -61,11 +61,12 @@ def pick(request: Request) -> Pick:
 
 
 def _counts(record: Batching | Speculation) -> dict[str, Any]:
-    """How many of each can be picked."""
+    """What can be picked, and what of it is worth looking at first."""
+    first = steps.first_seen(record)
     if isinstance(record, Speculation):
-        return {"attempts": [each.name for each in record.attempts],
-                "rounds": [len(each.rounds) for each in record.attempts]}  # fmt: skip
-    return {"ticks": len(record.ticks), "busiest": steps.first_seen(record).tick, "layers": record.model.n_layers,
+        return {"attempts": [each.name for each in record.attempts], "best": first.attempt,
+                "starts": [steps.first_round(each) for each in record.attempts]}  # fmt: skip
+    return {"starts": [first.tick], "layers": record.model.n_layers,
             "heads": record.model.n_heads, "requests": [letter(i) for i in range(len(record.requests))]}  # fmt: skip
 
 

@@ -1,0 +1,36 @@
+"""Ticks and rounds as steps: which is worth looking at first, and what each is told as."""
+
+from tests.fakes_serving import fake_batching
+from tests.viz.test_speculation_views import attempt, guess, one_round, speculation
+from viz import steps
+from viz.view import Pick
+
+SILENT = one_round(2, (), "bonus", 30)
+REFUSED = one_round(3, (guess(1, accepted=False, p=0.1),), "corrected", 31)
+RIGHT = one_round(4, (guess(2, accepted=True, p=0.9),), "bonus", 32)
+DRAFTS = speculation(attempt("prompt lookup", (SILENT, REFUSED)), attempt("early exit", (SILENT, REFUSED, RIGHT)))
+
+
+def test_the_draft_of_which_most_was_accepted_is_seen_first_where_that_begins():
+    assert [steps.first_round(each) for each in DRAFTS.attempts] == [1, 2]
+    assert steps.first_round(attempt("own draft", (SILENT,))) == 0
+    assert steps.first_seen(DRAFTS) == Pick(attempt=1, round=2)
+    assert steps.first_seen(speculation()) == Pick()
+
+
+def test_the_tick_that_serves_most_texts_is_seen_first():
+    record = fake_batching()
+    most = steps.first_seen(record).tick
+    assert all(len(each.shares) <= len(record.ticks[most].shares) for each in record.ticks)
+
+
+def test_every_step_can_be_picked_and_is_told():
+    record = fake_batching()
+    assert [steps.words(record, each) for each in steps.picks(record)][0].startswith("read 8 of at most 8 tokens, for")
+    assert steps.picks(DRAFTS, 1) == [Pick(attempt=1, round=i) for i in range(3)]
+    assert steps.picks(DRAFTS, 2) == []
+    assert [steps.words(DRAFTS, each) for each in steps.picks(DRAFTS, 1)] == [
+        "nothing was guessed: the model wrote as it does alone",
+        "1 drafted, 0 accepted, one corrected: 1 written",
+        "1 drafted, 1 accepted, one more as a bonus: 2 written",
+    ]
