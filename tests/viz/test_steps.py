@@ -26,7 +26,9 @@ def test_the_tick_that_serves_most_texts_is_seen_first():
 
 def test_every_step_can_be_picked_and_is_told():
     record = fake_batching()
-    assert [steps.words(record, each) for each in steps.picks(record)][0].startswith("read 8 of at most 8 tokens, for")
+    told = [steps.words(record, each) for each in steps.picks(record)]
+    assert told[0].startswith("read 8 of at most 8 tokens, for")
+    assert len(set(told)) == len(record.ticks)
     assert steps.picks(DRAFTS, 1) == [Pick(attempt=1, round=i) for i in range(3)]
     assert steps.picks(DRAFTS, 2) == []
     assert [steps.words(DRAFTS, each) for each in steps.picks(DRAFTS, 1)] == [
