@@ -25,8 +25,8 @@ _DIGITS = 3  # of a weight
 def packed_attention(record: Batching, at: Pick, mode: Mode = "light") -> go.Figure | Html:
     """The tokens of all texts go through the model in one pass, packed one after the other. Each row is a token that
     the tick read, each column one that stands in the cache, grouped by text; the colour is the attention weight, as
-    it ran. Each text's own square is framed, thicker for the chosen text. What lies outside is grey: it is
-    another text's, and the mask leaves it no weight at all.
+    it ran. Each text's own square is framed, thicker for the chosen text. What lies outside is another
+    text's: grey where its weight is exactly 0, as the mask wants it, and in its colour if it were not.
     """
     tick = served.tick_of(record, at)
     _check(record, at)
@@ -158,7 +158,7 @@ def _told(record: Batching, tick: Tick, at: Pick) -> str:
         if share else f"{letter(at.request)} has no share of this tick"
     )  # fmt: skip
     if tick.stray is not None:
-        most = "exactly 0" if tick.stray == 0 else scientific(tick.stray)
+        most = "exactly 0" if tick.stray == 0 else f"{scientific(tick.stray)}, which should be 0"
         alone = " (it is alone)" if len(tick.shares) == 1 else ""
         lines.append(f"Largest weight to another text{alone},<br>in all {record.model.n_layers} layers: {most}")
     return "<br>".join(lines)
