@@ -96,11 +96,14 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], below: Sequence[st
     top = "".join(f'<th scope="col">{explained(each)}</th>' for each in head)
     sentences = [""] * len(rows) if below is None else below
     body = "".join(
-        f"<tr>{_named(row)}</tr>" + (f'<tr class="ts-means"><td colspan="{len(head)}">{markup.text(said)}</td></tr>'
-                                     if said else "")
-        for row, said in zip(rows, sentences, strict=True)
-    )  # fmt: skip
+        f"<tr>{_named(row)}</tr>{_sentence(said, len(head))}" for row, said in zip(rows, sentences, strict=True)
+    )
     return Html(f'<div class="ts-measured"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>')
+
+
+def _sentence(said: str, width: int) -> str:
+    """A row for a sentence, as wide as the table; none for none."""
+    return f'<tr class="ts-means"><td colspan="{width}"><span>{markup.text(said)}</span></td></tr>' if said else ""
 
 
 def _named(row: Sequence[str]) -> str:
