@@ -6,7 +6,8 @@ import pytest
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from model import HookedModel, load
+from model import HookedModel, load, storage
+from tests.model.stored import VERSION, sample
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +31,11 @@ def small(tokenizer) -> HookedModel:
             if weights.ndim == 2:
                 weights.normal_(0, 0.25)
     return load(model=model, tokenizer=tokenizer)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """A file with a made-up record in it."""
+    path = tmp_path / "run.trace"
+    storage.save(sample(), path, version=VERSION)
+    return path
