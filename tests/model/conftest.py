@@ -1,5 +1,6 @@
 """A tiny random Llama that reads and writes with the default model's own tokenizer, shared by the suites of model/."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,10 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from model import HookedModel, load, storage
+from model.engine import Engine
+from model.generate import Generation
+from model.limits import Limits
+from tests.model.engines import Gate
 from tests.model.stored import VERSION, sample
 
 
@@ -39,3 +44,24 @@ def saved(tmp_path: Path) -> Path:
     path = tmp_path / "run.trace"
     storage.save(sample(), path, version=VERSION)
     return path
+
+
+@pytest.fixture
+def gate(monkeypatch) -> Iterator[Gate]:
+    gate, original = Gate(), Generation.__next__
+
+    def gated(self: Generation):
+        gate.wait(self)
+        return original(self)
+
+    monkeypatch.setattr(Generation, "__next__", gated)
+    yield gate
+    gate.open()
+
+
+@pytest.fixture
+def engine(small) -> Iterator[Engine]:
+    engine = Engine(small, Limits(queue=3))
+    yield engine
+    engine.close()
+    assert not engine._worker.is_alive()
