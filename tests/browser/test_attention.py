@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from model.records import Trace
-from tests.browser.test_page import run_to_the_end
+from tests.browser.pages import run_to_the_end
 from tests.fakes import fake_trace
 from viz import frames, roles, slices
 from viz.markup import ASSETS

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from model.records import Trace
-from tests.browser.test_page import run_to_the_end, until
+from tests.browser.pages import run_to_the_end, until
 from tests.fakes import fake_trace
 from viz import frames
 

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from model.records import Settings
 from model.serving import Batching, Speculation
 from tests.app.fakes_served import drafted
-from tests.browser.test_page import no_overflow
+from tests.browser.pages import no_overflow
 from tests.browser.test_promises import serious_faults
 from tests.fakes_serving import fake_batching
 from viz.measured_page import measured_page

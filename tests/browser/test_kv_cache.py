@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Position, expect
 
-from tests.browser.test_page import run_to_the_end
+from tests.browser.pages import run_to_the_end
 
 BYTES = re.compile(r"([\d.]+) (bytes|kB|MB|GB|TB)")
 UNITS = {"bytes": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}

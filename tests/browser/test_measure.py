@@ -5,7 +5,7 @@ from playwright.sync_api import Page, expect
 
 from app import ASSETS
 from tests.app import fakes_experiments
-from tests.browser.test_page import no_overflow
+from tests.browser.pages import no_overflow
 from tests.browser.test_promises import serious_faults, too_small
 
 MEASURED = ("phases", "terms", "cache_race", "race_total", "race_work", "race_logits", "roofline", "utilisation",

@@ -22,7 +22,7 @@ from model import trace
 from model.records import Choice
 from model.sampling import choose
 from tests.app.fakes_engine import whole_trace
-from tests.browser.test_page import run_to_the_end
+from tests.browser.pages import run_to_the_end
 from tests.tiny import tiny
 from viz import slices
 

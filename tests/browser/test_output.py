@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.test_page import run_to_the_end
+from tests.browser.pages import run_to_the_end
 from viz.markup import ASSETS
 
 # What the marks paint over the letters of what stands beside them: [text, px across, px down].

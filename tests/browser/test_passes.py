@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.app.fakes_engine import FakeEngine
-from tests.browser.test_page import run_to_the_end, until
+from tests.browser.pages import run_to_the_end, until
 
 # Counts flights of the loop's chips, and how long each is meant to take.
 FLIGHTS = """() => {

@@ -15,7 +15,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.app.fakes_engine import FakeEngine, FakeRun
-from tests.browser.test_page import no_overflow, run_to_the_end, until
+from tests.browser.pages import no_overflow, run_to_the_end, until
 from tests.fakes import fake_trace
 from viz import export
 from viz.markup import ASSETS

@@ -10,7 +10,7 @@ from app import HostedModels, _load_with
 from model.limits import Limits
 from model.records import Trace
 from tests.app.served import serving
-from tests.browser.test_page import open_settings
+from tests.browser.pages import open_settings
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from tests.app import fakes_experiments
 from tests.app.views_served import VIEWS
-from tests.browser.test_page import no_overflow
+from tests.browser.pages import no_overflow
 from tests.browser.test_promises import serious_faults, too_small
 from viz import measured_page
 

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.test_page import run_to_the_end
+from tests.browser.pages import run_to_the_end
 from viz.markup import ASSETS
 
 # What typedPart answers for a prompt of these tokens ("!" before a mark of the format).

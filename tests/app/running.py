@@ -1,0 +1,16 @@
+"""What tests of runs over HTTP share: waiting until something holds, and the kinds of frames in a stream."""
+
+import time
+
+from viz import packing
+
+
+def wait_for(holds, seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.01)
+
+
+def kinds(body: bytes) -> list[str]:
+    return [str(packing.unpack(frame)[0]["kind"]) for frame in packing.split(body)]

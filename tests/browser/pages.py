@@ -1,0 +1,49 @@
+"""What tests of the page share: a run brought to its end, settings unfolded, and whether all fits the window."""
+
+import re
+import time
+from collections.abc import Callable
+
+from playwright.sync_api import Page, expect
+
+PROMPT = "document.querySelector('#prompt textarea').value"
+
+
+def frames_held(page: Page) -> int:
+    return int(page.locator(".ts-scope-root").get_attribute("data-frames") or 0)
+
+
+def until(holds: Callable[[], bool], page: Page, seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, page.locator("#status").inner_text()
+        page.wait_for_timeout(20)
+
+
+def run_to_the_end(page: Page, prompt: str | None = None) -> str | None:
+    """Press Run, wait for the end; returns the id of the run that is shown."""
+    before = page.locator(".ts-scope-root").get_attribute("data-run")
+    if prompt is not None:
+        page.locator("#prompt textarea").fill(prompt)
+    page.locator("#run").click()
+    expect(page.locator(".ts-run-text")).to_have_text(re.compile("^Done: "))
+    until(lambda: page.locator(".ts-scope-root").get_attribute("data-run") != before, page)
+    return page.locator(".ts-scope-root").get_attribute("data-run")
+
+
+def open_settings(page: Page) -> None:
+    """Unfold the settings. Gradio sets fields to their values once more just after they appear; nobody is that fast."""
+    page.get_by_role("button", name="Settings").click()
+    page.get_by_label("Seed").wait_for()
+    page.wait_for_timeout(300)
+
+
+def step_shown(page: Page) -> int:
+    return page.evaluate("window.tokenoscope.selection.at.step")
+
+
+def no_overflow(page: Page) -> bool:
+    """Nothing reaches beyond the window's right edge, whether it could be scrolled to or is cut off."""
+    return page.evaluate("""document.documentElement.scrollWidth <= innerWidth
+        && [...document.querySelectorAll("#header, #form, #main, .ts-scope-root, .ts-card")]
+            .every((part) => part.getBoundingClientRect().right <= innerWidth)""")
