@@ -63,7 +63,8 @@ def speculate(
     Source: Leviathan, Kalman, Matias 2023, "Fast Inference from Transformers via Speculative Decoding", algorithm 1;
     Saxena 2023, "Prompt Lookup Decoding"; Elhoushi et al. 2024, "LayerSkip" (early exit).
     """
-    ids = read_prompt(hooked, prompt, settings).ids
+    read = read_prompt(hooked, prompt, settings)
+    ids = read.ids
     check_lengths(hooked, len(ids), settings, limits)
     if settings.max_new_tokens < 2:
         raise BadSetting(f"max_new_tokens is {settings.max_new_tokens}; with fewer than 2 there is nothing to draft.")
@@ -72,9 +73,8 @@ def speculate(
     drafts, reasons = _drafts(hooked, ids, modes, exit_layer, draft)
     if not drafts:
         raise NotShown(" ".join(reasons) or f"no way to draft was asked for; there are {', '.join(MODES)}.")
-    text = prompt if isinstance(prompt, str) else hooked.tokenizer.decode(list(ids))
-    asked = _Asked(ids=tuple(ids), prompt=text, settings=settings, n_draft=n_draft, repeats=max(repeats, 1))
-    return _Speculating(hooked, asked, drafts, reasons, cancelled, progress).records()
+    asked = _Asked(ids=tuple(ids), prompt=read.text, settings=settings, n_draft=n_draft, repeats=max(repeats, 1))
+    return _Speculating(hooked, asked, drafts, (*read.notes, *reasons), cancelled, progress).records()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

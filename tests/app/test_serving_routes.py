@@ -85,6 +85,10 @@ def test_one_picture_is_drawn_for_what_is_picked_and_none_by_another_name(fetch)
     assert fetch(fake_measurement(), "frames", 404).text == "This record is none of texts that were served or drafted."
 
 
+def test_a_number_of_many_digits_in_an_address_counts_as_none(fetch):
+    assert fetch(three(), "frames", **{"from": "0" * 12 + "9" * 5000})["from"] == 0
+
+
 def test_old_records_leave_when_their_arrays_take_too_much_room(serve):
     experiments = serve().app.experiments
     size = three().weights.nbytes

@@ -175,6 +175,14 @@ def test_a_mode_that_cannot_be_done_is_left_out_with_its_reason() -> None:
     assert "own draft was left out" in record.notes[0]
 
 
+def test_half_a_character_is_replaced_told_and_kept(small: HookedModel, tmp_path: Path) -> None:
+    asked = Settings(max_new_tokens=4)
+    record = last(speculate(small, "half \ud800 of it", asked, Limits(), modes=["prompt lookup"], repeats=1))
+    assert record.prompt == "half \ufffd of it"
+    assert "U+FFFD" in record.notes[0]
+    record.save(tmp_path / "half.speculation")
+
+
 def test_times_and_passes_are_measured_and_the_file_holds_them(tmp_path: Path) -> None:
     record = speculated(tiny(), "prompt lookup", n_draft=3)
     record.save(tmp_path / "one.speculation")

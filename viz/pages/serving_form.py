@@ -26,7 +26,9 @@ class _Scene:
 
     texts: tuple[Text, ...]
     n_blocks: int = 48
+    block_size: int = 8
     token_budget: int = 24
+    max_requests: int = 8
     rate: float = 0
 
 
@@ -88,10 +90,12 @@ def batching_engine(limits: Limits) -> dict[str, Any]:
 
 def wire_scenes(chips: list[gr.Button], fields: dict[str, Any], limits: Limits) -> None:
     """Let each button fill the form with its scene."""
-    filled = [fields[name] for name in ("texts", "n_blocks", "token_budget", "rate")]
+    names = ("texts", "n_blocks", "block_size", "token_budget", "max_requests", "rate", "sharing")
+    filled = [fields[name] for name in names]
     most = min(_DRAWN, limits.cache_tokens // 4)
     for chip, scene in zip(chips, _SCENES.values(), strict=True):
-        values = [_as_value(scene.texts, limits), min(scene.n_blocks, most), scene.token_budget, scene.rate]
+        values = [_as_value(scene.texts, limits), min(scene.n_blocks, most), scene.block_size, scene.token_budget,
+                  min(scene.max_requests, limits.requests), scene.rate, True]  # fmt: skip
         chip.click(None, None, filled, js=f"() => {json.dumps(values)}", queue=False, api_visibility="private")
 
 
@@ -110,7 +114,7 @@ def speculation_prompt(models: tuple[str, ...]) -> dict[str, Any]:
     fields["modes"] = gr.CheckboxGroup([(MODES[mode], mode) for mode in modes], value=list(modes[:3]),
                                        label="Who drafts", elem_id="modes")  # fmt: skip
     if len(models) > 1:
-        fields["draft"] = gr.Dropdown(list(models[1:]), value=models[1], label="Draft model",
+        fields["draft"] = gr.Dropdown(list(models), value=models[1], label="Draft model",
                                       info="It must read text in the same tokens.")  # fmt: skip
     return fields
 
