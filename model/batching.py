@@ -70,7 +70,7 @@ def serve(
     """Continue several texts together in transformers' engine; yields the record so far after each of its ticks.
 
     After the last tick the same texts are served again without recording, in turns and `repeats` times each: one by
-    one, which is plain `generate`, in static batches, and by the engine; the record so far is yielded after each.
+    one, which is plain `generate`, in static batches, and by the engine; the record is yielded after each turn.
     Every choice is the likeliest token. `attention` keeps the weights of the ticks, as far as 64 MB reach.
     `cancelled` is asked between passes, and ends all of it with one last record; `progress(done, total, what)` counts
     written tokens. The model's guard is held during a pass only, and outside it the model is as it was.
@@ -112,7 +112,7 @@ class _Serving:
         self._n_written = self._n_expected = self._n_blocks = self._block_bytes = 0
 
     def records(self, repeats: int, attention: bool) -> Generator[Batching]:
-        """The record after each tick and after each timed run."""
+        """The record after each tick and after each turn of timed runs."""
         self._n_expected = sum(text.max_new_tokens for text in self._texts) * (1 + repeats * len(NAMES))
         try:
             yield from self._recorded(attention)
@@ -208,7 +208,7 @@ class _Serving:
                 self._n_written += sum(map(len, ran.written))
                 if len(self._runs) == 1 and turn == 0:
                     self._compare(ran)
-                yield self._record()
+            yield self._record()  # not within a turn: whoever draws it would disturb the ways that come later
         self._progress(self._n_expected, self._n_expected, "done")
 
     def _warm_up(self, name: Name) -> None:

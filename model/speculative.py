@@ -56,7 +56,8 @@ def speculate(
     modes: "prompt lookup" drafts what followed the same two tokens earlier in the text; "early exit" the model's own
     first `exit_layer` layers (half of them, unless it is said); "own draft" the small draft that the project ships;
     "draft model" the model `draft`. n_draft tokens are drafted in a round. Each mode is run once to be recorded, and
-    then `repeats` times in turns with plain decoding, unrecorded. A mode that this model cannot do becomes a note.
+    then `repeats` times in turns with plain decoding, unrecorded; of those the last record tells. A mode that this
+    model cannot do becomes a note.
     `cancelled` is asked between passes, and ends the iteration; `progress(done, total, what)` counts runs.
     With temperature 0 every token is plain decoding's own; else tokens are drawn, and follow the same distribution.
     Raises: Refusal, at once, for what cannot be run; NotShown, if no mode of those can be done.
@@ -181,9 +182,8 @@ class _Speculating:
             self._attempts.append(self._recorded(way))
             yield self._record()
         for at, way in enumerate(self._ways):
-            for timed in self._timed(way, self._attempts[at]):
+            for timed in self._timed(way, self._attempts[at]):  # nothing is yielded: to draw it would disturb the clock
                 self._attempts[at] = timed
-                yield self._record()
         self._verify = self._verified()
         yield self._record()
 
