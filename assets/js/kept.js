@@ -4,7 +4,7 @@
 
 import { h } from "./dom.js";
 import { Stepper, listenToKeys } from "./stepper.js";
-import { Choices, NOTHING_PICKED, markPicked, makeReachable, pressed } from "./picks.js";
+import { Choices, NOTHING_PICKED, markPicked, makeReachable, pressed, pressedByKey } from "./picks.js";
 
 /** @typedef {import("./picks.js").Pick} Pick */
 /** @typedef {{name: "tick" | "round", at: Partial<Pick>, attempts: string[], starts: number[], words: string[][]}} Steps starts, words: for every attempt */
@@ -61,7 +61,7 @@ function walk(page, { name, at: first, attempts, starts, words }) {
     show();
   };
   cards.addEventListener("click", press);
-  cards.addEventListener("keydown", (event) => { if (event.key === "Enter") press(event); });
+  cards.addEventListener("keydown", (event) => { if (pressedByKey(event)) press(event); });
   listenToKeys(() => true, {
     ArrowLeft: () => stepper.go(stepper.at - 1),
     ArrowRight: () => stepper.go(stepper.at + 1),

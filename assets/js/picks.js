@@ -21,6 +21,13 @@ export function pressed(event) {
   return Object.fromEntries(Object.entries(some).map(([name, value]) => [name, Number(value)]));
 }
 
+/** Enter and Space press what has the focus, as they press buttons. @param {KeyboardEvent} event @returns {boolean} */
+export function pressedByKey(event) {
+  const presses = (event.key === "Enter" || event.key === " ") && event.target instanceof Element && event.target.matches("[data-pick]");
+  if (presses) event.preventDefault(); // Space would scroll the page
+  return presses;
+}
+
 /** Keys reach and press what stands for something, and scroll what is wider than the page. @param {Element} root @param {string} title */
 export function makeReachable(root, title) {
   for (const each of root.querySelectorAll("[data-pick]")) for (const [name, value] of [["tabindex", "0"], ["role", "button"]]) each.setAttribute(name, value);
@@ -48,7 +55,7 @@ export class Choices {
   offer(offered, at) {
     for (const name of this.names) {
       const there = offered[name] ?? [];
-      if (this.lists[name].options.length !== there.length) fill(this.lists[name], ...there.map((text, i) => h("option", { value: i }, text)));
+      if (there.join("\n") !== [...this.lists[name].options].map((each) => each.text).join("\n")) fill(this.lists[name], ...there.map((text, i) => h("option", { value: i }, text)));
     }
     this.show(at);
   }

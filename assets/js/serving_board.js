@@ -6,7 +6,7 @@ import { h, fill } from "./dom.js";
 import { rebuilt } from "./tables.js";
 import { loadPlotly } from "./wants.js";
 import { Stepper } from "./stepper.js";
-import { Choices, NOTHING_PICKED, markPicked, makeReachable, pressed } from "./picks.js";
+import { Choices, NOTHING_PICKED, markPicked, makeReachable, pressed, pressedByKey } from "./picks.js";
 
 /** @typedef {import("./serve.js").Report} Report */
 /** @typedef {import("./serve.js").Part} Part */
@@ -63,7 +63,7 @@ export class ServingBoard {
     /** @type {string[]} */
     this.words = [];
     root.addEventListener("click", (event) => this.clicked(event));
-    root.addEventListener("keydown", (event) => { if (event.key === "Enter") this.clicked(event); });
+    root.addEventListener("keydown", (event) => { if (pressedByKey(event)) this.clicked(event); });
     fill(root, this.empty, this.stepper.element, this.trouble, this.list, this.keep, this.origin);
   }
 
@@ -247,7 +247,7 @@ export class ServingBoard {
         if (picture.figure) this.plotly ??= await loadPlotly(`${this.base}/plotly.js`);
         await shown.draw(picture, this.plotly);
       } catch (error) {
-        if (mine === this.asked) await shown.draw({ ...shown.picture, missing: error instanceof Error ? error.message : String(error) }, null);
+        if (mine === this.asked) await shown.draw({ ...shown.picture, missing: error instanceof Error ? error.message : String(error) }, this.plotly);
       }
     }
     markPicked(this.list, this.at);
@@ -314,7 +314,10 @@ class Shown {
       });
       return;
     }
-    if (this.body.classList.contains("js-plotly-plot")) plotly?.purge(this.body);
+    if (this.body.classList.contains("js-plotly-plot")) {
+      plotly?.purge(this.body);
+      this.body.classList.remove("js-plotly-plot"); // which plotly leaves: the next chart begins afresh, on an empty ground
+    }
     this.body.removeAttribute("role");
     if (missing) fill(this.body, h("p", { class: "ts-empty" }, missing));
     else fill(this.body, ...rebuilt(html ?? ""));

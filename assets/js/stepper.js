@@ -100,7 +100,7 @@ export function listenToKeys(heard, moves) {
     const target = event.target instanceof Element ? event.target : document.body;
     if (target.closest("input, textarea, select, [role=tab], [contenteditable]")) return;
     if (event.key === " " && target.closest("button, a, summary, [role=button]")) return;
-    if (event.key.startsWith("Arrow") && target.closest("[role=region], [role=slider], [role=listbox], [role=grid]")) return;
+    if (event.key.startsWith("Arrow") && (target.matches("[role=region]") || target.closest("[role=slider], [role=listbox], [role=grid]"))) return;
     event.preventDefault();
     moves[event.key]();
   });

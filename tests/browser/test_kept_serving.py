@@ -48,6 +48,10 @@ def test_a_kept_page_of_served_texts_steps_over_its_ticks(kept):
     step(page, f"Tick 4 of {len(record.ticks)}")
     expect(page.locator('.ts-lanes [data-tick="3"]')).to_have_class("ts-picked-tick")
     expect(page.locator("[data-shown-at]:not([hidden]) .ts-told")).to_contain_text(f"{record.ticks[3].n_free} free")
+    page.keyboard.press("ArrowRight")  # the column that was pressed has the focus
+    step(page, f"Tick 5 of {len(record.ticks)}")
+    page.locator('[data-pick="tick=3"]').press(" ")
+    step(page, f"Tick 4 of {len(record.ticks)}")
     page.locator('[data-pick="request=1"]').press("Enter")
     step(page, f"Tick 4 of {len(record.ticks)}")
     expect(page.locator('.ts-lanes [data-request="1"]')).to_have_class("ts-picked-request")

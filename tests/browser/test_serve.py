@@ -127,6 +127,20 @@ def test_moving_over_ticks_asks_nothing_but_what_is_picked(small_views, serving)
     expect(page.get_by_label("layer", exact=True)).to_have_value("1")
 
 
+def test_a_picture_that_could_not_be_fetched_says_so_and_the_next_is_drawn_in_its_place(small_views, serving):
+    page = serving()
+    run(page)
+    card = page.locator('[data-picture="by_pick"]')
+    expect(card.locator(".gtitle")).to_have_text("tick 1, layer 0, head 0")
+    page.route("**/picture?**", lambda route: route.fulfill(status=200, body="no picture"))
+    page.locator('[data-pick="tick=4"]').click()
+    expect(card.locator(".ts-empty")).to_be_visible()
+    page.unroute("**/picture?**")
+    page.keyboard.press("ArrowRight")
+    expect(card.locator(".gtitle")).to_have_text("tick 5, layer 0, head 0")
+    expect(card.locator(".ts-empty")).to_have_count(0)
+
+
 def test_space_plays_to_the_end_and_pauses(small_views, serving):
     page = serving()
     run(page)
