@@ -249,6 +249,7 @@ def test_a_long_table_says_that_it_goes_on_and_none_of_its_cells_is_cut(show: Ca
     page = show(fake_trace(), width=1440, height=900)
     sheet = page.locator(".ts-card-layers .ts-details")
     sheet.locator("summary").click()
+    sheet.locator("tbody tr").first.wait_for()
     rows = sheet.locator("tbody tr").count()
     expect(sheet.locator(".ts-scroll + .ts-note")).to_have_text(f"{rows} rows; the table scrolls.")
     assert sheet.locator(".ts-scroll").evaluate("box => box.scrollWidth <= box.clientWidth")
