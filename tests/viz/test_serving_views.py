@@ -32,8 +32,8 @@ def cells(html: str, kind: str) -> list[str]:
 
 
 def test_they_stand_in_the_order_in_which_they_teach():
-    assert list(VIEWS) == ["lanes", "blocks", "packed_attention", "ways", "ways_table"]
-    assert [each.follows for each in VIEWS.values()] == ["nothing", "tick", "pick", "nothing", "nothing"]
+    assert list(VIEWS) == ["lanes", "blocks", "packed_attention", "ways", "ways_table", "texts_table"]
+    assert [each.follows for each in VIEWS.values()] == ["nothing", "tick", "pick", "nothing", "nothing", "nothing"]
 
 
 @pytest.mark.parametrize("mode", ["light", "dark"])
@@ -200,6 +200,37 @@ def test_the_numbers_are_those_that_were_measured():
     even = replace(STORY, ways=tuple(replace(each, seconds=(1.0,)) for each in STORY.ways))
     assert "as many tokens a second" in drawn("ways_table", even)
     assert sum(NEW) == STORY.ways[0].n_written
+
+
+def test_each_text_has_its_own_times_in_every_way():
+    html = drawn("texts_table")
+    rows = re.findall("<tr data-request.*?</tr>", html)
+    assert [cells(row, "th") for row in rows] == [[served.letter(request)] for request in TEXTS]
+    for request, row in zip(TEXTS, rows, strict=True):
+        times = [theme.duration(each[request]) for way in STORY.ways for each in (way.ttft, way.latency)]
+        assert cells(row, "td") == [str(PROMPTS[request]), str(NEW[request]), *times]
+    heads = html.partition("</thead>")[0]
+    assert [heads.index(way.name) for way in STORY.ways] == sorted(heads.index(way.name) for way in STORY.ways)
+    columns = re.findall("<tr>.*?</tr>", heads)
+    widths = [
+        sum(int(each or 1) for each in re.findall(r'<th(?: scope="\w+")?(?: colspan="(\d)")?>', row)) for row in columns
+    ]
+    assert widths == [3 + 2 * len(STORY.ways)] * 2
+    assert "latency" not in cells(heads, "th")[:3] and "Time to first token" in heads
+    stopped = replace(STORY, ways=STORY.ways[:1])
+    assert all(
+        len(cells(row, "td")) == 4 for row in re.findall("<tr data-request.*?</tr>", drawn("texts_table", stopped))
+    )
+
+
+def test_a_first_token_tells_how_long_its_text_waited():
+    marks = [each for each in drawn("ways").data if each.name == "first token"]
+    assert len(marks) == len(STORY.ways)
+    for mark, way in zip(marks, STORY.ways, strict=True):
+        assert "%{customdata}" in mark.hovertemplate
+        for told, at, request, waited in zip(mark.customdata, mark.x, STORY.requests, way.ttft, strict=True):
+            assert told == f", {theme.duration(waited)} after it was asked for"
+            assert at - request.arrives_s == pytest.approx(waited)
 
 
 def test_hostile_tokens_are_inert():

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from model.serving import Batching, Way
 from viz import markup, served, theme
+from viz.glossary import explained
 from viz.measured import number, table
 from viz.theme import Mode
 from viz.view import Html, Pick, view
@@ -26,7 +27,7 @@ _SAID = {
 def ways(record: Batching, _at: Pick, mode: Mode = "light") -> go.Figure:
     """Each way ran by itself, without recording, and is drawn on the same seconds: a row per text, filled while a pass
     works for it. Hatched is padding: places of the batch that hold no text and are worked on all the same. A triangle
-    marks when the text was asked for, a line its first token.
+    marks when the text was asked for, a line its first token; pointed at, it tells the time between the two.
     """
     n, ends = len(record.requests), max(_end(way) for way in record.ways)
     height = 120 + sum(_LANE * n + 34 for _ in record.ways)
@@ -44,13 +45,16 @@ def ways(record: Batching, _at: Pick, mode: Mode = "light") -> go.Figure:
         for request in range(n):
             _lane(figure, _pieces(way, request, ends * _GAP), top + request, served.colour(request, mode), mode)
         asked = [each.arrives_s for each in record.requests]
-        for name, at, symbol, size in (
-            ("asked for", asked, "triangle-right", 9),
-            ("first token", [a + b for a, b in zip(asked, way.ttft, strict=True)], "line-ns", 15),
+        firsts = [a + b for a, b in zip(asked, way.ttft, strict=True)]
+        waited = [f", {theme.duration(each)} after it was asked for" for each in way.ttft]
+        for name, at, told, symbol, size in (
+            ("asked for", asked, [""] * n, "triangle-right", 9),
+            ("first token", firsts, waited, "line-ns", 15),
         ):
             figure.add_scatter(
                 x=at, y=[top + request for request in range(n)], mode="markers", name=name, showlegend=place == 0,
-                legendgroup=name, hovertemplate=f"{name}: %{{x:.3f}} s<extra></extra>",
+                legendgroup=name, customdata=told,
+                hovertemplate=f"{name}: at %{{x:.3f}} s%{{customdata}}<extra></extra>",
                 marker={"symbol": symbol, "size": size, "color": ground["ink"],
                         "line": {"width": 3 if symbol == "line-ns" else 0, "color": ground["ink"]}},
             )  # fmt: skip
@@ -79,6 +83,33 @@ def ways_table(record: Batching, _at: Pick, _mode: Mode = "light") -> Html:
             below=[_SAID[way.name] for way in record.ways],
         )
     )
+
+
+@view("Each text, in numbers", of=Batching, follows="nothing", needs="ways")
+def texts_table(record: Batching, _at: Pick, _mode: Mode = "light") -> Html:
+    """What one who waits for a text gets of it, by each way to serve it. TTFT: from its arrival to its first token;
+    latency: from its arrival to its last one; both of the run of median length, without recording. Tokens: those of
+    its prompt, and those written after it.
+    """
+    ways_over = "".join(f'<th scope="colgroup" colspan="2">{markup.text(way.name)}</th>' for way in record.ways)
+    named = "".join(f'<th scope="col">{explained(each)}</th>' for each in ("read", "written"))
+    times = "".join(f'<th scope="col">{explained(each)}</th>' for _ in record.ways for each in ("TTFT", "latency"))
+    rows = "".join(_text_row(record, request) for request in range(len(record.requests)))
+    return Html(
+        '<div class="ts-measured ts-texts"><table><thead><tr><th scope="col">text</th>'
+        f'<th scope="colgroup" colspan="2">tokens</th>{ways_over}</tr>'
+        f"<tr><th></th>{named}{times}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _text_row(record: Batching, request: int) -> str:
+    """One text: its tokens, and its times in each way."""
+    asked = record.requests[request]
+    times = [theme.duration(each) for way in record.ways for each in (way.ttft[request], way.latency[request])]
+    told = (theme.count(asked.n_prompt), theme.count(len(asked.tokens) - asked.n_prompt), *times)
+    name = f'<strong class="ts-letter {served.css_class(request)}">{served.letter(request)}</strong>'
+    values = "".join(f"<td>{markup.text(each)}</td>" for each in told)
+    return f'<tr data-request="{request}"><th scope="row">{name}</th>{values}</tr>'
 
 
 @dataclass(slots=True)
