@@ -164,7 +164,18 @@ def test_a_weight_that_strays_is_drawn_and_told():
 
 
 def test_attention_that_is_not_there_is_said():
-    assert "was not kept" in drawn("packed_attention", fake_batching(weights=False))
+    none = fake_batching(weights=False)
+    full = drawn("packed_attention", none)
+    assert "already its first tick has more than there is room for" in full and "layers: exactly 0" in full
+    unasked = drawn("packed_attention", replace(none, ticks=tuple(replace(each, stray=None) for each in none.ticks)))
+    assert "it was not asked to" in unasked and "was not looked at" in unasked and "exactly" not in unasked
+    for n, where in ((1, "tick 1 has it"), (3, "ticks 1 to 3 have it")):
+        some = replace(STORY, ticks=(*STORY.ticks[:n], *(replace(each, weights_at=None, stray=0.25)
+                                                         for each in STORY.ticks[n:])))  # fmt: skip
+        later = drawn("packed_attention", some, tick=5)
+        assert "tick 6 was not kept" in later and where in later
+        assert "layers: 2.5\u00d710\u207b\u00b9, which should be 0" in later
+    assert not any("earlier tick" in each for each in (full, unasked))
     for wrong in (Pick(tick=99), Pick(layer=99), Pick(head=99), Pick(request=99)):
         with pytest.raises(NotShown, match=r"(99|100) was asked for"):
             VIEWS["packed_attention"].draw(STORY, wrong)

@@ -32,8 +32,8 @@ def packed_attention(record: Batching, at: Pick, mode: Mode = "light") -> go.Fig
     _check(record, at)
     weights = record.attention(at.tick, at.layer, at.head)
     if weights is None:
-        return Html('<p class="ts-empty">The attention of this tick was not kept: only so much fits. Choose an '
-                    "earlier tick.</p>")  # fmt: skip
+        told = f"{_not_kept(record, at)} {_stray(record, tick)}"
+        return Html(f'<p class="ts-empty">{markup.text(told)}</p>')
     rows, columns = _places(tick)
     own = np.zeros(weights.shape, bool)
     for request, (first, count) in rows.items():
@@ -157,8 +157,25 @@ def _told(record: Batching, tick: Tick, at: Pick) -> str:
         f"{letter(at.request)}: {share.n_tokens} read, {share.first + share.n_tokens} to look at"
         if share else f"{letter(at.request)} has no share of this tick"
     )  # fmt: skip
-    if tick.stray is not None:
-        most = "exactly 0" if tick.stray == 0 else f"{scientific(tick.stray)}, which should be 0"
-        alone = " (it is alone)" if len(tick.shares) == 1 else ""
-        lines.append(f"Largest weight to another text{alone},<br>in all {record.model.n_layers} layers: {most}")
+    lines.append(_stray(record, tick).replace(", in all", ",<br>in all"))
     return "<br>".join(lines)
+
+
+def _not_kept(record: Batching, at: Pick) -> str:
+    """Why the weights of this tick are not there, and where others are."""
+    kept = [number for number, tick in enumerate(record.ticks) if tick.weights_at is not None]
+    if not kept and record.ticks[at.tick].stray is None:
+        return "This run kept no attention: it was not asked to."
+    if not kept:
+        return "This run kept no attention: already its first tick has more than there is room for."
+    where = "tick 1 has" if len(kept) == 1 else f"ticks {kept[0] + 1} to {kept[-1] + 1} have"
+    return f"The attention of tick {at.tick + 1} was not kept, as only so much fits: {where} it."
+
+
+def _stray(record: Batching, tick: Tick) -> str:
+    """The largest weight that a token gave to another text's: told whatever it is, and if it is not known."""
+    if tick.stray is None:
+        return "Whether a weight went to another text was not looked at."
+    most = "exactly 0" if tick.stray == 0 else f"{scientific(tick.stray)}, which should be 0"
+    alone = " (it is alone)" if len(tick.shares) == 1 else ""
+    return f"Largest weight to another text{alone}, in all {record.model.n_layers} layers: {most}"
