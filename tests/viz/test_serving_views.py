@@ -69,11 +69,13 @@ def test_a_lane_says_what_the_tick_did():
     assert served.doing(STORY, PUT_BACK[1])[PUT_BACK[0]] == "put back"
     html = drawn("lanes")
     lane = re.findall("<tr.*?</tr>", html.partition("<tbody>")[2])[2]
-    assert cells(lane, "td") == ["2", "7", "", "\u21a9", "\u00b7\u00b7\u00b7", "7", "\u2016", "4"]
+    assert cells(lane, "td") == ["2", "7", "", "\u21a9", "\u00b7\u00b7\u00b7", "7", "\u2016", "4\u2713"]
     assert "C was put back" in html and "B found its first 4 tokens" in html
-    assert html.count("\u2713") == 1 + sum(i in tick.freed and i not in tick.put_back and share.phase == "decode"
-                                           for tick in STORY.ticks for share in tick.shares
-                                           for i in [share.request])  # fmt: skip
+    over = [share for tick in STORY.ticks for share in tick.shares
+            if share.request in tick.freed and share.request not in tick.put_back]  # fmt: skip
+    assert len(over) == len(PROMPTS) and {share.phase for share in over} == {"prefill", "decode"}
+    assert html.count("\u2713") == 1 + len(over)
+    assert ['title="reads 4, writes its last token"' in html, html.count("writes its last token")] == [True, len(over)]
 
 
 def test_a_bar_is_as_high_as_its_share_of_the_budget():
@@ -116,6 +118,15 @@ def test_the_last_block_is_as_full_as_it_is_and_a_kept_one_says_whose_it_was():
     assert "last one 3 of 4 full" in third and "1 shared, which saves 1 (184 kB)" in third
     assert "<li class=ts-kept>7 (A)</li>" in drawn("blocks", tick=3)
     assert "C had to give its blocks back." in drawn("blocks", tick=3)
+    two = replace(STORY, ticks=(*STORY.ticks[:3], replace(STORY.ticks[3], put_back=(1, 2))))
+    assert "B and C had to give their blocks back." in drawn("blocks", two, tick=3)
+
+
+def test_without_sharing_no_words_say_that_texts_share():
+    off = replace(fake_batching(n_ticks=1), sharing=False)
+    assert "Sharing is off: texts that begin alike hold the same tokens once each." in drawn("blocks", off)
+    assert "Sharing is off" not in drawn("blocks") and "of one text" not in drawn("blocks")
+    assert "Texts that begin alike share" not in VIEWS["blocks"].caption
 
 
 def test_a_tick_stays_small_even_of_a_large_cache():
@@ -200,6 +211,7 @@ def test_the_ways_take_their_time_on_one_axis_with_padding_hatched():
 
 def test_the_numbers_are_those_that_were_measured():
     html = drawn("ways_table")
+    assert f"{len(PROMPTS)} texts, 3 runs of each way, without recording." in html
     for way in STORY.ways:
         total = float(np.median(way.seconds))
         seconds = (total, np.max(way.latency), np.median(way.latency), np.max(way.ttft), np.median(way.ttft))
@@ -208,6 +220,13 @@ def test_the_numbers_are_those_that_were_measured():
     assert "Most tokens a second: continuous" in html and html.count("<td>all</td>") == 3
     other_tokens = replace(STORY.ways[1], same_tokens=(True, False, True, True))
     assert "<td>3 of 4</td>" in drawn("ways_table", replace(STORY, ways=(STORY.ways[0], other_tokens)))
+    stopped = replace(STORY, ways=tuple(replace(each, seconds=each.seconds[:n])
+                                        for n, each in zip((1, 2, 2), STORY.ways, strict=True)))  # fmt: skip
+    assert "texts, one run of continuous, 2 runs of static, 2 runs of one by one, without" in drawn(
+        "ways_table", stopped
+    )
+    alone = drawn("ways_table", replace(STORY, ways=STORY.ways[2:]))
+    assert "Only one by one is timed: there is nothing to compare it with." in alone and "yet" not in alone
     even = replace(STORY, ways=tuple(replace(each, seconds=(1.0,)) for each in STORY.ways))
     assert "as many tokens a second" in drawn("ways_table", even)
     assert sum(NEW) == STORY.ways[0].n_written

@@ -163,8 +163,13 @@ def test_with_temperature_0_a_guess_passes_if_it_is_the_likeliest():
 
 def test_a_copied_guess_passes_if_the_model_drew_it():
     accepted, refused, _, own = cards(RECORD, 0, 1)
-    assert "holds no probabilities" in accepted and "the model drew the same token from p" in accepted
-    assert "the model drew another token from p" in refused and "drawn from p." in own and "max(" not in own
+    assert "holds this token for certain, q = 1" in accepted
+    assert "Accepted: the model drew the same token from p; the chance of the same was p / q = 0.700 / 1." in accepted
+    assert "Refused: the model drew another token from p; the chance of the same was p / q = 0.100 / 1." in refused
+    assert "drawn from p." in own and "max(" not in own
+    greedy = cards(speculation(attempt("prompt lookup", COPIED), temperature=0.0), 0)[0]
+    assert "holds no probabilities" in greedy and "q = 1" not in greedy and "chance" not in greedy
+    assert "q is 1, and it passes with the chance p" in judged_round.caption
 
 
 def test_two_numbers_that_read_alike_get_more_digits():

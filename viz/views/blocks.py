@@ -16,8 +16,9 @@ _NAMED = 2  # texts by their letters in one block
 def blocks(record: Batching, at: Pick, _mode: Mode = "light") -> Html:
     """The KV cache, what the model keeps of every token that it has read, is cut into blocks of equal size; a text
     takes one when it needs it, wherever one is free (paged cache). Each field is a block: its number, and the letter
-    of the text whose tokens it holds; the bar shows how full it is. Texts that begin alike share blocks: a double
-    frame. A dashed frame is kept for a text that may begin so. The block table below tells in which order to read.
+    of the text whose tokens it holds; the bar shows how full it is. A double frame: texts that begin alike share this
+    block. A dashed frame: nobody uses it now, and it is kept for a text that may begin so. The block table below tells
+    in which order to read.
     """
     tick = served.tick_of(record, at)
     users = _users(tick)
@@ -142,8 +143,10 @@ def _told(record: Batching, tick: Tick, users: dict[int, list[int]], n_kept: int
         f"{len(shared)} shared, which saves {saved} ({theme.size(saved * record.block_bytes)})" if shared else ""
     )
     first = ", ".join(filter(None, told))
-    back = f" {served.letters(list(tick.put_back))} had to give its blocks back." if tick.put_back else ""
+    whose = "its" if len(tick.put_back) == 1 else "their"
+    back = f" {served.letters(list(tick.put_back))} had to give {whose} blocks back." if tick.put_back else ""
+    off = "" if record.sharing else " Sharing is off: texts that begin alike hold the same tokens once each."
     return (
-        f"{first}. A block holds {record.block_size} tokens of one text, over all layers: "
-        f"{theme.size(record.block_bytes)}.{back}"
+        f"{first}. A block holds {record.block_size} tokens, over all layers: {theme.size(record.block_bytes)}."
+        f"{off}{back}"
     )

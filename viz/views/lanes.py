@@ -70,8 +70,10 @@ def _cell(tick: Tick, request: int, state: Doing) -> str:
     share = served.share_of(tick, request)
     over = "\u2713" if request in tick.freed else ""
     signs = {"waiting": "\u00b7\u00b7\u00b7", "idle": "\u2016", "put back": "\u21a9", "decode": over}
-    sign = str(share.n_tokens) if share and state == "prefill" else signs[state]
-    said = {"prefill": f"reads {sign}", "decode": "writes"}.get(state, state)
+    sign = f"{share.n_tokens}{over}" if share and state == "prefill" else signs[state]
+    last = " its last token" if over else ""
+    read = f"reads {share.n_tokens}" if share else ""
+    said = {"prefill": f"{read}, writes{last}" if last else read, "decode": f"writes{last}"}.get(state, state)
     return f'<td class="ts-lane-{state.replace(" ", "-")}" title="{said}"><span>{sign}</span></td>'
 
 

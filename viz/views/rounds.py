@@ -67,8 +67,10 @@ def judged_round(record: Speculation, at: Pick, _mode: Mode = "light") -> Html:
     """How likely the draft held its token is q, how likely the model holds it p. The draft's token passes if a number
     drawn evenly between 0 and 1 is at most p / q: always where the model holds it as likely or more, else with the
     chance p / q. After the first refusal the model draws a token from what it holds more likely than the draft did,
-    max(p \u2212 q, 0), scaled to sum to 1. So the text follows p, as if there were no draft. With temperature 0
-    nothing is drawn: a token passes if it is the model's likeliest.
+    max(p \u2212 q, 0), scaled to sum to 1. So the text follows p, as if there were no draft. A draft that copies holds
+    its token for certain: q is 1, and it passes with the chance p. So the model just draws a token from p, which is
+    the copied one or is written in its place. With temperature 0 nothing is drawn: a token passes if it is the model's
+    likeliest.
 
     Source: Leviathan et al. 2023, "Fast Inference from Transformers via Speculative Decoding".
     """
@@ -170,7 +172,8 @@ def _judged(each: Drafted, verdict: Verdict, place: int, one: Round, tokens: dic
     """A drafted token with its two probabilities, the test and the verdict."""
     held = [_bar("q", "the draft", "ts-of-draft", each.q)] if each.q is not None else []
     held.append(_bar("p", "the model", "ts-of-model", each.p))
-    without = "" if each.q is not None else '<p class="ts-aside-line">The draft copies: it holds no probabilities.</p>'
+    copies = "it holds no probabilities" if greedy else "it holds this token for certain, q = 1"
+    without = "" if each.q is not None else f'<p class="ts-aside-line">The draft copies: {copies}.</p>'
     test = _test(each, verdict, greedy=greedy)
     likeliest = [_likeliest("The draft's likeliest", each.draft_best, tokens),
                  _likeliest("The model's likeliest", each.target_best, tokens)]  # fmt: skip
@@ -208,7 +211,8 @@ def _test(each: Drafted, verdict: Verdict, *, greedy: bool) -> str:
         return f"{passed}: {is_likeliest}."
     if each.q is None or each.random is None:
         same = "the same token" if each.accepted else "another token"
-        return f"{passed}: the model drew {same} from p."
+        chance = "" if each.q is not None else f"; the chance of the same was p / q = {_probability(each.p)} / 1"
+        return f"{passed}: the model drew {same} from p{chance}."
     ratio = each.p / each.q if each.q else float("inf")
     drawn, bound = _told_apart(each.random, ratio)
     least = " As p / q is at least 1, such a token always passes." if ratio >= 1 else ""

@@ -72,9 +72,7 @@ def ways_table(record: Batching, _at: Pick, _mode: Mode = "light") -> Html:
     its first token; latency: to its last one; both of the run of median length. Padding: the share of all the places
     worked on that held no text. The same tokens as plain generate: what the model writes when it is asked alone.
     """
-    n_runs = max(len(way.seconds) for way in record.ways)
-    runs = "one run" if n_runs == 1 else f"{n_runs} runs"
-    first = f"{len(record.requests)} texts, {runs} of each way, without recording. {_verdict(record)}"
+    first = f"{len(record.requests)} texts, {_runs(record)}, without recording. {_verdict(record)}"
     return Html(
         f'<p class="ts-told">{markup.text(first)}</p>'
         + table(
@@ -182,11 +180,23 @@ def _numbers(way: Way) -> tuple[str, ...]:
     return (way.name, theme.duration(total), number(way.n_written / total), *times, padding, told)
 
 
+def _runs(record: Batching) -> str:
+    """How often each way ran: one that was stopped or had no room may have run less often than the others."""
+    counts = [len(way.seconds) for way in record.ways]
+    if len(set(counts)) == 1:
+        return f"{_times(counts[0])} of each way"
+    return ", ".join(f"{_times(count)} of {way.name}" for count, way in zip(counts, record.ways, strict=True))
+
+
+def _times(count: int) -> str:
+    return "one run" if count == 1 else f"{count} runs"
+
+
 def _verdict(record: Batching) -> str:
     """Which was fastest, as it came out."""
     rates = sorted((way.n_written / float(np.median(way.seconds)), way.name) for way in record.ways)
     if len(rates) < 2:
-        return "The other ways are not measured yet."
+        return f"Only {rates[0][1]} is timed: there is nothing to compare it with."
     (fewest, slow), (most, fast) = rates[0], rates[-1]
     if most / fewest < _EQUAL:
         return "All ways wrote as many tokens a second."
