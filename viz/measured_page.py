@@ -6,7 +6,7 @@ from model.measurements import CacheTrials, Measurement
 from model.serving import Batching, Speculation
 from viz import export, markup, steps, theme
 from viz.glossary import explained
-from viz.measured import on_machine
+from viz.measured import number, on_machine
 from viz.served import letter
 from viz.theme import Mode
 from viz.view import Load, Pick, View, all_views, as_json
@@ -80,7 +80,9 @@ def facts(record: Measured) -> list[str]:
         return told
     written = record.tokens[record.n_prompt :]
     told.append(f"Written, {theme.count(len(written))} tokens: {''.join(token.text for token in written)}")
-    return [*told, f"Machine: {record.machine}", *record.notes] if isinstance(record, Speculation) else told
+    if not isinstance(record, Speculation):
+        return told
+    return [*told, f"Settings: {_drafting(record)}", f"Machine: {record.machine}", *record.notes]
 
 
 def _served(record: Batching) -> list[str]:
@@ -90,7 +92,49 @@ def _served(record: Batching) -> list[str]:
         for i, each in enumerate(record.requests)
     ]
     cache = f"{record.n_blocks} blocks of {record.block_size} tokens, {theme.size(record.block_bytes)} each"
-    return [*told, f"Cache: {cache}", f"Machine: {record.machine}", *record.notes]
+    sharing = "on" if record.sharing else "off"
+    engine = (
+        f"a tick reads at most {theme.count(record.token_budget)} tokens (token budget) of at most "
+        f"{theme.count(record.max_requests)} texts; sharing of blocks by prompts that begin alike: {sharing}"
+    )
+    most = [f"{letter(i)} {theme.count(each.max_new_tokens)}" for i, each in enumerate(record.requests)]
+    settings = (
+        f"temperature {record.settings.temperature:g}; tokens to write at most: {', '.join(most)}; {_form(record)}"
+    )
+    return [*told, f"Asked for: {_arrivals(record)}", f"Engine: {engine}", f"Cache: {cache}",
+            f"Settings: {settings}", f"Machine: {record.machine}", *record.notes]  # fmt: skip
+
+
+def _arrivals(record: Batching) -> str:
+    """When the texts came, and how many a second that is."""
+    last = max(each.arrives_s for each in record.requests)
+    if last == 0:
+        return "all at the start"
+    times = [
+        f"after {theme.duration(each.arrives_s)}" if each.arrives_s else "at the start" for each in record.requests
+    ]
+    each_at = [f"{letter(i)} {when}" for i, when in enumerate(times)]
+    if len(each_at) == 1:
+        return each_at[0]
+    return f"{', '.join(each_at)}: {number((len(each_at) - 1) / last)} a second on average"
+
+
+def _drafting(record: Speculation) -> str:
+    """How tokens were chosen, how many were guessed at once, and how the prompt was given."""
+    asked = record.settings
+    limits = {"top-k": (asked.top_k, 0), "top-p": (asked.top_p, 1), "min-p": (asked.min_p, 0),
+              "repetition penalty": (asked.repetition_penalty, 1)}  # fmt: skip
+    chosen = [f"temperature {asked.temperature:g}"]
+    chosen += [f"{name} {value:g}" for name, (value, off) in limits.items() if value != off]
+    chosen.append(f"seed {asked.seed}" + " (nothing is drawn)" * asked.greedy)
+    most = sorted({each.n_draft for each in record.attempts})
+    guesses = [f"at most {' or '.join(map(theme.count, most))} guesses a round"] if most else []
+    new = f"at most {theme.count(asked.max_new_tokens)} tokens to write"
+    return "; ".join([", ".join(chosen), *guesses, new, _form(record)])
+
+
+def _form(record: Batching | Speculation) -> str:
+    return "prompts in the model's chat template" if record.settings.chat else "prompts as typed, no chat template"
 
 
 def _usual(record: Measured) -> Load | Pick:
