@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from model.errors import NotShown
-from model.serving import Batching, Table
+from model.serving import Batching, Share, Table
 from tests.app.fakes_served import served as other
 from tests.fakes_serving import BUDGET, IDLE, N_BLOCKS, NEW, PROMPTS, PUT_BACK, fake_batching
 from tests.viz.test_frames import HOSTILE
@@ -87,6 +87,22 @@ def test_a_bar_is_as_high_as_its_share_of_the_budget():
         assert sum(heights) == round(tick.n_tokens / BUDGET * 24)
     few = replace(other(("a b",), (2,)), token_budget=4000)
     assert 'class="ts-r0 ts-h1"' in drawn("lanes", few)
+
+
+@pytest.mark.parametrize("budget", [8, 24, 40, 64, 200, 4000])
+@pytest.mark.parametrize("counts", [(1, 1, 1), (7, 1), (1, 1, 6), (3, 2, 2, 1), (8,), (1,) * 6])
+def test_every_share_of_a_tick_is_seen_in_its_bar(counts: tuple[int, ...], budget: int):
+    shares = tuple(Share(request=i, phase="decode", first=9, n_tokens=n, written=None) for i, n in enumerate(counts))
+    tick = replace(STORY.ticks[0], shares=shares, weights_at=None, tables=(), freed=(), n_free=N_BLOCKS, cached=())
+    record = replace(STORY, token_budget=budget, requests=STORY.requests * 2, ways=(), ticks=(tick,))
+    (bar,) = re.findall(r'<span class="ts-stack">(.*)</span>\d+<span class="ts-number">', drawn("lanes", record))
+    assert {int(each) for each in re.findall(r"ts-r(\d)", bar)} == set(range(len(counts)))
+    heights = [int(each) for each in re.findall(r"ts-h(\d+)", bar)]
+    column = max(round(sum(counts) / budget * 24), 1)
+    assert sum(heights) == column and min(heights) >= 1
+    if column >= len(counts):
+        exact = [column * each / sum(counts) for each in reversed(counts)]
+        assert all(abs(step - each) < 1 or step == 1 for step, each in zip(heights, exact, strict=True))
 
 
 @pytest.mark.parametrize("number", range(len(STORY.ticks)))

@@ -39,17 +39,33 @@ def lanes(record: Batching, _at: Pick, _mode: Mode = "light") -> Html:
 
 def _tick(record: Batching, number: int, tick: Tick) -> str:
     """The head of a column: a bar of whose tokens were read, how many, and the tick's number. One button for all."""
-    pieces, upto, drawn = "", 0, 0
-    for share in tick.shares:
-        upto += share.n_tokens
-        top = max(round(upto / record.token_budget * _UNITS), 1 if upto else 0)
-        if top > drawn:
-            pieces = f'<span class="{css_class(share.request)} ts-h{top - drawn}"></span>{pieces}'
-        drawn = max(top, drawn)
+    height = max(round(tick.n_tokens / record.token_budget * _UNITS), int(tick.n_tokens > 0))
+    readers = [share for share in tick.shares if share.n_tokens]
+    if height >= len(readers):
+        steps = _steps_of([share.n_tokens for share in readers], height)
+        pieces = "".join(
+            f'<span class="{css_class(share.request)} ts-h{step}"></span>'
+            for share, step in reversed(list(zip(readers, steps, strict=True)))
+        )
+    else:  # too low to lie one above the other
+        pieces = "".join(f'<span class="{css_class(share.request)}"></span>' for share in readers)
+        pieces = f'<span class="ts-beside ts-h{height}">{pieces}</span>'
     return (
         f'<td><div data-tick="{number}" data-pick="tick={number}" title="tick {number + 1}">'
         f'<span class="ts-stack">{pieces}</span>{tick.n_tokens}<span class="ts-number">{number + 1}</span></div></td>'
     )
+
+
+def _steps_of(counts: list[int], height: int) -> list[int]:
+    """Whole steps for each count, at least one, that sum to this height: by the largest remainder (Hamilton)."""
+    spare = height - len(counts)
+    exact = [max(height * count / sum(counts) - 1, 0) for count in counts]
+    exact = [spare * each / (sum(exact) or 1) for each in exact]
+    steps = [int(each) for each in exact]
+    by_remainder = sorted(range(len(counts)), key=lambda i: steps[i] - exact[i])
+    for i in by_remainder[: spare - sum(steps)]:
+        steps[i] += 1
+    return [1 + each for each in steps]
 
 
 def _lane(record: Batching, request: int) -> str:
