@@ -1,6 +1,9 @@
 """What the pictures of served texts share: a letter and a colour for each text, and who does what in a tick."""
 
+from bisect import bisect_right
+from dataclasses import dataclass
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 from model.errors import NotShown
 from model.records import Token
@@ -53,8 +56,58 @@ def share_of(tick: Tick, request: int) -> Share | None:
     return next((share for share in tick.shares if share.request == request), None)
 
 
-def doing(record: Batching, request: int) -> list[Doing]:
+@dataclass(frozen=True, slots=True)
+class History:
+    """What the picture of every tick asks of all ticks, found once for a record."""
+
+    doing: tuple[tuple[Doing, ...], ...]  # of each text, in each tick
+    used: tuple[int, ...]  # blocks that were ever used or kept, in order
+    users: dict[int, tuple[tuple[int, int], ...]]  # of each block: from which tick on it was whose
+
+    def last_user(self, block: int, tick: int) -> int | None:
+        """Whose tokens it holds after this tick, whether or not they go on; None if nobody was seen to use it."""
+        users = self.users.get(block, ())
+        place = bisect_right(users, tick, key=lambda since: since[0])
+        return users[place - 1][1] if place else None
+
+
+def history(record: Batching) -> History:
+    """Of this very record; one that grows is another record at each tick."""
+    found = _HISTORIES.get(record)
+    if found is None:
+        _HISTORIES[record] = found = _history(record)
+    return found
+
+
+_HISTORIES: WeakKeyDictionary[Batching, History] = WeakKeyDictionary()  # a memo, as long as the record is there
+
+
+def _history(record: Batching) -> History:
+    users: dict[int, list[tuple[int, int]]] = {}
+    used: set[int] = set()
+    for number, tick in enumerate(record.ticks):
+        used.update(tick.cached)
+        first: dict[int, int] = {}
+        for table in tick.tables:
+            for block in table.blocks:
+                first.setdefault(block, table.request)
+        for block, request in first.items():
+            since = users.setdefault(block, [])
+            if not since or since[-1][1] != request:
+                since.append((number, request))
+    return History(
+        doing=tuple(tuple(_doing(record, request)) for request in range(len(record.requests))),
+        used=tuple(sorted(used | users.keys())),
+        users={block: tuple(since) for block, since in users.items()},
+    )
+
+
+def doing(record: Batching, request: int) -> tuple[Doing, ...]:
     """What became of one text in each tick."""
+    return history(record).doing[request]
+
+
+def _doing(record: Batching, request: int) -> list[Doing]:
     told: list[Doing] = []
     done = False
     for tick in record.ticks:

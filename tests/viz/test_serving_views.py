@@ -1,5 +1,6 @@
 """The pictures of served texts: every text and block is in them, what is 0 is told as 0, text is inert."""
 
+import gc
 import json
 import re
 from dataclasses import replace
@@ -119,6 +120,10 @@ def test_every_block_is_drawn_once_with_whose_it_is(number: int):
     assert kept.keys() == set(tick.cached) - users.keys()
     assert sum(len(each) == 1 for each in drawn_blocks) == tick.n_free
     assert html.count("ts-shared") == len(tick.shared)
+    shown = [set(re.findall(r"data-request=(\d+)", each)) for each in re.findall("<li.*?</li>", html)]
+    assert [{served.letter(int(each)) for each in some} for some in shown] == [
+        set(users.get(block, "")) for block in range(N_BLOCKS)
+    ]
     assert f"{len(users)} of {N_BLOCKS} blocks are used, {tick.n_free} free" in html
     rows = re.findall("<tr data-request.*?</tr>", html)
     assert [cells(row, "th") for row in rows] == [[served.letter(request)] for request in TEXTS]
@@ -130,7 +135,9 @@ def test_the_last_block_is_as_full_as_it_is_and_a_kept_one_says_whose_it_was():
     third = drawn("blocks", tick=2)
     assert '<li class="ts-r1 ts-f6" data-request=1>3 B</li>' in third  # 3 of 4
     assert '<li class="ts-r2 ts-f4" data-request=2>4 C</li>' in third  # 2 of 4
-    assert '<li class="ts-r0 ts-shared" data-request=0>8 AB</li>' in third
+    bar = "<span class=ts-r0 data-request=0></span><span class=ts-r1 data-request=1></span>"
+    assert f'<li class="ts-shared">8 AB<span class=ts-users>{bar}</span></li>' in third
+    assert "which saves 1 (184 kB). A and B share 8. A block" in third and "share" not in drawn("blocks", tick=5)
     assert "last one 3 of 4 full" in third and "1 shared, which saves 1 (184 kB)" in third
     assert "<li class=ts-kept>7 (A)</li>" in drawn("blocks", tick=3)
     assert "C had to give its blocks back." in drawn("blocks", tick=3)
@@ -143,6 +150,31 @@ def test_without_sharing_no_words_say_that_texts_share():
     assert "Sharing is off: texts that begin alike hold the same tokens once each." in drawn("blocks", off)
     assert "Sharing is off" not in drawn("blocks") and "of one text" not in drawn("blocks")
     assert "Texts that begin alike share" not in VIEWS["blocks"].caption
+
+
+def test_a_block_that_many_share_tells_every_one_of_them():
+    tables = tuple(Table(request=i, blocks=(0, 3, 4 + i), n_tokens=9) for i in range(4))
+    crowd = replace(
+        STORY, ways=(), ticks=(replace(STORY.ticks[0], tables=tables, n_free=3, cached=(), weights_at=None),)
+    )
+    html = drawn("blocks", crowd)
+    (shared,) = re.findall("<li[^>]*>0 .*?</li>", html)
+    assert "0 \u00d74" in shared and re.findall(r"data-request=(\d)", shared) == ["0", "1", "2", "3"]
+    assert "A, B, C and D share 0, 3. A block" in html
+
+
+def test_what_every_tick_asks_is_found_once_and_is_what_looking_back_finds():
+    for number, tick in enumerate(STORY.ticks):
+        for block in range(N_BLOCKS):
+            back = (table.request for each in reversed(STORY.ticks[: number + 1]) for table in each.tables
+                    if block in table.blocks)  # fmt: skip
+            assert served.history(STORY).last_user(block, number) == next(back, None), (number, block, tick)
+    long = replace(fake_batching(weights=False), ways=())
+    assert served.history(long) is served.history(long) is not served.history(replace(long))
+    alive = len(served._HISTORIES)
+    del long
+    gc.collect()
+    assert len(served._HISTORIES) < alive
 
 
 def test_a_tick_stays_small_even_of_a_large_cache():

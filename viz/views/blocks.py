@@ -22,10 +22,15 @@ def blocks(record: Batching, at: Pick, _mode: Mode = "light") -> Html:
     """
     tick = served.tick_of(record, at)
     users = _users(tick)
-    kept = _last_users(record, at.tick, set(tick.cached) - users.keys())
+    past = served.history(record)
+    kept = {block: past.last_user(block, at.tick) for block in set(tick.cached) - users.keys()}
     fill = _part_full(record, tick)
     drawn = _drawn(record)
-    cells = "".join(_cell(block, users.get(block), kept.get(block, _NOBODY), fill.get(block)) for block in drawn)
+    cells = "".join(
+        _cell(block, users[block], fill.get(block)) if block in users
+        else _kept(block, kept[block]) if block in kept else f"<li>{block}</li>"
+        for block in drawn
+    )  # fmt: skip
     left = record.n_blocks - len(drawn)
     more = f'<p class="ts-sentence">{theme.count(left)} more blocks are not drawn.</p>' if left else ""
     rows = "".join(_row(record, at.tick, request) for request in range(len(record.requests)))
@@ -40,8 +45,6 @@ def blocks(record: Batching, at: Pick, _mode: Mode = "light") -> Html:
 
 _STATES = {"not here": "not asked for yet"}
 _NO_BLOCK = "no block"
-_NOBODY = -1  # the last user of a block that is not kept
-_UNKNOWN = -2  # of one that is kept, and that nobody was seen to use
 
 
 def _users(tick: Tick) -> dict[int, list[int]]:
@@ -51,19 +54,6 @@ def _users(tick: Tick) -> dict[int, list[int]]:
         for block in table.blocks if table.request not in tick.freed else ():
             users.setdefault(block, []).append(table.request)
     return users
-
-
-def _last_users(record: Batching, number: int, kept: set[int]) -> dict[int, int]:
-    """Whose tokens stand in the blocks that nobody uses now."""
-    found = dict.fromkeys(kept, _UNKNOWN)
-    for tick in reversed(record.ticks[: number + 1]):
-        if _UNKNOWN not in found.values():
-            break
-        for table in tick.tables:
-            for block in table.blocks:
-                if found.get(block) == _UNKNOWN:
-                    found[block] = table.request
-    return found
 
 
 def _part_full(record: Batching, tick: Tick) -> dict[int, int]:
@@ -81,22 +71,24 @@ def _drawn(record: Batching) -> list[int]:
     """All blocks; of a larger cache those that the run ever used, in every tick the same ones."""
     if record.n_blocks <= _DRAWN:
         return list(range(record.n_blocks))
-    used = {block for tick in record.ticks for table in tick.tables for block in table.blocks}
-    used |= {block for tick in record.ticks for block in tick.cached}
-    return sorted(used)[:_DRAWN]
+    return list(served.history(record).used[:_DRAWN])
 
 
-def _cell(block: int, users: list[int] | None, last: int, fill: int | None) -> str:
-    if users:
-        classes = css_class(users[0]) + " ts-shared" * (len(users) > 1) + (f" ts-f{fill}" if fill is not None else "")
+def _cell(block: int, users: list[int], fill: int | None) -> str:
+    """A block in use; a shared one has a bar in as many colours as there are texts that use it."""
+    part = f" ts-f{fill}" if fill is not None else ""
+    if len(users) == 1:
+        classes = f"{css_class(users[0])}{part}"
         quote = '"' * (" " in classes)  # HTML needs no others, and a full cache has a hundred of these in every tick
-        several = len(users) > _NAMED
-        who = f"\u00d7{len(users)}" if several else "".join(map(letter, users))
-        return f"<li class={quote}{classes}{quote} data-request={users[0]}>{block} {who}</li>"
-    if last == _NOBODY:
-        return f"<li>{block}</li>"
-    whose = f" ({letter(last)})" if last != _UNKNOWN else " ()"
-    return f"<li class=ts-kept>{block}{whose}</li>"
+        return f"<li class={quote}{classes}{quote} data-request={users[0]}>{block} {letter(users[0])}</li>"
+    who = f"\u00d7{len(users)}" if len(users) > _NAMED else "".join(map(letter, users))
+    bar = "".join(f"<span class={css_class(user)} data-request={user}></span>" for user in users)
+    return f'<li class="ts-shared{part}">{block} {who}<span class=ts-users>{bar}</span></li>'
+
+
+def _kept(block: int, last: int | None) -> str:
+    whose = letter(last) if last is not None else ""
+    return f"<li class=ts-kept>{block} ({whose})</li>"
 
 
 def _row(record: Batching, number: int, request: int) -> str:
@@ -134,6 +126,20 @@ def _did(record: Batching, tick: Tick, request: int) -> str:
     return f"read {share.n_tokens}{written}"
 
 
+def _who_shares(users: dict[int, list[int]]) -> str:
+    """Which texts share which blocks, those of the same texts together."""
+    together: dict[tuple[int, ...], list[int]] = {}
+    for block, each in sorted(users.items()):
+        if len(each) > 1:
+            together.setdefault(tuple(each), []).append(block)
+    told = [
+        f"{served.letters(list(texts))} share {', '.join(map(str, blocks[:_LISTED]))}"
+        + (f" and {len(blocks) - _LISTED} more" if len(blocks) > _LISTED else "")
+        for texts, blocks in together.items()
+    ]
+    return f". {'; '.join(told)}" if told else ""
+
+
 def _told(record: Batching, tick: Tick, users: dict[int, list[int]], n_kept: int) -> str:
     told = [f"{len(users)} of {record.n_blocks} blocks are used, {tick.n_free} free"]
     told.append(f"{n_kept} kept and not used" if n_kept else "")
@@ -142,7 +148,7 @@ def _told(record: Batching, tick: Tick, users: dict[int, list[int]], n_kept: int
     told.append(
         f"{len(shared)} shared, which saves {saved} ({theme.size(saved * record.block_bytes)})" if shared else ""
     )
-    first = ", ".join(filter(None, told))
+    first = ", ".join(filter(None, told)) + _who_shares(users)
     whose = "its" if len(tick.put_back) == 1 else "their"
     back = f" {served.letters(list(tick.put_back))} had to give {whose} blocks back." if tick.put_back else ""
     off = "" if record.sharing else " Sharing is off: texts that begin alike hold the same tokens once each."
