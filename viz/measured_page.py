@@ -1,6 +1,7 @@
 """What was measured as one page that needs nothing else: no network, no server, no model; it works from a file."""
 
 import json
+from collections import Counter
 
 from model.measurements import CacheTrials, Measurement
 from model.serving import Batching, Speculation
@@ -22,13 +23,16 @@ _HELD_FIXED = (
     "A kept page holds this picture for one tick, layer and head. The page Serve draws every other, and so does the "
     "Python library from the kept file."
 )
+_BEGINNING, _END = 300, 100  # ticks or rounds of a long run that its kept page holds
+_NOT_HELD = '<p class="ts-empty">This page does not hold this picture.</p>'
 
 
 def measured_page(record: Measured, at: Load | Pick | None = None) -> str:
     """One self-contained HTML page of this record, with all its pictures and tables, in light and dark (about 5 MB).
 
     `at` is what its bill of memory is reckoned for: by default one user, with as much context as the model was made
-    for. Of served texts it is the tick, of a draft the round that is shown first; the page holds all of them.
+    for. Of served texts it is the tick, of a draft the round that is shown first; the page holds all of them, of a
+    long run 400.
     """
     at = at or _usual(record)
     library, style = export.plotly_js(), markup.style()
@@ -39,7 +43,7 @@ def measured_page(record: Measured, at: Load | Pick | None = None) -> str:
         f"default-src 'none'; script-src {scripts}; style-src {styles}; img-src data:; base-uri 'none'; "
         "form-action 'none'"
     )
-    held = f'{{"light": {pictures(record, at, "light")}, "dark": {pictures(record, at, "dark")}}}'
+    held = f'{{"light": {_charts(record, at, "light")}, "dark": {_charts(record, at, "dark")}}}'
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
@@ -137,6 +141,16 @@ def _form(record: Batching | Speculation) -> str:
     return "prompts in the model's chat template" if record.settings.chat else "prompts as typed, no chat template"
 
 
+def _charts(record: Measured, at: Load | Pick, mode: Mode) -> str:
+    """What assets/js/kept.js draws: the figure of every view by its name; null where it has none, or is in a card."""
+    held: list[str] = []
+    for shown in views_of(type(record)):
+        drawn = "" if shown.missing(record) else shown.draw(record, at, mode)
+        figure = "null" if isinstance(drawn, str) else str(drawn.to_json())
+        held.append(f'{{"name": {json.dumps(shown.name)}, "figure": {figure}}}')
+    return f"[{', '.join(held)}]"
+
+
 def _usual(record: Measured) -> Load | Pick:
     if isinstance(record, Batching | Speculation):
         return steps.first_seen(record)
@@ -159,13 +173,37 @@ def _body(shown: View, record: Measured, at: Load | Pick) -> str:
     if missing:
         return f'<p class="ts-empty">{markup.text(missing)}</p>'
     if isinstance(record, Batching | Speculation) and shown.follows in ("tick", "attempt", "round"):
-        return "".join(
-            f'<div data-shown-at="{markup.text(address)}" hidden>{shown.draw(record, pick)}</div>'
-            for address, pick in _each(record, shown.follows)
-        )
+        return _of_steps(shown, record, shown.follows, at)
     drawn = shown.draw(record, at)
     fixed = f'<p class="ts-aside-line">{markup.text(_HELD_FIXED)}</p>' if shown.follows == "pick" else ""
     return drawn if isinstance(drawn, str) else f'<div class="ts-chart" id="{shown.name}"></div>{fixed}'
+
+
+def _of_steps(shown: View, record: Batching | Speculation, follows: str, at: Load | Pick) -> str:
+    """A picture for every tick or round; of a long run for its beginning, its end and what is seen first, and in place
+    of the others a sentence.
+    """
+    name, each = steps.name_of(record), _each(record, follows)
+    counts = Counter(pick.attempt for _, pick in each)
+    left_out = [pick for _, pick in each if _BEGINNING <= getattr(pick, name) < counts[pick.attempt] - _END]
+    seen = next((pick for pick in left_out if isinstance(at, Pick) and _where(pick, name) == _where(at, name)), None)
+    drawn: list[str] = []
+    if left_out:
+        one = "" if seen is None else f", and of {name} {getattr(seen, name) + 1}, which it shows first"
+        said = (
+            f"This page holds the picture of the first {_BEGINNING} and of the last {_END} {name}s of a run as long as "
+            f"this{one}. The page Serve draws every other, and so does the Python library from the kept file."
+        )
+        drawn.append(f'<p class="ts-aside-line">{markup.text(said)}</p>')
+    not_held = set(left_out) - {seen}
+    for address, pick in each:
+        body = _NOT_HELD if pick in not_held else shown.draw(record, pick)
+        drawn.append(f'<div data-shown-at="{markup.text(address)}" hidden>{body}</div>')
+    return "".join(drawn)
+
+
+def _where(at: Pick, name: str) -> tuple[int, int]:
+    return at.attempt, getattr(at, name)
 
 
 def _each(record: Batching | Speculation, follows: str) -> list[tuple[str, Pick]]:

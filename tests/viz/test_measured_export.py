@@ -18,7 +18,7 @@ from tests.fakes_serving import fake_batching
 from tests.viz.test_frames import HOSTILE
 from viz import __main__ as cli
 from viz import export, markup, measured_page
-from viz.view import Load, all_views
+from viz.view import Load, Pick, all_views
 
 EVIL = "</script><script>alert(1)</script><!-- <img src=x onerror=alert(2)>"
 RECORDS = [
@@ -145,3 +145,30 @@ def test_the_facts_tell_how_a_draft_was_made():
     assert "chat template" in " ".join(measured_page.facts(replace(greedy, attempts=())))
     two = replace(greedy, attempts=(*greedy.attempts, replace(greedy.attempts[0], n_draft=5)))
     assert "at most 3 or 5 guesses a round" in " ".join(measured_page.facts(two))
+
+
+def test_the_page_of_a_long_run_holds_its_beginning_its_end_and_what_is_seen_first():
+    short, n = fake_batching(), 1000
+    some = [replace(short.ticks[min(i // 200, 3)], weights_at=None) for i in range(n)]
+    most = 600
+    third = some[400]
+    some[most] = replace(third, shares=(*third.shares, replace(third.shares[0], request=3, n_tokens=1)))
+    page = measured_page.measured_page(replace(short, ticks=tuple(some), ways=()))
+    bodies = dict(re.findall(r'data-shown-at="tick=(\d+)" hidden>(.*?)</div>', page))
+    assert list(map(int, bodies)) == list(range(n))
+    held = [int(tick) for tick, body in bodies.items() if "ts-blocks" in body]
+    assert held == [*range(300), most, *range(900, n)]
+    assert all("does not hold this picture" in bodies[str(tick)] for tick in set(range(n)) - set(held))
+    assert "the first 300 and of the last 100 ticks of a run as long as this, and of tick 601, which" in page
+    other = measured_page.measured_page(replace(short, ticks=tuple(some), ways=()), Pick(tick=450, layer=1))
+    assert "and of tick 451, which it shows first" in other
+    assert 'data-shown-at="tick=450" hidden><p class="ts-told">' in other
+    whole = measured_page.measured_page(replace(short, ticks=tuple(some[:400]), ways=()))
+    assert "does not hold" not in whole and whole.count("ts-blocks") > 400
+    assert len(page) < len(whole) * 1.5
+
+
+def test_what_stands_in_a_card_is_not_held_twice():
+    for record in RECORDS:
+        for each in held(measured_page.measured_page(record))["dark"]:
+            assert set(each) == {"name", "figure"}
