@@ -79,6 +79,18 @@ def test_a_lane_says_what_the_tick_did():
     assert ['title="reads 4, writes its last token"' in html, html.count("writes its last token")] == [True, len(over)]
 
 
+def test_texts_that_read_the_same_at_once_are_not_told_to_have_found_it():
+    assert "begin alike, and each read" not in drawn("lanes")
+    tables = tuple(Table(request=i, blocks=(8, 7 - i), n_tokens=6) for i in (0, 1))
+    shares = tuple(Share(request=i, phase="prefill", first=0, n_tokens=4, written=None) for i in (0, 1))
+    once = replace(STORY.ticks[0], shares=shares, tables=tables, shared=((8, 2),), n_free=6, cached=(), weights_at=None)
+    html = drawn("lanes", replace(STORY, ticks=(once, once), ways=()))
+    assert html.count("A and B begin alike, and each read it before the other") == 1 and "found its first" not in html
+    found = replace(once, reused=((1, 4),))
+    html = drawn("lanes", replace(STORY, ticks=(found, once), ways=()))
+    assert "begin alike, and each read" not in html and "B found its first 4 tokens" in html
+
+
 def test_a_bar_is_as_high_as_its_share_of_the_budget():
     html = drawn("lanes")
     bars = re.findall(r'<span class="ts-stack">(.*?)</span>(\d+)<span class="ts-number">', html)
@@ -251,8 +263,14 @@ def test_the_ways_take_their_time_on_one_axis_with_padding_hatched():
     ends = [float(start + length) for each in bars for start, length in zip(each.base, each.x, strict=True)]
     assert max(ends) == pytest.approx(max(each.at_s + each.seconds for way in STORY.ways for each in way.passes))
     assert list(figure.layout.yaxis.ticktext) == ["A", "B", "C", "D"] * 3
-    tokens = [re.findall(r": (\d+) tokens, (\d+) of padding", said) for each in bars for said in each.customdata]
-    assert sum(int(found[0][0]) for found in tokens) >= sum(each.n_tokens for w in STORY.ways for each in w.passes)
+    told = {"text": [0, 0], "padding": [0, 0]}
+    for each in bars:
+        for said in each.customdata:
+            ((text, filled),) = re.findall(r": (\d+) tokens, (\d+) of padding", said)
+            told[each.name][0] += int(text)
+            told[each.name][1] += int(filled)
+    assert told["text"][0] == sum(each.n_tokens for w in STORY.ways for each in w.passes)
+    assert told["padding"][1] == sum(each.n_padding for w in STORY.ways for each in w.passes) > 0
     alone = replace(STORY, ways=STORY.ways[:1])
     assert "padding" not in [each.name for each in drawn("ways", alone).data]
 

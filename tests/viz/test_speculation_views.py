@@ -186,8 +186,13 @@ def test_tokens_are_text_whatever_is_in_them():
                                         for each in RECORD.attempts))  # fmt: skip
         for shown in VIEWS:
             drawn = shown.draw(record, Pick())
-            held = drawn if isinstance(drawn, str) else ""
+            held = drawn if isinstance(drawn, str) else json.dumps(json.loads(str(drawn.to_json())))
+            assert (
+                "own draft" in held or "word" in held or markup.text(hostile)[:20] in held
+            )  # there is something to read
             assert "<script" not in held and "</script" not in held and "\x00" not in held
+            if shown is acceptance:
+                assert held.count(markup.text(hostile)) >= 2 * len(record.attempts)  # names and notes
             if shown in (rounds, judged_round):
                 whole = Token(id=0, text=hostile, data=b"", span=(0, 0), special=False, generated=True)
                 assert markup.text(markup.short(whole)) in held

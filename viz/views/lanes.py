@@ -93,6 +93,23 @@ def _cell(tick: Tick, request: int, state: Doing) -> str:
     return f'<td class="ts-lane-{state.replace(" ", "-")}" title="{said}"><span>{sign}</span></td>'
 
 
+def _merged(record: Batching) -> list[tuple[int, ...]]:
+    """Texts that share a block which two or more of them read themselves: only afterwards the engine saw it is one."""
+    found: dict[int, int] = {}
+    groups: set[tuple[int, ...]] = set()
+    for tick in record.ticks:
+        found.update(tick.reused)
+        shared = {block for block, _ in tick.shared}
+        readers: dict[int, list[int]] = {}
+        for table in tick.tables:
+            n_found = found.get(table.request, 0) // record.block_size
+            for block in table.blocks[n_found:] if shared else ():
+                if block in shared:
+                    readers.setdefault(block, []).append(table.request)
+        groups.update(tuple(each) for each in readers.values() if len(each) > 1)
+    return sorted(groups)
+
+
 def _told(record: Batching) -> str:
     """The whole run in numbers."""
     read = sum(tick.n_tokens for tick in record.ticks)
@@ -107,6 +124,11 @@ def _told(record: Batching) -> str:
     )
     for request, count in reused:
         told += f" {letter(request)} found its first {count} tokens in the cache, and did not read them again."
+    for readers in _merged(record):
+        told += (
+            f" {served.letters(list(readers))} begin alike, and each read it before the other's was there to find: "
+            "of blocks that came out equal one is kept."
+        )
     for request in sorted(set(back)):
         times = "" if back.count(request) == 1 else f" {back.count(request)} times"
         told += f" {letter(request)} was put back{times}, for there was no free block."
