@@ -80,15 +80,15 @@ def test_a_lane_says_what_the_tick_did():
 
 
 def test_texts_that_read_the_same_at_once_are_not_told_to_have_found_it():
-    assert "begin alike, and each read" not in drawn("lanes")
+    assert "begin alike, but each read" not in drawn("lanes")
     tables = tuple(Table(request=i, blocks=(8, 7 - i), n_tokens=6) for i in (0, 1))
     shares = tuple(Share(request=i, phase="prefill", first=0, n_tokens=4, written=None) for i in (0, 1))
     once = replace(STORY.ticks[0], shares=shares, tables=tables, shared=((8, 2),), n_free=6, cached=(), weights_at=None)
     html = drawn("lanes", replace(STORY, ticks=(once, once), ways=()))
-    assert html.count("A and B begin alike, and each read it before the other") == 1 and "found its first" not in html
+    assert html.count("A and B begin alike, but each read that itself") == 1 and "found its first" not in html
     found = replace(once, reused=((1, 4),))
     html = drawn("lanes", replace(STORY, ticks=(found, once), ways=()))
-    assert "begin alike, and each read" not in html and "B found its first 4 tokens" in html
+    assert "begin alike, but each read" not in html and "B found its first 4 tokens" in html
 
 
 def test_a_bar_is_as_high_as_its_share_of_the_budget():
@@ -149,7 +149,7 @@ def test_the_last_block_is_as_full_as_it_is_and_a_kept_one_says_whose_it_was():
     assert '<li class="ts-r2 ts-f4" data-request=2>4 C</li>' in third  # 2 of 4
     bar = "<span class=ts-r0 data-request=0></span><span class=ts-r1 data-request=1></span>"
     assert f'<li class="ts-shared">8 AB<span class=ts-users>{bar}</span></li>' in third
-    assert "which saves 1 (184 kB). A and B share 8. A block" in third and "share" not in drawn("blocks", tick=5)
+    assert "which saves 1 (184 kB). A and B share block 8. A block" in third and "share" not in drawn("blocks", tick=5)
     assert "last one 3 of 4 full" in third and "1 shared, which saves 1 (184 kB)" in third
     assert "<li class=ts-kept>7 (A)</li>" in drawn("blocks", tick=3)
     assert "C had to give its blocks back." in drawn("blocks", tick=3)
@@ -172,7 +172,7 @@ def test_a_block_that_many_share_tells_every_one_of_them():
     html = drawn("blocks", crowd)
     (shared,) = re.findall("<li[^>]*>0 .*?</li>", html)
     assert "0 \u00d74" in shared and re.findall(r"data-request=(\d)", shared) == ["0", "1", "2", "3"]
-    assert "A, B, C and D share 0, 3. A block" in html
+    assert "A, B, C and D share blocks 0, 3. A block" in html
 
 
 def test_what_every_tick_asks_is_found_once_and_is_what_looking_back_finds():

@@ -133,7 +133,7 @@ def _who_shares(users: dict[int, list[int]]) -> str:
         if len(each) > 1:
             together.setdefault(tuple(each), []).append(block)
     told = [
-        f"{served.letters(list(texts))} share {', '.join(map(str, blocks[:_LISTED]))}"
+        f"{served.letters(list(texts))} share block{'s' * (len(blocks) > 1)} {', '.join(map(str, blocks[:_LISTED]))}"
         + (f" and {len(blocks) - _LISTED} more" if len(blocks) > _LISTED else "")
         for texts, blocks in together.items()
     ]

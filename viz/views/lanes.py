@@ -126,8 +126,8 @@ def _told(record: Batching) -> str:
         told += f" {letter(request)} found its first {count} tokens in the cache, and did not read them again."
     for readers in _merged(record):
         told += (
-            f" {served.letters(list(readers))} begin alike, and each read it before the other's was there to find: "
-            "of blocks that came out equal one is kept."
+            f" {served.letters(list(readers))} begin alike, but each read that itself: it was not in the cache yet. "
+            "Afterwards equal blocks were kept once."
         )
     for request in sorted(set(back)):
         times = "" if back.count(request) == 1 else f" {back.count(request)} times"
