@@ -9,9 +9,10 @@ Zhao et al. 2025, "FR-Spec".
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import safe_open
@@ -156,7 +157,8 @@ def own_draft(hooked: "HookedModel") -> Draft:
     theirs = (card.d_model, card.n_heads, card.n_kv_heads, card.d_head)
     ours = (shape.d_model, shape.n_heads, shape.n_kv_heads, shape.d_head)
     last = int(draft.token_ids.max())
-    if theirs != ours or last >= card.d_vocab or hooked.model.get_output_embeddings() is None:
+    borrowed = hooked.anatomy.final_norm is not None and hooked.model.get_output_embeddings() is not None
+    if theirs != ours or last >= card.d_vocab or not borrowed:
         raise NotShown(
             f"the draft of our own was made for {said.get('made_for')} and does not fit {card.name}. Load that model, "
             "or choose another draft."
@@ -164,16 +166,39 @@ def own_draft(hooked: "HookedModel") -> Draft:
     return draft.to(hooked.model.device, hooked.model.dtype)
 
 
+class Thoughts:
+    """The hidden states [1, T, d_model] of a model's latest pass, after its final norm."""
+
+    latest: Tensor | None = None
+
+
+@contextmanager
+def thoughts(hooked: "HookedModel") -> Iterator[Thoughts]:
+    """Inside this context every pass of a model leaves its hidden states.
+
+    One hook of our own, taken off again: to ask the library for hidden states leaves two hooks on every layer for good.
+    """
+    assert hooked.anatomy.final_norm is not None
+    kept = Thoughts()
+
+    def keep(_module: nn.Module, _args: Any, output: Tensor) -> None:
+        kept.latest = output
+
+    hook = hooked.anatomy.final_norm.register_forward_hook(keep)
+    try:
+        yield kept
+    finally:
+        hook.remove()
+
+
 class OwnDraft(CandidateGenerator):
     """Drafts for one run of assisted generation: asked before each pass of the model, it says up to n_draft tokens."""
 
-    requires_model_outputs = True
-    model_kwargs_overrides: ClassVar[dict[str, Any]] = {"output_hidden_states": True}
-
     def __init__(
-        self, hooked: "HookedModel", draft: Draft, *, n_draft: int, max_length: int, sample: bool, processors: Any
-    ) -> None:
-        self._draft, self._n_draft, self._max_length = draft, n_draft, max_length
+        self, hooked: "HookedModel", draft: Draft, thought: Thoughts,
+        *, n_draft: int, max_length: int, sample: bool, processors: Any,
+    ) -> None:  # fmt: skip
+        self._draft, self._thought, self._n_draft, self._max_length = draft, thought, n_draft, max_length
         self._sample, self._processors = sample, processors
         self._embed = hooked.model.get_input_embeddings()
         self._d_vocab = hooked.card.d_vocab
@@ -183,12 +208,12 @@ class OwnDraft(CandidateGenerator):
         self._n_past = 0  # positions of which the past holds what the model itself computed
 
     @torch.inference_mode()
-    def get_candidates(self, input_ids: Tensor, **given: Any) -> Any:
+    def get_candidates(self, input_ids: Tensor, **_: Any) -> Any:
         """The text with the drafted tokens after it [1, n + k], and the draft's scores of each [1, k, V]."""
         n_draft = min(self._n_draft, self._max_length - input_ids.shape[1] - 1)
-        if given["is_first_iteration"] or n_draft < 1:  # nothing has been thought yet, or nothing is left to say
+        if self._thought.latest is None or n_draft < 1:  # nothing has been thought yet, or nothing is left to say
             return input_ids, None
-        hidden = given["model_outputs"].hidden_states[-1][:, : input_ids.shape[1] - 1 - self._n_past]
+        hidden = self._thought.latest[:, : input_ids.shape[1] - 1 - self._n_past]
         guess = self._read(input_ids, hidden)
         scores: list[Tensor] = []
         text = input_ids

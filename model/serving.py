@@ -203,7 +203,7 @@ class Round:
     verify_s: float
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Attempt:
     """One way to speculate, tried on the run's prompt: its rounds, and its time beside plain decoding's.
 

@@ -5,6 +5,7 @@ Every round runs in the library's own assisted generation (`assisted` watches it
 """
 
 import statistics
+import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
@@ -18,7 +19,7 @@ from transformers import StoppingCriteriaList
 
 from model.assisted import Judged, Make, drafting, leaves_early, watched
 from model.decoding import generate_options, prefilled
-from model.draft import Draft, OwnDraft, own_draft
+from model.draft import Draft, OwnDraft, own_draft, thoughts
 from model.errors import BadSetting, NotShown
 from model.generate import check_lengths, read_prompt
 from model.limits import Limits
@@ -34,6 +35,7 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 _SHOWN = 5  # likeliest tokens kept of each distribution
 _TRIES = 5  # of each size of a verify pass
 _MOST_DRAFTED = 16
+_ALONE = threading.Lock()  # a run seeds the process's random generators and watches the library: one at a time
 _EVEN = 0.02  # of the speed: less than that is the noise of a quiet machine
 
 
@@ -126,6 +128,8 @@ def _way(
         return _Way(mode=mode, name=f"{other.card.name} drafts", options={"assistant_model": other.model},
                     drafter=other.model, other=other)  # fmt: skip
     layers = hooked.card.n_layers
+    if layers < 2 and exit_layer is None:
+        raise NotShown(f"{hooked.card.name} has one layer, so that none can be left out. Choose another draft.")
     at = layers // 2 if exit_layer is None else exit_layer
     if not 1 <= at < layers:
         raise BadSetting(f"exit_layer is {at}; {hooked.card.name} has {layers} layers, so 1 to {layers - 1} would do.")
@@ -144,6 +148,8 @@ def _way(
 def _fitting(hooked: HookedModel, draft: HookedModel | None) -> HookedModel:
     if draft is None:
         raise NotShown("no draft model was named. Name a smaller model with the same tokenizer.")
+    if draft is hooked:
+        raise NotShown(f"{hooked.card.name} cannot draft for itself. Name a smaller model with the same tokenizer.")
     if draft.tokenizer.get_vocab() != hooked.tokenizer.get_vocab() or draft.card.d_vocab != hooked.card.d_vocab:
         raise NotShown(
             f"{draft.card.name} has other tokens than {hooked.card.name}: what one drafts the other cannot judge. "
@@ -233,6 +239,7 @@ class _Speculating:
         ids = torch.tensor([list(asked.ids)], device=model.device)
         options = generate_options(asked.settings) | ({} if way is None else self._options(way))
         with ExitStack() as stack:
+            stack.enter_context(_ALONE)  # before any model: two runs that draft for each other would wait for ever
             stack.enter_context(self._hooked.guard)
             if way is not None and way.other is not None:
                 stack.enter_context(way.other.guard)
@@ -244,7 +251,7 @@ class _Speculating:
                 if way.drafter is not None:
                     stack.enter_context(drafting(way.drafter, asked.n_draft))
                 seen = stack.enter_context(
-                    watched(model, record=record, make=self._make(way), cancelled=self._cancelled)
+                    watched(model, record=record, make=self._make(way, stack), cancelled=self._cancelled)
                 )
             started = time.perf_counter()
             out = model.generate(
@@ -264,14 +271,14 @@ class _Speculating:
             return way.options
         return {"prompt_lookup_num_tokens": self._asked.n_draft, **way.options}
 
-    def _make(self, way: _Way) -> Make | None:
+    def _make(self, way: _Way, stack: ExitStack) -> Make | None:
         if way.own is None:
             return None
-        draft = way.own
+        draft, thought = way.own, stack.enter_context(thoughts(self._hooked))
 
         def make(*, generation_config: Any, logits_processor: Any, **_: Any) -> OwnDraft:
             return OwnDraft(
-                self._hooked, draft, n_draft=self._asked.n_draft, max_length=generation_config.max_length,
+                self._hooked, draft, thought, n_draft=self._asked.n_draft, max_length=generation_config.max_length,
                 sample=generation_config.do_sample, processors=logits_processor,
             )  # fmt: skip
 

@@ -1,5 +1,8 @@
 """A draft before the model: the words stay the model's own, verdicts can be checked, and nothing is left behind."""
 
+import json
+import sys
+import threading
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -13,9 +16,11 @@ from model import HookedModel, load
 from model.assisted import watched
 from model.errors import BadSetting, NotShown, PromptTooLong
 from model.limits import Limits
+from model.report import drafted_summary
 from model.serving import Attempt, Speculation
 from model.settings import Settings
 from model.speculative import MODES, Mode, speculate
+from model.timing import count_hooks
 from tests.tiny import tiny
 
 PROMPT = [5, 17, 40, 8, 120, 77, 5, 17, 40, 8, 120, 77, 5, 17, 40]
@@ -199,7 +204,9 @@ def default(default_folder: Path) -> HookedModel:
 
 
 def test_the_draft_of_our_own_is_often_right_and_never_changes_the_text(default: HookedModel) -> None:
+    before = count_hooks(default.model)
     record = speculated(default, "own draft", prompt="Once upon a time, there was a little fox who", n_draft=2, new=32)
+    assert count_hooks(default.model) == before  # nothing is left on the model
     (attempt,) = record.attempts
     assert attempt.same_tokens
     assert attempt.acceptance is not None
@@ -215,3 +222,37 @@ def test_drawn_verdicts_of_the_draft_of_our_own_follow_from_its_numbers(default:
             assert each.random is not None
             assert each.q is not None
             assert (each.random <= each.p / each.q) == (at < one.n_accepted)
+
+
+def test_two_models_that_draft_for_each_other_do_not_wait_for_ever() -> None:
+    one, other = tiny(), tiny()
+    done: list[Speculation] = []
+
+    def drafts(hooked: HookedModel, draft: HookedModel) -> None:
+        done.extend(speculated(hooked, "draft model", draft=draft, new=4) for _ in range(4))
+
+    before, pause = library._speculative_sampling, sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        runs = [threading.Thread(target=drafts, args=pair, daemon=True) for pair in ((one, other), (other, one))]
+        for each in runs:
+            each.start()
+        for each in runs:
+            each.join(60)
+    finally:
+        sys.setswitchinterval(pause)
+    assert len(done) == 8
+    assert library._speculative_sampling is before
+
+
+def test_a_model_is_not_its_own_draft() -> None:
+    hooked = tiny()
+    with pytest.raises(NotShown, match="cannot draft for itself"):
+        speculated(hooked, "draft model", draft=hooked)
+
+
+def test_the_summary_of_a_speculation_is_json() -> None:
+    record = speculated(tiny(), "prompt lookup")
+    (attempt,) = json.loads(json.dumps(drafted_summary(record)))["attempts"]
+    assert attempt["n_draft"] == record.attempts[0].n_draft
+    assert attempt["tokens"] == [token.id for token in record.attempts[0].tokens]
