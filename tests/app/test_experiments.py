@@ -1,6 +1,8 @@
 """Experiments as the page asks for them: who may see what, what is refused, and what is kept."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+from typing import Any
 
 import httpx
 import pytest
@@ -69,7 +71,83 @@ def test_who_waits_for_a_model_can_stop_before_anything_has_begun(engine: FakeEn
     assert next(asked).state == "waiting"
     experiments.stop("anna")
     assert [each.state for each in asked] == ["stopped"]
-    assert not experiments._waiting
+    assert not experiments._presses
+
+
+def test_a_refusal_stands_beside_what_runs_until_the_next_press(engine: FakeEngine):
+    experiments = Experiments(FakeModels(engine), {"measurement": endless, "trials": refusing})
+    asked = experiments.ask("anna", WANTED)
+    running = until_a_record(asked)
+    refused = experiments.refuse("anna", "measurement", "type a prompt.")
+    assert (refused.refusal, refused.state, refused.id) == ("type a prompt.", "running", running.id)
+    assert experiments.refuse("ben", "measurement", "type a prompt.").state == "done"
+    told = next(asked)
+    assert (told.refusal, told.state, told.press) == ("type a prompt.", "running", refused.press)
+    other = list(experiments.ask("anna", replace(WANTED, kind="trials")))[-1]
+    assert (other.kind, other.state, other.refusal) == ("trials", "done", "too many wait.")
+    assert other.press > next(asked).press
+    assert next(asked).refusal == "", "another press"
+    again = experiments.ask("anna", WANTED)
+    assert next(again).refusal == ""
+    experiments.stop("anna")
+    assert list(asked)[-1].state == "stopped"
+
+
+def test_a_press_that_comes_to_nothing_leaves_what_ran_before_it_as_it_was(engine: FakeEngine):
+    begun: list[FakeJob] = []
+
+    def begin(*asked: Any) -> FakeJob:
+        if begun:
+            raise Busy("too many wait.")
+        begun.append(endless(*asked))
+        return begun[0]
+
+    experiments = Experiments(FakeModels(engine), {"measurement": begin})
+    asked = experiments.ask("anna", WANTED)
+    running = until_a_record(asked)
+    last = list(experiments.ask("anna", WANTED))[-1]
+    assert (last.state, last.id, last.refusal) == ("running", running.id, "too many wait.")
+    assert next(asked).state == "running"
+    asked.close()
+    assert experiments.refuse("anna", "measurement", "no.").state == "done"
+
+
+def test_who_stops_while_it_begins_is_heard_as_soon_as_it_has_begun(engine: FakeEngine):
+    def begin(*asked: Any) -> FakeJob:
+        experiments.stop("anna")
+        return endless(*asked)
+
+    experiments = Experiments(FakeModels(engine), {"measurement": begin})
+    states = [each.state for each in experiments.ask("anna", WANTED)]
+    assert states[-1] == "stopped"
+    assert len(states) < 6
+
+
+def test_a_press_during_the_beginning_of_another_is_the_one_that_goes_on(engine: FakeEngine):
+    newer: list[Generator[Report]] = []
+
+    def begin(*asked: Any) -> FakeJob:
+        if not newer:
+            newer.append(experiments.ask("anna", WANTED))
+            until_a_record(newer[0])
+        return endless(*asked)
+
+    experiments = Experiments(FakeModels(engine), {"measurement": begin})
+    assert [each.state for each in experiments.ask("anna", WANTED)][-1] == "stopped"
+    assert next(newer[0]).state == "running"
+    newer[0].close()
+
+
+def endless(*asked: Any) -> FakeJob:
+    return FakeJob([fake_measurement] * 50, asked[2])
+
+
+def refusing(*_: object) -> FakeJob:
+    raise Busy("too many wait.")
+
+
+def until_a_record(asked: Iterator[Report]) -> Report:
+    return next(each for each in asked if each.version)
 
 
 def test_what_cannot_be_done_is_told_in_its_own_words_and_a_bug_in_none(engine: FakeEngine):

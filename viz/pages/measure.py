@@ -130,7 +130,7 @@ def _ask(experiments: Experiments, limits: Limits, found: Found, kind: Kind) -> 
         try:
             wanted = _wanted(kind, values, limits, experiments.models.names, found)
         except Refusal as error:
-            yield asdict(experiments.refuse(kind, str(error)))
+            yield asdict(experiments.refuse(_visitor(request), kind, str(error)))
             return
         for report in experiments.ask(_visitor(request), wanted):
             yield asdict(report)

@@ -97,7 +97,7 @@ def _ask(experiments: Experiments, limits: Limits, kind: Kind) -> Callable[..., 
         try:
             wanted: Asked = read(values, limits, experiments.models.names)
         except Refusal as error:
-            yield asdict(experiments.refuse(kind, str(error)))
+            yield asdict(experiments.refuse(_visitor(request), kind, str(error)))
             return
         for report in experiments.ask(_visitor(request), wanted):
             yield asdict(report)
