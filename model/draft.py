@@ -1,14 +1,14 @@
 """A draft of the default model's own: a few layers that guess what it says next from the last thing it thought.
 
 The draft shares the model's embedding and its output head (the rows of the commonest tokens), and reads, beside each
-token, the hidden state from which the model chose it. It writes a few tokens ahead; the model judges them all in one
-pass. `training/draft.py` makes it.
-Source: Li et al. 2024, "EAGLE: Speculative Sampling Requires Rethinking Feature Uncertainty"; the shortened head:
-Zhao et al. 2025, "FR-Spec".
+token, the hidden state from which the model chose it and its residual stream after a few layers before. It writes a
+few tokens ahead; the model judges them all in one pass. `training/draft.py` makes it.
+Source: Li et al. 2024, "EAGLE: Speculative Sampling Requires Rethinking Feature Uncertainty"; several layers read:
+Li et al. 2025, "EAGLE-3"; the shortened head: Zhao et al. 2025, "FR-Spec".
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.generation.candidate_generator import CandidateGenerator
 
+from model.anatomy import attached, hidden
 from model.errors import BadWeights, NotShown
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Shape:
     rope_theta: float
     eps: float
     n_tokens: int  # that it can say
+    reads: tuple[int, ...]  # layers of the model, from 0, after which it reads the residual stream
 
 
 class Layer(nn.Module):
@@ -92,13 +94,18 @@ class Draft(nn.Module):
         self.shape = shape
         self.token_norm = nn.RMSNorm(shape.d_model, shape.eps)
         self.hidden_norm = nn.RMSNorm(shape.d_model, shape.eps)
+        self.fuse = nn.Linear((len(shape.reads) + 1) * shape.d_model, shape.d_model, bias=False)
         self.join = nn.Linear(2 * shape.d_model, shape.d_model, bias=False)
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.n_layers))
         self.norm = nn.RMSNorm(shape.d_model, shape.eps)
         self.register_buffer("token_ids", torch.zeros(shape.n_tokens, dtype=torch.int32))
 
+    def fused(self, thought: Tensor) -> Tensor:
+        """One hidden state [B, T, d_model] of what the model thought [B, T, R, d_model]; see `thoughts`."""
+        return self.fuse(functional.rms_norm(thought, thought.shape[-1:], eps=self.shape.eps).flatten(-2))
+
     def joined(self, embedded: Tensor, hidden: Tensor) -> Tensor:
-        """What the first layer reads [B, T, d_model]: each token, and the hidden state from which it was chosen."""
+        """What the first layer reads [B, T, d_model]: each token, and the hidden state before it, fused or guessed."""
         return self.join(torch.cat([self.token_norm(embedded), self.hidden_norm(hidden)], dim=-1))
 
     def rope(self, first: int, n: int, like: Tensor) -> KeysValues:
@@ -136,7 +143,8 @@ class Draft(nn.Module):
         try:
             with safe_open(path, framework="pt") as file:
                 said = file.metadata() or {}
-                draft = cls(Shape(**json.loads(said["shape"])))
+                shape = json.loads(said["shape"])
+                draft = cls(Shape(**{**shape, "reads": tuple(shape["reads"])}))
                 draft.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
         except Exception as error:  # safetensors raises an exception of its own that derives from Exception alone
             raise BadWeights(f"the draft {path.name} cannot be read: {error}. Fetch the project again.") from error
@@ -157,8 +165,9 @@ def own_draft(hooked: "HookedModel") -> Draft:
     theirs = (card.d_model, card.n_heads, card.n_kv_heads, card.d_head)
     ours = (shape.d_model, shape.n_heads, shape.n_kv_heads, shape.d_head)
     last = int(draft.token_ids.max())
+    reads = all(at < card.n_layers for at in shape.reads)
     borrowed = hooked.anatomy.final_norm is not None and hooked.model.get_output_embeddings() is not None
-    if theirs != ours or last >= card.d_vocab or not borrowed:
+    if theirs != ours or last >= card.d_vocab or not (reads and borrowed):
         raise NotShown(
             f"the draft of our own was made for {said.get('made_for')} and does not fit {card.name}. Load that model, "
             "or choose another draft."
@@ -167,28 +176,31 @@ def own_draft(hooked: "HookedModel") -> Draft:
 
 
 class Thoughts:
-    """The hidden states [1, T, d_model] of a model's latest pass, after its final norm."""
+    """What a model thought in its latest pass, [1, T, R, d_model]: R hidden states of each token, the last one last."""
 
     latest: Tensor | None = None
 
 
 @contextmanager
-def thoughts(hooked: "HookedModel") -> Iterator[Thoughts]:
-    """Inside this context every pass of a model leaves its hidden states.
+def thoughts(hooked: "HookedModel", reads: Sequence[int]) -> Iterator[Thoughts]:
+    """Inside this context every pass leaves the residual stream after the layers `reads` and after the final norm.
 
-    One hook of our own, taken off again: to ask the library for hidden states leaves two hooks on every layer for good.
+    Hooks of our own, taken off again: to ask the library for hidden states leaves two hooks on every layer for good.
     """
     assert hooked.anatomy.final_norm is not None
+    read = [hooked.anatomy.layers[at] for at in reads]
     kept = Thoughts()
+    held: dict[nn.Module, Tensor] = {}
+
+    def hold(layer: nn.Module, _args: Any, output: Any) -> None:
+        held[layer] = hidden(output)
 
     def keep(_module: nn.Module, _args: Any, output: Tensor) -> None:
-        kept.latest = output
+        kept.latest = torch.stack([*(held[layer] for layer in read), output], dim=2)
 
-    hook = hooked.anatomy.final_norm.register_forward_hook(keep)
-    try:
+    with attached([*((layer.register_forward_hook, hold) for layer in read),
+                   (hooked.anatomy.final_norm.register_forward_hook, keep)]):  # fmt: skip
         yield kept
-    finally:
-        hook.remove()
 
 
 class OwnDraft(CandidateGenerator):
@@ -213,8 +225,7 @@ class OwnDraft(CandidateGenerator):
         n_draft = min(self._n_draft, self._max_length - input_ids.shape[1] - 1)
         if self._thought.latest is None or n_draft < 1:  # nothing has been thought yet, or nothing is left to say
             return input_ids, None
-        hidden = self._thought.latest[:, : input_ids.shape[1] - 1 - self._n_past]
-        guess = self._read(input_ids, hidden)
+        guess = self._read(input_ids, self._thought.latest[:, : input_ids.shape[1] - 1 - self._n_past])
         scores: list[Tensor] = []
         text = input_ids
         for at in range(n_draft):
@@ -227,12 +238,12 @@ class OwnDraft(CandidateGenerator):
     def update_candidate_strategy(self, input_ids: Tensor, scores: Tensor, num_matches: int) -> None:
         """The number of drafted tokens stays the same."""
 
-    def _read(self, input_ids: Tensor, hidden: Tensor) -> Tensor:
+    def _read(self, input_ids: Tensor, thought: Tensor) -> Tensor:
         """Read what the model has thought since the last round, in place of what was guessed of it."""
         self._past = [(keys[:, :, : self._n_past], values[:, :, : self._n_past]) for keys, values in self._past]
         new = input_ids[:, self._n_past + 1 :]
         self._n_past = input_ids.shape[1] - 1
-        return self._draft(self._embed(new), hidden, self._past)[:, -1:]
+        return self._draft(self._embed(new), self._draft.fused(thought), self._past)[:, -1:]
 
     def _scores(self, text: Tensor, guess: Tensor) -> Tensor:
         """Scores over the whole vocabulary [1, V]: minus infinity for what the draft cannot say."""

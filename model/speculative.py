@@ -274,7 +274,8 @@ class _Speculating:
     def _make(self, way: _Way, stack: ExitStack) -> Make | None:
         if way.own is None:
             return None
-        draft, thought = way.own, stack.enter_context(thoughts(self._hooked))
+        draft = way.own
+        thought = stack.enter_context(thoughts(self._hooked, draft.shape.reads))
 
         def make(*, generation_config: Any, logits_processor: Any, **_: Any) -> OwnDraft:
             return OwnDraft(
