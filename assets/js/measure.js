@@ -2,16 +2,14 @@
 // The page "Measure": asks for the pictures of a record as it grows, and draws them; says beside the form how things stand.
 
 import { h, fill, say } from "./dom.js";
-import { rebuilt } from "./tables.js";
 import { loadPlotly } from "./wants.js";
-import { watchModel, enable, progress, write } from "./status.js";
+import { Shown, isDark, offer, themed } from "./shown.js";
+import { cutOff, isOver, showExperiment, watchModel } from "./status.js";
 
-/** @typedef {{id: string | null, kind: string, version: number, state: string, what: string, fraction: number | null, refusal: string, seq: number}} Report */
-/** @typedef {{name: string, title: string, caption: string, said: string, follows: string, missing?: string, html?: string, figure?: {data: any[], layout: any}}} Picture */
+/** @typedef {import("./status.js").Report} Report */
+/** @typedef {import("./shown.js").Picture} Picture */
 /** @typedef {{element: HTMLElement, base: string, props: {value: Report}, watch: (name: string, fn: () => void) => void, kind: string}} Link */
 
-const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
-const OVER = ["done", "stopped", "failed"];
 const EMPTY = {
   measurement: ["What this model costs on this machine",
     "Press Measure. The prompt is read and continued several times without recording, then with and without the KV cache at "
@@ -21,16 +19,22 @@ const EMPTY = {
     + "you see the bytes that each saves, and what it does to the next token."],
 };
 
+const DONE = { measurement: "Done: measured.", trials: "Done: all caches tried." };
+
+/** What each board was told last: the lines beside the form are those of the one that runs. @type {Partial<Record<string, Report>>} */
+const told = {};
+
 /** Wire one board of the page: that of a measurement, or that of trials. @param {Link} link */
 export function connect({ element, base, props, watch, kind }) {
   const root = /** @type {HTMLElement} */ (element.querySelector(".ts-board") ?? element);
   const board = new Board(root, base, kind);
-  if (kind === "measurement") watchModel(base, () => {});
+  if (kind === "measurement") watchModel(base, () => { cutOff(told); tell(); });
   const hear = () => {
     const report = props.value;
     if (!report || report.seq < board.report.seq) return;
     board.hear(report);
-    tell(report, kind);
+    told[kind] = report;
+    tell();
   };
   watch("value", hear);
   board.hear(props.value);
@@ -51,11 +55,11 @@ class Board {
     /** @type {Map<string, Shown>} */
     this.shown = new Map();
     /** @type {Report} */
-    this.report = { id: null, kind, version: 0, state: "done", what: "", fraction: null, refusal: "", seq: -1 };
+    this.report = { id: null, kind, version: 0, state: "done", what: "", fraction: null, refusal: "", press: 0, seq: -1 };
     this.drawn = "";
     this.busy = false;
     this.again = false;
-    fill(root, this.empty, this.keep, this.list, this.origin);
+    fill(root, this.empty, this.keep, this.bill.refusal, this.list, this.origin); // which moves into the bill once there is one
   }
 
   /** @param {Report} report */
@@ -63,16 +67,8 @@ class Board {
     const was = this.report;
     this.report = report.id || !was.id ? report : { ...report, id: was.id, version: was.version }; // what was measured stays in sight
     if (this.report.id && `${this.report.id}/${this.report.version}` !== this.drawn) this.ask();
-    const over = OVER.includes(report.state);
-    this.keep.hidden = !this.report.id || !over;
-    if (!this.keep.hidden) this.offer(String(this.report.id));
-  }
-
-  /** @param {string} id */
-  offer(id) {
-    const place = `${this.base}/experiments/${encodeURIComponent(id)}`;
-    fill(this.keep, "Keep it as a ", h("a", { href: `${place}/page`, download: true }, "web page"), " or as a ",
-      h("a", { href: `${place}/file`, download: true }, "file"), " that the Python library opens.");
+    this.keep.hidden = !this.report.id || !isOver(report);
+    if (!this.keep.hidden) offer(this.keep, `${this.base}/experiments/${encodeURIComponent(String(this.report.id))}`);
   }
 
   /** Fetch the pictures and draw those that have changed; one request at a time, the newest last. */
@@ -81,7 +77,7 @@ class Board {
     if (!id) return;
     if (this.busy) { this.again = true; return; }
     this.busy = true;
-    const dark = document.body.classList.contains("dark") ? "&dark=1" : "";
+    const dark = isDark() ? "&dark=1" : "";
     try {
       const answer = await fetch(`${this.base}/experiments/${encodeURIComponent(id)}/pictures?${this.bill.query()}${dark}`);
       if (!answer.ok) throw new Error(await answer.text());
@@ -110,42 +106,15 @@ class Board {
       if (!shown) {
         shown = new Shown(picture);
         this.shown.set(picture.name, shown);
-        if (picture.follows === "load" && !this.bill.element.isConnected) this.list.append(this.bill.element);
+        if (picture.follows === "load" && !this.bill.element.isConnected) {
+          this.bill.element.append(this.bill.refusal);
+          this.list.append(this.bill.element);
+        }
         this.list.append(shown.element);
       }
       await shown.draw(picture, plotly);
     }
     this.bill.refuse("");
-  }
-}
-
-class Shown {
-  /** @param {Picture} picture */
-  constructor({ name, title, said }) {
-    this.body = h("div", { class: "ts-chart" });
-    this.element = h("section", { class: "ts-card ts-measured-card", "data-picture": name },
-      h("h2", { class: "ts-title" }, title), h("p", { class: "ts-sentence" }, ...rebuilt(said)), this.body);
-    this.last = "";
-  }
-
-  /** @param {Picture} picture @param {any} plotly */
-  async draw({ missing, html, figure, title }, plotly) {
-    const now = JSON.stringify([missing, html, figure]);
-    if (now === this.last) return;
-    this.last = now;
-    if (figure && plotly) {
-      if (!this.body.classList.contains("js-plotly-plot")) fill(this.body);
-      this.body.setAttribute("role", "figure");
-      this.body.setAttribute("aria-label", title);
-      await plotly.react(this.body, figure.data, figure.layout, CONFIG);
-      return;
-    }
-    if (this.body.classList.contains("js-plotly-plot")) plotly?.purge(this.body);
-    if (missing) fill(this.body, h("p", { class: "ts-empty" }, missing));
-    else fill(this.body, ...rebuilt(html ?? ""));
-    for (const box of this.body.querySelectorAll(".ts-measured")) { // keys scroll it where it is narrow
-      for (const [name, value] of [["tabindex", "0"], ["role", "region"], ["aria-label", title]]) box.setAttribute(name, value);
-    }
   }
 }
 
@@ -163,8 +132,7 @@ class Bill {
     this.refusal = h("p", { class: "ts-empty", role: "status", hidden: true });
     this.element = h("section", { class: "ts-card ts-bill" }, h("h2", { class: "ts-title" }, "The bill: for what?"),
       h("div", { class: "ts-bill-row" },
-        h("label", {}, "Context ", this.said.context, this.context), h("label", {}, "Users ", this.said.users, this.users), h("label", {}, "Precision ", this.bits)),
-      this.refusal);
+        h("label", {}, "Context ", this.said.context, this.context), h("label", {}, "Users ", this.said.users, this.users), h("label", {}, "Precision ", this.bits)));
     this.say();
   }
 
@@ -192,23 +160,15 @@ class Bill {
   }
 }
 
-/** Say how an experiment stands. @param {Report} report @param {string} kind */
-function tell({ state, what, fraction, refusal }, kind) {
-  const over = OVER.includes(state);
-  enable("#stop", !over);
-  write(".ts-refusal", refusal);
-  const done = { done: kind === "trials" ? "Done: all caches tried." : "Done: measured.", stopped: "Stopped. What was measured stays.", failed: "Ended." };
-  write(".ts-run-text", over ? (refusal ? "" : done[/** @type {keyof done} */ (state)]) : what);
-  progress(".ts-progress", over ? null : fraction ?? undefined);
+/** Say how what runs stands, or what was pressed last; a refusal is said until the next press. */
+function tell() {
+  const all = Object.values(told).filter((each) => !!each).sort((one, other) => other.press - one.press);
+  const shown = all.find((each) => !isOver(each)) ?? all[0];
+  if (shown) showExperiment({ ...shown, refusal: all[0].refusal }, ended(shown));
 }
 
-/** Draw again when the page turns dark or light. @param {() => void} redraw */
-function themed(redraw) {
-  let dark = document.body.classList.contains("dark");
-  new MutationObserver(() => {
-    if (dark === document.body.classList.contains("dark")) return;
-    dark = !dark;
-    redraw();
-  }).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+/** @param {Report} report */
+function ended({ state, kind }) {
+  if (state === "stopped") return "Stopped. What was measured stays.";
+  return state === "failed" ? "Ended." : DONE[/** @type {keyof DONE} */ (kind)];
 }
-

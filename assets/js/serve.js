@@ -1,15 +1,15 @@
 // @ts-check
 // The page "Serve": two parts, each with its board; says beside the form how things stand.
 
-import { watchModel, enable, find, progress, write } from "./status.js";
+import { cutOff, find, isOver, showExperiment, watchModel } from "./status.js";
 import { ServingBoard } from "./serving_board.js";
+import { themed } from "./shown.js";
 import { listenToKeys } from "./stepper.js";
 
-/** @typedef {{id: string | null, kind: string, version: number, state: string, what: string, fraction: number | null, refusal: string, seq: number}} Report */
+/** @typedef {import("./status.js").Report} Report */
 /** @typedef {"batching" | "speculation"} Part */
 /** @typedef {{element: HTMLElement, base: string, props: {value: Report}, watch: (name: string, fn: () => void) => void, kind: Part}} Link */
 
-const OVER = ["done", "stopped", "failed"];
 /** @type {Part[]} */
 const PARTS = ["batching", "speculation"];
 const DONE = { batching: "Done: all texts are written, in all three ways.", speculation: "Done: all drafts are tried." };
@@ -22,14 +22,14 @@ export function connect({ element, base, props, watch, kind }) {
   const root = /** @type {HTMLElement} */ (element.querySelector(".ts-board") ?? element);
   const board = new ServingBoard(root, base, kind);
   if (kind === "batching") {
-    watchModel(base, () => {});
+    watchModel(base, () => { cutOff(told); tell(); });
     wireParts();
   }
   const hear = () => {
     const report = props.value;
     if (!report || report.seq < (told[kind]?.seq ?? -1)) return;
     told[kind] = report;
-    board.hear(report, OVER.includes(report.state));
+    board.hear(report, isOver(report));
     tell();
   };
   watch("value", hear);
@@ -73,27 +73,11 @@ function wireParts() {
 /** Say how the part in sight stands. */
 function tell() {
   const report = told[part()];
-  if (!report) return;
-  const { state, what, fraction, refusal } = report;
-  const over = OVER.includes(state);
-  enable("#stop", !over);
-  write(".ts-refusal", refusal);
-  write(".ts-run-text", over ? (refusal || !report.id ? "" : ended(state)) : what);
-  progress(".ts-progress", over ? null : fraction ?? undefined);
+  if (report) showExperiment(report, report.id ? ended(report.state) : "");
 }
 
 /** @param {string} state */
 function ended(state) {
   if (state === "stopped") return "Stopped. What was seen stays.";
   return state === "failed" ? "Ended." : DONE[part()];
-}
-
-/** Draw again when the page turns dark or light. @param {() => void} redraw */
-function themed(redraw) {
-  let dark = document.body.classList.contains("dark");
-  new MutationObserver(() => {
-    if (dark === document.body.classList.contains("dark")) return;
-    dark = !dark;
-    redraw();
-  }).observe(document.body, { attributes: true, attributeFilter: ["class"] });
 }

@@ -3,18 +3,17 @@
 // the one that is looked at. What is too large to hold is asked for when the pick has rested.
 
 import { h, fill } from "./dom.js";
-import { rebuilt } from "./tables.js";
 import { loadPlotly } from "./wants.js";
 import { Stepper } from "./stepper.js";
-import { Choices, NOTHING_PICKED, markPicked, makeReachable, pressed, pressedByKey } from "./picks.js";
+import { Choices, NOTHING_PICKED, markPicked, pressed, pressedByKey } from "./picks.js";
+import { Shown, isDark, offer } from "./shown.js";
 
-/** @typedef {import("./serve.js").Report} Report */
+/** @typedef {import("./status.js").Report} Report */
 /** @typedef {import("./serve.js").Part} Part */
-/** @typedef {{name: string, title: string, caption: string, follows: string, missing?: string | null, html?: string | null, figure?: {data: any[], layout: any} | null}} Picture */
+/** @typedef {import("./shown.js").Picture} Picture */
 /** @typedef {{starts?: number[], layers?: number, heads?: number, requests?: string[], attempts?: string[], best?: number}} Counts */
 /** @typedef {import("./picks.js").Pick} Pick */
 
-const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
 const REST_MS = 120;
 const EMPTY = {
   batching: ["Several texts at once",
@@ -55,7 +54,7 @@ export class ServingBoard {
     /** @type {Counts} */
     this.counts = {};
     this.busy = this.again = false;
-    this.timer = this.asked = 0;
+    this.timer = this.asked = this.followed = 0;
     /** @type {any} */
     this.plotly = null;
     /** @type {Map<string, Picture>[]} by tick or round */
@@ -88,20 +87,13 @@ export class ServingBoard {
     [this.version, this.over] = [report.version, over];
     if (this.version !== this.drawn || ended) this.ask();
     this.keep.hidden = !over;
-    if (over) this.offer(report.id);
+    if (over) offer(this.keep, this.place(report.id));
   }
 
   /** The page has turned dark or light. */
   redraw() {
     this.forget();
     this.ask();
-  }
-
-  /** @param {string} id */
-  offer(id) {
-    const place = this.place(id);
-    fill(this.keep, "Keep it as a ", h("a", { href: `${place}/page`, download: true }, "web page"), " or as a ",
-      h("a", { href: `${place}/file`, download: true }, "file"), " that the Python library opens.");
   }
 
   /** @param {string | null} id */
@@ -111,7 +103,7 @@ export class ServingBoard {
 
   /** @param {string} path @param {Record<string, string | number>} query @returns {Promise<any>} */
   async get(path, query) {
-    const asked = Object.entries({ ...query, dark: document.body.classList.contains("dark") ? 1 : 0 }).map(([name, value]) => `${name}=${encodeURIComponent(value)}`);
+    const asked = Object.entries({ ...query, dark: isDark() ? 1 : 0 }).map(([name, value]) => `${name}=${encodeURIComponent(value)}`);
     const answer = await fetch(`${this.place(this.id)}/${path}?${asked.join("&")}`);
     if (!answer.ok) throw new Error(await answer.text());
     return answer.json();
@@ -220,13 +212,15 @@ export class ServingBoard {
 
   /** Show what follows the pick: at once what is here, and what is not when the pick has rested. */
   async follow() {
-    const frame = this.frames[this.at[this.step]];
+    this.followed += 1;
+    const [mine, frame] = [this.followed, this.frames[this.at[this.step]]];
     if (frame) this.stepper.tell(h("strong", {}, `${this.step === "tick" ? "Tick" : "Round"} ${this.stepper.at + 1} of ${this.stepper.count}`), ` ${this.words[this.stepper.at] ?? ""}`);
     for (const [name, shown] of this.shown) {
       const picture = frame?.get(name);
       if (picture) {
         if (picture.figure) this.plotly ??= await loadPlotly(`${this.base}/plotly.js`);
         await shown.draw({ ...shown.picture, ...picture }, this.plotly);
+        if (mine !== this.followed) return; // the pick has moved on
       }
     }
     markPicked(this.list, this.at);
@@ -283,44 +277,5 @@ export class ServingBoard {
       "[": () => turn("head", -1),
       "]": () => turn("head", 1),
     };
-  }
-}
-
-class Shown {
-  /** @param {Picture} picture @param {(some: Partial<Pick>) => void} chosen */
-  constructor(picture, chosen) {
-    this.picture = picture;
-    this.chosen = chosen;
-    this.body = h("div", { class: "ts-chart" });
-    this.element = h("section", { class: "ts-card ts-measured-card", "data-picture": picture.name },
-      h("h2", { class: "ts-title" }, picture.title), h("p", { class: "ts-sentence" }, picture.caption), this.body);
-    this.last = "";
-  }
-
-  /** @param {Picture} picture @param {any} plotly */
-  async draw({ missing, html, figure, title }, plotly) {
-    const now = JSON.stringify([missing, html, figure]);
-    if (now === this.last) return;
-    this.last = now;
-    if (figure && plotly) {
-      const fresh = !this.body.classList.contains("js-plotly-plot");
-      if (fresh) fill(this.body);
-      this.body.setAttribute("role", "figure");
-      this.body.setAttribute("aria-label", title);
-      await plotly.react(this.body, figure.data, figure.layout, CONFIG);
-      if (fresh) /** @type {any} */ (this.body).on("plotly_click", (/** @type {any} */ event) => {
-        const some = event.points[0]?.customdata;
-        if (some && typeof some === "object") this.chosen(some);
-      });
-      return;
-    }
-    if (this.body.classList.contains("js-plotly-plot")) {
-      plotly?.purge(this.body);
-      this.body.classList.remove("js-plotly-plot"); // which plotly leaves: the next chart begins afresh, on an empty ground
-    }
-    this.body.removeAttribute("role");
-    if (missing) fill(this.body, h("p", { class: "ts-empty" }, missing));
-    else fill(this.body, ...rebuilt(html ?? ""));
-    makeReachable(this.body, title);
   }
 }

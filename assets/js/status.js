@@ -1,7 +1,10 @@
 // @ts-check
 // The lines and buttons beside a form: what they say, which of them make sense now, and how far the model is.
 
+/** @typedef {{id: string | null, kind: string, version: number, state: string, what: string, fraction: number | null, refusal: string, press: number, seq: number}} Report */
+
 const READY_MS = 5000; // between two looks at whether the program is there
+const CUT_OFF = "Cut off: the program does not answer any more. What had arrived stays here.";
 
 /** Say how far the model is, and ask again and again; `back` is called when a silent program answers.
  * @param {string} base @param {() => void} back */
@@ -41,14 +44,36 @@ function showModel({ phase, text, fraction }) {
 function showSilence() {
   showModel({ phase: "silent", text: "The program does not answer. Is it still running?", fraction: null });
   for (const selector of ["#pause", "#resume", "#step", "#stop"]) enable(selector, false);
-  const line = find(".ts-run-text")?.textContent ?? "";
-  if (/^(Running|Waiting|Paused)/.test(line)) {
+  if ((document.body.dataset.run ?? "over") !== "over") {
     document.body.dataset.run = "over";
-    write(".ts-run-text", "Cut off: the program does not answer any more. What had arrived stays here.");
+    write(".ts-run-text", CUT_OFF);
     write(".ts-spoken", "Cut off: the program does not answer any more.");
   }
   progress(".ts-progress", null);
 }
+
+/** Whether nothing more comes of an experiment. @param {Report} report */
+export function isOver({ state }) {
+  return ["done", "stopped", "failed", "cut off"].includes(state);
+}
+
+/** Say how an experiment stands. @param {Report} report @param {string} ended what to say when it is over */
+export function showExperiment(report, ended) {
+  if (unheard()) return;
+  const { state, what, fraction, refusal } = report;
+  const over = isOver(report);
+  document.body.dataset.run = over ? "over" : state;
+  enable("#stop", !over);
+  write(".ts-refusal", refusal);
+  write(".ts-run-text", over ? (refusal ? "" : state === "cut off" ? CUT_OFF : ended) : what);
+  progress(".ts-progress", over ? null : fraction ?? undefined);
+}
+
+/** What ran when the program fell silent is over, unless it tells of itself again. @param {Partial<Record<string, Report>>} told by kind */
+export function cutOff(told) {
+  for (const [kind, report] of Object.entries(told)) if (report && !isOver(report)) told[kind] = { ...report, state: "cut off" };
+}
+
 /** @param {string} selector */
 export function find(selector) {
   return /** @type {HTMLElement | null} */ (document.querySelector(selector));

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from model.errors import NotShown
 from model.serving import Batching, Speculation
-from viz import measured_page, steps
+from viz import glossary, measured_page, steps
 from viz.served import letter
 from viz.theme import Mode
 from viz.view import Pick, View, as_json
@@ -72,6 +72,7 @@ def _counts(record: Batching | Speculation) -> dict[str, Any]:
 
 def _shell(shown: View, record: Batching | Speculation) -> str:
     parts = {name: getattr(shown, name) for name in ("name", "title", "caption", "follows")}
+    parts["said"] = glossary.explained(shown.caption)
     return json.dumps({**parts, "missing": shown.missing(record), "html": None, "figure": None})
 
 
