@@ -110,6 +110,8 @@ def test_stop_keeps_what_was_measured(measuring, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(fakes_experiments, "SECONDS", 2.0)
     page = measuring()
     page.get_by_role("button", name="Measure", exact=True).click()
+    page.wait_for_selector('[data-picture="phases"]')
+    monkeypatch.setattr(fakes_experiments, "SECONDS", 600.0)  # until it is stopped, however long the drawing takes
     page.wait_for_selector('[data-picture="phases"] .main-svg')
     stop = page.get_by_role("button", name="Stop")
     stop.click()

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from model.records import Trace
 from tests.fakes import fake_trace
@@ -219,9 +219,12 @@ def test_with_a_server_the_numbers_are_exact_and_say_so(show: Callable[..., Page
     serve = "bytes => { tokenoscope.store.wants.server = { live: true, get: async () => new Uint8Array(bytes) }; }"
     page.evaluate(serve, list(slices.row(trace, 1, 3, 7)))
     page.locator(".ts-card-attention summary").click()
+    weights = page.locator(".ts-card-attention tbody tr td:last-child")
     page.get_by_text("weight, exact").wait_for(timeout=3000)
-    shown = page.locator(".ts-card-attention tbody tr td:last-child").all_inner_texts()
-    assert [float(each) for each in shown] == pytest.approx(trace.pattern(1, 3)[7, :8].tolist(), rel=6e-4)
+    expect(weights).to_have_count(8)  # the row of the step that was left stands there a moment longer
+    assert [float(each) for each in weights.all_inner_texts()] == pytest.approx(
+        trace.pattern(1, 3)[7, :8].tolist(), rel=6e-4
+    )
 
 
 @pytest.mark.parametrize("kind", ["plain", "window, cap and sink", "mask"])
