@@ -45,7 +45,7 @@ class Shape:
     rope_theta: float
     eps: float
     n_tokens: int  # that it can say
-    reads: tuple[int, ...]  # layers of the model, from 0, after which it reads the residual stream
+    reads: Sequence[int]  # layers of the model, from 0, after which it reads the residual stream
 
 
 class Layer(nn.Module):
@@ -143,8 +143,7 @@ class Draft(nn.Module):
         try:
             with safe_open(path, framework="pt") as file:
                 said = file.metadata() or {}
-                shape = json.loads(said["shape"])
-                draft = cls(Shape(**{**shape, "reads": tuple(shape["reads"])}))
+                draft = cls(Shape(**json.loads(said["shape"])))
                 draft.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
         except Exception as error:  # safetensors raises an exception of its own that derives from Exception alone
             raise BadWeights(f"the draft {path.name} cannot be read: {error}. Fetch the project again.") from error
