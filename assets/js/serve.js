@@ -56,7 +56,7 @@ function wireParts() {
   };
   const choose = (/** @type {number} */ at) => {
     show(at);
-    history.replaceState(null, "", at ? `#${PARTS[at]}` : location.pathname + location.search);
+    history.replaceState(null, "", location.pathname + location.search + (at ? `#${PARTS[at]}` : "")); // a hash alone is taken from the base
   };
   tabs.forEach((tab, at) => {
     tab.addEventListener("click", () => choose(at));

@@ -26,21 +26,32 @@ class Editor {
     /** @type {Row[]} */
     this.rows = [];
     this.list = h("ol", { class: "ts-texts" });
+    this.pressed = false; // anything on this page
+    document.addEventListener("click", () => { this.pressed = true; }, { capture: true, once: true });
+    /** What stood here before an example took its place. @type {Row[] | null} */
+    this.before = null;
+    this.undo = button("Bring back the texts before", () => this.bringBack(), { class: "ts-texts-add" });
     this.add = button("+ Add a text", () => this.change([...this.rows, ["", Math.min(NEW_TOKENS, newTokens)]], this.rows.length), { class: "ts-texts-add" });
-    fill(root, h("p", { class: "ts-texts-head" }, h("span", {}, "Texts"), h("span", {}, "New tokens")), this.list, this.add);
+    fill(root, h("p", { class: "ts-texts-head" }, h("span", {}, "Texts"), h("span", {}, "New tokens")), this.list, this.add, this.undo);
   }
 
   /** @param {string} value */
   show(value) {
     if (value === this.value) return; // it says what was typed here
+    this.before = this.pressed ? this.rows : null; // else it comes from the last visit
     this.value = value;
-    this.rows = JSON.parse(value);
+    this.rows = read(value);
     this.draw();
+  }
+
+  bringBack() {
+    if (this.before) this.change(this.before, 0);
   }
 
   /** Other rows; the cursor goes into the text at `focus`. @param {Row[]} rows @param {number} focus */
   change(rows, focus) {
     this.rows = rows;
+    this.before = null;
     this.draw();
     this.keep();
     const texts = this.list.querySelectorAll("textarea");
@@ -53,6 +64,7 @@ class Editor {
   }
 
   draw() {
+    this.undo.hidden = this.before === null;
     fill(this.list, ...this.rows.map((row, at) => this.row(row, at)));
     this.add.disabled = this.rows.length >= this.most;
     this.add.title = this.add.disabled ? `This host serves at most ${this.most} texts at once.` : "";
@@ -70,4 +82,14 @@ class Editor {
       h("span", { class: "ts-texts-side" }, count,
         button("×", () => this.change(this.rows.filter((_, i) => i !== at), at), { class: "ts-texts-away", "aria-label": `take text ${name} away`, title: "take away" })));
   }
+}
+
+/** The rows that a value says; what a browser kept may be anything, and then an empty one stands for it. @param {string} value @returns {Row[]} */
+function read(value) {
+  try {
+    const rows = JSON.parse(value);
+    const fits = Array.isArray(rows) && rows.every((row) => Array.isArray(row) && typeof row[0] === "string" && (typeof row[1] === "number" || row[1] === null));
+    if (fits) return rows;
+  } catch { /* no rows */ }
+  return [["", NEW_TOKENS]];
 }

@@ -80,6 +80,41 @@ def test_texts_are_added_taken_away_and_served_as_they_were_typed(small_views, s
     expect(page.get_by_label("new tokens of text A")).to_have_value("48")
 
 
+def test_the_form_survives_a_reload_and_an_example_can_be_undone(small_views, serving):
+    page = serving()
+    page.get_by_label("text B", exact=True).fill("mine, before an example")
+    page.get_by_role("button", name="One long, five short").click()
+    expect(page.locator("#texts .ts-texts-row")).to_have_count(6)
+    page.get_by_role("button", name="Bring back the texts before").click()
+    expect(page.locator("#texts .ts-texts-row")).to_have_count(4)
+    expect(page.get_by_label("text B", exact=True)).to_have_value("mine, before an example")
+    expect(page.get_by_role("button", name="Bring back the texts before")).to_be_hidden()
+    page.get_by_role("tab", name="Speculation").click()
+    page.locator("#prompt textarea").fill("a prompt of mine")
+    page.get_by_label("Prompt lookup").uncheck()
+    page.wait_for_function("(localStorage.getItem('tokenoscope-batching') ?? '').includes('mine, before')")
+    page.wait_for_function("!(localStorage.getItem('tokenoscope-speculation') ?? 'lookup').includes('lookup')")
+    page.reload()
+    expect(page.locator("#speculation")).to_be_visible()
+    expect(page.locator("#prompt textarea")).to_have_value("a prompt of mine")
+    expect(page.get_by_label("Prompt lookup")).not_to_be_checked()
+    expect(page.get_by_label("Early exit")).to_be_checked()
+    page.get_by_role("tab", name="Batching").click()
+    expect(page.get_by_label("text B", exact=True)).to_have_value("mine, before an example")
+    expect(page.get_by_role("button", name="Bring back the texts before")).to_be_hidden()
+
+
+def test_what_the_browser_kept_cannot_break_the_form(small_views, serving):
+    page = serving()
+    for kept in ('{"texts": "[[5, 3]]", "rate": "x", "sharing": 1}', '{"texts": "no rows"}', "not json"):
+        page.evaluate("kept => localStorage.setItem('tokenoscope-batching', kept)", kept)
+        page.reload()
+        page.wait_for_selector('body[data-model="ready"]')
+        expect(page.locator("#texts .ts-texts-row")).not_to_have_count(0)
+    page.get_by_label("text A", exact=True).fill("a text")
+    run(page)
+
+
 def test_what_cannot_be_served_is_refused_in_words(small_views, serving):
     page = serving()
     page.get_by_label("text B", exact=True).fill(" ")

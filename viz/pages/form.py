@@ -47,7 +47,6 @@ _LABELS = {
 NEUTRAL = {name: getattr(Settings(), name) for name in (*_LABELS, "chat")}
 """What a form that has fewer fields asks for."""
 _TELL_MODEL = '(name) => { document.dispatchEvent(new CustomEvent("tokenoscope-model", { detail: name })); return []; }'
-_MEMORY = "tokenoscope-form"  # where the browser keeps what a person chose
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,32 +89,33 @@ def build_form(limits: Limits, models: tuple[str, ...], status: str) -> Form:
     return Form(prompt=prompt, fields=fields, run=run, pause=pause, resume=resume, step=step, stop=stop)
 
 
-def remember(demo: gr.Blocks, form: Form) -> None:
-    """Keep what a person chose in the browser, over reloads; nothing of it is kept on the server."""
-    names, fields = (
-        json.dumps(list(form.fields)),
-        [field for field in form.fields.values() if isinstance(field, Component)],
-    )
-    choices = json.dumps({n: [v for _, v in f.choices] for n, f in form.fields.items() if isinstance(f, gr.Dropdown)})
+def remember(page: gr.Blocks, fields: dict[str, Any], memory: str) -> None:
+    """Keep what a person chose in the browser by the name `memory`, over reloads; nothing of it is kept on the server."""
+    names, kept = json.dumps(list(fields)), list(fields.values())
+    choices = json.dumps({
+        n: [v for _, v in f.choices] for n, f in fields.items() if isinstance(f, gr.Dropdown | gr.CheckboxGroup)
+    })  # fmt: skip
     keep = f"""(...values) => {{
         const names = {names};
         const chosen = Object.fromEntries(names.map((n, i) => [n, values[i]]));
-        try {{ localStorage.setItem("{_MEMORY}", JSON.stringify(chosen)); }}
+        try {{ localStorage.setItem("{memory}", JSON.stringify(chosen)); }}
         catch {{ /* a private window keeps nothing */ }}
         return [];
     }}"""
-    untouched = json.dumps([field.value for field in fields])
+    untouched = json.dumps([field.value for field in kept])
     restore = f"""(...values) => {{
         const names = {names}, choices = {choices}, untouched = {untouched};
         let kept = {{}};
-        try {{ kept = JSON.parse(localStorage.getItem("{_MEMORY}")) ?? {{}}; }} catch {{ /* nothing kept */ }}
-        const fits = (n, i) => values[i] === untouched[i]  // else somebody was quicker than this
-            && typeof kept[n] === typeof values[i] && (choices[n]?.includes(kept[n]) ?? true);
+        try {{ kept = JSON.parse(localStorage.getItem("{memory}")) ?? {{}}; }} catch {{ /* nothing kept */ }}
+        const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
+        const fits = (n, i) => same(values[i], untouched[i])  // else somebody was quicker than this
+            && typeof kept[n] === typeof values[i] && Array.isArray(kept[n]) === Array.isArray(values[i])
+            && (!choices[n] || [kept[n]].flat().every(each => choices[n].includes(each)));
         return names.map((n, i) => fits(n, i) ? kept[n] : values[i]);
     }}"""
-    demo.load(None, fields, fields, js=restore, queue=False, api_visibility="private")
-    for field in fields:
-        field.change(None, fields, None, js=keep, queue=False, api_visibility="private")  # pyright: ignore[reportAttributeAccessIssue]
+    page.load(None, kept, kept, js=restore, queue=False, api_visibility="private")
+    for field in kept:
+        field.change(None, kept, None, js=keep, queue=False, api_visibility="private")
 
 
 def read(values: dict[str, Any], limits: Limits, models: tuple[str, ...]) -> Request:

@@ -51,7 +51,7 @@ def build_page(live: Live, limits: Limits, first: Notice) -> gr.Blocks:
                         asdict(first), html_template='<div class="ts-scope-root"></div>', apply_default_css=False,
                         js_on_load=_ON_LOAD.replace("VERSION", assets_version()), elem_id="scope",
                     )  # fmt: skip
-        forms.remember(demo, form)
+        forms.remember(demo, form.fields, "tokenoscope-form")
         _wire(demo, live, limits, form, scope)
     return demo
 

@@ -10,6 +10,7 @@ from model.errors import Refusal
 from model.limits import Limits
 from viz.pages import serving_form
 from viz.pages.experiments import Experiments, Report
+from viz.pages.form import remember
 from viz.pages.header import header
 from viz.pages.look import assets_version
 from viz.pages.wanted import Asked, Kind
@@ -45,6 +46,7 @@ def build_page(demo: gr.Blocks, experiments: Experiments, limits: Limits) -> Non
                 with gr.Column(elem_id="main", scale=1, min_width=320):
                     boards = {kind: _board(kind) for kind in asked}
         for kind, (button, fields) in asked.items():
+            remember(page, fields, f"tokenoscope-{kind}")
             button.click(
                 _ask(experiments, limits, kind), inputs_kwargs=fields, outputs=boards[kind], preprocess=False,
                 postprocess=False, show_progress="hidden", trigger_mode="multiple", concurrency_limit=None,
