@@ -397,8 +397,22 @@ def test_the_command_line_serves_several_prompts(capsys, hooked: HookedModel, tm
 # The default model
 
 
-def test_the_default_model_writes_the_same_together_as_alone(default_folder: Path) -> None:
-    real = load(default_folder)
+@pytest.fixture(scope="module")
+def real(default_folder: Path) -> HookedModel:
+    return load(default_folder)
+
+
+@pytest.mark.alone
+def test_from_four_texts_on_batching_pays(real: HookedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(real.model.generation_config, "eos_token_id", None)  # every text has its full length
+    asked = [Ask(prompt=text, max_new_tokens=12) for text in (
+        "The capital of France is", "Once upon a time", "def is_even(n):", "A young dog is called a")]  # fmt: skip
+    *_, record = serve(real, asked, Settings(), Limits(), token_budget=64, repeats=3, attention=False)
+    seconds = {way.name: min(way.seconds) for way in record.ways}  # a busy moment makes any of them longer
+    assert seconds["continuous"] < seconds["one by one"]  # 2.1 times as fast, by bench.serving
+
+
+def test_the_default_model_writes_the_same_together_as_alone(real: HookedModel) -> None:
     asked = [Ask(prompt="The capital of France is Paris. The capital of Italy is", max_new_tokens=5),
              Ask(prompt="The capital of France is Paris. The capital of Spain is", max_new_tokens=7, arrives_s=0.5),
              Ask(prompt="Once upon a time", max_new_tokens=6)]  # fmt: skip

@@ -210,7 +210,7 @@ def test_the_draft_of_our_own_is_often_right_and_never_changes_the_text(default:
     (attempt,) = record.attempts
     assert attempt.same_tokens
     assert attempt.acceptance is not None
-    assert attempt.acceptance > 0.25  # 0.39 on 48 tokens of this text, which it was not trained on
+    assert attempt.acceptance > 0.35  # 0.50 on 48 tokens of this text, which it was not trained on
     assert max(each.id for one in attempt.rounds for each in one.drafted) < default.card.d_vocab
 
 
