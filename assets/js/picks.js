@@ -34,11 +34,12 @@ export function makeReachable(root, title) {
   for (const box of root.querySelectorAll(".ts-measured")) for (const [name, value] of [["tabindex", "0"], ["role", "region"], ["aria-label", title]]) box.setAttribute(name, value);
 }
 
-/** Elements that stand for what is picked say so. @param {Element} root @param {Pick} at */
+/** Elements that stand for what is picked say so; of the ticks, Tab reaches that one, and arrows lead on. @param {Element} root @param {Pick} at */
 export function markPicked(root, at) {
   for (const name of MARKED) {
     for (const each of root.querySelectorAll(`[data-${name}]`)) each.classList.toggle(`ts-picked-${name}`, Number(each.getAttribute(`data-${name}`)) === at[name]);
   }
+  for (const each of root.querySelectorAll("[data-tick][data-pick]")) each.setAttribute("tabindex", Number(each.getAttribute("data-tick")) === at.tick ? "0" : "-1");
 }
 
 /** What can be picked beside the tick or the round, as lists to choose from. */

@@ -219,8 +219,8 @@ export class ServingBoard {
       const picture = frame?.get(name);
       if (picture) {
         if (picture.figure) this.plotly ??= await loadPlotly(`${this.base}/plotly.js`);
-        await shown.draw({ ...shown.picture, ...picture }, this.plotly);
         if (mine !== this.followed) return; // the pick has moved on
+        await shown.draw({ ...shown.picture, ...picture }, this.plotly);
       }
     }
     markPicked(this.list, this.at);
@@ -237,8 +237,8 @@ export class ServingBoard {
       try {
         /** @type {Picture} */
         const picture = await this.get("picture", { ...this.at, name: shown.picture.name });
-        if (mine !== this.asked) return;
         if (picture.figure) this.plotly ??= await loadPlotly(`${this.base}/plotly.js`);
+        if (mine !== this.asked) return; // a later one is asked for, and may have come first
         await shown.draw(picture, this.plotly);
       } catch (error) {
         if (mine === this.asked) await shown.draw({ ...shown.picture, missing: error instanceof Error ? error.message : String(error) }, this.plotly);

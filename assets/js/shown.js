@@ -26,7 +26,7 @@ export class Shown {
     this.turn = Promise.resolve();
   }
 
-  /** Draw a picture when the one before it stands: plotly mixes up two that it draws at once. Of several the last is drawn.
+  /** Draw a picture when the one before it stands; of several that wait the last is drawn.
    * @param {Picture} picture @param {any} plotly @returns {Promise<void>} */
   draw(picture, plotly) {
     this.wanted = picture;

@@ -71,6 +71,7 @@ export class Stepper {
     if (this.timer) { this.pause(); return; }
     this.chosen = true;
     if (this.at >= this.count - 1) this.show(0);
+    this.words.setAttribute("aria-live", "off"); // nobody can hear that many
     say(this.play, "❚❚ Pause");
     this.play.setAttribute("aria-pressed", "true");
     this.next();
@@ -87,6 +88,7 @@ export class Stepper {
   pause() {
     window.clearTimeout(this.timer);
     this.timer = 0;
+    this.words.setAttribute("aria-live", "polite");
     say(this.play, "▶ Play");
     this.play.setAttribute("aria-pressed", "false");
   }
