@@ -167,10 +167,12 @@ class Paged:
         wait_for(self._model.device)
 
     def _reused(self, running: Sequence[Any]) -> tuple[tuple[int, int], ...]:
-        """Of each request that has its first share: the tokens before it, which it found in the cache."""
-        first = [each for each in running if each.state.request_id not in self._joined]
-        self._joined.update(each.state.request_id for each in first)
-        found = ((int(each.state.request_id), each.state.position_offset - each.query_length) for each in first)
+        """Of each request that joins: the tokens that it found in the cache, and holds even if it does not run yet."""
+        states = self._scheduler.active_requests
+        joining = [name for name in states if name not in self._joined]
+        self._joined.update(joining)
+        read = {each.state.request_id: each.query_length for each in running}
+        found = ((int(name), states[name].position_offset - read.get(name, 0)) for name in joining)
         return tuple((request, count) for request, count in found if count)
 
     def _table(self, state: Any) -> Table:

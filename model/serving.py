@@ -63,7 +63,7 @@ class Tick:
     n_free: int  # blocks that hold nothing, after what was freed
     cached: tuple[int, ...]  # blocks that nobody uses and whose tokens are kept for a prompt that begins alike
     shared: tuple[tuple[int, int], ...]  # blocks that more than one request uses, and how many do
-    reused: tuple[tuple[int, int], ...]  # requests that joined with it, and tokens of each that they found in the cache
+    reused: tuple[tuple[int, int], ...]  # requests that joined with it, share or none, and tokens found in the cache
     keys: tuple[tuple[int, int], ...]  # of the pass: which request's keys stand side by side, and how many
     weights_at: int | None  # where its attention begins in `weights`; None where it was not kept
     stray: float | None  # the largest weight that any token gave to another request's; None: not looked at

@@ -129,6 +129,21 @@ def test_texts_read_in_the_same_tick_come_to_share_what_is_alike(hooked: HookedM
     check_conserved(record)
 
 
+def test_what_a_text_found_is_told_when_it_joins_before_its_first_share(hooked: HookedModel, monkeypatch: Any) -> None:
+    """The engine looks for a beginning when it looks at a text; whether there is room for the text shows after that."""
+    monkeypatch.setattr(hooked.model.generation_config, "eos_token_id", 6)
+    prompts = ([7, 6, 6], [7, 6, 6, 7, 6, 6, 7, 7, 7, 7], [7, 6, 6, 7, 6, 6, 7, 7, 7, 7, 7, 7, 6, 7, 6, 7],
+               [6, 6, 6, 5, 5], [7, 6, 6, 7, 6, 6, 7, 7, 7, 7, 7, 7, 6])  # fmt: skip
+    asked = [Ask(prompt=ids, max_new_tokens=new) for ids, new in zip(prompts, (3, 1, 2, 6, 3), strict=True)]
+    record = recorded(serve(hooked, asked, Settings(), Limits(), block_size=5, n_blocks=4, token_budget=24,
+                            max_requests=4))  # fmt: skip
+    check_conserved(record)
+    found = [(at, number) for at, tick in enumerate(record.ticks) for number, _ in tick.reused]
+    read = {number: min(at for at, tick in enumerate(record.ticks) for share in tick.shares if share.request == number)
+            for _, number in found}  # fmt: skip
+    assert any(at < read[number] for at, number in found)
+
+
 def test_a_text_that_made_room_may_find_its_beginning_again(hooked: HookedModel, monkeypatch: Any) -> None:
     monkeypatch.setattr(hooked.model.generation_config, "eos_token_id", None)
     asked = [Ask(prompt=ids, max_new_tokens=16 - 2 * place) for place, ids in enumerate(PROMPTS)]
