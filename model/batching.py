@@ -218,15 +218,15 @@ class _Serving:
         run(name, self._hooked, [short], self._settings, self._bounds, self._go_on)
 
     def _compare(self, plain: Ran) -> None:
-        others = [
-            number for number, (served, own) in enumerate(zip(self._served, plain.written, strict=True))
-            if tuple(served.written) != own
-        ]  # fmt: skip
-        if others:
-            self._notes.append(
-                f"text {others[0] + 1} got other tokens in the recorded run than from plain generate: two likeliest "
-                "tokens were so close that the order of a sum decided."
-            )
+        for number, (served, own) in enumerate(zip(self._served, plain.written, strict=True)):
+            if tuple(served.written) != own:
+                pairs = zip(served.written, own, strict=False)
+                shorter = min(len(served.written), len(own))
+                alike = next((at for at, (one, other) in enumerate(pairs) if one != other), shorter)
+                self._notes.append(
+                    f"text {number + 1} got other tokens in the recorded run than from plain generate, which is the "
+                    f'way "one by one": from its new token {alike + 1} on.'
+                )
 
     def _ways(self) -> Iterator[Way]:
         plain = self._runs["one by one"][0].written if self._runs else ()

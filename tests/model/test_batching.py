@@ -16,7 +16,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from model import Batching, HookedModel, Settings, batching, load, serve
+from model import Batching, HookedModel, Settings, batching, load, serve, ways
 from model.__main__ import main
 from model.batching import Ask, arrivals
 from model.engine import Engine
@@ -247,6 +247,17 @@ def test_what_each_way_worked_on_can_be_counted_by_hand(hooked: HookedModel, mon
         assert all(
             one.at_s + one.seconds <= two.at_s + 1e-9 for one, two in zip(way.passes, way.passes[1:], strict=False)
         )
+
+
+def test_where_a_text_parts_from_plain_generate_is_told(hooked: HookedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def other(name: Any, *rest: Any) -> ways.Ran:
+        ran = ways.run(name, *rest)
+        first, *others = ran.written
+        return replace(ran, written=((first[0], first[1] + 1, *first[2:]), *others)) if name == "one by one" else ran
+
+    monkeypatch.setattr(batching, "run", other)
+    (note,) = last(serve(hooked, ASKED[:2], Settings(), Limits(), **BOUNDS)).notes
+    assert note.startswith("text 1 got other tokens") and note.endswith("from its new token 2 on.")
 
 
 def test_no_text_is_read_before_it_arrives(hooked: HookedModel) -> None:
