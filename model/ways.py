@@ -65,7 +65,8 @@ def run(
     """
     heard = _Heard(texts)
     if name == "continuous":
-        paged = Paged(hooked, bounds, eager=False)
+        with hooked.guard:
+            paged = Paged(hooked, bounds, eager=False)
         for seen in ticks(hooked, paged, texts, heard.start(), go_on):
             heard.tick(seen)
     else:
