@@ -286,8 +286,8 @@ def _begin(limits: Limits, models: "Models") -> "dict[Kind, Begin]":
                  for each, at in zip(wanted.texts, times, strict=True)]  # fmt: skip
         return engine.submit_job(lambda hooked: serve(
             hooked, asked, wanted.settings, limits, block_size=wanted.block_size, n_blocks=wanted.n_blocks,
-            token_budget=wanted.token_budget, max_requests=wanted.max_requests, sharing=wanted.sharing, progress=say,
-            cancelled=stopping.is_set), stopping)  # fmt: skip
+            token_budget=wanted.token_budget, max_requests=wanted.max_requests, sharing=wanted.sharing, repeats=3,
+            progress=say, cancelled=stopping.is_set), stopping)  # fmt: skip
 
     def speculation(engine: Any, wanted: "Speculating", say: "Say") -> "Job":
         from model.speculative import speculate

@@ -17,7 +17,8 @@ class Term:
 
 LATENCY = (
     Term(short="TTFT", name="Time to first token",
-         means="From the call to the first token, its choice included: the prefill reads the whole prompt in it."),
+         means="From the moment that the text is asked for to its first token, its choice included: the prefill reads "
+               "the whole prompt in it."),
     Term(short="ITL", name="Inter-token latency",
          means="From one token to the next: one decode pass, and the choice. Each token has its own."),
     Term(short="TPOT", name="Time per output token",

@@ -83,16 +83,21 @@ def facts(record: Measured) -> list[str]:
         ]
         return told
     written = record.tokens[record.n_prompt :]
-    told.append(f"Written, {theme.count(len(written))} tokens: {''.join(token.text for token in written)}")
+    text = "".join(token.text for token in written)
     if not isinstance(record, Speculation):
-        return told
+        return [*told, f"Written, {theme.count(len(written))} tokens: {text}"]
+    told.append(f"Written by plain decoding, without a draft, {theme.count(len(written))} tokens: {text}")
     return [*told, f"Settings: {_drafting(record)}", f"Machine: {record.machine}", *record.notes]
+
+
+_ENDED = {"length": "as long as was asked", "end of sequence": "the model ended it", "running": "not done",
+          "waiting": "not begun", "stopped": "stopped", "no block left": "no block was left"}  # fmt: skip
 
 
 def _served(record: Batching) -> list[str]:
     """What became of each text, and in what cache."""
     told = [
-        f"{letter(i)}, {theme.count(each.n_prompt)} tokens: {each.prompt} \u2192 {each.text} ({each.ended})"
+        f"{letter(i)}, {theme.count(each.n_prompt)} tokens: {each.prompt} \u2192 {each.text} ({_ENDED[each.ended]})"
         for i, each in enumerate(record.requests)
     ]
     cache = f"{record.n_blocks} blocks of {record.block_size} tokens, {theme.size(record.block_bytes)} each"

@@ -128,6 +128,16 @@ def _doing(record: Batching, request: int) -> list[Doing]:
     return told
 
 
+def why_not(record: Batching, tick: Tick) -> str:
+    """Why a text that is there has no share of a tick: the engine's rules, in the order in which it asks them."""
+    if tick.n_tokens >= record.token_budget:
+        return f"the token budget of {theme.count(record.token_budget)} is used up"
+    if len(tick.shares) >= record.max_requests:
+        most = record.max_requests
+        return f"{theme.count(most)} text{'s have' if most > 1 else ' has'} a share, the most that may"
+    return "too few blocks are free for it"
+
+
 def token_at(record: Batching, request: int, position: int) -> Token | None:
     """The token of a text at a position, if it is there (already)."""
     tokens = record.requests[request].tokens

@@ -4,7 +4,7 @@
 
 import { h } from "./dom.js";
 import { Stepper, listenToKeys } from "./stepper.js";
-import { Choices, NOTHING_PICKED, markPicked, makeReachable, pressed, pressedByKey } from "./picks.js";
+import { Choices, NOTHING_PICKED, markPicked, makeReachable, pressed, pressedByKey, revealTick } from "./picks.js";
 
 /** @typedef {import("./picks.js").Pick} Pick */
 /** @typedef {{name: "tick" | "round", at: Partial<Pick>, attempts: string[], starts: number[], words: string[][]}} Steps starts, words: for every attempt */
@@ -45,6 +45,7 @@ function walk(page, { name, at: first, attempts, starts, words }) {
     stepper.tell(h("strong", {}, `${name === "tick" ? "Tick" : "Round"} ${at[name] + 1} of ${stepper.count}`), ` ${words[at.attempt][at[name]] ?? ""}`);
     choices.show(at);
     markPicked(cards, at);
+    revealTick(cards);
   };
   const count = () => {
     stepper.clear();

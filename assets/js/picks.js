@@ -42,6 +42,17 @@ export function markPicked(root, at) {
   for (const each of root.querySelectorAll("[data-tick][data-pick]")) each.setAttribute("tabindex", Number(each.getAttribute("data-tick")) === at.tick ? "0" : "-1");
 }
 
+/** The lanes scroll sideways to the tick that is looked at, where it is out of their sight. @param {Element} root */
+export function revealTick(root) {
+  const picked = root.querySelector(".ts-lanes .ts-picked-tick");
+  const box = picked?.closest(".ts-lanes");
+  if (!picked || !box) return;
+  const [column, seen, names] = [picked.getBoundingClientRect(), box.getBoundingClientRect(), box.querySelector("th")?.getBoundingClientRect().width ?? 0];
+  const room = (seen.width - names) / 4; // of what comes before or after it
+  if (column.left < seen.left + names) box.scrollLeft -= seen.left + names - column.left + room;
+  else if (column.right > seen.right) box.scrollLeft += column.right - seen.right + room;
+}
+
 /** What can be picked beside the tick or the round, as lists to choose from. */
 export class Choices {
   /** @param {Listed[]} names @param {(some: Partial<Pick>) => void} changed */

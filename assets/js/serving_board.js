@@ -5,7 +5,7 @@
 import { h, fill } from "./dom.js";
 import { loadPlotly } from "./wants.js";
 import { Stepper } from "./stepper.js";
-import { Choices, NOTHING_PICKED, markPicked, pressed, pressedByKey } from "./picks.js";
+import { Choices, NOTHING_PICKED, markPicked, pressed, pressedByKey, revealTick } from "./picks.js";
 import { Shown, isDark, offer } from "./shown.js";
 
 /** @typedef {import("./status.js").Report} Report */
@@ -224,6 +224,7 @@ export class ServingBoard {
       }
     }
     markPicked(this.list, this.at);
+    revealTick(this.list);
     window.clearTimeout(this.timer);
     if ([...this.shown.values()].some((each) => each.picture.follows === "pick")) this.timer = window.setTimeout(() => this.fetchPicked(), REST_MS);
   }

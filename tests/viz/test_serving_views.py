@@ -50,6 +50,18 @@ def test_a_record_that_grows_draws_or_says_why(shown: View, mode: theme.Mode, n:
     )
 
 
+def test_a_text_without_a_share_is_told_why():
+    tick = replace(STORY.ticks[0], shares=(Share(request=0, phase="decode", first=3, n_tokens=2, written=None),))
+    one = replace(STORY, ticks=(tick,), max_requests=1, ways=())
+    for record, why in (
+        (one, "1 text has a share, the most that may"),
+        (replace(one, token_budget=2), "the token budget of 2 is used up"),
+        (replace(one, max_requests=4), "too few blocks are free for it"),
+    ):
+        assert served.why_not(record, record.ticks[0]) == why
+        assert f"waiting: {why}" in drawn("blocks", record) and f"waiting: {why}" in drawn("lanes", record)
+
+
 def test_every_text_has_a_lane_and_every_tick_its_place():
     html = drawn("lanes")
     for request in TEXTS:
@@ -149,7 +161,9 @@ def test_the_last_block_is_as_full_as_it_is_and_a_kept_one_says_whose_it_was():
     assert '<li class="ts-r2 ts-f4" data-request=2>4 C</li>' in third  # 2 of 4
     bar = "<span class=ts-r0 data-request=0></span><span class=ts-r1 data-request=1></span>"
     assert f'<li class="ts-shared">8 AB<span class=ts-users>{bar}</span></li>' in third
-    assert "which saves 1 (184 kB). A and B share block 8. A block" in third and "share" not in drawn("blocks", tick=5)
+    assert "which saves 1 (184 kB). A and B share block 8 (2 users), which holds" in third and "share" not in drawn(
+        "blocks", tick=5
+    )
     assert "last one 3 of 4 full" in third and "1 shared, which saves 1 (184 kB)" in third
     assert "<li class=ts-kept>7 (A)</li>" in drawn("blocks", tick=3)
     assert "C had to give its blocks back." in drawn("blocks", tick=3)
@@ -172,7 +186,7 @@ def test_a_block_that_many_share_tells_every_one_of_them():
     html = drawn("blocks", crowd)
     (shared,) = re.findall("<li[^>]*>0 .*?</li>", html)
     assert "0 \u00d74" in shared and re.findall(r"data-request=(\d)", shared) == ["0", "1", "2", "3"]
-    assert "A, B, C and D share blocks 0, 3. A block" in html
+    assert "A, B, C and D share blocks 0, 3 (4 users each), which hold " in html
 
 
 def test_what_every_tick_asks_is_found_once_and_is_what_looking_back_finds():
@@ -193,7 +207,7 @@ def test_a_tick_stays_small_even_of_a_large_cache():
     tables = tuple(Table(request=i, blocks=tuple(range(i, 128, 12)), n_tokens=41 if i < 8 else 38) for i in range(12))
     busy = replace(STORY, n_blocks=128, requests=STORY.requests * 3, ways=(), ticks=(
         replace(STORY.ticks[0], tables=tables, n_free=0, cached=(), weights_at=None),))  # fmt: skip
-    assert len(drawn("blocks", busy)) < 8_000
+    assert len(drawn("blocks", busy)) < 8_500
     huge = replace(STORY, n_blocks=N_BLOCKS + 1000, ticks=tuple(replace(tick, n_free=tick.n_free + 1000)
                                                                for tick in STORY.ticks))  # fmt: skip
     html = drawn("blocks", huge, tick=2)

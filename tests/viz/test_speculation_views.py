@@ -278,6 +278,15 @@ def test_the_table_says_what_each_draft_was_worth_and_from_where_on_it_pays():
     assert "prompt lookup" not in traces(silent)  # no place for its mark
 
 
+def test_nothing_is_reckoned_from_a_pass_over_more_tokens_that_came_out_shorter():
+    seconds = RECORD.verify_s.copy()
+    seconds[-1] = seconds[0] * 0.3  # as a busy machine once told
+    busy = replace(RECORD, verify_s=seconds)
+    told = words(acceptance.draw(busy, Pick()))
+    assert "A pass that judges 3 came out at 0.300 of a plain pass, which cannot be" in told and "pays from" not in told
+    assert not any("predicted" in name for name in traces(busy))
+
+
 def test_an_attempt_or_a_round_that_is_not_there_is_refused_kindly():
     for shown, at in ((rounds, Pick(attempt=2)), (judged_round, Pick(attempt=9)), (judged_round, Pick(round=4))):
         with pytest.raises(NotShown, match="there is no"):

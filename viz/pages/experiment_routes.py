@@ -84,7 +84,7 @@ def _file(_: Request, record: Result) -> Response:
 
 
 def _page(_: Request, record: Result) -> Response:
-    held = {"content-disposition": 'attachment; filename="tokenoscope-measured.html"'}
+    held = {"content-disposition": 'attachment; filename="tokenoscope-experiment.html"'}
     return HTMLResponse(measured_page.measured_page(record), headers=_PASSING | held)
 
 

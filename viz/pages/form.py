@@ -90,7 +90,7 @@ def build_form(limits: Limits, models: tuple[str, ...], status: str) -> Form:
 
 
 def remember(page: gr.Blocks, fields: dict[str, Any], memory: str) -> None:
-    """Keep what a person chose in the browser by the name `memory`, over reloads; nothing of it is kept on the server."""
+    """Keep what a person chose over reloads, in the browser by the name `memory`; the server keeps nothing of it."""
     names, kept = json.dumps(list(fields)), list(fields.values())
     choices = json.dumps({
         n: [v for _, v in f.choices] for n, f in fields.items() if isinstance(f, gr.Dropdown | gr.CheckboxGroup)

@@ -32,12 +32,16 @@ class _Scene:
     rate: float = 0
 
 
-_GUIDE = "You are a friendly guide. Answer in one short sentence. Question: "
+_GUIDE = "Here are some things that every child should know about animals and where they live. "
 _SCENES = {
     "Four texts": _Scene(texts=TEXTS),
-    "They begin alike": _Scene(rate=1, texts=tuple(
-        Text(prompt=f"{_GUIDE}{asked}\nAnswer:", max_new_tokens=16)
-        for asked in ("Why is the sky blue?", "Why is the sea salty?", "Why do cats purr?"))),
+    "They begin alike": _Scene(rate=2, texts=tuple(
+        Text(prompt=f"{_GUIDE}{begun}", max_new_tokens=20)
+        for begun in ("A penguin lives", "A camel lives", "A whale lives"))),
+    "Two at a time": _Scene(max_requests=2, texts=tuple(
+        Text(prompt=prompt, max_new_tokens=new) for prompt, new in (
+            ("The best thing about winter is", 24), ("1, 2, 3, 4,", 8), ("She opened the old book and", 12),
+            ("In the middle of the city there is", 16), ("A whale lives", 8)))),
     "One long, five short": _Scene(texts=(
         Text(prompt=TEXTS[2].prompt, max_new_tokens=48),
         *(Text(prompt=prompt, max_new_tokens=6) for prompt in (
@@ -68,7 +72,19 @@ def batching_texts(limits: Limits, version: str) -> tuple[dict[str, Any], list[g
                     apply_default_css=False, elem_id="texts")  # fmt: skip
     with gr.Row(elem_classes="ts-chips"):
         chips = [gr.Button(name, size="sm", elem_classes="chip") for name in _SCENES]
+    said = gr.Markdown("", elem_classes="ts-scene-said")
+    for chip, scene in zip(chips, _SCENES.values(), strict=True):
+        chip.click(None, None, said, js=f"() => {json.dumps(_sets(scene))}", queue=False, api_visibility="private")
     return {"texts": texts}, chips
+
+
+def _sets(scene: _Scene) -> str:
+    """What an example sets beside the texts, where a person may not see it."""
+    arrive = f"arrivals {scene.rate:g} texts a second" if scene.rate else "all there at the start"
+    return (
+        f"It also sets, under Settings: {arrive}, {scene.n_blocks} blocks of {scene.block_size} tokens, token budget "
+        f"{scene.token_budget}, at most {scene.max_requests} texts at once."
+    )
 
 
 def batching_engine(limits: Limits) -> dict[str, Any]:

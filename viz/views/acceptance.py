@@ -19,6 +19,7 @@ _LOOKS = {
 }
 _POINTS = 101  # of a line
 _HALVINGS = 40
+_EVEN = 0.9  # of a plain pass: a pass over more tokens that took less was not timed well
 _SIDES = (-3, 103)  # per cent: a mark at 0 or 100 is drawn whole
 
 
@@ -114,13 +115,36 @@ class Cost:
 
 
 def _cost(record: Speculation, attempt: Attempt) -> Cost | None:
-    """From medians of what was timed; None where that is not all there."""
-    passes = dict(zip(record.verify_sizes.tolist(), np.median(record.verify_s, axis=1).tolist(), strict=True)) if (
-        record.verify_s.size) else {}  # fmt: skip
-    plain, judging = passes.get(1), passes.get(attempt.n_draft + 1)
-    if plain is None or judging is None or attempt.draft_token_s is None:
+    """From medians of what was timed; None where that is not all there, or cannot be: see `_uneven`."""
+    judging, passes = _judging(record, attempt), _passes(record)
+    if judging is None or judging < _EVEN or attempt.draft_token_s is None:
         return None
-    return Cost(n_draft=attempt.n_draft, draft=attempt.draft_token_s / plain, verify=judging / plain)
+    return Cost(n_draft=attempt.n_draft, draft=attempt.draft_token_s / passes[1], verify=judging)
+
+
+def _passes(record: Speculation) -> dict[int, float]:
+    """Seconds of a pass by the tokens that it reads, medians of the tries; empty while they are not timed."""
+    if not record.verify_s.size:
+        return {}
+    return dict(zip(record.verify_sizes.tolist(), np.median(record.verify_s, axis=1).tolist(), strict=True))
+
+
+def _judging(record: Speculation, attempt: Attempt) -> float | None:
+    """A pass that judges a whole round, in plain passes."""
+    passes = _passes(record)
+    plain, judging = passes.get(1), passes.get(attempt.n_draft + 1)
+    return None if plain is None or judging is None else judging / plain
+
+
+def _uneven(record: Speculation, attempt: Attempt) -> str:
+    """A pass over more tokens cannot take much less time than one over a single token."""
+    judging = _judging(record, attempt)
+    if judging is None or judging >= _EVEN:
+        return ""
+    return (
+        f"A pass that judges {attempt.n_draft} came out at {number(judging)} of a plain pass, which cannot be: the "
+        "machine was too busy to reckon from where on it would pay."
+    )
 
 
 def _turns(attempt: Attempt) -> Spread | None:
@@ -147,14 +171,14 @@ def _below(record: Speculation, attempt: Attempt) -> str:
             False: "It did NOT write the tokens of plain decoding."}[attempt.same_tokens]  # fmt: skip
     spread, cost = _turns(attempt), _cost(record, attempt)
     turns = "" if spread is None else f"Slowest turn \u00d7{spread.low:.2f}, fastest \u00d7{spread.high:.2f}."
-    pays = "" if cost is None else _pays_from(cost)
+    pays = _uneven(record, attempt) if cost is None else _pays_from(cost)
     return " ".join(filter(None, (turns, same, *attempt.notes, pays)))
 
 
 def _pays_from(cost: Cost) -> str:
     took = (
-        f"One drafted token takes {number(cost.draft)} of a plain pass, judging {cost.n_draft} takes "
-        f"{number(cost.verify)} of one"
+        f"One drafted token takes {theme.percent(cost.draft)} of the time of a plain pass, judging {cost.n_draft} "
+        f"takes {theme.percent(cost.verify)} of it"
     )
     crossing = cost.break_even()
     if crossing is None:

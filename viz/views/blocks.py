@@ -9,6 +9,7 @@ from viz.view import Html, Pick, view
 _DRAWN = 128  # blocks one by one
 _LISTED = 24  # blocks of one table
 _EIGHTHS = 8
+_QUOTED = 90  # characters of what stands in shared blocks
 _NAMED = 2  # texts by their letters in one block
 
 
@@ -17,8 +18,8 @@ def blocks(record: Batching, at: Pick, _mode: Mode = "light") -> Html:
     """The KV cache, what the model keeps of every token that it has read, is cut into blocks of equal size; a text
     takes one when it needs it, wherever one is free (paged cache). Each field is a block: its number, and the letter
     of the text whose tokens it holds; the bar shows how full it is. A double frame: texts that begin alike share this
-    block. A dashed frame: nobody uses it now, and it is kept for a text that may begin so. The block table below tells
-    in which order to read.
+    block; only full ones are shared. A dashed frame: nobody uses it now, and it is kept for a text that may begin so.
+    The block table below tells in which order to read.
     """
     tick = served.tick_of(record, at)
     users = _users(tick)
@@ -97,6 +98,7 @@ def _row(record: Batching, number: int, request: int) -> str:
     table = next((each for each in tick.tables if each.request == request), None)
     state = served.doing(record, request)[number]
     did = _did(record, tick, request) if table else _STATES.get(state, state)
+    did += f": {served.why_not(record, tick)}" if state in ("waiting", "idle") else ""
     return (
         f'<tr data-request="{request}"><th scope="row"><strong class="ts-letter {css_class(request)}">'
         f"{letter(request)}</strong></th><td>{markup.text(did)}</td><td>{table.n_tokens if table else 0}</td>"
@@ -126,8 +128,8 @@ def _did(record: Batching, tick: Tick, request: int) -> str:
     return f"read {share.n_tokens}{written}"
 
 
-def _who_shares(users: dict[int, list[int]]) -> str:
-    """Which texts share which blocks, those of the same texts together."""
+def _who_shares(record: Batching, tick: Tick, users: dict[int, list[int]]) -> str:
+    """Which texts share which blocks, those of the same texts together, how many use each, and what stands there."""
     together: dict[tuple[int, ...], list[int]] = {}
     for block, each in sorted(users.items()):
         if len(each) > 1:
@@ -135,20 +137,31 @@ def _who_shares(users: dict[int, list[int]]) -> str:
     told = [
         f"{served.letters(list(texts))} share block{'s' * (len(blocks) > 1)} {', '.join(map(str, blocks[:_LISTED]))}"
         + (f" and {len(blocks) - _LISTED} more" if len(blocks) > _LISTED else "")
+        + f" ({len(texts)} users{' each' * (len(blocks) > 1)}), which hold{'s' * (len(blocks) == 1)} "
+        f"\u201c{_held(record, tick, texts[0], set(blocks))}\u201d"
         for texts, blocks in together.items()
     ]
     return f". {'; '.join(told)}" if told else ""
 
 
+def _held(record: Batching, tick: Tick, request: int, blocks: set[int]) -> str:
+    """What stands in these blocks of a text, shortened in the middle."""
+    table, size = next(each for each in tick.tables if each.request == request), record.block_size
+    positions = [place * size + at for place, block in enumerate(table.blocks) if block in blocks for at in range(size)]
+    tokens = [served.token_at(record, request, each) for each in positions]
+    text = " ".join("".join(each.text for each in tokens if each).split())
+    return text if len(text) <= _QUOTED else f"{text[: _QUOTED // 2]} \u2026 {text[-_QUOTED // 2 :]}"
+
+
 def _told(record: Batching, tick: Tick, users: dict[int, list[int]], n_kept: int) -> str:
     told = [f"{len(users)} of {record.n_blocks} blocks are used, {tick.n_free} free"]
-    told.append(f"{n_kept} kept and not used" if n_kept else "")
+    told.append(f"{n_kept} kept and not used, there for whoever needs one" if n_kept else "")
     shared = [len(each) for each in users.values() if len(each) > 1]
     saved = sum(shared) - len(shared)
     told.append(
         f"{len(shared)} shared, which saves {saved} ({theme.size(saved * record.block_bytes)})" if shared else ""
     )
-    first = ", ".join(filter(None, told)) + _who_shares(users)
+    first = ", ".join(filter(None, told)) + _who_shares(record, tick, users)
     whose = "its" if len(tick.put_back) == 1 else "their"
     back = f" {served.letters(list(tick.put_back))} had to give {whose} blocks back." if tick.put_back else ""
     off = "" if record.sharing else " Sharing is off: texts that begin alike hold the same tokens once each."

@@ -8,10 +8,10 @@ from viz.view import Html, Pick, view
 
 _UNITS = 24  # steps of a bar's height; the number below it is exact
 _KEY = (
-    ("prefill", "6", "prefill: so many tokens of the prompt are read at once"),
+    ("prefill", "6", "prefill: so many tokens of the text are read at once"),
     ("decode", "", "decode: one token is read, and the next one written"),
     ("decode", "\u2713", "its last token"),
-    ("waiting", "\u00b7\u00b7\u00b7", "waiting for room"),
+    ("waiting", "\u00b7\u00b7\u00b7", "waiting; pointed at, it says for what"),
     ("idle", "\u2016", "no share of this tick"),
     ("put-back", "\u21a9", "put back: its blocks were needed, and it is read again from the start"),
 )
@@ -69,9 +69,8 @@ def _steps_of(counts: list[int], height: int) -> list[int]:
 
 
 def _lane(record: Batching, request: int) -> str:
-    cells = "".join(
-        _cell(record.ticks[number], request, state) for number, state in enumerate(served.doing(record, request))
-    )
+    states = zip(record.ticks, served.doing(record, request), strict=True)
+    cells = "".join(_cell(record, tick, request, state) for tick, state in states)
     own = css_class(request)
     name = f'<strong class="ts-letter {own}">{letter(request)}</strong> {markup.text(served.start(record, request))}'
     return (
@@ -80,7 +79,7 @@ def _lane(record: Batching, request: int) -> str:
     )
 
 
-def _cell(tick: Tick, request: int, state: Doing) -> str:
+def _cell(record: Batching, tick: Tick, request: int, state: Doing) -> str:
     if state in ("done", "not here"):
         return "<td></td>"
     share = served.share_of(tick, request)
@@ -90,6 +89,7 @@ def _cell(tick: Tick, request: int, state: Doing) -> str:
     last = " its last token" if over else ""
     read = f"reads {share.n_tokens}" if share else ""
     said = {"prefill": f"{read}, writes{last}" if last else read, "decode": f"writes{last}"}.get(state, state)
+    said += f": {served.why_not(record, tick)}" if state in ("waiting", "idle") else ""
     return f'<td class="ts-lane-{state.replace(" ", "-")}" title="{said}"><span>{sign}</span></td>'
 
 

@@ -18,7 +18,8 @@ _GAP = 0.01  # of the whole time: passes nearer than this, that do the same, are
 _EQUAL = 1.005  # times as fast: no difference in three digits
 _SAID = {
     "continuous": "Every pass takes whoever has something to read or to write; who is done makes room at once.",
-    "static": "All of a batch are read together and wait for the longest: short ones are filled up with padding.",
+    "static": "A batch is read together and goes on until its longest text is done: short ones are filled up with "
+    "padding, and whoever is not in it waits. Its cache is one of its own, without blocks that could run out.",
     "one by one": "Each text waits until those before it are done.",
 }
 
