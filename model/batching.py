@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from model.decoding import check_plain
 from model.errors import BadPrompt, BadSetting, NotANumber
 from model.generate import check_lengths, read_prompt
 from model.limits import Limits
@@ -85,6 +86,7 @@ def serve(
     _check_settings(settings)
     reads = _reads(hooked, asked, settings, limits)
     check_model(hooked)
+    check_plain(hooked.model, hooked.card.name)
     _check_room(reads, asked, bounds)
     serving = _Serving(hooked, asked, reads, settings, bounds, cancelled, progress)
     return serving.records(repeats, attention)

@@ -13,12 +13,21 @@ from typing import Any
 
 import torch
 
-from model.errors import NotANumber
+from model.errors import NotANumber, NotShown
 from model.records import Settings, Step
 from model.sampling import Chosen, choose
 from model.tracing import Tracer
 
 _OF_THE_LOOP = ("logits_processor", "stopping_criteria", "generation_config")  # what no forward pass takes
+_OFF: dict[str, tuple[Any, ...]] = {  # what makes `generate` search, forbid or stop in ways of its own; None is off
+    "num_beams": (1,), "num_return_sequences": (1,), "penalty_alpha": (0,), "dola_layers": (), "use_mtp": (False,),
+    "guidance_scale": (1,), "no_repeat_ngram_size": (0,), "encoder_no_repeat_ngram_size": (0,),
+    "encoder_repetition_penalty": (1,), "exponential_decay_length_penalty": (), "bad_words_ids": (),
+    "sequence_bias": (), "begin_suppress_tokens": (), "forced_bos_token_id": (), "forced_eos_token_id": (),
+    "watermarking_config": (), "token_healing": (False,), "min_length": (0,), "min_new_tokens": (0,), "max_time": (),
+    "stop_strings": (), "use_cache": (True,), "cache_implementation": ("dynamic", "dynamic_full", "hybrid"),
+    "prompt_lookup_num_tokens": (0,), "assistant_early_exit": (), "return_dict_in_generate": (False,),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +75,20 @@ def generate_options(settings: Settings) -> dict[str, Any]:
         top_p=float(settings.top_p),
         min_p=settings.min_p or None,
     )
+
+
+def check_plain(model: Any, name: str) -> None:
+    """Look whether a model's own generation config leaves decoding plain, one likely token after the other.
+
+    Raises: NotShown, if it asks for more: several texts at once and drafts would not follow it, or not run.
+    """
+    for setting, off in _OFF.items():
+        given = getattr(model.generation_config, setting, None)
+        if given is not None and given not in off:
+            raise NotShown(
+                f"{name} asks in its generation config for {setting} = {given!r}, which texts served together and "
+                "drafts do not follow. Take it out of its generation_config.json, or pick another model."
+            )
 
 
 def prefilled(model: Any, ids: torch.Tensor) -> Any:

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import StoppingCriteriaList
 
 from model.assisted import Judged, Make, drafting, leaves_early, watched
-from model.decoding import generate_options, prefilled
+from model.decoding import check_plain, generate_options, prefilled
 from model.draft import Draft, OwnDraft, own_draft, thoughts
 from model.errors import BadSetting, NotShown
 from model.generate import check_lengths, read_prompt
@@ -73,6 +73,7 @@ def speculate(
         raise BadSetting(f"max_new_tokens is {settings.max_new_tokens}; with fewer than 2 there is nothing to draft.")
     if not 1 <= n_draft <= _MOST_DRAFTED:
         raise BadSetting(f"n_draft is {n_draft}; a round drafts 1 to {_MOST_DRAFTED} tokens.")
+    check_plain(hooked.model, hooked.card.name)
     drafts, reasons = _drafts(hooked, ids, modes, exit_layer, draft)
     if not drafts:
         raise NotShown(" ".join(reasons) or f"no way to draft was asked for; there are {', '.join(MODES)}.")
@@ -155,6 +156,7 @@ def _fitting(hooked: HookedModel, draft: HookedModel | None) -> HookedModel:
             f"{draft.card.name} has other tokens than {hooked.card.name}: what one drafts the other cannot judge. "
             "Name a draft with the same tokenizer."
         )
+    check_plain(draft.model, draft.card.name)
     return draft
 
 

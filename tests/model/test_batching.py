@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from model.engine import Engine
 from model.errors import BadPrompt, BadSetting, BadTrace, NotANumber, NotShown, PromptTooLong, Refusal
 from model.limits import Limits
 from model.report import served_summary, served_table
+from model.speculative import speculate
 from model.timing import count_hooks
 from tests.model.waiting import ended
 from tests.tiny import tiny
@@ -398,6 +400,25 @@ def test_a_text_that_just_fits_is_served(hooked: HookedModel, monkeypatch: pytes
 def test_a_model_that_cannot_be_paged_is_refused_at_the_door() -> None:
     with pytest.raises(NotShown, match="window"):
         serve(tiny("mistral"), ASKED, Settings(), Limits(), **BOUNDS)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("no_repeat_ngram_size", 2), ("bad_words_ids", [[5]]), ("num_beams", 2), ("stop_strings", ["w9"]),
+     ("return_dict_in_generate", True), ("use_cache", False), ("cache_implementation", "static"),
+     ("prompt_lookup_num_tokens", 2), ("assistant_early_exit", 1), ("min_new_tokens", 3), ("min_length", 3),
+     ("encoder_repetition_penalty", 1.5), ("max_time", 1.0)],
+)  # fmt: skip
+def test_a_model_that_asks_for_more_than_plain_decoding_is_refused_at_the_door(setting: str, value: Any) -> None:
+    asking, plain_one = tiny(), tiny()
+    setattr(asking.model.generation_config, setting, value)
+    said = re.escape(f"asks in its generation config for {setting} = {value!r}")
+    with pytest.raises(NotShown, match=said):
+        serve(asking, ASKED, Settings(), Limits(), **BOUNDS)
+    with pytest.raises(NotShown, match=said):
+        speculate(asking, PROMPTS[0], Settings(), Limits(), modes=["prompt lookup"])
+    with pytest.raises(NotShown, match=said):
+        speculate(plain_one, PROMPTS[0], Settings(), Limits(), modes=["draft model"], draft=asking)
 
 
 # The command line
