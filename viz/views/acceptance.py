@@ -178,7 +178,7 @@ def _below(record: Speculation, attempt: Attempt) -> str:
 def _pays_from(cost: Cost) -> str:
     took = (
         f"One drafted token takes {theme.percent(cost.draft)} of the time of a plain pass, judging {cost.n_draft} "
-        f"takes {theme.percent(cost.verify)} of it"
+        f"takes {number(cost.verify)} times as long as one"
     )
     crossing = cost.break_even()
     if crossing is None:

@@ -260,17 +260,19 @@ def _own(one: Round, tokens: dict[int, Token], *, greedy: bool) -> str:
     else:
         why = f"The model's own token{instead}: drawn from p."
     named = "max(p \u2212 q, 0), scaled" if subtracted else "p"
-    bars = "".join(_candidate(each, tokens) for each in one.own_best)
+    bars = "".join(_candidate(each, tokens, chosen=each.id == one.written[-1]) for each in one.own_best)
     where = f"Position {one.first + len(one.written) - 1}"
     return (
         f'<div class="ts-judged ts-{verdict}">{_heading(one.written[-1], verdict, where, tokens)}'
-        f'<p>{markup.text(why)}</p><p class="ts-aside-line">Likeliest of {markup.text(named)}:</p>{bars}</div>'
+        f'<p>{markup.text(why)}</p><p class="ts-aside-line">Likeliest of {markup.text(named)}, and what was taken:</p>'
+        f"{bars}</div>"
     )
 
 
-def _candidate(each: Candidate, tokens: dict[int, Token]) -> str:
+def _candidate(each: Candidate, tokens: dict[int, Token], *, chosen: bool) -> str:
     step = min(max(round(each.probability * _STEPS), int(each.probability > 0)), _STEPS)
     return (
-        f'<p class="ts-held">{_text(each.id, tokens)}<span class="ts-held-track"><span class="ts-held-bar ts-of-model '
+        f'<p class="ts-held{" ts-chosen" * chosen}">{_text(each.id, tokens)}<span class="ts-held-track"><span '
+        f'class="ts-held-bar ts-of-model '
         f'ts-share-{step}"></span></span><span>{theme.percent(each.probability)}</span></p>'
     )
