@@ -5,6 +5,7 @@ itself. What it drafted and how it judged is not in what it returns, so the gene
 run, and the function that draws the verdicts' random numbers is. A contract test holds this against the library.
 """
 
+import inspect
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,8 +17,11 @@ from torch import LongTensor, Tensor
 from transformers.generation import utils as library
 from transformers.generation.candidate_generator import CandidateGenerator
 
-from model.errors import NotShown
+from model.machine import own_randomness, wait_for
+from model.pinned import other_release
 from model.tracing import Cancelled
+
+_WHAT = "assisted generation"
 
 Make = Callable[..., CandidateGenerator]
 """Makes a draft's candidate generator from what `generate` knows: generation_config, logits_processor, ..."""
@@ -48,7 +52,7 @@ def watched(
     `make` puts a candidate generator of its own in the place of the one that the library would make. Without
     `record` only times and token ids are kept. `cancelled` is asked before every round, and ends the run with
     `tracing.Cancelled`. The model and the library are as before when the context ends, however it ends.
-    Raises: NotShown, if this version of the library works in another way.
+    Raises: NotShown, if this version of the library works in another way, which may show only when the run is over.
     """
     _check_library(model)
     rounds: list[Judged] = []
@@ -59,10 +63,11 @@ def watched(
         generator = theirs(**given) if make is None else make(**given)
         return _Watch(generator, rounds, record, cancelled).installed()
 
-    def speculative_sampling(ids: Tensor, scores: Tensor, length: int, *rest: Any, **named: Any) -> Any:
+    def speculative_sampling(*given: Any, **named: Any) -> Any:
         if record and rounds:
-            rounds[-1].randoms = _peeked(scores, length)
-        return sampling(ids, scores, length, *rest, **named)
+            told = inspect.signature(sampling).bind(*given, **named).arguments
+            rounds[-1].randoms = _peeked(told["candidate_logits"], told["candidate_length"])
+        return sampling(*given, **named)
 
     model._get_candidate_generator = candidate_generator
     library._speculative_sampling = speculative_sampling
@@ -71,6 +76,8 @@ def watched(
     finally:
         library._speculative_sampling = sampling
         del model._get_candidate_generator
+    if not rounds:
+        raise other_release(_WHAT, "watched", "a run was over, and none of its rounds had been seen")
 
 
 @contextmanager
@@ -125,6 +132,7 @@ class _Watch:
             raise Cancelled
         started = time.perf_counter()
         ids, scores = self._propose(cast("LongTensor", input_ids), **given)
+        wait_for(ids.device)
         self._drafted_at = time.perf_counter()
         first = input_ids.shape[1]
         drafted = ids[0, first:].tolist()
@@ -149,20 +157,14 @@ class _Watch:
 
 def _peeked(scores: Tensor, length: int) -> list[float]:
     """The random numbers that the library draws next, one a drafted token; its generator is put back."""
-    cpu, device = torch.get_rng_state(), scores.device
-    other = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-    like = scores.new_empty(length, dtype=torch.float32)
-    randoms = torch.rand_like(like).tolist()
-    torch.set_rng_state(cpu)
-    if other is not None:
-        torch.cuda.set_rng_state(other, device)
-    return randoms
+    with own_randomness(scores.device):
+        return torch.rand_like(scores.new_empty(length, dtype=torch.float32)).tolist()
 
 
 def _check_library(model: Any) -> None:
     needed = [(model, "_get_candidate_generator"), (model, "_assisted_decoding"), (library, "_speculative_sampling")]
     if missing := [name for home, name in needed if not hasattr(home, name)]:
-        raise NotShown(
-            f"this version of transformers has no {missing[0]}, by which speculation is watched. Install the version "
-            "that requirements.txt names."
-        )
+        raise other_release(_WHAT, "watched", f"it has no {missing[0]}")
+    takes = inspect.signature(library._speculative_sampling).parameters
+    if missing := [name for name in ("candidate_logits", "candidate_length") if name not in takes]:
+        raise other_release(_WHAT, "watched", f"_speculative_sampling takes no {missing[0]}")

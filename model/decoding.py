@@ -26,7 +26,8 @@ _OFF: dict[str, tuple[Any, ...]] = {  # what makes `generate` search, forbid or 
     "sequence_bias": (), "begin_suppress_tokens": (), "forced_bos_token_id": (), "forced_eos_token_id": (),
     "watermarking_config": (), "token_healing": (False,), "min_length": (0,), "min_new_tokens": (0,), "max_time": (),
     "stop_strings": (), "use_cache": (True,), "cache_implementation": ("dynamic", "dynamic_full", "hybrid"),
-    "prompt_lookup_num_tokens": (0,), "assistant_early_exit": (), "return_dict_in_generate": (False,),
+    "prompt_lookup_num_tokens": (0,), "assistant_early_exit": (), "assistant_ensemble_weight": (),
+    "return_dict_in_generate": (False,),
 }  # fmt: skip
 
 

@@ -7,8 +7,8 @@ import platform
 import statistics
 import subprocess
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -69,6 +69,14 @@ def wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
+
+
+@contextmanager
+def own_randomness(device: torch.device) -> Iterator[None]:
+    """Inside this context torch's random numbers may be seeded and drawn; after it its generators are as before."""
+    kind = device.type if device.type in ("cuda", "mps") else "cuda"
+    with torch.random.fork_rng([device] if device.type == kind else [], device_type=kind):
+        yield
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,15 +17,14 @@ from typing import Any
 import torch
 import transformers
 from transformers import AttentionInterface
-from transformers.integrations.eager_paged import eager_paged_attention_forward
 
 from model.cache_layers import odd_layers
 from model.errors import NotShown
 from model.loading import HookedModel
-from model.machine import wait_for
+from model.machine import own_randomness, wait_for
+from model.pinned import is_pinned, other_release
 from model.serving import Share, Table
 
-PINNED = "5.23"  # of transformers
 EAGER = "paged|eager"
 SMALLEST_BLOCK = 4  # tokens: the engine takes no smaller ones
 _FULL = "full_attention"
@@ -35,6 +34,8 @@ _KEPT: ContextVar[dict[int, torch.Tensor] | None] = ContextVar("kept", default=N
 
 def _pass_through(module: Any, *args: Any, **kwargs: Any) -> Any:
     """The library's own paged attention; its weights are handed to whoever keeps them in this thread."""
+    from transformers.integrations.eager_paged import eager_paged_attention_forward  # another release may not have it
+
     result: Any = eager_paged_attention_forward(module, *args, **kwargs)
     if (kept := _KEPT.get()) is not None:
         kept[module.layer_idx] = result[1][0]
@@ -88,7 +89,7 @@ class Paged:
         check_model(hooked)
         self._model = hooked.model
         self._attention = EAGER if eager or hooked.card.attention == "eager" else hooked.card.attention
-        with _as_pinned(), self._switched(), _own_seed(self._model.device):
+        with _as_pinned(), self._switched(), own_randomness(self._model.device):  # which it seeds
             self._manager, self._processor = _engine(
                 self._model,
                 page_size=bounds.block_size,
@@ -261,27 +262,11 @@ def _shares(running: Sequence[Any], chosen: Sequence[int]) -> tuple[Share, ...]:
 
 
 @contextmanager
-def _own_seed(device: torch.device) -> Iterator[None]:
-    """The engine seeds torch's generators when it is made, which draws nothing here: they are put back."""
-    kind = device.type if device.type in ("cuda", "mps") else "cuda"
-    with torch.random.fork_rng([device] if device.type == kind else [], device_type=kind):
-        yield
-
-
-@contextmanager
 def _as_pinned() -> Iterator[None]:
     """Says that another version of the library is the reason, where one is and its engine has other parts."""
     try:
         yield
     except (AttributeError, TypeError, ImportError, KeyError, ValueError) as error:
-        if _is_pinned():
+        if is_pinned():
             raise
-        raise NotShown(
-            f"the engine of transformers {transformers.__version__} is built in another way than that of {PINNED}, "
-            f"which is the one that can be stepped here ({type(error).__name__}: {error}). "
-            f'Install the pinned one: pip install "transformers~={PINNED}.0".'
-        ) from error
-
-
-def _is_pinned() -> bool:
-    return transformers.__version__.startswith(f"{PINNED}.")
+        raise other_release("engine", "stepped", f"{type(error).__name__}: {error}") from error

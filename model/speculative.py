@@ -24,7 +24,7 @@ from model.errors import BadSetting, NotShown
 from model.generate import check_lengths, read_prompt
 from model.limits import Limits
 from model.loading import HookedModel
-from model.machine import in_words, wait_for
+from model.machine import in_words, own_randomness, wait_for
 from model.records import Candidate, Settings, Token
 from model.serving import Attempt, Drafted, Round, Speculation
 from model.tracing import Cancelled
@@ -245,8 +245,7 @@ class _Speculating:
             stack.enter_context(self._hooked.guard)
             if way is not None and way.other is not None:
                 stack.enter_context(way.other.guard)
-            devices = [model.device] if model.device.type == "cuda" else []
-            stack.enter_context(torch.random.fork_rng(devices))
+            stack.enter_context(own_randomness(model.device))
             torch.manual_seed(asked.settings.seed)
             seen: list[Judged] = []
             if way is not None:

@@ -21,7 +21,7 @@ from model.errors import BadSetting, NotANumber
 from model.generate import check_lengths, read_prompt
 from model.limits import Limits
 from model.loading import HookedModel
-from model.machine import probe, wait_for
+from model.machine import own_randomness, probe, wait_for
 from model.measurements import Machine, Measurement, Work
 from model.records import Settings
 from model.tokens import Prompt
@@ -177,8 +177,7 @@ class _Timing:
         self._go_on()
         device, clock = self._model.device, _Clock(self._go_on)
         ids = torch.tensor([self._read.ids], device=device)
-        kind = device.type if device.type in ("cuda", "mps") else "cuda"
-        with torch.random.fork_rng([device] if device.type == kind else [], device_type=kind):
+        with own_randomness(device):
             torch.manual_seed(settings.seed)
             wait_for(device)
             started = time.perf_counter()

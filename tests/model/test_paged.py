@@ -1,6 +1,7 @@
 """The adapter of the library's engine: its contract with the pinned version, the bytes of its blocks, what it sees."""
 
 import math
+import sys
 
 import pytest
 import torch
@@ -15,7 +16,8 @@ from model.batching import stray
 from model.decoding import cache_bytes
 from model.errors import NotShown
 from model.measurements import kv_bytes
-from model.paged import EAGER, PINNED, Bounds, NoBlockLeft, Paged, Seen
+from model.paged import EAGER, Bounds, NoBlockLeft, Paged, Seen
+from model.pinned import PINNED
 from tests.tiny import FAMILIES, tiny, tiny_model, tiny_tokenizer
 
 PAGED = ("gpt2", "gpt_neox", "llama", "qwen3", "granite", "cohere", "opt")  # all keys of all tokens in every layer
@@ -198,6 +200,15 @@ def test_an_engine_of_other_parts_is_said_to_be_another_version(
     with pytest.raises(NotShown, match=r"engine of transformers 5\.99\.0 is built in another way than that of 5\.23"):
         ticks(llama)
     assert llama.model.config._attn_implementation == llama.card.attention
+
+
+def test_a_library_without_its_paged_attention_is_said_to_be_another_version(
+    llama: HookedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "transformers.integrations.eager_paged", None)
+    monkeypatch.setattr(transformers, "__version__", "5.99.0")
+    with pytest.raises(NotShown, match=r"engine of transformers 5\.99\.0 is built in another way"):
+        ticks(llama)
 
 
 def test_a_pass_that_fails_leaves_the_model_as_it_was(llama: HookedModel) -> None:

@@ -4,6 +4,7 @@ import json
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import torch
 from transformers.generation import utils as library
 
-from model import HookedModel, load
+from model import HookedModel, load, speculative
 from model.assisted import watched
 from model.errors import BadSetting, NotShown, PromptTooLong
 from model.limits import Limits
@@ -141,6 +142,34 @@ def test_a_library_that_works_in_another_way_is_said_to(monkeypatch: pytest.Monk
     monkeypatch.delattr(library, "_speculative_sampling")
     with pytest.raises(NotShown, match="_speculative_sampling"), watched(tiny().model, record=True):
         pass
+
+
+def test_a_library_that_does_not_call_what_is_watched_is_said_to() -> None:
+    hooked, ids = tiny(), torch.tensor([PROMPT])
+    with pytest.raises(NotShown, match="none of its rounds had been seen"), watched(hooked.model, record=True):
+        hooked.model.generate(ids, max_new_tokens=2, do_sample=False)
+    assert "_get_candidate_generator" not in vars(hooked.model)
+
+
+def test_a_library_that_names_its_arguments_is_watched_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_library = library._speculative_sampling
+    names = ("candidate_input_ids", "candidate_logits", "candidate_length", "new_logits")
+    asked: dict[str, Any] = {"exit_layer": 1, "settings": SAMPLED}
+    before = speculated(tiny(), "early exit", **asked)
+
+    @contextmanager
+    def named(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        with watched(*args, **kwargs) as rounds:
+            inner = library._speculative_sampling
+            library._speculative_sampling = lambda *given, **more: inner(**dict(zip(names, given, strict=True)), **more)
+            yield rounds  # and the watch puts the library's own back
+
+    monkeypatch.setattr(speculative, "watched", named)
+    after = speculated(tiny(), "early exit", **asked)
+    assert [each.random for one in after.attempts[0].rounds for each in one.drafted] == [
+        each.random for one in before.attempts[0].rounds for each in one.drafted
+    ]
+    assert library._speculative_sampling is of_library
 
 
 def test_the_library_still_calls_what_is_watched() -> None:
