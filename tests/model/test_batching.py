@@ -274,6 +274,22 @@ def test_no_text_is_read_before_it_arrives(hooked: HookedModel) -> None:
     assert all(all(way.same_tokens) for way in record.ways)
 
 
+def test_the_time_to_a_first_token_counts_from_the_arrival_to_the_end_of_the_pass_that_read_the_prompt(
+    hooked: HookedModel,
+) -> None:
+    asked = [replace(each, arrives_s=at) for each, at in zip(ASKED, (0.2, 0.0, 0.1, 0.1), strict=True)]
+    record = last(serve(hooked, asked, Settings(), Limits(), sharing=False, **BOUNDS))
+    for way in record.ways:
+        left = [len(ids) for ids in PROMPTS]
+        for one in way.passes:
+            for number, n_tokens, _ in one.rows:
+                if 0 < left[number] <= n_tokens:
+                    first = one.at_s + one.seconds - asked[number].arrives_s
+                    assert way.ttft[number] == pytest.approx(first, abs=1e-9)
+                left[number] -= n_tokens
+        assert max(left) <= 0
+
+
 def test_arrivals_are_a_poisson_process() -> None:
     assert arrivals(3, 0, 5) == (0.0, 0.0, 0.0) and arrivals(0, 2, 5) == ()
     times = arrivals(4001, 4.0, 1)

@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from transformers.generation import utils as library
 
 from model import HookedModel, load, speculative
 from model.assisted import watched
+from model.draft import OwnDraft
 from model.errors import BadSetting, NotShown, PromptTooLong
 from model.limits import Limits
 from model.report import drafted_summary
@@ -106,6 +108,78 @@ def test_drawn_verdicts_follow_from_the_recorded_numbers(mode: Mode) -> None:
     assert attempt.same_tokens is None
 
 
+FEW = {"temperature": 2.0, "top_k": 4}  # so few that the likeliest of a record are all that there are
+
+
+def near() -> HookedModel:
+    """A draft that is often right and often wrong: the tiny model, its weights a little off."""
+    hooked = tiny()
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for weights in hooked.model.parameters():
+            weights.add_(torch.randn_like(weights) * 0.03)
+    return hooked
+
+
+def odds(hooked: HookedModel) -> torch.Tensor:
+    """The probabilities [V] of the first new token, by the settings of FEW."""
+    with torch.no_grad():
+        scores = hooked.model(torch.tensor([PROMPT])).logits[0, -1].float() / FEW["temperature"]
+    return scores.masked_fill(scores < scores.topk(int(FEW["top_k"])).values[-1], -torch.inf).softmax(dim=-1)
+
+
+def chi_square(drawn: list[int], expected: torch.Tensor) -> float:
+    """How far counts are from what is expected (Pearson); infinite where one was drawn that cannot be."""
+    counts = torch.bincount(torch.tensor(drawn), minlength=len(expected))
+    possible = expected > 0
+    if int(counts[~possible].sum()):
+        return torch.inf
+    wanted = expected[possible] * len(drawn)
+    return float(((counts[possible] - wanted) ** 2 / wanted).sum())
+
+
+def test_what_is_drawn_with_a_draft_follows_the_model_and_not_the_draft() -> None:
+    hooked, settings = tiny(), Settings(max_new_tokens=2, **FEW)  # pyright: ignore[reportArgumentType]
+    (way,), _ = speculative._drafts(hooked, PROMPT, ["draft model"], None, near())
+    drawn, rounds = [], []
+    for seed in range(600):
+        asked = speculative._Asked(ids=tuple(PROMPT), prompt="", settings=replace(settings, seed=seed), n_draft=1,
+                                   repeats=1)  # fmt: skip
+        run = speculative._Speculating(hooked, asked, [way], (), lambda: False, lambda *_: None)
+        drawn.append(run._run("drawn", way, seen := [], record=True)[0][0])
+        rounds.append(seen[0])
+    assert 0.1 < sum(each.n_accepted for each in rounds) / len(rounds) < 0.9
+    assert chi_square(drawn, odds(hooked)) < 16.3  # of 3 degrees of freedom: 1 in 1,000 is above it by chance
+    assert rounds[0].q is not None
+    q = rounds[0].q[0].softmax(dim=-1)
+    assert chi_square([each.drafted[0] for each in rounds], q) < 16.3
+    assert chi_square(drawn, q) > 50
+
+
+def test_the_draft_of_our_own_draws_from_the_scores_that_it_gives() -> None:
+    draft = OwnDraft.__new__(OwnDraft)
+    draft._sample = True
+    scores = torch.tensor([1.0, -torch.inf, 0.0, 2.0, -1.0])
+    torch.manual_seed(0)
+    drawn = draft._choose(scores.expand(8000, -1))[:, 0].tolist()
+    assert chi_square(drawn, scores.softmax(dim=-1)) < 16.3
+
+
+def test_after_a_refusal_the_token_comes_from_what_the_draft_left_of_the_model() -> None:
+    (attempt,) = speculated(
+        tiny(), "draft model", draft=near(), n_draft=3, settings={**FEW, "seed": 5}, new=40
+    ).attempts
+    refused = [one for one in attempt.rounds if one.own == "corrected"]
+    for one in refused:
+        judged = one.drafted[one.n_accepted]
+        q = {each.id: each.probability for each in judged.draft_best}
+        left = {each.id: max(each.probability - q.get(each.id, 0.0), 0.0) for each in judged.target_best}
+        wanted = {token: each / sum(left.values()) for token, each in left.items() if each > 0}
+        assert {each.id: each.probability for each in one.own_best} == pytest.approx(wanted, abs=1e-5)
+        assert one.written[-1] in wanted
+    assert len(refused) > 3
+
+
 def test_what_is_drawn_depends_on_the_seed_alone() -> None:
     hooked = tiny()
     torch.manual_seed(1)
@@ -117,25 +191,42 @@ def test_what_is_drawn_depends_on_the_seed_alone() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_the_model_works_as_before_after_a_run_a_failed_one_and_a_cancelled_one() -> None:
-    hooked = tiny()
-    before, sampling = plainly(hooked), library._speculative_sampling
-    config, said = hooked.model.config.to_dict(), hooked.model.generation_config.to_dict()
-    speculated(hooked, "prompt lookup", "early exit", exit_layer=1)
-    asked = count()
-    pieces = list(speculate(hooked, PROMPT, Settings(max_new_tokens=NEW), Limits.from_environment(),
-                            modes=["early exit"], exit_layer=1, cancelled=lambda: next(asked) > 30))  # fmt: skip
-    assert pieces
-    assert len(pieces) < 5
+def state(*models: HookedModel) -> list[Any]:
+    """All that a run may leave behind."""
+    each = [
+        (one.model.config.to_dict(), one.model.config._attn_implementation, one.model.generation_config.to_dict(),
+         count_hooks(one.model), sorted(vars(one.model)), plainly(one))
+        for one in models
+    ]  # fmt: skip
+    return [*each, library._speculative_sampling, torch.get_rng_state().tolist()]
+
+
+def runs_to_its_end(pieces: Iterator[Speculation], _hooked: HookedModel) -> None:
+    assert last(pieces).attempts[0].plain_s
+
+
+def fails_in_the_middle(pieces: Iterator[Speculation], hooked: HookedModel) -> None:
+    next(pieces)  # plain decoding: what fails is the run that is watched
     hook = hooked.model.model.layers[0].register_forward_hook(lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        speculated(hooked, "early exit", exit_layer=1)
+        next(pieces)
     hook.remove()
-    assert plainly(hooked) == before
-    assert "_get_candidate_generator" not in vars(hooked.model)
-    assert library._speculative_sampling is sampling
-    assert hooked.model.config.to_dict() == config
-    assert hooked.model.generation_config.to_dict() == said
+
+
+def is_cancelled(pieces: Iterator[Speculation], _hooked: HookedModel) -> None:
+    assert len(list(pieces)) == 2  # plain decoding, and what there was when it ended
+
+
+@pytest.mark.parametrize("end", [runs_to_its_end, fails_in_the_middle, is_cancelled])
+@pytest.mark.parametrize("mode", ["prompt lookup", "early exit", "draft model"])
+def test_after_any_end_both_models_and_the_library_are_as_before(mode: Mode, end: Any) -> None:
+    hooked, draft, asked = tiny(), tiny(), count()
+    before = state(hooked, draft)
+    most = NEW + 4 if end is is_cancelled else 10**6  # looks: one a token of plain decoding, and a few of the next run
+    pieces = speculate(hooked, PROMPT, Settings(max_new_tokens=NEW), Limits.from_environment(), modes=[mode],
+                       exit_layer=1, draft=draft, repeats=1, cancelled=lambda: next(asked) > most)  # fmt: skip
+    end(pieces, hooked)
+    assert state(hooked, draft) == before
 
 
 def test_a_library_that_works_in_another_way_is_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,16 +265,19 @@ def test_a_library_that_names_its_arguments_is_watched_alike(monkeypatch: pytest
 
 def test_the_library_still_calls_what_is_watched() -> None:
     """The contract with the pinned version: rounds are seen, with scores of every drafted token and one more."""
-    hooked, ids = tiny(), torch.tensor([PROMPT])
+    hooked, ids, read = tiny(), torch.tensor([PROMPT]), []
+    hook = hooked.model.get_input_embeddings().register_forward_hook(lambda _, args, __: read.append(args[0].shape[1]))
     with watched(hooked.model, record=True) as rounds:
         hooked.model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, do_sample=False,
                               prompt_lookup_num_tokens=3)  # fmt: skip
+    hook.remove()
     assert rounds
+    assert [each.n_read for each in rounds] == read
+    assert read[1:] == [1 + len(each.drafted) for each in rounds[1:]]
     for each in rounds:
         assert each.p is not None
         assert each.p.shape == (len(each.drafted) + 1, hooked.card.d_vocab)
         assert each.written
-        assert each.n_read >= len(each.drafted) + 1
 
 
 def test_what_cannot_be_run_is_refused_at_once() -> None:
