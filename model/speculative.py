@@ -33,7 +33,7 @@ Mode = Literal["prompt lookup", "early exit", "own draft", "draft model"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 _SHOWN = 5  # likeliest tokens kept of each distribution
-_TRIES = 5  # of each size of a verify pass
+_TRIES = 9  # of each size of a verify pass: on a busy machine the median of few is far off
 _MOST_DRAFTED = 16
 _ALONE = threading.Lock()  # a run seeds the process's random generators and watches the library: one at a time
 _EVEN = 0.02  # of the speed: less than that is the noise of a quiet machine
