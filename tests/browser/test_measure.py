@@ -1,5 +1,7 @@
 """The page Measure in a browser: what is measured is drawn as it comes, and stays."""
 
+import threading
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -80,15 +82,16 @@ def test_a_term_is_defined_where_it_is_pointed_at_or_focused_and_nowhere_else(me
 
 
 def test_the_first_pictures_stand_before_the_last_are_measured(measuring, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(fakes_experiments, "SECONDS", 1.0)
+    gate = threading.Semaphore(0)
+    monkeypatch.setattr(fakes_experiments, "GATE", gate)
     page = measuring()
-    page.evaluate("""() => { window.seen = []; new MutationObserver(() => {
-        const done = document.querySelector('.ts-run-text').textContent;
-        const race = document.querySelector('[data-picture="cache_race"] .ts-empty');
-        if (race && document.querySelector('[data-picture="phases"] .main-svg')) window.seen.push(done);
-    }).observe(document.body, {childList: true, subtree: true}); }""")
-    measure(page)
-    assert any("piece" in each for each in page.evaluate("window.seen"))
+    page.get_by_role("button", name="Measure", exact=True).click()
+    page.wait_for_selector('[data-picture="phases"] .main-svg')
+    expect(page.locator('[data-picture="cache_race"] .ts-empty')).to_be_visible()
+    expect(page.locator(".ts-run-text")).to_contain_text("piece 2")
+    gate.release(100)
+    expect(page.locator(".ts-run-text")).to_have_text("Done: measured.")
+    page.wait_for_selector('[data-picture="cache_race"] .main-svg')
 
 
 def test_the_bill_is_reckoned_for_what_the_sliders_say(measuring):
@@ -107,11 +110,9 @@ def test_the_bill_is_reckoned_for_what_the_sliders_say(measuring):
 
 
 def test_stop_keeps_what_was_measured(measuring, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(fakes_experiments, "SECONDS", 2.0)
+    monkeypatch.setattr(fakes_experiments, "GATE", threading.Semaphore(0))  # shut: until it is stopped
     page = measuring()
     page.get_by_role("button", name="Measure", exact=True).click()
-    page.wait_for_selector('[data-picture="phases"]')
-    monkeypatch.setattr(fakes_experiments, "SECONDS", 600.0)  # until it is stopped, however long the drawing takes
     page.wait_for_selector('[data-picture="phases"] .main-svg')
     stop = page.get_by_role("button", name="Stop")
     stop.click()

@@ -1,6 +1,7 @@
 """The page Serve in a browser: its two parts, its form, and moving over ticks and rounds without asking anything."""
 
 import re
+import threading
 from typing import Any
 
 import pytest
@@ -73,7 +74,7 @@ def test_texts_are_added_taken_away_and_served_as_they_were_typed(small_views, s
     page.keyboard.type("and another")
     run(page)
     facts = page.locator("#batching .ts-measured-notes")
-    expect(facts).to_contain_text("A, 3 tokens: just one text → new0 new1 new2 (length)")
+    expect(facts).to_contain_text("A, 3 tokens: just one text → new0 new1 new2 (as long as was asked)")
     expect(facts).to_contain_text("B, 2 tokens: and another")
     page.get_by_role("button", name="One long, five short").click()
     expect(page.locator("#texts .ts-texts-row")).to_have_count(6)
@@ -200,19 +201,22 @@ def test_space_plays_to_the_end_and_pauses(small_views, serving):
 
 
 def test_pictures_grow_tick_by_tick_and_a_chosen_tick_stays(small_views, serving, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(fakes_experiments, "SECONDS", 3.0)
+    gate = threading.Semaphore(0)
+    monkeypatch.setattr(fakes_experiments, "GATE", gate)
     page = serving()
     page.get_by_role("button", name="Serve", exact=True).click()
     tick(page, "Tick 1 of 1")
+    gate.release()
     tick(page, "Tick 3 of 3")
     page.locator('[data-pick="tick=1"]').click()
     tick(page, "Tick 2 of 3")
+    gate.release()
     expect(page.locator(".ts-run-text")).to_contain_text("Done:")
     tick(page, "Tick 2 of 33")
 
 
 def test_stop_keeps_what_was_seen(small_views, serving, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(fakes_experiments, "SECONDS", 2.0)
+    monkeypatch.setattr(fakes_experiments, "GATE", threading.Semaphore(0))  # shut: until it is stopped
     page = serving()
     page.get_by_role("button", name="Serve", exact=True).click()
     tick(page, "Tick 1 of 1")
