@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from model.decoding import check_plain
-from model.errors import BadPrompt, BadSetting, NotANumber
+from model.errors import BadPrompt, BadSetting, NotANumber, PromptTooLong
 from model.generate import check_lengths, read_prompt
 from model.limits import Limits
 from model.loading import HookedModel
@@ -26,6 +26,8 @@ from model.tokens import Prompt
 from model.ways import NAMES, Name, Ran, Stopped, Text, ends_of, run, ticks
 
 KEPT_BYTES = 64_000_000  # of attention
+LATEST_S = 60.0  # a text may arrive so late: the run waits for it, and in every timed run again
+LOWEST_RATE = 0.05  # texts a second: with fewer, the gaps are as long
 _IN_TURN: tuple[Name, ...] = ("one by one", "static", "continuous")
 
 Ended = Literal["waiting", "running", "end of sequence", "length", "no block left", "stopped"]
@@ -44,8 +46,13 @@ def arrivals(n: int, rate: float, seed: int) -> tuple[float, ...]:
     """When n texts arrive, in seconds, if `rate` of them do in a second on average; at once, if the rate is 0.
 
     The first arrives at the start, each next one after a gap drawn from an exponential distribution: a Poisson
-    process, as of people who know nothing of each other.
+    process, as of people who know nothing of each other. Raises: BadSetting, for a rate so low that nobody would wait.
     """
+    if 0 < rate < LOWEST_RATE:
+        raise BadSetting(
+            f"{rate:g} texts are to arrive in a second; at least {LOWEST_RATE:g} must, for the run waits for all of "
+            "them. Ask for more, or for 0, with which all arrive at once."
+        )
     if rate <= 0:
         return (0.0,) * n
     gaps = np.random.default_rng(seed).exponential(1 / rate, max(n - 1, 0))
@@ -226,7 +233,7 @@ class _Serving:
                 shorter = min(len(served.written), len(own))
                 alike = next((at for at, (one, other) in enumerate(pairs) if one != other), shorter)
                 self._notes.append(
-                    f"text {number + 1} got other tokens in the recorded run than from plain generate, which is the "
+                    f"{_called(number)} got other tokens in the recorded run than from plain generate, which is the "
                     f'way "one by one": from its new token {alike + 1} on.'
                 )
 
@@ -382,23 +389,38 @@ def _reads(hooked: HookedModel, asked: Sequence[Ask], settings: Settings, limits
             "(TOKENOSCOPE_REQUESTS). Give fewer."
         )
     reads = []
-    for each in asked:
-        if not (math.isfinite(each.arrives_s) and each.arrives_s >= 0):
-            raise BadSetting(f"a text arrives at {each.arrives_s} s; that must be a finite number of at least 0.")
-        read = read_prompt(hooked, each.prompt, settings)
-        check_lengths(hooked, len(read.ids), replace(settings, max_new_tokens=each.max_new_tokens), limits)
+    for number, each in enumerate(asked):
+        if not 0 <= each.arrives_s <= LATEST_S:
+            raise BadSetting(
+                f"{_called(number)} arrives at {each.arrives_s} s; it must arrive from 0 to {LATEST_S:g} s, for the "
+                "run waits for it. Let it arrive earlier, or more texts in a second."
+            )
+        try:
+            read = read_prompt(hooked, each.prompt, settings)
+            check_lengths(hooked, len(read.ids), replace(settings, max_new_tokens=each.max_new_tokens), limits)
+        except (BadPrompt, PromptTooLong) as refusal:
+            raise type(refusal)(f"{_called(number)} cannot be served: {refusal}") from refusal
         reads.append(read)
     return reads
 
 
+def _called(number: int) -> str:
+    """A text by the letter that it has on the page: A to Z, then AA, AB and so on."""
+    name, number = "", number + 1
+    while number:
+        number, place = divmod(number - 1, 26)
+        name = chr(ord("A") + place) + name
+    return f"text {name}"
+
+
 def _check_room(reads: Sequence[Prompt], asked: Sequence[Ask], bounds: Bounds) -> None:
     """A text that no cache of this size can hold would bring the engine to a halt. Raises: BadSetting."""
-    for number, (read, each) in enumerate(zip(reads, asked, strict=True), 1):
+    for number, (read, each) in enumerate(zip(reads, asked, strict=True)):
         n_tokens = len(read.ids) + each.max_new_tokens - 1  # the last one is never read
         needed = math.ceil(n_tokens / bounds.block_size)
         if needed > bounds.n_blocks:
             raise BadSetting(
-                f"text {number} needs {needed} blocks for its {len(read.ids):,} tokens and {each.max_new_tokens:,} new "
-                f"ones, and the cache has {bounds.n_blocks}: it could never be served to the end. Ask for more blocks "
-                "or larger ones, fewer new tokens, or shorten the text."
+                f"{_called(number)} needs {needed} blocks for its {len(read.ids):,} tokens and {each.max_new_tokens:,} "
+                f"new ones, and the cache has {bounds.n_blocks}: it could never be served to the end. Ask for more "
+                "blocks or larger ones, fewer new tokens, or shorten the text."
             )

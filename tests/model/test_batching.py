@@ -259,7 +259,7 @@ def test_where_a_text_parts_from_plain_generate_is_told(hooked: HookedModel, mon
 
     monkeypatch.setattr(batching, "run", other)
     (note,) = last(serve(hooked, ASKED[:2], Settings(), Limits(), **BOUNDS)).notes
-    assert note.startswith("text 1 got other tokens") and note.endswith("from its new token 2 on.")
+    assert note.startswith("text A got other tokens") and note.endswith("from its new token 2 on.")
 
 
 def test_no_text_is_read_before_it_arrives(hooked: HookedModel) -> None:
@@ -296,6 +296,18 @@ def test_arrivals_are_a_poisson_process() -> None:
     gaps = np.diff(times)
     assert times == arrivals(4001, 4.0, 1) != arrivals(4001, 4.0, 2) and times[0] == 0
     assert gaps.min() > 0 and gaps.mean() == pytest.approx(0.25, rel=0.05) == pytest.approx(gaps.std(), rel=0.05)
+
+
+@pytest.mark.parametrize("rate", [0.04, 1e-9])
+def test_a_rate_at_which_nobody_would_wait_for_the_texts_is_refused(rate: float) -> None:
+    with pytest.raises(BadSetting, match=re.escape(f"{rate:g} texts are to arrive in a second; at least 0.05 must")):
+        arrivals(3, rate, 0)
+    assert len(arrivals(3, batching.LOWEST_RATE, 0)) == 3
+
+
+def test_a_text_is_called_as_on_the_page() -> None:
+    numbers = (0, 3, 25, 26, 27, 701, 702)
+    assert [batching._called(number).split()[1] for number in numbers] == ["A", "D", "Z", "AA", "AB", "ZZ", "AAA"]
 
 
 # Ends of all kinds
@@ -376,12 +388,14 @@ def test_it_is_a_job_of_the_engine(hooked: HookedModel, record: Batching) -> Non
     ("asked", "how", "bounds", "refusal", "said"),
     [
         ([], {}, {}, BadPrompt, "no texts"),
-        ([Ask(prompt="")], {}, {}, BadPrompt, "empty"),
+        ([Ask(prompt="")], {}, {}, BadPrompt, "text A cannot be served: "),
         ([Ask(prompt=[5])] * 13, {}, {}, BadSetting, "at most 12 at once (TOKENOSCOPE_REQUESTS)"),
-        ([Ask(prompt=[5], arrives_s=-1.0)], {}, {}, BadSetting, "arrives at -1.0 s"),
+        ([Ask(prompt=[5], arrives_s=-1.0)], {}, {}, BadSetting, "text A arrives at -1.0 s"),
+        ([*ASKED, Ask(prompt=[5], arrives_s=60.5)], {}, {}, BadSetting, "text E arrives at 60.5 s; it must"),
         ([Ask(prompt=[5], arrives_s=math.nan)], {}, {}, BadSetting, "arrives at nan s"),
         ([Ask(prompt=[5], max_new_tokens=0)], {}, {}, BadSetting, "max_new_tokens is 0"),
         ([Ask(prompt=[5] * 120, max_new_tokens=9)], {}, {}, PromptTooLong, "at most 128"),
+        ([*ASKED, Ask(prompt=[5] * 3001)], {}, {}, PromptTooLong, "text E cannot be served: the prompt has 3,001"),
         (ASKED, {"temperature": 0.5}, {}, BadSetting, "Set it to 0"),
         (ASKED, {"repetition_penalty": 1.2}, {}, BadSetting, "the engine has none"),
         (ASKED, {"chat": True}, {}, BadSetting, "chat"),
@@ -392,7 +406,7 @@ def test_it_is_a_job_of_the_engine(hooked: HookedModel, record: Batching) -> Non
         (ASKED, {}, {"repeats": 0}, BadSetting, "repeats is 0"),
         (ASKED, {}, {"n_blocks": 2000}, BadSetting, "TOKENOSCOPE_CACHE_TOKENS"),
         (ASKED, {}, {"token_budget": 5000}, BadSetting, "TOKENOSCOPE_CACHE_TOKENS"),
-        (ASKED, {}, {"n_blocks": 6}, BadSetting, "text 4 needs 7 blocks"),
+        (ASKED, {}, {"n_blocks": 6}, BadSetting, "text D needs 7 blocks"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_served_is_refused_at_the_door(
