@@ -182,7 +182,7 @@ class Drafted:
     id: int
     q: float | None  # the draft's probability of it; None where the draft has none, as in prompt lookup
     p: float  # the target's probability of it, after the settings' processors
-    random: float | None  # the number that was drawn for it; None where nothing was drawn (greedy, or after a refusal)
+    random: float | None  # the number that it was judged by; None where there is none (greedy, or after a refusal)
     accepted: bool
     draft_best: tuple[Candidate, ...]  # the draft's likeliest tokens; empty where it has no probabilities
     target_best: tuple[Candidate, ...]  # the target's likeliest tokens
@@ -197,7 +197,7 @@ class Round:
     n_accepted: int
     written: tuple[int, ...]  # ids: the accepted ones, and the target's own token after them, if it was kept
     own: Literal["corrected", "bonus", "none"]  # the target's own token: in place of a refused one, or after them all
-    own_best: tuple[Candidate, ...]  # the distribution that it came from: of max(p - q, 0), or of p
+    own_best: tuple[Candidate, ...]  # likeliest of what it came from, max(p - q, 0) or p, and the token itself
     n_read: int  # tokens that the target's pass read
     draft_s: float  # recording included
     verify_s: float

@@ -229,7 +229,7 @@ class _Speculating:
                 speculated_s=(*attempt.speculated_s, speculated_s),
                 draft_token_s=statistics.median(drafted) if drafted else None,
             )
-            attempt = replace(attempt, notes=_why(attempt))
+            attempt = replace(attempt, notes=_why(way, attempt))
             yield attempt
 
     def _run(
@@ -354,7 +354,7 @@ def _round(judged: Judged) -> Round:
             id=token,
             q=None if q is None else float(q[at, token]),
             p=float(p[at, token]),
-            random=judged.randoms[at] if at < len(judged.randoms) else None,
+            random=judged.randoms[at] if judged.randoms and at <= n else None,
             accepted=at < n,
             draft_best=() if judged.q is None else _best(judged.q[at]),
             target_best=_best(judged.p[at]),
@@ -374,22 +374,27 @@ def _round(judged: Judged) -> Round:
 
 
 def _own_best(judged: Judged, p: Tensor, q: Tensor | None) -> tuple[Candidate, ...]:
-    """The likeliest of the distribution from which the target's own token came: of max(p - q, 0) after a refusal."""
-    at = judged.n_accepted
+    """The likeliest of the distribution from which the target's own token came, and that token wherever it stands.
+
+    After a refusal that is max(p - q, 0).
+    """
+    at, own = judged.n_accepted, judged.written[-1]
     if q is None or at == len(judged.drafted) or not judged.randoms:
         assert judged.p is not None
-        return _best(judged.p[at])
+        return _best(judged.p[at], own)
     left = (p[at] - q[at]).clamp(min=0)
-    return _best((left / left.sum()).log())
+    return _best((left / left.sum()).log(), own)
 
 
-def _best(scores: Tensor) -> tuple[Candidate, ...]:
+def _best(scores: Tensor, also: int | None = None) -> tuple[Candidate, ...]:
     probabilities = scores.softmax(dim=-1)
-    top = probabilities.topk(min(_SHOWN, len(scores)))
+    best = probabilities.topk(min(_SHOWN, len(scores))).indices.tolist()
+    if also is not None and also not in best:
+        best.append(also)
     return tuple(
-        Candidate(id=int(each), score=float(scores[each]), probability=float(probability))
-        for probability, each in zip(top.values, top.indices, strict=True)
-        if probability > 0
+        Candidate(id=each, score=float(scores[each]), probability=float(probabilities[each]))
+        for each in best
+        if probabilities[each] > 0
     )
 
 
@@ -398,21 +403,24 @@ def _ids_of(one: Round) -> set[int]:
     return {*shown, *one.written, *(each.id for each in one.drafted), *(each.id for each in one.own_best)}
 
 
-def _why(attempt: Attempt) -> tuple[str, ...]:
-    """What a person should know of how it went: whether it pays here, and what stands in its way."""
+def _why(way: _Way, attempt: Attempt) -> tuple[str, ...]:
+    """What a person should know of how it went: whether it pays here, and if not, what stands in its way."""
     speedup = attempt.speedup
     if speedup is None:
         return ()
     what = "pays" if speedup > 1 + _EVEN else "loses" if speedup < 1 - _EVEN else "breaks even"
     pays = f"It {what} on this text: {speedup:.2f} times the speed of plain decoding."
+    if what == "pays":
+        return (pays,)
     silent = sum(not each.drafted for each in attempt.rounds)
+    n_said = 0 if way.own is None else way.own.shape.n_tokens
     why = {
         "prompt lookup": f"It had nothing to copy in {silent} of {len(attempt.rounds)} rounds: it lives on text that "
         "repeats itself.",
-        "early exit": "The model was never trained to speak after so few layers, and a round's draft costs that share "
-        "of a pass for every token.",
-        "own draft": "The draft reads what the model last thought, can say its 8,192 commonest tokens, and was trained "
-        "on text of this model.",
+        "early exit": "Few models are trained to speak after so few layers, and a round's draft costs that share of a "
+        "pass for every token.",
+        "own draft": f"The draft reads what the model last thought, can say its {n_said:,} commonest tokens, and was "
+        "trained on text of this model.",
         "draft model": "A draft pays if it is much smaller and says mostly what the model would say.",
     }[attempt.mode]
     return (pays, why)

@@ -16,7 +16,7 @@ from transformers.generation import utils as library
 
 from model import HookedModel, load, speculative
 from model.assisted import watched
-from model.draft import OwnDraft
+from model.draft import OwnDraft, own_draft
 from model.errors import BadSetting, NotShown, PromptTooLong
 from model.limits import Limits
 from model.report import drafted_summary
@@ -104,6 +104,8 @@ def test_drawn_verdicts_follow_from_the_recorded_numbers(mode: Mode) -> None:
             assert each.q is not None
             assert (each.random <= each.p / each.q) == (at < one.n_accepted)
             judged += 1
+        assert [each.random for each in one.drafted[one.n_accepted + 1 :] if each.random is not None] == []
+        assert one.own == "none" or one.written[-1] in {each.id for each in one.own_best}  # however unlikely it was
     assert judged > 10
     assert attempt.same_tokens is None
 
@@ -366,6 +368,25 @@ def test_two_models_that_draft_for_each_other_do_not_wait_for_ever() -> None:
         sys.setswitchinterval(pause)
     assert len(done) == 8
     assert library._speculative_sampling is before
+
+
+def test_why_a_draft_does_not_pay_is_said_only_where_it_does_not() -> None:
+    record = speculated(tiny(), "early exit", exit_layer=1)
+    way = speculative._Way(mode="early exit", name="", options={})
+    (attempt,) = record.attempts
+    slow, fast = (replace(attempt, plain_s=(each,), speculated_s=(1.0,)) for each in (0.5, 2.0))
+    assert [each.partition(" on this")[0] for each in speculative._why(way, fast)] == ["It pays"]
+    loses, why = speculative._why(way, slow)
+    assert loses.startswith("It loses")
+    assert "Few models are trained" in why
+
+
+def test_what_the_draft_of_our_own_can_say_is_counted(default: HookedModel) -> None:
+    draft = own_draft(default)
+    (attempt,) = speculated(tiny(), "prompt lookup").attempts
+    slow = replace(attempt, mode="own draft", plain_s=(0.5,), speculated_s=(1.0,))
+    _, why = speculative._why(speculative._Way(mode="own draft", name="", options={}, own=draft), slow)
+    assert f"its {len(draft.token_ids):,} commonest tokens" in why
 
 
 def test_a_model_is_not_its_own_draft() -> None:
