@@ -123,7 +123,7 @@ def _way(
     if mode == "prompt lookup":
         return _Way(mode=mode, name="prompt lookup", options={"max_matching_ngram_size": 2})
     if mode == "own draft":
-        return _Way(mode=mode, name="a draft of its own", options={}, own=own_draft(hooked))
+        return _Way(mode=mode, name="own draft", options={}, own=own_draft(hooked))
     if mode == "draft model":
         other = _fitting(hooked, draft)
         return _Way(mode=mode, name=f"{other.card.name} drafts", options={"assistant_model": other.model},

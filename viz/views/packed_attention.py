@@ -18,6 +18,7 @@ _ROW = 18  # pixels of a token's row, where there is room
 _STOPS = (0.0, 0.01, 0.04, 0.09, 0.16, 0.25, 0.36, 0.49, 0.64, 0.81, 1.0)  # squares: small weights are seen as well
 _TOLD = (0, 0.05, 0.25, 1)  # weights in the legend
 _GAP = 0.01  # pixels; without one plotly stretches an image over the cells, which a kept page's policy blurs
+_ELSEWHERE: dict[Mode, str] = {"light": "#dcd7c9", "dark": "#554d38"}  # a warm grey: the scale of weights is a cool one
 _DIGITS = 3  # of a weight
 
 
@@ -50,7 +51,7 @@ def packed_attention(record: Batching, at: Pick, mode: Mode = "light") -> go.Fig
         z=_short(np.where(shown, weights, np.nan)), **tokens,
         colorscale=_colours(mode), showscale=False, hovertemplate="%{y} looks at %{x}: %{z:.3g}<extra></extra>",
     )  # fmt: skip
-    grey = theme.GROUND[mode]["line"]
+    grey = _ELSEWHERE[mode]
     figure.add_heatmap(
         z=_short(np.where(shown, np.nan, 0.0)), **tokens, colorscale=[[0, grey], [1, grey]], showscale=False,
         hovertemplate="%{y} and %{x}: another text, exactly 0<extra></extra>",
