@@ -21,7 +21,7 @@ from model.loading import HookedModel
 from model.machine import in_words
 from model.paged import SMALLEST_BLOCK, Bounds, NoBlockLeft, Paged, Seen, check_model
 from model.records import Settings, Token
-from model.serving import Batching, Request, Tick, Way
+from model.serving import Batching, Request, Tick, Way, letter
 from model.tokens import Prompt
 from model.ways import NAMES, Name, Ran, Stopped, Text, ends_of, run, ticks
 
@@ -233,8 +233,8 @@ class _Serving:
                 shorter = min(len(served.written), len(own))
                 alike = next((at for at, (one, other) in enumerate(pairs) if one != other), shorter)
                 self._notes.append(
-                    f"{_called(number)} got other tokens in the recorded run than from plain generate, which is the "
-                    f'way "one by one": from its new token {alike + 1} on.'
+                    f"text {letter(number)} got other tokens in the recorded run than from plain generate, which is "
+                    f'the way "one by one": from its new token {alike + 1} on.'
                 )
 
     def _ways(self) -> Iterator[Way]:
@@ -392,25 +392,16 @@ def _reads(hooked: HookedModel, asked: Sequence[Ask], settings: Settings, limits
     for number, each in enumerate(asked):
         if not 0 <= each.arrives_s <= LATEST_S:
             raise BadSetting(
-                f"{_called(number)} arrives at {each.arrives_s} s; it must arrive from 0 to {LATEST_S:g} s, for the "
-                "run waits for it. Let it arrive earlier, or more texts in a second."
+                f"text {letter(number)} arrives at {each.arrives_s} s; it must arrive from 0 to {LATEST_S:g} s, for "
+                "the run waits for it. Let it arrive earlier, or more texts in a second."
             )
         try:
             read = read_prompt(hooked, each.prompt, settings)
             check_lengths(hooked, len(read.ids), replace(settings, max_new_tokens=each.max_new_tokens), limits)
         except (BadPrompt, PromptTooLong) as refusal:
-            raise type(refusal)(f"{_called(number)} cannot be served: {refusal}") from refusal
+            raise type(refusal)(f"text {letter(number)} cannot be served: {refusal}") from refusal
         reads.append(read)
     return reads
-
-
-def _called(number: int) -> str:
-    """A text by the letter that it has on the page: A to Z, then AA, AB and so on."""
-    name, number = "", number + 1
-    while number:
-        number, place = divmod(number - 1, 26)
-        name = chr(ord("A") + place) + name
-    return f"text {name}"
 
 
 def _check_room(reads: Sequence[Prompt], asked: Sequence[Ask], bounds: Bounds) -> None:
@@ -420,7 +411,7 @@ def _check_room(reads: Sequence[Prompt], asked: Sequence[Ask], bounds: Bounds) -
         needed = math.ceil(n_tokens / bounds.block_size)
         if needed > bounds.n_blocks:
             raise BadSetting(
-                f"{_called(number)} needs {needed} blocks for its {len(read.ids):,} tokens and {each.max_new_tokens:,} "
-                f"new ones, and the cache has {bounds.n_blocks}: it could never be served to the end. Ask for more "
-                "blocks or larger ones, fewer new tokens, or shorten the text."
+                f"text {letter(number)} needs {needed} blocks for its {len(read.ids):,} tokens and "
+                f"{each.max_new_tokens:,} new ones, and the cache has {bounds.n_blocks}: it could never be served to "
+                "the end. Ask for more blocks or larger ones, fewer new tokens, or shorten the text."
             )

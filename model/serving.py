@@ -16,6 +16,16 @@ from model.records import Candidate, ModelCard, Settings, Token
 from model.storage import Saved, Shape
 
 
+def letter(request: int) -> str:
+    """What a text is called: A to Z, then AA, AB and so on."""
+    name = ""
+    request += 1
+    while request:
+        request, place = divmod(request - 1, 26)
+        name = chr(65 + place) + name
+    return name
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Request:
     """One text that asks to be continued, and what became of it."""

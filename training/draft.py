@@ -14,7 +14,8 @@ One text in sixteen is held out: on at most 480 of those in each process the agr
 model's likeliest one is measured, where the model wrote, and written beside the loss.
 The draft in assets/draft was made so on two NVIDIA H200, with the settings that stand as defaults: texts of 21.5
 million tokens in all, template and openings included, written in 270 s, and 10,401 steps in 661 s. Its curve is
-assets/draft/loss.json.
+assets/draft/loss.json. How many steps fit into the minutes depends on the machine, so that another run gives another
+draft: `--steps 10401 --minutes 999` comes nearest.
 """
 
 import argparse

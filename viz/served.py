@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 
 from model.errors import NotShown
 from model.records import Token
-from model.serving import Batching, Share, Tick
+from model.serving import Batching, Share, Tick, letter
 from viz import markup, theme
 from viz.theme import Mode
 from viz.view import Pick
@@ -16,16 +16,6 @@ HUES = ("query", "generated", "value", "doubt", "key", "prompt", "weight")
 """Roles of the theme whose colours the texts have, in turns; assets/css/views/serving.css repeats their order."""
 
 Doing = Literal["not here", "waiting", "prefill", "decode", "idle", "put back", "done"]
-
-
-def letter(request: int) -> str:
-    """What a text is called: A to Z, then AA, AB and so on."""
-    name = ""
-    request += 1
-    while request:
-        request, place = divmod(request - 1, 26)
-        name = chr(65 + place) + name
-    return name
 
 
 def letters(requests: list[int]) -> str:
@@ -135,7 +125,7 @@ def why_not(record: Batching, tick: Tick) -> str:
     if len(tick.shares) >= record.max_requests:
         most = record.max_requests
         return f"{theme.count(most)} text{'s have' if most > 1 else ' has'} a share, the most that may"
-    return "too few blocks are free for it"
+    return "too few blocks are free, and the engine keeps some back for texts that write already"
 
 
 def token_at(record: Batching, request: int, position: int) -> Token | None:

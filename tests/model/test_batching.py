@@ -24,6 +24,7 @@ from model.engine import Engine
 from model.errors import BadPrompt, BadSetting, BadTrace, NotANumber, NotShown, PromptTooLong, Refusal
 from model.limits import Limits
 from model.report import served_summary, served_table
+from model.serving import letter
 from model.speculative import speculate
 from model.timing import count_hooks
 from tests.model.waiting import ended
@@ -305,9 +306,9 @@ def test_a_rate_at_which_nobody_would_wait_for_the_texts_is_refused(rate: float)
     assert len(arrivals(3, batching.LOWEST_RATE, 0)) == 3
 
 
-def test_a_text_is_called_as_on_the_page() -> None:
+def test_texts_are_called_by_letters() -> None:
     numbers = (0, 3, 25, 26, 27, 701, 702)
-    assert [batching._called(number).split()[1] for number in numbers] == ["A", "D", "Z", "AA", "AB", "ZZ", "AAA"]
+    assert [letter(number) for number in numbers] == ["A", "D", "Z", "AA", "AB", "ZZ", "AAA"]
 
 
 # Ends of all kinds

@@ -56,9 +56,12 @@ def test_a_text_without_a_share_is_told_why():
     for record, why in (
         (one, "1 text has a share, the most that may"),
         (replace(one, token_budget=2), "the token budget of 2 is used up"),
-        (replace(one, max_requests=4), "too few blocks are free for it"),
+        (
+            replace(one, max_requests=4),
+            "too few blocks are free, and the engine keeps some back",
+        ),
     ):
-        assert served.why_not(record, record.ticks[0]) == why
+        assert served.why_not(record, record.ticks[0]).startswith(why)
         assert f"waiting: {why}" in drawn("blocks", record) and f"waiting: {why}" in drawn("lanes", record)
 
 
