@@ -1,8 +1,9 @@
 """What the page promises, measured in a real browser: how soon, how fast, for whom, at every size.
 
-Times are taken several times and the best try is judged, and a bound is stretched by as much as this process itself is
-kept waiting for a processor just then: the machine is shared, and what another program takes is no fault of the page.
-`python -m bench.page` prints the plain numbers.
+Times are taken several times and the best try is judged, and a bound is stretched by how slow the machine is just then:
+it is shared, and what another program takes is no fault of the page. A frame needs more than one processor, so a plain
+page, drawn by the same browser in turn with ours, says how slow frames are. `python -m bench.page` prints the plain
+numbers.
 """
 
 import time
@@ -73,6 +74,24 @@ WATCH = """(kind) => {
   }, { capture: true });
 }"""
 
+# A page that does nothing but what a frame costs: a key makes it compute a little and draw each of its boxes anew.
+YARDSTICK = """<style>
+  i { display: inline-block; width: 26px; height: 14px; margin: 1px; background: #dde }
+  .on i { background: #246; color: #fff }
+</style>
+<body><script>
+  for (let i = 0; i < 1200; i += 1) document.body.append(Object.assign(document.createElement("i"), { textContent: i }));
+  window.tokenoscope = { store: { drawMs: 0 } };
+  const act = () => requestAnimationFrame(() => {
+    const began = performance.now();
+    for (let i = 0, sum = 0; i < 400000; i += 1) sum += Math.sqrt(i);
+    document.body.classList.toggle("on");
+    window.tokenoscope.store.drawMs = performance.now() - began;
+  });
+  window.addEventListener("keydown", act);
+</script>"""
+YARDSTICK_MS = 25  # its wait, 95th percentile, on the machine that the bounds are meant for
+
 
 class ClockedEngine(FakeEngine):
     """Notes when each pass was over."""
@@ -97,14 +116,34 @@ def crowding() -> float:
     return max(1.0, (time.perf_counter() - began) / COUNTED_S)
 
 
-def within(measure: Callable[[], dict[str, float]], bounds: dict[str, float]) -> None:
-    """Some try keeps every bound, in ms; else all of them are shown."""
+class Yardstick:
+    """How slow frames are just now, by the plain page."""
+
+    def __init__(self, page: Page, path: Path) -> None:
+        path.write_text(YARDSTICK, encoding="utf-8")
+        page.goto(path.as_uri())
+        page.evaluate(WATCH, "keydown")
+        self._page = page
+
+    def press(self) -> None:
+        self._page.bring_to_front()  # a browser draws the tab in front alone
+        scrub(self._page)
+
+    def slowness(self) -> float:
+        """How much longer its frames took since the last question than on the machine meant; at least 1."""
+        waits = self._page.evaluate("window.waits.splice(0)")
+        return max(1.0, float(np.percentile(waits, 95)) / YARDSTICK_MS)
+
+
+def within(measure: Callable[[], dict[str, float]], bounds: dict[str, float],
+           slowness: Callable[[], float] = crowding) -> None:  # fmt: skip
+    """Some try keeps every bound, in ms, stretched by the slowness before and after; else all of them are shown."""
     tries = []
     for _ in range(TRIES):
         before = crowding()
         measured = measure()
-        stretch = max(before, crowding())
-        tries.append({**measured, "crowding": stretch})
+        stretch = max(before, slowness())
+        tries.append({**measured, "slowness": stretch})
         if all(measured[name] <= bound * stretch for name, bound in bounds.items()):
             return
     raise AssertionError(f"wanted {bounds}, measured {tries}")
@@ -168,15 +207,18 @@ def hover(page: Page) -> None:
 
 @pytest.mark.alone
 @pytest.mark.parametrize(("kind", "act"), [("keydown", scrub), ("pointermove", hover)])
-def test_what_a_key_or_the_pointer_changes_is_drawn_in_8_ms_and_painted_in_33(long_page, visit, kind, act):
+def test_what_a_key_or_the_pointer_changes_is_drawn_in_8_ms_and_painted_in_33(long_page, visit, tmp_path, kind, act):
     page = visit(None, width=1440, height=900)
     page.goto(long_page.as_uri())
     page.wait_for_selector('#scope[data-ready="1"]')
     page.evaluate(WATCH, kind)
+    yardstick = Yardstick(visit(None, width=1440, height=900), tmp_path / "plain.html")
 
     def measure() -> dict[str, float]:
         page.evaluate("window.waits.length = window.scripts.length = 0")
         for view in VIEWS:  # each of them in sight in its turn
+            yardstick.press()
+            page.bring_to_front()
             page.locator(f"[data-view={view}]").evaluate("(card) => card.scrollIntoView({ block: 'start' })")
             page.wait_for_timeout(300)
             act(page)
@@ -186,7 +228,7 @@ def test_what_a_key_or_the_pointer_changes_is_drawn_in_8_ms_and_painted_in_33(lo
         assert len(measured["waits"]) >= 8 * 2 * 6
         return {name: float(np.percentile(each, 95)) for name, each in measured.items()}
 
-    within(measure, {"scripts": 8, "waits": 33})
+    within(measure, {"scripts": 8, "waits": 33}, yardstick.slowness)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

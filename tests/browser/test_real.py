@@ -46,4 +46,5 @@ def test_the_default_model_goes_on_from_a_prompt_on_the_page(default_folder, vis
         best = trace.choices[0].candidates[0]
         assert held["best"]["id"] == best.id
         assert held["best"]["probability"] == pytest.approx(best.probability, rel=1e-6)
+        page.close()  # before the app ends, which it would miss
     models.close()
