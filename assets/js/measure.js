@@ -2,6 +2,7 @@
 // The page "Measure": asks for the pictures of a record as it grows, and draws them; says beside the form how things stand.
 
 import { h, fill, say } from "./dom.js";
+import { keepRecord, recordBefore } from "./before.js";
 import { loadPlotly } from "./wants.js";
 import { Shown, isDark, offer, themed } from "./shown.js";
 import { cutOff, isOver, showExperiment, watchModel } from "./status.js";
@@ -29,15 +30,19 @@ export function connect({ element, base, props, watch, kind }) {
   const root = /** @type {HTMLElement} */ (element.querySelector(".ts-board") ?? element);
   const board = new Board(root, base, kind);
   if (kind === "measurement") watchModel(base, () => { cutOff(told); tell(); });
-  const hear = () => {
-    const report = props.value;
-    if (!report || report.seq < board.report.seq) return;
+  const take = (/** @type {Report} */ report) => {
     board.hear(report);
     told[kind] = report;
+    keepRecord(report);
     tell();
+  };
+  const hear = () => {
+    const report = props.value;
+    if (report && report.seq >= board.report.seq) take(report);
   };
   watch("value", hear);
   board.hear(props.value);
+  recordBefore(base, kind).then((before) => { if (before && !board.report.press) take(before); });
   themed(() => board.ask());
 }
 

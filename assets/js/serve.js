@@ -1,6 +1,7 @@
 // @ts-check
 // The page "Serve": two parts, each with its board; says beside the form how things stand.
 
+import { keepRecord, recordBefore } from "./before.js";
 import { cutOff, find, isOver, showExperiment, watchModel } from "./status.js";
 import { ServingBoard } from "./serving_board.js";
 import { themed } from "./shown.js";
@@ -25,15 +26,19 @@ export function connect({ element, base, props, watch, kind }) {
     watchModel(base, () => { cutOff(told); tell(); });
     wireParts();
   }
-  const hear = () => {
-    const report = props.value;
-    if (!report || report.seq < (told[kind]?.seq ?? -1)) return;
+  const take = (/** @type {Report} */ report) => {
     told[kind] = report;
+    keepRecord(report);
     board.hear(report, isOver(report));
     tell();
   };
+  const hear = () => {
+    const report = props.value;
+    if (report && report.seq >= (told[kind]?.seq ?? -1)) take(report);
+  };
   watch("value", hear);
   hear();
+  recordBefore(base, kind).then((before) => { if (before && !told[kind]?.press) take(before); });
   themed(() => board.redraw());
   listenToKeys(() => part() === kind, board.keys());
 }

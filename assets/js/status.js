@@ -5,6 +5,7 @@
 
 const READY_MS = 5000; // between two looks at whether the program is there
 const CUT_OFF = "Cut off: the program does not answer any more. What had arrived stays here.";
+const BEFORE = "Shown again: what ran last, before you left this page.";
 
 /** Say how far the model is, and ask again and again; `back` is called when a silent program answers.
  * @param {string} base @param {() => void} back */
@@ -54,7 +55,7 @@ function showSilence() {
 
 /** Whether nothing more comes of an experiment. @param {Report} report */
 export function isOver({ state }) {
-  return ["done", "stopped", "failed", "cut off"].includes(state);
+  return ["done", "stopped", "failed", "cut off", "before"].includes(state);
 }
 
 /** Say how an experiment stands. @param {Report} report @param {string} ended what to say when it is over */
@@ -65,7 +66,8 @@ export function showExperiment(report, ended) {
   document.body.dataset.run = over ? "over" : state;
   enable("#stop", !over);
   write(".ts-refusal", refusal);
-  write(".ts-run-text", over ? (refusal ? "" : state === "cut off" ? CUT_OFF : ended) : what);
+  const end = state === "cut off" ? CUT_OFF : state === "before" ? BEFORE : ended;
+  write(".ts-run-text", over ? (refusal ? "" : end) : what);
   progress(".ts-progress", over ? null : fraction ?? undefined);
 }
 

@@ -94,6 +94,16 @@ def test_the_first_pictures_stand_before_the_last_are_measured(measuring, monkey
     page.wait_for_selector('[data-picture="cache_race"] .main-svg')
 
 
+def test_what_was_measured_last_is_shown_again_after_a_reload(measuring):
+    page = measuring()
+    measure(page)
+    page.reload()
+    expect(page.locator(".ts-run-text")).to_have_text("Shown again: what ran last, before you left this page.")
+    expect(page.locator('[data-picture="roofline"] .main-svg').first).to_be_visible()
+    expect(page.locator("#measurement .ts-keep-record a").first).to_be_visible()
+    measure(page)
+
+
 def test_the_bill_is_reckoned_for_what_the_sliders_say(measuring):
     page = measuring()
     measure(page)

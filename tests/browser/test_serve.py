@@ -105,6 +105,41 @@ def test_the_form_survives_a_reload_and_an_example_can_be_undone(small_views, se
     expect(page.get_by_role("button", name="Bring back the texts before")).to_be_hidden()
 
 
+def test_what_ran_last_is_shown_again_after_a_reload(small_views, serving):
+    page = serving()
+    run(page)
+    page.get_by_role("tab", name="Speculation").click()
+    run(page, "Speculate")
+    kept = page.locator("#speculation .ts-keep-record a").first.get_attribute("href")
+    page.get_by_role("link", name="Measure").click()
+    page.get_by_role("link", name="Serve").click()
+    expect(page.locator(".ts-run-text")).to_have_text("Shown again: what ran last, before you left this page.")
+    tick(page, "Tick 2 of 33")
+    page.locator('[data-pick="tick=4"]').click()
+    tick(page, "Tick 5 of 33")
+    page.get_by_role("tab", name="Speculation").click()
+    expect(page.locator("#speculation .ts-crumbs strong")).to_contain_text("Round ")
+    assert page.locator("#speculation .ts-keep-record a").first.get_attribute("href") == kept
+    run(page, "Speculate")
+    page.wait_for_function("kept => document.querySelector('#speculation .ts-keep-record a').getAttribute('href') !== kept", arg=kept)
+
+
+def test_a_record_that_the_program_has_no_more_is_forgotten(small_views, serve, window):
+    page = window.new_page()  # whose console may say that there is nothing
+    page.goto(f"{serve().url}/serve")
+    kept = "sessionStorage.getItem('tokenoscope-record-batching')"
+    for text in ('{"id": "gone", "version": 3}', "not json", '{"id": 5}'):
+        page.evaluate("text => sessionStorage.setItem('tokenoscope-record-batching', text)", text)
+        page.reload()
+        page.wait_for_selector('body[data-model="ready"]')
+        if text.startswith("{"):
+            page.wait_for_function(f"{kept} === null")
+        expect(page.locator("#batching .ts-card").first).to_contain_text("Press Serve")
+        expect(page.locator("#batching .ts-keep-record")).to_be_hidden()
+    run(page)
+    page.close()
+
+
 def test_what_the_browser_kept_cannot_break_the_form(small_views, serving):
     page = serving()
     for kept in ('{"texts": "[[5, 3]]", "rate": "x", "sharing": 1}', '{"texts": "no rows"}', "not json"):
