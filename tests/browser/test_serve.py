@@ -110,7 +110,8 @@ def test_what_ran_last_is_shown_again_after_a_reload(small_views, serving):
     run(page)
     page.get_by_role("tab", name="Speculation").click()
     run(page, "Speculate")
-    kept = page.locator("#speculation .ts-keep-record a").first.get_attribute("href")
+    link = page.locator("#speculation .ts-keep-record a").first
+    kept = link.get_attribute("href")
     page.get_by_role("link", name="Measure").click()
     page.get_by_role("link", name="Serve").click()
     expect(page.locator(".ts-run-text")).to_have_text("Shown again: what ran last, before you left this page.")
@@ -119,9 +120,9 @@ def test_what_ran_last_is_shown_again_after_a_reload(small_views, serving):
     tick(page, "Tick 5 of 33")
     page.get_by_role("tab", name="Speculation").click()
     expect(page.locator("#speculation .ts-crumbs strong")).to_contain_text("Round ")
-    assert page.locator("#speculation .ts-keep-record a").first.get_attribute("href") == kept
+    expect(link).to_have_attribute("href", kept)
     run(page, "Speculate")
-    page.wait_for_function("kept => document.querySelector('#speculation .ts-keep-record a').getAttribute('href') !== kept", arg=kept)
+    expect(link).not_to_have_attribute("href", kept)
 
 
 def test_a_record_that_the_program_has_no_more_is_forgotten(small_views, serve, window):
