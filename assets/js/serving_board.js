@@ -214,7 +214,7 @@ export class ServingBoard {
   async follow() {
     this.followed += 1;
     const [mine, frame] = [this.followed, this.frames[this.at[this.step]]];
-    if (frame) this.stepper.tell(h("strong", {}, `${this.step === "tick" ? "Tick" : "Round"} ${this.stepper.at + 1} of ${this.stepper.count}`), ` ${this.words[this.stepper.at] ?? ""}`);
+    if (frame) this.tell();
     for (const [name, shown] of this.shown) {
       const picture = frame?.get(name);
       if (picture) {
@@ -227,6 +227,13 @@ export class ServingBoard {
     revealTick(this.list);
     window.clearTimeout(this.timer);
     if ([...this.shown.values()].some((each) => each.picture.follows === "pick")) this.timer = window.setTimeout(() => this.fetchPicked(), REST_MS);
+  }
+
+  /** Say which tick or round is looked at, and why one tick came in sight by itself. */
+  tell() {
+    const { at, count } = this.stepper;
+    const fullest = this.step === "tick" && this.over && at === this.counts.starts?.[0] ? "; no tick serves more texts at once" : "";
+    this.stepper.tell(h("strong", {}, `${this.step === "tick" ? "Tick" : "Round"} ${at + 1} of ${count}`), ` ${this.words[at] ?? ""}${fullest}`);
   }
 
   /** What is large is fetched for this one pick. */

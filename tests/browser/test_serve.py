@@ -176,6 +176,7 @@ def test_moving_over_ticks_asks_nothing_but_what_is_picked(small_views, serving)
     page = serving()
     run(page)
     tick(page, "Tick 2 of 33")  # the busiest one
+    expect(page.locator("#batching .ts-crumbs")).to_contain_text("no tick serves more texts at once")
     expect(page.locator('[data-picture="by_pick"] .main-svg').first).to_be_visible()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if "/experiments/" in request.url else None)
@@ -183,6 +184,7 @@ def test_moving_over_ticks_asks_nothing_but_what_is_picked(small_views, serving)
     for key, said in (("ArrowRight", 3), ("ArrowRight", 4), ("ArrowLeft", 3), ("Home", 1), ("End", 33)):
         page.keyboard.press(key)
         tick(page, f"Tick {said} of 33")
+        expect(page.locator("#batching .ts-crumbs")).not_to_contain_text("no tick serves more")
         expect(page.locator('[data-picture="by_tick"]')).to_contain_text(f"after tick {said - 1}")
     page.locator('[data-pick="tick=4"]').click()
     tick(page, "Tick 5 of 33")
