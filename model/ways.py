@@ -81,10 +81,10 @@ def ticks(
     coming = _in_order(texts)
     while True:
         go_on()
-        while coming and texts[coming[0]].arrives_s <= time.perf_counter() - started:
-            number = coming.popleft()
-            paged.add(number, texts[number].ids, texts[number].max_new_tokens)
-        with hooked.guard:
+        with hooked.guard:  # first: who arrives while it is waited for has a share in the tick that follows
+            while coming and texts[coming[0]].arrives_s <= time.perf_counter() - started:
+                number = coming.popleft()
+                paged.add(number, texts[number].ids, texts[number].max_new_tokens)
             seen = paged.tick(**tick)
         if seen is not None:
             yield seen

@@ -118,13 +118,20 @@ def _doing(record: Batching, request: int) -> list[Doing]:
     return told
 
 
-def why_not(record: Batching, tick: Tick) -> str:
+def why_not(record: Batching, tick: Tick, request: int) -> str:
     """Why a text that is there has no share of a tick: the engine's rules, in the order in which it asks them."""
     if tick.n_tokens >= record.token_budget:
         return f"the token budget of {theme.count(record.token_budget)} is used up"
     if len(tick.shares) >= record.max_requests:
         most = record.max_requests
         return f"{theme.count(most)} text{'s have' if most > 1 else ' has'} a share, the most that may"
+    most = record.n_blocks * record.block_size
+    held = next((table.n_tokens for table in tick.tables if table.request == request), 0)
+    if sum(share.first for share in tick.shares) + max(held, 1) > most:
+        return (
+            f"a tick looks at no more than {theme.count(most)} tokens of the cache, and one in a shared block counts "
+            "for each text that has it"
+        )
     return "too few blocks are free, and the engine keeps some back for texts that write already"
 
 

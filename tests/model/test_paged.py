@@ -64,6 +64,26 @@ def test_every_text_is_what_generate_writes(family: str, eager: bool) -> None:
     assert written(ticks(hooked, eager=eager)) == [plain(hooked, ids) for ids in PROMPTS]
 
 
+def test_a_tick_looks_at_no_more_tokens_than_the_cache_holds_though_they_are_shared(llama: HookedModel) -> None:
+    begins, n_tokens = list(range(5, 29)), 24 * 4
+    paged = Paged(llama, Bounds(block_size=4, n_blocks=24, token_budget=32, max_requests=8, sharing=True), eager=True)
+    paged.add(0, [*begins, 40], NEW)
+    while paged.tick() is not None:
+        pass
+    for number in range(1, 5):
+        paged.add(number, [*begins, 40 + number], NEW)
+    idle = 0
+    while (tick := paged.tick()) is not None:
+        looked_at = sum(share.first for share in tick.shares)
+        served, most_free = {share.request for share in tick.shares}, tick.n_free > 24 // 4
+        assert looked_at <= n_tokens
+        for table in tick.tables:
+            if table.request not in served and most_free:
+                idle += 1
+                assert looked_at + table.n_tokens > n_tokens
+    assert idle
+
+
 def test_a_model_that_runs_on_eager_attention_is_paged_too() -> None:
     model = tiny_model("llama")
     model.set_attn_implementation("eager")

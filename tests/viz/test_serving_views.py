@@ -53,16 +53,24 @@ def test_a_record_that_grows_draws_or_says_why(shown: View, mode: theme.Mode, n:
 def test_a_text_without_a_share_is_told_why():
     tick = replace(STORY.ticks[0], shares=(Share(request=0, phase="decode", first=3, n_tokens=2, written=None),))
     one = replace(STORY, ticks=(tick,), max_requests=1, ways=())
+    free, n_tokens = replace(one, max_requests=4), STORY.n_blocks * STORY.block_size
+    looks_at_all = replace(tick, shares=(replace(tick.shares[0], first=n_tokens),))
     for record, why in (
         (one, "1 text has a share, the most that may"),
         (replace(one, token_budget=2), "the token budget of 2 is used up"),
-        (
-            replace(one, max_requests=4),
-            "too few blocks are free, and the engine keeps some back",
-        ),
+        (free, "too few blocks are free, and the engine keeps some back"),
+        (replace(free, ticks=(looks_at_all,)), f"a tick looks at no more than {n_tokens} tokens of the cache"),
     ):
-        assert served.why_not(record, record.ticks[0]).startswith(why)
+        assert served.why_not(record, record.ticks[0], 1).startswith(why)
         assert f"waiting: {why}" in drawn("blocks", record) and f"waiting: {why}" in drawn("lanes", record)
+
+
+def test_what_a_text_holds_is_looked_at_too_if_it_has_a_share():
+    n_tokens, own = STORY.n_blocks * STORY.block_size, Table(request=1, blocks=(0,), n_tokens=2)
+    for first, why in ((n_tokens - 2, "too few blocks"), (n_tokens - 1, "a tick looks at no more than")):
+        share = Share(request=0, phase="decode", first=first, n_tokens=1, written=None)
+        tick = replace(STORY.ticks[0], shares=(share,), tables=(own,))
+        assert served.why_not(replace(STORY, max_requests=4), tick, 1).startswith(why)
 
 
 def test_every_text_has_a_lane_and_every_tick_its_place():

@@ -98,7 +98,7 @@ def _row(record: Batching, number: int, request: int) -> str:
     table = next((each for each in tick.tables if each.request == request), None)
     state = served.doing(record, request)[number]
     did = _did(record, tick, request) if table else _STATES.get(state, state)
-    did += f": {served.why_not(record, tick)}" if state in ("waiting", "idle") else ""
+    did += f": {served.why_not(record, tick, request)}" if state in ("waiting", "idle") else ""
     return (
         f'<tr data-request="{request}"><th scope="row"><strong class="ts-letter {css_class(request)}">'
         f"{letter(request)}</strong></th><td>{markup.text(did)}</td><td>{table.n_tokens if table else 0}</td>"

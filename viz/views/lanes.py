@@ -89,7 +89,7 @@ def _cell(record: Batching, tick: Tick, request: int, state: Doing) -> str:
     last = " its last token" if over else ""
     read = f"reads {share.n_tokens}" if share else ""
     said = {"prefill": f"{read}, writes{last}" if last else read, "decode": f"writes{last}"}.get(state, state)
-    said += f": {served.why_not(record, tick)}" if state in ("waiting", "idle") else ""
+    said += f": {served.why_not(record, tick, request)}" if state in ("waiting", "idle") else ""
     return f'<td class="ts-lane-{state.replace(" ", "-")}" title="{said}"><span>{sign}</span></td>'
 
 
