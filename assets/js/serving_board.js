@@ -121,12 +121,13 @@ export class ServingBoard {
       if (id === this.id) {
         this.counts = counts;
         if (over) this.frames = []; // the end may say more of the ticks before it
-        await this.fetchFrames();
-        fill(this.facts, ...facts.map((each) => h("li", {}, each)));
-        this.origin.hidden = false;
-        this.drawn = version;
-        await this.draw(pictures);
-        if (!this.stepper.chosen) this.lead(over);
+        if (await this.fetchFrames()) {
+          fill(this.facts, ...facts.map((each) => h("li", {}, each)));
+          this.origin.hidden = false;
+          this.drawn = version;
+          await this.draw(pictures);
+          if (!this.stepper.chosen) this.lead(over);
+        } else this.again = true;
       }
       this.say("");
     } catch (error) {
@@ -147,19 +148,23 @@ export class ServingBoard {
     else if (over) this.stepper.show(starts[this.at.attempt] ?? 0);
   }
 
-  /** The pictures of the ticks or rounds that are not here yet. */
+  /** The pictures of the ticks or rounds that are not here yet; false if meanwhile those of something else are wanted.
+   * @returns {Promise<boolean>} */
   async fetchFrames() {
+    const { frames } = this;
     let count = Infinity;
-    while (this.frames.length < count) {
-      const from = this.frames.length;
+    while (frames.length < count) {
+      const from = frames.length;
       const got = await this.get("frames", { from, attempt: this.at.attempt });
+      if (frames !== this.frames) return false; // they were forgotten: another run, another draft, another theme
       count = got.count;
       got.words.forEach((/** @type {string} */ words, /** @type {number} */ i) => {
         this.words[from + i] = words;
-        this.frames[from + i] = new Map(Object.entries(got.frames).map(([name, list]) => [name, /** @type {Picture[]} */ (list)[i]]));
+        frames[from + i] = new Map(Object.entries(got.frames).map(([name, list]) => [name, /** @type {Picture[]} */ (list)[i]]));
       });
       if (!got.words.length) break;
     }
+    return true;
   }
 
   /** @param {string} why */

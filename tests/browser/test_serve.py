@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from tests.app import fakes_experiments
 from tests.app.views_served import VIEWS
-from tests.browser.pages import no_overflow
+from tests.browser.pages import no_overflow, until
 from tests.browser.test_promises import serious_faults, too_small
 from viz import measured_page
 
@@ -281,6 +281,24 @@ def test_each_drafter_has_its_rounds(small_views, serving):
     page.get_by_role("button", name="Speculate").click()
     expect(page.locator(".ts-refusal")).to_contain_text("Who drafts is empty")
     expect(shown).to_be_visible()
+
+
+def test_rounds_that_come_for_a_drafter_that_was_left_are_not_shown(small_views, serving, monkeypatch):
+    monkeypatch.setattr(fakes_experiments, "GATE", threading.Semaphore(1))  # two drafters are seen; the third waits
+    page = serving(part="#speculation")
+    page.get_by_role("button", name="Speculate").click()
+    shown, who = page.locator('[data-picture="by_round"]'), page.get_by_label("who drafts")
+    expect(shown).to_contain_text("early exit, round")
+    held: list[Any] = []
+    page.route("**/frames?**", lambda route: route.continue_() if held else held.append(route))
+    who.select_option("prompt lookup")
+    until(lambda: bool(held), page)
+    who.select_option("early exit")
+    with page.expect_response(lambda answer: "/frames?" in answer.url and "attempt=1" in answer.url):
+        held[0].continue_()
+    page.locator("#speculation .ts-serving-list .ts-title").first.click()
+    page.keyboard.press("Home")
+    expect(shown).to_contain_text("early exit, round 0")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
