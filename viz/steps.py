@@ -22,11 +22,11 @@ def picks(record: Batching | Speculation, attempt: int = 0) -> list[Pick]:
 
 
 def first_seen(record: Batching | Speculation) -> Pick:
-    """What is worth looking at first: the tick that serves most texts at once, or the way to draft of which most was
-    accepted, where that begins.
+    """What is worth looking at first: the tick that puts a text back, else the one that serves most at once; or the way
+    to draft of which most was accepted, where that begins.
     """
     if isinstance(record, Batching):
-        return Pick(tick=max(range(len(record.ticks)), key=lambda i: len(record.ticks[i].shares), default=0))
+        return Pick(tick=_first_tick(record)[0])
     best = max(range(len(record.attempts)), key=lambda i: record.attempts[i].n_accepted, default=0)
     return Pick(attempt=best, round=first_round(record.attempts[best]) if record.attempts else 0)
 
@@ -37,11 +37,24 @@ def first_round(attempt: Attempt) -> int:
     return next((i for i in guessed if attempt.rounds[i].n_accepted), guessed[0] if guessed else 0)
 
 
+def why_first(record: Batching | Speculation) -> str:
+    """Why that tick is worth looking at, to follow its words; nothing for a round."""
+    return f"; {_first_tick(record)[1]}" if isinstance(record, Batching) else ""
+
+
 def words(record: Batching | Speculation, at: Pick) -> str:
     """What happened in that tick or round, in one line of plain text."""
     if isinstance(record, Batching):
         return _tick(record, record.ticks[at.tick])
     return _round(record.attempts[at.attempt].rounds[at.round])
+
+
+def _first_tick(record: Batching) -> tuple[int, str]:
+    back = next((i for i, tick in enumerate(record.ticks) if tick.put_back), None)
+    if back is not None:
+        return back, "here the blocks run out, and a text is put back"
+    fullest = max(range(len(record.ticks)), key=lambda i: len(record.ticks[i].shares), default=0)
+    return fullest, "no tick serves more texts at once"
 
 
 def _tick(record: Batching, tick: Tick) -> str:

@@ -15,8 +15,10 @@ export const NOTHING_PICKED = { tick: 0, layer: 0, head: 0, request: 0, attempt:
 
 /** What the pressed element stands for, as its data-pick says. @param {Event} event @returns {Partial<Pick> | null} */
 export function pressed(event) {
-  const element = event.target instanceof Element ? event.target.closest("[data-pick]") : null;
-  if (!element) return null;
+  const target = event.target instanceof Element ? event.target : null;
+  const element = target?.closest("[data-pick]");
+  const cell = /** @type {HTMLTableCellElement | null | undefined} */ (target?.closest(".ts-lanes tbody td"));
+  if (!element) return cell ? { tick: cell.cellIndex - 1 } : null; // a cell of the lanes stands for its column
   const some = Object.fromEntries(new URLSearchParams(element.getAttribute("data-pick") ?? ""));
   return Object.fromEntries(Object.entries(some).map(([name, value]) => [name, Number(value)]));
 }

@@ -11,7 +11,7 @@ import { Shown, isDark, offer } from "./shown.js";
 /** @typedef {import("./status.js").Report} Report */
 /** @typedef {import("./serve.js").Part} Part */
 /** @typedef {import("./shown.js").Picture} Picture */
-/** @typedef {{starts?: number[], layers?: number, heads?: number, requests?: string[], attempts?: string[], best?: number}} Counts */
+/** @typedef {{starts?: number[], why?: string, layers?: number, heads?: number, requests?: string[], attempts?: string[], best?: number}} Counts */
 /** @typedef {import("./picks.js").Pick} Pick */
 
 const REST_MS = 120;
@@ -237,8 +237,8 @@ export class ServingBoard {
   /** Say which tick or round is looked at, and why one tick came in sight by itself. */
   tell() {
     const { at, count } = this.stepper;
-    const fullest = this.step === "tick" && this.over && at === this.counts.starts?.[0] ? "; no tick serves more texts at once" : "";
-    this.stepper.tell(h("strong", {}, `${this.step === "tick" ? "Tick" : "Round"} ${at + 1} of ${count}`), ` ${this.words[at] ?? ""}${fullest}`);
+    const why = this.step === "tick" && this.over && at === this.counts.starts?.[0] ? this.counts.why ?? "" : "";
+    this.stepper.tell(h("strong", {}, `${this.step === "tick" ? "Tick" : "Round"} ${at + 1} of ${count}`), ` ${this.words[at] ?? ""}${why}`);
   }
 
   /** What is large is fetched for this one pick. */

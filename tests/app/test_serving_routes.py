@@ -39,8 +39,10 @@ def three(**more: Any) -> Batching:
 def test_the_overview_says_what_can_be_picked_and_draws_what_follows_nothing(fetch):
     record = three()
     told = fetch(record, "pictures")
-    assert told["counts"] == {"starts": [1], "layers": record.model.n_layers,
-                              "heads": record.model.n_heads, "requests": ["A", "B", "C"]}  # fmt: skip
+    assert told["counts"] == {
+        "starts": [1], "why": "; no tick serves more texts at once", "layers": record.model.n_layers,
+        "heads": record.model.n_heads, "requests": ["A", "B", "C"],
+    }  # fmt: skip
     assert len(record.ticks[1].shares) == 3
     assert [(each["follows"], each["html"] is None) for each in told["pictures"]] == [
         ("nothing", False), ("tick", True), ("pick", True),

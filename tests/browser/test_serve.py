@@ -204,6 +204,16 @@ def test_moving_over_ticks_asks_nothing_but_what_is_picked(small_views, serving)
     expect(page.get_by_label("layer", exact=True)).to_have_value("1")
 
 
+def test_what_stands_in_the_lanes_tells_of_itself_and_leads_to_its_tick(serving):
+    page = serving()
+    run(page)
+    told = page.locator(".ts-lanes tbody td[title]").nth(7)
+    told.hover()  # nothing lies over it
+    at = told.evaluate("(cell) => cell.cellIndex")
+    told.click()
+    tick(page, f"Tick {at} of {page.locator('.ts-lanes [data-tick]').count()}")
+
+
 def test_a_picture_that_could_not_be_fetched_says_so_and_the_next_is_drawn_in_its_place(small_views, serving):
     page = serving()
     run(page)

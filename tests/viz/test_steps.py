@@ -1,6 +1,6 @@
 """Ticks and rounds as steps: which is worth looking at first, and what each is told as."""
 
-from tests.fakes_serving import fake_batching
+from tests.fakes_serving import PUT_BACK, fake_batching
 from tests.viz.test_speculation_views import attempt, guess, one_round, speculation
 from viz import steps
 from viz.view import Pick
@@ -18,10 +18,16 @@ def test_the_draft_of_which_most_was_accepted_is_seen_first_where_that_begins():
     assert steps.first_seen(speculation()) == Pick()
 
 
-def test_the_tick_that_serves_most_texts_is_seen_first():
+def test_the_tick_that_puts_a_text_back_is_seen_first_else_the_one_that_serves_most():
     record = fake_batching()
-    most = steps.first_seen(record).tick
-    assert all(len(each.shares) <= len(record.ticks[most].shares) for each in record.ticks)
+    assert steps.first_seen(record) == Pick(tick=PUT_BACK[0])
+    assert steps.why_first(record) == "; here the blocks run out, and a text is put back"
+    before = fake_batching(n_ticks=PUT_BACK[0], n_ways=0)
+    most = steps.first_seen(before).tick
+    assert most == 2
+    assert all(len(each.shares) <= len(before.ticks[most].shares) for each in before.ticks)
+    assert steps.why_first(before) == "; no tick serves more texts at once"
+    assert steps.why_first(DRAFTS) == ""
 
 
 def test_every_step_can_be_picked_and_is_told():

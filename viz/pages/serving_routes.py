@@ -66,7 +66,7 @@ def _counts(record: Batching | Speculation) -> dict[str, Any]:
     if isinstance(record, Speculation):
         return {"attempts": [each.name for each in record.attempts], "best": first.attempt,
                 "starts": [steps.first_round(each) for each in record.attempts]}  # fmt: skip
-    return {"starts": [first.tick], "layers": record.model.n_layers,
+    return {"starts": [first.tick], "why": steps.why_first(record), "layers": record.model.n_layers,
             "heads": record.model.n_heads, "requests": [letter(i) for i in range(len(record.requests))]}  # fmt: skip
 
 
