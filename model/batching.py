@@ -132,6 +132,11 @@ class _Serving:
                 each.ended = each.ended if each.over else "stopped"
             yield self._record()
 
+    def _note(self, sentence: str) -> None:
+        """For the record, once."""
+        if sentence not in self._notes:
+            self._notes.append(sentence)
+
     def _go_on(self) -> None:
         if self._cancelled():
             raise Stopped
@@ -146,7 +151,8 @@ class _Serving:
             self._notes.append(f"the engine rounds {self._bounds.n_blocks} blocks up to {paged.n_blocks}.")
         started = time.perf_counter()
         try:
-            for seen in ticks(self._hooked, paged, self._texts, started, self._go_on, attention=attention):
+            room = self._weights.room if attention else lambda: None
+            for seen in ticks(self._hooked, paged, self._texts, started, self._go_on, room):
                 self._ticks.append(self._tick(seen, started))
                 self._progress(self._n_written, self._n_expected, f"tick {len(self._ticks)}")
                 yield self._record()
@@ -164,7 +170,7 @@ class _Serving:
             self._served[share.request].read(share.written, over=share.request in seen.over)
         for number in seen.put_back:
             self._served[number].ended = "waiting"
-        weights_at, stray = self._attention(seen)
+        weights_at = self._attention(seen)
         return Tick(
             at_s=seen.began - started,
             seconds=seen.ended - seen.began,
@@ -179,25 +185,25 @@ class _Serving:
             reused=seen.reused,
             keys=seen.keys,
             weights_at=weights_at,
-            stray=stray,
+            stray=seen.stray,
         )
 
-    def _attention(self, seen: Seen) -> tuple[int | None, float | None]:
-        """Where the tick's weights begin among those kept, and the largest that went to another text."""
-        if seen.attention is None:
-            return None, None
-        if bool(torch.isnan(seen.attention).any()):
+    def _attention(self, seen: Seen) -> int | None:
+        """Where the tick's weights begin among those kept. Raises: NotANumber."""
+        if seen.stray is None:
+            return None
+        if math.isnan(seen.stray):
             raise NotANumber(
                 f"the model computed NaN (not a number) in tick {len(self._ticks) + 1}. Its weights are damaged, or "
                 "overflow in its number type. Load other weights."
             )
-        at = self._weights.keep(seen.attention)
-        if at is None and not self._weights.told:
-            self._weights.told = True
+        if seen.attention is not None:
+            return self._weights.keep(seen.attention)
+        if self._weights.shut():
             self._notes.append(
                 f"attention is kept for the first {len(self._ticks)} ticks: {KEPT_BYTES // 1_000_000} MB hold no more."
             )
-        return at, stray(seen)
+        return None
 
     # The ways
 
@@ -211,7 +217,7 @@ class _Serving:
                 try:
                     ran = run(name, self._hooked, self._texts, self._settings, self._bounds, self._go_on)
                 except NoBlockLeft:
-                    self._notes.append(f"{name} could not be timed: too few blocks were left for any text to go on.")
+                    self._note(f"{name} could not be timed: too few blocks were left for any text to go on.")
                     continue
                 self._runs.setdefault(name, []).append(ran)
                 self._n_written += sum(map(len, ran.written))
@@ -313,18 +319,25 @@ class _Weights:
     """The attention that is kept, one tick after the other, as far as there is room."""
 
     def __init__(self) -> None:
-        self.told = False  # whether it has been said that there is no more
         self._kept = np.empty(KEPT_BYTES // 4, np.float32)  # the system gives memory where it is written
         self._count = 0
+        self._shut = False
 
-    def keep(self, weights: torch.Tensor) -> int | None:
-        """Where they begin; None where there is no room for them, or was none for those before them."""
+    def room(self) -> int:
+        """How many more may be kept: none after those of a tick did not fit."""
+        return 0 if self._shut else len(self._kept) - self._count
+
+    def keep(self, weights: torch.Tensor) -> int:
+        """Where they begin; there is room for them."""
         at = self._count
-        if self.told or at + weights.numel() > len(self._kept):
-            return None
         self._count += weights.numel()
         self._kept[at : self._count] = weights.numpy().ravel()
         return at
+
+    def shut(self) -> bool:
+        """Keep no more; whether that is new."""
+        before, self._shut = self._shut, True
+        return not before
 
     def array(self) -> np.ndarray:
         """What is kept so far; memory is shared until `close`."""
@@ -333,16 +346,6 @@ class _Weights:
     def close(self) -> None:
         """Give back the room that is not needed."""
         self._kept = self._kept[: self._count].copy()
-
-
-def stray(seen: Seen) -> float:
-    """The largest attention weight, over all layers and heads, that a token gave to a token of another text."""
-    rows = torch.tensor([share.request for share in seen.shares for _ in range(share.n_tokens)])
-    columns = torch.tensor([number for number, count in seen.keys for _ in range(count)])
-    others = rows[:, None] != columns
-    if seen.attention is None or not bool(others.any()):
-        return 0.0
-    return float(seen.attention[:, :, others].max())
 
 
 def _check_bounds(bounds: Bounds, limits: Limits, repeats: int) -> None:

@@ -6,6 +6,7 @@ import os
 import platform
 import statistics
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -71,11 +72,17 @@ def wait_for(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
+_RANDOM = threading.RLock()  # torch's generators are the process's: two that seed them at once draw from each other
+
+
 @contextmanager
 def own_randomness(device: torch.device) -> Iterator[None]:
-    """Inside this context torch's random numbers may be seeded and drawn; after it its generators are as before."""
+    """Inside this context torch's random numbers may be seeded and drawn; after it its generators are as before.
+
+    One thread at a time is inside. Whoever needs a model's guard takes it before this, never inside.
+    """
     kind = device.type if device.type in ("cuda", "mps") else "cuda"
-    with torch.random.fork_rng([device] if device.type == kind else [], device_type=kind):
+    with _RANDOM, torch.random.fork_rng([device] if device.type == kind else [], device_type=kind):
         yield
 
 

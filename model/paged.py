@@ -6,6 +6,7 @@ whatever happens meanwhile. All of this is private to the library and moves with
 holds it to the pinned one.
 """
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,16 +30,16 @@ EAGER = "paged|eager"
 SMALLEST_BLOCK = 4  # tokens: the engine takes no smaller ones
 _FULL = "full_attention"
 
-_KEPT: ContextVar[dict[int, torch.Tensor] | None] = ContextVar("kept", default=None)
+_HEARD: ContextVar["_Heard | None"] = ContextVar("heard", default=None)
 
 
 def _pass_through(module: Any, *args: Any, **kwargs: Any) -> Any:
-    """The library's own paged attention; its weights are handed to whoever keeps them in this thread."""
+    """The library's own paged attention; its weights are told to whoever hears them in this thread."""
     from transformers.integrations.eager_paged import eager_paged_attention_forward  # another release may not have it
 
     result: Any = eager_paged_attention_forward(module, *args, **kwargs)
-    if (kept := _KEPT.get()) is not None:
-        kept[module.layer_idx] = result[1][0]
+    if (heard := _HEARD.get()) is not None:
+        heard.layer(result[1][0])
     return result
 
 
@@ -61,7 +62,8 @@ class Seen:
     n_free: int
     cached: tuple[int, ...]
     shared: tuple[tuple[int, int], ...]
-    attention: torch.Tensor | None  # float32 [layers, heads, tokens of the pass, keys of the pass]
+    attention: torch.Tensor | None  # float32 [layers, heads, tokens of the pass, keys of the pass]; None if not kept
+    stray: float | None  # the largest weight that a token gave to one of another request; None if none was heard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +81,34 @@ class NoBlockLeft(Exception):
     """The engine can go on with no request: the blocks that are left hold none of them."""
 
 
+class _Heard:
+    """The attention of one pass as it comes, a layer at a time, of which no more is kept than there is room for."""
+
+    def __init__(self, running: Sequence[Any], n_layers: int, n_heads: int, room: int) -> None:
+        names = [each.state.request_id for each in running]
+        read = torch.tensor([each.query_length for each in running])
+        stand = torch.tensor([each.state.position_offset for each in running])
+        place = torch.arange(len(names))
+        self._others = place.repeat_interleave(read)[:, None] != place.repeat_interleave(stand)
+        self.fits = n_layers * n_heads * self._others.numel() <= room
+        self.stray = 0.0
+        self._layers: list[torch.Tensor] = []
+
+    def layer(self, weights: torch.Tensor) -> None:
+        """Hear one layer, [heads, tokens, keys]."""
+        told = weights.float().cpu()
+        if self.fits:
+            self._layers.append(told)
+        if bool(torch.isnan(told).any()):
+            self.stray = math.nan
+        elif bool(self._others.any()):
+            self.stray = max(self.stray, float(told[:, self._others].max()))
+
+    def weights(self) -> torch.Tensor | None:
+        """[layers, heads, tokens, keys], or None where they do not fit."""
+        return torch.stack(self._layers) if self._layers else None
+
+
 class Paged:
     """A continuous-batching engine with a paged cache of its own, for greedy requests, stepped from outside.
 
@@ -87,7 +117,7 @@ class Paged:
 
     def __init__(self, hooked: HookedModel, bounds: Bounds, *, eager: bool) -> None:
         check_model(hooked)
-        self._model = hooked.model
+        self._model, self._n_layers, self._n_heads = hooked.model, hooked.card.n_layers, hooked.card.n_heads
         self._attention = EAGER if eager or hooked.card.attention == "eager" else hooked.card.attention
         with _as_pinned(), self._switched(), own_randomness(self._model.device):  # which it seeds
             self._manager, self._processor = _engine(
@@ -103,7 +133,6 @@ class Paged:
             self._first_block = 2 * self._blocks.blocks_per_sector  # the engine keeps two sectors for padding
             self.n_blocks: int = self._blocks.num_blocks
             self.block_bytes: int = self._blocks.bytes_per_block
-            self.tensor_bytes: int = self._cache.cache_tensor.numel()  # of all its blocks and those for padding
         self._joined: set[str] = set()
 
     def add(self, request: int, ids: Sequence[int], max_new_tokens: int) -> None:
@@ -111,12 +140,12 @@ class Paged:
         with _as_pinned():
             self._manager.add_request(list(ids), request_id=str(request), max_new_tokens=max_new_tokens)
 
-    def tick(self, *, attention: bool = False) -> Seen | None:
-        """One forward pass for whoever has a share in it; None when nobody is left. Attention needs `eager`.
+    def tick(self, *, room: int | None = None) -> Seen | None:
+        """One forward pass for whoever has a share in it; None when nobody is left.
 
-        Raises: NoBlockLeft, when requests are left and none of them can go on.
+        With `room` its attention is heard, which needs `eager`, and kept if it is of no more numbers than that; NaN
+        in it makes `stray` NaN. Raises: NoBlockLeft, when requests are left and none of them can go on.
         """
-        kept: dict[int, torch.Tensor] | None = {} if attention else None
         scheduler, batch = self._scheduler, self._processor.inputs_and_outputs
         with _as_pinned(), self._switched(), torch.no_grad():
             began = time.perf_counter()
@@ -126,7 +155,8 @@ class Paged:
             put_back = tuple(each for each in before if each in scheduler.waiting_requests)
             self._joined.difference_update(put_back)
             running = list(batch.requests_in_batch)
-            self._forward(kept)
+            heard = None if room is None else _Heard(running, self._n_layers, self._n_heads, room)
+            self._forward(heard)
             shares = _shares(running, batch.prepare_batch_update()[1])
             reused = self._reused(running)
             tables = {each.state.request_id: self._table(each.state) for each in running}
@@ -143,7 +173,8 @@ class Paged:
                 over=tuple(map(int, over)),
                 put_back=tuple(map(int, put_back)),
                 reused=reused,
-                attention=None if kept is None else torch.stack([kept[layer] for layer in sorted(kept)]).float().cpu(),
+                attention=heard and heard.weights(),
+                stray=heard and heard.stray,
                 **self._state_of_blocks(),
             )
 
@@ -159,12 +190,12 @@ class Paged:
             raise NoBlockLeft
         return ready
 
-    def _forward(self, kept: dict[int, torch.Tensor] | None) -> None:
-        token = _KEPT.set(kept)
+    def _forward(self, heard: _Heard | None) -> None:
+        token = _HEARD.set(heard)
         try:
             self._processor._generation_step(self._model)
         finally:
-            _KEPT.reset(token)
+            _HEARD.reset(token)
         wait_for(self._model.device)
 
     def _reused(self, running: Sequence[Any]) -> tuple[tuple[int, int], ...]:

@@ -75,9 +75,13 @@ def run(
 
 
 def ticks(
-    hooked: HookedModel, paged: Paged, texts: Sequence[Text], started: float, go_on: Callable[[], None], **tick: bool
-) -> Generator[Seen]:
-    """The engine's ticks, until all texts have arrived and are done. The guard is held during a tick only."""
+    hooked: HookedModel, paged: Paged, texts: Sequence[Text], started: float, go_on: Callable[[], None],
+    room: Callable[[], int | None] = lambda: None,
+) -> Generator[Seen]:  # fmt: skip
+    """The engine's ticks, until all texts have arrived and are done. The guard is held during a tick only.
+
+    `room` says before each how many numbers of its attention may be kept; None: it is not heard.
+    """
     coming = _in_order(texts)
     while True:
         go_on()
@@ -85,7 +89,7 @@ def ticks(
             while coming and texts[coming[0]].arrives_s <= time.perf_counter() - started:
                 number = coming.popleft()
                 paged.add(number, texts[number].ids, texts[number].max_new_tokens)
-            seen = paged.tick(**tick)
+            seen = paged.tick(room=room())
         if seen is not None:
             yield seen
         elif not coming:

@@ -12,7 +12,6 @@ from transformers.integrations.eager_paged import eager_paged_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from model import HookedModel, load
-from model.batching import stray
 from model.decoding import cache_bytes
 from model.errors import NotShown
 from model.measurements import kv_bytes
@@ -44,7 +43,7 @@ def ticks(hooked: HookedModel, bounds: Bounds = BOUNDS, *, eager: bool = True, a
     for number, ids in enumerate(PROMPTS):
         paged.add(number, ids, NEW)
     seen = []
-    while (tick := paged.tick(attention=attention)) is not None:
+    while (tick := paged.tick(room=10**9 if attention else None)) is not None:
         seen.append(tick)
     return seen
 
@@ -111,13 +110,14 @@ def test_a_block_has_the_bytes_of_the_formula_of_the_tensors_and_of_a_plain_cach
     cache = DynamicCache()
     hooked.model(torch.tensor([[7] * BOUNDS.block_size]), past_key_values=cache)
     assert paged.block_bytes == kv_bytes(hooked.card, BOUNDS.block_size) == cache_bytes(cache)
-    assert paged.tensor_bytes == (paged.n_blocks + 2) * paged.block_bytes  # two blocks are for padding
+    n_bytes = paged._cache.cache_tensor.numel()  # of bytes, as the engine holds it
+    assert n_bytes == (paged.n_blocks + 2) * paged.block_bytes  # two blocks are for padding
     assert paged.n_blocks == BOUNDS.n_blocks
 
 
 def test_attention_is_what_ran_and_none_of_it_leaves_its_text(llama: HookedModel) -> None:
     seen = ticks(llama, attention=True)
-    assert {stray(tick) for tick in seen} == {0.0}
+    assert {tick.stray for tick in seen} == {0.0}
     model = tiny_model("llama")
     model.set_attn_implementation("eager")
     texts = [ids + own for ids, own in zip(PROMPTS, written(seen), strict=True)]
@@ -143,7 +143,19 @@ def _starts(tick: Seen) -> list[int]:
 def test_a_broken_mask_is_seen(llama: HookedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """The law of no stray attention can fail: without the engine's mask, texts look at one another."""
     monkeypatch.setattr(input_outputs, "build_attention_mask", lambda attention_mask, **_: attention_mask.zero_())
-    assert max(stray(tick) for tick in ticks(llama, attention=True)) > 0.01
+    assert max(tick.stray or 0 for tick in ticks(llama, attention=True)) > 0.01
+
+
+def test_attention_for_which_there_is_no_room_is_heard_and_not_kept(llama: HookedModel) -> None:
+    whole = ticks(llama, attention=True)
+    size = max(tick.attention.numel() for tick in whole if tick.attention is not None)
+    paged = Paged(llama, BOUNDS, eager=True)
+    for number, ids in enumerate(PROMPTS):
+        paged.add(number, ids, NEW)
+    for same in whole:
+        tick = paged.tick(room=size - 1)
+        assert tick is not None and same.attention is not None and tick.stray == same.stray
+        assert (tick.attention is None) == (same.attention.numel() == size)
 
 
 def test_texts_that_begin_alike_share_blocks_and_read_less(llama: HookedModel) -> None:
