@@ -2,11 +2,12 @@
 
 import time
 
+from tests.patience import PATIENCE_S
 from viz import packing
 
 
-def wait_for(holds, seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
+def wait_for(holds) -> None:
+    end = time.monotonic() + PATIENCE_S
     while not holds():
         assert time.monotonic() < end, "it never came true"
         time.sleep(0.01)

@@ -5,7 +5,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -17,6 +16,8 @@ from model.errors import BadSetting, Busy, UnknownModel
 from model.limits import Limits
 from model.records import Settings
 from tests.app.fakes_engine import FakeEngine
+from tests.app.running import wait_for
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -88,19 +89,12 @@ def test_no_browser_opens_on_a_host_or_without_a_screen(monkeypatch):
             assert not app._has_desktop()
 
 
-def wait_for(holds) -> None:
-    end = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 def test_the_default_model_loads_behind_the_page_and_says_how_far_it_is():
     go = threading.Event()
 
     def load(name, progress):
         progress("downloading it", 40, 100)
-        go.wait(10)
+        go.wait(PATIENCE_S)
         return FakeEngine()
 
     models = HostedModels(Limits(), load)
@@ -185,7 +179,7 @@ def test_a_model_that_is_loading_keeps_its_seat():
 
     def load(name, progress):
         if name == "b":
-            go.wait(10)
+            go.wait(PATIENCE_S)
         return FakeEngine(seconds=None)
 
     models = HostedModels(Limits(models=("b", "c")), load, default="a")

@@ -66,7 +66,7 @@ def test_a_closed_tab_ends_its_run_and_the_next_visitor_gets_the_model(serve):
     bob.run(prompt="d e")
     bob.until(lambda notice: notice["place"] == 1)
     ann.leave()
-    wait_for(lambda: served.engine.runs[0].state == "stopped", 4)
+    wait_for(lambda: served.engine.runs[0].state == "stopped")
     assert bob.finished()["state"] == "done"
 
 
@@ -93,7 +93,7 @@ def test_a_tab_closed_while_it_waits_in_the_queue_leaves_the_queue(serve):
     bob.run()
     bob.until(lambda notice: notice["place"] == 1)
     bob.leave()
-    wait_for(lambda: served.engine.runs[1].stopping, 4)
+    wait_for(lambda: served.engine.runs[1].stopping)
 
 
 def test_a_run_asked_for_while_the_model_loads_starts_by_itself(serve):

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from tests.app.served import forgive_open_sockets, serve, shared_app
+from tests.patience import PATIENCE_S
 
 __all__ = ["serve", "shared_app"]
 
@@ -23,8 +24,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def window(browser: Browser) -> Iterator[BrowserContext]:
     """One window for all tests, so that Gradio's scripts are loaded once."""
     context = browser.new_context(accept_downloads=True)
-    context.set_default_timeout(20_000)
-    expect.set_options(timeout=15_000)
+    context.set_default_timeout(PATIENCE_S * 1000)
+    expect.set_options(timeout=PATIENCE_S * 1000)
     yield context
     context.close()
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from playwright.sync_api import Page, expect
 
+from tests.patience import PATIENCE_S
+
 PROMPT = "document.querySelector('#prompt textarea').value"
 
 
@@ -13,8 +15,8 @@ def frames_held(page: Page) -> int:
     return int(page.locator(".ts-scope-root").get_attribute("data-frames") or 0)
 
 
-def until(holds: Callable[[], bool], page: Page, seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
+def until(holds: Callable[[], bool], page: Page) -> None:
+    end = time.monotonic() + PATIENCE_S
     while not holds():
         assert time.monotonic() < end, page.locator("#status").inner_text()
         page.wait_for_timeout(20)

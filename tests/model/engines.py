@@ -13,7 +13,8 @@ import numpy as np
 from model import HookedModel, Settings, Trace
 from model.engine import Run
 from model.generate import Generation
-from tests.model.waiting import PATIENCE, ended
+from tests.model.waiting import ended
+from tests.patience import PATIENCE_S
 
 PROMPT = "The cat sat on the mat"
 
@@ -36,7 +37,7 @@ class Gate:
 
     def wait(self, generation: Generation) -> None:
         if not self._open.is_set():
-            assert self._let.acquire(timeout=PATIENCE)
+            assert self._let.acquire(timeout=PATIENCE_S)
         self.order.append(generation)
 
 
@@ -92,7 +93,7 @@ def assert_untouched(small: HookedModel) -> None:
 
 
 def until_gone(reference: weakref.ref, what: str) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE_S
     while reference() is not None:
         gc.collect()
         assert time.monotonic() < deadline, f"{what} is still there: {gc.get_referrers(reference())}"

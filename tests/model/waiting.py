@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
-PATIENCE = 30  # seconds after which a wait counts as for ever
+from tests.patience import PATIENCE_S as PATIENCE
 
 U_co = TypeVar("U_co", covariant=True)
 U = TypeVar("U")
