@@ -107,7 +107,7 @@ class FakeEngine:
             time.sleep(self._seconds)
             run.n_steps += 1
             return
-        while not run.stopping and not run.holds:
+        while not run.stopping and (run.single or not run.holds):
             if self._let.acquire(timeout=0.02):
                 run.n_steps += 1
                 return

@@ -1,7 +1,6 @@
 """Asking for a run while another goes on, asking for too much, and what a failure leaves on the page."""
 
 import threading
-import time
 import weakref
 
 import pytest
@@ -27,16 +26,17 @@ def test_a_new_run_replaces_the_one_that_goes_on_and_is_the_last_word(serve):
     assert served.engine.runs[0].stopping  # at once: the new run waits for it
     served.engine.let(9)
     ann.until(lambda notice: notice["state"] == "done" and notice["n_steps"] == 3)
-    time.sleep(0.3)
+    wait_for(lambda: len(ann.answered) == 2)
     new = [notice for notice in ann.told if notice["id"] == served.engine.runs[1].id]
     assert {notice["state"] for notice in new} <= {"waiting", "running", "done"}
     assert max(ann.told, key=lambda notice: notice["seq"])["state"] == "done"
 
 
 def test_a_request_that_the_engine_refuses_leaves_the_run_that_goes_on_in_hand(serve):
-    served = serve(FakeEngine(seconds=0.03, queue=1))
+    served = serve(FakeEngine(seconds=None, queue=1))
     ann, bob = served.visitor(), served.visitor()
     ann.run(max_new_tokens=200)
+    served.engine.let(1)
     ann.until(lambda notice: notice["n_steps"] >= 1)
     bob.run()
     bob.until(lambda notice: notice["place"] == 1)
@@ -44,7 +44,8 @@ def test_a_request_that_the_engine_refuses_leaves_the_run_that_goes_on_in_hand(s
     ann.run(prompt="d e")
     refused = ann.until(lambda notice: notice["refusal"])
     assert "queue is full" in refused["refusal"]
-    ann.until(lambda notice: notice["n_steps"] >= refused["n_steps"] + 3)
+    served.engine.let(3)
+    ann.until(lambda notice: notice["n_steps"] == refused["n_steps"] + 3)
     ann.press("stop")
     last = ann.finished()
     assert (last["state"], last["ready"]) == ("stopped", last["n_steps"] + 4)  # the head, the end, heads, units
@@ -53,16 +54,19 @@ def test_a_request_that_the_engine_refuses_leaves_the_run_that_goes_on_in_hand(s
 
 
 def test_a_request_that_waits_for_its_model_leaves_the_run_that_goes_on_on_the_page(serve):
-    served = serve(FakeEngine(seconds=0.03))
+    served = serve(FakeEngine(seconds=None))
     ann = served.visitor()
     ann.run(max_new_tokens=40)
+    served.engine.let(1)
     first = ann.until(lambda notice: notice["n_steps"] >= 1)["id"]
     served.models.ready = False
     ann.run(prompt="d e", max_new_tokens=2)
     ann.until(lambda notice: notice["state"] == "running" and "starts by itself" in notice["message"])
+    served.engine.let(39)
     ann.until(lambda notice: notice["state"] == "waiting" and notice["n_steps"] == 40)
     assert all(notice["id"] in (None, first) and not notice["done"] for notice in ann.told)
     served.models.ready = True
+    served.engine.let(2)
     assert ann.finished()["n_steps"] == 2
 
 

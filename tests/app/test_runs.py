@@ -96,19 +96,30 @@ def test_notices_are_at_most_four_a_second(serve):
 
 
 def test_pause_holds_step_goes_one_on_resume_goes_on(serve):
-    served = serve(FakeEngine(seconds=0.03))
+    served = serve(FakeEngine(seconds=None))
     ann = served.visitor()
+
+    def another_is_served() -> None:
+        """Its one pass would be taken by the run before it, did that one not hold."""
+        bob = served.visitor()
+        bob.run(max_new_tokens=1)
+        served.engine.let(1)
+        assert bob.finished()["state"] == "done"
+
     ann.run(max_new_tokens=60)
+    served.engine.let(2)
     ann.until(lambda notice: notice["n_steps"] >= 2)
     ann.press("pause")
     held = ann.until(lambda notice: notice["state"] == "paused")["n_steps"]
-    time.sleep(0.15)
+    another_is_served()
     assert served.engine.runs[0].n_steps == held
     ann.press("step")
+    served.engine.let(1)
     ann.until(lambda notice: notice["state"] == "paused" and notice["n_steps"] == held + 1)
-    time.sleep(0.15)
+    another_is_served()
     assert served.engine.runs[0].n_steps == held + 1
     ann.press("resume")
+    served.engine.let(2)
     ann.until(lambda notice: notice["n_steps"] > held + 2)
     ann.press("stop")
     assert ann.finished()["state"] == "stopped"

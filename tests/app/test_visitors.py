@@ -1,7 +1,5 @@
 """Several visitors over HTTP: they wait their turns, reach no run but their own, and leave when they like."""
 
-import time
-
 from model.errors import UnknownModel
 from model.records import Settings
 from tests.app.fakes_engine import FakeEngine, FakeModels
@@ -37,12 +35,14 @@ def test_a_full_queue_is_refused_kindly(serve):
 
 
 def test_a_visitor_reaches_no_run_but_its_own(serve):
-    served = serve(FakeEngine(seconds=0.05))
+    served = serve(FakeEngine(seconds=None))
     ann, eve = served.visitor(), served.visitor()
     ann.run(max_new_tokens=10)
+    served.engine.let(1)
     ann.until(lambda notice: notice["n_steps"] >= 1)
     for button in ("pause", "step", "stop"):
         eve.press(button)
+    served.engine.let(9)
     assert ann.finished()["state"] == "done"
     assert eve.told == []
 
@@ -114,7 +114,7 @@ def test_stop_ends_the_wait_for_a_model(serve):
     ann.press("stop")
     assert ann.finished()["message"] == "Your run was stopped before it began."
     served.models.ready = True
-    time.sleep(0.4)
+    wait_for(lambda: ann.answered)
     assert served.engine.runs == []
 
 

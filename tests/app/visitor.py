@@ -17,11 +17,13 @@ FORM = {"prompt": "a b c", "chat": False, "max_new_tokens": 4, "temperature": 0,
 
 
 class Visitor:
-    """A session of its own. `told` grows with every notice that its page would get."""
+    """A session of its own. `told` grows with every notice that its page would get, `answered` with every request of
+    which nothing more will be told."""
 
     def __init__(self, url: str) -> None:
         self.session = secrets.token_hex(6)
         self.told: list[dict[str, Any]] = []
+        self.answered: list[str] = []
         self.http = httpx.Client(base_url=url, timeout=PATIENCE_S)
         config = self.http.get("/config").json()
         self._ids = {each["api_name"]: each["id"] for each in config["dependencies"]}
@@ -83,5 +85,7 @@ class Visitor:
             data = message["output"]["data"]
             values[event] = apply_diff(values[event], data[0]) if event in values else data[0]
             self.told.append(values[event])
-        elif message["msg"] == "process_completed" and not message["success"]:
-            self.told.append({"error": message["output"], "done": True, "refusal": "", "state": "broken"})
+        elif message["msg"] == "process_completed":
+            if not message["success"]:
+                self.told.append({"error": message["output"], "done": True, "refusal": "", "state": "broken"})
+            self.answered.append(event)
