@@ -1,9 +1,7 @@
 """Jobs: work on a model that is no run waits in the queue of runs, has the model to itself, and ends as asked."""
 
-import gc
 import logging
 import threading
-import time
 import weakref
 from collections.abc import Iterator
 
@@ -16,7 +14,9 @@ from model.jobs import Job, JobUpdate
 from model.limits import Limits
 from model.measurements import CacheTrials
 from model.smaller_cache import trials
-from tests.model.waiting import PATIENCE, ended, until
+from tests.model.engines import until_gone
+from tests.model.waiting import ended, until
+from tests.patience import PATIENCE_S
 from tests.tiny import tiny
 
 PROMPT = "w5 w17 w40 w8"
@@ -54,7 +54,7 @@ class Steps:
             self.began.set()
             self.thread = threading.get_ident()
             for value in range(1, self._most + 1):
-                assert self._let.acquire(timeout=PATIENCE)
+                assert self._let.acquire(timeout=PATIENCE_S)
                 yield value
         finally:
             self.closed.set()
@@ -88,13 +88,15 @@ def test_what_runs_through_the_engine_is_what_runs_without_it(engine: Engine, ho
 
 
 def test_a_job_and_runs_take_turns_and_nothing_runs_beside_a_job(engine: Engine) -> None:
-    steps = Steps(1)
+    steps = Steps(3)
     job = engine.submit_job(steps.pieces)
     until(job, lambda seen: seen.state == "running")
     run, other = engine.submit(PROMPT, Settings(max_new_tokens=2)), engine.submit_job(Steps(0).pieces)
     assert [run.place, other.place, job.place] == [1, 2, 0]
     assert (engine.stats().waiting, engine.stats().running) == (2, 1)
-    time.sleep(0.1)
+    for count in (1, 2):  # where they took turns, a pass would run between two values
+        steps.let(1)
+        until(job, lambda seen, count=count: seen.n_results == count)
     assert (run.state, run.n_steps, other.state) == ("waiting", 0, "waiting")
     steps.let(1)
     assert [ended(each).state for each in (job, run, other)] == ["done"] * 3
@@ -141,12 +143,12 @@ def test_work_between_two_values_can_look_whether_it_is_stopped(engine: Engine) 
     def pieces(_: HookedModel) -> Iterator[int]:
         yield 1
         began.set()
-        if stopping.wait(PATIENCE):
+        if stopping.wait(PATIENCE_S):
             return
         yield 2
 
     job = engine.submit_job(pieces, stopping)
-    assert began.wait(PATIENCE)
+    assert began.wait(PATIENCE_S)
     job.stop()
     assert ended(job) == JobUpdate(state="stopped", place=0, n_results=1)
 
@@ -207,7 +209,7 @@ def test_closing_the_engine_stops_its_jobs_and_takes_no_more(hooked: HookedModel
     closing.start()
     until(waiting, lambda seen: seen.state == "stopped")
     steps.let(1)
-    closing.join(PATIENCE)
+    closing.join(PATIENCE_S)
     assert not closing.is_alive() and job.state == "stopped" and steps.closed.is_set()
     with pytest.raises(Busy, match="put away"):
         engine.submit_job(steps.pieces)
@@ -225,9 +227,5 @@ def test_what_a_job_worked_with_is_let_go_when_it_is_over(engine: Engine) -> Non
     job: Job = engine.submit_job(lambda hooked, heavy=heavy: make(hooked, heavy))
     del heavy
     ended(job)
-    deadline = time.monotonic() + 5
-    while gone() is not None:
-        gc.collect()
-        assert time.monotonic() < deadline, "what the job worked with is still there"
-        time.sleep(0.02)
+    until_gone(gone, "what the job worked with")
     assert job.result() == 1
