@@ -1,9 +1,9 @@
 """The probe says how fast this machine is, and is made once."""
 
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -139,17 +139,25 @@ def test_where_nothing_can_be_kept_it_is_measured_all_the_same(
     assert len(probes) == 2
 
 
-def test_it_takes_a_few_seconds_at_most_and_waits_for_the_model(hooked: HookedModel, limits: Limits) -> None:
+@pytest.mark.parametrize(("read_s", "speed"), [(0.01, 1e12), (0.1, 5e10), (0.4, 5e9)], ids=["fast", "usual", "slow"])
+def test_its_tries_take_a_few_seconds_at_most_and_wait_for_the_model(
+    hooked: HookedModel, limits: Limits, monkeypatch: pytest.MonkeyPatch, read_s: float, speed: float
+) -> None:
+    """By made-up machines: one reads the buffer in so many seconds and multiplies at such a speed."""
+    tries: list[float] = []
     held: list[bool] = []
-    before = machine._measured
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(machine, "_measured", lambda *given: held.append(hooked.guard.locked()) or before(*given))
-        patch.setattr(machine, "_BUFFER_BYTES", 512 * 1024 * 1024)
-        patch.setattr(machine, "_LARGEST", 8192)
-        started = time.monotonic()
-        probe(hooked, limits)
-    assert time.monotonic() - started < 15
-    assert held == [True]
+
+    def seconds(act, device) -> float:
+        held.append(hooked.guard.locked())
+        tries.append(2 * len(act.args[0]) ** 3 / speed if isinstance(act, partial) else read_s)
+        return tries[-1]
+
+    monkeypatch.setattr(machine, "_seconds", seconds)
+    monkeypatch.setattr(machine, "_LARGEST", 8192)
+    found = probe(hooked, limits)
+    assert found.matrix_speed == pytest.approx(speed)
+    assert sum(tries) < 5
+    assert all(held)
 
 
 def test_a_probe_can_be_ended_between_two_tries_and_leaves_nothing(hooked: HookedModel, limits: Limits) -> None:
