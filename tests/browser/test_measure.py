@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from app import ASSETS
 from tests.app import fakes_experiments
-from tests.browser.pages import no_overflow
+from tests.browser.pages import no_overflow, until
 from tests.browser.test_promises import serious_faults, too_small
 
 MEASURED = ("phases", "terms", "cache_race", "race_total", "race_work", "race_logits", "roofline", "utilisation",
@@ -164,8 +164,7 @@ def test_it_fits_every_size_and_axe_finds_no_serious_fault(measuring, theme: str
     page.wait_for_selector('[data-picture="cache_table"] table')
     for width, height in ((1440, 900), (1280, 640), (390, 844)):
         page.set_viewport_size({"width": width, "height": height})
-        page.wait_for_timeout(400)
-        assert no_overflow(page), width
+        until(lambda: no_overflow(page), page)
         assert too_small(page) == [], width
         if width != 1280:
             assert serious_faults(page) == [], width

@@ -239,12 +239,11 @@ def test_every_picture_fits_at_every_size_and_axe_finds_no_serious_fault(serve, 
     page.wait_for_function("tokenoscope.store.run.lens")
     for width, height in SIZES:
         page.set_viewport_size({"width": width, "height": height})
-        page.wait_for_timeout(300)
         for view in VIEWS:
             card = page.locator(f"[data-view={view}]")
             card.scroll_into_view_if_needed()
             assert card.bounding_box()["height"] > 120, (view, width)
-        assert no_overflow(page), width
+        until(lambda: no_overflow(page), page)
         assert too_small(page) == [], width
         if (width, height) in ((1440, 900), (390, 844)):
             assert serious_faults(page) == [], width
