@@ -86,9 +86,10 @@ class Engine:
 
         `make` is called at once, and what it gives is worked off when the turn comes: each value it yields is the
         job's result so far. `stopping`, if there is one, is set when the job is stopped, so that work between two
-        values can look at it. Raises: Refusal, at once, if `make` raises it; Busy, if too many wait.
+        values can look at it, and is asked for one last value, which may say how it ended. Raises: Refusal, at once, if
+        `make` raises it; Busy, if too many wait.
         """
-        job = Job(self, make(self._hooked), stopping or threading.Event())
+        job = Job(self, make(self._hooked), stopping or threading.Event(), ends_itself=stopping is not None)
         self._enqueue(job)
         return job
 
@@ -165,7 +166,11 @@ class Engine:
 
     def _work_off(self, job: Job) -> None:
         """Work on a job until it has ended: nothing else has the model meanwhile."""
-        while not job._stopping.is_set():
+        stopped = False
+        while not stopped:
+            stopped = job._stopping.is_set()
+            if stopped and not (job._ends_itself and job._n_results):
+                break
             try:
                 value = next(job._pieces)
             except (StopIteration, Cancelled):

@@ -72,9 +72,12 @@ class JobUpdate:
 class Job(Turn[JobUpdate]):
     """Work on a model that somebody asked for, such as a measurement: it has the model to itself until it ends."""
 
-    def __init__(self, engine: "Engine", pieces: Iterator[Any], stopping: threading.Event) -> None:
+    def __init__(
+        self, engine: "Engine", pieces: Iterator[Any], stopping: threading.Event, *, ends_itself: bool
+    ) -> None:
         super().__init__(engine, stopping)
         self._pieces = pieces
+        self._ends_itself = ends_itself  # it looks whether it is stopped, and may say so in a last value
         self._result: Any = None
         self._n_results = 0
 

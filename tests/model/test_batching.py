@@ -198,6 +198,18 @@ def test_no_batch_works_on_when_its_texts_are_over(hooked: HookedModel, monkeypa
     assert all(each.n_tokens for way in record.ways for each in way.passes)
 
 
+def test_a_serving_that_is_stopped_says_so(hooked: HookedModel) -> None:
+    engine, stop = Engine(hooked, Limits()), threading.Event()
+    asked = [Ask(prompt=PROMPTS[0], max_new_tokens=60)]
+    bounds: dict[str, Any] = {"block_size": 4, "n_blocks": 24, "cancelled": stop.is_set}
+    bounds["progress"] = lambda _done, _total, what: stop.set() if what == "tick 4" else None
+    job = engine.submit_job(lambda model: serve(model, asked, Settings(), Limits(), **bounds), stop)
+    assert ended(job).state == "stopped"
+    engine.close()
+    record = job.result()
+    assert record.requests[0].ended == "stopped" and len(record.ticks) == 4 and not record.ways
+
+
 # Attention
 
 
