@@ -83,7 +83,7 @@ def watched(
 @contextmanager
 def drafting(model: Any, n_draft: int) -> Iterator[None]:
     """Inside this context a model drafts so many tokens a round, whatever its generation config says and learns."""
-    config, sizes = model.generation_config, getattr(model, model.base_model_prefix).config
+    config, sizes = model.generation_config, _sizes(model)
     names = ("num_assistant_tokens", "num_assistant_tokens_schedule", "assistant_confidence_threshold")
     before, n_layers = {name: getattr(config, name, None) for name in names}, sizes.num_hidden_layers
     config.num_assistant_tokens, config.num_assistant_tokens_schedule = n_draft, "constant"
@@ -97,9 +97,13 @@ def drafting(model: Any, n_draft: int) -> Iterator[None]:
 
 
 def leaves_early(model: Any, ids: Tensor, layers: Any, exit_layer: int) -> bool:
-    """Whether a model whose config says fewer layers runs fewer: many families loop over all that they have."""
+    """Whether a model whose config says fewer layers runs fewer: many families loop over all that they have, and of
+    some the library does not find the config.
+    """
+    if not hasattr(model, model.base_model_prefix):
+        return False
     ran: list[bool] = []
-    sizes = getattr(model, model.base_model_prefix).config
+    sizes = _sizes(model)
     hook, n_layers = layers[exit_layer].register_forward_hook(lambda *_: ran.append(True)), sizes.num_hidden_layers
     try:
         sizes.num_hidden_layers = exit_layer
@@ -109,6 +113,11 @@ def leaves_early(model: Any, ids: Tensor, layers: Any, exit_layer: int) -> bool:
         sizes.num_hidden_layers = n_layers
         hook.remove()
     return not ran
+
+
+def _sizes(model: Any) -> Any:
+    """The config whose number of layers early exit lowers: that of the model within, where there is one."""
+    return getattr(model, model.base_model_prefix, model).config
 
 
 class _Watch:

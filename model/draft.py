@@ -99,9 +99,10 @@ class Draft(nn.Module):
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.n_layers))
         self.norm = nn.RMSNorm(shape.d_model, shape.eps)
         self.register_buffer("token_ids", torch.zeros(shape.n_tokens, dtype=torch.int32))
+        self.made_for = "another model"  # its name, as the draft's file says it
 
     def fused(self, thought: Tensor) -> Tensor:
-        """One hidden state [B, T, d_model] of what the model thought [B, T, R, d_model]; see `thoughts`."""
+        """One hidden state [B, T, d_model] of what the model thought [B, T, R, d_model]; see `Thoughts`."""
         return self.fuse(functional.rms_norm(thought, thought.shape[-1:], eps=self.shape.eps).flatten(-2))
 
     def joined(self, embedded: Tensor, hidden: Tensor) -> Tensor:
@@ -138,16 +139,19 @@ class Draft(nn.Module):
         save_file(held, path, metadata={"shape": json.dumps(asdict(self.shape)), **made})
 
     @classmethod
-    def open(cls, path: Path) -> tuple["Draft", dict[str, str]]:
-        """A draft in float32, and what its file says of how it was made. Raises: BadWeights."""
+    def open(cls, path: Path) -> "Draft":
+        """A draft in float32, which knows the name of the model that it was made for. Raises: BadWeights."""
         try:
             with safe_open(path, framework="pt") as file:
                 said = file.metadata() or {}
-                draft = cls(Shape(**json.loads(said["shape"])))
-                draft.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+                with torch.device("meta"):  # without numbers: to draw them would move the process's generator
+                    draft = cls(Shape(**json.loads(said["shape"])))
+                held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                draft.load_state_dict(held, assign=True)
         except Exception as error:  # safetensors raises an exception of its own that derives from Exception alone
             raise BadWeights(f"the draft {path.name} cannot be read: {error}. Fetch the project again.") from error
-        return draft.float().eval(), said
+        draft.made_for = said.get("made_for", draft.made_for)
+        return draft.float().eval()
 
     def _layers(self) -> Iterator[Layer]:
         for layer in self.layers:
@@ -159,7 +163,7 @@ def own_draft(hooked: "HookedModel") -> Draft:
     """The draft that the project ships, if it fits a model. Raises: NotShown, if it does not; BadWeights."""
     if not FILE.exists():
         raise NotShown("the draft of our own is not there. Fetch the project again, or make it with training/draft.py.")
-    draft, said = Draft.open(FILE)
+    draft = Draft.open(FILE)
     card, shape = hooked.card, draft.shape
     theirs = (card.d_model, card.n_heads, card.n_kv_heads, card.d_head)
     ours = (shape.d_model, shape.n_heads, shape.n_kv_heads, shape.d_head)
@@ -168,14 +172,21 @@ def own_draft(hooked: "HookedModel") -> Draft:
     borrowed = hooked.anatomy.final_norm is not None and hooked.model.get_output_embeddings() is not None
     if theirs != ours or last >= card.d_vocab or not (reads and borrowed):
         raise NotShown(
-            f"the draft of our own was made for {said.get('made_for')} and does not fit {card.name}. Load that model, "
+            f"the draft of our own was made for {draft.made_for} and does not fit {card.name}. Load that model, "
             "or choose another draft."
         )
     return draft.to(hooked.model.device, hooked.model.dtype)
 
 
+def borrowed_head(hooked: "HookedModel", draft: Draft) -> Tensor:
+    """The rows [n_tokens, d_model] of the model's output head for the tokens that the draft can say; a copy."""
+    return hooked.model.get_output_embeddings().weight.detach()[draft.token_ids.long()]
+
+
 class Thoughts:
-    """What a model thought in its latest pass, [1, T, R, d_model]: R hidden states of each token, the last one last."""
+    """What a model thought in its latest pass, [1, T, R, d_model]: R hidden states of each token, which are those after
+    the layers that the draft reads and, last, the one from which the model chose the next token.
+    """
 
     latest: Tensor | None = None
 
@@ -206,7 +217,7 @@ class OwnDraft(CandidateGenerator):
     """Drafts for one run of assisted generation: asked before each pass of the model, it says up to n_draft tokens."""
 
     def __init__(
-        self, hooked: "HookedModel", draft: Draft, thought: Thoughts,
+        self, hooked: "HookedModel", draft: Draft, head: Tensor, thought: Thoughts,
         *, n_draft: int, max_length: int, sample: bool, processors: Any,
     ) -> None:  # fmt: skip
         self._draft, self._thought, self._n_draft, self._max_length = draft, thought, n_draft, max_length
@@ -214,7 +225,7 @@ class OwnDraft(CandidateGenerator):
         self._embed = hooked.model.get_input_embeddings()
         self._d_vocab = hooked.card.d_vocab
         self._said = draft.token_ids.long()
-        self._head = hooked.model.get_output_embeddings().weight.detach()[self._said]
+        self._head = head
         self._past: list[KeysValues] = []
         self._n_past = 0  # positions of which the past holds what the model itself computed
 
@@ -246,8 +257,8 @@ class OwnDraft(CandidateGenerator):
 
     def _scores(self, text: Tensor, guess: Tensor) -> Tensor:
         """Scores over the whole vocabulary [1, V]: minus infinity for what the draft cannot say."""
-        scores = guess.new_full((1, self._d_vocab), -torch.inf)
-        scores[:, self._said] = functional.linear(guess[:, -1], self._head)
+        scores = guess.new_full((1, self._d_vocab), -torch.inf, dtype=torch.float32)  # as the model's are judged
+        scores[:, self._said] = functional.linear(guess[:, -1], self._head).float()
         return self._processors(text, scores) if len(self._processors) else scores
 
     def _choose(self, scores: Tensor) -> Tensor:

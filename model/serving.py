@@ -255,6 +255,12 @@ class Attempt:
         return sum(len(each.written) for each in self.rounds) / len(self.rounds) if self.rounds else 0.0
 
     @property
+    def turns(self) -> tuple[float, ...]:
+        """Of each turn, how many times as fast as plain decoding it wrote a token; none while they are not timed."""
+        pairs = zip(self.plain_s, self.speculated_s, strict=False)
+        return tuple((one / self.plain_tokens) / (two / self.speculated_tokens) for one, two in pairs)
+
+    @property
     def speedup(self) -> float | None:
         """Plain seconds a token over speculated seconds a token, medians: above 1 speculation gains."""
         if not self.plain_s or not self.speculated_s:

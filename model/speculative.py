@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from transformers import StoppingCriteriaList
 
 from model.assisted import Judged, Make, drafting, leaves_early, watched
 from model.decoding import check_plain, generate_options, prefilled
-from model.draft import Draft, OwnDraft, own_draft, thoughts
+from model.draft import Draft, OwnDraft, borrowed_head, own_draft, thoughts
 from model.errors import BadSetting, NotShown
 from model.generate import check_lengths, read_prompt
 from model.limits import Limits
@@ -37,6 +38,7 @@ _TRIES = 9  # of each size of a verify pass: on a busy machine the median of few
 _MOST_DRAFTED = 16
 _ALONE = threading.Lock()  # a run seeds the process's random generators and watches the library: one at a time
 _EVEN = 0.02  # of the speed: less than that is the noise of a quiet machine
+_LEAVES: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()  # of each model, whether it can stop after fewer layers
 
 
 def speculate(
@@ -133,11 +135,16 @@ def _way(
         raise NotShown(f"{hooked.card.name} has one layer, so that none can be left out. Choose another draft.")
     at = layers // 2 if exit_layer is None else exit_layer
     if not 1 <= at < layers:
-        raise BadSetting(f"exit_layer is {at}; {hooked.card.name} has {layers} layers, so 1 to {layers - 1} would do.")
-    with hooked.guard:
-        leaves = leaves_early(hooked.model, torch.tensor([list(ids)], device=hooked.model.device),
-                              hooked.anatomy.layers, at)  # fmt: skip
-    if not leaves:
+        raise BadSetting(
+            f"an early exit after layer {at} is asked for (exit_layer); {hooked.card.name} has {layers} layers, so "
+            f"1 to {layers - 1} would do."
+        )
+    if hooked.model not in _LEAVES:  # one pass, which would disturb the clock of whoever has the model now: once
+        with hooked.guard:
+            _LEAVES[hooked.model] = leaves_early(
+                hooked.model, torch.tensor([list(ids)], device=hooked.model.device), hooked.anatomy.layers, at
+            )
+    if not _LEAVES[hooked.model]:
         raise NotShown(
             f"{hooked.card.name} runs all its layers whatever it is told ({hooked.card.family}), so that it would "
             "draft with itself. Choose another draft."
@@ -218,10 +225,12 @@ class _Speculating:
     def _timed(self, way: _Way, attempt: Attempt) -> Generator[Attempt]:
         """The attempt with its times so far: plain, speculated, plain, speculated, ..."""
         drafted: list[float] = []
-        for _ in range(self._asked.repeats):
-            _, plain_s = self._run(f"plain decoding beside {way.name}, timed")
+        for turn in range(1, self._asked.repeats + 1):
+            of = f"timed, {turn} of {self._asked.repeats}"
+            plain, plain_s = self._run(f"plain decoding beside {way.name}, {of}")
             rounds: list[Judged] = []
-            _, speculated_s = self._run(f"{way.name}, timed", way, rounds)
+            written, speculated_s = self._run(f"{way.name}, {of}", way, rounds)
+            self._compare(way, (len(plain), len(written)), (attempt.plain_tokens, attempt.speculated_tokens))
             drafted += [each.draft_s / len(each.drafted) for each in rounds if each.drafted]
             attempt = replace(
                 attempt,
@@ -231,6 +240,12 @@ class _Speculating:
             )
             attempt = replace(attempt, notes=_why(way, attempt))
             yield attempt
+
+    def _compare(self, way: _Way, timed: tuple[int, int], recorded: tuple[int, int]) -> None:
+        """A speed is reckoned with the tokens of the recorded runs: a timed one that wrote others is told of."""
+        note = f"a timed run of {way.name} wrote another number of tokens than the recorded one, so its speed is off."
+        if timed != recorded and note not in self._reasons:
+            self._reasons = (*self._reasons, note)
 
     def _run(
         self, what: str, way: _Way | None = None, rounds: list[Judged] | None = None, *, record: bool = False
@@ -275,12 +290,13 @@ class _Speculating:
     def _make(self, way: _Way, stack: ExitStack) -> Make | None:
         if way.own is None:
             return None
-        draft = way.own
+        draft, head = way.own, borrowed_head(self._hooked, way.own)  # copied here, before the clock runs
         thought = stack.enter_context(thoughts(self._hooked, draft.shape.reads))
 
         def make(*, generation_config: Any, logits_processor: Any, **_: Any) -> OwnDraft:
             return OwnDraft(
-                self._hooked, draft, thought, n_draft=self._asked.n_draft, max_length=generation_config.max_length,
+                self._hooked, draft, head, thought,
+                n_draft=self._asked.n_draft, max_length=generation_config.max_length,
                 sample=generation_config.do_sample, processors=logits_processor,
             )  # fmt: skip
 
@@ -405,22 +421,29 @@ def _ids_of(one: Round) -> set[int]:
 
 def _why(way: _Way, attempt: Attempt) -> tuple[str, ...]:
     """What a person should know of how it went: whether it pays here, and if not, what stands in its way."""
-    speedup = attempt.speedup
+    speedup, turns = attempt.speedup, attempt.turns
     if speedup is None:
         return ()
-    what = "pays" if speedup > 1 + _EVEN else "loses" if speedup < 1 - _EVEN else "breaks even"
-    pays = f"It {what} on this text: {speedup:.2f} times the speed of plain decoding."
-    if what == "pays":
-        return (pays,)
+    by = f"{speedup:.2f} times the speed of plain decoding"
+    if speedup > 1 + _EVEN and min(turns) > 1:
+        return (f"It pays on this text: {by}, and faster in every turn.",)
+    if speedup < 1 - _EVEN and max(turns) < 1:
+        pays = f"It loses on this text: {by}, and slower in every turn."
+    elif abs(speedup - 1) <= _EVEN:
+        pays = f"It breaks even on this text: {by}."
+    else:
+        how = "faster" if speedup > 1 else "slower"
+        pays = f"It is not clear whether it pays on this text: {by}, but not {how} in every turn."
     silent = sum(not each.drafted for each in attempt.rounds)
-    n_said = 0 if way.own is None else way.own.shape.n_tokens
     why = {
         "prompt lookup": f"It had nothing to copy in {silent} of {len(attempt.rounds)} rounds: it lives on text that "
         "repeats itself.",
-        "early exit": "Few models are trained to speak after so few layers, and a round's draft costs that share of a "
-        "pass for every token.",
-        "own draft": f"The draft reads what the model last thought, can say its {n_said:,} commonest tokens, and was "
-        "trained on text of this model.",
+        "early exit": "Few models are trained to speak after so few layers, and each guess costs as much of a pass as "
+        "the layers that it runs through.",
+        "own draft": ""
+        if way.own is None
+        else f"The draft reads what the model last thought, can say its "
+        f"{way.own.shape.n_tokens:,} commonest tokens, and was trained on text of {way.own.made_for}.",
         "draft model": "A draft pays if it is much smaller and says mostly what the model would say.",
     }[attempt.mode]
     return (pays, why)

@@ -19,12 +19,13 @@ from model.assisted import watched
 from model.draft import OwnDraft, own_draft
 from model.errors import BadSetting, NotShown, PromptTooLong
 from model.limits import Limits
+from model.machine import own_randomness
 from model.report import drafted_summary
 from model.serving import Attempt, Speculation
 from model.settings import Settings
 from model.speculative import MODES, Mode, speculate
 from model.timing import count_hooks
-from tests.tiny import tiny
+from tests.tiny import FAMILIES, tiny
 
 PROMPT = [5, 17, 40, 8, 120, 77, 5, 17, 40, 8, 120, 77, 5, 17, 40]
 NEW = 16
@@ -231,6 +232,48 @@ def test_after_any_end_both_models_and_the_library_are_as_before(mode: Mode, end
     assert state(hooked, draft) == before
 
 
+@pytest.mark.parametrize("end", [fails_in_the_middle, is_cancelled])
+def test_after_a_run_of_the_draft_of_our_own_that_did_not_end_the_model_is_as_before(
+    default: HookedModel, end: Any
+) -> None:
+    before, asked = state(default), count()
+    most = NEW + 4 if end is is_cancelled else 10**6
+    pieces = speculate(default, "Once upon a time", Settings(max_new_tokens=NEW), Limits.from_environment(),
+                       modes=["own draft"], repeats=1, cancelled=lambda: next(asked) > most)  # fmt: skip
+    end(pieces, default)
+    assert state(default) == before
+
+
+def test_who_seeds_numbers_for_another_model_meanwhile_changes_no_text() -> None:
+    hooked = tiny()
+
+    def drawn() -> list[int]:
+        return written(speculated(hooked, "early exit", exit_layer=1, settings=SAMPLED).attempts[0])
+
+    alone, over = drawn(), threading.Event()
+
+    def seed() -> None:
+        while not over.is_set():
+            with own_randomness(torch.device("cpu")):
+                torch.manual_seed(0)
+
+    other = threading.Thread(target=seed)
+    other.start()
+    try:
+        assert [drawn() for _ in range(4)] == [alone] * 4
+    finally:
+        over.set()
+        other.join()
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_every_family_speculates_or_says_why_not(family: str) -> None:
+    hooked = tiny(family)
+    record = speculated(hooked, "prompt lookup", "early exit", exit_layer=1, n_draft=2)
+    assert record.attempts[0].mode == "prompt lookup" and all(each.same_tokens for each in record.attempts)
+    assert len(record.attempts) == 2 or "runs all its layers whatever it is told" in record.notes[0]
+
+
 def test_a_library_that_works_in_another_way_is_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(library, "_speculative_sampling")
     with pytest.raises(NotShown, match="_speculative_sampling"), watched(tiny().model, record=True):
@@ -287,7 +330,7 @@ def test_what_cannot_be_run_is_refused_at_once() -> None:
     settings = Settings(max_new_tokens=4)
     with pytest.raises(BadSetting, match="n_draft is 0"):
         speculate(hooked, PROMPT, settings, limits, n_draft=0)
-    with pytest.raises(BadSetting, match="exit_layer is 99"):
+    with pytest.raises(BadSetting, match="after layer 99 is asked for"):
         speculate(hooked, PROMPT, settings, limits, modes=["early exit"], exit_layer=99)
     with pytest.raises(BadSetting, match="no draft 'magic'"):
         speculate(hooked, PROMPT, settings, limits, modes=["magic"])  # pyright: ignore[reportArgumentType]
@@ -374,11 +417,17 @@ def test_why_a_draft_does_not_pay_is_said_only_where_it_does_not() -> None:
     record = speculated(tiny(), "early exit", exit_layer=1)
     way = speculative._Way(mode="early exit", name="", options={})
     (attempt,) = record.attempts
-    slow, fast = (replace(attempt, plain_s=(each,), speculated_s=(1.0,)) for each in (0.5, 2.0))
-    assert [each.partition(" on this")[0] for each in speculative._why(way, fast)] == ["It pays"]
-    loses, why = speculative._why(way, slow)
+
+    def told(*turns: float) -> tuple[str, ...]:
+        return speculative._why(way, replace(attempt, plain_s=turns, speculated_s=(1.0,) * len(turns)))
+
+    assert [each.partition(" on this")[0] for each in told(2.0, 1.1)] == ["It pays"]
+    loses, why = told(0.5)
     assert loses.startswith("It loses")
     assert "Few models are trained" in why
+    assert told(1.01)[0].startswith("It breaks even")
+    assert told(0.9, 1.2, 1.3)[0].endswith("not faster in every turn.")
+    assert told(0.7, 0.8, 1.3)[0].endswith("not slower in every turn.")
 
 
 def test_what_the_draft_of_our_own_can_say_is_counted(default: HookedModel) -> None:
@@ -386,7 +435,7 @@ def test_what_the_draft_of_our_own_can_say_is_counted(default: HookedModel) -> N
     (attempt,) = speculated(tiny(), "prompt lookup").attempts
     slow = replace(attempt, mode="own draft", plain_s=(0.5,), speculated_s=(1.0,))
     _, why = speculative._why(speculative._Way(mode="own draft", name="", options={}, own=draft), slow)
-    assert f"its {len(draft.token_ids):,} commonest tokens" in why
+    assert f"its {len(draft.token_ids):,} commonest tokens" in why and why.endswith("text of SmolLM2-135M-Instruct.")
 
 
 def test_a_model_is_not_its_own_draft() -> None:

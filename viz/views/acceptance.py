@@ -152,9 +152,7 @@ def _turns(attempt: Attempt) -> Spread | None:
     median = attempt.speedup
     if median is None:
         return None
-    turns = [(plain / attempt.plain_tokens) / (speculated / attempt.speculated_tokens)
-             for plain, speculated in zip(attempt.plain_s, attempt.speculated_s, strict=False)]  # fmt: skip
-    return Spread(median=median, low=min(median, *turns), high=max(median, *turns))
+    return Spread(median=median, low=min(median, *attempt.turns), high=max(median, *attempt.turns))
 
 
 def _accepted(attempt: Attempt) -> str:
