@@ -72,10 +72,10 @@ def facts(record: Measured) -> list[str]:
     """What was run, where, and what a person should know of it: sentences of plain text."""
     if isinstance(record, Batching):
         return _served(record)
-    told = [f"Prompt, {theme.count(record.n_prompt)} tokens: {record.prompt}"]
+    told = [f"Prompt, {theme.several(record.n_prompt, 'token')}: {record.prompt}"]
     if isinstance(record, Measurement):
         told += [
-            f"Written, {theme.count(record.n_new)} tokens: {record.text}",
+            f"Written, {theme.several(record.n_new, 'token')}: {record.text}",
             f"Machine: {on_machine(record.machine)}",
             f"{len(record.ttft)} runs that count, after {record.warm_up} to warm up, with {record.hooks} hooks on the "
             f"model; {record.taken} UTC",
@@ -85,8 +85,8 @@ def facts(record: Measured) -> list[str]:
     written = record.tokens[record.n_prompt :]
     text = "".join(token.text for token in written)
     if not isinstance(record, Speculation):
-        return [*told, f"Written, {theme.count(len(written))} tokens: {text}"]
-    told.append(f"Written by plain decoding, without a draft, {theme.count(len(written))} tokens: {text}")
+        return [*told, f"Written, {theme.several(len(written), 'token')}: {text}"]
+    told.append(f"Written by plain decoding, without a draft, {theme.several(len(written), 'token')}: {text}")
     return [*told, f"Settings: {_drafting(record)}", f"Machine: {record.machine}", *record.notes]
 
 
@@ -97,7 +97,7 @@ _ENDED = {"length": "as long as was asked", "end of sequence": "the model ended 
 def _served(record: Batching) -> list[str]:
     """What became of each text, and in what cache."""
     told = [
-        f"{letter(i)}, {theme.count(each.n_prompt)} tokens: {each.prompt} \u2192 {each.text} ({_ENDED[each.ended]})"
+        f"{letter(i)}, {theme.several(each.n_prompt, 'token')}: {each.prompt} \u2192 {each.text} ({_ENDED[each.ended]})"
         for i, each in enumerate(record.requests)
     ]
     cache = f"{record.n_blocks} blocks of {record.block_size} tokens, {theme.size(record.block_bytes)} each"
@@ -137,7 +137,8 @@ def _drafting(record: Speculation) -> str:
     chosen += [f"{name} {value:g}" for name, (value, off) in limits.items() if value != off]
     chosen.append(f"seed {asked.seed}" + " (nothing is drawn)" * asked.greedy)
     most = sorted({each.n_draft for each in record.attempts})
-    guesses = [f"at most {' or '.join(map(theme.count, most))} guesses a round"] if most else []
+    guess = "guess" if most == [1] else "guesses"
+    guesses = [f"at most {' or '.join(map(theme.count, most))} {guess} a round"] if most else []
     new = f"at most {theme.count(asked.max_new_tokens)} tokens to write"
     return "; ".join([", ".join(chosen), *guesses, new, _form(record)])
 

@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 
 from model.errors import NotShown
 from model.records import Token
-from model.serving import Batching, Share, Tick, letter
+from model.serving import Batching, Request, Share, Tick, letter
 from viz import markup, theme
 from viz.theme import Mode
 from viz.view import Pick
@@ -142,10 +142,19 @@ def token_at(record: Batching, request: int, position: int) -> Token | None:
 
 
 def start(record: Batching, request: int, most: int = 26) -> str:
-    """How a text begins, in plain text on one line."""
-    prompt = " ".join(record.requests[request].prompt.split())
-    prompt = "".join(markup.visible(_piece(each)) if each != " " else " " for each in prompt[: most + 1])
-    return prompt if len(prompt) <= most else prompt[: most - 1] + "\u2026"
+    """How a text begins, in plain text on one line; where another begins so too, how it ends."""
+    prompt, *others = (" ".join(each.prompt.split()) for each in _first(record, request))
+    alike = len(prompt) > most and any(each[: most - 1] == prompt[: most - 1] for each in others)
+    shown = prompt[-most:] if alike else prompt[: most + 1]
+    shown = "".join(markup.visible(_piece(each)) if each != " " else " " for each in shown)
+    if alike:
+        return "\u2026" + shown[1 - most :]
+    return shown if len(shown) <= most else shown[: most - 1] + "\u2026"
+
+
+def _first(record: Batching, request: int) -> list[Request]:
+    """All requests, that one first."""
+    return [record.requests[request], *(each for i, each in enumerate(record.requests) if i != request)]
 
 
 def _piece(character: str) -> Token:

@@ -63,8 +63,8 @@ def _tick(record: Batching, tick: Tick) -> str:
     readers = [share.request for share in tick.shares]
     for_whom = f", for {served.letters(readers)}" if readers else ""
     return (
-        f"read {tick.n_tokens} of at most {record.token_budget} tokens{for_whom}; {waits}{tick.n_free} of "
-        f"{record.n_blocks} blocks free"
+        f"read {tick.n_tokens} of at most {theme.several(record.token_budget, 'token')}{for_whom}; {waits}after it "
+        f"{tick.n_free} of {theme.several(record.n_blocks, 'block')} are free"
     )
 
 

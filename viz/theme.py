@@ -75,6 +75,11 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
+def several(number: int, thing: str) -> str:
+    """So many of a thing: 1 token, 49,152 tokens."""
+    return f"{count(number)} {thing}{'' if number == 1 else 's'}"
+
+
 def percent(probability: float) -> str:
     """As a percentage: 0.823 -> 82.3%, 0.00421 -> 0.42%; never a rounded 100% for what is less."""
     value = probability * 100

@@ -60,7 +60,7 @@ def test_every_tick_has_its_picture_and_its_words_and_the_newer_ones_can_be_had_
     assert [each["html"] for each in drawn] == [
         f"<p>{t.n_free} free after tick {i}</p>" for i, t in enumerate(record.ticks)
     ]
-    assert got["words"][0] == "read 12 of at most 12 tokens, for A and B; C waits; 37 of 40 blocks free"
+    assert got["words"][0] == "read 12 of at most 12 tokens, for A and B; C waits; after it 37 of 40 blocks are free"
     assert (got["from"], got["count"], len(got["words"])) == (0, len(record.ticks), len(record.ticks))
     newer = fetch(record, "frames", **{"from": 5})
     assert newer["frames"]["by_tick"] == drawn[5:]

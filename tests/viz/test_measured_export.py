@@ -149,7 +149,7 @@ def test_the_facts_tell_how_a_draft_was_made():
 
 def test_the_page_of_a_long_run_holds_its_beginning_its_end_and_what_is_seen_first():
     short, n = fake_batching(), 1000
-    some = [replace(short.ticks[min(i // 200, 3)], weights_at=None) for i in range(n)]
+    some = [replace(short.ticks[min(i // 200, 2)], weights_at=None) for i in range(n)]  # none puts back
     most = 600
     third = some[400]
     some[most] = replace(third, shares=(*third.shares, replace(third.shares[0], request=3, n_tokens=1)))

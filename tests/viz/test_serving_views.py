@@ -12,7 +12,7 @@ import pytest
 from model.errors import NotShown
 from model.serving import Batching, Share, Table
 from tests.app.fakes_served import served as other
-from tests.fakes_serving import BUDGET, IDLE, N_BLOCKS, NEW, PROMPTS, PUT_BACK, fake_batching
+from tests.fakes_serving import ARRIVES, BUDGET, IDLE, N_BLOCKS, NEW, PROMPTS, PUT_BACK, fake_batching
 from tests.viz.test_frames import HOSTILE
 from viz import markup, served, theme
 from viz.measured_page import measured_page, views_of
@@ -159,7 +159,7 @@ def test_every_block_is_drawn_once_with_whose_it_is(number: int):
     assert [{served.letter(int(each)) for each in some} for some in shown] == [
         set(users.get(block, "")) for block in range(N_BLOCKS)
     ]
-    assert f"{len(users)} of {N_BLOCKS} blocks are used, {tick.n_free} free" in html
+    assert f"{len(users)} of {N_BLOCKS} blocks are used after this tick, {tick.n_free} free" in html
     rows = re.findall("<tr data-request.*?</tr>", html)
     assert [cells(row, "th") for row in rows] == [[served.letter(request)] for request in TEXTS]
     for table in tick.tables:
@@ -321,6 +321,51 @@ def test_the_numbers_are_those_that_were_measured():
     even = replace(STORY, ways=tuple(replace(each, seconds=(1.0,)) for each in STORY.ways))
     assert "as many tokens a second" in drawn("ways_table", even)
     assert sum(NEW) == STORY.ways[0].n_written
+
+
+def test_a_way_is_called_faster_only_where_all_its_runs_were():
+    slow, fast = STORY.ways[2], STORY.ways[0]
+    for runs, said in (
+        ((0.9, 1.0, 1.1), "Most tokens a second: continuous"),
+        ((0.9, 1.0, 2.5), "No way was clearly faster than the others"),
+    ):
+        ways = (replace(fast, seconds=runs), replace(slow, seconds=(2.0, 3.0, 4.0)))
+        assert said in drawn("ways_table", replace(STORY, ways=ways))
+
+
+def test_of_an_even_number_of_runs_all_numbers_are_of_one():
+    way = replace(STORY.ways[0], seconds=(4.0, 1.0, 2.0, 3.0))
+    html = drawn("ways_table", replace(STORY, ways=(way,)))
+    assert cells(html, "td")[0] == theme.duration(2.0)
+    assert "Its runs took 1.00 s to 4.00 s." in html
+    assert "continuous: 2.00 s" in str(drawn("ways", replace(STORY, ways=(way,))).to_plotly_json())
+
+
+def test_who_is_served_soonest_is_said_and_what_the_last_arrival_means():
+    html = drawn("ways_table")
+    least = min(STORY.ways, key=lambda way: np.median(way.ttft))
+    assert f"Soonest to a first token, in the median: {least.name}" in html
+    assert f"The last text was asked for at {theme.duration(max(ARRIVES))}" in html
+    at_once = replace(STORY, requests=tuple(replace(each, arrives_s=0.0) for each in STORY.requests))
+    assert "was asked for at" not in drawn("ways_table", at_once)
+
+
+def test_the_time_of_a_bar_is_that_of_its_passes_without_what_lies_between():
+    way = STORY.ways[0]
+    apart = tuple(
+        replace(each, at_s=10.0 * i, seconds=0.25, rows=((0, 1, 0),)) for i, each in enumerate(way.passes[:3])
+    )
+    long = replace(apart[-1], at_s=10_000.0, rows=((1, 1, 0),))
+    figure = drawn("ways", replace(STORY, ways=(replace(way, passes=(*apart, long)),)))
+    assert "3 passes, 750 ms of work: 3 tokens, 0 of padding" in str(figure.to_plotly_json())
+
+
+def test_texts_that_begin_alike_are_told_apart_by_their_ends():
+    begin = "Here are some things that every child should know about "
+    asked = [replace(each, prompt=begin + word) for each, word in zip(STORY.requests, ("a", "b", "c"), strict=False)]
+    record = replace(STORY, requests=(*asked, STORY.requests[3]), ways=())
+    assert [served.start(record, i) for i in range(3)] == [f"\u2026child should know about {word}" for word in "abc"]
+    assert served.start(record, 3) == STORY.requests[3].prompt
 
 
 def test_each_text_has_its_own_times_in_every_way():

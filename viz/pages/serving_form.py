@@ -8,6 +8,7 @@ import gradio as gr
 
 from model.errors import BadPrompt, BadSetting, PromptTooLong
 from model.limits import Limits
+from model.serving import letter
 from viz.pages import form as forms
 from viz.pages.wanted import Mode, Serving, Speculating, Text
 
@@ -235,7 +236,7 @@ def _texts(given: object, limits: Limits) -> tuple[Text, ...]:
     texts = tuple(
         Text(
             prompt=_prompt(at, prompt),
-            max_new_tokens=whole(f"New tokens of text {_letter(at)}", n, 1, limits.new_tokens),
+            max_new_tokens=whole(f"New tokens of text {letter(at)}", n, 1, limits.new_tokens),
         )
         for at, (prompt, n) in enumerate(rows)
     )
@@ -248,13 +249,8 @@ def _texts(given: object, limits: Limits) -> tuple[Text, ...]:
 
 def _prompt(at: int, given: object) -> str:
     if not isinstance(given, str) or not given.strip():
-        raise BadPrompt(f"Text {_letter(at)} is empty. Type a few words for the model to go on from, or take it away.")
+        raise BadPrompt(f"Text {letter(at)} is empty. Type a few words for the model to go on from, or take it away.")
     return given
-
-
-def _letter(at: int) -> str:
-    """The name of a text wherever it is drawn: A, B, C, ..."""
-    return chr(ord("A") + at % 26)
 
 
 def _as_value(texts: "tuple[Text, ...] | list[Text]", limits: Limits) -> str:

@@ -26,12 +26,17 @@ _SIDES = (-3, 103)  # per cent: a mark at 0 or 100 is drawn whole
 @view("Did it pay?", of=Speculation, follows="nothing", needs="attempts")
 def acceptance(record: Speculation, _at: Pick, _mode: Mode = "light") -> Html:
     """Accepted: how many of the guesses that the model judged were right. Tokens a pass: how many the text grew by for
-    each pass of the model; plain decoding has 1. Speed: tokens a second beside plain decoding's, medians of runs
-    without recording, made in turns with it. Above \u00d71 the draft pays, below it costs. With temperature 0 it must
-    write the tokens that plain decoding writes; else tokens are drawn, equally likely in both, but not the same ones.
+    each pass of the model; plain decoding has 1. Tokens a second: medians of runs without recording, and of those of
+    plain decoding that took turns with them; speed is the one over the other. Above \u00d71 the draft pays, below it
+    costs. With temperature 0 it must write the tokens that plain decoding writes; else tokens are drawn, equally
+    likely in both, but not the same ones.
     """
-    head = ("draft", "accepted", "tokens a pass", "speed")
-    rows = [(each.name, _accepted(each), number(each.tokens_per_pass), _speed(each)) for each in record.attempts]
+    head = ("draft", "accepted", "tokens a pass", "tokens/s", "plain tokens/s", "speed")
+    rows = [
+        (each.name, _accepted(each), number(each.tokens_per_pass), _rate(each.speculated_tokens, each.speculated_s),
+         _rate(each.plain_tokens, each.plain_s), _speed(each))
+        for each in record.attempts
+    ]  # fmt: skip
     return table(head, rows, below=[_below(record, each) for each in record.attempts])
 
 
@@ -163,24 +168,30 @@ def _speed(attempt: Attempt) -> str:
     return "not timed yet" if attempt.speedup is None else f"\u00d7{attempt.speedup:.2f}"
 
 
+def _rate(tokens: int, seconds: tuple[float, ...]) -> str:
+    """Tokens a second of the run of median length."""
+    return number(tokens / float(np.median(seconds))) if seconds else "\u2026"
+
+
 def _below(record: Speculation, attempt: Attempt) -> str:
     """The spread, whether the tokens are the same, what was noted, and from where on it would pay."""
     same = {None: "", True: "It wrote the same tokens as plain decoding.",
             False: "It did NOT write the tokens of plain decoding."}[attempt.same_tokens]  # fmt: skip
     spread, cost = _turns(attempt), _cost(record, attempt)
     turns = "" if spread is None else f"Slowest turn \u00d7{spread.low:.2f}, fastest \u00d7{spread.high:.2f}."
-    pays = _uneven(record, attempt) if cost is None else _pays_from(cost)
+    pays = _uneven(record, attempt) if cost is None else _pays_from(cost, _passes(record)[1])
     return " ".join(filter(None, (turns, same, *attempt.notes, pays)))
 
 
-def _pays_from(cost: Cost) -> str:
+def _pays_from(cost: Cost, plain_s: float) -> str:
     took = (
-        f"One drafted token takes {theme.percent(cost.draft)} of the time of a plain pass, judging {cost.n_draft} "
-        f"takes {number(cost.verify)} times as long as one"
+        f"One drafted token takes {theme.percent(cost.draft)} of the time of a plain pass ({theme.duration(plain_s)}), "
+        f"judging {cost.n_draft} takes {number(cost.verify)} times as long as one"
     )
     crossing = cost.break_even()
     if crossing is None:
         return f"{took}: reckoned from that, it would not pay even if every guess were right."
     if cost.speedup(0) >= 1:
         return f"{took}: reckoned from that, it pays whatever is accepted."
-    return f"{took}: reckoned from that, it pays from {theme.percent(crossing)} accepted on."
+    share = theme.percent(crossing)
+    return f"{took}: reckoned from that alone, it would pay from {share} accepted on, if every round were full."

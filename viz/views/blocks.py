@@ -154,7 +154,7 @@ def _held(record: Batching, tick: Tick, request: int, blocks: set[int]) -> str:
 
 
 def _told(record: Batching, tick: Tick, users: dict[int, list[int]], n_kept: int) -> str:
-    told = [f"{len(users)} of {record.n_blocks} blocks are used, {tick.n_free} free"]
+    told = [f"{len(users)} of {record.n_blocks} blocks are used after this tick, {tick.n_free} free"]
     told.append(f"{n_kept} kept and not used, there for whoever needs one" if n_kept else "")
     shared = [len(each) for each in users.values() if len(each) > 1]
     saved = sum(shared) - len(shared)

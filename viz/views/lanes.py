@@ -117,10 +117,10 @@ def _told(record: Batching) -> str:
     most = max(len(tick.shares) for tick in record.ticks)
     reused = [(request, count) for tick in record.ticks for request, count in tick.reused]
     back = [request for tick in record.ticks for request in tick.put_back]
+    ticks, tokens = theme.several(len(record.ticks), "tick"), theme.several(read, "token")
     told = (
-        f"{theme.count(len(record.ticks))} ticks read {theme.count(read)} tokens; the fullest read {fullest} of at "
-        f"most {theme.count(record.token_budget)}, the most texts in one tick were {most} of {record.max_requests} "
-        "that may be."
+        f"{ticks} read {tokens}; the fullest read {fullest} of at most {theme.count(record.token_budget)}, the most "
+        f"texts in one tick were {most} of {record.max_requests} that may be."
     )
     for request, count in reused:
         told += f" {letter(request)} found its first {count} tokens in the cache, and did not read them again."

@@ -27,7 +27,7 @@ def packed_attention(record: Batching, at: Pick, mode: Mode = "light") -> go.Fig
     """The tokens of all texts go through the model in one pass, packed one after the other. Each row is a token that
     the tick read, each column one that stands in the cache, grouped by text; the colour is the attention weight, as
     it ran. Each text's own square is framed, thicker for the chosen text. What lies outside is another
-    text's: grey where its weight is exactly 0, as the mask wants it, and in its colour if it were not.
+    text's: in one flat colour where its weight is exactly 0, as the mask wants it, and in a weight's if it were not.
     """
     tick = served.tick_of(record, at)
     _check(record, at)
@@ -127,7 +127,7 @@ def _legend(figure: go.Figure, grey: str, mode: Mode) -> None:
     for weight in _TOLD:
         colour = _between(low, high, weight**0.5)
         figure.add_scatter(x=[None], y=[None], name=f"{weight:g}", mode="markers", marker=_mark(colour, mode))
-    figure.add_scatter(x=[None], y=[None], name="another text", mode="markers", marker=_mark(grey, mode))
+    figure.add_scatter(x=[None], y=[None], name="another text, exactly 0", mode="markers", marker=_mark(grey, mode))
 
 
 def _mark(colour: str, mode: Mode) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The same texts served in three ways, by the clock: continuous batching, static batches, one by one."""
 
+import statistics
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,9 +27,10 @@ _SAID = {
 
 @view("Three ways to serve the same texts", of=Batching, follows="nothing", needs="ways")
 def ways(record: Batching, _at: Pick, mode: Mode = "light") -> go.Figure:
-    """Each way ran by itself, without recording, and is drawn on the same seconds: a row per text, filled while a pass
-    works for it. Hatched is padding: places of the batch that hold no text and are worked on all the same. A triangle
-    marks when the text was asked for, a line its first token; pointed at, it tells the time between the two.
+    """Each way ran by itself, without recording, and is drawn on the same seconds: a row per text, filled while passes
+    work for it, one soon after the other. Hatched is padding: places of the batch that hold no text and are worked on
+    all the same. A triangle marks when the text was asked for, a line its first token; pointed at, it tells the time
+    between the two.
     """
     n, ends = len(record.requests), max(_end(way) for way in record.ways)
     height = 120 + sum(_LANE * n + 34 for _ in record.ways)
@@ -40,7 +42,7 @@ def ways(record: Batching, _at: Pick, mode: Mode = "light") -> go.Figure:
         top = place * (n + 1.6)
         values += [top + request for request in range(n)]
         names += [served.letter(request) for request in range(n)]
-        seconds = theme.duration(float(np.median(way.seconds)))
+        seconds = theme.duration(_total(way))
         figure.add_annotation(x=0, xref="paper", xanchor="left", y=top - 0.6, yanchor="bottom", showarrow=False,
                               text=f"{way.name}: {seconds}")  # fmt: skip
         for request in range(n):
@@ -69,17 +71,19 @@ def ways(record: Batching, _at: Pick, mode: Mode = "light") -> go.Figure:
 
 @view("Three ways, in numbers", of=Batching, follows="nothing", needs="ways")
 def ways_table(record: Batching, _at: Pick, _mode: Mode = "light") -> Html:
-    """Total: from the start to the last token of all, the median of the repeated runs. TTFT: from a text's arrival to
-    its first token; latency: to its last one; both of the run of median length. Padding: the share of all the places
-    worked on that held no text. The same tokens as plain generate: what the model writes when it is asked alone.
+    """Total: from the start to the last token of all, in the run of median length (of an even number of runs, in the
+    shorter one in the middle), of which all else is too. TTFT: from a text's arrival to its first token; latency: to
+    its last one. Padding: the share of all the places worked on that held no text. The same tokens as plain generate:
+    what the model writes when it is asked alone.
     """
-    first = f"{len(record.requests)} texts, {_runs(record)}, without recording. {_verdict(record)}"
+    texts = theme.several(len(record.requests), "text")
+    first = f"{texts}, {_runs(record)}, without recording. {_verdict(record)} {_soonest(record)}"
     return Html(
         f'<p class="ts-told">{markup.text(first)}</p>'
         + table(
             ("", "total", "tokens/s", "TTFT median", "worst", "latency median", "worst", "padding", "same tokens"),
             [_numbers(way) for way in record.ways],
-            below=[_SAID[way.name] for way in record.ways],
+            below=[f"{_SAID[way.name]} {_spread(way)}" for way in record.ways],
         )
     )
 
@@ -119,6 +123,7 @@ class _Piece:
     end: float
     padding: float  # share of what is worked on for it
     passes: int
+    worked: float  # seconds of the passes, without what lies between them
     read: int
     filled: int  # padding, in tokens
 
@@ -133,10 +138,11 @@ def _pieces(way: Way, request: int, gap: float) -> list[_Piece]:
         last = pieces[-1] if pieces else None
         if last and last.padding == share and each.at_s - last.end < gap:
             last.end, last.passes = each.at_s + each.seconds, last.passes + 1
+            last.worked += each.seconds
             last.read, last.filled = last.read + mine[1], last.filled + mine[2]
         else:
-            pieces.append(_Piece(start=each.at_s, end=each.at_s + each.seconds, padding=share, passes=1, read=mine[1],
-                                 filled=mine[2]))  # fmt: skip
+            pieces.append(_Piece(start=each.at_s, end=each.at_s + each.seconds, padding=share, passes=1,
+                                 worked=each.seconds, read=mine[1], filled=mine[2]))  # fmt: skip
     return pieces
 
 
@@ -165,7 +171,8 @@ def _padding(mode: Mode) -> dict[str, Any]:
 
 def _hover(piece: _Piece) -> str:
     passes = "1 pass" if piece.passes == 1 else f"{piece.passes} passes"
-    return f"{passes}, {theme.duration(piece.end - piece.start)}: {piece.read} tokens, {piece.filled} of padding"
+    took = f"{theme.duration(piece.worked)} of work" if piece.passes > 1 else theme.duration(piece.worked)
+    return f"{passes}, {took}: {theme.several(piece.read, 'token')}, {piece.filled} of padding"
 
 
 def _end(way: Way) -> float:
@@ -173,7 +180,7 @@ def _end(way: Way) -> float:
 
 
 def _numbers(way: Way) -> tuple[str, ...]:
-    total = float(np.median(way.seconds))
+    total = _total(way)
     same = sum(way.same_tokens)
     times = [theme.duration(float(of(values))) for values in (way.ttft, way.latency) for of in (np.median, np.max)]
     padding = theme.percent(way.n_padding / way.n_read) if way.n_read else "0%"
@@ -193,12 +200,37 @@ def _times(count: int) -> str:
     return "one run" if count == 1 else f"{count} runs"
 
 
+def _total(way: Way) -> float:
+    """Seconds of the run that the record tells of: the one of median length, the shorter of two in the middle."""
+    return statistics.median_low(way.seconds)
+
+
+def _spread(way: Way) -> str:
+    low, high = min(way.seconds), max(way.seconds)
+    return "" if len(way.seconds) == 1 else f"Its runs took {theme.duration(low)} to {theme.duration(high)}."
+
+
 def _verdict(record: Batching) -> str:
-    """Which was fastest, as it came out."""
-    rates = sorted((way.n_written / float(np.median(way.seconds)), way.name) for way in record.ways)
-    if len(rates) < 2:
-        return f"Only {rates[0][1]} is timed: there is nothing to compare it with."
-    (fewest, slow), (most, fast) = rates[0], rates[-1]
-    if most / fewest < _EQUAL:
+    """Which was fastest, as it came out, if the runs say so."""
+    ordered = sorted(record.ways, key=lambda way: way.n_written / _total(way))
+    slow, fast = ordered[0], ordered[-1]
+    if len(ordered) < 2:
+        return f"Only {slow.name} is timed: there is nothing to compare it with."
+    times = (fast.n_written / _total(fast)) / (slow.n_written / _total(slow))
+    if times < _EQUAL:
         return "All ways wrote as many tokens a second."
-    return f"Most tokens a second: {fast}, {number(most / fewest)} times as many as {slow}, the fewest."
+    if max(fast.seconds) >= min(slow.seconds):
+        return "No way was clearly faster than the others: their runs took times that overlap."
+    return f"Most tokens a second: {fast.name}, {number(times)} times as many as {slow.name}, the fewest."
+
+
+def _soonest(record: Batching) -> str:
+    """Who is served soonest, which is another question than how much is served."""
+    if len(record.requests) < 2 or len(record.ways) < 2:
+        return ""
+    waits = {way.name: float(np.median(way.ttft)) for way in record.ways}
+    first = min(waits, key=lambda name: waits[name])
+    late = max(each.arrives_s for each in record.requests)
+    told = f"Soonest to a first token, in the median: {first}, {theme.duration(waits[first])}."
+    asked = f" The last text was asked for at {theme.duration(late)}: no way can be done sooner." if late else ""
+    return told + asked
