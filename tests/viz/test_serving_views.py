@@ -365,7 +365,7 @@ def test_texts_that_begin_alike_are_told_apart_by_their_ends():
     asked = [replace(each, prompt=begin + word) for each, word in zip(STORY.requests, ("a", "b", "c"), strict=False)]
     record = replace(STORY, requests=(*asked, STORY.requests[3]), ways=())
     assert [served.start(record, i) for i in range(3)] == [f"\u2026child should know about {word}" for word in "abc"]
-    assert served.start(record, 3) == STORY.requests[3].prompt
+    assert served.start(record, 3) == STORY.requests[3].prompt.strip()
 
 
 def test_each_text_has_its_own_times_in_every_way():
