@@ -70,6 +70,6 @@ def _tick(record: Batching, tick: Tick) -> str:
 
 def _round(one: Round) -> str:
     if not one.drafted:
-        return "nothing was guessed: the model wrote as it does alone"
+        return "nothing was guessed, and the model wrote as it does alone"
     own = {"corrected": ", one corrected", "bonus": ", one more as a bonus", "none": ""}[one.own]
     return f"{len(one.drafted)} drafted, {one.n_accepted} accepted{own}: {theme.count(len(one.written))} written"

@@ -110,7 +110,10 @@ class View:
                 reason = record.model.reason_against(_CHECKS.get(name, name))
                 return f"{self.title} needs the run's {name}: {reason or 'this run did not record them'}."
             if not isinstance(record, Trace) and not len(getattr(record, name)):
-                return f"{self.title}: not measured yet, or left out of this record."
+                return (
+                    f"{self.title}: not measured. It comes later in a run; one that was stopped before, or asked to "
+                    "leave it out, has none."
+                )
         return None
 
 

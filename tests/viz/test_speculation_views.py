@@ -291,3 +291,14 @@ def test_an_attempt_or_a_round_that_is_not_there_is_refused_kindly():
     for shown, at in ((rounds, Pick(attempt=2)), (judged_round, Pick(attempt=9)), (judged_round, Pick(round=4))):
         with pytest.raises(NotShown, match="there is no"):
             shown.draw(RECORD, at)
+
+
+def test_why_nothing_was_guessed_is_said():
+    silent = one_round(2, (), "bonus", 30)
+    for mode, played, place, why in (
+        ("own draft", (silent, silent), 0, "which is nothing yet"),
+        ("own draft", (silent, silent), 1, "only one token was left to write"),
+        ("prompt lookup", (silent, silent), 0, "the last two tokens stand nowhere earlier"),
+        ("prompt lookup", (silent,), 0, "nothing to copy, or only one token was left"),
+    ):
+        assert why in str(judged_round.draw(speculation(attempt(mode, played)), Pick(round=place)))

@@ -38,7 +38,7 @@ def test_every_step_can_be_picked_and_is_told():
     assert steps.picks(DRAFTS, 1) == [Pick(attempt=1, round=i) for i in range(3)]
     assert steps.picks(DRAFTS, 2) == []
     assert [steps.words(DRAFTS, each) for each in steps.picks(DRAFTS, 1)] == [
-        "nothing was guessed: the model wrote as it does alone",
+        "nothing was guessed, and the model wrote as it does alone",
         "1 drafted, 0 accepted, one corrected: 1 written",
         "1 drafted, 1 accepted, one more as a bonus: 2 written",
     ]

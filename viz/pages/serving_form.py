@@ -154,7 +154,10 @@ def speculation_settings(limits: Limits) -> dict[str, Any]:
 _PROMPTS = (
     forms.EXAMPLES[1],
     forms.EXAMPLES[0],
-    forms.Example(label="A list to copy", prompt="apple, pear, plum, cherry, apple, pear, plum, cherry, apple, pear,"),
+    forms.Example(
+        label="A list that repeats",
+        prompt="Monday, Tuesday, Wednesday, Thursday, Friday, Saturday, Sunday, Monday, Tuesday, Wednesday, Thursday,",
+    ),
     forms.Example(label="Code", prompt="def add(a, b):\n    return a + b\n\ndef sub(a, b):\n    return"),
 )
 

@@ -161,11 +161,23 @@ def _told(attempt: Attempt, place: int) -> str:
     one, where = attempt.rounds[place], f"{attempt.name}, round {place + 1} of {len(attempt.rounds)}"
     n, read = len(one.drafted), "1 token" if one.n_read == 1 else f"{theme.count(one.n_read)} tokens"
     if not n:
-        return f"{where}: the draft had nothing to say, so that the model read {read} and wrote as it does alone."
+        return f"{where}: {_silence(attempt, place)}, so that the model read {read} and wrote as it does alone."
     return (
         f"{where}: {n} drafted in {theme.duration(one.draft_s)}, judged in one pass of {theme.duration(one.verify_s)} "
         f"that read {read}. Both times include the recording."
     )
+
+
+def _silence(attempt: Attempt, place: int) -> str:
+    """Why nothing was guessed in a round."""
+    copies, last = attempt.mode == "prompt lookup", place == len(attempt.rounds) - 1
+    if attempt.mode == "own draft" and place == 0:
+        return "the draft reads what the model last thought, which is nothing yet"
+    if copies and last:
+        return "there was nothing to copy, or only one token was left to write"
+    if copies:
+        return "the last two tokens stand nowhere earlier, so there was nothing to copy"
+    return "only one token was left to write" if last else "the draft had nothing to say"
 
 
 def _judged(each: Drafted, verdict: Verdict, place: int, one: Round, tokens: dict[int, Token], *, greedy: bool) -> str:
