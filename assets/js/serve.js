@@ -27,7 +27,8 @@ export function connect({ element, base, props, watch, kind }) {
     wireParts();
   }
   const take = (/** @type {Report} */ report) => {
-    told[kind] = report;
+    const overtaken = report.state === "stopped" && Object.values(told).some((each) => each && each.kind !== kind && !isOver(each));
+    told[kind] = overtaken ? { ...report, state: "overtaken" } : report;
     keepRecord(report);
     board.hear(report, isOver(report));
     tell();
@@ -84,5 +85,6 @@ function tell() {
 /** @param {string} state */
 function ended(state) {
   if (state === "stopped") return "Stopped. What was seen stays.";
+  if (state === "overtaken") return "Ended, because the other part of this page was started. What was seen stays.";
   return state === "failed" ? "Ended." : DONE[part()];
 }

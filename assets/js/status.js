@@ -55,7 +55,7 @@ function showSilence() {
 
 /** Whether nothing more comes of an experiment. @param {Report} report */
 export function isOver({ state }) {
-  return ["done", "stopped", "failed", "cut off", "before"].includes(state);
+  return ["done", "stopped", "failed", "cut off", "before", "overtaken"].includes(state);
 }
 
 /** Say how an experiment stands. @param {Report} report @param {string} ended what to say when it is over */

@@ -278,6 +278,22 @@ def test_stop_keeps_what_was_seen(small_views, serving, monkeypatch: pytest.Monk
     expect(stop).to_be_disabled()
 
 
+def test_what_the_other_part_ended_says_so(small_views, serving, monkeypatch: pytest.MonkeyPatch):
+    gate = threading.Semaphore(0)
+    monkeypatch.setattr(fakes_experiments, "GATE", gate)
+    page = serving()
+    page.get_by_role("button", name="Serve", exact=True).click()
+    tick(page, "Tick 1 of 1")
+    page.get_by_role("tab", name="Speculation").click()
+    page.get_by_role("button", name="Speculate", exact=True).click()
+    expect(page.locator(".ts-run-text")).to_contain_text("piece")
+    page.get_by_role("tab", name="Batching").click()
+    expect(page.locator(".ts-run-text")).to_have_text(
+        "Ended, because the other part of this page was started. What was seen stays."
+    )
+    gate.release(100)
+
+
 def test_each_drafter_has_its_rounds(small_views, serving):
     page = serving(part="#speculation")
     run(page, "Speculate")
