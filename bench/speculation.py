@@ -1,8 +1,8 @@
 """How often the draft of our own is right, and what it gains, on prompts that it was not trained on.
 
 `python -m bench.speculation [--drafted 2] [--tokens 48] [--turns 3]` prints a row for each prompt and the medians. The
-texts it was trained on were begun by the model itself; these prompts were written by a person. Plain and speculated
-runs take turns, so that a busy moment meets both.
+texts it was trained on were begun by the model itself, and are not kept; these prompts were written by a person. Plain
+and speculated runs take turns, so that a busy moment meets both.
 """
 
 import argparse
@@ -18,6 +18,7 @@ CHAT = ("What is photosynthesis?", "Write a short poem about the sea.", "Explain
 
 
 def main() -> None:
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--drafted", type=int, default=2, help="tokens a round")
     parser.add_argument("--tokens", type=int, default=48, help="written for each prompt")

@@ -136,7 +136,7 @@ class Paged:
         self._joined: set[str] = set()
 
     def add(self, request: int, ids: Sequence[int], max_new_tokens: int) -> None:
-        """Hand it a request; it waits from the next tick on."""
+        """Hand it a request by its number, with the ids of its prompt; it waits from the next tick on."""
         with _as_pinned():
             self._manager.add_request(list(ids), request_id=str(request), max_new_tokens=max_new_tokens)
 

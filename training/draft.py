@@ -11,7 +11,8 @@ Recipe, from a seed and the model's folder alone:
    can say), reading the model's hidden states in a first step and its own guesses of them in the steps after it, as
    when it drafts (EAGLE-3's training-time test, Li et al. 2025).
 One text in sixteen is held out: on at most 480 of those in each process the agreement of each drafted token with the
-model's likeliest one is measured, where the model wrote, and written beside the loss.
+model's likeliest one is measured, where the model wrote, and written beside the loss. A held-out free text may begin
+with tokens of an answer that is learned from.
 The draft in assets/draft was made so on two NVIDIA H200, with the settings that stand as defaults: texts of 21.5
 million tokens in all, template and openings included, written in 270 s, and 10,401 steps in 661 s. Its curve is
 assets/draft/loss.json. How many steps fit into the minutes depends on the machine, so that another run gives another
@@ -52,6 +53,7 @@ HELD_OUT = 16
 
 
 def main() -> None:
+    """Write the texts, or read those that are kept, and train on them."""
     asked = _arguments()
     torch.set_float32_matmul_precision("high")
     if WORLD > 1:
