@@ -148,7 +148,7 @@ def start(record: Batching, request: int, most: int = 26) -> str:
     shown = prompt[-most:] if alike else prompt[: most + 1]
     shown = "".join(markup.visible(_piece(each)) if each != " " else " " for each in shown)
     if alike:
-        return "\u2026" + shown[1 - most :]
+        return "\u2026" + shown[1 - most :].lstrip(" .,;:")
     return shown if len(shown) <= most else shown[: most - 1] + "\u2026"
 
 
