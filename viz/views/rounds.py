@@ -64,13 +64,13 @@ def rounds(record: Speculation, at: Pick, _mode: Mode = "light") -> Html:
 
 @view("One round, judged", of=Speculation, follows="round", needs="attempts")
 def judged_round(record: Speculation, at: Pick, _mode: Mode = "light") -> Html:
-    """How likely the draft held its token is q, how likely the model holds it p. The draft's token passes if a number
-    drawn evenly between 0 and 1 is at most p / q: always where the model holds it as likely or more, else with the
-    chance p / q. After the first refusal the model draws a token from what it holds more likely than the draft did,
-    max(p \u2212 q, 0), scaled to sum to 1. So the text follows p, as if there were no draft. A draft that copies holds
-    its token for certain: q is 1, and it passes with the chance p. So the model just draws a token from p, which is
-    the copied one or is written in its place. With temperature 0 nothing is drawn: a token passes if it is the model's
-    likeliest.
+    """How likely the draft held its token is q, how likely the model holds it p. With temperature 0 a token passes
+    if it is the model's likeliest, and nothing is drawn. Else the draft's token passes if a number drawn evenly
+    between 0 and 1 is at most p / q: always where the model holds it as likely or more, else with the chance p / q.
+    After the first refusal the model draws a token from what it holds more likely than the draft did, max(p \u2212 q,
+    0), scaled to sum to 1. So the text follows p, as if there were no draft. A draft that copies holds its token for
+    certain: q is 1, and it passes with the chance p. So the model just draws a token from p, which is the copied one
+    or is written in its place.
 
     Source: Leviathan et al. 2023, "Fast Inference from Transformers via Speculative Decoding".
     """
