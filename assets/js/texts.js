@@ -28,7 +28,7 @@ class Editor {
     this.list = h("ol", { class: "ts-texts" });
     this.pressed = false; // anything on this page
     document.addEventListener("click", () => { this.pressed = true; }, { capture: true, once: true });
-    /** What stood here before an example took its place. @type {Row[] | null} */
+    /** What stood here before an example took its place, or a text was taken away. @type {Row[] | null} */
     this.before = null;
     this.undo = button("Bring back the texts before", () => this.bringBack(), { class: "ts-texts-add" });
     this.add = button("+ Add a text", () => this.change([...this.rows, ["", Math.min(NEW_TOKENS, newTokens)]], this.rows.length), { class: "ts-texts-add" });
@@ -48,10 +48,11 @@ class Editor {
     if (this.before) this.change(this.before, 0);
   }
 
-  /** Other rows; the cursor goes into the text at `focus`. @param {Row[]} rows @param {number} focus */
-  change(rows, focus) {
+  /** Other rows; the cursor goes into the text at `focus`, and `before` can be brought back.
+   * @param {Row[]} rows @param {number} focus @param {Row[] | null} [before] */
+  change(rows, focus, before = null) {
     this.rows = rows;
-    this.before = null;
+    this.before = before;
     this.draw();
     this.keep();
     const texts = this.list.querySelectorAll("textarea");
@@ -72,7 +73,7 @@ class Editor {
 
   /** @param {Row} row @param {number} at */
   row(row, at) {
-    const name = String.fromCharCode(65 + (at % 26));
+    const name = letter(at);
     const text = h("textarea", { rows: 3, "aria-label": `text ${name}`, placeholder: "Type the beginning of a text.",
       oninput: (/** @type {Event} */ event) => { row[0] = /** @type {HTMLTextAreaElement} */ (event.target).value; this.keep(); } });
     text.value = row[0];
@@ -80,8 +81,13 @@ class Editor {
       oninput: (/** @type {Event} */ event) => { row[1] = /** @type {HTMLInputElement} */ (event.target).valueAsNumber; this.keep(); } });
     return h("li", { class: "ts-texts-row" }, h("span", { class: `ts-texts-name ts-request-${at % 12}`, "aria-hidden": "true" }, name), text,
       h("span", { class: "ts-texts-side" }, count,
-        button("×", () => this.change(this.rows.filter((_, i) => i !== at), at), { class: "ts-texts-away", "aria-label": `take text ${name} away`, title: "take away" })));
+        button("×", () => this.change(this.rows.filter((_, i) => i !== at), at, this.rows), { class: "ts-texts-away", "aria-label": `take text ${name} away`, title: "take away" })));
   }
+}
+
+/** What a text is called, as it is wherever it is drawn: A to Z, AA, AB, ... @param {number} at @returns {string} */
+function letter(at) {
+  return (at < 26 ? "" : letter(Math.floor(at / 26) - 1)) + String.fromCharCode(65 + (at % 26));
 }
 
 /** The rows that a value says; what a browser kept may be anything, and then an empty one stands for it. @param {string} value @returns {Row[]} */

@@ -65,6 +65,10 @@ def test_the_address_leads_to_the_second_part_and_the_header_to_the_page(serving
 
 def test_texts_are_added_taken_away_and_served_as_they_were_typed(small_views, serving):
     page = serving()
+    page.get_by_label("take text B away").click()
+    expect(page.locator("#texts .ts-texts-row")).to_have_count(3)
+    page.get_by_role("button", name="Bring back the texts before").click()
+    expect(page.locator("#texts .ts-texts-row")).to_have_count(4)
     for name in ("D", "C", "B"):
         page.get_by_label(f"take text {name} away").click()
     page.get_by_label("text A", exact=True).fill("just one text")
