@@ -23,17 +23,17 @@ from model.decoding import check_plain, generate_options, prefilled
 from model.draft import Draft, OwnDraft, borrowed_head, own_draft, thoughts
 from model.errors import BadSetting, NotShown
 from model.generate import check_lengths, read_prompt
+from model.judged import ids_of, round_of
 from model.limits import Limits
 from model.loading import HookedModel
 from model.machine import in_words, own_randomness, wait_for
-from model.records import Candidate, Settings, Token
-from model.serving import Attempt, Drafted, Round, Speculation
+from model.records import Settings, Token
+from model.serving import Attempt, Speculation
 from model.tracing import Cancelled
 
 Mode = Literal["prompt lookup", "early exit", "own draft", "draft model"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
-_SHOWN = 5  # likeliest tokens kept of each distribution
 _TRIES = 9  # of each size of a verify pass: on a busy machine the median of few is far off
 _MOST_DRAFTED = 16
 _ALONE = threading.Lock()  # a run seeds the process's random generators and watches the library: one at a time
@@ -205,8 +205,8 @@ class _Speculating:
     def _recorded(self, way: _Way) -> Attempt:
         rounds: list[Judged] = []
         written, _ = self._run(way.name, way, rounds, record=True)
-        kept = [_round(each) for each in rounds]
-        self._mentioned |= {each for one in kept for each in _ids_of(one)}
+        kept = [round_of(each) for each in rounds]
+        self._mentioned |= {each for one in kept for each in ids_of(one)}
         greedy = self._asked.settings.greedy
         return Attempt(
             mode=way.mode,
@@ -358,65 +358,6 @@ class _Speculating:
             verify_sizes=np.arange(1, len(self._verify) + 1, dtype=np.int32),
             verify_s=np.array(self._verify, np.float64).reshape(len(self._verify), _TRIES),
         )
-
-
-def _round(judged: Judged) -> Round:
-    assert judged.p is not None
-    p = judged.p.softmax(dim=-1)
-    q = None if judged.q is None else judged.q.softmax(dim=-1)
-    n, drafted = judged.n_accepted, []
-    for at, token in enumerate(judged.drafted):
-        drafted.append(Drafted(
-            id=token,
-            q=None if q is None else float(q[at, token]),
-            p=float(p[at, token]),
-            random=judged.randoms[at] if judged.randoms and at <= n else None,
-            accepted=at < n,
-            draft_best=() if judged.q is None else _best(judged.q[at]),
-            target_best=_best(judged.p[at]),
-        ))  # fmt: skip
-    own = "none" if len(judged.written) == n else "bonus" if n == len(judged.drafted) else "corrected"
-    return Round(
-        first=judged.first,
-        drafted=tuple(drafted),
-        n_accepted=n,
-        written=tuple(judged.written),
-        own=own,
-        own_best=() if own == "none" else _own_best(judged, p, q),
-        n_read=judged.n_read,
-        draft_s=judged.draft_s,
-        verify_s=judged.verify_s,
-    )
-
-
-def _own_best(judged: Judged, p: Tensor, q: Tensor | None) -> tuple[Candidate, ...]:
-    """The likeliest of the distribution from which the target's own token came, and that token wherever it stands.
-
-    After a refusal that is max(p - q, 0).
-    """
-    at, own = judged.n_accepted, judged.written[-1]
-    if q is None or at == len(judged.drafted) or not judged.randoms:
-        assert judged.p is not None
-        return _best(judged.p[at], own)
-    left = (p[at] - q[at]).clamp(min=0)
-    return _best((left / left.sum()).log(), own)
-
-
-def _best(scores: Tensor, also: int | None = None) -> tuple[Candidate, ...]:
-    probabilities = scores.softmax(dim=-1)
-    best = probabilities.topk(min(_SHOWN, len(scores))).indices.tolist()
-    if also is not None and also not in best:
-        best.append(also)
-    return tuple(
-        Candidate(id=each, score=float(scores[each]), probability=float(probabilities[each]))
-        for each in best
-        if probabilities[each] > 0
-    )
-
-
-def _ids_of(one: Round) -> set[int]:
-    shown = (each.id for drafted in one.drafted for each in (*drafted.draft_best, *drafted.target_best))
-    return {*shown, *one.written, *(each.id for each in one.drafted), *(each.id for each in one.own_best)}
 
 
 def _why(way: _Way, attempt: Attempt) -> tuple[str, ...]:
