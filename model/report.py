@@ -159,14 +159,12 @@ def _texts(served: Batching) -> list[str]:
 
 
 def _ways(served: Batching) -> list[str]:
-    rows = []
-    for way in served.ways:
-        seconds = np.array(way.seconds)
-        rows.append((
-            way.name, _decimals(seconds), f"{way.n_written / np.median(seconds):,.1f}", _decimals(np.array(way.ttft)),
-            _decimals(np.array(way.latency)), f"{len(way.passes):,}", f"{way.n_padding / way.n_read:.0%}",
-            f"{sum(way.same_tokens)} of {len(way.same_tokens)}",
-        ))  # fmt: skip
+    rows = [
+        (way.name, _decimals(np.array(way.seconds)), f"{way.rate:,.1f}", _decimals(np.array(way.ttft)),
+         _decimals(np.array(way.latency)), f"{len(way.passes):,}", f"{way.n_padding / way.n_read:.0%}",
+         f"{sum(way.same_tokens)} of {len(way.same_tokens)}")
+        for way in served.ways
+    ]  # fmt: skip
     head = ("timed without recording", "s in all", "tokens/s", "TTFT, s", "latency, s", "passes", "padding",
             "same tokens as generate")  # fmt: skip
     return _columns(head, rows) if rows else []

@@ -6,6 +6,7 @@ from runs of their own without it. Axes of the arrays, by letter: W attention we
 other; R repeated runs, S sizes of a verify pass, Q tries of one size.
 """
 
+import statistics
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -95,6 +96,16 @@ class Way:
     passes: tuple["TimedPass", ...]  # of that run
     n_written: int  # tokens
     same_tokens: tuple[bool, ...]  # of each request: whether it wrote what plain `generate` writes
+
+    @property
+    def total_s(self) -> float:
+        """Seconds of the run that all its numbers are of: of median length, the shorter of two in the middle."""
+        return statistics.median_low(self.seconds)
+
+    @property
+    def rate(self) -> float:
+        """Tokens written a second, in that run."""
+        return self.n_written / self.total_s
 
     @property
     def n_read(self) -> int:

@@ -57,11 +57,11 @@ def speculate(
 ) -> Generator[Speculation]:
     """Continue a prompt plainly and then with a draft before the model; yields the record so far after each piece.
 
-    modes: "prompt lookup" drafts what followed the same two tokens earlier in the text; "early exit" the model's own
-    first `exit_layer` layers (half of them, unless it is said); "own draft" the small draft that the project ships;
-    "draft model" the model `draft`. n_draft tokens are drafted in a round. Each mode is run once to be recorded, and
-    then `repeats` times in turns with plain decoding, unrecorded; of those the last record tells. A mode that this
-    model cannot do becomes a note.
+    modes: "prompt lookup" drafts what followed the same two tokens, or the same one, before; "early exit" the model's
+    own first `exit_layer` layers (half of them, unless it is said); "own draft" the small draft that the project
+    ships; "draft model" the model `draft`. n_draft tokens are drafted in a round. Each mode is run once to be
+    recorded, and then `repeats` times in turns with plain decoding, unrecorded; of those the last record tells. A mode
+    that this model cannot do becomes a note.
     `cancelled` is asked between passes, and ends the iteration; `progress(done, total, what)` counts runs.
     With temperature 0 every token is plain decoding's own; else tokens are drawn, and follow the same distribution.
     Raises: Refusal, at once, for what cannot be run; NotShown, if no mode of those can be done.
@@ -370,11 +370,12 @@ def _why(way: _Way, attempt: Attempt) -> tuple[str, ...]:
         return (f"It pays on this text: {by}, and faster in every turn.",)
     if speedup < 1 - _EVEN and max(turns) < 1:
         pays = f"It loses on this text: {by}, and slower in every turn."
-    elif abs(speedup - 1) <= _EVEN:
+    elif all(abs(each - 1) <= _EVEN for each in turns):
         pays = f"It breaks even on this text: {by}."
     else:
-        how = "faster" if speedup > 1 else "slower"
-        pays = f"It is not clear whether it pays on this text: {by}, but not {how} in every turn."
+        pays = (
+            f"It is not clear whether it pays on this text: {by}, in turns from {min(turns):.2f} to {max(turns):.2f}."
+        )
     silent = sum(not each.drafted for each in attempt.rounds)
     why = {
         "prompt lookup": f"It had nothing to copy in {silent} of {len(attempt.rounds)} rounds: it lives on text that "

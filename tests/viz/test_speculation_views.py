@@ -272,7 +272,7 @@ def test_the_table_says_what_each_draft_was_worth_and_from_where_on_it_pays():
     assert "It wrote the same tokens as plain decoding." in told
     dear = speculation(attempt("early exit", DRAWN, draft_token_s=0.05, same_tokens=False, speculated_s=(), plain_s=()))
     told = words(acceptance.draw(dear, Pick()))
-    assert "would not pay even if every guess were right" in told and "not timed yet" in told and "NOT" in told
+    assert "would not pay even if every guess were right" in told and "not timed" in told and "NOT" in told
     silent = speculation(attempt("prompt lookup", DRAWN[2:3], same_tokens=None))
     assert "nothing judged" in words(acceptance.draw(silent, Pick()))
     assert "prompt lookup" not in traces(silent)  # no place for its mark
@@ -298,7 +298,7 @@ def test_why_nothing_was_guessed_is_said():
     for mode, played, place, why in (
         ("own draft", (silent, silent), 0, "which is nothing yet"),
         ("own draft", (silent, silent), 1, "only one token was left to write"),
-        ("prompt lookup", (silent, silent), 0, "the last two tokens stand nowhere earlier"),
+        ("prompt lookup", (silent, silent), 0, "neither the last two tokens nor the last one stood earlier"),
         ("prompt lookup", (silent,), 0, "nothing to copy, or only one token was left"),
     ):
         assert why in str(judged_round.draw(speculation(attempt(mode, played)), Pick(round=place)))

@@ -35,6 +35,8 @@ def build_routes(experiments: Experiments) -> list[BaseRoute]:
             record = experiments.get(request.path_params["record"])
             if record is None:
                 return PlainTextResponse(_GONE, 404, _PASSING)
+            if request.method == "HEAD":  # whether it is there: nothing is drawn for that
+                return Response(headers=_PASSING)
             try:
                 return await run_in_threadpool(answer, request, record)
             except Refusal as error:

@@ -165,12 +165,12 @@ def _accepted(attempt: Attempt) -> str:
 
 
 def _speed(attempt: Attempt) -> str:
-    return "not timed yet" if attempt.speedup is None else f"\u00d7{attempt.speedup:.2f}"
+    return "not timed" if attempt.speedup is None else f"\u00d7{attempt.speedup:.2f}"
 
 
 def _rate(tokens: int, seconds: tuple[float, ...]) -> str:
     """Tokens a second of the run of median length."""
-    return number(tokens / float(np.median(seconds))) if seconds else "\u2026"
+    return number(tokens / float(np.median(seconds))) if seconds else "not timed"
 
 
 def _below(record: Speculation, attempt: Attempt) -> str:

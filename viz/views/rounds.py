@@ -176,7 +176,7 @@ def _silence(attempt: Attempt, place: int) -> str:
     if copies and last:
         return "there was nothing to copy, or only one token was left to write"
     if copies:
-        return "the last two tokens stand nowhere earlier, so there was nothing to copy"
+        return "neither the last two tokens nor the last one stood earlier with something to copy after them"
     return "only one token was left to write" if last else "the draft had nothing to say"
 
 

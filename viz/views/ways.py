@@ -1,6 +1,5 @@
 """The same texts served in three ways, by the clock: continuous batching, static batches, one by one."""
 
-import statistics
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from viz.view import Html, Pick, view
 _LANE = 22  # pixels of a text
 _GAP = 0.01  # of the whole time: passes nearer than this, that do the same, are one bar
 _EQUAL = 1.005  # times as fast: no difference in three digits
+_AS_SOON = 1.05  # times as long a wait: no difference to speak of, in one run
 _SAID = {
     "continuous": "Every pass takes whoever has something to read or to write; who is done makes room at once.",
     "static": "A batch is read together and goes on until its longest text is done: short ones are filled up with "
@@ -42,7 +42,7 @@ def ways(record: Batching, _at: Pick, mode: Mode = "light") -> go.Figure:
         top = place * (n + 1.6)
         values += [top + request for request in range(n)]
         names += [served.letter(request) for request in range(n)]
-        seconds = theme.duration(_total(way))
+        seconds = theme.duration(way.total_s)
         figure.add_annotation(x=0, xref="paper", xanchor="left", y=top - 0.6, yanchor="bottom", showarrow=False,
                               text=f"{way.name}: {seconds}")  # fmt: skip
         for request in range(n):
@@ -180,12 +180,11 @@ def _end(way: Way) -> float:
 
 
 def _numbers(way: Way) -> tuple[str, ...]:
-    total = _total(way)
     same = sum(way.same_tokens)
     times = [theme.duration(float(of(values))) for values in (way.ttft, way.latency) for of in (np.median, np.max)]
     padding = theme.percent(way.n_padding / way.n_read) if way.n_read else "0%"
     told = "all" if same == len(way.same_tokens) else f"{same} of {len(way.same_tokens)}"
-    return (way.name, theme.duration(total), number(way.n_written / total), *times, padding, told)
+    return (way.name, theme.duration(way.total_s), number(way.rate), *times, padding, told)
 
 
 def _runs(record: Batching) -> str:
@@ -200,38 +199,44 @@ def _times(count: int) -> str:
     return "one run" if count == 1 else f"{count} runs"
 
 
-def _total(way: Way) -> float:
-    """Seconds of the run that the record tells of: the one of median length, the shorter of two in the middle."""
-    return statistics.median_low(way.seconds)
-
-
 def _spread(way: Way) -> str:
     low, high = min(way.seconds), max(way.seconds)
     return "" if len(way.seconds) == 1 else f"Its runs took {theme.duration(low)} to {theme.duration(high)}."
 
 
 def _verdict(record: Batching) -> str:
-    """Which was fastest, as it came out, if the runs say so."""
-    ordered = sorted(record.ways, key=lambda way: way.n_written / _total(way))
+    """Which was fastest, as it came out, and whether it was so in every turn."""
+    ordered = sorted(record.ways, key=lambda way: way.rate)
     slow, fast = ordered[0], ordered[-1]
     if len(ordered) < 2:
         return f"Only {slow.name} is timed: there is nothing to compare it with."
-    times = (fast.n_written / _total(fast)) / (slow.n_written / _total(slow))
+    times = fast.rate / slow.rate
     if times < _EQUAL:
         return "All ways wrote as many tokens a second."
     said = f"Most tokens a second: {fast.name}, {number(times)} times as many as {slow.name}, the fewest"
-    if any(one >= other for one, other in zip(fast.seconds, slow.seconds, strict=False)):
-        return f"{said}, but it was not the faster of the two in every turn: take it for no clear difference."
-    return f"{said}, and faster in every turn."
+    if len({len(way.seconds) for way in ordered}) > 1 or len(fast.seconds) == 1:
+        return f"{said}."
+    if all(_always(fast, way) for way in ordered[:-1]):
+        return f"{said}, and more than all others in every turn."
+    if _always(fast, slow):
+        return f"{said}, and so in every turn; against {ordered[-2].name} it was not."
+    return f"{said}, but not in every turn: take it for no clear difference."
+
+
+def _always(one: Way, other: Way) -> bool:
+    """Whether it wrote more tokens a second in every turn."""
+    pairs = zip(one.seconds, other.seconds, strict=True)
+    return all(one.n_written / mine > other.n_written / theirs for mine, theirs in pairs)
 
 
 def _soonest(record: Batching) -> str:
     """Who is served soonest, which is another question than how much is served."""
     if len(record.requests) < 2 or len(record.ways) < 2:
         return ""
-    waits = {way.name: float(np.median(way.ttft)) for way in record.ways}
-    first = min(waits, key=lambda name: waits[name])
+    waits = sorted((float(np.median(way.ttft)), way.name) for way in record.ways)
+    least = waits[0][0]
+    first = [name for wait, name in waits if wait < least * _AS_SOON]
     late = max(each.arrives_s for each in record.requests)
-    told = f"Soonest to a first token, in the median: {first}, {theme.duration(waits[first])}."
+    told = f"Soonest to a first token, in the median of the texts: {' and '.join(first)}, {theme.duration(least)}."
     asked = f" The last text was asked for at {theme.duration(late)}: no way can be done sooner." if late else ""
     return told + asked
