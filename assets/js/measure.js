@@ -175,5 +175,6 @@ function tell() {
 /** @param {Report} report */
 function ended({ state, kind }) {
   if (state === "stopped") return "Stopped. What was measured stays.";
+  if (state === "overtaken") return "Ended, because something else was started. What was measured stays.";
   return state === "failed" ? "Ended." : DONE[/** @type {keyof DONE} */ (kind)];
 }

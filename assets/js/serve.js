@@ -27,8 +27,7 @@ export function connect({ element, base, props, watch, kind }) {
     wireParts();
   }
   const take = (/** @type {Report} */ report) => {
-    const overtaken = report.state === "stopped" && Object.values(told).some((each) => each && each.kind !== kind && !isOver(each));
-    told[kind] = overtaken ? { ...report, state: "overtaken" } : report;
+    told[kind] = report;
     keepRecord(report);
     board.hear(report, isOver(report));
     tell();

@@ -63,6 +63,29 @@ def test_a_second_request_of_a_visitor_ends_the_first_and_nobody_elses(engine: F
     assert jobs[2]._stopping.is_set(), "the visitor has gone, and nobody would look at it"
 
 
+def test_what_a_press_of_another_kind_ended_says_so(engine: FakeEngine):
+    experiments = Experiments(FakeModels(engine), {"measurement": endless, "trials": endless})
+    asked = experiments.ask("anna", WANTED)
+    until_a_record(asked)
+    other = experiments.ask("anna", replace(WANTED, kind="trials"))
+    until_a_record(other)
+    assert list(asked)[-1].state == "overtaken"
+    experiments.stop("anna")
+    assert list(other)[-1].state == "stopped"
+
+
+def test_what_waits_is_overtaken_too(engine: FakeEngine):
+    models = FakeModels(engine, ready=False)
+    experiments = Experiments(models, {"measurement": endless, "trials": endless})
+    asked = experiments.ask("anna", WANTED)
+    assert next(asked).state == "waiting"
+    other = experiments.ask("anna", replace(WANTED, kind="trials"))
+    assert next(other).state == "waiting"
+    assert [each.state for each in asked] == ["overtaken"]
+    experiments.stop("anna")
+    assert [each.state for each in other] == ["stopped"]
+
+
 def test_who_waits_for_a_model_can_stop_before_anything_has_begun(engine: FakeEngine):
     experiments = Experiments(FakeModels(engine, ready=False), FAKE_EXPERIMENTS)
     asked = experiments.ask("anna", WANTED)

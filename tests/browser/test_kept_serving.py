@@ -11,7 +11,7 @@ from model.serving import Batching, Speculation
 from tests.app.fakes_served import drafted
 from tests.browser.pages import no_overflow
 from tests.browser.test_promises import serious_faults
-from tests.fakes_serving import fake_batching
+from tests.fakes_serving import PUT_BACK, fake_batching
 from viz.measured_page import measured_page
 
 
@@ -38,8 +38,7 @@ def step(page: Page, said: str) -> None:
 def test_a_kept_page_of_served_texts_steps_over_its_ticks(kept):
     record = fake_batching()
     page = kept(record)
-    busiest = max(range(len(record.ticks)), key=lambda i: len(record.ticks[i].shares))
-    step(page, f"Tick {busiest + 1} of {len(record.ticks)}")
+    step(page, f"Tick {PUT_BACK[0] + 1} of {len(record.ticks)}")  # where a text is put back
     page.keyboard.press("End")
     step(page, f"Tick {len(record.ticks)} of {len(record.ticks)}")
     page.keyboard.press("ArrowLeft")

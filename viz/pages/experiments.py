@@ -73,9 +73,15 @@ class _Press:
     kind: Kind
     number: int
     stopped: threading.Event = field(default_factory=threading.Event)  # nobody wants it any more
+    overtaken: bool = False  # what ended it was a press for something of another kind
     job: Job | None = None  # once it has begun
     told: Report | None = None  # the latest
     refusal: str = ""  # of a press that came later, and to nothing
+
+    @property
+    def ended_as(self) -> str:
+        """What it is once it was stopped: by a person, or by a press for something of another kind."""
+        return "overtaken" if self.overtaken else "stopped"
 
 
 class Experiments:
@@ -121,7 +127,7 @@ class Experiments:
             yield self._tell(press, replace(said, what="Asking for the model."))
             engine = yield from self._engine(press, wanted, said)
             if engine is None:
-                yield self._tell(press, replace(said, state="stopped"))
+                yield self._tell(press, replace(said, state=press.ended_as))
                 return
             progress = _Progress()
             job = self._begin[wanted.kind](engine, wanted, progress.say)
@@ -141,6 +147,7 @@ class Experiments:
             before = self._presses.setdefault(visitor, [])
             for each in before:
                 if each.job is None:
+                    each.overtaken = each.kind != press.kind
                     each.stopped.set()
             before.append(press)
         return press
@@ -158,6 +165,8 @@ class Experiments:
             press.job = job
             at = self._presses[visitor].index(press)
             over = [press] if press.stopped.is_set() else self._presses[visitor][:at]
+            for each in over:
+                each.overtaken = each.kind != press.kind
         _stop_jobs(over)
 
     def _leave(self, visitor: str, press: _Press) -> None:
@@ -184,10 +193,11 @@ class Experiments:
                 latest, version = record, version + 1
                 self._keep(record_id, record)
             over = update.state in ("done", "stopped", "failed")
+            state = press.ended_as if update.state == "stopped" else update.state
             what = f"Waiting: {update.place} before yours." if update.state == "waiting" else progress.what
             yield self._tell(press, Report(
                 id=record_id if latest is not None else None, kind=wanted.kind, version=version,
-                state=update.state, what="" if over else what, fraction=None if over else progress.fraction,
+                state=state, what="" if over else what, fraction=None if over else progress.fraction,
                 refusal=_sentence(job.error) if over else "",
             ))  # fmt: skip
 
