@@ -1,12 +1,8 @@
 """Several texts served together: every token is plain generate's, tokens and blocks are conserved, nothing is left."""
 
-import itertools
 import json
-import math
 import re
 import threading
-from collections import Counter
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,19 +17,15 @@ from model import Batching, HookedModel, Settings, batching, load, serve, ways
 from model.__main__ import main
 from model.batching import Ask, arrivals
 from model.engine import Engine
-from model.errors import BadPrompt, BadSetting, BadTrace, NotANumber, NotShown, PromptTooLong, Refusal
+from model.errors import BadSetting, BadTrace, NotANumber
 from model.limits import Limits
 from model.report import served_summary, served_table
 from model.serving import letter
-from model.speculative import speculate
-from model.timing import count_hooks
+from tests.model.served_texts import ASKED, BOUNDS, PROMPTS, check_conserved, last, plain, recorded, tokens
 from tests.model.waiting import ended
 from tests.tiny import tiny
 
-PROMPTS = ([5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15], [5, 6, 7, 8, 9, 10, 11, 12, 33], [40, 41], [90] * 13)
-ASKED = tuple(Ask(prompt=ids, max_new_tokens=6 + 3 * place) for place, ids in enumerate(PROMPTS))
 _SHARED = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow)
-BOUNDS: dict[str, Any] = {"block_size": 4, "n_blocks": 14, "token_budget": 9, "max_requests": 3}
 
 
 @pytest.fixture(scope="module")
@@ -44,55 +36,6 @@ def hooked() -> HookedModel:
 @pytest.fixture(scope="module")
 def record(hooked: HookedModel) -> Batching:
     return last(serve(hooked, ASKED, Settings(), Limits(), **BOUNDS))
-
-
-def last(records: Iterator[Batching]) -> Batching:
-    *_, whole = records
-    return whole
-
-
-def recorded(records: Iterator[Batching]) -> Batching:
-    """The record when the last text is over, before anything is timed."""
-    return next(each for each in records if all(one.ended in ("end of sequence", "length") for one in each.requests))
-
-
-def plain(hooked: HookedModel, ids: Sequence[Any], new: int) -> list[int]:
-    asked = torch.tensor([list(ids)])
-    text = hooked.model.generate(asked, attention_mask=torch.ones_like(asked), max_new_tokens=new, do_sample=False)
-    return text[0, len(ids) :].tolist()
-
-
-def tokens(record: Batching) -> list[list[int]]:
-    return [[token.id for token in each.tokens[each.n_prompt :]] for each in record.requests]
-
-
-def check_conserved(record: Batching) -> None:
-    """Every position of every text is read once and in order, but for what was found in the cache or put back."""
-    at = [0] * len(record.requests)
-    begun = [False] * len(record.requests)
-    for tick in record.ticks:
-        for number in tick.put_back:
-            at[number], begun[number] = 0, False
-        for number, count in tick.reused:
-            assert at[number] == 0 and count % record.block_size == 0
-            at[number] = count
-        for share in tick.shares:
-            assert share.first == at[share.request] and share.n_tokens > 0
-            at[share.request] += share.n_tokens
-        assert len({share.request for share in tick.shares}) == len(tick.shares) <= record.max_requests
-        assert tick.n_tokens <= record.token_budget
-        assert dict(tick.keys) == {share.request: share.first + share.n_tokens for share in tick.shares}
-        going_on = [table for table in tick.tables if table.request not in tick.freed]
-        users = Counter(block for table in going_on for block in table.blocks)
-        assert {block: count for block, count in users.items() if count > 1} == dict(tick.shared)
-        assert not users.keys() & set(tick.cached)
-        assert tick.n_free + len(tick.cached) + len(users) == record.n_blocks
-        for table in tick.tables:
-            assert table.n_tokens == at[table.request]
-            assert len(table.blocks) == math.ceil(table.n_tokens / record.block_size)
-    wrote = Counter(share.request for tick in record.ticks for share in tick.shares if share.written is not None)
-    assert [wrote[number] for number in range(len(record.requests))] == list(map(len, tokens(record)))
-    assert not record.ticks or record.ticks[-1].n_free + len(record.ticks[-1].cached) == record.n_blocks
 
 
 # What is written, and what is conserved
@@ -321,147 +264,6 @@ def test_a_rate_at_which_nobody_would_wait_for_the_texts_is_refused(rate: float)
 def test_texts_are_called_by_letters() -> None:
     numbers = (0, 3, 25, 26, 27, 701, 702)
     assert [letter(number) for number in numbers] == ["A", "D", "Z", "AA", "AB", "ZZ", "AAA"]
-
-
-# Ends of all kinds
-
-
-class Broken(Exception):
-    """Raised in the middle of a pass."""
-
-
-def fails_in_the_middle(hooked: HookedModel) -> None:
-    def fail(*_: Any) -> None:
-        raise Broken
-
-    records = serve(hooked, ASKED, Settings(), Limits(), **BOUNDS)
-    next(records)
-    handle = hooked.anatomy.layers[1].register_forward_hook(fail)
-    try:
-        with pytest.raises(Broken):
-            last(records)
-    finally:
-        handle.remove()
-
-
-def is_closed(hooked: HookedModel) -> None:
-    records = serve(hooked, ASKED, Settings(), Limits(), **BOUNDS)
-    next(records)
-    records.close()
-
-
-def is_cancelled(hooked: HookedModel) -> None:
-    for most in (0, 1, 4, 40, 60, 90):  # before the first tick, between ticks, and in the ways
-        looks = itertools.count()
-        record = last(serve(hooked, ASKED, Settings(), Limits(), cancelled=lambda: next(looks) >= most, **BOUNDS))  # noqa: B023
-        stopped = [each.ended == "stopped" for each in record.requests]
-        assert all(stopped) if most < 2 else len(record.ways) < 3
-
-
-def is_done(hooked: HookedModel) -> None:
-    last(serve(hooked, ASKED, Settings(), Limits(), **BOUNDS))
-
-
-@pytest.mark.parametrize("end", [is_done, fails_in_the_middle, is_closed, is_cancelled])
-def test_after_any_end_the_model_works_as_before(hooked: HookedModel, end: Any) -> None:
-    ids, model = torch.tensor([[5, 6, 7, 8]]), hooked.model
-    before, state, names = model(ids).logits, torch.get_rng_state(), set(vars(model))
-    config = model.generation_config.to_dict()
-    end(hooked)
-    assert torch.equal(model(ids).logits, before) and torch.equal(torch.get_rng_state(), state)
-    assert model.config._attn_implementation == hooked.card.attention and set(vars(model)) == names
-    assert count_hooks(model) == 0 and not hooked.guard.locked() and model.generation_config.to_dict() == config
-
-
-def test_between_two_ticks_the_model_is_free_and_as_it_was(hooked: HookedModel) -> None:
-    ids = torch.tensor([[5, 6, 7, 8]])
-    before = hooked.model(ids).logits
-    for _ in serve(hooked, ASKED, Settings(), Limits(), **BOUNDS):
-        assert not hooked.guard.locked() and torch.equal(hooked.model(ids).logits, before)
-
-
-def test_it_is_a_job_of_the_engine(hooked: HookedModel, record: Batching) -> None:
-    engine, stopping, said = Engine(hooked, Limits()), threading.Event(), []
-    try:
-        job = engine.submit_job(
-            lambda model: serve(model, ASKED, Settings(), Limits(), cancelled=stopping.is_set,
-                                progress=lambda *each: said.append(each), **BOUNDS), stopping)  # fmt: skip
-        assert ended(job).state == "done"
-        assert tokens(job.result()) == tokens(record) and len(job.result().ways) == 3
-    finally:
-        engine.close()
-    assert said[0][2] == "tick 1" and said[-1] == (said[-1][1], said[-1][1], "done")
-    assert all(0 <= done <= total for done, total, _ in said)
-
-
-# What is refused
-
-
-@pytest.mark.parametrize(
-    ("asked", "how", "bounds", "refusal", "said"),
-    [
-        ([], {}, {}, BadPrompt, "no texts"),
-        ([Ask(prompt="")], {}, {}, BadPrompt, "text A cannot be served: "),
-        ([Ask(prompt=[5])] * 13, {}, {}, BadSetting, "at most 12 at once (TOKENOSCOPE_REQUESTS)"),
-        ([Ask(prompt=[5], arrives_s=-1.0)], {}, {}, BadSetting, "text A arrives at -1.0 s"),
-        ([*ASKED, Ask(prompt=[5], arrives_s=60.5)], {}, {}, BadSetting, "text E arrives at 60.5 s; it must"),
-        ([Ask(prompt=[5], arrives_s=math.nan)], {}, {}, BadSetting, "arrives at nan s"),
-        ([Ask(prompt=[5], max_new_tokens=0)], {}, {}, BadSetting, "max_new_tokens is 0"),
-        ([Ask(prompt=[5] * 120, max_new_tokens=9)], {}, {}, PromptTooLong, "at most 128"),
-        ([*ASKED, Ask(prompt=[5] * 3001)], {}, {}, PromptTooLong, "text E cannot be served: the prompt has 3,001"),
-        (ASKED, {"temperature": 0.5}, {}, BadSetting, "Set it to 0"),
-        (ASKED, {"repetition_penalty": 1.2}, {}, BadSetting, "the engine has none"),
-        (ASKED, {"chat": True}, {}, BadSetting, "chat"),
-        (ASKED, {}, {"block_size": 3}, BadSetting, "at least 4"),
-        (ASKED, {}, {"n_blocks": 0}, BadSetting, "n_blocks is 0"),
-        (ASKED, {}, {"token_budget": 0}, BadSetting, "token_budget is 0"),
-        (ASKED, {}, {"max_requests": 0}, BadSetting, "max_requests is 0"),
-        (ASKED, {}, {"repeats": 0}, BadSetting, "repeats is 0"),
-        (ASKED, {}, {"n_blocks": 2000}, BadSetting, "TOKENOSCOPE_CACHE_TOKENS"),
-        (ASKED, {}, {"token_budget": 5000}, BadSetting, "TOKENOSCOPE_CACHE_TOKENS"),
-        (ASKED, {}, {"n_blocks": 6}, BadSetting, "text D needs 7 blocks"),
-    ],
-)  # fmt: skip
-def test_what_cannot_be_served_is_refused_at_the_door(
-    hooked: HookedModel, asked: Any, how: Any, bounds: Any, refusal: type[Refusal], said: str
-) -> None:
-    if how.get("chat"):
-        asked = [Ask(prompt="w5 w6")]
-    with pytest.raises(refusal) as refused:
-        serve(hooked, asked, Settings(**how), Limits(), **(BOUNDS | bounds))
-    assert said in str(refused.value)
-
-
-def test_a_text_that_just_fits_is_served(hooked: HookedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hooked.model.generation_config, "eos_token_id", None)
-    bounds: dict[str, Any] = {**BOUNDS, "n_blocks": 7}
-    record = last(serve(hooked, ASKED, Settings(), Limits(), **bounds))
-    assert {each.ended for each in record.requests} == {"length"}
-    check_conserved(record)
-
-
-def test_a_model_that_cannot_be_paged_is_refused_at_the_door() -> None:
-    with pytest.raises(NotShown, match="window"):
-        serve(tiny("mistral"), ASKED, Settings(), Limits(), **BOUNDS)
-
-
-@pytest.mark.parametrize(
-    ("setting", "value"),
-    [("no_repeat_ngram_size", 2), ("bad_words_ids", [[5]]), ("num_beams", 2), ("stop_strings", ["w9"]),
-     ("return_dict_in_generate", True), ("use_cache", False), ("cache_implementation", "static"),
-     ("prompt_lookup_num_tokens", 2), ("assistant_early_exit", 1), ("min_new_tokens", 3), ("min_length", 3),
-     ("encoder_repetition_penalty", 1.5), ("max_time", 1.0)],
-)  # fmt: skip
-def test_a_model_that_asks_for_more_than_plain_decoding_is_refused_at_the_door(setting: str, value: Any) -> None:
-    asking, plain_one = tiny(), tiny()
-    setattr(asking.model.generation_config, setting, value)
-    said = re.escape(f"asks in its generation config for {setting} = {value!r}")
-    with pytest.raises(NotShown, match=said):
-        serve(asking, ASKED, Settings(), Limits(), **BOUNDS)
-    with pytest.raises(NotShown, match=said):
-        speculate(asking, PROMPTS[0], Settings(), Limits(), modes=["prompt lookup"])
-    with pytest.raises(NotShown, match=said):
-        speculate(plain_one, PROMPTS[0], Settings(), Limits(), modes=["draft model"], draft=asking)
 
 
 # The command line
