@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 from model.errors import BadSetting, Busy, Refusal
 from model.limits import Limits
-from model.weights import DEFAULT
+from model.weights.sources import DEFAULT
 
 if TYPE_CHECKING:
     import gradio as gr
 
-    from model.loading import HookedModel
-    from model.measurements import CacheTrials
-    from model.weights import Progress
-    from viz.pages.experiments import Begin, Experiments, Job, Say
-    from viz.pages.live import Engine, Live, Models, ModelState
-    from viz.pages.wanted import Kind, Serving, Speculating, Wanted
-    from viz.store import RunStore
+    from model.capture.hooked import HookedModel
+    from model.records.cache import CacheTrials
+    from model.weights.sources import Progress
+    from viz.server.experiments import Begin, Experiments, Job, Say
+    from viz.server.live import Engine, Live, Models, ModelState
+    from viz.server.requested import Kind, Serving, Speculating, Wanted
+    from viz.server.store import RunStore
 
     Load = Callable[[str, Progress], Engine]
 
@@ -60,11 +60,12 @@ def build(
     each kind of experiment is begun on an engine, where it is not as the models of this program do it.
     """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    from viz import recorded as recordings
-    from viz.pages import experiment_routes, guard, look, measure, routes, run, serve
-    from viz.pages.experiments import Experiments
-    from viz.pages.live import Live, Notice
-    from viz.store import RunStore
+    from viz.pages import look, measure, run, serve
+    from viz.server import experiment_routes, guard, routes
+    from viz.server.experiments import Experiments
+    from viz.server.live import Live, Notice
+    from viz.server.store import RunStore
+    from viz.wire import recorded as recordings
 
     runs = recordings.load(recorded)
     first = Notice()
@@ -143,7 +144,7 @@ class HostedModels:
 
     def state(self, name: str) -> "ModelState":
         """Whether the model by that name is here, or how far it is."""
-        from viz.pages.live import ModelState
+        from viz.server.live import ModelState
 
         return self._states.get(name) or ModelState(phase="loading", text=f"{name} is loaded when a run asks for it.")
 
@@ -210,7 +211,7 @@ class HostedModels:
         self._say(name, "loading", f"Getting the model: {what}{percent}", fraction)
 
     def _say(self, name: str, phase: Any, text: str, fraction: float | None) -> None:
-        from viz.pages.live import ModelState
+        from viz.server.live import ModelState
 
         self._states[name] = ModelState(phase=phase, text=text, fraction=fraction)
 
@@ -246,8 +247,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _load_with(limits: Limits) -> "Load":
     def load(name: str, progress: "Progress") -> "Engine":
-        from model.engine import Engine
-        from model.loading import load as load_model
+        from model.engine.engine import Engine
+        from model.loading.load import load as load_model
 
         return Engine(load_model(name, progress=progress, limits=limits, settle_threads=True), limits)
 
@@ -258,7 +259,7 @@ def _begin(limits: Limits, models: "Models") -> "dict[Kind, Begin]":
     """How each kind of experiment is begun on an engine."""
 
     def measurement(engine: Any, wanted: "Wanted", say: "Say") -> "Job":
-        from model.timing import measure
+        from model.experiments.timing.timing import measure
 
         stopping = threading.Event()
         return engine.submit_job(lambda hooked: measure(
@@ -266,7 +267,7 @@ def _begin(limits: Limits, models: "Models") -> "dict[Kind, Begin]":
             cancelled=stopping.is_set), stopping)  # fmt: skip
 
     def trials(engine: Any, wanted: "Wanted", say: "Say") -> "Job":
-        from model import smaller_cache
+        from model.experiments.cache import trials as smaller_cache
 
         stopping = threading.Event()
 
@@ -278,7 +279,7 @@ def _begin(limits: Limits, models: "Models") -> "dict[Kind, Begin]":
         return engine.submit_job(make, stopping)
 
     def batching(engine: Any, wanted: "Serving", say: "Say") -> "Job":
-        from model.batching import Ask, arrivals, serve
+        from model.experiments.batching.batching import Ask, arrivals, serve
 
         stopping = threading.Event()
         times = arrivals(len(wanted.texts), wanted.rate, wanted.settings.seed)
@@ -290,7 +291,7 @@ def _begin(limits: Limits, models: "Models") -> "dict[Kind, Begin]":
             progress=say, cancelled=stopping.is_set), stopping)  # fmt: skip
 
     def speculation(engine: Any, wanted: "Speculating", say: "Say") -> "Job":
-        from model.speculative import speculate
+        from model.experiments.speculation.speculative import speculate
 
         stopping = threading.Event()
         draft: Any = models.engine(wanted.draft) if wanted.draft else None

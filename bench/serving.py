@@ -54,7 +54,7 @@ def _options() -> argparse.Namespace:
 
 def _measure(turns: int, sizes: tuple[int, ...], cut: int) -> dict[str, Any]:
     from model import load
-    from model.machine import in_words
+    from model.capture.machine import in_words
 
     hooked = load(settle_threads=True)
     hooked.model.generation_config.eos_token_id = None  # every text has its full length
@@ -76,9 +76,9 @@ def _measure(turns: int, sizes: tuple[int, ...], cut: int) -> dict[str, Any]:
 
 def _row(hooked: Any, size: int, turns: int, cut: int) -> dict[str, Any]:
     """Seconds of each way in turns, for the first `size` texts."""
-    from model.paged import Bounds
-    from model.records import Settings
-    from model.ways import NAMES, Text, run
+    from model.experiments.batching.paged import Bounds
+    from model.experiments.batching.schedulers import NAMES, Text, run
+    from model.records.trace import Settings
 
     bounds = Bounds(block_size=16, n_blocks=64, token_budget=256, max_requests=size, sharing=True)
     texts = [

@@ -9,9 +9,9 @@ import argparse
 import statistics
 
 from model import load
+from model.experiments.speculation.speculative import speculate
 from model.limits import Limits
-from model.settings import Settings
-from model.speculative import speculate
+from model.records.settings import Settings
 
 FREE = ("Once upon a time, there was a little fox who", "The history of the Roman Empire", "My favourite recipe is")
 CHAT = ("What is photosynthesis?", "Write a short poem about the sea.", "Explain what a prime number is.")

@@ -22,10 +22,10 @@ import httpx
 
 from app import App, HostedModels, _load_with
 from model.limits import Limits
-from model.records import Settings, Trace
+from model.records.trace import Settings, Trace
 from tests.app.served import serving
 from tests.app.visitor import Visitor
-from viz.pages.live import Engine
+from viz.server.live import Engine
 
 _PROMPT = "Once upon a time, a small robot found a door in the forest. Behind it"
 _BASE = "/gradio_api/tokenoscope"

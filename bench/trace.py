@@ -208,7 +208,7 @@ def _require_length(n_new: int, lengths: Lengths) -> None:
 
 def _wire_bytes(trace: Any) -> dict[str, Any]:
     """Bytes of the frames that the browser pulls: the prefill's, and each decode step's."""
-    from viz import frames
+    from viz.wire import frames
 
     steps = [len(frames.step(trace, i)) for i in range(len(trace.steps))]
     return {"head": len(frames.head(trace)), "prefill": steps[0], "decode": steps[1:]}

@@ -7,15 +7,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from model.batching import serve
-    from model.generate import trace
-    from model.loading import HookedModel, load
-    from model.measurements import CacheTrials, Measurement
-    from model.records import Settings, Trace
-    from model.serving import Batching, Speculation
-    from model.smaller_cache import trials
-    from model.speculative import speculate
-    from model.timing import measure
+    from model.capture.hooked import HookedModel
+    from model.experiments.batching.batching import serve
+    from model.experiments.cache.trials import trials
+    from model.experiments.generation.generate import trace
+    from model.experiments.speculation.speculative import speculate
+    from model.experiments.timing.timing import measure
+    from model.loading.load import load
+    from model.records.batching import Batching
+    from model.records.cache import CacheTrials
+    from model.records.speculation import Speculation
+    from model.records.timing import Measurement
+    from model.records.trace import Settings, Trace
 
 __all__ = [
     "Batching",
@@ -34,19 +37,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "load": "model.loading",
-    "HookedModel": "model.loading",
-    "trace": "model.generate",
-    "Trace": "model.records",
-    "Settings": "model.records",
-    "measure": "model.timing",
-    "Measurement": "model.measurements",
-    "trials": "model.smaller_cache",
-    "CacheTrials": "model.measurements",
-    "serve": "model.batching",
-    "Batching": "model.serving",
-    "speculate": "model.speculative",
-    "Speculation": "model.serving",
+    "load": "model.loading.load",
+    "HookedModel": "model.capture.hooked",
+    "trace": "model.experiments.generation.generate",
+    "Trace": "model.records.trace",
+    "Settings": "model.records.trace",
+    "measure": "model.experiments.timing.timing",
+    "Measurement": "model.records.timing",
+    "trials": "model.experiments.cache.trials",
+    "CacheTrials": "model.records.cache",
+    "serve": "model.experiments.batching.batching",
+    "Batching": "model.records.batching",
+    "speculate": "model.experiments.speculation.speculative",
+    "Speculation": "model.records.speculation",
 }
 
 

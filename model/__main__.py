@@ -20,18 +20,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
-from model import weights
-from model.command_line import bug, say
-from model.disk import is_full
+from model.api.terminal import bug, say
+from model.arch.tokens import readable
 from model.errors import BadPrompt, BadSetting, BadTrace, NoSpace, Refusal
 from model.limits import Limits
-from model.records import Settings, Trace
-from model.tokens import readable
+from model.records.trace import Settings, Trace
+from model.weights import sources as weights
+from model.weights.disk import is_full
 
 if TYPE_CHECKING:
-    from model.loading import HookedModel
-    from model.measurements import Measurement
-    from model.serving import Batching, Speculation
+    from model.capture.hooked import HookedModel
+    from model.records.batching import Batching
+    from model.records.speculation import Speculation
+    from model.records.timing import Measurement
 
     Progress = Callable[[int, int, str], None]  # done, in all, what comes now
 
@@ -236,7 +237,7 @@ def _load(name: str | None, limits: Limits) -> "HookedModel":
     with weights.progress_bar() as progress:
         source = weights.find(name, limits, progress)
         progress("starting torch", 0, 0)
-        from model.loading import load
+        from model.loading.load import load
 
         return load(source, progress=progress, settle_threads=True)
 
@@ -265,8 +266,8 @@ def _generate(
 ) -> Trace:
     from tqdm import tqdm
 
-    from model.generate import Generation
-    from model.tracing import Cancelled
+    from model.capture.generation import Generation
+    from model.capture.tracer import Cancelled
 
     generation = Generation(hooked, prompt, settings, limits)
     generation.stop_when(stopping.is_set)
@@ -283,7 +284,7 @@ def _completed(hooked: "HookedModel", trace: Trace, stopping: threading.Event) -
     """The run with what is added after it, or with a part of that, if the person stops here."""
     from tqdm import tqdm
 
-    from model.additions import additions
+    from model.experiments.generation.additions import additions
 
     for piece in tqdm(additions(hooked, trace), desc="map and lens", unit=" pieces", disable=None, leave=False):
         if stopping.is_set():
@@ -293,8 +294,8 @@ def _completed(hooked: "HookedModel", trace: Trace, stopping: threading.Event) -
 
 
 def _measure(hooked: "HookedModel", prompt: str, settings: Settings, limits: Limits, given: argparse.Namespace) -> int:
-    from model.report import summary, table
-    from model.timing import measure
+    from model.cli.tables import summary, table
+    from model.experiments.timing.timing import measure
 
     def make(show: "Progress", stopping: threading.Event) -> "Iterator[Measurement]":
         return measure(hooked, prompt, settings, limits, n_prompt=given.prompt_tokens, progress=show,
@@ -306,8 +307,8 @@ def _measure(hooked: "HookedModel", prompt: str, settings: Settings, limits: Lim
 def _serve(
     hooked: "HookedModel", prompts: Sequence[str], settings: Settings, limits: Limits, given: argparse.Namespace
 ) -> int:
-    from model.batching import Ask, arrivals, serve
-    from model.report import served_summary, served_table
+    from model.cli.tables import served_summary, served_table
+    from model.experiments.batching.batching import Ask, arrivals, serve
 
     times = arrivals(len(prompts), given.rate, settings.seed)
     asked = [Ask(prompt=prompt, max_new_tokens=settings.max_new_tokens, arrives_s=at)
@@ -325,8 +326,8 @@ def _serve(
 def _speculate(
     hooked: "HookedModel", prompt: str, settings: Settings, limits: Limits, given: argparse.Namespace
 ) -> int:
-    from model.report import drafted_summary, drafted_table
-    from model.speculative import Mode, speculate
+    from model.cli.tables import drafted_summary, drafted_table
+    from model.experiments.speculation.speculative import Mode, speculate
 
     draft = None if given.draft_model is None else _load(given.draft_model, limits)
     modes: list[Mode] = ["prompt lookup", "early exit", "own draft", *(["draft model"] if draft else [])]

@@ -21,7 +21,7 @@ def default_folder() -> Path:
     """The embedded default model, fetched and converted if it is not here yet."""
     import torch
 
-    from model.weights import find
+    from model.weights.sources import find
 
     torch.set_num_threads(1)  # the suite shares its machine, and sums come out alike on every one
     return find(None, Limits.from_environment()).folder

@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from model.attention import AttentionRule
-from model.records import Candidate, Check, Choice, ModelCard, Part, Runner, Settings, Stage, Step, Token, Trace
+from model.records.attention import AttentionRule
+from model.records.trace import Candidate, Check, Choice, ModelCard, Part, Runner, Settings, Stage, Step, Token, Trace
 
 CHECKS = ("parity", "attention", "residual", "lens", "units", "parts", "embeddings", "positions")
 MAP = ("embed_ids", "embeddings", "embed_xy", "embed_shares", "embed_near", "embed_cosine")

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from model.measurements import CacheKind, CacheTrial, CacheTrials, Machine, Measurement, Work
-from model.records import ModelCard, Settings
+from model.records.cache import CacheKind, CacheTrial, CacheTrials
+from model.records.timing import Machine, Measurement, Work
+from model.records.trace import ModelCard, Settings
 from tests.fakes import fake_trace
 
 REPEATS, TRIES = 3, 3

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from model.records import Settings, Token
-from model.serving import Batching, Request, Share, Table, Tick, TimedPass, Way
+from model.records.batching import Batching, Request, Share, Table, Tick, TimedPass, Way
+from model.records.trace import Settings, Token
 from tests.fakes_measured import fake_card
 
 BLOCK, N_BLOCKS, BUDGET = 4, 9, 8

@@ -35,7 +35,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
-from model.draft import Draft, Layer, Shape
+from model.experiments.speculation.draft import Draft, Layer, Shape
 
 Text = tuple[int, list[int]]  # ids, and how many of them stood there before the model wrote
 

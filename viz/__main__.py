@@ -5,13 +5,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from model import storage
-from model.command_line import bug, say
+from model.api.terminal import bug, say
 from model.errors import BadSetting, Refusal
-from model.measurements import CacheTrials, Measurement
-from model.records import Trace
-from model.serving import Batching, Speculation
-from viz import export, frames, measured_page, recorded
+from model.records import file as storage
+from model.records.batching import Batching
+from model.records.cache import CacheTrials
+from model.records.speculation import Speculation
+from model.records.timing import Measurement
+from model.records.trace import Trace
+from viz import export, measured_page
+from viz.wire import frames, recorded
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,9 +4,11 @@ import base64
 import re
 from collections.abc import Iterable, Sequence
 
-from model.records import Trace
-from viz import frames, markup, slices
-from viz.view import Selection, all_views, html
+from model.records.trace import Trace
+from viz import markup
+from viz.view import Selection, html
+from viz.views import all_views
+from viz.wire import frames, slices
 
 _DEEP_BYTES = 8_000_000  # of vectors and logits, half of it for each, or what the other leaves: as many as fit
 _LAYER_BYTES = 16_000_000  # of a long run's rows: as many whole layers as fit travel with the page

@@ -6,7 +6,7 @@ import re
 from html import escape
 from pathlib import Path, PurePosixPath
 
-from model.records import Token
+from model.records.trace import Token
 
 ASSETS = Path(__file__).parent.parent / "assets"
 STYLES = ("theme.css", "scope.css")  # before those of the views

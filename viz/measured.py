@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from model.measurements import Machine, Work
+from model.records.timing import Machine, Work
 from viz import markup, theme
 from viz.glossary import explained
 from viz.view import Html

@@ -3,18 +3,21 @@
 import json
 from collections import Counter
 
-from model.measurements import CacheTrials, Measurement
-from model.serving import Batching, Speculation
+from model.records.batching import Batching
+from model.records.cache import CacheTrials
+from model.records.speculation import Speculation
+from model.records.timing import Measurement
 from viz import export, markup, steps, theme
 from viz.glossary import explained
 from viz.measured import number, on_machine
 from viz.served import letter
 from viz.theme import Mode
-from viz.view import Load, Pick, View, all_views, as_json
+from viz.view import Load, Pick, View, as_json
+from viz.views import all_views
 
 _ORDER = (  # files of viz/views/
     "phases", "cache_race", "roofline", "bill", "smaller_cache",
-    "lanes", "blocks", "packed_attention", "ways", "rounds", "acceptance",
+    "lanes", "blocks", "packed_attention", "schedulers", "rounds", "acceptance",
 )  # fmt: skip
 
 Measured = Measurement | CacheTrials | Batching | Speculation

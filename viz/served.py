@@ -6,8 +6,8 @@ from typing import Literal
 from weakref import WeakKeyDictionary
 
 from model.errors import NotShown
-from model.records import Token
-from model.serving import Batching, Request, Share, Tick, letter
+from model.records.batching import Batching, Request, Share, Tick, letter
+from model.records.trace import Token
 from viz import markup, theme
 from viz.theme import Mode
 from viz.view import Pick

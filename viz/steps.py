@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from model.serving import Attempt, Batching, Round, Speculation, Tick
+from model.records.batching import Batching, Tick
+from model.records.speculation import Attempt, Round, Speculation
 from viz import served, theme
 from viz.view import Pick
 

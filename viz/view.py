@@ -4,17 +4,17 @@ A view is one function in one file of viz/views/, marked with `@view`; `all_view
 It is drawn for a light or a dark page.
 """
 
-import importlib
 import json
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NewType, Protocol
 
 from model.errors import BadSetting, NotShown
-from model.measurements import CacheTrials, Measurement
-from model.records import Trace
-from model.serving import Batching, Speculation
+from model.records.batching import Batching
+from model.records.cache import CacheTrials
+from model.records.speculation import Speculation
+from model.records.timing import Measurement
+from model.records.trace import Trace
 from viz import glossary, markup, theme
 from viz.theme import Mode
 
@@ -128,15 +128,6 @@ def view(
         return View(name=draw.__name__, title=title, caption=caption, of=of, needs=wanted, follows=follows, draw=draw)
 
     return mark
-
-
-def all_views(of: type = Trace) -> tuple[View, ...]:
-    """Every view of this kind of record, by file name and then in the order in which each file has them."""
-    from viz import views
-
-    modules = [importlib.import_module(f"viz.views.{found.name}") for found in pkgutil.iter_modules(views.__path__)]
-    found = (value for module in modules for value in vars(module).values() if isinstance(value, View))
-    return tuple(each for each in found if each.of is of)
 
 
 def html(shown: View, record: Record, at: Selection | Load | Pick) -> Html:

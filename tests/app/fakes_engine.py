@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from model.arch.tokens import readable
 from model.errors import Busy
-from model.records import ModelCard, Settings, Trace
-from model.tokens import readable
+from model.records.trace import ModelCard, Settings, Trace
 from tests.fakes import AFTER_RUN, fake_trace
-from viz.pages.live import ModelState
+from viz.server.live import ModelState
 
 OVER = ("done", "stopped", "failed")
 

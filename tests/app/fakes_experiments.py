@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from model.errors import Refusal
 from tests.app.fakes_served import drafted, served
 from tests.fakes_measured import fake_measurement, fake_trials
-from viz.pages.experiments import Begin, Result, Say
-from viz.pages.wanted import Kind, Serving, Speculating, Wanted
+from viz.server.experiments import Begin, Result, Say
+from viz.server.requested import Kind, Serving, Speculating, Wanted
 
 SECONDS = 0.05  # a piece
 GATE: threading.Semaphore | None = None  # every piece but the first waits for a release, where a test has one

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from model.records import Candidate, Settings, Token
-from model.serving import Attempt, Batching, Drafted, Request, Round, Share, Speculation, Table, Tick, TimedPass, Way
+from model.records.batching import Batching, Request, Share, Table, Tick, TimedPass, Way
+from model.records.speculation import Attempt, Drafted, Round, Speculation
+from model.records.trace import Candidate, Settings, Token
 from tests.fakes_measured import fake_card
 
 BLOCK = 4

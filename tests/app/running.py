@@ -3,7 +3,7 @@
 import time
 
 from tests.patience import PATIENCE_S
-from viz import packing
+from viz.wire import packing
 
 
 def wait_for(holds) -> None:

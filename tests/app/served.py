@@ -15,7 +15,7 @@ from model.limits import Limits
 from tests.app.fakes_engine import FakeEngine, FakeModels
 from tests.app.fakes_experiments import FAKE_EXPERIMENTS
 from tests.app.visitor import Visitor
-from viz.pages.live import Models
+from viz.server.live import Models
 
 
 @dataclass(frozen=True, kw_only=True)

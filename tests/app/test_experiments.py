@@ -8,15 +8,16 @@ import httpx
 import pytest
 
 from model.errors import BadSetting, BadTrace, Busy
-from model.measurements import CacheTrials, Measurement
-from model.records import Settings
+from model.records.cache import CacheTrials
+from model.records.timing import Measurement
+from model.records.trace import Settings
 from tests.app.fakes_engine import FakeEngine, FakeModels
 from tests.app.fakes_experiments import FAKE_EXPERIMENTS, FakeJob
 from tests.fakes_measured import fake_measurement
-from viz.pages.experiments import KEPT, Experiments, Report
 from viz.pages.measure import positions
-from viz.pages.routes import PREFIX
-from viz.pages.wanted import Wanted
+from viz.server.experiments import KEPT, Experiments, Report
+from viz.server.requested import Wanted
+from viz.server.routes import PREFIX
 
 WANTED = Wanted(kind="measurement", model="fake-1k", prompt="a b c", settings=Settings(max_new_tokens=5))
 

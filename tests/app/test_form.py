@@ -7,9 +7,10 @@ import pytest
 
 from model.errors import BadPrompt, BadSetting, NotAllowed, PromptTooLong, Refusal
 from model.limits import Limits
-from model.records import Settings
+from model.records.trace import Settings
 from tests.app.visitor import FORM
-from viz.pages.form import EXAMPLES, read
+from viz.examples import EXAMPLES
+from viz.pages.form import read
 
 MODELS = ("fake-1k", "other")
 

@@ -14,7 +14,7 @@ import app
 from app import HostedModels, choose_port
 from model.errors import BadSetting, Busy, UnknownModel
 from model.limits import Limits
-from model.records import Settings
+from model.records.trace import Settings
 from tests.app.fakes_engine import FakeEngine
 from tests.app.running import wait_for
 from tests.patience import PATIENCE_S

@@ -6,12 +6,13 @@ import httpx
 import pytest
 from plotly.offline import get_plotlyjs
 
-from model.records import Trace
+from model.records.trace import Trace
 from tests.app.fakes_engine import FakeEngine
 from tests.fakes import fake_trace
-from viz import frames, packing, slices, theme
-from viz.pages.form import EXAMPLES
-from viz.recorded import deep
+from viz import theme
+from viz.examples import EXAMPLES
+from viz.wire import frames, packing, slices
+from viz.wire.recorded import deep
 
 BASE = "/gradio_api/tokenoscope"
 

@@ -7,12 +7,12 @@ import pytest
 
 from model.errors import BadPrompt, NotANumber
 from model.limits import Limits
-from model.records import Settings
+from model.records.trace import Settings
 from tests.app.fakes_engine import OVER, FakeEngine, FakeModels
 from tests.app.running import kinds, wait_for
-from viz import frames, packing
-from viz.pages.live import Live, Notice, Request
-from viz.store import RunStore
+from viz.server.live import Live, Notice, Request
+from viz.server.store import RunStore
+from viz.wire import frames, packing
 
 
 def test_a_new_run_replaces_the_one_that_goes_on_and_is_the_last_word(serve):

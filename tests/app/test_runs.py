@@ -5,13 +5,13 @@ import time
 
 import pytest
 
-from model.records import Settings
+from model.records.trace import Settings
 from tests.app.fakes_engine import FakeEngine, FakeModels, FakeRun, whole_trace
 from tests.app.running import kinds, wait_for
 from tests.fakes import AFTER_RUN
-from viz import packing, roles
-from viz.pages.live import Live, Notice, Request, _Recorder
-from viz.store import RunStore
+from viz.server.live import Live, Notice, Request, _Recorder
+from viz.server.store import RunStore
+from viz.wire import packing, roles
 
 
 def test_a_run_streams_notices_and_its_frames_can_be_fetched_as_they_come(serve):

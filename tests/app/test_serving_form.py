@@ -8,7 +8,7 @@ import pytest
 from model.errors import BadPrompt, BadSetting, NotAllowed, PromptTooLong, Refusal
 from model.limits import Limits
 from viz.pages.serving_form import read_serving, read_speculating
-from viz.pages.wanted import Serving, Speculating, Text
+from viz.server.requested import Serving, Speculating, Text
 
 LIMITS = Limits(requests=3, cache_tokens=256, new_tokens=20, prompt_bytes=100)
 NAMES = ("one", "two")

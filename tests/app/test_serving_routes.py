@@ -7,14 +7,14 @@ from typing import Any
 import httpx
 import pytest
 
-from model.records import Settings
-from model.serving import Batching
+from model.records.batching import Batching
+from model.records.trace import Settings
 from tests.app.fakes_served import drafted, served
 from tests.app.views_served import VIEWS
 from tests.fakes_measured import fake_measurement
 from viz import measured_page
-from viz.pages import serving_routes
-from viz.pages.routes import PREFIX
+from viz.server import serving_routes
+from viz.server.routes import PREFIX
 
 
 @pytest.fixture

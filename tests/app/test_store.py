@@ -4,7 +4,7 @@ import pytest
 
 from model.errors import NoSpace
 from tests.fakes import fake_trace
-from viz.store import RunStore
+from viz.server.store import RunStore
 
 TRACE = fake_trace()
 COST = sum(array.nbytes for array in TRACE.arrays().values())

@@ -1,11 +1,11 @@
 """Several visitors over HTTP: they wait their turns, reach no run but their own, and leave when they like."""
 
 from model.errors import UnknownModel
-from model.records import Settings
+from model.records.trace import Settings
 from tests.app.fakes_engine import FakeEngine, FakeModels
 from tests.app.running import wait_for
-from viz.pages.live import Live, Notice, Request
-from viz.store import RunStore
+from viz.server.live import Live, Notice, Request
+from viz.server.store import RunStore
 
 
 def test_a_second_visitor_waits_and_sees_the_place(serve):

@@ -4,7 +4,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from model.serving import Batching, Speculation
+from model.records.batching import Batching
+from model.records.speculation import Speculation
 from viz.theme import Mode
 from viz.view import Html, Pick, View, view
 

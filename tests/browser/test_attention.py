@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
-from model.records import Trace
+from model.records.trace import Trace
 from tests.browser.pages import run_to_the_end
 from tests.fakes import fake_trace
-from viz import frames, roles, slices
 from viz.markup import ASSETS
+from viz.wire import frames, roles, slices
 
 AT = "window.tokenoscope.selection.at"
 LINES = ".ts-keys-table tbody tr:visible"

@@ -6,10 +6,10 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from model.records import Trace
+from model.records.trace import Trace
 from tests.browser.pages import run_to_the_end, until
 from tests.fakes import fake_trace
-from viz import frames
+from viz.wire import frames
 
 CLICK = "(point) => document.querySelector('.ts-map-chart').emit('plotly_click', { points: [{ customdata: point }] })"
 CODE_OF = ("output", "tokens", "embeddings", "passes")

@@ -6,7 +6,7 @@ from playwright.sync_api import expect
 
 from tests.app.fakes_engine import FakeEngine
 from tests.browser.pages import no_overflow, open_settings, run_to_the_end, until
-from viz.pages.form import EXAMPLES
+from viz.examples import EXAMPLES
 
 HOSTILE = (
     "<img src=x onerror=window.pwned=1> <script>window.pwned=2</script> ${window.pwned=3} {{window.pwned=4}} `${1}` "

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from model.records import Settings
-from model.serving import Batching, Speculation
+from model.records.batching import Batching
+from model.records.speculation import Speculation
+from model.records.trace import Settings
 from tests.app.fakes_served import drafted
 from tests.browser.pages import no_overflow
 from tests.browser.test_promises import serious_faults

@@ -13,10 +13,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from model import Trace, trace
-from model.records import Check, Part
+from model.records.trace import Check, Part
 from tests.fakes import fake_trace
 from tests.tiny import tiny
-from viz import frames
+from viz.wire import frames
 
 WORDS = tuple(f" w{i}" for i in range(40))
 GPT2 = (("ln_1", "norm", "stream", 8, 8), ("attn.c_attn", "linear", "part", 8, 24),
@@ -285,7 +285,7 @@ def test_the_code_beside_the_numbers_runs_on_the_saved_trace(
     code = sheet.locator("code").inner_text()
     run.save(tmp_path / "run.trace")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("model.loading.load", lambda: hooked)
+    monkeypatch.setattr("model.loading.load.load", lambda: hooked)
     printed = StringIO()
     with redirect_stdout(printed):
         exec(code, {})

@@ -19,12 +19,12 @@ from transformers import (
 )
 
 from model import trace
-from model.records import Choice
-from model.sampling import choose
+from model.capture.sampling import choose
+from model.records.trace import Choice
 from tests.app.fakes_engine import whole_trace
 from tests.browser.pages import run_to_the_end
 from tests.tiny import tiny
-from viz import slices
+from viz.wire import slices
 
 VOCABULARY = 49_152
 SEEN = [0, 5, 5, 77, 120, 198]

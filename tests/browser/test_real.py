@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from app import HostedModels, _load_with
 from model.limits import Limits
-from model.records import Trace
+from model.records.trace import Trace
 from tests.app.served import serving
 from tests.browser.pages import open_settings
 

@@ -7,8 +7,8 @@ from playwright.sync_api import expect
 
 from tests.browser.pages import PROMPT, frames_held, no_overflow, run_to_the_end, until
 from tests.fakes import fake_trace
-from viz import frames
 from viz.markup import ASSETS
+from viz.wire import frames
 
 
 def test_a_recorded_run_is_shown_first_and_says_so(serve, visit, tmp_path):

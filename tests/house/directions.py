@@ -7,11 +7,32 @@ from pathlib import Path
 
 MODEL_MAY_NOT = ("viz", "app", "gradio", "plotly", "bertviz")
 VIZ_MAY_NOT = ("app", "torch", "transformers")
-VIZ_MAY_TAKE = (  # of model/
-    "records", "attention", "storage", "measurements", "serving", "errors", "limits", "command_line",
-)  # fmt: skip
+VIZ_MAY_TAKE = ("records", "requests", "api", "errors", "limits")  # of model/
+FLOORS = (  # a room uses rooms of lower floors, and its own; rooms of one floor do not know each other
+    ("model.errors",),
+    ("model.limits",),
+    ("model.records",),
+    ("model.requests", "model.weights", "model.arch"),
+    ("model.api", "model.capture"),
+    ("model.loading",),
+    ("model.experiments",),
+    ("model.engine",),
+    ("model.cli",),
+    ("viz.theme", "viz.markup", "viz.examples"),
+    ("viz.glossary",),
+    ("viz.view", "viz.wire"),
+    ("viz.measured", "viz.served"),
+    ("viz.steps", "viz.views"),
+    ("viz.export",),
+    ("viz.measured_page",),
+    ("viz.server",),
+    ("viz.pages",),
+)
+NO_SIBLINGS = ("model.experiments", "viz.views")  # a folder in there imports no folder beside it
 MOST_LINES = 450
-BY_NAME = {("model.records", "viz.export")}  # looked up, if it is there, when a notebook asks a Trace for its page
+BY_NAME = {
+    ("model.records.trace", "viz.export")
+}  # looked up, if it is there, when a notebook asks a Trace for its page
 NO_NAMES = ("util", "utils", "helper", "helpers", "common", "manager", "misc")
 
 
@@ -80,9 +101,36 @@ def _forbidden(one: Import) -> str | None:
         return f"viz/ takes from model/ only {', '.join(VIZ_MAY_TAKE)}"
     if top == "gradio" and not is_page:
         return "gradio stands in app.py and viz/pages/"
-    if one.importer.startswith("viz.views.") and one.target.startswith("viz.views."):
-        return "views import no view"
+    return _upward(one)
+
+
+def _upward(one: Import) -> str | None:
+    """Why this import between our own rooms may not be, or None."""
+    here, there = _floor(one.importer), _floor(one.target)
+    if here is None or there is None or one.importer.partition(".")[0] != one.target.partition(".")[0]:
+        return None
+    if here[0] < there[0]:
+        return f"{there[1]} stands above {here[1]}"
+    if here[0] == there[0] and here[1] != there[1]:
+        return f"{here[1]} and {there[1]} stand on one floor"
+    for room in NO_SIBLINGS:
+        if here[1] == there[1] == room and _folder(one.importer, room) != _folder(one.target, room):
+            return f"what stands side by side in {room} does not import each other"
     return None
+
+
+def _floor(module: str) -> tuple[int, str] | None:
+    """The floor and the room of a module; None for what stands in no room, such as a package's own file."""
+    for floor, rooms in enumerate(FLOORS):
+        for room in rooms:
+            if module == room or module.startswith(room + "."):
+                return floor, room
+    return None
+
+
+def _folder(module: str, room: str) -> str:
+    """What stands directly in the room: a folder, or a file."""
+    return module.removeprefix(room + ".").partition(".")[0]
 
 
 def _modules(root: Path) -> dict[str, Path]:

@@ -31,8 +31,11 @@ def test_every_module_is_short_enough_to_read():
     ("start", "kept_out"),
     [
         ("import model", ["torch", "transformers", "viz", "gradio"]),
-        ("import model.weights, model.errors, model.limits, model.records", ["torch", "transformers", "gguf"]),
-        ("import model.storage", ["torch", "transformers"]),
+        (
+            "import model.weights.sources, model.errors, model.limits, model.records.trace",
+            ["torch", "transformers", "gguf"],
+        ),
+        ("import model.records.file", ["torch", "transformers"]),
         ("import viz", ["torch", "transformers", "gradio"]),
         (
             "import importlib, pkgutil, viz\n"
@@ -61,10 +64,10 @@ def tree(folder: Path, **files: str) -> Path:
 def test_a_tree_that_keeps_to_the_directions_passes(tmp_path: Path):
     source = tree(
         tmp_path,
-        app="import gradio\nfrom model.engine import Engine\nfrom viz.views import tokens",
+        app="import gradio\nfrom model.engine.engine import Engine\nfrom viz.views import tokens",
         model__records="import numpy",
-        model__engine="import torch\nfrom model.records import Trace\nfrom . import records",
-        viz__views__tokens="from model.records import Trace\nfrom model import errors\nfrom viz.view import view",
+        model__engine="import torch\nfrom model.records.trace import Trace\nfrom . import records",
+        viz__views__tokens="from model.records.trace import Trace\nfrom model import errors\nfrom viz.view import view",
         viz__view="import plotly",
         viz__pages__run="import gradio as gr",
         model__errors="",
@@ -85,7 +88,7 @@ def test_a_tree_that_keeps_to_the_directions_passes(tmp_path: Path):
         ("model__engine", "from app import page"),
         ("viz__frames", "import torch"),
         ("viz__frames", "def late():\n    from torch import Tensor"),
-        ("viz__frames", "from model.engine import Engine"),
+        ("viz__frames", "from model.engine.engine import Engine"),
         ("viz__frames", "from model import load"),
         ("viz__frames", "from model import engine"),
         ("viz__frames", "from ..model import engine"),
@@ -94,7 +97,7 @@ def test_a_tree_that_keeps_to_the_directions_passes(tmp_path: Path):
         ("viz__views__tokens", "import gradio"),
         ("viz__views__tokens", "from viz.views.layers import strip"),
         ("viz__views__tokens", "from . import layers"),
-        ("viz__pages__run", "from model.engine import Engine"),
+        ("viz__pages__run", "from model.engine.engine import Engine"),
     ],
 )
 def test_an_import_that_points_up_is_found(tmp_path: Path, file: str, content: str):

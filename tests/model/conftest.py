@@ -7,10 +7,11 @@ import pytest
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from model import HookedModel, load, storage
-from model.engine import Engine
-from model.generate import Generation
+from model import HookedModel, load
+from model.capture.generation import Generation
+from model.engine.engine import Engine
 from model.limits import Limits
+from model.records import file as storage
 from tests.model.engines import Gate
 from tests.model.stored import VERSION, sample
 

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 import numpy as np
 
 from model import HookedModel, Settings, Trace
-from model.engine import Run
-from model.generate import Generation
+from model.capture.generation import Generation
+from model.engine.engine import Run
 from tests.model.waiting import ended
 from tests.patience import PATIENCE_S
 

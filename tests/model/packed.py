@@ -5,7 +5,7 @@ import io
 import zipfile
 from pathlib import Path
 
-from model import packaged
+from model.weights import packaged
 
 ROOT = Path(__file__).parents[2]
 

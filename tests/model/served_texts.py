@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from model import Batching, HookedModel
-from model.batching import Ask
+from model.experiments.batching.batching import Ask
 
 PROMPTS = ([5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15], [5, 6, 7, 8, 9, 10, 11, 12, 33], [40, 41], [90] * 13)
 ASKED = tuple(Ask(prompt=ids, max_new_tokens=6 + 3 * place) for place, ids in enumerate(PROMPTS))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from model.errors import BadSetting, BadTrace
-from model.storage import Shape, open_record
+from model.records.file import Shape, open_record
 
 VERSION = 3
 

@@ -13,14 +13,16 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from model import Batching, HookedModel, Settings, batching, load, serve, ways
+from model import Batching, HookedModel, Settings, load, serve
 from model.__main__ import main
-from model.batching import Ask, arrivals
-from model.engine import Engine
+from model.cli.tables import served_summary, served_table
+from model.engine.engine import Engine
 from model.errors import BadSetting, BadTrace, NotANumber
+from model.experiments.batching import batching
+from model.experiments.batching import schedulers as ways
+from model.experiments.batching.batching import Ask, arrivals
 from model.limits import Limits
-from model.report import served_summary, served_table
-from model.serving import letter
+from model.records.batching import letter
 from tests.model.served_texts import ASKED, BOUNDS, PROMPTS, check_conserved, last, plain, recorded, tokens
 from tests.model.waiting import ended
 from tests.tiny import tiny
@@ -270,7 +272,7 @@ def test_texts_are_called_by_letters() -> None:
 
 
 def test_the_command_line_serves_several_prompts(capsys, hooked: HookedModel, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("model.loading.load", lambda *_, **__: hooked)
+    monkeypatch.setattr("model.loading.load.load", lambda *_, **__: hooked)
     kept = tmp_path / "three.batching"
     call = ["--serve", "w5 w6 w7", "w5 w6 w8", "w9", "--model", str(hooked.folder), "--max-new-tokens", "5",
             "--blocks", "9", "--block-size", "4", "--together", "2"]  # fmt: skip

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from model import Batching, HookedModel, Settings, serve
-from model.batching import Ask
-from model.engine import Engine
+from model.engine.engine import Engine
 from model.errors import BadPrompt, BadSetting, NotShown, PromptTooLong, Refusal
+from model.experiments.batching.batching import Ask
+from model.experiments.speculation.speculative import speculate
+from model.experiments.timing.timing import count_hooks
 from model.limits import Limits
-from model.speculative import speculate
-from model.timing import count_hooks
 from tests.model.served_texts import ASKED, BOUNDS, PROMPTS, check_conserved, last, tokens
 from tests.model.waiting import ended
 from tests.tiny import tiny

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from model import HookedModel, anatomy
-from model.block import BlockProbe, block_note
+from model import HookedModel
+from model.arch import anatomy
+from model.arch.block import BlockProbe, block_note
 from tests.tiny import FAMILIES, tiny
 
 _GATED = ("mlp.gate_proj part 48>96", "mlp.act_fn part 96>96", "mlp.up_proj part 48>96", "mlp.down_proj part 96>48")

@@ -20,8 +20,8 @@ import torch
 
 from model import Settings, Trace, trace
 from model.__main__ import _parser, main
-from model.generate import Generation
-from model.records import Step
+from model.capture.generation import Generation
+from model.records.trace import Step
 
 PROMPT = "The cat sat on the mat"
 ROOT = Path(__file__).parents[2]
@@ -101,7 +101,7 @@ def test_json_says_what_the_model_computed_before_any_processor(capsys, folder, 
 def test_json_has_a_step_for_the_end_of_sequence(capsys, folder, small, monkeypatch):
     second = trace(small, PROMPT, max_new_tokens=3).choices[1].id
     monkeypatch.setattr(small.model.generation_config, "eos_token_id", second)
-    monkeypatch.setattr("model.loading.load", lambda *_, **__: small)
+    monkeypatch.setattr("model.loading.load.load", lambda *_, **__: small)
     said = summary(capsys, PROMPT, "--model", folder, "--max-new-tokens", "9")
     assert len(said["steps"]) == 2
     assert [token["generated"] for token in said["tokens"]].count(True) == 2
@@ -132,7 +132,7 @@ def test_a_minus_reads_standard_input_whole_but_for_its_last_line_break(capsys, 
 
 
 def test_on_a_terminal_control_characters_are_pictures(capsys, folder, small, monkeypatch):
-    monkeypatch.setattr("model.loading.load", lambda *_, **__: small)
+    monkeypatch.setattr("model.loading.load.load", lambda *_, **__: small)
     monkeypatch.setattr(small.reader, "joined", lambda _: "a\x1b[31m\x07\x9b\n\tb")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert main([PROMPT, "--model", folder, "--max-new-tokens", "1"]) == 0
@@ -249,7 +249,7 @@ def test_a_full_disk_under_the_file(capsys, folder, tmp_path, monkeypatch):
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("model.storage.os.fsync", full)
+    monkeypatch.setattr("model.records.file.os.fsync", full)
     line = refusal(capsys, "a", "--model", folder, "--max-new-tokens", "1", "-o", str(tmp_path / "run.trace"))
     assert "No space left" in line
     assert "Free some space" in line
@@ -327,7 +327,7 @@ def test_ctrl_c_before_the_first_token_keeps_nothing(capsys, folder, tmp_path, m
 
 
 def test_ctrl_c_while_the_model_is_fetched(capsys, monkeypatch):
-    monkeypatch.setattr("model.weights.find", lambda *_: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr("model.weights.sources.find", lambda *_: signal.raise_signal(signal.SIGINT))
     assert main([PROMPT]) == 130
     assert capsys.readouterr() == ("", "stopped\n")
 

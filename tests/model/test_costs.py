@@ -9,10 +9,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from model import HookedModel, load
-from model.costs import shapes_of, windows_of, work
-from model.decoding import cache_bytes, next_pass, prefilled
+from model.capture.decoding import cache_bytes, next_pass, prefilled
 from model.errors import NotShown
-from model.measurements import kv_bytes
+from model.experiments.timing.costs import shapes_of, windows_of, work
+from model.records.timing import kv_bytes
 from tests.tiny import tiny, tiny_model, tiny_tokenizer
 
 PLAIN = ("llama", "gpt2", "gpt_neox", "qwen3", "gemma2", "gemma3_text", "mistral", "granite", "cohere", "opt", "bloom")

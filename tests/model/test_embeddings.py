@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from model import HookedModel, Trace, embeddings, trace
-from model.additions import additions, with_additions
-from model.embeddings import NEIGHBOURS, map_steps, principal
-from model.positions import Rotary
+from model import HookedModel, Trace, trace
+from model.arch.positions import Rotary
+from model.experiments.generation import embeddings
+from model.experiments.generation.additions import additions, with_additions
+from model.experiments.generation.embeddings import NEIGHBOURS, map_steps, principal
 from tests.fakes import AFTER_RUN, MAP
 from tests.tiny import FAMILIES, N_WORDS, tiny
 

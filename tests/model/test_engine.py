@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from model import trace
-from model.engine import Engine, Run, Update
+from model.engine.engine import Engine, Run, Update
 from model.errors import Busy, PromptTooLong
 from model.limits import Limits
 from tests.model.engines import PROMPT, assert_same, finished, settings

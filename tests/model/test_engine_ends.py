@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from model import engine as engine_module
 from model import trace
-from model.engine import Engine
+from model.capture.generation import Generation
+from model.engine import engine as engine_module
+from model.engine.engine import Engine
 from model.errors import Busy, NotANumber
-from model.generate import Generation
 from model.limits import Limits
 from tests.model.engines import PROMPT, assert_same, assert_untouched, finished, hooked_layers, settings
 from tests.model.waiting import PATIENCE, ended, until, watched

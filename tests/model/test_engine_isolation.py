@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from model import Trace, trace
-from model.additions import with_additions
-from model.engine import Engine, Run
+from model.engine.engine import Engine, Run
 from model.errors import NotANumber
+from model.experiments.generation.additions import with_additions
 from model.limits import Limits
 from tests.fakes import AFTER_RUN
 from tests.model.engines import (

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from model import HookedModel, Trace, load, logit_lens, trace
+from model import HookedModel, Trace, load, trace
+from model.experiments.generation import logit_lens
 from tests.model import reference
 
 PROMPT = "The capital of France is"

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from model import HookedModel, Trace, logit_lens, trace
+from model import HookedModel, Trace, trace
+from model.experiments.generation import logit_lens
 from tests.fakes import AFTER_RUN
 from tests.tiny import FAMILIES, WINDOW, tiny, tiny_model
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from model import storage
 from model.errors import BadTrace
-from model.storage import open_record, save
+from model.records import file as storage
+from model.records.file import open_record, save
 from tests.model.stored import (
     VERSION,
     Sample,
@@ -224,7 +224,7 @@ def test_a_hostile_header_adds_little_to_the_resident_memory(tmp_path: Path) -> 
     program = f"""
 import resource
 from model.errors import BadTrace
-from model.storage import open_record
+from model.records.file import open_record
 from tests.model.stored import Sample
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:

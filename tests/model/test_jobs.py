@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import pytest
 
 from model import HookedModel, Settings
-from model.engine import Engine
+from model.engine.engine import Engine
+from model.engine.jobs import Job, JobUpdate
 from model.errors import BadPrompt, Busy, NotANumber
-from model.jobs import Job, JobUpdate
+from model.experiments.cache.trials import trials
 from model.limits import Limits
-from model.measurements import CacheTrials
-from model.smaller_cache import trials
+from model.records.cache import CacheTrials
 from tests.model.engines import until_gone
 from tests.model.waiting import ended, until
 from tests.patience import PATIENCE_S

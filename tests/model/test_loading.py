@@ -82,7 +82,7 @@ def test_a_setting_that_float32_cannot_hold_is_named(setting: dict[str, Any]) ->
 
 
 def test_one_position_cannot_hide_what_is_wrong_at_another() -> None:
-    from model.selfcheck import _Failed, _require_close
+    from model.loading.selfcheck import _Failed, _require_close
 
     rows = torch.ones(3, 8).numpy()
     rows[0] *= 1e5

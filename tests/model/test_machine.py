@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from model import HookedModel, machine
+from model import HookedModel
+from model.capture import machine
+from model.capture.machine import probe
 from model.limits import Limits
-from model.machine import probe
-from model.measurements import Machine
+from model.records.timing import Machine
 from tests.tiny import tiny
 
 

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model import HookedModel, machine, timing
+from model import HookedModel
 from model.__main__ import main
-from model.measurements import Measurement
-from model.report import summary, table
+from model.capture import machine
+from model.cli.tables import summary, table
+from model.experiments.timing import timing
+from model.records.timing import Measurement
 from tests.fakes_measured import fake_measurement
 from tests.tiny import tiny
 
@@ -32,7 +34,7 @@ def as_started_by_a_person(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, hook
     monkeypatch.setenv("TOKENOSCOPE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(machine, "_BUFFER_BYTES", 1024 * 1024)
     monkeypatch.setattr(machine, "_LARGEST", 256)
-    monkeypatch.setattr("model.loading.load", lambda *_, **__: hooked)
+    monkeypatch.setattr("model.loading.load.load", lambda *_, **__: hooked)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

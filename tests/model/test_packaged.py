@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from model import packaged
+from model.weights import packaged
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-from model import packaged
 from model.errors import BadSetting, BadWeights, NoSpace
-from model.packaged import default_folder
+from model.weights import packaged
+from model.weights.packaged import default_folder
 from tests.model.packed import ROOT, left_behind, never, put, sha256, small_conversion, wheel_of
 
 
@@ -38,9 +38,9 @@ def test_the_second_start_finds_what_the_first_made(brought: Path, monkeypatch: 
 
 def test_the_second_start_of_the_real_model_makes_nothing_and_imports_nothing_slow(default_folder: Path):
     program = """import sys
-from model import packaged
+from model.weights import packaged
 from model.limits import Limits
-from model.weights import find
+from model.weights.sources import find
 packaged._make = None
 print(find(None, Limits.from_environment()).folder)
 assert not {'gguf', 'numpy', 'torch', 'transformers'} & sys.modules.keys()"""
@@ -83,7 +83,7 @@ def test_an_interrupted_conversion_leaves_nothing_and_begins_again(brought: Path
 
 def test_a_killed_conversion_is_cleared_away_at_the_next_start(brought: Path):
     program = (
-        "import sys, time\nfrom pathlib import Path\nfrom model import packaged\n"
+        "import sys, time\nfrom pathlib import Path\nfrom model.weights import packaged\n"
         f"packaged.GGUF_SHA256 = {packaged.GGUF_SHA256!r}\n"
         "def endless(gguf, folder, progress):\n"
         "    folder.mkdir()\n    (folder / 'model.safetensors').write_bytes(b'half')\n"

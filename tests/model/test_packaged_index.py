@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from model import packaged
 from model.errors import BadWeights, UnknownModel
-from model.packaged import default_folder
+from model.weights import packaged
+from model.weights.packaged import default_folder
 from tests.model.packed import left_behind, put, sha256, small_conversion, wheel_of
 
 

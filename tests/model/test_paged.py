@@ -12,11 +12,11 @@ from transformers.integrations.eager_paged import eager_paged_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from model import HookedModel, load
-from model.decoding import cache_bytes
+from model.arch.pinned import PINNED
+from model.capture.decoding import cache_bytes
 from model.errors import NotShown
-from model.measurements import kv_bytes
-from model.paged import EAGER, Bounds, NoBlockLeft, Paged, Seen
-from model.pinned import PINNED
+from model.experiments.batching.paged import EAGER, Bounds, NoBlockLeft, Paged, Seen
+from model.records.timing import kv_bytes
 from tests.tiny import FAMILIES, tiny, tiny_model, tiny_tokenizer
 
 PAGED = ("gpt2", "gpt_neox", "llama", "qwen3", "granite", "cohere", "opt")  # all keys of all tokens in every layer
@@ -215,7 +215,7 @@ def test_the_library_is_the_pinned_one() -> None:
 def test_an_engine_of_other_parts_is_said_to_be_another_version(
     llama: HookedModel, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
-    from model import paged as adapter
+    from model.experiments.batching import paged as adapter
 
     of_library = adapter._engine
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.attention import AttentionRule
 from model.errors import BadTrace
-from model.records import Trace
+from model.records.attention import AttentionRule
+from model.records.trace import Trace
 from tests.fakes import AFTER_RUN, MAP, fake_trace
 
 RULE = AttentionRule(scaling=0.3, window=None, softcap=None, mask=None)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from model import Settings, Trace, trace
+from model.capture.generation import Generation
 from model.errors import BadPrompt, BadSetting, PromptTooLong, Refusal, UnknownModel
-from model.generate import Generation
 from model.limits import Limits
-from model.loading import load
+from model.loading.load import load
 from tests.model.test_tokens import HOSTILE
 
 BAD_SETTINGS: list[tuple[str, Any, str]] = [

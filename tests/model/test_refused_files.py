@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from model.errors import BadTrace
-from model.storage import open_record, save
+from model.records.file import open_record, save
 from tests.model.stored import VERSION, Leaf, Sample, put_together, refusal, sample, take_apart
 
 

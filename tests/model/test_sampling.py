@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import MinPLogitsWarper, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from model.sampling import choose
+from model.capture.sampling import choose
 
 LOGITS = torch.randn(1, 500, generator=torch.Generator().manual_seed(3)) * 3
 IDS = torch.tensor([[1, 2, 3]])

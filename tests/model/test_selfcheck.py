@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from model import Trace, trace
+from model.capture.tracer import Tracer
 from model.errors import NotShown
-from model.tracing import Tracer
 from tests.fakes import CHECKS
 from tests.tiny import tiny
 

@@ -11,12 +11,12 @@ import torch
 from transformers.cache_utils import Cache
 
 from model import HookedModel, Settings, Trace, load, trace
-from model.cache_layers import GROUP, Quantised, pack, smaller, unpack
-from model.decoding import cache_bytes, passes
+from model.capture.cache_layers import GROUP, Quantised, pack, smaller, unpack
+from model.capture.decoding import cache_bytes, passes
 from model.errors import BadPrompt, BadSetting, BadTrace, NotShown, PromptTooLong
+from model.experiments.cache.trials import Asked, Script, trials, usual
 from model.limits import Limits
-from model.measurements import CacheTrials
-from model.smaller_cache import Asked, Script, trials, usual
+from model.records.cache import CacheTrials
 from tests.tiny import tiny, tiny_model, tiny_tokenizer
 
 PROMPT = [5, 17, 40, 8, 120, 77, 5, 6, 190, 33, 64, 9, 18, 150, 4, 88, 23, 61, 7, 100]
@@ -60,7 +60,7 @@ def replayed(hooked: HookedModel, run: Trace | Script, *asked: Asked) -> CacheTr
 
 def raw_logits(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     """The logits of every pass of replays from now on."""
-    from model import smaller_cache
+    from model.experiments.cache import trials as smaller_cache
 
     seen: list[torch.Tensor] = []
 
@@ -272,7 +272,7 @@ def test_the_divergence_and_the_choices_are_those_of_the_trials_logits(
     llama: HookedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a sampled run: the first of each trial's choices that differs is drawn with the run's own random numbers."""
-    from model.sampling import choose
+    from model.capture.sampling import choose
 
     run = trace(llama, PROMPT, max_new_tokens=NEW, additions=False, temperature=1.0, seed=4)
     seen = raw_logits(monkeypatch)

@@ -14,17 +14,18 @@ import pytest
 import torch
 from transformers.generation import utils as library
 
-from model import HookedModel, load, speculative
-from model.assisted import watched
-from model.draft import OwnDraft, own_draft
+from model import HookedModel, load
+from model.capture.device import own_randomness
+from model.cli.tables import drafted_summary
 from model.errors import BadSetting, NotShown, PromptTooLong
+from model.experiments.speculation import speculative
+from model.experiments.speculation.assisted import watched
+from model.experiments.speculation.draft import OwnDraft, own_draft
+from model.experiments.speculation.speculative import MODES, Mode, speculate
+from model.experiments.timing.timing import count_hooks
 from model.limits import Limits
-from model.machine import own_randomness
-from model.report import drafted_summary
-from model.serving import Attempt, Speculation
-from model.settings import Settings
-from model.speculative import MODES, Mode, speculate
-from model.timing import count_hooks
+from model.records.settings import Settings
+from model.records.speculation import Attempt, Speculation
 from tests.tiny import FAMILIES, tiny
 
 PROMPT = [5, 17, 40, 8, 120, 77, 5, 17, 40, 8, 120, 77, 5, 17, 40]

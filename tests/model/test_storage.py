@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from model import storage, strict_json
 from model.errors import BadTrace, NoSpace
-from model.storage import Shape, open_record, save
+from model.records import file as storage
+from model.records import strict_json
+from model.records.file import Shape, open_record, save
 from tests.model.stored import VERSION, Leaf, Sample, assert_same, names_in, run, sample, take_apart
 
 
@@ -133,7 +134,7 @@ def test_a_disk_that_fills_up_in_the_middle_leaves_the_old_file(saved: Path) -> 
     program = f"""
 import resource
 import numpy as np
-from model.storage import save
+from model.records.file import save
 from tests.model.stored import sample
 from model.errors import NoSpace
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
@@ -164,7 +165,7 @@ def test_a_killed_save_leaves_the_old_file(saved: Path) -> None:
     before = saved.read_bytes()
     program = f"""
 import os
-from model.storage import save
+from model.records.file import save
 from tests.model.stored import sample
 os.fsync = lambda _: os.kill(os.getpid(), {int(signal.SIGKILL)})
 save(sample(heat=1.0), {str(saved)!r}, version=3)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from model.threads import settle
+from model.loading.threads import settle
 
 
 @pytest.fixture(autouse=True)

@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from model import HookedModel, Settings, load, machine, sampling, timing, trace, tracing
-from model.decoding import cache_bytes, generate_options, next_pass, passes, prefilled
+from model import HookedModel, Settings, load, trace
+from model.capture import machine, sampling
+from model.capture import tracer as tracing
+from model.capture.decoding import cache_bytes, generate_options, next_pass, passes, prefilled
 from model.errors import BadPrompt, BadSetting, NotANumber, NotShown, PromptTooLong
+from model.experiments.timing import timing
+from model.experiments.timing.timing import count_hooks, measure
 from model.limits import Limits
-from model.measurements import Measurement, kv_bytes
-from model.timing import count_hooks, measure
+from model.records.timing import Measurement, kv_bytes
 from tests.tiny import tiny
 
 PROMPT = "w5 w6 w7 w8 w9"
@@ -295,7 +298,7 @@ def test_no_tracer_and_no_recording_choice_takes_part(
 
     monkeypatch.setattr(tracing.Tracer, "__init__", no)
     monkeypatch.setattr(tracing.Tracer, "attend", no)
-    monkeypatch.setattr("model.decoding.choose", no)
+    monkeypatch.setattr("model.capture.decoding.choose", no)
     monkeypatch.setattr(sampling, "choose", no)
     with pytest.raises(AssertionError, match="recorded"):  # the net catches a recorded run
         trace(hooked, PROMPT, max_new_tokens=1)

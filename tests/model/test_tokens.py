@@ -11,8 +11,8 @@ from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
+from model.arch.tokens import Reader, encode, readable
 from model.errors import BadPrompt, BadSetting
-from model.tokens import Reader, encode, readable
 
 UNSPELLED = b"\x04\x06\x13\x14\x16\x1d\xf1\xf2"  # of bytes that occur in text; SmolLM2 has no tokens for these
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466"  # one picture, seven code points

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from model import packaged, weights
 from model.errors import BadWeights, NoSpace, UnknownModel, UnsafeModel
 from model.limits import Limits
-from model.weights import DEFAULT, check_folder, find
+from model.weights import packaged
+from model.weights import sources as weights
+from model.weights.sources import DEFAULT, check_folder, find
 from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,8 @@ from plotly.offline import get_plotlyjs
 from tests.fakes import fake_trace
 from tests.viz.test_frames import HOSTILE, big
 from viz import __main__ as cli
-from viz import export, frames, markup, packing, recorded, slices
+from viz import export, markup
+from viz.wire import frames, packing, recorded, slices
 
 
 def held(page: str) -> list[bytes]:

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model import attention
-from model.attention import AttentionRule
 from model.errors import BadSetting, NotShown
-from model.records import Check, Trace
+from model.records import attention
+from model.records.attention import AttentionRule
+from model.records.trace import Check, Trace
 from tests.fakes import AFTER_RUN, MAP, fake_trace
-from viz import frames, markup, packing, recorded, roles, slices
+from viz import markup
+from viz.wire import frames, packing, recorded, roles, slices
 
 HOSTILE = ("<script>alert(1)</script>", "</script>", "${alert(1)}", "{{constructor}}", "\x00\x01\x1b[31m",
            "\u202eevil\u202c", "x" * 4096, "\U0001f469\u200d\U0001f469\u200d\U0001f467", "\n", " ", "\ufffd",

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from plotly.offline import get_plotlyjs
 
-from model.measurements import Measurement
-from model.records import Settings
+from model.records.timing import Measurement
+from model.records.trace import Settings
 from tests.app.fakes_served import drafted
 from tests.fakes import fake_trace
 from tests.fakes_measured import fake_measurement, fake_trials
@@ -18,7 +18,8 @@ from tests.fakes_serving import fake_batching
 from tests.viz.test_frames import HOSTILE
 from viz import __main__ as cli
 from viz import export, markup, measured_page
-from viz.view import Load, Pick, all_views
+from viz.view import Load, Pick
+from viz.views import all_views
 
 EVIL = "</script><script>alert(1)</script><!-- <img src=x onerror=alert(2)>"
 RECORDS = [

@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 
 from model.errors import BadSetting
-from model.measurements import CacheTrials, Measurement, kv_bytes
+from model.records.cache import CacheTrials
+from model.records.timing import Measurement, kv_bytes
 from tests.fakes_measured import LENGTHS, fake_card, fake_machine, fake_measurement, fake_trials
 from tests.viz.test_frames import HOSTILE
 from viz import markup, theme
 from viz.glossary import LATENCY, explained
 from viz.measured import Spread, least_seconds, number, prefixed, scientific, ticks_between
-from viz.view import Load, View, all_views, as_json
-from viz.views.bill import bill
+from viz.view import Load, View, as_json
+from viz.views import all_views
+from viz.views.timing.bill import bill
 
 MEASURED = {each.name: each for each in all_views(Measurement)}
 TRIALS = {each.name: each for each in all_views(CacheTrials)}

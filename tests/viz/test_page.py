@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from model.records import Trace
+from model.records.trace import Trace
 from tests.fakes import fake_trace
 from tests.viz.test_frames import HOSTILE, words
-from viz import export, frames, markup, slices, theme
+from viz import export, markup, theme
+from viz.wire import frames, slices
 
 pytestmark = pytest.mark.browser
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from model.errors import NotShown
-from model.records import Trace
+from model.records.trace import Trace
 from tests.fakes import fake_trace
-from viz import roles
-from viz.roles import CLASSES, WORDS
+from viz.wire import roles
+from viz.wire.roles import CLASSES, WORDS
 
 SENTENCE = ("a", "b", "c", "d", "a", "b", "c", "d", "d", "a", "b", "e", "f", "a", "c", "d", "g")
 

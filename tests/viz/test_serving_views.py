@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from model.errors import NotShown
-from model.serving import Batching, Share, Table
+from model.records.batching import Batching, Share, Table
 from tests.app.fakes_served import served as other
 from tests.fakes_serving import ARRIVES, BUDGET, IDLE, N_BLOCKS, NEW, PROMPTS, PUT_BACK, fake_batching
 from tests.viz.test_frames import HOSTILE

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from model.errors import NotShown
-from model.records import Candidate, Settings, Token
-from model.serving import Attempt, Drafted, Round, Speculation
+from model.records.speculation import Attempt, Drafted, Round, Speculation
+from model.records.trace import Candidate, Settings, Token
 from tests.fakes_measured import fake_card
 from tests.viz.test_frames import HOSTILE
 from viz import markup, theme
 from viz.measured_page import views_of
 from viz.view import Pick, View, as_json
-from viz.views.acceptance import Cost, acceptance, break_even
-from viz.views.rounds import judged_round, rounds
+from viz.views.speculation.acceptance import Cost, acceptance, break_even
+from viz.views.speculation.rounds import judged_round, rounds
 
 MODES: list[theme.Mode] = ["light", "dark"]
 VIEWS = views_of(Speculation)

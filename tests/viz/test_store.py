@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.records import Trace
+from model.records.trace import Trace
 from tests.fakes import fake_trace
 from tests.viz.test_frames import HOSTILE, big
 from tests.viz.test_theme import in_node
-from viz import frames, roles, slices
+from viz.wire import frames, roles, slices
 
 
 def read(folder: Path, trace: Trace, program: str, more: bytes = b"") -> list:

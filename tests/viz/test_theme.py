@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from model.records import Token
+from model.records.trace import Token
 from tests.viz.test_frames import HOSTILE
 from viz import markup, theme
 

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.records import Trace
+from model.records.trace import Trace
 from tests.fakes import MAP, fake_trace
 from tests.viz.test_frames import HOSTILE, words
 from viz import markup
-from viz.view import Selection, View, all_views, html
+from viz.view import Selection, View, html
+from viz.views import all_views
 
 VIEWS = {each.name: each for each in all_views()}
 

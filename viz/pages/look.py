@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 from gradio.themes import Base, sizes
 
-from viz.pages.routes import ASSETS, PREFIX
+from viz.server.routes import ASSETS, PREFIX
 
 _FONT = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")
 _FONT_MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")

@@ -9,12 +9,13 @@ import gradio as gr
 
 from model.errors import BadSetting, Refusal
 from model.limits import Limits
-from model.records import Trace
+from model.records.trace import Trace
+from viz.examples import EXAMPLES
 from viz.pages import form as forms
-from viz.pages.experiments import Experiments, Report
 from viz.pages.header import header
 from viz.pages.look import assets_version
-from viz.pages.wanted import Kind, Wanted
+from viz.server.experiments import Experiments, Report
+from viz.server.requested import Kind, Wanted
 
 PATH = "measure"
 NEW_TOKENS = 24
@@ -68,7 +69,7 @@ def build_page(demo: gr.Blocks, experiments: Experiments, limits: Limits, found:
 
 def _form(limits: Limits, models: tuple[str, ...]) -> tuple[dict[str, Any], gr.Button, gr.Button, gr.Button]:
     most = limits.new_tokens
-    prompt = gr.Textbox(forms.EXAMPLES[0].prompt, label="Prompt", lines=3, max_lines=8, elem_id="prompt",
+    prompt = gr.Textbox(EXAMPLES[0].prompt, label="Prompt", lines=3, max_lines=8, elem_id="prompt",
                         placeholder="Type the text to measure with.")  # fmt: skip
     fields: dict[str, Any] = {
         "prompt": prompt,

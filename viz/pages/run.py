@@ -10,8 +10,8 @@ from model.errors import Refusal
 from model.limits import Limits
 from viz.pages import form as forms
 from viz.pages.header import header
-from viz.pages.live import Live, Notice
 from viz.pages.look import assets_version
+from viz.server.live import Live, Notice
 
 TITLE = "Tokenoscope"
 

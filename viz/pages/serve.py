@@ -9,11 +9,11 @@ import gradio as gr
 from model.errors import Refusal
 from model.limits import Limits
 from viz.pages import serving_form
-from viz.pages.experiments import Experiments, Report
 from viz.pages.form import remember
 from viz.pages.header import header
 from viz.pages.look import assets_version
-from viz.pages.wanted import Asked, Kind
+from viz.server.experiments import Experiments, Report
+from viz.server.requested import Asked, Kind
 
 PATH = "serve"
 

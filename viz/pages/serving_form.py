@@ -8,9 +8,10 @@ import gradio as gr
 
 from model.errors import BadPrompt, BadSetting, PromptTooLong
 from model.limits import Limits
-from model.serving import letter
+from model.records.batching import letter
+from viz.examples import EXAMPLES, Example
 from viz.pages import form as forms
-from viz.pages.wanted import Mode, Serving, Speculating, Text
+from viz.server.requested import Mode, Serving, Speculating, Text
 
 TEXTS = (
     Text(prompt="The capital of France is Paris. The capital of Italy is", max_new_tokens=8),
@@ -119,7 +120,7 @@ def wire_scenes(chips: list[gr.Button], fields: dict[str, Any], limits: Limits) 
 def speculation_prompt(models: tuple[str, ...]) -> dict[str, Any]:
     """The text to be written with a draft, and who drafts, laid out where this is called."""
     modes: list[Mode] = [mode for mode in MODES if mode != "draft model" or len(models) > 1]
-    prompt = gr.Textbox(forms.EXAMPLES[1].prompt, label="Prompt", lines=3, max_lines=8, elem_id="prompt",
+    prompt = gr.Textbox(EXAMPLES[1].prompt, label="Prompt", lines=3, max_lines=8, elem_id="prompt",
                         placeholder="Type the beginning of a text. The model writes on.")  # fmt: skip
     with gr.Row(elem_classes="ts-chips"):
         chips = [gr.Button(each.label, size="sm", elem_classes="chip") for each in _PROMPTS]
@@ -152,13 +153,13 @@ def speculation_settings(limits: Limits) -> dict[str, Any]:
 
 
 _PROMPTS = (
-    forms.EXAMPLES[1],
-    forms.EXAMPLES[0],
-    forms.Example(
+    EXAMPLES[1],
+    EXAMPLES[0],
+    Example(
         label="A list that repeats",
         prompt="Monday, Tuesday, Wednesday, Thursday, Friday, Saturday, Sunday, Monday, Tuesday, Wednesday, Thursday,",
     ),
-    forms.Example(label="Code", prompt="def add(a, b):\n    return a + b\n\ndef sub(a, b):\n    return"),
+    Example(label="Code", prompt="def add(a, b):\n    return a + b\n\ndef sub(a, b):\n    return"),
 )
 
 

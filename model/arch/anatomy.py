@@ -1,0 +1,216 @@
+"""Finds a model's parts by running it once: layers, final norm, head, MLP units. Nothing is named by hand."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from model.arch.block import BlockProbe, block_note
+from model.arch.positions import LearnedPositions, PositionProbe, Rotary
+from model.errors import UnknownModel
+from model.records.trace import Part
+
+_NORM_NAMES = ("norm", "ln_f", "norm_f", "final_norm", "final_layernorm", "final_layer_norm")
+_CLOSE = 1e-5  # parts sum to what a layer adds within this share of the stream's size
+_MOST_CHILDREN = 10  # a layer with more parts than this is not searched for the ones that add up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anatomy:
+    """Where the parts of one model are. What was not found is None."""
+
+    layers: tuple[nn.Module, ...]
+    final_norm: nn.Module | None
+    embedding: nn.Module
+    head: nn.Module
+    d_vocab: int  # rows of the head: it may have more than the tokenizer has words
+    unit_outputs: tuple[nn.Module | None, ...]  # of each layer: the matrix that reads the MLP's units
+    parts: tuple[tuple[str, ...] | None, ...]  # of each layer: its children whose outputs sum to what it adds
+    positions: Rotary | LearnedPositions | None  # how layer 0 knows where a token stands
+    block: tuple[Part, ...]  # the modules of layer 0 in the order in which they ran
+    block_note: str
+
+    def logits(self, resid: torch.Tensor, config: Any) -> torch.Tensor:
+        """What the model would say from this point of the residual stream: final norm, head, and the model's own scale.
+
+        Shapes: resid [..., M] -> float32 [..., V].
+        Source: nostalgebraist 2020, the logit lens; the soft cap of Gemma 2, the scales of Cohere and Granite.
+        """
+        assert self.final_norm is not None
+        logits = self.head(self.final_norm(resid.to(next(self.head.parameters()).dtype)))
+        logits = logits * (getattr(config, "logit_scale", None) or 1.0)
+        logits = logits / (getattr(config, "logits_scaling", None) or 1.0)
+        cap = getattr(config, "final_logit_softcapping", None)
+        return (logits if cap is None else cap * torch.tanh(logits / cap)).float()
+
+
+def find(model: Any) -> Anatomy:
+    """Find the parts of a causal language model, with one forward pass over four tokens.
+
+    Raises: UnknownModel, if it has no list of layers or no head, so that it is no model of this kind.
+    """
+    config = model.config.get_text_config()
+    layers, parent = _layers(model, config)
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if embedding is None or head is None:
+        raise UnknownModel(
+            f"{type(model).__name__} has no embedding or no output head: it does not write text. "
+            "Pick a causal language model."
+        )
+    probes = [_Probe(layer, config) for layer in layers]
+    positions, block = PositionProbe(model, layers, embedding), BlockProbe(layers[0], config)
+    hooks = [*block.hooks(), *positions.hooks(), *(hook for probe in probes for hook in probe.hooks())]
+    ids = torch.arange(4, device=model.device)[None] % config.vocab_size
+    with attached(hooks), torch.inference_mode():
+        model(input_ids=ids, use_cache=False)
+    parts = block.parts()
+    return Anatomy(
+        layers=layers,
+        final_norm=_final_norm(parent, layers),
+        embedding=embedding,
+        head=head,
+        d_vocab=head.weight.shape[0],
+        unit_outputs=tuple(probe.unit_output() for probe in probes),
+        parts=tuple(probe.parts() for probe in probes),
+        positions=positions.found(probes[0].entered),
+        block=parts,
+        block_note=block_note(layers, parts),
+    )
+
+
+def hidden(value: Any) -> torch.Tensor:
+    """The hidden states in what a module took or gave: a tensor, or the first of a tuple."""
+    return value[0] if isinstance(value, tuple | list) else value
+
+
+def layer_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
+    """The hidden states that a layer was called with, by position or by name."""
+    return args[0] if args else kwargs["hidden_states"]
+
+
+@contextmanager
+def attached(hooks: list[tuple[Callable[..., Any], Callable[..., None]]]) -> Iterator[None]:
+    """Hooks that are there inside the block only: pairs of a module's register method, already bound, and the hook."""
+    handles = [register(hook) for register, hook in hooks]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _layers(model: Any, config: Any) -> tuple[tuple[nn.Module, ...], nn.Module]:
+    lists = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == config.num_hidden_layers > 0
+    ]
+    if not lists:
+        raise UnknownModel(
+            f"{type(model).__name__} has no list of {config.num_hidden_layers} layers. "
+            "Pick a causal language model built of layers."
+        )
+    name, found = min(lists, key=lambda item: item[0].count("."))
+    return tuple(found), model.get_submodule(name.rpartition(".")[0])
+
+
+def _final_norm(parent: nn.Module, layers: tuple[nn.Module, ...]) -> nn.Module | None:
+    norms = {
+        name: child
+        for name, child in parent.named_children()
+        if "norm" in type(child).__name__.lower() and child not in layers
+    }
+    named = [child for name, child in norms.items() if name in _NORM_NAMES]
+    return next(iter(named or norms.values()), None)
+
+
+class _Probe:
+    """What one layer took and gave in the probing pass."""
+
+    def __init__(self, layer: nn.Module, config: Any) -> None:
+        self.layer, self._config = layer, config
+        self.entered = self.left = torch.empty(0)
+        self.given: dict[str, torch.Tensor] = {}
+        self.from_units: list[tuple[nn.Module, torch.Tensor]] = []
+
+    def hooks(self) -> Iterator[tuple[Callable[..., Any], Callable[..., None]]]:
+        def enter(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            self.entered = layer_input(args, kwargs).clone()
+
+        def leave(_: nn.Module, __: Any, output: Any) -> None:
+            self.left = hidden(output).clone()
+
+        yield lambda hook: self.layer.register_forward_pre_hook(hook, with_kwargs=True), enter
+        yield self.layer.register_forward_hook, leave
+        for name, child in self.layer.named_children():
+            yield child.register_forward_hook, self._child_hook(name)
+        for name, module in self.layer.named_modules():
+            if self._reads_units(name, module):
+                yield module.register_forward_hook, self._unit_hook(module)
+
+    def _child_hook(self, name: str) -> Callable[..., None]:
+        def give(_: nn.Module, __: Any, output: Any) -> None:
+            tensor = hidden(output)
+            if isinstance(tensor, torch.Tensor):
+                self.given[name] = tensor.clone()
+
+        return give
+
+    def _unit_hook(self, module: nn.Module) -> Callable[..., None]:
+        def give(_: nn.Module, __: Any, output: torch.Tensor) -> None:
+            self.from_units.append((module, output.clone()))
+
+        return give
+
+    def _reads_units(self, name: str, module: nn.Module) -> bool:
+        """A matrix from a wider space back to the model's width, outside attention: the MLP's last."""
+        weight = getattr(module, "weight", None)
+        if "att" in name or weight is None or weight.ndim != 2 or not _is_linear(module):
+            return False
+        wide, narrow = max(weight.shape), min(weight.shape)
+        return narrow == self._config.hidden_size and wide == mlp_width(self._config) and _width_out(module) == narrow
+
+    def unit_output(self) -> nn.Module | None:
+        """The matrix that alone makes what a part of the layer gives. One expert of a mixture makes only a share."""
+        for module, made in self.from_units:
+            if any(made.numel() == each.numel() and torch.equal(made.flatten(), each.flatten())
+                   for each in self.given.values()):  # fmt: skip
+                return module
+        return None
+
+    def parts(self) -> tuple[str, ...] | None:
+        """The smallest set of children whose outputs sum to what the layer added, if there is one."""
+        left = self.left.cpu().double()  # not every device has float64
+        added = left - self.entered.cpu().double()
+        tolerance = _CLOSE * left.abs().amax(dim=-1)  # of each position: one may be a hundred times larger than another
+        sized = {name: each.reshape(added.shape).cpu().double() for name, each in self.given.items()
+                 if each.numel() == added.numel()}  # fmt: skip
+        if not sized or len(sized) > _MOST_CHILDREN:
+            return None
+        for count in range(1, len(sized) + 1):
+            for names in itertools.combinations(sized, count):
+                gap = (sum(sized[name] for name in names) - added).abs().amax(dim=-1)
+                if bool((gap <= tolerance).all()):
+                    return names
+        return None
+
+
+def _is_linear(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+
+
+def _width_out(module: Any) -> int:
+    """Width of what a matrix gives. Conv1D, of the GPT-2 family, keeps its weight transposed."""
+    return module.weight.shape[0] if isinstance(module, nn.Linear) else module.weight.shape[1]
+
+
+def mlp_width(config: Any) -> int:
+    """Units of one MLP; the GPT-2 family leaves the usual four times the width unsaid."""
+    for name in ("intermediate_size", "ffn_hidden_size", "n_inner", "ffn_dim"):
+        if width := getattr(config, name, None):
+            return width if isinstance(width, int) else width[0]
+    return 4 * config.hidden_size

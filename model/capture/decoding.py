@@ -1,0 +1,199 @@
+"""The decode loop, one forward pass at a time: prefill, then one new token after the other, from a KV cache.
+
+It runs inside the transformers library's own `generate`, through its `custom_generate` door: the library prepares
+the processors, the stopping criteria and the cache, and this file does what its `_sample` does, a step at a time. It
+is the only file that calls the loop's private methods; a contract test compares it with `generate`, bit for bit.
+"""
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from model.capture.sampling import Chosen, choose
+from model.capture.tracer import Tracer
+from model.errors import NotANumber, NotShown
+from model.records.trace import Settings, Step
+
+_OF_THE_LOOP = ("logits_processor", "stopping_criteria", "generation_config")  # what no forward pass takes
+_OFF: dict[str, tuple[Any, ...]] = {  # what makes `generate` search, forbid or stop in ways of its own; None is off
+    "num_beams": (1,), "num_return_sequences": (1,), "penalty_alpha": (0,), "dola_layers": (), "use_mtp": (False,),
+    "guidance_scale": (1,), "no_repeat_ngram_size": (0,), "encoder_no_repeat_ngram_size": (0,),
+    "encoder_repetition_penalty": (1,), "exponential_decay_length_penalty": (), "bad_words_ids": (),
+    "sequence_bias": (), "begin_suppress_tokens": (), "forced_bos_token_id": (), "forced_eos_token_id": (),
+    "watermarking_config": (), "token_healing": (False,), "min_length": (0,), "min_new_tokens": (0,), "max_time": (),
+    "stop_strings": (), "use_cache": (True,), "cache_implementation": ("dynamic", "dynamic_full", "hybrid"),
+    "prompt_lookup_num_tokens": (0,), "assistant_early_exit": (), "assistant_ensemble_weight": (),
+    "return_dict_in_generate": (False,),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    """One forward pass that has just run: its record, the choice made from it, and its raw logits."""
+
+    step: Step
+    chosen: Chosen
+    logits: torch.Tensor  # float32 [1, V]
+
+
+def passes(
+    model: Any,
+    ids: Sequence[int],
+    settings: Settings,
+    tracer: Tracer | None,
+    *,
+    forced: Sequence[int] = (),
+    cache: Any = None,
+) -> Generator[Pass]:
+    """Run a model on token ids, one pass at each `next`, and record every pass with the tracer, if there is one.
+
+    With `forced`, every choice is made as ever, but the next pass reads these tokens in place of the chosen ones, and
+    the run ends with the last of them. `cache` is an empty cache of the caller's own, in place of the library's.
+    Nothing is computed ahead, and global random state is not touched: the run draws with a generator of its own.
+    Raises: NotANumber, if the model computes NaN; tracing.Cancelled, if the tracer is told to stop.
+    """
+    return model.generate(
+        torch.tensor([list(ids)], device=model.device),
+        custom_generate=_Loop(settings.seed, tracer, tuple(forced)).decode,
+        **({} if cache is None else {"past_key_values": cache}),
+        **generate_options(settings),
+    )
+
+
+def generate_options(settings: Settings) -> dict[str, Any]:
+    """The settings as the library's `generate` takes them, all but the seed."""
+    how = dict(max_new_tokens=settings.max_new_tokens, repetition_penalty=float(settings.repetition_penalty))
+    if settings.greedy:
+        return how | dict(do_sample=False)
+    return how | dict(
+        do_sample=True,
+        temperature=float(settings.temperature),
+        top_k=settings.top_k,  # said even when off: the library would slip in a top-k of 50
+        top_p=float(settings.top_p),
+        min_p=settings.min_p or None,
+    )
+
+
+def check_plain(model: Any, name: str) -> None:
+    """Look whether a model's own generation config leaves decoding plain, one likely token after the other.
+
+    Raises: NotShown, if it asks for more: several texts at once and drafts would not follow it, or not run.
+    """
+    for setting, off in _OFF.items():
+        given = getattr(model.generation_config, setting, None)
+        if given is not None and given not in off:
+            raise NotShown(
+                f"{name} asks in its generation config for {setting} = {given!r}, which texts served together and "
+                "drafts do not follow. Take it out of its generation_config.json, or pick another model."
+            )
+
+
+def prefilled(model: Any, ids: torch.Tensor) -> Any:
+    """The cache as `generate` has it once it has read these token ids [B, n]."""
+    prepared = _prepared(model, ids, use_cache=True)
+    _forward(model, ids, True, prepared)
+    return prepared["past_key_values"]
+
+
+def next_pass(model: Any, ids: torch.Tensor, cache: Any = None) -> Callable[[], torch.Tensor]:
+    """The pass that `generate` would run next, ready to be run: it gives the logits [B, V] after the last id.
+
+    `cache` holds all of the ids [B, n] but the last, and the pass adds that to it; without one, all are read.
+    """
+    prepared = _prepared(model, ids, use_cache=cache is not None)
+    if cache is not None:
+        prepared["past_key_values"] = cache
+    return lambda: _forward(model, ids, cache is None, prepared).logits[:, -1]
+
+
+def cache_bytes(cache: Any) -> int:
+    """Size of a KV cache in bytes, summed over the tensors that it holds."""
+    total = 0
+    for layer in getattr(cache, "layers", ()):
+        held = [each for value in vars(layer).values() for each in (value if isinstance(value, list) else [value])]
+        tensors = {id(each): each for each in held if isinstance(each, torch.Tensor)}
+        total += sum(each.numel() * each.element_size() for each in tensors.values() if each.ndim > 1)
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class _Loop:
+    seed: int
+    tracer: Tracer | None
+    forced: tuple[int, ...]
+
+    def decode(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        logits_processor: Any,
+        stopping_criteria: Any,
+        generation_config: Any,
+        **model_kwargs: Any,
+    ) -> Generator[Pass]:
+        """The library's sampling loop. inference_mode stands around each pass, never around a yield: a generator may
+        be resumed by another thread, and would take the mode away with it.
+        """
+        generator = None
+        if generation_config.do_sample:
+            generator = torch.Generator(device=input_ids.device).manual_seed(self.seed)
+        forced = torch.tensor(self.forced, device=input_ids.device)
+        first, n_prompt, finished = 0, input_ids.shape[1], False
+        while not finished:
+            started = time.perf_counter()
+            n_tokens = input_ids.shape[1] - first
+            with torch.inference_mode():
+                with nullcontext() if self.tracer is None else self.tracer.watching(first, n_tokens):
+                    output = _forward(model, input_ids, first == 0, model_kwargs)
+                model_kwargs = model._update_model_kwargs_for_generation(output, model_kwargs)
+                logits = output.logits[:, -1].to(copy=True, dtype=torch.float32, device=input_ids.device)
+                del output  # its logits may be large
+                self._refuse_nan(logits)
+                chosen = choose(logits, logits_processor, input_ids, generator)
+                written = input_ids.shape[1] - n_prompt
+                following = forced[written : written + 1] if self.forced else chosen.ids
+                input_ids = torch.cat([input_ids, following[:, None]], dim=-1)
+                finished = written + 1 == len(self.forced) or bool(stopping_criteria(input_ids, None).all())
+            step = Step(
+                kind="prefill" if first == 0 else "decode",
+                first=first,
+                n_tokens=n_tokens,
+                kv_bytes=cache_bytes(model_kwargs.get("past_key_values")),
+                seconds=time.perf_counter() - started,
+                choices=(chosen.choice,),
+            )
+            first += n_tokens
+            yield Pass(step=step, chosen=chosen, logits=logits)
+
+    def _refuse_nan(self, logits: torch.Tensor) -> None:
+        if bool(torch.isnan(logits).any()):
+            place = "" if self.tracer is None else self.tracer.first_nan() or "the output head"
+            raise NotANumber(
+                f"the model computed NaN (not a number){place and f'; the first place that has it is {place}'}. Its "
+                f"weights are damaged, or overflow in {logits.dtype}. Load other weights."
+            )
+
+
+def _prepared(model: Any, ids: torch.Tensor, *, use_cache: bool) -> dict[str, Any]:
+    """What the library makes ready before the first pass: positions, an empty cache, how many logits to keep."""
+
+    def keep(*_: Any, **given: Any) -> dict[str, Any]:
+        return {name: value for name, value in given.items() if name not in _OF_THE_LOOP}
+
+    all_text = torch.ones_like(ids)  # said, or the library would look for padding among the ids
+    return model.generate(
+        ids, attention_mask=all_text, custom_generate=keep, max_new_tokens=1, do_sample=False, use_cache=use_cache
+    )
+
+
+def _forward(model: Any, input_ids: torch.Tensor, prefill: bool, model_kwargs: dict[str, Any]) -> Any:
+    if prefill:
+        inputs = model.prepare_inputs_for_generation(input_ids, is_first_iteration=True, **model_kwargs)
+        return model(**inputs, return_dict=True)
+    inputs = model.prepare_inputs_for_generation(input_ids, next_sequence_length=1, **model_kwargs)
+    with model._optimize_model_for_decode():
+        return model(**inputs, return_dict=True)

@@ -1,0 +1,99 @@
+"""One run in progress: Steps as they happen, and the Trace of the run so far at any time."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+import torch
+
+from model.capture.decoding import passes
+from model.capture.hooked import HookedModel
+from model.capture.prompts import check_lengths, read_prompt
+from model.capture.tracer import Tracer
+from model.limits import Limits
+from model.records.trace import Choice, Settings, Step, Trace
+
+
+class Generation:
+    """One run in progress: iterate over it for its Steps; `trace()` is the run so far, `close()` ends it.
+
+    Raises: Refusal, at once, for a prompt or a setting that this model or this host does not take.
+    """
+
+    def __init__(self, hooked: HookedModel, prompt: str | Sequence[int], settings: Settings, limits: Limits) -> None:
+        self._hooked = hooked
+        self._prompt = read_prompt(hooked, prompt, settings)
+        self._settings = settings
+        check_lengths(hooked, len(self._prompt.ids), settings, limits)
+        self._tokens = list(hooked.reader.tokens(self._prompt.ids))
+        self._texts = hooked.reader.texts(self._prompt.ids)
+        self._fragments = hooked.reader.fragments(self._prompt.ids)
+        self._steps: list[Step] = []
+        self._logits = torch.empty(settings.max_new_tokens, hooked.card.d_vocab)
+        self._ended: Literal["running", "end of sequence", "length", "stopped"] = "running"
+        self._tracer = Tracer(hooked.anatomy, len(self._prompt.ids) + settings.max_new_tokens - 1)
+        self._passes = passes(hooked.model, self._prompt.ids, settings, self._tracer)
+
+    def __iter__(self) -> Iterator[Step]:
+        return self
+
+    def __next__(self) -> Step:
+        try:
+            with self._hooked.guard:
+                done = next(self._passes)
+        except StopIteration:
+            if self._ended == "running":
+                self._ended = "length" if len(self._steps) == self._settings.max_new_tokens else "end of sequence"
+            raise
+        choice, reader = done.chosen.choice, self._hooked.reader
+        self._logits[len(self._steps)] = done.logits[0]
+        self._steps.append(done.step)
+        self._tokens.append(reader.token(choice.id, self._tokens[-1].span[1], generated=True))
+        self._texts |= reader.texts(_mentioned(choice))
+        self._fragments |= reader.fragments(_mentioned(choice))
+        return done.step
+
+    def stop_when(self, cancelled: Callable[[], bool]) -> None:
+        """Ask this before every layer; when it says yes, the pass ends at once with `tracing.Cancelled`."""
+        self._tracer.cancelled = cancelled
+
+    def close(self) -> None:
+        """End the run where it is."""
+        self._passes.close()
+        if self._ended == "running":
+            self._ended = "stopped"
+
+    def trace(self) -> Trace:
+        """The run so far: complete steps only. Its arrays share memory with the run until the run has ended."""
+        arrays = self._tracer.arrays(sum(step.n_tokens for step in self._steps), own=self._ended != "running")
+        hidden = [check for check in _SHOWN_BY if self._hooked.card.reason_against(check) is not None]
+        for name in (name for check in hidden for name in _SHOWN_BY[check]):
+            arrays.pop(name, None)
+        n_prompt = len(self._prompt.ids)
+        return Trace(
+            model=self._hooked.card,
+            settings=self._settings,
+            prompt=self._prompt.text,
+            text=self._hooked.reader.joined([token.id for token in self._tokens[n_prompt:]]),
+            n_prompt=n_prompt,
+            tokens=tuple(self._tokens),
+            texts=dict(self._texts),
+            fragments=dict(self._fragments),
+            steps=tuple(self._steps),
+            ended=self._ended,
+            notes=self._prompt.notes,
+            rules=self._tracer.rules_in_order() if "queries" in arrays else (),
+            logits=self._logits[: len(self._steps)].numpy(),
+            **arrays,
+        )
+
+
+_SHOWN_BY = {
+    "attention": ("queries", "keys", "values", "sinks", "masks"),
+    "residual": ("resid",),
+    "units": ("unit_ids", "unit_values"),
+}
+
+
+def _mentioned(choice: Choice) -> set[int]:
+    staged = (each.id for stage in choice.stages for each in stage.candidates)
+    return {choice.id, *(each.id for each in choice.candidates), *(each.id for each in choice.draw), *staged}

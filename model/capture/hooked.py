@@ -1,0 +1,73 @@
+"""A model that can be watched: what `load` gives, and every experiment works on."""
+
+import json
+import shutil
+import tempfile
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from transformers.utils import logging
+
+from model.arch.anatomy import Anatomy
+from model.arch.tokens import Reader
+from model.records.trace import ModelCard
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class HookedModel:
+    """A model that can be watched: its weights, its tokenizer, where its parts are, and what was proved about it."""
+
+    model: Any
+    tokenizer: Any
+    anatomy: Anatomy
+    card: ModelCard
+    reader: Reader
+    guard: threading.Lock = field(default_factory=threading.Lock)  # held during a pass: one at a time
+    _source: Path | None = None
+
+    def __repr__(self) -> str:
+        hidden = [check.name for check in self.card.checks if not check.passed]
+        shown = f"everything but {', '.join(hidden)}" if hidden else "everything"
+        return (
+            f"<{self.card.name}: {self.card.n_layers} layers of {self.card.n_heads} heads, {self.card.dtype} on "
+            f"{self.card.device}; shows {shown}>"
+        )
+
+    @cached_property
+    def folder(self) -> Path:
+        """A folder that AutoModelForCausalLM and AutoTokenizer open unaided, in float32.
+
+        It is where the model came from, or, for a model from memory or of another precision, a copy in a temporary
+        folder that goes when this object goes.
+        """
+        if self._source is not None and _stored_dtype(self._source) == "float32":
+            return self._source
+        copy = Path(tempfile.mkdtemp(prefix="tokenoscope-model-"))
+        weakref.finalize(self, shutil.rmtree, copy, ignore_errors=True)
+        with no_bar():
+            self.model.save_pretrained(copy)
+        self.tokenizer.save_pretrained(copy)
+        return copy
+
+
+@contextmanager
+def no_bar() -> Iterator[None]:
+    """The library draws bars of its own for the weights, into pipes and logs too; `progress` says it here."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _stored_dtype(folder: Path) -> str | None:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return config.get("dtype") or config.get("torch_dtype")

@@ -1,0 +1,44 @@
+"""A prompt as the model will read it, and whether it fits the model and the host."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from numbers import Integral
+
+from model.arch.tokens import Prompt, encode
+from model.capture.hooked import HookedModel
+from model.errors import BadPrompt, PromptTooLong
+from model.limits import Limits
+from model.records.trace import Settings
+
+
+def read_prompt(hooked: HookedModel, prompt: str | Sequence[int], settings: Settings) -> Prompt:
+    """A prompt of either kind as the model will read it. Raises: BadPrompt, BadSetting."""
+    if isinstance(prompt, str):
+        read = encode(hooked.tokenizer, prompt, chat=settings.chat)
+        return replace(read, notes=(*read.notes, *hooked.reader.losses(read.text)))
+    given = list(prompt)
+    bad = [each for each in given if not isinstance(each, Integral) or not 0 <= each < hooked.card.d_vocab]
+    if bad or not given:
+        raise BadPrompt(
+            f"a prompt is text, or token ids from 0 to {hooked.card.d_vocab - 1}, at least one of them; "
+            f"{f'{bad[0]!r} is no such id' if bad else 'there are none'}."
+        )
+    ids = tuple(int(each) for each in given)
+    return Prompt(text=hooked.tokenizer.decode(list(ids)), ids=ids, notes=())
+
+
+def check_lengths(hooked: HookedModel, n_prompt: int, settings: Settings, limits: Limits) -> None:
+    """Look whether a run of so many tokens fits this model and this host. Raises: PromptTooLong, BadSetting."""
+    n_ctx = hooked.card.n_ctx
+    limits.check_new_tokens(settings.max_new_tokens)
+    if n_prompt > limits.prompt_tokens:
+        raise PromptTooLong(
+            f"the prompt has {n_prompt:,} tokens; this host allows at most {limits.prompt_tokens:,} "
+            "(TOKENOSCOPE_PROMPT_TOKENS). Shorten it."
+        )
+    if n_prompt + settings.max_new_tokens > n_ctx:
+        raise PromptTooLong(
+            f"the prompt's {n_prompt:,} tokens and {settings.max_new_tokens:,} new ones make "
+            f"{n_prompt + settings.max_new_tokens:,}; {hooked.card.name} reads at most {n_ctx:,} at "
+            "once. Shorten the prompt, ask for fewer new tokens, or pick a model with a longer context."
+        )

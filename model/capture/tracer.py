@@ -1,0 +1,266 @@
+"""Captures a forward pass as it runs: queries, keys, values, the residual stream, the strongest MLP units.
+
+The attention functions of the transformers library are re-registered under their own names with a pass-through, so
+that a model runs the very code it would have run anyway; the pass-through hands queries, keys and values to the
+tracer that is active in this thread, if there is one. Between passes a model carries no hooks.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from model.arch.anatomy import Anatomy, attached, hidden, layer_input
+from model.capture.buffers import Buffers
+from model.records import attention
+from model.records.attention import AttentionRule
+
+_ROWS = 128  # of units searched at once
+UNITS = 8  # strongest MLP units kept at each layer and position
+
+_ACTIVE: ContextVar["Tracer | None"] = ContextVar("tracer", default=None)
+
+
+class Cancelled(Exception):
+    """The person stopped the run in the middle of a forward pass."""
+
+
+def _pass_through(find_original: Callable[[nn.Module], Callable[..., Any]]) -> Callable[..., Any]:
+    def forward(module: nn.Module, query: Any, key: Any, value: Any, mask: Any, *args: Any, **kwargs: Any) -> Any:
+        original = find_original(module)
+        tracer = _ACTIVE.get()
+        if tracer is None:
+            return original(module, query, key, value, mask, *args, **kwargs)
+        return tracer.attend(original, module, query, key, value, mask, *args, **kwargs)
+
+    return forward
+
+
+def _own_eager(module: nn.Module) -> Callable[..., Any]:
+    """The eager attention of the file that defines this attention module, which the library would have called."""
+    for kind in type(module).__mro__:
+        if found := getattr(sys.modules.get(kind.__module__), "eager_attention_forward", None):
+            return found
+    raise NotImplementedError(f"{type(module).__name__} has no eager attention function beside it")
+
+
+AttentionInterface.register("sdpa", _pass_through(lambda _: sdpa_attention_forward))
+AttentionInterface.register("eager", _pass_through(_own_eager))
+
+
+class Tracer:
+    """Records the passes of one run, for all positions that the run can reach.
+
+    With `outputs` on, what each layer's attention gave is kept too, for the self-check.
+    """
+
+    def __init__(self, anatomy: Anatomy, capacity: int, *, outputs: bool = False) -> None:
+        self.buffers = Buffers(capacity)
+        self.rules: dict[int, AttentionRule] = {}
+        self.outputs: dict[int, list[torch.Tensor]] | None = {} if outputs else None
+        self.cancelled: Callable[[], bool] = lambda: False
+        self._anatomy = anatomy
+        self._n_layers = len(anatomy.layers)
+        self._first = self._count = 0
+        self._sinks: dict[int, torch.Tensor] = {}
+        self._masks: dict[int, list[tuple[int, int, torch.Tensor]]] = {}
+        self._as_ruled: dict[tuple[int, int | None], bool] = {}
+        self._kept: list[torch.Tensor] = []
+        self._units_seen: dict[int, torch.Tensor] = {}
+
+    @contextmanager
+    def watching(self, first: int, count: int) -> Iterator[None]:
+        """Record the forward pass inside the block, which reads `count` tokens from position `first` on.
+
+        Raises: Cancelled, from within the pass, as soon as `cancelled()` says so.
+        """
+        self._first, self._count = first, count
+        self.buffers.begin(first, count)
+        token = _ACTIVE.set(self)
+        try:
+            with attached(list(self._hooks())):
+                yield
+            self._keep_units()
+            self.buffers.end(self._n_layers)
+        finally:
+            _ACTIVE.reset(token)
+            for of_this_pass in (self._as_ruled, self._kept, self._units_seen):
+                of_this_pass.clear()
+
+    def arrays(self, n_fed: int, *, own: bool = False) -> dict[str, np.ndarray]:
+        """What was recorded of the first n_fed positions, by the names of `records.Trace`. See `Buffers.arrays`."""
+        arrays = self.buffers.arrays(n_fed, own=own)
+        if self._sinks:
+            none = torch.full_like(next(iter(self._sinks.values())), -torch.inf)
+            arrays["sinks"] = torch.stack([self._sinks.get(layer, none) for layer in range(self._n_layers)]).numpy()
+        if self._masks:
+            arrays["masks"] = self._mask_array(n_fed)
+        return arrays
+
+    def rules_in_order(self) -> tuple[AttentionRule, ...]:
+        """Each layer's rule, from the first layer to the last."""
+        return tuple(self.rules[layer] for layer in sorted(self.rules))
+
+    def first_nan(self) -> str | None:
+        """The first place in the latest pass where the model computed NaN, in words; None if it computed none."""
+        stream = self.buffers.latest("resid")
+        if stream is None:
+            return None
+        bad = torch.isnan(stream).flatten(1).any(dim=1).nonzero()
+        if not len(bad):
+            return None
+        layer = int(bad[0])
+        return "the embedding" if layer == 0 else f"layer {layer - 1}"
+
+    def attend(
+        self, original: Callable[..., Any], module: Any, query: Any, key: Any, value: Any, mask: Any,
+        *args: Any, **kwargs: Any,
+    ) -> Any:  # fmt: skip
+        """Run one layer's attention as the library would, and keep what went in. Called by the pass-through."""
+        result = original(module, query, key, value, mask, *args, **kwargs)
+        layer, count = module.layer_idx, self._count
+        self._put("queries", layer, query[0])
+        self._put("keys", layer, key[0, :, -count:])
+        self._put("values", layer, value[0, :, -count:])
+        if layer not in self.rules:
+            self._learn(layer, query, kwargs)
+        if not self._obeys(layer, mask, key.shape[2]):
+            if mask is None:
+                mask = torch.ones(1, 1, count, key.shape[2], dtype=torch.bool).tril(key.shape[2] - count)
+            self._masks.setdefault(layer, []).append((self._first, key.shape[2], mask))
+        if self.outputs is not None:
+            self.outputs.setdefault(layer, []).append(result[0][0].float())
+        return result
+
+    def _hooks(self) -> Iterator[tuple[Callable[..., Any], Callable[..., None]]]:
+        layers = self._anatomy.layers
+        for place, layer in enumerate(layers):
+            yield _before(layer), self._entrance(place)
+        yield layers[-1].register_forward_hook, self._end
+        for place, module in enumerate(self._anatomy.unit_outputs):
+            if module is not None:
+                yield _before(module), self._units(place)
+
+    def _entrance(self, layer: int) -> Callable[..., None]:
+        def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if self.cancelled():
+                raise Cancelled
+            self._put("resid", layer, layer_input(args, kwargs)[0])
+
+        return hook
+
+    def _end(self, _: nn.Module, __: Any, output: Any) -> None:
+        self._put("resid", self._n_layers, hidden(output)[0])
+
+    def _units(self, layer: int) -> Callable[..., None]:
+        def hook(_: nn.Module, args: tuple[Any, ...], __: dict[str, Any]) -> None:
+            units = args[0].reshape(self._count, -1)
+            if self._count == 1:  # few enough numbers to wait, and be searched for all layers at once
+                self._units_seen[layer] = units
+            else:
+                values, ids = _strongest(units)
+                self._put("unit_values", layer, values)
+                self._put("unit_ids", layer, ids)
+
+        return hook
+
+    def _keep_units(self) -> None:
+        if self._units_seen:
+            seen = [self._units_seen[layer] for layer in sorted(self._units_seen)]
+            values, ids = _strongest(torch.stack(seen))
+            self.buffers.put_all("unit_values", values)
+            self.buffers.put_all("unit_ids", ids)
+
+    def _put(self, name: str, layer: int, rows: torch.Tensor) -> None:
+        self.buffers.put(name, layer, rows, self._n_layers + (name == "resid"))
+
+    def _learn(self, layer: int, query: torch.Tensor, kwargs: dict[str, Any]) -> None:
+        scaling = kwargs.get("scaling")
+        self.rules[layer] = AttentionRule(
+            scaling=float(query.shape[-1] ** -0.5 if scaling is None else scaling),
+            window=kwargs.get("sliding_window"),
+            softcap=kwargs.get("softcap"),
+            mask=None,
+        )
+        sinks = kwargs.get("s_aux")
+        if sinks is not None:
+            self._sinks[layer] = sinks.detach().float().cpu()
+
+    def _obeys(self, layer: int, mask: torch.Tensor | None, n_keys: int) -> bool:
+        """Whether the causal rule, with the layer's window, says all that the mask of this call said."""
+        window = self.rules[layer].window
+        stop = self._first + self._count
+        if mask is None:  # each query sees every key that was given and is not after it
+            return n_keys == (stop if window is None else min(stop, window))
+        key = (id(mask), window)
+        if key not in self._as_ruled:
+            self._kept.append(mask)  # so that no other mask of this pass gets its id
+            self._as_ruled[key] = _is_causal(mask, self._first, self._count, window)
+        return self._as_ruled[key]
+
+    def _mask_array(self, n_fed: int) -> np.ndarray:
+        """One [S, S] mask for each layer whose masks the rule does not say; the layer's rule points to it."""
+        rows = []
+        for place, (layer, passes) in enumerate(sorted(self._masks.items())):
+            rule = self.rules[layer]
+            seen = attention.visible(rule, np.arange(n_fed), n_fed)
+            whole = np.where(seen, np.float32(0), np.finfo(np.float32).min)
+            for first, n_keys, mask in passes:
+                n = mask.shape[2]
+                start = first + n - n_keys
+                whole[first : first + n] = np.finfo(np.float32).min
+                whole[first : first + n, start : first + n] = _added(mask)[0, 0, :, :n_keys].float().cpu().numpy()
+            rows.append(whole)
+            self.rules[layer] = AttentionRule(
+                scaling=rule.scaling, window=rule.window, softcap=rule.softcap, mask=place
+            )
+        return np.stack(rows)
+
+
+def _before(module: nn.Module) -> Callable[..., Any]:
+    return lambda hook: module.register_forward_pre_hook(hook, with_kwargs=True)
+
+
+def _strongest(units: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The units of largest size, and which they are: [..., U] each, of [..., d_mlp].
+
+    Few rows at a time: what is made on the way then stays in the processor's cache, and adds nothing to the peak.
+    """
+    found = [_strongest_of_few(rows) for rows in units.split(_ROWS)]
+    return torch.cat([values for values, _ in found]), torch.cat([ids for _, ids in found])
+
+
+def _strongest_of_few(units: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    ids = units.abs().topk(min(UNITS, units.shape[-1]), dim=-1).indices
+    return units.gather(-1, ids), ids.int()
+
+
+def _added(mask: torch.Tensor) -> torch.Tensor:
+    """A mask as what it adds to the scores: 0 where a token may look, the lowest number where it may not."""
+    if mask.dtype != torch.bool:
+        return mask
+    return torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, torch.finfo(torch.float32).min)
+
+
+def _is_causal(mask: torch.Tensor, first: int, count: int, window: int | None) -> bool:
+    n_keys = mask.shape[-1]
+    start = first + count - n_keys
+    distance = torch.arange(first, first + count, device=mask.device)[:, None] - torch.arange(
+        start, start + n_keys, device=mask.device
+    )
+    seen = (distance >= 0) if window is None else (distance >= 0) & (distance < window)
+    if mask.shape[0] * mask.shape[1] != 1:
+        return False
+    if start > 0 and (window is None or first - (start - 1) < window):  # keys were left out that the rule would show
+        return False
+    if mask.dtype == torch.bool:
+        return bool((mask[0, 0] == seen).all())
+    lowest = torch.finfo(mask.dtype).min
+    return bool(torch.where(seen, mask[0, 0] == 0, mask[0, 0] <= lowest / 2).all())

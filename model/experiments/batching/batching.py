@@ -1,0 +1,420 @@
+"""Several texts through a continuous-batching engine, recorded tick by tick, and then timed beside two other ways.
+
+The recorded run is on eager attention, the only one whose weights can be kept. The ways are timed after it, without
+recording, with the attention that the model runs on anyway.
+"""
+
+import math
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+
+from model.arch.tokens import Prompt
+from model.capture.decoding import check_plain
+from model.capture.hooked import HookedModel
+from model.capture.machine import in_words
+from model.capture.prompts import check_lengths, read_prompt
+from model.errors import BadPrompt, BadSetting, NotANumber, PromptTooLong
+from model.experiments.batching.paged import SMALLEST_BLOCK, Bounds, NoBlockLeft, Paged, Seen, check_model
+from model.experiments.batching.schedulers import NAMES, Name, Ran, Stopped, Text, ends_of, run, ticks
+from model.limits import Limits
+from model.records.batching import Batching, Request, Tick, Way, letter
+from model.records.trace import Settings, Token
+
+KEPT_BYTES = 64_000_000  # of attention
+LATEST_S = 60.0  # a text may arrive so late: the run waits for it, and in every timed run again
+LOWEST_RATE = 0.05  # texts a second: with fewer, the gaps are as long
+_IN_TURN: tuple[Name, ...] = ("one by one", "static", "continuous")
+
+Ended = Literal["waiting", "running", "end of sequence", "length", "no block left", "stopped"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A text to be continued, and when it is asked for."""
+
+    prompt: str | Sequence[int]
+    max_new_tokens: int = 32
+    arrives_s: float = 0.0  # from the start of the run
+
+
+def arrivals(n: int, rate: float, seed: int) -> tuple[float, ...]:
+    """When n texts arrive, in seconds, if `rate` of them do in a second on average; at once, if the rate is 0.
+
+    The first arrives at the start, each next one after a gap drawn from an exponential distribution: a Poisson
+    process, as of people who know nothing of each other. Raises: BadSetting, for a rate so low that nobody would wait.
+    """
+    if 0 < rate < LOWEST_RATE:
+        raise BadSetting(
+            f"{rate:g} texts are to arrive in a second; at least {LOWEST_RATE:g} must, for the run waits for all of "
+            "them. Ask for more, or for 0, with which all arrive at once."
+        )
+    if rate <= 0:
+        return (0.0,) * n
+    gaps = np.random.default_rng(seed).exponential(1 / rate, max(n - 1, 0))
+    return (0.0, *(float(at) for at in np.cumsum(gaps)))[:n]
+
+
+def serve(
+    hooked: HookedModel,
+    asked: Sequence[Ask],
+    settings: Settings,
+    limits: Limits,
+    *,
+    block_size: int = 8,
+    n_blocks: int = 64,
+    token_budget: int = 32,
+    max_requests: int = 8,
+    sharing: bool = True,
+    repeats: int = 1,
+    attention: bool = True,
+    cancelled: Callable[[], bool] = lambda: False,
+    progress: Callable[[int, int, str], None] = lambda _done, _total, _what: None,
+) -> Generator[Batching]:
+    """Continue several texts together in transformers' engine; yields the record so far after each of its ticks.
+
+    After the last tick the same texts are served again without recording, in turns and `repeats` times each: one by
+    one, which is plain `generate`, in static batches, and by the engine; the record is yielded after each turn.
+    Every choice is the likeliest token. `attention` keeps the weights of the ticks, as far as 64 MB reach.
+    `cancelled` is asked between passes, and ends all of it with one last record; `progress(done, total, what)` counts
+    written tokens. The model's guard is held during a pass only, and outside it the model is as it was.
+    Raises: Refusal, at once, for texts, bounds or a model that cannot be served; NotANumber, later on.
+    Source: Yu et al. 2022, "Orca", section 3 (a batch that is chosen anew at every pass); Kwon et al. 2023,
+    "Efficient Memory Management for LLM Serving with PagedAttention", section 4 (blocks, their tables and sharing);
+    Agrawal et al. 2023, "Sarathi" (prompts read in chunks beside the tokens of others).
+    """
+    bounds = Bounds(block_size=block_size, n_blocks=n_blocks, token_budget=token_budget, max_requests=max_requests,
+                    sharing=sharing)  # fmt: skip
+    _check_bounds(bounds, limits, repeats)
+    _check_settings(settings)
+    reads = _reads(hooked, asked, settings, limits)
+    check_model(hooked)
+    check_plain(hooked.model, hooked.card.name)
+    _check_room(reads, asked, bounds)
+    serving = _Serving(hooked, asked, reads, settings, bounds, cancelled, progress)
+    return serving.records(repeats, attention)
+
+
+class _Serving:
+    """One serving in progress: what became of each text, the ticks so far, and the ways timed."""
+
+    def __init__(
+        self, hooked: HookedModel, asked: Sequence[Ask], reads: Sequence[Prompt], settings: Settings, bounds: Bounds,
+        cancelled: Callable[[], bool], progress: Callable[[int, int, str], None],
+    ) -> None:  # fmt: skip
+        self._hooked, self._settings, self._bounds = hooked, settings, bounds
+        self._cancelled, self._progress = cancelled, progress
+        self._machine = in_words(hooked)
+        self._texts = [
+            Text(ids=read.ids, max_new_tokens=each.max_new_tokens, arrives_s=float(each.arrives_s))
+            for read, each in zip(reads, asked, strict=True)
+        ]
+        self._served = [_Served(hooked, read, text) for read, text in zip(reads, self._texts, strict=True)]
+        self._weights = _Weights()
+        self._ticks: list[Tick] = []
+        self._runs: dict[Name, list[Ran]] = {}
+        self._notes = list(dict.fromkeys(note for read in reads for note in read.notes))
+        self._n_written = self._n_expected = self._n_blocks = self._block_bytes = 0
+
+    def records(self, repeats: int, attention: bool) -> Generator[Batching]:
+        """The record after each tick and after each turn of timed runs."""
+        self._n_expected = sum(text.max_new_tokens for text in self._texts) * (1 + repeats * len(NAMES))
+        try:
+            yield from self._recorded(attention)
+            if all(each.over for each in self._served):
+                yield from self._timed(repeats)
+        except Stopped:
+            for each in self._served:
+                each.ended = each.ended if each.over else "stopped"
+            yield self._record()
+
+    def _note(self, sentence: str) -> None:
+        """For the record, once."""
+        if sentence not in self._notes:
+            self._notes.append(sentence)
+
+    def _go_on(self) -> None:
+        if self._cancelled():
+            raise Stopped
+
+    # The recorded run
+
+    def _recorded(self, attention: bool) -> Iterator[Batching]:
+        with self._hooked.guard:
+            paged = Paged(self._hooked, self._bounds, eager=True)
+        self._n_blocks, self._block_bytes = paged.n_blocks, paged.block_bytes
+        if paged.n_blocks != self._bounds.n_blocks:
+            self._notes.append(f"the engine rounds {self._bounds.n_blocks} blocks up to {paged.n_blocks}.")
+        started = time.perf_counter()
+        try:
+            room = self._weights.room if attention else lambda: None
+            for seen in ticks(self._hooked, paged, self._texts, started, self._go_on, room):
+                self._ticks.append(self._tick(seen, started))
+                self._progress(self._n_written, self._n_expected, f"tick {len(self._ticks)}")
+                yield self._record()
+        except NoBlockLeft:
+            for each in self._served:
+                each.ended = each.ended if each.over else "no block left"
+            self._notes.append("the engine could go on with none of the texts: too few blocks were left.")
+            yield self._record()
+        self._weights.close()
+
+    def _tick(self, seen: Seen, started: float) -> Tick:
+        """One tick for the record, and what it did to each text."""
+        for share in seen.shares:
+            self._n_written += share.written is not None
+            self._served[share.request].read(share.written, over=share.request in seen.over)
+        for number in seen.put_back:
+            self._served[number].ended = "waiting"
+        weights_at = self._attention(seen)
+        return Tick(
+            at_s=seen.began - started,
+            seconds=seen.ended - seen.began,
+            shares=seen.shares,
+            waiting=seen.waiting,
+            tables=seen.tables,
+            freed=tuple(sorted({*seen.over, *seen.put_back})),
+            put_back=seen.put_back,
+            n_free=seen.n_free,
+            cached=seen.cached,
+            shared=seen.shared,
+            reused=seen.reused,
+            keys=seen.keys,
+            weights_at=weights_at,
+            stray=seen.stray,
+        )
+
+    def _attention(self, seen: Seen) -> int | None:
+        """Where the tick's weights begin among those kept. Raises: NotANumber."""
+        if seen.stray is None:
+            return None
+        if math.isnan(seen.stray):
+            raise NotANumber(
+                f"the model computed NaN (not a number) in tick {len(self._ticks) + 1}. Its weights are damaged, or "
+                "overflow in its number type. Load other weights."
+            )
+        if seen.attention is not None:
+            return self._weights.keep(seen.attention)
+        if self._weights.shut():
+            self._notes.append(
+                f"attention is kept for the first {len(self._ticks)} ticks: {KEPT_BYTES // 1_000_000} MB hold no more."
+            )
+        return None
+
+    # The ways
+
+    def _timed(self, repeats: int) -> Iterator[Batching]:
+        """In turns: one by one comes first, because it says what plain `generate` writes."""
+        for name in _IN_TURN:
+            self._warm_up(name)
+        for turn in range(repeats):
+            for name in _IN_TURN:
+                self._progress(self._n_written, self._n_expected, f"timed: {name}, {turn + 1} of {repeats}")
+                try:
+                    ran = run(name, self._hooked, self._texts, self._settings, self._bounds, self._go_on)
+                except NoBlockLeft:
+                    self._note(f"{name} could not be timed: too few blocks were left for any text to go on.")
+                    continue
+                self._runs.setdefault(name, []).append(ran)
+                self._n_written += sum(map(len, ran.written))
+                if len(self._runs) == 1 and turn == 0:
+                    self._compare(ran)
+            yield self._record()  # not within a turn: whoever draws it would disturb the ways that come later
+        self._progress(self._n_expected, self._n_expected, "done")
+
+    def _warm_up(self, name: Name) -> None:
+        """The first passes of any code are slow; two tokens of the shortest text take them."""
+        shortest = min(self._texts, key=lambda text: len(text.ids))
+        short = replace(shortest, max_new_tokens=min(2, shortest.max_new_tokens), arrives_s=0.0)
+        run(name, self._hooked, [short], self._settings, self._bounds, self._go_on)
+
+    def _compare(self, plain: Ran) -> None:
+        for number, (served, own) in enumerate(zip(self._served, plain.written, strict=True)):
+            if tuple(served.written) != own:
+                pairs = zip(served.written, own, strict=False)
+                shorter = min(len(served.written), len(own))
+                alike = next((at for at, (one, other) in enumerate(pairs) if one != other), shorter)
+                self._notes.append(
+                    f"text {letter(number)} got other tokens in the recorded run than from plain generate, which is "
+                    f'the way "one by one": from its new token {alike + 1} on.'
+                )
+
+    def _ways(self) -> Iterator[Way]:
+        plain = self._runs["one by one"][0].written if self._runs else ()
+        for name in NAMES:
+            if runs := self._runs.get(name):
+                ran = sorted(runs, key=lambda each: each.seconds)[(len(runs) - 1) // 2]
+                pairs = list(zip(ran.at, self._texts, strict=True))
+                yield Way(
+                    name=name,
+                    seconds=tuple(each.seconds for each in runs),
+                    ttft=tuple(at[0] - text.arrives_s for at, text in pairs),
+                    latency=tuple(at[-1] - text.arrives_s for at, text in pairs),
+                    passes=ran.passes,
+                    n_written=sum(map(len, ran.written)),
+                    same_tokens=tuple(own == other for own, other in zip(ran.written, plain, strict=True)),
+                )
+
+    def _record(self) -> Batching:
+        return Batching(
+            model=self._hooked.card,
+            machine=self._machine,
+            settings=self._settings,
+            requests=tuple(each.request() for each in self._served),
+            block_size=self._bounds.block_size,
+            n_blocks=self._n_blocks,
+            block_bytes=self._block_bytes,
+            token_budget=self._bounds.token_budget,
+            max_requests=self._bounds.max_requests,
+            sharing=self._bounds.sharing,
+            ticks=tuple(self._ticks),
+            ways=tuple(self._ways()),
+            notes=tuple(self._notes),
+            weights=self._weights.array(),
+        )
+
+
+class _Served:
+    """One text of the recorded run: its tokens, and how it stands."""
+
+    def __init__(self, hooked: HookedModel, read: Prompt, text: Text) -> None:
+        self.written: list[int] = []
+        self.ended: Ended = "waiting"
+        self._reader, self._ends = hooked.reader, ends_of(hooked.model)
+        self._read, self._text = read, text
+        self._tokens: list[Token] = list(hooked.reader.tokens(read.ids))
+
+    @property
+    def over(self) -> bool:
+        """Whether its last token is written."""
+        return self.ended in ("end of sequence", "length")
+
+    def read(self, written: int | None, *, over: bool) -> None:
+        """It had a share in a tick, and got a token from it, or none yet."""
+        self.ended = "running"
+        if written is not None:
+            self.written.append(written)
+            self._tokens.append(self._reader.token(written, self._tokens[-1].span[1], generated=True))
+        if over:
+            self.ended = "end of sequence" if written in self._ends else "length"
+
+    def request(self) -> Request:
+        """How it stands, for the record."""
+        return Request(
+            prompt=self._read.text,
+            n_prompt=len(self._read.ids),
+            max_new_tokens=self._text.max_new_tokens,
+            arrives_s=self._text.arrives_s,
+            tokens=tuple(self._tokens),
+            text=self._reader.joined(self.written),
+            ended=self.ended,
+        )
+
+
+class _Weights:
+    """The attention that is kept, one tick after the other, as far as there is room."""
+
+    def __init__(self) -> None:
+        self._kept = np.empty(KEPT_BYTES // 4, np.float32)  # the system gives memory where it is written
+        self._count = 0
+        self._shut = False
+
+    def room(self) -> int:
+        """How many more may be kept: none after those of a tick did not fit."""
+        return 0 if self._shut else len(self._kept) - self._count
+
+    def keep(self, weights: torch.Tensor) -> int:
+        """Where they begin; there is room for them."""
+        at = self._count
+        self._count += weights.numel()
+        self._kept[at : self._count] = weights.numpy().ravel()
+        return at
+
+    def shut(self) -> bool:
+        """Keep no more; whether that is new."""
+        before, self._shut = self._shut, True
+        return not before
+
+    def array(self) -> np.ndarray:
+        """What is kept so far; memory is shared until `close`."""
+        return self._kept[: self._count]
+
+    def close(self) -> None:
+        """Give back the room that is not needed."""
+        self._kept = self._kept[: self._count].copy()
+
+
+def _check_bounds(bounds: Bounds, limits: Limits, repeats: int) -> None:
+    if bounds.block_size < SMALLEST_BLOCK:
+        raise BadSetting(
+            f"a block of {bounds.block_size} tokens is asked for; the engine's blocks hold at least {SMALLEST_BLOCK}."
+        )
+    least = dict(n_blocks=bounds.n_blocks, token_budget=bounds.token_budget, max_requests=bounds.max_requests,
+                 repeats=repeats)  # fmt: skip
+    for name, given in least.items():
+        if given < 1:
+            raise BadSetting(f"{name} is {given}; it must be a whole number of at least 1.")
+    if (n_tokens := bounds.n_blocks * bounds.block_size) > limits.cache_tokens:
+        raise BadSetting(
+            f"{bounds.n_blocks:,} blocks of {bounds.block_size} tokens hold {n_tokens:,}; this host allows "
+            f"{limits.cache_tokens:,} (TOKENOSCOPE_CACHE_TOKENS). Ask for fewer blocks, or smaller ones."
+        )
+    if bounds.token_budget > limits.cache_tokens:
+        raise BadSetting(
+            f"a token budget of {bounds.token_budget:,} is asked for; this host allows {limits.cache_tokens:,} "
+            "(TOKENOSCOPE_CACHE_TOKENS). Ask for a smaller one."
+        )
+
+
+def _check_settings(settings: Settings) -> None:
+    if not settings.greedy:
+        raise BadSetting(
+            f"temperature is {settings.temperature:g}; texts that are served together take the likeliest token, "
+            "because the engine draws for all of them from one source. Set it to 0."
+        )
+    if settings.repetition_penalty != 1:
+        raise BadSetting(
+            f"repetition_penalty is {settings.repetition_penalty:g}; the engine has none. Set it to 1, which is off."
+        )
+
+
+def _reads(hooked: HookedModel, asked: Sequence[Ask], settings: Settings, limits: Limits) -> list[Prompt]:
+    """The texts as the model will read them. Raises: Refusal, for one that it does not take."""
+    if not asked:
+        raise BadPrompt("there are no texts to serve. Give at least one.")
+    if len(asked) > limits.requests:
+        raise BadSetting(
+            f"{len(asked)} texts are to be served; this host serves at most {limits.requests} at once "
+            "(TOKENOSCOPE_REQUESTS). Give fewer."
+        )
+    reads = []
+    for number, each in enumerate(asked):
+        if not 0 <= each.arrives_s <= LATEST_S:
+            raise BadSetting(
+                f"text {letter(number)} arrives at {each.arrives_s} s; it must arrive from 0 to {LATEST_S:g} s, for "
+                "the run waits for it. Let it arrive earlier, or more texts in a second."
+            )
+        try:
+            read = read_prompt(hooked, each.prompt, settings)
+            check_lengths(hooked, len(read.ids), replace(settings, max_new_tokens=each.max_new_tokens), limits)
+        except (BadPrompt, PromptTooLong) as refusal:
+            raise type(refusal)(f"text {letter(number)} cannot be served: {refusal}") from refusal
+        reads.append(read)
+    return reads
+
+
+def _check_room(reads: Sequence[Prompt], asked: Sequence[Ask], bounds: Bounds) -> None:
+    """A text that no cache of this size can hold would bring the engine to a halt. Raises: BadSetting."""
+    for number, (read, each) in enumerate(zip(reads, asked, strict=True)):
+        n_tokens = len(read.ids) + each.max_new_tokens - 1  # the last one is never read
+        needed = math.ceil(n_tokens / bounds.block_size)
+        if needed > bounds.n_blocks:
+            raise BadSetting(
+                f"text {letter(number)} needs {needed} blocks for its {len(read.ids):,} tokens and "
+                f"{each.max_new_tokens:,} new ones, and the cache has {bounds.n_blocks}: it could never be served to "
+                "the end. Ask for more blocks or larger ones, fewer new tokens, or shorten the text."
+            )

@@ -1,0 +1,231 @@
+"""The same texts served in three ways, by the clock: continuous batching, static batches, and one by one."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import torch
+from transformers import StoppingCriteria, StoppingCriteriaList
+from transformers.generation.streamers import BaseStreamer
+
+from model.capture.decoding import generate_options
+from model.capture.hooked import HookedModel
+from model.experiments.batching.paged import Bounds, Paged, Seen
+from model.records.batching import TimedPass
+from model.records.trace import Settings
+
+Name = Literal["continuous", "static", "one by one"]
+NAMES: tuple[Name, ...] = get_args(Name)
+_NAP_S = 0.02  # between two looks at whether to go on, while nobody has arrived
+
+
+class Stopped(Exception):
+    """The person stopped it, between two passes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """A text to be continued, as the model reads it."""
+
+    ids: tuple[int, ...]
+    max_new_tokens: int
+    arrives_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """One timed run: seconds from its start to each token of each text, its passes, and the tokens."""
+
+    passes: tuple[TimedPass, ...]
+    at: tuple[tuple[float, ...], ...]
+    written: tuple[tuple[int, ...], ...]
+
+    @property
+    def seconds(self) -> float:
+        """From the start to the last token."""
+        return max(times[-1] for times in self.at)
+
+
+def run(
+    name: Name,
+    hooked: HookedModel,
+    texts: Sequence[Text],
+    settings: Settings,
+    bounds: Bounds,
+    go_on: Callable[[], None],
+) -> Ran:
+    """Serve the texts in one of the three ways, as fast as it goes, each from its arrival on.
+
+    Continuous: the engine, with the attention that the model runs on. Static: `generate` for as many as have arrived,
+    `max_requests` of them at most, padded to the longest, until the last of them is done; then the next ones. One by
+    one: `generate` for each, in the order of their arrival, which is plain decoding.
+    `go_on` is called between passes, and may raise.
+    """
+    heard = _Heard(texts)
+    if name == "continuous":
+        with hooked.guard:
+            paged = Paged(hooked, bounds, eager=False)
+        for seen in ticks(hooked, paged, texts, heard.start(), go_on):
+            heard.tick(seen)
+    else:
+        _in_batches(hooked, texts, settings, bounds.max_requests if name == "static" else 1, heard, go_on)
+    return heard.ran()
+
+
+def ticks(
+    hooked: HookedModel, paged: Paged, texts: Sequence[Text], started: float, go_on: Callable[[], None],
+    room: Callable[[], int | None] = lambda: None,
+) -> Generator[Seen]:  # fmt: skip
+    """The engine's ticks, until all texts have arrived and are done. The guard is held during a tick only.
+
+    `room` says before each how many numbers of its attention may be kept; None: it is not heard.
+    """
+    coming = _in_order(texts)
+    while True:
+        go_on()
+        with hooked.guard:  # first: who arrives while it is waited for has a share in the tick that follows
+            while coming and texts[coming[0]].arrives_s <= time.perf_counter() - started:
+                number = coming.popleft()
+                paged.add(number, texts[number].ids, texts[number].max_new_tokens)
+            seen = paged.tick(room=room())
+        if seen is not None:
+            yield seen
+        elif not coming:
+            return
+        else:
+            _wait_for(texts[coming[0]], started, go_on)
+
+
+def ends_of(model: Any) -> frozenset[int]:
+    """The ids of a model's end of sequence, after which `generate` writes no more."""
+    given = model.generation_config.eos_token_id
+    return frozenset([given] if isinstance(given, int) else given or ())
+
+
+def _in_order(texts: Sequence[Text]) -> deque[int]:
+    return deque(sorted(range(len(texts)), key=lambda number: texts[number].arrives_s))
+
+
+def _wait_for(text: Text, started: float, go_on: Callable[[], None]) -> None:
+    while (left := text.arrives_s - (time.perf_counter() - started)) > 0:
+        go_on()
+        time.sleep(min(left, _NAP_S))
+
+
+def _in_batches(
+    hooked: HookedModel, texts: Sequence[Text], settings: Settings, size: int, heard: "_Heard",
+    go_on: Callable[[], None],
+) -> None:  # fmt: skip
+    coming, started = _in_order(texts), heard.start()
+    while coming:
+        _wait_for(texts[coming[0]], started, go_on)
+        now = time.perf_counter() - started
+        batch = [number for number in list(coming)[:size] if texts[number].arrives_s <= now]
+        for _ in batch:
+            coming.popleft()
+        with hooked.guard:
+            _generate(hooked.model, [texts[number] for number in batch], settings, heard.batch(hooked, batch, go_on))
+
+
+def _generate(model: Any, texts: Sequence[Text], settings: Settings, listener: "_Listener") -> None:
+    """The library's own generate, for texts of several lengths padded on the left, as it asks for."""
+    width = max(len(text.ids) for text in texts)
+    pad = model.generation_config.pad_token_id
+    pad = next(iter(sorted(ends_of(model))), 0) if pad is None else pad
+    ids = torch.tensor([[pad] * (width - len(text.ids)) + list(text.ids) for text in texts], device=model.device)
+    mask = torch.tensor([[0] * (width - len(text.ids)) + [1] * len(text.ids) for text in texts], device=model.device)
+    longest = replace(settings, max_new_tokens=max(text.max_new_tokens for text in texts))
+    model.generate(
+        ids,
+        attention_mask=mask,
+        streamer=listener,
+        stopping_criteria=StoppingCriteriaList([_OwnLength(width, [text.max_new_tokens for text in texts])]),
+        pad_token_id=pad,
+        **generate_options(longest),
+    )
+
+
+class _OwnLength(StoppingCriteria):
+    """Each text of a batch ends at its own length."""
+
+    def __init__(self, width: int, lengths: Sequence[int]) -> None:
+        self._ends = torch.tensor([width + length for length in lengths])
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> Any:  # noqa: ARG002
+        return (self._ends <= input_ids.shape[1]).to(input_ids.device)
+
+
+class _Heard:
+    """What is heard of a run: the tokens of each text, and when."""
+
+    def __init__(self, texts: Sequence[Text]) -> None:
+        self.texts = texts
+        self.written: list[list[int]] = [[] for _ in texts]
+        self.passes: list[TimedPass] = []
+        self._at: list[list[float]] = [[] for _ in texts]
+        self._started = 0.0
+
+    def start(self) -> float:
+        """The clock begins now."""
+        self._started = time.perf_counter()
+        return self._started
+
+    def tick(self, seen: Seen) -> None:
+        self.note(seen.began, seen.ended, tuple((share.request, share.n_tokens, 0) for share in seen.shares))
+        for share in seen.shares:
+            if share.written is not None:
+                self.token(share.request, share.written, seen.ended)
+
+    def batch(self, hooked: HookedModel, numbers: Sequence[int], go_on: Callable[[], None]) -> "_Listener":
+        return _Listener(self, numbers, ends_of(hooked.model), go_on)
+
+    def note(self, began: float, ended: float, rows: tuple[tuple[int, int, int], ...]) -> None:
+        self.passes.append(TimedPass(at_s=began - self._started, seconds=ended - began, rows=rows))
+
+    def token(self, number: int, token: int, now: float) -> None:
+        self.written[number].append(token)
+        self._at[number].append(now - self._started)
+
+    def ran(self) -> Ran:
+        return Ran(
+            passes=tuple(self.passes),
+            at=tuple(map(tuple, self._at)),
+            written=tuple(map(tuple, self.written)),
+        )
+
+
+class _Listener(BaseStreamer):
+    """Hears each pass of a batch when the library's loop has its tokens on the host."""
+
+    def __init__(self, heard: _Heard, numbers: Sequence[int], ends: frozenset[int], go_on: Callable[[], None]) -> None:
+        self._heard, self._numbers, self._ends, self._go_on = heard, numbers, ends, go_on
+        self._mark = time.perf_counter()
+        self._running: set[int] | None = None  # None until the prompt has been heard
+
+    def put(self, value: torch.Tensor) -> None:
+        now = time.perf_counter()
+        if self._running is None:
+            self._running = set(self._numbers)
+            return
+        self._heard.note(self._mark, now, self._rows())
+        for number, token in zip(self._numbers, value.tolist(), strict=True):
+            if number in self._running:
+                self._heard.token(number, token, now)
+                if token in self._ends or len(self._heard.written[number]) == self._heard.texts[number].max_new_tokens:
+                    self._running.remove(number)
+        self._mark = now
+        self._go_on()
+
+    def end(self) -> None:
+        """The batch is done; nothing is left to hear."""
+
+    def _rows(self) -> tuple[tuple[int, int, int], ...]:
+        """Of each text in the pass: tokens of it, and padding beside them, which is work for nothing."""
+        texts, first = self._heard.texts, not any(self._heard.written[number] for number in self._numbers)
+        if first:
+            width = max(len(texts[number].ids) for number in self._numbers)
+            return tuple((number, len(texts[number].ids), width - len(texts[number].ids)) for number in self._numbers)
+        running = self._running or set()
+        return tuple((number, int(number in running), int(number not in running)) for number in self._numbers)

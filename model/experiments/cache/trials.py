@@ -1,0 +1,309 @@
+"""A run replayed with its KV cache really made smaller, in numbers of fewer bits or of fewer tokens: what it costs.
+
+A replay is a run of the model by the very loop of `decoding`, whose passes read the tokens of the run whatever the
+smaller cache would have said; what differs is the cache it is given (`cache_layers`). Positions are absolute: a token
+keeps the position that it has in the text, whichever tokens before it are gone. StreamingLLM numbers what is left
+anew; here the damage of what is gone is not mixed with that of moving the rest.
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+import torch
+
+from model.capture.cache_layers import odd_layers, smaller
+from model.capture.decoding import Pass, passes
+from model.capture.hooked import HookedModel
+from model.capture.prompts import check_lengths, read_prompt
+from model.errors import BadPrompt, BadSetting, BadTrace, NotShown, PromptTooLong
+from model.limits import Limits
+from model.records.cache import CacheKind, CacheTrial, CacheTrials
+from model.records.trace import Settings, Token, Trace
+
+_SINK = 4  # tokens, as StreamingLLM keeps
+_CLOSE = 1e-3  # logits of one run on two machines differ by less than this share of the largest
+_EVICTING = ("window", "sink + window", "dropped")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One smaller cache to try. A window or a sink counts the tokens that stay in the cache between two passes."""
+
+    kind: CacheKind
+    sink: int = 0
+    window: int = 0
+    dropped: tuple[int, ...] = ()  # positions of the prompt that are taken out after the prefill
+
+    @property
+    def name(self) -> str:
+        """This cache in a few words, such as "sink 4 + window 16"."""
+        if self.kind == "window":
+            return f"window {self.window}"
+        if self.kind == "sink + window":
+            return f"sink {self.sink} + window {self.window}"
+        if self.kind == "dropped":
+            count = len(self.dropped)
+            return f"without position {self.dropped[0]}" if count == 1 else f"without {count} positions"
+        return self.kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script:
+    """The tokens that a replay reads. Without any after the prompt, the exact cache writes them first."""
+
+    prompt: str  # as typed
+    ids: tuple[int, ...]  # prompt and written tokens
+    n_prompt: int
+    settings: Settings
+
+    @classmethod
+    def of(cls, trace: Trace) -> "Script":
+        """The tokens of a run."""
+        return cls(
+            prompt=trace.prompt,
+            ids=tuple(token.id for token in trace.tokens),
+            n_prompt=trace.n_prompt,
+            settings=trace.settings,
+        )
+
+    @classmethod
+    def to_write(cls, hooked: HookedModel, prompt: str | Sequence[int], settings: Settings, limits: Limits) -> "Script":
+        """A prompt alone. Raises: Refusal, as a run would, if this model or this host does not take it."""
+        read = read_prompt(hooked, prompt, settings)
+        check_lengths(hooked, len(read.ids), settings, limits)
+        return cls(prompt=read.text, ids=tuple(read.ids), n_prompt=len(read.ids), settings=settings)
+
+    @property
+    def written(self) -> tuple[int, ...]:
+        """The tokens after the prompt."""
+        return self.ids[self.n_prompt :]
+
+
+def usual(hooked: HookedModel, window: int, sink: int = _SINK, dropped: Sequence[int] = ()) -> tuple[Asked, ...]:
+    """What is worth trying: int8, int4, the latest tokens, first ones with those, and without some positions, if named.
+
+    Of a model that is told no positions, only fewer bits can be tried.
+    """
+    bits = (Asked(kind="int8"), Asked(kind="int4"))
+    if hooked.anatomy.positions is None:
+        return bits
+    windows = (Asked(kind="window", window=window), Asked(kind="sink + window", sink=sink, window=window))
+    return (*bits, *windows, *([Asked(kind="dropped", dropped=tuple(dropped))] if dropped else []))
+
+
+def trials(
+    hooked: HookedModel,
+    run: Trace | Script,
+    asked: Sequence[Asked] | None = None,
+    *,
+    cancelled: Callable[[], bool] = lambda: False,
+    progress: Callable[[int, int, str], None] = lambda _done, _total, _what: None,
+) -> Generator[CacheTrials]:
+    """Replay a run with the exact cache and then with each smaller one; yields the record so far after each of them.
+
+    Without `asked`, the `usual` ones are tried. `cancelled` is asked before every pass, and ends the iteration when
+    it says yes; so does closing the generator. `progress(done, total, what)` counts passes. The model's guard is held
+    during a pass only.
+
+    Each distribution is compared by the Kullback-Leibler divergence KL(exact || trial), in nats, over the whole
+    vocabulary, in float64. The prefill reads with the whole cache, so the first token is always the exact one.
+    Source: Kullback and Leibler 1951; windows and sinks: Xiao et al. 2023, StreamingLLM; fewer bits: Liu et al. 2024,
+    KIVI.
+    Raises: NotShown, if this model's cache cannot be made smaller so; BadTrace, if another model made the run;
+    BadSetting, for a cache that means nothing; BadPrompt or PromptTooLong, for tokens that this model cannot read.
+    """
+    script = run if isinstance(run, Script) else Script.of(run)
+    _check_script(hooked, script)
+    if isinstance(run, Trace):
+        _check_same_model(hooked, run)
+    if asked is None:
+        n_context = len(script.ids) + (0 if script.written else script.settings.max_new_tokens) - 1
+        asked = usual(hooked, max(1, n_context // 2))
+    wanted = [_in_range(each, script.n_prompt) for each in asked if each.kind != "exact"]
+    _check_cache(hooked, wanted)
+    logits = run.logits if isinstance(run, Trace) else None
+    return _Replays(hooked, script, logits, cancelled, progress).all([Asked(kind="exact"), *wanted])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Replayed:
+    """One replay: of each written token, how far its distribution is, what would have been chosen, and the cache."""
+
+    asked: Asked
+    kl: list[float]
+    chosen: list[int]
+    kv_bytes: list[int]
+
+
+class _Replays:
+    """The replays of one run, one after the other, and what has come of them."""
+
+    def __init__(
+        self,
+        hooked: HookedModel,
+        script: Script,
+        logits: np.ndarray | None,
+        cancelled: Callable[[], bool],
+        progress: Callable[[int, int, str], None],
+    ) -> None:
+        self._hooked, self._script, self._logits = hooked, script, logits
+        self._cancelled, self._progress = cancelled, progress
+        self._written = script.written
+        self._exact: list[torch.Tensor] = []  # log-probabilities, float64 [V], of each written token
+        self._done: list[_Replayed] = []
+
+    def all(self, asked: Sequence[Asked]) -> Generator[CacheTrials]:
+        for each in asked:
+            replayed = self._replay(each, len(asked))
+            if replayed is None:
+                return
+            self._written = self._written or tuple(replayed.chosen)
+            self._done.append(replayed)
+            yield self._record()
+
+    def _replay(self, asked: Asked, n_trials: int) -> _Replayed | None:
+        """One replay, or None if it was cancelled."""
+        row = _Replayed(asked=asked, kl=[], chosen=[], kv_bytes=[])
+        with closing(self._passes(asked)) as replay:
+            while not self._cancelled():
+                count = len(self._written) or self._script.settings.max_new_tokens
+                self._progress(len(self._done) * count + len(row.kl), n_trials * count, asked.name)
+                with self._hooked.guard:
+                    done = next(replay, None)
+                if done is None:
+                    return row
+                row.kl.append(self._divergence(done, len(row.kl), asked.kind == "exact"))
+                row.chosen.append(done.chosen.choice.id)
+                row.kv_bytes.append(done.step.kv_bytes)
+        return None
+
+    def _passes(self, asked: Asked) -> Any:
+        cache = None
+        if asked.kind != "exact":  # which runs on the library's own
+            cache = smaller(self._hooked.card.n_layers, asked.kind, asked.sink, asked.window, asked.dropped)
+        prompt = self._script.ids[: self._script.n_prompt]
+        return passes(self._hooked.model, prompt, self._script.settings, None, forced=self._written, cache=cache)
+
+    def _divergence(self, done: Pass, at: int, exact: bool) -> float:
+        """KL(exact || trial) of one written token, in nats; the exact replay is kept for the others to meet."""
+        here = torch.log_softmax(done.logits[0].cpu().double(), dim=-1)
+        if exact:
+            self._check_logits(done.logits[0], at)
+            self._exact.append(here)
+            return 0.0
+        there = self._exact[at]
+        return max(0.0, float((there.exp() * (there - here)).sum()))  # rounding alone makes it negative
+
+    def _check_logits(self, logits: torch.Tensor, at: int) -> None:
+        if self._logits is None:
+            return
+        kept = torch.tensor(self._logits[at])
+        gap = float((logits.cpu() - kept).abs().max() / kept.abs().max())
+        if not gap <= _CLOSE:
+            raise BadTrace(
+                f"replayed with its whole cache, the run's logits differ from those that it holds by {gap:.2g} of the "
+                "largest: other weights made it. Load the model that made it, or run the prompt again."
+            )
+
+    def _record(self) -> CacheTrials:
+        script, done = self._script, self._done
+        return CacheTrials(
+            model=self._hooked.card,
+            prompt=script.prompt,
+            settings=script.settings,
+            n_prompt=script.n_prompt,
+            tokens=self._tokens(),
+            texts=self._hooked.reader.texts(token for each in done for token in each.chosen),
+            trials=tuple(_trial(each, self._written) for each in done),
+            kl=np.array([each.kl for each in done], np.float64),
+            chosen=np.array([each.chosen for each in done], np.int32),
+            kv_bytes=np.array([each.kv_bytes for each in done], np.int64),
+        )
+
+    def _tokens(self) -> tuple[Token, ...]:
+        reader = self._hooked.reader
+        tokens = list(reader.tokens(self._script.ids[: self._script.n_prompt]))
+        for each in self._written:
+            tokens.append(reader.token(each, tokens[-1].span[1], generated=True))
+        return tuple(tokens)
+
+
+def _trial(replayed: _Replayed, written: Sequence[int]) -> CacheTrial:
+    asked, pairs = replayed.asked, zip(replayed.chosen, written, strict=True)
+    return CacheTrial(
+        kind=asked.kind,
+        name=asked.name,
+        sink=asked.sink,
+        window=asked.window,
+        dropped=asked.dropped,
+        n_bytes=replayed.kv_bytes[-1],
+        first_changed=next((at for at, (chosen, own) in enumerate(pairs) if chosen != own), None),
+    )
+
+
+def _check_script(hooked: HookedModel, script: Script) -> None:
+    d_vocab, n_ctx, most = hooked.card.d_vocab, hooked.card.n_ctx, script.settings.max_new_tokens
+    bad = [each for each in script.ids if not 0 <= each < d_vocab]
+    if bad or not 1 <= script.n_prompt <= len(script.ids):
+        raise BadPrompt(
+            f"a replay reads token ids from 0 to {d_vocab - 1}, at least one of them the prompt's; "
+            + (f"{bad[0]} is no such id." if bad else f"{len(script.ids)} were given, {script.n_prompt} as the prompt.")
+        )
+    if len(script.written) > most:
+        raise BadPrompt(
+            f"{len(script.written)} written tokens are to be replayed, and the settings allow {most}. "
+            "Replay them with the settings of their run."
+        )
+    longest = script.n_prompt + (len(script.written) or most)
+    if longest > n_ctx:
+        raise PromptTooLong(
+            f"the run has {longest:,} tokens; {hooked.card.name} reads at most {n_ctx:,} at once. Replay a shorter one."
+        )
+
+
+def _check_same_model(hooked: HookedModel, trace: Trace) -> None:
+    same = ("family", "n_layers", "n_heads", "d_model", "d_vocab", "n_parameters")
+    if any(getattr(trace.model, name) != getattr(hooked.card, name) for name in same):
+        raise BadTrace(
+            f"the run was made by {trace.model.name}, and {hooked.card.name} is loaded; only the model that made a run "
+            "can replay it. Load it, or run the prompt again."
+        )
+
+
+def _in_range(asked: Asked, n_prompt: int) -> Asked:
+    """What was asked, its positions in order. Raises: BadSetting, if it means nothing."""
+    if asked.kind not in get_args(CacheKind):
+        raise BadSetting(f"there is no smaller cache {asked.kind!r}; there are {', '.join(get_args(CacheKind)[1:])}.")
+    if asked.kind in ("window", "sink + window") and asked.window < 1:
+        raise BadSetting(f"a window of {asked.window} tokens keeps none; it is at least 1.")
+    if asked.kind == "sink + window" and asked.sink < 1:
+        raise BadSetting(f"a sink of {asked.sink} tokens keeps none; it is at least 1. Ask for a window alone.")
+    if bad := [each for each in asked.dropped if not 0 <= each < n_prompt]:
+        raise BadSetting(
+            f"position {bad[0]} cannot be taken out after the prefill: the prompt has positions 0 to {n_prompt - 1}. "
+            "Choose among them."
+        )
+    return Asked(
+        kind=asked.kind,
+        sink=asked.sink if asked.kind == "sink + window" else 0,
+        window=asked.window if asked.kind in ("window", "sink + window") else 0,
+        dropped=tuple(sorted(set(asked.dropped))) if asked.kind == "dropped" else (),
+    )
+
+
+def _check_cache(hooked: HookedModel, asked: Sequence[Asked]) -> None:
+    card = hooked.card
+    if odd := odd_layers(hooked.model):
+        raise NotShown(
+            f"{card.name} keeps {odd}, not all keys and values of all tokens: making that smaller is not shown. "
+            "Pick a model whose layers all attend to the whole text, such as the default."
+        )
+    evicting = next((each for each in asked if each.kind in _EVICTING), None)
+    if evicting is not None and hooked.anatomy.positions is None:
+        raise NotShown(
+            f"{evicting.name} cannot be tried on {card.name}: tokens can be taken out of a cache only where each key "
+            f"carries its own position, and here it does not ({card.reason_against('positions')}). Try int8 or int4."
+        )

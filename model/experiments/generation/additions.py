@@ -1,0 +1,26 @@
+"""What is added to a run when its last step is done, and so stands in no step's time: the map, then the lens."""
+
+from collections.abc import Iterator
+
+from model.capture.hooked import HookedModel
+from model.experiments.generation.embeddings import map_steps
+from model.experiments.generation.logit_lens import lens_steps
+from model.records.trace import Trace
+
+
+def additions(hooked: HookedModel, trace: Trace) -> Iterator[Trace | None]:
+    """Copies of the run with more and more in them; None after each short piece of work that finished nothing.
+
+    Others can have the model between two pieces. The embedding map and the positions come first: they are quick.
+    """
+    for steps in (map_steps, lens_steps):
+        for piece in steps(hooked, trace):
+            trace = trace if piece is None else piece
+            yield piece
+
+
+def with_additions(hooked: HookedModel, trace: Trace) -> Trace:
+    """A copy of the run with all that is added after it, where the model shows it."""
+    for piece in additions(hooked, trace):
+        trace = trace if piece is None else piece
+    return trace

@@ -1,0 +1,27 @@
+"""A run from a prompt to a complete Trace."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from model.capture.generation import Generation
+from model.capture.hooked import HookedModel
+from model.errors import BadSetting
+from model.experiments.generation.additions import with_additions
+from model.limits import Limits
+from model.records.trace import Settings, Trace
+
+
+def trace(hooked: HookedModel, prompt: str | Sequence[int], *, additions: bool = True, **settings: Any) -> Trace:
+    """Let a model continue a text, and keep what it computed on the way.
+
+    `prompt` is text, or token ids; `settings` are those of `records.Settings`, such as max_new_tokens, temperature
+    and seed. The embedding map and the logit lens are added at the end unless `additions` is False; the steps' times
+    do not include them.
+    Raises: Refusal, for a prompt or a setting that this model or this host does not take.
+    """
+    if unknown := settings.keys() - Settings.__slots__:
+        raise BadSetting(f"there is no setting {min(unknown)!r}; there are {', '.join(Settings.__slots__)}.")
+    generation = Generation(hooked, prompt, Settings(**settings), Limits.from_environment())
+    for _ in generation:
+        pass
+    return with_additions(hooked, generation.trace()) if additions else generation.trace()

@@ -1,0 +1,179 @@
+"""Assisted generation as the library runs it, watched: the one file that touches its private methods.
+
+`generate` drafts a few tokens with a candidate generator, judges them in one pass and keeps what it would have said
+itself. What it drafted and how it judged is not in what it returns, so the generator's two methods are wrapped for one
+run, and the function that draws the verdicts' random numbers is. A contract test holds this against the library.
+"""
+
+import inspect
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import LongTensor, Tensor
+from transformers.generation import utils as library
+from transformers.generation.candidate_generator import CandidateGenerator
+
+from model.arch.pinned import other_release
+from model.capture.device import own_randomness, wait_for
+from model.capture.tracer import Cancelled
+
+_WHAT = "assisted generation"
+
+Make = Callable[..., CandidateGenerator]
+"""Makes a draft's candidate generator from what `generate` knows: generation_config, logits_processor, ..."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Judged:
+    """One round as it ran: what was drafted, how it was judged, what came of it."""
+
+    first: int  # position of the first drafted token
+    drafted: list[int]
+    q: Tensor | None  # the draft's scores, processed, float32 [k, V]; None where it has none
+    draft_s: float
+    n_read: int  # tokens that the target's pass read
+    p: Tensor | None = None  # the target's scores, processed, float32 [k + 1, V]; kept only in a recorded run
+    randoms: list[float] = field(default_factory=list)  # one a drafted token, where verdicts are drawn
+    n_accepted: int = 0  # drafted tokens that passed; the text may end before the last of them
+    written: list[int] = field(default_factory=list)
+    verify_s: float = 0.0
+
+
+@contextmanager
+def watched(
+    model: Any, *, record: bool, make: Make | None = None, cancelled: Callable[[], bool] = lambda: False
+) -> Iterator[list[Judged]]:
+    """Watch a model's assisted generation inside this context; gives the rounds, as they come.
+
+    `make` puts a candidate generator of its own in the place of the one that the library would make. Without
+    `record` only times and token ids are kept. `cancelled` is asked before every round, and ends the run with
+    `tracing.Cancelled`. The model and the library are as before when the context ends, however it ends.
+    Raises: NotShown, if this version of the library works in another way, which may show only when the run is over.
+    """
+    _check_library(model)
+    rounds: list[Judged] = []
+    theirs = model._get_candidate_generator
+    sampling = library._speculative_sampling
+
+    def candidate_generator(**given: Any) -> CandidateGenerator:
+        generator = theirs(**given) if make is None else make(**given)
+        return _Watch(generator, rounds, record, cancelled).installed()
+
+    def speculative_sampling(*given: Any, **named: Any) -> Any:
+        if record and rounds:
+            told = inspect.signature(sampling).bind(*given, **named).arguments
+            rounds[-1].randoms = _peeked(told["candidate_logits"], told["candidate_length"])
+        return sampling(*given, **named)
+
+    model._get_candidate_generator = candidate_generator
+    library._speculative_sampling = speculative_sampling
+    try:
+        yield rounds
+    finally:
+        library._speculative_sampling = sampling
+        del model._get_candidate_generator
+    if not rounds:
+        raise other_release(_WHAT, "watched", "a run was over, and none of its rounds had been seen")
+
+
+@contextmanager
+def drafting(model: Any, n_draft: int) -> Iterator[None]:
+    """Inside this context a model drafts so many tokens a round, whatever its generation config says and learns."""
+    config, sizes = model.generation_config, _sizes(model)
+    names = ("num_assistant_tokens", "num_assistant_tokens_schedule", "assistant_confidence_threshold")
+    before, n_layers = {name: getattr(config, name, None) for name in names}, sizes.num_hidden_layers
+    config.num_assistant_tokens, config.num_assistant_tokens_schedule = n_draft, "constant"
+    config.assistant_confidence_threshold = 0.0  # or it would stop where it is unsure
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(config, name, value)
+        sizes.num_hidden_layers = n_layers  # early exit lowers it while it drafts, and leaves it so if that fails
+
+
+def leaves_early(model: Any, ids: Tensor, layers: Any, exit_layer: int) -> bool:
+    """Whether a model whose config says fewer layers runs fewer: many families loop over all that they have, and of
+    some the library does not find the config.
+    """
+    if not hasattr(model, model.base_model_prefix):
+        return False
+    ran: list[bool] = []
+    sizes = _sizes(model)
+    hook, n_layers = layers[exit_layer].register_forward_hook(lambda *_: ran.append(True)), sizes.num_hidden_layers
+    try:
+        sizes.num_hidden_layers = exit_layer
+        with torch.inference_mode():
+            model(ids[:, :1], use_cache=False)
+    finally:
+        sizes.num_hidden_layers = n_layers
+        hook.remove()
+    return not ran
+
+
+def _sizes(model: Any) -> Any:
+    """The config whose number of layers early exit lowers: that of the model within, where there is one."""
+    return getattr(model, model.base_model_prefix, model).config
+
+
+class _Watch:
+    """Wraps the two methods of one candidate generator."""
+
+    def __init__(
+        self, generator: CandidateGenerator, rounds: list[Judged], record: bool, cancelled: Callable[[], bool]
+    ) -> None:
+        self._generator, self._rounds, self._record, self._cancelled = generator, rounds, record, cancelled
+        self._propose, self._update = generator.get_candidates, generator.update_candidate_strategy
+        self._drafted_at = 0.0
+
+    def installed(self) -> CandidateGenerator:
+        """The generator, watched."""
+        setattr(self._generator, "get_candidates", self._get)  # noqa: B010  (a method, replaced on this one object)
+        setattr(self._generator, "update_candidate_strategy", self._judge)  # noqa: B010
+        return self._generator
+
+    def _get(self, input_ids: Tensor, **given: Any) -> tuple[Tensor, Tensor | None]:
+        if self._cancelled():
+            raise Cancelled
+        started = time.perf_counter()
+        ids, scores = self._propose(cast("LongTensor", input_ids), **given)
+        wait_for(ids.device)
+        self._drafted_at = time.perf_counter()
+        first = input_ids.shape[1]
+        drafted = ids[0, first:].tolist()
+        n_before = first - 1 if self._rounds else 0
+        self._rounds.append(Judged(
+            first=first, drafted=drafted, draft_s=self._drafted_at - started, n_read=first + len(drafted) - n_before,
+            q=scores[0].float().clone() if self._record and scores is not None and drafted else None,
+        ))  # fmt: skip
+        return ids, scores
+
+    def _judge(self, input_ids: Tensor, scores: Tensor, num_matches: int) -> None:
+        done = self._rounds[-1]
+        done.verify_s = time.perf_counter() - self._drafted_at
+        done.written = input_ids[0, done.first :].tolist()
+        pairs = zip(done.drafted, done.written, strict=False)
+        shorter = min(len(done.drafted), len(done.written))
+        done.n_accepted = next((at for at, (said, wrote) in enumerate(pairs) if said != wrote), shorter)
+        if self._record:
+            done.p = scores[0].clone()
+        self._update(cast("LongTensor", input_ids), scores, num_matches)
+
+
+def _peeked(scores: Tensor, length: int) -> list[float]:
+    """The random numbers that the library draws next, one a drafted token; its generator is put back."""
+    with own_randomness(scores.device):
+        return torch.rand_like(scores.new_empty(length, dtype=torch.float32)).tolist()
+
+
+def _check_library(model: Any) -> None:
+    needed = [(model, "_get_candidate_generator"), (model, "_assisted_decoding"), (library, "_speculative_sampling")]
+    if missing := [name for home, name in needed if not hasattr(home, name)]:
+        raise other_release(_WHAT, "watched", f"it has no {missing[0]}")
+    takes = inspect.signature(library._speculative_sampling).parameters
+    if missing := [name for name in ("candidate_logits", "candidate_length") if name not in takes]:
+        raise other_release(_WHAT, "watched", f"_speculative_sampling takes no {missing[0]}")

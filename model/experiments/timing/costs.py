@@ -1,0 +1,112 @@
+"""What a forward pass must do, predicted from a model's shapes: operations, bytes of weights, bytes of its KV cache."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+from transformers.pytorch_utils import Conv1D
+
+from model.capture.hooked import HookedModel
+from model.errors import NotShown
+from model.records.timing import Work, kv_bytes
+from model.records.trace import ModelCard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Shapes:
+    """What the predictions are made from: sizes of one model's matrices, heads and cache."""
+
+    card: ModelCard
+    per_token: int  # numbers in the matrices that each token read is multiplied with
+    per_text: int  # numbers in the output head: `generate` asks it for the last position alone
+    weight_bytes: int  # of all that a pass reads whole: an embedding table gives single rows, and counts if tied
+    number_bytes: int
+    windows: tuple[int, ...]  # of each layer: positions that its attention looks back on, itself included; 0: all
+
+
+def work(model: HookedModel | Shapes, *, n_new: int, n_context: int, batch: int = 1, cached: bool = True) -> Work:
+    """What one forward pass over n_new tokens of each text must do, when it attends to n_context of them.
+
+    A multiplication and its addition are two operations: 2 for each number of a matrix and token, and in attention
+    two products of n_new x n_context x heads x width each, the full square, as the library's own code computes it.
+    Norms, activations, softmax and rotary turns are left out: together they are well below one in a hundred.
+    With `cached` False the pass keeps no keys and values.
+    Raises: NotShown, for a model with parts that this count does not know, such as a mixture of experts.
+    Source: Kaplan et al. 2020, section 2.1 and table 1; Pope et al. 2022, "Efficiently Scaling Transformer
+    Inference", section 2, for what is read from memory.
+    """
+    shapes = model if isinstance(model, Shapes) else shapes_of(model)
+    card, before = shapes.card, n_context - n_new
+    attended = sum(min(before, window - 1) + n_new if window else n_context for window in shapes.windows)
+    attention = 2 * 2 * n_new * attended * card.n_heads * card.d_head
+
+    def cache(n_tokens: int, windows: tuple[int, ...]) -> int:
+        return kv_bytes(card, n_tokens, batch=batch, bytes_per_number=shapes.number_bytes, windows=windows)
+
+    return Work(
+        batch=batch,
+        n_new=n_new,
+        n_context=n_context,
+        flops=batch * (2 * shapes.per_token * n_new + 2 * shapes.per_text + attention),
+        weight_bytes=shapes.weight_bytes,
+        kv_read=cache(before, shapes.windows) if cached else 0,
+        kv_written=cache(n_new, ()) if cached else 0,
+    )
+
+
+def shapes_of(hooked: HookedModel) -> Shapes:
+    """The shapes of a model, once every matrix in it is one that the count knows.
+
+    Raises: NotShown, if there is one that it does not know, with its name.
+    """
+    model, card = hooked.model, hooked.card
+    head: Any = hooked.anatomy.head
+    matrices = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)}
+    tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    known = {id(module.weight): name for name, module in matrices.items()}
+    if unknown := _unknown(model, card, known.keys() | tables):
+        raise NotShown(
+            f"the work of {card.name} cannot be predicted: {unknown}, which the count does not know. "
+            "Pick a model of plain layers, such as the default one."
+        )
+    return Shapes(
+        card=card,
+        per_token=sum(module.weight.numel() for module in matrices.values() if module is not head),
+        per_text=head.weight.numel(),
+        weight_bytes=sum(
+            each.numel() * each.element_size()
+            for each in model.parameters()
+            if id(each) in known or id(each) not in tables
+        ),
+        number_bytes=model.dtype.itemsize,
+        windows=windows_of(model),
+    )
+
+
+def windows_of(model: Any) -> tuple[int, ...]:
+    """How far back each layer looks, as the library's own cache is told: positions, itself included; 0: all."""
+    layers = DynamicCache(config=model.config.get_text_config(decoder=True)).layers
+    return tuple(getattr(layer, "sliding_window", 0) for layer in layers)
+
+
+def _unknown(model: Any, card: ModelCard, known: set[int]) -> str | None:
+    """What keeps the count from being right, in words, or None."""
+    config = model.config.get_text_config()
+    layers = DynamicCache(config=config).layers
+    if config is not model.config:
+        return "it reads more than text"
+    if other := [layer for layer in layers if type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer)]:
+        return f"its cache has layers of the kind {type(other[0]).__name__}"
+    if len(layers) != card.n_layers or getattr(config, "kv_lora_rank", None) or getattr(config, "v_head_dim", None):
+        return "its keys and values are not of one width in every layer"
+    if experts := [name for name, _ in model.named_parameters() if "expert" in name]:
+        return f"{experts[0]} belongs to an expert, which reads some tokens only"
+    for name, each in model.named_parameters():
+        if each.ndim > 1 and id(each) not in known:
+            return f"{name} has the shape {tuple(each.shape)} and is no matrix of a linear layer"
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and module.weight.numel() != module.in_features * module.out_features:
+            return f"{name} is packed"
+    return None

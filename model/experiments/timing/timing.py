@@ -1,0 +1,381 @@
+"""How long a model's phases take, and what its KV cache saves: the library's own passes, unhooked, by the clock."""
+
+import copy
+import itertools
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch.nn.modules import module as every_module
+from transformers import LogitsProcessor, LogitsProcessorList
+from transformers.generation.streamers import BaseStreamer
+
+from model.arch.tokens import Prompt
+from model.capture.decoding import generate_options, next_pass, prefilled
+from model.capture.device import own_randomness, wait_for
+from model.capture.hooked import HookedModel
+from model.capture.machine import probe
+from model.capture.prompts import check_lengths, read_prompt
+from model.errors import BadSetting, NotANumber
+from model.experiments.timing.costs import shapes_of, work
+from model.limits import Limits
+from model.records.timing import Machine, Measurement, Work
+from model.records.trace import Settings
+
+Part = Literal["phases", "race", "batch"]
+PARTS: tuple[Part, ...] = ("phases", "race", "batch")
+Progress = Callable[[int, int, str], None]  # pieces done, pieces in all, what comes now
+
+RACE_SECONDS = 20.0  # prefills and copies of caches included
+_BATCH_SECONDS = 10.0
+_BATCH_BYTES = 1_000_000_000  # of the largest batch's cache
+_BATCHES = (1, 2, 4, 8, 16)
+_FIRST_LENGTH = 16
+_WARM_UP_TOKENS = 3
+
+
+def measure(
+    hooked: HookedModel,
+    prompt: str | Sequence[int],
+    settings: Settings,
+    limits: Limits,
+    *,
+    repeats: int = 3,
+    parts: Sequence[Part] = PARTS,
+    n_prompt: int | None = None,
+    progress: Progress = lambda *_: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Generator[Measurement]:
+    """Time a model on a prompt; yields the record so far after each run, length and batch, the last one complete.
+
+    The phases are runs of the library's own `generate`, timed as each token reaches the program: TTFT from the call
+    to the first token, its choice included, ITL from each token to the next, TPOT their mean, (end-to-end latency -
+    TTFT) / (tokens - 1). The race runs one and the same pass with a cache and without, at doubling lengths, for about
+    20 seconds; the batches run the decode pass in the middle of the run for several copies of the text at once.
+    The model is warmed up first. This program's hooks are not attached meanwhile, and whatever others have attached
+    is counted in the record. `n_prompt` cuts or repeats the prompt to so many tokens. `progress` is told what comes
+    next; `cancelled` is asked between passes, and ends the measuring with what has been yielded, as `close()` does.
+    The model is held (`hooked.guard`) for one piece at a time, never while the caller has the record.
+    Raises: Refusal, at once, for a prompt, a setting or a model that cannot be measured; NotANumber, later on.
+    Source: Databricks 2023, "LLM Inference Performance Engineering", for TTFT and TPOT; NVIDIA, GenAI-Perf and NIM
+    metrics, for ITL; Pope et al. 2022, "Efficiently Scaling Transformer Inference", for the two phases.
+    """
+    if repeats < 1 or (n_prompt is not None and n_prompt < 1):
+        raise BadSetting(f"repeats is {repeats} and n_prompt {n_prompt}; each must be a whole number of at least 1.")
+    check_lengths(hooked, n_prompt or 1, settings, limits)  # before as many ids are made
+    read = _of_length(hooked, read_prompt(hooked, prompt, settings), n_prompt)
+    check_lengths(hooked, len(read.ids), settings, limits)
+    timing = _Timing(hooked, read, settings, limits, repeats, cancelled)
+    return timing.records([each for each in PARTS if each in parts], progress)
+
+
+def count_hooks(model: Any) -> int:
+    """Hooks and replaced forward methods on a model's modules, and the hooks that torch calls for every module."""
+    kinds = ("forward_hooks", "forward_pre_hooks", "backward_hooks", "backward_pre_hooks")
+    of_every = sum(len(getattr(every_module, f"_global_{kind}")) for kind in kinds)
+    own = sum(len(getattr(module, f"_{kind}")) for module in model.modules() for kind in kinds)
+    return of_every + own + sum("forward" in vars(module) for module in model.modules())
+
+
+class _Stopped(Exception):
+    """The person stopped the measuring, between two passes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lap:
+    """The race at one length: seconds of each try, and what both passes said."""
+
+    length: int
+    on: list[float]
+    off: list[float]
+    difference: float
+    scale: float
+    tokens: tuple[int, int]
+    seconds: float  # that the lap took, prefill and copies included
+
+
+Piece = tuple[str, Callable[[], None]]  # what it is, in words, and what runs it
+
+
+class _Timing:
+    """One measuring in progress: what it has found so far, and the pieces that are left."""
+
+    def __init__(
+        self, hooked: HookedModel, read: Prompt, settings: Settings, limits: Limits, repeats: int,
+        cancelled: Callable[[], bool],
+    ) -> None:  # fmt: skip
+        self._hooked, self._model = hooked, hooked.model
+        self._read, self._settings, self._limits, self._repeats = read, settings, limits, repeats
+        self._cancelled = cancelled
+        self._shapes = shapes_of(hooked)
+        self._hooks = 0
+        self._notes = list(read.notes)
+        self._written: list[int] = []
+        self._runs: list[np.ndarray] = []  # of each: seconds from the call to every token
+        self._laps: list[_Lap] = []
+        self._batches: dict[int, list[float]] = {}
+
+    def records(self, parts: Sequence[Part], progress: Progress) -> Generator[Measurement]:
+        """The record after each piece, and the whole one at the end, with all that there is to say."""
+        pieces_of = {"phases": self._phases, "race": self._race, "batch": self._batch}
+        lengths = {"phases": self._repeats, "race": len(self._race_lengths()), "batch": len(_BATCHES)}
+        done, total = 0, 2 + sum(lengths[part] for part in parts)
+        progress(done, total, "this machine's memory and matrix speed")
+        warm_up: list[Piece] = [("a warm-up", self._warm_up)]
+        try:
+            machine = probe(self._hooked, self._limits, between=self._go_on)
+            taken = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
+            for what, act in itertools.chain(warm_up, *(pieces_of[part]() for part in parts)):
+                done += 1
+                progress(done, total, what)
+                with self._holding():
+                    act()
+                yield self._record(machine, taken)
+        except _Stopped:
+            return
+        progress(total, total, "done")
+        yield self._record(machine, taken)
+
+    @contextmanager
+    def _holding(self) -> Iterator[None]:
+        """Nothing else runs on the model, nothing is kept for a backward pass, and hooks are counted at both ends."""
+        with self._hooked.guard, torch.no_grad():
+            before = count_hooks(self._model)
+            yield
+            self._hooks = max(self._hooks, before, count_hooks(self._model))
+
+    def _go_on(self) -> None:
+        if self._cancelled():
+            raise _Stopped
+
+    # The phases
+
+    def _warm_up(self) -> None:
+        short = replace(self._settings, max_new_tokens=min(_WARM_UP_TOKENS, self._settings.max_new_tokens))
+        self._run(short, logits_processor=LogitsProcessorList([_RefuseNaN()]))
+
+    def _phases(self) -> Iterator[Piece]:
+        for count in range(1, self._repeats + 1):
+            yield f"run {count} of {self._repeats}", self._timed_run
+        wanted, written = self._settings.max_new_tokens, len(self._written)
+        if written < wanted:
+            self._notes.append(f"the model ended its text after {written} of {wanted} tokens.")
+
+    def _timed_run(self) -> None:
+        clock, started = self._run(self._settings)
+        if self._written and clock.ids != self._written:
+            self._notes.append("the runs did not all write the same text: this device rounds differently each time.")
+        self._written = self._written or clock.ids
+        self._runs.append(np.array(clock.seconds) - started)
+
+    def _run(self, settings: Settings, **more: Any) -> tuple["_Clock", float]:
+        """The library's own generate, and when it was called; a seed is set for it alone."""
+        self._go_on()
+        device, clock = self._model.device, _Clock(self._go_on)
+        ids = torch.tensor([self._read.ids], device=device)
+        with own_randomness(device):
+            torch.manual_seed(settings.seed)
+            wait_for(device)
+            started = time.perf_counter()
+            self._model.generate(ids, streamer=clock, **generate_options(settings), **more)
+        return clock, started
+
+    # The race
+
+    def _race(self) -> Iterator[Piece]:
+        for length in self._race_lengths():
+            needed = self._lap_seconds(length)
+            if sum(lap.seconds for lap in self._laps) + needed > RACE_SECONDS:
+                self._notes.append(
+                    f"the race ends before {length:,} tokens: they would take about {needed:.0f} s, and the whole race "
+                    f"is to take {RACE_SECONDS:.0f} s at most."
+                )
+                break
+            yield f"the cache race at {length:,} tokens", partial(self._lap, length)
+        self._notes.append("the race reads the prompt and what the model wrote, repeated or cut to each length.")
+
+    def _race_lengths(self) -> list[int]:
+        """Context lengths that the race may reach: doubling, within the model's bounds and the host's."""
+        most = min(self._hooked.card.n_ctx, self._limits.prompt_tokens)
+        return list(itertools.takewhile(lambda n: n <= most, (_FIRST_LENGTH << k for k in range(32)))) or [most]
+
+    def _lap_seconds(self, length: int) -> float:
+        """What a lap will take, by the one before it, or by the prefill; 0 where nothing is known yet."""
+        if not self._laps and not self._runs:
+            return 0.0
+        if self._laps:
+            before, off, on = self._laps[-1].length, np.median(self._laps[-1].off), np.median(self._laps[-1].on)
+        else:
+            before = len(self._read.ids)
+            off = on = np.median([run[0] for run in self._runs])
+        growth = self._work(length, length).flops / self._work(before, before).flops
+        return float(off * growth * (self._repeats + 1) + on * self._repeats)
+
+    def _lap(self, length: int) -> None:
+        """Both passes at one length, in turn; the copy of the cache that a pass adds to is made before its clock."""
+        began = time.perf_counter()
+        ids = self._text(length)
+        self._go_on()
+        cache = prefilled(self._model, ids[:, :-1])
+        on = off = torch.empty(0)
+        tries_on: list[float] = []
+        tries_off: list[float] = []
+        for _ in range(self._repeats):
+            own = copy.deepcopy(cache)
+            off, seconds = self._timed(next_pass(self._model, ids))
+            tries_off.append(seconds)
+            on, seconds = self._timed(next_pass(self._model, ids, own))
+            tries_on.append(seconds)
+        self._laps.append(
+            _Lap(
+                length=length,
+                on=tries_on,
+                off=tries_off,
+                difference=float((on - off).abs().max()),
+                scale=float(off.abs().max()),
+                tokens=(int(on.argmax()), int(off.argmax())),
+                seconds=time.perf_counter() - began,
+            )
+        )
+
+    # Batches
+
+    def _batch(self) -> Iterator[Piece]:
+        n_context = self._middle()
+        for size in _BATCHES:
+            spent, last = sum(map(sum, self._batches.values())), max(self._batches.get(size // 2, [0.0]))
+            n_bytes = self._work(1, n_context, batch=size).kv_read
+            if spent + 2 * last * self._repeats > _BATCH_SECONDS or n_bytes > _BATCH_BYTES:
+                self._notes.append(
+                    f"batches end before {size}: they have {_BATCH_SECONDS:.0f} s and {_BATCH_BYTES:,} bytes of cache."
+                )
+                break
+            yield f"a decode pass for a batch of {size}", partial(self._decode_together, size)
+
+    def _decode_together(self, size: int) -> None:
+        ids = self._text(self._middle())
+        self._go_on()
+        cache = prefilled(self._model, ids[:, :-1])
+        tries = []
+        for _ in range(self._repeats):
+            own = copy.deepcopy(cache)
+            own.batch_repeat_interleave(size)
+            tries.append(self._timed(next_pass(self._model, ids.repeat(size, 1), own))[1])
+        self._batches[size] = tries
+
+    # What both need
+
+    def _timed(self, run: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, float]:
+        """The logits of a pass, float32 [B, V], and its seconds."""
+        self._go_on()
+        wait_for(self._model.device)
+        started = time.perf_counter()
+        logits = run()
+        wait_for(self._model.device)
+        seconds = time.perf_counter() - started
+        return logits.float(), seconds
+
+    def _text(self, length: int) -> torch.Tensor:
+        """So many ids [1, length]: the prompt, what the model wrote, and all of it again."""
+        ids = itertools.islice(itertools.cycle([*self._read.ids, *self._written]), length)
+        return torch.tensor([list(ids)], device=self._model.device)
+
+    def _n_new(self) -> int:
+        return len(self._written) or self._settings.max_new_tokens
+
+    def _middle(self) -> int:
+        """Tokens that the decode pass in the middle of the run attends to."""
+        return len(self._read.ids) + max(self._n_new() // 2, 1)
+
+    def _work(self, n_new: int, n_context: int, *, batch: int = 1, cached: bool = True) -> Work:
+        return work(self._shapes, n_new=n_new, n_context=n_context, batch=batch, cached=cached)
+
+    def _record(self, machine: Machine, taken: str) -> Measurement:
+        n_prompt, n_new = len(self._read.ids), min([len(run) for run in self._runs], default=self._n_new())
+        runs = np.array([run[:n_new] for run in self._runs], np.float64).reshape(-1, n_new)
+        laps, sizes = self._laps, tuple(self._batches)
+        return Measurement(
+            model=self._hooked.card,
+            machine=machine,
+            prompt=self._read.text,
+            settings=self._settings,
+            n_prompt=n_prompt,
+            n_new=n_new,
+            warm_up=1,
+            hooks=self._hooks,
+            taken=taken,
+            text=self._hooked.reader.joined(self._written),
+            prefill_work=self._work(n_prompt, n_prompt),
+            decode_work=self._work(1, self._middle()),
+            race_on_work=tuple(self._work(1, lap.length) for lap in laps),
+            race_off_work=tuple(self._work(lap.length, lap.length, cached=False) for lap in laps),
+            race_tokens=tuple(lap.tokens for lap in laps),
+            batch_work=tuple(self._work(1, self._middle(), batch=size) for size in sizes),
+            windows=self._shapes.windows,
+            notes=(*self._notes, *self._hook_note()),
+            ttft=runs[:, 0].copy(),
+            itl=np.diff(runs, axis=1),
+            race_lengths=np.array([lap.length for lap in laps], np.int32),
+            race_on=_rows([lap.on for lap in laps], self._repeats),
+            race_off=_rows([lap.off for lap in laps], self._repeats),
+            race_difference=np.array([lap.difference for lap in laps], np.float64),
+            race_scale=np.array([lap.scale for lap in laps], np.float64),
+            batch_sizes=np.array(sizes, np.int32),
+            batch_seconds=_rows(list(self._batches.values()), self._repeats),
+        )
+
+    def _hook_note(self) -> tuple[str, ...]:
+        if not self._hooks:
+            return ()
+        return (f"{self._hooks} hooks of other programs were on the model's modules: the times include them.",)
+
+
+class _Clock(BaseStreamer):
+    """Hears each token when the library's loop has it on the host, and looks at the clock before anything else."""
+
+    def __init__(self, go_on: Callable[[], None]) -> None:
+        self.seconds: list[float] = []
+        self.ids: list[int] = []
+        self._go_on = go_on
+        self._heard_prompt = False
+
+    def put(self, value: torch.Tensor) -> None:
+        now = time.perf_counter()
+        if not self._heard_prompt:
+            self._heard_prompt = True
+            return
+        self.seconds.append(now)
+        self.ids.append(int(value))
+        self._go_on()
+
+    def end(self) -> None:
+        """The run is over; nothing is left to hear."""
+
+
+class _RefuseNaN(LogitsProcessor):
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+        if bool(torch.isnan(scores).any()):
+            raise NotANumber(
+                "the model computed NaN (not a number), so its times would say nothing. Its weights are damaged, or "
+                "overflow in its number type. Load other weights."
+            )
+        return scores
+
+
+def _of_length(hooked: HookedModel, read: Prompt, n_prompt: int | None) -> Prompt:
+    """The prompt, cut or repeated to so many tokens."""
+    if n_prompt is None or n_prompt == len(read.ids):
+        return read
+    ids = tuple(itertools.islice(itertools.cycle(read.ids), n_prompt))
+    done = "cut" if n_prompt < len(read.ids) else "repeated"
+    note = f"the prompt's {len(read.ids):,} tokens were {done} to {n_prompt:,}."
+    return Prompt(text=hooked.tokenizer.decode(list(ids)), ids=ids, notes=(*read.notes, note))
+
+
+def _rows(rows: list[list[float]], width: int) -> np.ndarray:
+    return np.array(rows, np.float64).reshape(len(rows), width)

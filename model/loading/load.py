@@ -1,0 +1,133 @@
+"""A name -> a hooked model: loaded in float32, its parts found, its pictures proved by a self-check."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from model.arch import anatomy
+from model.arch.anatomy import Anatomy
+from model.arch.tokens import Reader
+from model.capture.hooked import HookedModel, no_bar
+from model.errors import BadWeights, UnknownModel
+from model.limits import Limits
+from model.loading import selfcheck, threads
+from model.records.trace import ModelCard
+from model.weights import sources as weights
+from model.weights.sources import Progress, Source
+
+_NO_LIMIT = 1_000_000_000  # context of a model whose configuration names none
+
+
+def load(
+    name: str | Path | Source | None = None,
+    *,
+    model: Any = None,
+    tokenizer: Any = None,
+    progress: Progress | None = None,
+    limits: Limits | None = None,
+    settle_threads: bool = False,
+) -> HookedModel:
+    """Load a model to watch: the default, a folder or hub id by name, or a model and tokenizer already in memory.
+
+    What `weights.find` has found is opened as it is. A model from memory is used as it is, switched to evaluation
+    mode. The device is chosen: cuda, mps, then cpu.
+    `progress(what, done, total)` is told how far a download or conversion is. With `settle_threads`, torch is set to
+    the number of threads that is fastest here, before anything else runs: for a program, not for a notebook.
+    Raises: Refusal, if there is no such model, if it would run code of its own, or if its weights are not whole.
+    """
+    if name is not None and (model is not None or tokenizer is not None):
+        raise UnknownModel(f"load() was given the name {str(name)!r} and a model from memory; it takes one of the two.")
+    if model is not None or tokenizer is not None:
+        return _from_memory(model, tokenizer)
+    source = (
+        name
+        if isinstance(name, Source)
+        else weights.find(None if name is None else str(name), limits or Limits.from_environment(), progress)
+    )
+    if progress is not None:
+        progress(f"opening {source.name}", 0, 0)
+    opened, tokenizer = _open(source)
+    if settle_threads:
+        threads.settle(opened)
+    return _hook(opened, tokenizer, source)
+
+
+def _from_memory(model: Any, tokenizer: Any) -> HookedModel:
+    if model is None or tokenizer is None:
+        missing = "tokenizer" if tokenizer is None else "model"
+        raise UnknownModel(f"load(model=..., tokenizer=...) needs both; the {missing} is missing.")
+    return _hook(model.eval(), tokenizer, None)
+
+
+def _open(source: Source) -> tuple[Any, Any]:
+    safely = dict(local_files_only=True, trust_remote_code=False)
+    try:
+        with no_bar():
+            tokenizer = AutoTokenizer.from_pretrained(source.folder, **safely)
+            opened: Any = AutoModelForCausalLM.from_pretrained(
+                source.folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **safely
+            )
+            model, report = opened
+    except Exception as error:
+        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BadWeights(
+            f"{source.name} could not be opened as a causal language model: {line[:300]} "
+            "Check that the folder holds the model's config, its tokenizer and all its weights."
+        ) from error
+    if lacking := sorted([*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])]):
+        raise BadWeights(
+            f"{source.name} lacks weights that its config asks for, {len(lacking)} in all, such as {lacking[0]}: it "
+            "would run on random numbers in their place. Copy or download the model again."
+        )
+    return model.to(_device()).eval().requires_grad_(False), tokenizer
+
+
+def _hook(model: Any, tokenizer: Any, source: Source | None) -> HookedModel:
+    found = anatomy.find(model)
+    return HookedModel(
+        model=model,
+        tokenizer=tokenizer,
+        anatomy=found,
+        card=_card(model, found, source),
+        reader=Reader(tokenizer),
+        _source=None if source is None else source.folder,
+    )
+
+
+def _card(model: Any, found: Anatomy, source: Source | None) -> ModelCard:
+    config = model.config.get_text_config()
+    n_heads = config.num_attention_heads
+    parameters = list(model.parameters())
+    return ModelCard(
+        name=source.name if source else (Path(config.name_or_path).name or type(model).__name__),
+        source=source.kind if source else "memory",
+        note=source.note if source else "from memory",
+        family=config.model_type,
+        n_layers=len(found.layers),
+        n_heads=n_heads,
+        n_kv_heads=getattr(config, "num_key_value_heads", None) or n_heads,
+        d_model=config.hidden_size,
+        d_head=getattr(config, "head_dim", None) or config.hidden_size // n_heads,
+        d_mlp=anatomy.mlp_width(config),
+        d_vocab=found.d_vocab,
+        n_ctx=getattr(config, "max_position_embeddings", None) or _NO_LIMIT,
+        n_parameters=sum(each.numel() for each in parameters),
+        weights_bytes=sum(each.numel() * each.element_size() for each in parameters),
+        dtype=str(model.dtype).removeprefix("torch."),
+        device=str(model.device),
+        attention=str(config._attn_implementation),
+        torch=torch.__version__,
+        transformers=transformers.__version__,
+        checks=selfcheck.check(model, found),
+        block=found.block,
+        block_note=found.block_note,
+    )
+
+
+def _device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

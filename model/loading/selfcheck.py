@@ -1,0 +1,270 @@
+"""About a second of proof whenever a model is loaded: what the hooks show is what the model computes, or is hidden."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from model.arch.anatomy import Anatomy, attached, hidden
+from model.arch.positions import LearnedPositions, Rotary, tensors
+from model.capture.decoding import Pass, passes
+from model.capture.tracer import Tracer
+from model.records import attention
+from model.records.trace import Check, Name, Settings
+
+_LENGTH = 27  # tokens of the check's prompt: no multiple of a usual chunk, so that decoding starts inside one
+_LONGEST_WINDOW = 64
+_NEW = 4
+_CLOSE = 1e-5  # relative to the largest number of the row compared
+
+
+K = TypeVar("K")
+
+
+class _Failed(Exception):
+    """A proof that did not hold, in words."""
+
+
+class _Evidence:
+    """A traced run on random ids, and the same run by the library alone."""
+
+    def __init__(self, model: Any, anatomy: Anatomy) -> None:
+        self.model, self.anatomy = model, anatomy
+        self.config = model.config.get_text_config()
+        self.ids = _random_ids(self.config, anatomy)
+        self.tracer = Tracer(anatomy, len(self.ids) + _NEW, outputs=True)
+        self.looked_up = torch.empty(0)  # what the embedding gave in the first pass: [token, width]
+        self.given: list[torch.Tensor] = []  # every tensor that layer 0 was called with in the first pass
+        with attached(list(self._first_calls())):
+            self.passes: list[Pass] = list(passes(model, self.ids, Settings(max_new_tokens=_NEW), self.tracer))
+        self.n_fed = sum(each.step.n_tokens for each in self.passes)
+        self.arrays = self.tracer.arrays(self.n_fed)
+
+    def _first_calls(self) -> Iterator[tuple[Callable[..., Any], Callable[..., None]]]:
+        def embed(_: Any, __: Any, output: torch.Tensor) -> None:
+            if not self.looked_up.numel():
+                self.looked_up = output.detach().reshape(-1, output.shape[-1]).clone()
+
+        def enter(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            self.given = self.given or tensors((args, kwargs))
+
+        yield self.anatomy.embedding.register_forward_hook, embed
+        first = self.anatomy.layers[0]
+        yield lambda hook: first.register_forward_pre_hook(hook, with_kwargs=True), enter
+
+    def require_layers(self, name: str) -> None:
+        """Every layer handed something over under this name, and all of it has one shape."""
+        silent = [layer for layer in range(len(self.anatomy.layers)) if (name, layer) not in self.tracer.buffers.filled]
+        if silent:
+            raise _Failed(f"{len(silent)} of {len(self.anatomy.layers)} layers (the first: {silent[0]}) gave no {name}")
+        if name in self.tracer.buffers.misfits:
+            raise _Failed(self.tracer.buffers.misfits[name])
+
+
+def check(model: Any, anatomy: Anatomy) -> tuple[Check, ...]:
+    """Prove on random token ids what can be shown of this model; a proof that fails carries the reason to hide it.
+
+    Random ids lie within the model's vocabulary and context, so the check says nothing about what the model writes.
+    """
+    evidence = _Evidence(model, anatomy)
+    parity = _judge("parity", _parity, evidence)
+    others: tuple[tuple[Name, Callable[[_Evidence], str]], ...] = (
+        ("attention", _attention), ("residual", _residual), ("lens", _lens), ("units", _units), ("parts", _parts),
+        ("embeddings", _embeddings), ("positions", _positions),
+    )  # fmt: skip
+    if parity.passed:
+        return parity, *(_judge(name, prove, evidence) for name, prove in others)
+    reason = f"tracing changes what this model computes ({parity.detail})"
+    return parity, *(Check(name=name, passed=False, detail=reason) for name, _ in others)
+
+
+def _judge(name: Name, prove: Callable[[_Evidence], str], evidence: _Evidence) -> Check:
+    try:
+        with torch.inference_mode():
+            return Check(name=name, passed=True, detail=prove(evidence))
+    except _Failed as failed:
+        return Check(name=name, passed=False, detail=str(failed))
+
+
+def _parity(evidence: _Evidence) -> str:
+    """Traced and untraced generation agree bit for bit."""
+    plain = evidence.model.generate(
+        torch.tensor([evidence.ids], device=evidence.model.device),
+        max_new_tokens=_NEW, do_sample=False, repetition_penalty=1.0, output_logits=True, return_dict_in_generate=True,
+    )  # fmt: skip
+    traced = torch.cat([each.logits for each in evidence.passes])
+    stock = torch.cat(plain.logits)
+    if traced.shape != stock.shape or not torch.equal(traced, stock):
+        gap = float((traced - stock).abs().max()) if traced.shape == stock.shape else float("nan")
+        raise _Failed(f"the logits of {len(traced)} steps differ by up to {gap:.2g} from an untraced run")
+    return f"logits of {len(traced)} steps equal an untraced run's, bit for bit"
+
+
+def _attention(evidence: _Evidence) -> str:
+    """The rebuilt pattern, times the values, gives what the model's own attention gave, in every pass."""
+    silent = [layer for layer in range(len(evidence.anatomy.layers)) if layer not in evidence.tracer.rules]
+    if silent:
+        raise _Failed(
+            f"in {len(silent)} of its {len(evidence.anatomy.layers)} layers, the first of them {silent[0]}, "
+            "attention does not go through the library's interface, or there is none"
+        )
+    for name in ("queries", "keys", "values"):
+        evidence.require_layers(name)
+    if evidence.arrays["queries"].shape[1] % evidence.arrays["keys"].shape[1]:
+        raise _Failed("its query heads do not share key heads evenly")
+    worst = max(_attention_gap(evidence, layer, each) for layer in evidence.tracer.rules for each in evidence.passes)
+    if not worst <= _CLOSE:
+        raise _Failed(f"the rebuilt pattern misses the model's own attention by {worst:.2g} of its size")
+    return f"rebuilt patterns give the model's own attention within {worst:.1g} of its size"
+
+
+def _attention_gap(evidence: _Evidence, layer: int, done: Pass) -> float:
+    arrays, rule = evidence.arrays, evidence.tracer.rules[layer]
+    first, stop = done.step.first, done.step.first + done.step.n_tokens
+    group = arrays["queries"].shape[1] // arrays["keys"].shape[1]
+    rows = attention.pattern(
+        arrays["queries"][layer, :, first:stop],
+        np.repeat(arrays["keys"][layer, :, :stop], group, axis=0),
+        rule,
+        positions=np.arange(first, stop),
+        sink=arrays["sinks"][layer] if "sinks" in arrays else None,
+        mask=None if rule.mask is None else arrays["masks"][rule.mask, first:stop, :stop],
+    )
+    given = rows @ np.repeat(arrays["values"][layer, :, :stop], group, axis=0)
+    assert evidence.tracer.outputs is not None
+    ran = evidence.tracer.outputs[layer][evidence.passes.index(done)].cpu().numpy().swapaxes(0, 1)
+    if given.shape != ran.shape:
+        raise _Failed(f"layer {layer} gives {ran.shape} where its queries and values give {given.shape}")
+    return float(np.abs(given - ran).max() / max(np.abs(ran).max(), 1e-12))
+
+
+def _residual(evidence: _Evidence) -> str:
+    """What a layer leaves is what enters the next, and what the last one leaves enters the final norm."""
+    evidence.require_layers("resid")
+    places: list[tuple[Any, int]] = [(layer, at + 1) for at, layer in enumerate(evidence.anatomy.layers)]
+    left: dict[int, torch.Tensor] = {}
+    with _watched([(layer.register_forward_hook, at) for layer, at in places], left):
+        evidence.model(**_prompt_inputs(evidence), use_cache=False)
+    stream = evidence.arrays["resid"][:, : len(evidence.ids)]
+    for _, at in places:
+        _require_close(stream[at], left[at], f"the residual stream after layer {at - 1}")
+    if not np.isfinite(stream).all():
+        raise _Failed("the residual stream holds numbers that are not finite")
+    return f"what each of {len(places)} layers leaves is what the next one is given"
+
+
+def _lens(evidence: _Evidence) -> str:
+    """At the last layer the lens gives the model's own logits."""
+    evidence.require_layers("resid")
+    if evidence.anatomy.final_norm is None:
+        raise _Failed("no norm was found before the output head")
+    ends = [each.step.first + each.step.n_tokens - 1 for each in evidence.passes]
+    last = torch.from_numpy(evidence.arrays["resid"][-1][ends]).to(evidence.model.device)
+    rebuilt = evidence.anatomy.logits(last, evidence.config)
+    _require_close(rebuilt.cpu().numpy(), torch.cat([each.logits for each in evidence.passes]), "the last layer's lens")
+    return "at the last layer it gives the model's own logits"
+
+
+def _units(evidence: _Evidence) -> str:
+    """Every layer has an MLP whose units are the input of one matrix."""
+    if any(module is None for module in evidence.anatomy.unit_outputs):
+        raise _Failed(
+            "not every layer has one MLP with one matrix after its units that alone gives what the MLP adds "
+            "(a mixture of experts has several)"
+        )
+    evidence.require_layers("unit_values")
+    return "found in every layer"
+
+
+def _parts(evidence: _Evidence) -> str:
+    """What each layer adds to the residual stream is the sum of what its parts gave."""
+    evidence.require_layers("resid")
+    if any(names is None for names in evidence.anatomy.parts):
+        raise _Failed("no parts of its layers were found that sum to what the layers add")
+    children = [
+        (module.get_submodule(name).register_forward_hook, (layer, name))
+        for layer, (module, names) in enumerate(zip(evidence.anatomy.layers, evidence.anatomy.parts, strict=True))
+        for name in names or ()
+    ]
+    given: dict[tuple[int, str], torch.Tensor] = {}
+    with _watched(children, given):
+        evidence.model(**_prompt_inputs(evidence), use_cache=False)
+    stream = evidence.arrays["resid"][:, : len(evidence.ids)]
+    for layer, names in enumerate(evidence.anatomy.parts):
+        total = sum(given[layer, name] for name in names or ())
+        added = stream[layer + 1] - stream[layer]
+        _require_close(added, total, f"what layer {layer} adds", _size(stream[layer + 1]))
+    return " + ".join(evidence.anatomy.parts[0] or ()) + " sum to what each layer adds"
+
+
+def _embeddings(evidence: _Evidence) -> str:
+    """What the embedding gives for a token is its row of the table, as it stands or times one number."""
+    table = getattr(evidence.anatomy.embedding, "weight", None)
+    width = evidence.config.hidden_size
+    if table is None or table.ndim != 2 or table.shape[1] != width:
+        raise _Failed(f"its embedding is not one table with a row of {width} numbers for each token")
+    rows, given = table[evidence.ids], evidence.looked_up
+    if rows.shape != given.shape:
+        raise _Failed(f"its embedding gives {tuple(given.shape)} for {len(rows)} tokens")
+    scale = float((given * rows).sum() / (rows * rows).sum())
+    _require_close((rows * scale).float().cpu().numpy(), given, "what the embedding gives for a token")
+    return f"a token's vector is its row of the table{'' if abs(scale - 1) <= _CLOSE else f', times {scale:.6g}'}"
+
+
+def _positions(evidence: _Evidence) -> str:
+    """The rotation, or the vectors, found for positions from 0 on are those that layer 0 was given."""
+    found, n = evidence.anatomy.positions, len(evidence.ids)
+    if isinstance(found, Rotary):
+        ours = found.answer(n)
+        if not any(ours[0].shape == each.shape and torch.equal(ours[0], each) for each in evidence.given):
+            raise _Failed("what its rotary module says of positions from 0 on is not what layer 0 was given")
+        return f"rotary: layer 0 turns {found.angles(1)[0].shape[1]} pairs of numbers of each query and key"
+    if isinstance(found, LearnedPositions):
+        evidence.require_layers("resid")
+        entered, vectors = evidence.arrays["resid"][0, :n], found.vectors(n)
+        _require_close(entered, evidence.looked_up.float().cpu() + vectors, "a token's vector plus its position's")
+        return "learned: layer 0 is given the sum of a token's vector and its position's"
+    raise _Failed(
+        "neither a rotation that is handed to its layers nor a table of learned positions was found; a model may also "
+        "weigh distance in its attention scores (as ALiBi does), or turn queries and keys inside its attention"
+    )
+
+
+@contextmanager
+def _watched(places: list[tuple[Callable[..., Any], K]], given: dict[K, torch.Tensor]) -> Iterator[None]:
+    """Inside the block, what the modules at these places give lands in `given`: [token, width] each."""
+
+    def keeper(key: K) -> Callable[..., None]:
+        def hook(_: Any, __: Any, output: Any) -> None:
+            given[key] = hidden(output).reshape(-1, hidden(output).shape[-1]).clone()
+
+        return hook
+
+    with attached([(register, keeper(key)) for register, key in places]):
+        yield
+
+
+def _prompt_inputs(evidence: _Evidence) -> dict[str, torch.Tensor]:
+    return {"input_ids": torch.tensor([evidence.ids], device=evidence.model.device)}
+
+
+def _require_close(ours: np.ndarray, theirs: Any, what: str, size: np.ndarray | None = None) -> None:
+    """Equal within a share of each row's own size: one position may be a hundred times larger than another."""
+    theirs = theirs.float().cpu().numpy() if isinstance(theirs, torch.Tensor) else theirs
+    gap = np.abs(ours - theirs) / (_size(theirs) if size is None else size)
+    if not gap.max() <= _CLOSE:
+        raise _Failed(f"{what} is off by {gap.max():.2g} of its size")
+
+
+def _size(rows: np.ndarray) -> np.ndarray:
+    return np.maximum(np.abs(rows).max(axis=-1, keepdims=True), 1e-12)
+
+
+def _random_ids(config: Any, anatomy: Anatomy) -> list[int]:
+    window = getattr(config, "sliding_window", None)
+    length = window + 11 if window and window <= _LONGEST_WINDOW else _LENGTH
+    length = max(1, min(length, getattr(config, "max_position_embeddings", 10**9) - _NEW))
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(min(config.vocab_size, anatomy.d_vocab), (length,), generator=generator).tolist()

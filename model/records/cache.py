@@ -1,0 +1,65 @@
+"""One run replayed with smaller caches: the bytes that each kind saves, and what it does to the next token.
+
+Frozen values, numpy only. Axes of the arrays, by letter: T trials of a smaller cache, N generated tokens.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+
+from model.errors import BadTrace
+from model.records.file import Saved, Shape
+from model.records.trace import ModelCard, Settings, Token
+
+CacheKind = Literal["exact", "int8", "int4", "window", "sink + window", "dropped"]
+"""How a cache is kept: whole, in fewer bits, or without some of its tokens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CacheTrial:
+    """One way to make the cache of a run smaller, and what came of it."""
+
+    kind: CacheKind
+    name: str  # in words, such as "sink 4 + window 16"
+    sink: int  # first positions that stay; 0 where there are none
+    window: int  # latest positions that stay; 0 where it has no bound
+    dropped: tuple[int, ...]  # positions of the prompt that were taken out after the prefill
+    n_bytes: int  # of the cache after the last pass, from its tensors, scales included
+    first_changed: int | None  # the first generated token that another would have been, counted from 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class CacheTrials(Saved):
+    """One run replayed with smaller caches: what each saves, and what it does to the next token.
+
+    Every pass reads the tokens of the run, whatever the smaller cache would have said, so that all trials answer the
+    same questions. kl [T, N] is how far each distribution is from that of the exact cache, in nats: the
+    Kullback-Leibler divergence KL(exact || trial) over the full vocabulary, before any processor; chosen [T, N] the
+    token that the run's own settings and seed choose from it; kv_bytes [T, N] the bytes of the cache after the pass.
+    The first trial is the exact cache.
+    """
+
+    model: ModelCard
+    prompt: str
+    settings: Settings
+    n_prompt: int
+    tokens: tuple[Token, ...]
+    texts: dict[int, str]  # of every id in `chosen`
+    trials: tuple[CacheTrial, ...]
+
+    kl: Annotated[np.ndarray, Shape("float64", "T N")]
+    chosen: Annotated[np.ndarray, Shape("int32", "T N")]
+    kv_bytes: Annotated[np.ndarray, Shape("int64", "T N")]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.trials) != len(self.kl) or (self.trials and self.trials[0].kind != "exact"):
+            raise BadTrace(f"{len(self.kl)} rows are there for {len(self.trials)} trials, the exact one first.")
+        if len(self.tokens) != self.n_prompt + self.kl.shape[1]:
+            raise BadTrace(f"{len(self.tokens) - self.n_prompt} tokens were written, and {self.kl.shape[1]} compared.")
+        for trial in self.trials:
+            if trial.first_changed is not None and not 0 <= trial.first_changed < self.kl.shape[1]:
+                raise BadTrace(f"{trial.name} changes token {trial.first_changed} of {self.kl.shape[1]} first.")
+        if missing := set(self.chosen.ravel().tolist()) - self.texts.keys():
+            raise BadTrace(f"the trials choose token {min(missing)} and do not say how it reads.")

@@ -1,0 +1,258 @@
+"""A record <-> plain JSON values, by the type hints of its class: strict both ways, so nothing unasked for gets in."""
+
+import math
+import re
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from model.errors import Refusal
+from model.records.strict_json import Wrong, brief
+
+R = TypeVar("R")
+
+TENSOR_TYPES = {"float32": "F32", "float64": "F64", "int32": "I32", "int64": "I64", "uint8": "U8"}
+_AXIS = re.compile(r"([A-Za-z_]\w*)(?:\+(\d{1,3}))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What an array in a record looks like, as in `Annotated[np.ndarray | None, Shape("float32", "L H S D")]`.
+
+    dtype: float32, float64, int32, int64 or uint8. axes: a name for each axis, separated by spaces. A name stands
+    for one length in the whole record, `L+1` for one more than L.
+    """
+
+    dtype: str
+    axes: str
+
+    def __post_init__(self) -> None:
+        if self.dtype not in TENSOR_TYPES:
+            raise ValueError(f"an array of {self.dtype!r} cannot be stored; use one of {', '.join(TENSOR_TYPES)}")
+        for axis in self.axes.split():
+            if not _AXIS.fullmatch(axis):
+                raise ValueError(f"{axis!r} in {self.axes!r} is not an axis; write a name, or a name+number")
+
+
+class Codec(NamedTuple):
+    """How the values of one type stand in JSON; both ways refuse what is not of the type."""
+
+    encode: Callable[[Any], Any]
+    decode: Callable[[Any], Any]
+
+
+class ArrayField(NamedTuple):
+    shape: Shape
+    optional: bool
+
+
+class Form(NamedTuple):
+    """A dataclass as read from its type hints: the fields that are tensors, and those that stand in JSON."""
+
+    arrays: dict[str, ArrayField]
+    plain: dict[str, Codec]
+
+
+@cache
+def form_of(kind: type) -> Form:
+    if not is_dataclass(kind):
+        raise TypeError(f"{kind.__name__} is not a dataclass, and so no record")
+    hints = get_type_hints(kind, include_extras=True)
+    arrays = {f.name: array for f in fields(kind) if (array := _array_field(hints[f.name])) is not None}
+    return Form(arrays, {f.name: _codec(hints[f.name]) for f in fields(kind) if f.name not in arrays})
+
+
+def _array_field(hint: Any) -> ArrayField | None:
+    inner, optional = _without_none(hint)
+    if get_origin(inner) is not Annotated:
+        return None
+    shape = next((note for note in get_args(inner)[1:] if isinstance(note, Shape)), None)
+    return shape and ArrayField(shape, optional or _without_none(get_args(inner)[0])[1])
+
+
+def _without_none(hint: Any) -> tuple[Any, bool]:
+    """X and True for `X | None`; the hint itself and False for all others."""
+    if get_origin(hint) not in (Union, types.UnionType) or type(None) not in get_args(hint):
+        return hint, False
+    rest = tuple(option for option in get_args(hint) if option is not type(None))
+    return Union[rest], True  # noqa: UP007  (a union of a tuple has no other spelling)
+
+
+@cache
+def _codec(hint: Any) -> Codec:
+    if hint in _SIMPLE:
+        return _SIMPLE[hint]
+    inner, optional = _without_none(hint)
+    if optional:
+        return _optional(_codec(inner))
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated and _array_field(hint) is None:
+        return _codec(arguments[0])
+    if origin is Literal:
+        return _literal(arguments)
+    if origin is tuple:
+        return _sequence(_codec(arguments[0])) if arguments[1:] == (...,) else _fixed([_codec(a) for a in arguments])
+    if origin is dict and arguments[0] in (int, str):
+        return _mapping(arguments[0], _codec(arguments[1]))
+    if isinstance(hint, type) and is_dataclass(hint) and not form_of(hint).arrays:
+        return _nested(hint)
+    raise TypeError(f"{hint} cannot be stored: arrays stand at the top of a record, other values are of simple types")
+
+
+def _check_bool(value: Any) -> bool:
+    if type(value) is not bool:
+        raise Wrong(f"should be true or false, and is {brief(value)}")
+    return value
+
+
+def _check_int(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**64:
+        raise Wrong(f"should be a whole number of 64 bits, and is {brief(value)}")
+    return int(value)
+
+
+def _check_float(value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise Wrong(f"should be a finite number, and is {brief(value)}")
+    return float(value)
+
+
+def _check_str(value: Any) -> str:
+    if not isinstance(value, str):
+        raise Wrong(f"should be text, and is {brief(value)}")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise Wrong(f"holds half a character (a lone surrogate): {brief(value)}") from error
+    return value
+
+
+def _to_hex(value: Any) -> str:
+    if not isinstance(value, bytes):
+        raise Wrong(f"should be bytes, and is {brief(value)}")
+    return value.hex()
+
+
+def _from_hex(value: Any) -> bytes:
+    if not isinstance(value, str) or not re.fullmatch(r"(?:[0-9a-f]{2})*", value):
+        raise Wrong(f"should be bytes in hex, and is {brief(value)}")
+    return bytes.fromhex(value)
+
+
+_SIMPLE: dict[Any, Codec] = {
+    bool: Codec(_check_bool, _check_bool),
+    int: Codec(_check_int, _check_int),
+    float: Codec(_check_float, _check_float),
+    str: Codec(_check_str, _check_str),
+    bytes: Codec(_to_hex, _from_hex),
+}
+
+
+def _optional(inner: Codec) -> Codec:
+    return Codec(
+        lambda value: None if value is None else inner.encode(value),
+        lambda value: None if value is None else inner.decode(value),
+    )
+
+
+def _literal(options: tuple[Any, ...]) -> Codec:
+    allowed = {(type(option), option) for option in options}
+
+    def check(value: Any) -> Any:
+        if isinstance(value, list | dict) or (type(value), value) not in allowed:
+            raise Wrong(f"should be one of {', '.join(map(repr, options))}, and is {brief(value)}")
+        return value
+
+    return Codec(check, check)
+
+
+def _sequence(item: Codec) -> Codec:
+    def encode(values: Any) -> list[Any]:
+        return [within(f"[{i}]", item.encode, value) for i, value in enumerate(require(tuple, values))]
+
+    def decode(values: Any) -> tuple[Any, ...]:
+        return tuple([within(f"[{i}]", item.decode, value) for i, value in enumerate(require(list, values))])
+
+    return Codec(encode, decode)
+
+
+def _fixed(items: list[Codec]) -> Codec:
+    def pairs(values: Any) -> Iterator[tuple[int, tuple[Codec, Any]]]:
+        if len(values) != len(items):
+            raise Wrong(f"should have {len(items)} values, and has {len(values)}")
+        return enumerate(zip(items, values, strict=True))
+
+    def encode(values: Any) -> list[Any]:
+        return [within(f"[{i}]", item.encode, value) for i, (item, value) in pairs(require(tuple, values))]
+
+    def decode(values: Any) -> tuple[Any, ...]:
+        return tuple([within(f"[{i}]", item.decode, value) for i, (item, value) in pairs(require(list, values))])
+
+    return Codec(encode, decode)
+
+
+def _mapping(key_type: type, item: Codec) -> Codec:
+    key = _SIMPLE[key_type]
+
+    def encode(values: Any) -> dict[str, Any]:
+        named = [(str(key.encode(name)), value) for name, value in require(dict, values).items()]
+        return {name: within(f"[{brief(name)}]", item.encode, value) for name, value in named}
+
+    def decode(values: Any) -> dict[Any, Any]:
+        named = [(key.decode(_key(key_type, name)), value) for name, value in require(dict, values).items()]
+        return {name: within(f"[{brief(name)}]", item.decode, value) for name, value in named}
+
+    return Codec(encode, decode)
+
+
+def _key(key_type: type, name: str) -> Any:
+    """A key as its type has it: JSON's keys are text only."""
+    if key_type is not int:
+        return name
+    if not re.fullmatch(r"0|-?[1-9][0-9]{0,19}", name):
+        raise Wrong(f"has the key {brief(name)}, which should be a whole number")
+    return int(name)
+
+
+def _nested(kind: type) -> Codec:
+    def encode(value: Any) -> dict[str, Any]:
+        if type(value) is not kind:
+            raise Wrong(f"should be a {kind.__name__}, and is {brief(value)}")
+        return encode_fields(value, form_of(kind))
+
+    return Codec(encode, lambda value: build(kind, decode_fields(value, form_of(kind))))
+
+
+def encode_fields(value: Any, form: Form) -> dict[str, Any]:
+    return {name: within(f".{name}", codec.encode, getattr(value, name)) for name, codec in form.plain.items()}
+
+
+def decode_fields(value: Any, form: Form) -> dict[str, Any]:
+    if require(dict, value).keys() != form.plain.keys():
+        unknown, missing = sorted(value.keys() - form.plain.keys()), sorted(form.plain.keys() - value.keys())
+        raise Wrong(f"has the entries {brief(unknown)} too many, and lacks {brief(missing)}")
+    return {name: within(f".{name}", codec.decode, value[name]) for name, codec in form.plain.items()}
+
+
+def build(kind: type[R], values: dict[str, Any]) -> R:
+    """Make the record; what its own checks find wrong is wrong with the file."""
+    try:
+        return kind(**values)
+    except (Refusal, ValueError, ArithmeticError, LookupError) as error:
+        raise Wrong(f"is not a whole {kind.__name__}: {error}".rstrip(".")) from error
+
+
+def require(kind: type[R], value: Any) -> R:
+    if not isinstance(value, kind):
+        word = {"dict": "a table", "list": "a list", "tuple": "a tuple"}[kind.__name__]
+        raise Wrong(f"should be {word}, and is {brief(value)}")
+    return value
+
+
+def within(place: str, convert: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return convert(value)
+    except Wrong as wrong:
+        raise wrong.inside(place) from None

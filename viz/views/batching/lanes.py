@@ -1,0 +1,135 @@
+"""Several texts through the engine, tick by tick: who waits, who is read, who writes, and how full each tick is."""
+
+from model.records.batching import Batching, Tick
+from viz import markup, served, theme
+from viz.served import Doing, css_class, letter
+from viz.theme import Mode
+from viz.view import Html, Pick, view
+
+_UNITS = 24  # steps of a bar's height; the number below it is exact
+_KEY = (
+    ("prefill", "6", "prefill: so many tokens of the text are read at once"),
+    ("decode", "", "decode: one token is read, and the next one written"),
+    ("decode", "\u2713", "its last token"),
+    ("waiting", "\u00b7\u00b7\u00b7", "waiting; pointed at, it says for what"),
+    ("idle", "\u2016", "no share of this tick"),
+    ("put-back", "\u21a9", "put back: its blocks were needed, and it is read again from the start"),
+)
+
+
+@view("Lanes: who has a share of which tick", of=Batching, follows="nothing", needs="ticks")
+def lanes(record: Batching, _at: Pick, _mode: Mode = "light") -> Html:
+    """Each row is a text, each column a tick: one pass of the model, in which several texts have a share. As soon as
+    a text is done, another takes its place; nobody waits for the longest (continuous batching). The bars above are
+    the tokens that the tick reads; the dashed line is the most that it may read, its token budget. Press a column to
+    look at that tick.
+    """
+    head = "".join(_tick(record, number, tick) for number, tick in enumerate(record.ticks))
+    named = f'<th scope="row">tokens, of<br>at most {theme.count(record.token_budget)}</th>'
+    rows = "".join(_lane(record, request) for request in range(len(record.requests)))
+    key = "".join(
+        f'<li><span class="ts-lane-{kind} ts-r0">{sign}</span> {markup.text(said)}</li>' for kind, sign, said in _KEY
+    )
+    return Html(
+        '<div class="ts-measured ts-lanes"><div><table><thead><tr>'
+        f"{named}{head}</tr></thead><tbody>{rows}</tbody></table></div></div>"
+        f'<ul class="ts-lanes-key">{key}</ul><p class="ts-sentence">{markup.text(_told(record))}</p>'
+    )
+
+
+def _tick(record: Batching, number: int, tick: Tick) -> str:
+    """The head of a column: a bar of whose tokens were read, how many, and the tick's number. One button for all."""
+    height = max(round(tick.n_tokens / record.token_budget * _UNITS), int(tick.n_tokens > 0))
+    readers = [share for share in tick.shares if share.n_tokens]
+    if height >= len(readers):
+        steps = _steps_of([share.n_tokens for share in readers], height)
+        pieces = "".join(
+            f'<span class="{css_class(share.request)} ts-h{step}"></span>'
+            for share, step in reversed(list(zip(readers, steps, strict=True)))
+        )
+    else:  # too low to lie one above the other
+        pieces = "".join(f'<span class="{css_class(share.request)}"></span>' for share in readers)
+        pieces = f'<span class="ts-beside ts-h{height}">{pieces}</span>'
+    return (
+        f'<td><div data-tick="{number}" data-pick="tick={number}" title="tick {number + 1}">'
+        f'<span class="ts-stack">{pieces}</span>{tick.n_tokens}<span class="ts-number">{number + 1}</span></div></td>'
+    )
+
+
+def _steps_of(counts: list[int], height: int) -> list[int]:
+    """Whole steps for each count, at least one, that sum to this height: by the largest remainder (Hamilton)."""
+    spare = height - len(counts)
+    exact = [max(height * count / sum(counts) - 1, 0) for count in counts]
+    exact = [spare * each / (sum(exact) or 1) for each in exact]
+    steps = [int(each) for each in exact]
+    by_remainder = sorted(range(len(counts)), key=lambda i: steps[i] - exact[i])
+    for i in by_remainder[: spare - sum(steps)]:
+        steps[i] += 1
+    return [1 + each for each in steps]
+
+
+def _lane(record: Batching, request: int) -> str:
+    states = zip(record.ticks, served.doing(record, request), strict=True)
+    cells = "".join(_cell(record, tick, request, state) for tick, state in states)
+    own = css_class(request)
+    name = f'<strong class="ts-letter {own}">{letter(request)}</strong> {markup.text(served.start(record, request))}'
+    return (
+        f'<tr class="{own}"><th scope="row"><span data-request="{request}" data-pick="request={request}">{name}</span>'
+        f"</th>{cells}</tr>"
+    )
+
+
+def _cell(record: Batching, tick: Tick, request: int, state: Doing) -> str:
+    if state in ("done", "not here"):
+        return "<td></td>"
+    share = served.share_of(tick, request)
+    over = "\u2713" if request in tick.freed else ""
+    signs = {"waiting": "\u00b7\u00b7\u00b7", "idle": "\u2016", "put back": "\u21a9", "decode": over}
+    sign = f"{share.n_tokens}{over}" if share and state == "prefill" else signs[state]
+    last = " its last token" if over else ""
+    read = f"reads {share.n_tokens}" if share else ""
+    said = {"prefill": f"{read}, writes{last}" if last else read, "decode": f"writes{last}"}.get(state, state)
+    said += f": {served.why_not(record, tick, request)}" if state in ("waiting", "idle") else ""
+    return f'<td class="ts-lane-{state.replace(" ", "-")}" title="{said}"><span>{sign}</span></td>'
+
+
+def _merged(record: Batching) -> list[tuple[int, ...]]:
+    """Texts that share a block which two or more of them read themselves: only afterwards the engine saw it is one."""
+    found: dict[int, int] = {}
+    groups: set[tuple[int, ...]] = set()
+    for tick in record.ticks:
+        found.update(tick.reused)
+        shared = {block for block, _ in tick.shared}
+        readers: dict[int, list[int]] = {}
+        for table in tick.tables:
+            n_found = found.get(table.request, 0) // record.block_size
+            for block in table.blocks[n_found:] if shared else ():
+                if block in shared:
+                    readers.setdefault(block, []).append(table.request)
+        groups.update(tuple(each) for each in readers.values() if len(each) > 1)
+    return sorted(groups)
+
+
+def _told(record: Batching) -> str:
+    """The whole run in numbers."""
+    read = sum(tick.n_tokens for tick in record.ticks)
+    fullest = max(tick.n_tokens for tick in record.ticks)
+    most = max(len(tick.shares) for tick in record.ticks)
+    reused = [(request, count) for tick in record.ticks for request, count in tick.reused]
+    back = [request for tick in record.ticks for request in tick.put_back]
+    ticks, tokens = theme.several(len(record.ticks), "tick"), theme.several(read, "token")
+    told = (
+        f"{ticks} read {tokens}; the fullest read {fullest} of at most {theme.count(record.token_budget)}, the most "
+        f"texts in one tick were {most} of {record.max_requests} that may be."
+    )
+    for request, count in reused:
+        told += f" {letter(request)} found its first {count} tokens in the cache, and did not read them again."
+    for readers in _merged(record):
+        told += (
+            f" {served.letters(list(readers))} begin alike, but each read that itself: it was not in the cache yet. "
+            "Afterwards equal blocks were kept once."
+        )
+    for request in sorted(set(back)):
+        times = "" if back.count(request) == 1 else f" {back.count(request)} times"
+        told += f" {letter(request)} was put back{times}, for there was no free block."
+    return told

@@ -1,0 +1,182 @@
+"""Attention inside a tick that serves several texts: each looks at its own tokens alone."""
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from model.errors import NotShown
+from model.records.batching import Batching, Tick
+from viz import markup, served, theme
+from viz.measured import scientific
+from viz.served import letter
+from viz.theme import Mode
+from viz.view import Html, Pick, view
+
+_PLOT = (160, 520)  # pixels of height, at least and at most
+_ROW = 18  # pixels of a token's row, where there is room
+_STOPS = (0.0, 0.01, 0.04, 0.09, 0.16, 0.25, 0.36, 0.49, 0.64, 0.81, 1.0)  # squares: small weights are seen as well
+_TOLD = (0, 0.05, 0.25, 1)  # weights in the legend
+_GAP = 0.01  # pixels; without one plotly stretches an image over the cells, which a kept page's policy blurs
+_ELSEWHERE: dict[Mode, str] = {"light": "#dcd7c9", "dark": "#554d38"}  # a warm grey: the scale of weights is a cool one
+_DIGITS = 3  # of a weight
+
+
+@view("Attention in the batch: nobody looks into another text", of=Batching, follows="pick", needs="ticks")
+def packed_attention(record: Batching, at: Pick, mode: Mode = "light") -> go.Figure | Html:
+    """The tokens of all texts go through the model in one pass, packed one after the other. Each row is a token that
+    the tick read, each column one that stands in the cache, grouped by text; the colour is the attention weight, as
+    it ran. Each text's own square is framed, thicker for the chosen text. What lies outside is another
+    text's: in one flat colour where its weight is exactly 0, as the mask wants it, and in a weight's if it were not.
+    """
+    tick = served.tick_of(record, at)
+    _check(record, at)
+    weights = record.attention(at.tick, at.layer, at.head)
+    if weights is None:
+        told = f"{_not_kept(record, at)} {_stray(record, tick)}"
+        return Html(f'<p class="ts-empty">{markup.text(told)}</p>')
+    rows, columns = _places(tick)
+    own = np.zeros(weights.shape, bool)
+    for request, (first, count) in rows.items():
+        start, width = columns[request]
+        own[first : first + count, start : start + width] = True
+    figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": _height(len(weights)) + 190})
+    tokens: dict[str, Any] = {
+        "x": _names(record, {request: (0, width) for request, (_, width) in columns.items()}),
+        "y": _names(record, {share.request: (share.first, share.n_tokens) for share in tick.shares}),
+        "hoverongaps": False, "zmin": 0, "zmax": 1, "xgap": _GAP, "ygap": _GAP,
+    }  # fmt: skip
+    shown = own | (weights != 0)
+    figure.add_heatmap(
+        z=_short(np.where(shown, weights, np.nan)), **tokens,
+        colorscale=_colours(mode), showscale=False, hovertemplate="%{y} looks at %{x}: %{z:.3g}<extra></extra>",
+    )  # fmt: skip
+    grey = _ELSEWHERE[mode]
+    figure.add_heatmap(
+        z=_short(np.where(shown, np.nan, 0.0)), **tokens, colorscale=[[0, grey], [1, grey]], showscale=False,
+        hovertemplate="%{y} and %{x}: another text, exactly 0<extra></extra>",
+    )  # fmt: skip
+    _legend(figure, grey, mode)
+    for request, (first, count) in rows.items():
+        start, width = columns[request]
+        figure.add_shape(
+            type="rect", x0=start - 0.5, x1=start + width - 0.5, y0=first - 0.5, y1=first + count - 0.5,
+            line={"color": served.colour(request, mode), "width": 5 if request == at.request else 2},
+        )  # fmt: skip
+    figure.update_xaxes(**_letters(columns, weights.shape[1]), showgrid=False)
+    figure.update_yaxes(**_letters(rows, len(weights)), autorange="reversed", showgrid=False)
+    figure.add_annotation(text=_told(record, tick, at), x=0, xref="paper", xanchor="left", y=1, yref="paper",
+                          yanchor="bottom", yshift=8, align="left", showarrow=False)  # fmt: skip
+    figure.update_layout(margin={"t": 100, "b": 70},
+                         legend={"yref": "container", "y": 0, "yanchor": "bottom", "itemclick": False})  # fmt: skip
+    return figure
+
+
+def _check(record: Batching, at: Pick) -> None:
+    card = record.model
+    for name, given, count in (("Layer", at.layer, card.n_layers), ("Head", at.head, card.n_heads),
+                               ("Text", at.request, len(record.requests))):  # fmt: skip
+        if given >= count:
+            raise NotShown(f"{name} {given} was asked for; there are {count}, from 0 on.")
+
+
+def _places(tick: Tick) -> tuple[dict[int, tuple[int, int]], dict[int, tuple[int, int]]]:
+    """Where each text's rows and columns begin in the pass, and how many they are."""
+    rows: dict[int, tuple[int, int]] = {}
+    columns: dict[int, tuple[int, int]] = {}
+    upto = 0
+    for share in tick.shares:
+        rows[share.request] = (upto, share.n_tokens)
+        upto += share.n_tokens
+    upto = 0
+    for request, count in tick.keys:
+        columns[request] = (upto, count)
+        upto += count
+    return rows, columns
+
+
+def _names(record: Batching, spans: dict[int, tuple[int, int]]) -> list[str]:
+    """Each token by its text's letter, its position and how it reads, which is a name of its own."""
+    names: list[str] = []
+    for request, (first, count) in spans.items():
+        for position in range(first, first + count):
+            token = served.token_at(record, request, position)
+            read = markup.plotly_text(markup.short(token, 16)) if token else ""
+            names.append(f"{letter(request)} {position} {read}")
+    return names
+
+
+def _letters(spans: dict[int, tuple[int, int]], total: int) -> dict[str, Any]:
+    """A letter in the middle of each text's tokens, as labels of an axis."""
+    return {
+        "tickvals": [first + (count - 1) / 2 for first, count in spans.values()],
+        "ticktext": [letter(request) for request in spans],
+        "range": [-0.5, total - 0.5],
+        "tickangle": 0,
+    }
+
+
+def _short(weights: np.ndarray) -> list[list[float]]:
+    """With so many digits as are told: it travels."""
+    return [[float(f"{each:.{_DIGITS}g}") for each in row] for row in weights.tolist()]
+
+
+def _legend(figure: go.Figure, grey: str, mode: Mode) -> None:
+    """What a few of the colours mean; plotly's own scale needs a style that a kept page forbids."""
+    low, high = theme.GROUND[mode]["card"], theme.ROLES["weight"][mode].fill
+    for weight in _TOLD:
+        colour = _between(low, high, weight**0.5)
+        figure.add_scatter(x=[None], y=[None], name=f"{weight:g}", mode="markers", marker=_mark(colour, mode))
+    figure.add_scatter(x=[None], y=[None], name="another text, exactly 0", mode="markers", marker=_mark(grey, mode))
+
+
+def _mark(colour: str, mode: Mode) -> dict[str, Any]:
+    return {"color": colour, "symbol": "square", "size": 14,
+            "line": {"color": theme.GROUND[mode]["muted"], "width": 1}}  # fmt: skip
+
+
+def _colours(mode: Mode) -> list[list[float | str]]:
+    """From the card to the colour of weights, by the square root of the weight."""
+    low, high = theme.GROUND[mode]["card"], theme.ROLES["weight"][mode].fill
+    return [[stop, _between(low, high, stop**0.5)] for stop in _STOPS]
+
+
+def _between(low: str, high: str, share: float) -> str:
+    pairs = [(int(low[i : i + 2], 16), int(high[i : i + 2], 16)) for i in (1, 3, 5)]
+    return "#" + "".join(f"{round(one + (other - one) * share):02x}" for one, other in pairs)
+
+
+def _height(n_rows: int) -> int:
+    return min(max(n_rows * _ROW, _PLOT[0]), _PLOT[1])
+
+
+def _told(record: Batching, tick: Tick, at: Pick) -> str:
+    """What to see, in short lines: a phone shows no longer ones."""
+    lines = [f"Tick {at.tick + 1}, layer {at.layer}, head {at.head}"]
+    share = served.share_of(tick, at.request)
+    lines.append(
+        f"{letter(at.request)}: {share.n_tokens} read, {share.first + share.n_tokens} to look at"
+        if share else f"{letter(at.request)} has no share of this tick"
+    )  # fmt: skip
+    lines.append(_stray(record, tick).replace(", in all", ",<br>in all"))
+    return "<br>".join(lines)
+
+
+def _not_kept(record: Batching, at: Pick) -> str:
+    """Why the weights of this tick are not there, and where others are."""
+    kept = [number for number, tick in enumerate(record.ticks) if tick.weights_at is not None]
+    if not kept and record.ticks[at.tick].stray is None:
+        return "This run kept no attention: it was not asked to."
+    if not kept:
+        return "This run kept no attention: already its first tick has more than there is room for."
+    where = "tick 1 has" if len(kept) == 1 else f"ticks {kept[0] + 1} to {kept[-1] + 1} have"
+    return f"The attention of tick {at.tick + 1} was not kept, as only so much fits: {where} it."
+
+
+def _stray(record: Batching, tick: Tick) -> str:
+    """The largest weight that a token gave to another text's: told whatever it is, and if it is not known."""
+    if tick.stray is None:
+        return "Whether a weight went to another text was not looked at."
+    most = "exactly 0" if tick.stray == 0 else f"{scientific(tick.stray)}, which should be 0"
+    alone = " (it is alone)" if len(tick.shares) == 1 else ""
+    return f"Largest weight to another text{alone}, in all {record.model.n_layers} layers: {most}"

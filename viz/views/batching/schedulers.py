@@ -1,0 +1,242 @@
+"""The same texts served in three ways, by the clock: continuous batching, static batches, one by one."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from model.records.batching import Batching, Way
+from viz import markup, served, theme
+from viz.glossary import explained
+from viz.measured import number, table
+from viz.theme import Mode
+from viz.view import Html, Pick, view
+
+_LANE = 22  # pixels of a text
+_GAP = 0.01  # of the whole time: passes nearer than this, that do the same, are one bar
+_EQUAL = 1.005  # times as fast: no difference in three digits
+_AS_SOON = 1.05  # times as long a wait: no difference to speak of, in one run
+_SAID = {
+    "continuous": "Every pass takes whoever has something to read or to write; who is done makes room at once.",
+    "static": "A batch is read together and goes on until its longest text is done: short ones are filled up with "
+    "padding, and whoever is not in it waits. Its cache is one of its own, without blocks that could run out.",
+    "one by one": "Each text waits until those before it are done.",
+}
+
+
+@view("Three ways to serve the same texts", of=Batching, follows="nothing", needs="ways")
+def ways(record: Batching, _at: Pick, mode: Mode = "light") -> go.Figure:
+    """Each way ran by itself, without recording, and is drawn on the same seconds: a row per text, filled while passes
+    work for it, one soon after the other. Hatched is padding: places of the batch that hold no text and are worked on
+    all the same. A triangle marks when the text was asked for, a line its first token; pointed at, it tells the time
+    between the two.
+    """
+    n, ends = len(record.requests), max(_end(way) for way in record.ways)
+    height = 120 + sum(_LANE * n + 34 for _ in record.ways)
+    figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": height, "barmode": "overlay"})
+    ground = theme.GROUND[mode]
+    values: list[float] = []
+    names: list[str] = []
+    for place, way in enumerate(record.ways):
+        top = place * (n + 1.6)
+        values += [top + request for request in range(n)]
+        names += [served.letter(request) for request in range(n)]
+        seconds = theme.duration(way.total_s)
+        figure.add_annotation(x=0, xref="paper", xanchor="left", y=top - 0.6, yanchor="bottom", showarrow=False,
+                              text=f"{way.name}: {seconds}")  # fmt: skip
+        for request in range(n):
+            _lane(figure, _pieces(way, request, ends * _GAP), top + request, served.colour(request, mode), mode)
+        asked = [each.arrives_s for each in record.requests]
+        firsts = [a + b for a, b in zip(asked, way.ttft, strict=True)]
+        waited = [f", {theme.duration(each)} after it was asked for" for each in way.ttft]
+        for name, at, told, symbol, size in (
+            ("asked for", asked, [""] * n, "triangle-right", 9),
+            ("first token", firsts, waited, "line-ns", 15),
+        ):
+            figure.add_scatter(
+                x=at, y=[top + request for request in range(n)], mode="markers", name=name, showlegend=place == 0,
+                legendgroup=name, customdata=told,
+                hovertemplate=f"{name}: at %{{x:.3f}} s%{{customdata}}<extra></extra>",
+                marker={"symbol": symbol, "size": size, "color": ground["ink"],
+                        "line": {"width": 3 if symbol == "line-ns" else 0, "color": ground["ink"]}},
+            )  # fmt: skip
+    if any(way.n_padding for way in record.ways):
+        figure.add_bar(x=[None], y=[None], name="padding", marker=_padding(mode))
+    figure.update_yaxes(tickvals=values, ticktext=names, range=[values[-1] + 0.8, -1.6], showgrid=False, ticks="",
+                        zeroline=False)  # fmt: skip
+    figure.update_xaxes(title="seconds from the start", range=[-0.01 * ends, ends * 1.01], zeroline=False)
+    return figure
+
+
+@view("Three ways, in numbers", of=Batching, follows="nothing", needs="ways")
+def ways_table(record: Batching, _at: Pick, _mode: Mode = "light") -> Html:
+    """Total: from the start to the last token of all. TTFT: from a text's arrival to its first token; latency: to its
+    last one. Padding: the share of all the places worked on that held no text. The same tokens as plain generate: what
+    the model writes when it is asked alone. All numbers of a way are of one run, that of median length; of an even
+    number, the shorter of the two in the middle.
+    """
+    texts = theme.several(len(record.requests), "text")
+    first = f"{texts}, {_runs(record)}, without recording. {_verdict(record)} {_soonest(record)}"
+    return Html(
+        f'<p class="ts-told">{markup.text(first)}</p>'
+        + table(
+            ("", "total", "tokens/s", "TTFT median", "worst", "latency median", "worst", "padding", "same tokens"),
+            [_numbers(way) for way in record.ways],
+            below=[f"{_SAID[way.name]} {_spread(way)}" for way in record.ways],
+        )
+    )
+
+
+@view("Each text, in numbers", of=Batching, follows="nothing", needs="ways")
+def texts_table(record: Batching, _at: Pick, _mode: Mode = "light") -> Html:
+    """What one who waits for a text gets of it, by each way to serve it. TTFT: from its arrival to its first token;
+    latency: from its arrival to its last one; both of the run of median length, without recording. Tokens: those of
+    its prompt, and those written after it.
+    """
+    ways_over = "".join(f'<th scope="colgroup" colspan="2">{markup.text(way.name)}</th>' for way in record.ways)
+    named = "".join(f'<th scope="col">{explained(each)}</th>' for each in ("read", "written"))
+    times = "".join(f'<th scope="col">{explained(each)}</th>' for _ in record.ways for each in ("TTFT", "latency"))
+    rows = "".join(_text_row(record, request) for request in range(len(record.requests)))
+    return Html(
+        '<div class="ts-measured ts-texts"><table><thead><tr><th scope="col">text</th>'
+        f'<th scope="colgroup" colspan="2">tokens</th>{ways_over}</tr>'
+        f"<tr><th></th>{named}{times}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _text_row(record: Batching, request: int) -> str:
+    """One text: its tokens, and its times in each way."""
+    asked = record.requests[request]
+    times = [theme.duration(each) for way in record.ways for each in (way.ttft[request], way.latency[request])]
+    told = (theme.count(asked.n_prompt), theme.count(len(asked.tokens) - asked.n_prompt), *times)
+    name = f'<strong class="ts-letter {served.css_class(request)}">{served.letter(request)}</strong>'
+    values = "".join(f"<td>{markup.text(each)}</td>" for each in told)
+    return f'<tr data-request="{request}"><th scope="row">{name}</th>{values}</tr>'
+
+
+@dataclass(slots=True)
+class _Piece:
+    """A stretch of passes that do the same for one text."""
+
+    start: float
+    end: float
+    padding: float  # share of what is worked on for it
+    passes: int
+    worked: float  # seconds of the passes, without what lies between them
+    read: int
+    filled: int  # padding, in tokens
+
+
+def _pieces(way: Way, request: int, gap: float) -> list[_Piece]:
+    pieces: list[_Piece] = []
+    for each in way.passes:
+        mine = next((row for row in each.rows if row[0] == request), None)
+        if mine is None or mine[1] + mine[2] == 0:
+            continue
+        share = mine[2] / (mine[1] + mine[2])
+        last = pieces[-1] if pieces else None
+        if last and last.padding == share and each.at_s - last.end < gap:
+            last.end, last.passes = each.at_s + each.seconds, last.passes + 1
+            last.worked += each.seconds
+            last.read, last.filled = last.read + mine[1], last.filled + mine[2]
+        else:
+            pieces.append(_Piece(start=each.at_s, end=each.at_s + each.seconds, padding=share, passes=1,
+                                 worked=each.seconds, read=mine[1], filled=mine[2]))  # fmt: skip
+    return pieces
+
+
+def _lane(figure: go.Figure, pieces: list[_Piece], y: float, fill: str, mode: Mode) -> None:
+    """One text's bars; padding takes its share of the height."""
+    for padded in (False, True):
+        shown = [each for each in pieces if (each.padding > 0 if padded else each.padding < 1)]
+        if not shown:
+            continue
+        shares = [each.padding if padded else 1 - each.padding for each in shown]
+        middle = [y + 0.4 * (1 - share if padded else share - 1) for share in shares]
+        marker = _padding(mode) if padded else {"color": fill, "line": {"width": 0}}
+        figure.add_bar(
+            orientation="h", base=[each.start for each in shown], x=[each.end - each.start for each in shown],
+            y=middle, width=[0.8 * share for share in shares], marker=marker,
+            name="padding" if padded else "text", showlegend=False,
+            hovertemplate="%{customdata}<extra></extra>", customdata=[_hover(each) for each in shown],
+        )  # fmt: skip
+
+
+def _padding(mode: Mode) -> dict[str, Any]:
+    card, muted = theme.GROUND[mode]["card"], theme.GROUND[mode]["muted"]
+    return {"color": card, "line": {"color": muted, "width": 1},
+            "pattern": {"shape": "/", "fgcolor": muted, "size": 6, "solidity": 0.35}}  # fmt: skip
+
+
+def _hover(piece: _Piece) -> str:
+    passes = "1 pass" if piece.passes == 1 else f"{piece.passes} passes"
+    took = f"{theme.duration(piece.worked)} of work" if piece.passes > 1 else theme.duration(piece.worked)
+    return f"{passes}, {took}: {theme.several(piece.read, 'token')}, {piece.filled} of padding"
+
+
+def _end(way: Way) -> float:
+    return max((each.at_s + each.seconds for each in way.passes), default=0.0)
+
+
+def _numbers(way: Way) -> tuple[str, ...]:
+    same = sum(way.same_tokens)
+    times = [theme.duration(float(of(values))) for values in (way.ttft, way.latency) for of in (np.median, np.max)]
+    padding = theme.percent(way.n_padding / way.n_read) if way.n_read else "0%"
+    told = "all" if same == len(way.same_tokens) else f"{same} of {len(way.same_tokens)}"
+    return (way.name, theme.duration(way.total_s), number(way.rate), *times, padding, told)
+
+
+def _runs(record: Batching) -> str:
+    """How often each way ran: one that was stopped or had no room may have run less often than the others."""
+    counts = [len(way.seconds) for way in record.ways]
+    if len(set(counts)) == 1:
+        return f"{_times(counts[0])} of each way"
+    return ", ".join(f"{_times(count)} of {way.name}" for count, way in zip(counts, record.ways, strict=True))
+
+
+def _times(count: int) -> str:
+    return "one run" if count == 1 else f"{count} runs"
+
+
+def _spread(way: Way) -> str:
+    low, high = min(way.seconds), max(way.seconds)
+    return "" if len(way.seconds) == 1 else f"Its runs took {theme.duration(low)} to {theme.duration(high)}."
+
+
+def _verdict(record: Batching) -> str:
+    """Which was fastest, as it came out, and whether it was so in every turn."""
+    ordered = sorted(record.ways, key=lambda way: way.rate)
+    slow, fast = ordered[0], ordered[-1]
+    if len(ordered) < 2:
+        return f"Only {slow.name} is timed: there is nothing to compare it with."
+    times = fast.rate / slow.rate
+    if times < _EQUAL:
+        return "All ways wrote as many tokens a second."
+    said = f"Most tokens a second: {fast.name}, {number(times)} times as many as {slow.name}, the fewest"
+    if len({len(way.seconds) for way in ordered}) > 1 or len(fast.seconds) == 1:
+        return f"{said}."
+    if all(_always(fast, way) for way in ordered[:-1]):
+        return f"{said}, and more than all others in every turn."
+    if _always(fast, slow):
+        return f"{said}, and so in every turn; against {ordered[-2].name} it was not."
+    return f"{said}, but not in every turn: take it for no clear difference."
+
+
+def _always(one: Way, other: Way) -> bool:
+    """Whether it wrote more tokens a second in every turn."""
+    pairs = zip(one.seconds, other.seconds, strict=True)
+    return all(one.n_written / mine > other.n_written / theirs for mine, theirs in pairs)
+
+
+def _soonest(record: Batching) -> str:
+    """Who is served soonest, which is another question than how much is served."""
+    if len(record.requests) < 2 or len(record.ways) < 2:
+        return ""
+    waits = sorted((float(np.median(way.ttft)), way.name) for way in record.ways)
+    least = waits[0][0]
+    first = [name for wait, name in waits if wait < least * _AS_SOON]
+    late = max(each.arrives_s for each in record.requests)
+    told = f"Soonest to a first token, in the median of the texts: {' and '.join(first)}, {theme.duration(least)}."
+    asked = f" The last text was asked for at {theme.duration(late)}: no way can be done sooner." if late else ""
+    return told + asked

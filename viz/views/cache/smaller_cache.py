@@ -1,0 +1,185 @@
+"""A run replayed with smaller caches: what each saves, and what it does to the next token."""
+
+import numpy as np
+import plotly.graph_objects as go
+
+from model.records.cache import CacheTrial, CacheTrials
+from model.records.trace import Token
+from viz import markup, theme
+from viz.measured import number, power_of_ten, scientific, table
+from viz.theme import Mode
+from viz.view import Html, Load, view
+
+_KINDS = {
+    "exact": ("generated", "star"),
+    "int8": ("query", "circle"),
+    "int4": ("query", "cross"),
+    "window": ("key", "square"),
+    "sink + window": ("value", "diamond"),
+    "dropped": ("doubt", "triangle-up"),
+}
+_ROW = 84  # pixels of one trial
+_LEAST_KL = 1e-8  # nats: below it, float32 probabilities tell nothing apart
+
+
+@view("Smaller caches: bytes saved against damage", of=CacheTrials, follows="nothing", needs="trials")
+def cache_saved(record: CacheTrials, _at: Load, mode: Mode = "light") -> go.Figure:
+    """Each mark is the same run with a smaller cache, really made smaller: to the right, more bytes saved; upwards,
+    the next token's distribution is further from the exact cache's (the mean over all written tokens, in nats, over
+    the full vocabulary). Numbers are those of the table below. The best place is at the bottom right. Upwards it
+    grows by factors.
+    """
+    smaller = [i for i, each in enumerate(record.trials) if each.kind != "exact"]
+    means = [float(row.mean()) if row.size else 0.0 for row in record.kl]
+    floor = _floor(np.array([means[i] for i in smaller]))
+    saved = [_saved(record, i) * 100 for i in range(len(means))]
+    figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": 460})
+    for i in smaller:
+        role, symbol = _KINDS[record.trials[i].kind]
+        figure.add_scatter(
+            x=[saved[i]], y=[max(means[i], floor)], name=_name(record, i), mode="markers+text", text=[str(i)],
+            textposition="middle right", customdata=[_point(record, i, means[i])],
+            hovertemplate="%{customdata}<extra></extra>",
+            marker={"color": theme.ROLES[role][mode].fill, "symbol": symbol, "size": 14,
+                    "line": {"color": theme.GROUND[mode]["ink"], "width": 1}},
+        )  # fmt: skip
+    top = max([floor * 100, *(means[i] for i in smaller)])
+    figure.update_xaxes(title="bytes of the cache saved, %", range=[min(0, *saved) - 4, 104])
+    figure.update_layout(yaxis={"title": "mean KL divergence, nats", **_kl_axis(floor, top * 6, most=4)})
+    return figure
+
+
+@view("Smaller caches: token by token", of=CacheTrials, follows="nothing", needs="trials")
+def cache_divergence(record: CacheTrials, _at: Load, mode: Mode = "light") -> go.Figure:
+    """How far the distribution of each written token is from the exact cache's, one strip a trial, all to the same
+    scale, which grows by factors; what is equal lies on the lowest line. A large star marks the first token that this
+    cache would have written otherwise. Every pass reads the tokens of the run, so that all strips compare the same.
+    """
+    smaller = [i for i, each in enumerate(record.trials) if each.kind != "exact"]
+    floor, ink = _floor(record.kl[smaller]), theme.GROUND[mode]["ink"]
+    top = max(floor * 100, float(record.kl[smaller].max(initial=0))) * 4
+    numbers = list(range(1, record.kl.shape[1] + 1))
+    said = [markup.plotly_text(markup.short(token)) for token in record.tokens[record.n_prompt :]]
+    height = 90 + _ROW * max(len(smaller), 1)
+    figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": height, "showlegend": False})
+    for place, i in enumerate(smaller):
+        trial, axis = record.trials[i], f"y{place + 1 if place else ''}"
+        role, symbol = _KINDS[trial.kind]
+        fill = theme.ROLES[role][mode].fill
+        figure.add_scatter(
+            x=numbers, y=np.maximum(record.kl[i], floor).tolist(), yaxis=axis, mode="lines+markers",
+            line={"color": fill, "width": 2}, marker={"color": fill, "symbol": symbol, "size": 6},
+            customdata=[f"{name}: {_nats(kl)}" for name, kl in zip(said, record.kl[i].tolist(), strict=True)],
+            hovertemplate="token %{x}, %{customdata}<extra></extra>",
+        )  # fmt: skip
+        if trial.first_changed is not None:
+            figure.add_scatter(
+                x=[trial.first_changed + 1], y=[max(float(record.kl[i, trial.first_changed]), floor)], yaxis=axis,
+                mode="markers", marker={"symbol": "star", "size": 16, "color": ink}, hoverinfo="skip",
+            )  # fmt: skip
+        bottom, top_of = 1 - (place + 1) / len(smaller), 1 - place / len(smaller)
+        ticks = {**_kl_axis(floor, top, most=2), "domain": [bottom, top_of - 0.34 / len(smaller)], "nticks": 3}
+        figure.update_layout({f"yaxis{axis[1:]}": ticks})
+        figure.add_annotation(x=0, xref="paper", xanchor="left", xshift=-40, y=top_of - 0.3 / len(smaller),
+                              yref="paper", yanchor="bottom", text=f"{_name(record, i)}: {_changed(trial)}",
+                              showarrow=False)  # fmt: skip
+    anchor = f"y{len(smaller) if len(smaller) > 1 else ''}"
+    figure.update_xaxes(title="written token", anchor=anchor, range=[0.5, len(numbers) + 0.5], tickformat="d")
+    figure.update_layout(margin={"t": 6})
+    return figure
+
+
+@view("Smaller caches, in numbers", of=CacheTrials, follows="nothing", needs="trials")
+def cache_table(record: CacheTrials, _at: Load, _mode: Mode = "light") -> Html:
+    """Bytes are those of the cache's tensors after the last pass, scales included. KL(exact || smaller), in nats: 0
+    where the two agree. Below each, the first token that the run's own settings and seed would have chosen
+    otherwise. In int8 and int4 the latest tokens stay in full until 16 of them make a group, which weighs much in a
+    short run. The first token weighs more than any other, for heads that find nothing to look at look there
+    (attention sink): drop position 0 alone to see it.
+
+    Source: Xiao et al. 2023, "StreamingLLM", for sink + window; Liu et al. 2024, "KIVI", for a quantised cache.
+    """
+    trials = list(enumerate(zip(record.trials, record.kl, strict=True)))
+    return table(
+        ("cache", "bytes", "saved", "mean KL", "largest KL"),
+        [
+            (f"{i} {trial.name}" if i else trial.name, theme.size(trial.n_bytes), _percent(_saved(record, i)),
+             _nats(float(kl.mean()) if kl.size else 0.0), _nats(float(kl.max(initial=0))))
+            for i, (trial, kl) in trials
+        ],
+        below=[_other(record, i) for i, _ in trials],
+    )  # fmt: skip
+
+
+def _saved(record: CacheTrials, i: int) -> float:
+    """The share of the exact cache's bytes that this trial did without."""
+    return 1 - record.trials[i].n_bytes / max(record.trials[0].n_bytes, 1)
+
+
+def _floor(kl: np.ndarray) -> float:
+    """The lowest line of a logarithmic axis: one power of ten below the smallest divergence, which stands for 0."""
+    positive = kl[kl > _LEAST_KL]
+    return float(10.0 ** (np.floor(np.log10(positive.min())) - 1)) if positive.size else _LEAST_KL
+
+
+def _kl_axis(floor: float, top: float, *, most: int) -> dict[str, object]:
+    """Powers of ten from the floor, which reads 0, to the top: so `most` labels."""
+    low, high = round(np.log10(floor)), np.log10(top)
+    step = max(1, int(np.ceil((high - low) / (most + 1))))
+    powers = range(low + step, int(np.floor(high)) + 1, step)
+    return {
+        "type": "log",
+        "range": [low - 0.25, float(high)],
+        "tickvals": [floor, *(10.0**power for power in powers)],
+        "ticktext": ["0", *(_power(power) for power in powers)],
+    }
+
+
+def _power(power: int) -> str:
+    return f"{10.0**power:g}" if abs(power) <= 3 else power_of_ten(power)
+
+
+def _name(record: CacheTrials, i: int) -> str:
+    """The trial by its number, as in the table, and its name."""
+    return markup.plotly_text(f"{i} {record.trials[i].name}")
+
+
+def _changed(trial: CacheTrial) -> str:
+    return "no token changed" if trial.first_changed is None else f"changed at token {trial.first_changed + 1}"
+
+
+def _point(record: CacheTrials, i: int, mean: float) -> str:
+    trial = record.trials[i]
+    return (
+        f"{_name(record, i)}: {theme.size(trial.n_bytes)} instead of "
+        f"{theme.size(record.trials[0].n_bytes)}<br>mean KL {_nats(mean)}; {_changed(trial)}"
+    )
+
+
+def _other(record: CacheTrials, i: int) -> str:
+    """What the first changed token would have been; tokens as a person can see them."""
+    first = record.trials[i].first_changed
+    if first is None and record.trials[i].n_bytes == record.trials[0].n_bytes:
+        return "" if i == 0 else "No token changed: it keeps every token of this run, which is no longer."
+    if first is None:
+        return "No token changed."
+    own, other = (_token(record, int(record.chosen[row, first])) for row in (0, i))
+    return f"Token {first + 1} would have been {other} instead of {own}: the first that changed."
+
+
+def _percent(share: float) -> str:
+    """A smaller cache can also be larger: scales of few tokens weigh more than is saved."""
+    return theme.percent(share) if share >= 0 else f"\u2212{theme.percent(-share)}"
+
+
+def _token(record: CacheTrials, token_id: int) -> str:
+    known = {token.id: token for token in record.tokens}
+    text = record.texts.get(token_id, "")
+    return markup.short(known.get(token_id) or Token(id=token_id, text=text, data=b"", span=(0, 0), special=False,
+                                                     generated=True))  # fmt: skip
+
+
+def _nats(kl: float) -> str:
+    if kl <= _LEAST_KL:
+        return "0"
+    return number(kl) if kl >= 0.001 else scientific(kl)

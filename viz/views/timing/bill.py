@@ -1,0 +1,112 @@
+"""What a model takes in memory: its weights, the KV cache of its users, and the numbers on the way."""
+
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from model.records.timing import Measurement, kv_bytes
+from model.records.trace import ModelCard
+from viz import markup, theme
+from viz.measured import table
+from viz.theme import Mode
+from viz.view import Html, Load, view
+
+_BITS = {"float64": 64, "float32": 32, "bfloat16": 16, "float16": 16}
+_LEAST_WORKING_BITS = 16  # numbers on the way are not kept in fewer, however few the stored ones have
+_EACH_USER = 24  # as many as can be told apart side by side
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bill:
+    """Bytes. Weights and cache are exact for the model's own precision; activations are an estimate."""
+
+    weights: int
+    kv_cache: int  # of all users
+    activations: int
+    bits: int
+
+    @property
+    def total(self) -> int:
+        """All three."""
+        return self.weights + self.kv_cache + self.activations
+
+
+def bill(card: ModelCard, context: int, users: int, bits: int | None = None, *, windows: tuple[int, ...] = ()) -> Bill:
+    """The memory of a model that holds `users` texts of `context` tokens, with `bits` for each number (None: its own).
+
+    Weights: as loaded, scaled to these bits; scales of a quantised format come on top. KV cache: `kv_bytes`, with the
+    `windows` of a Measurement. Activations are an estimate: what the prefill of all users' whole context at once
+    holds at its widest place, inside one layer's MLP (the residual stream, what will be added to it, and two vectors
+    as wide as the MLP, for each token), and the logits of each text's last token; at 16 bits or more.
+    """
+    own = _BITS.get(card.dtype, 32)
+    bits = bits or own
+    working = max(bits, _LEAST_WORKING_BITS)
+    numbers = users * (context * 2 * (card.d_model + card.d_mlp) + card.d_vocab)
+    return Bill(
+        weights=card.weights_bytes * bits // own,
+        kv_cache=kv_bytes(card, context, batch=users, bytes_per_number=bits / 8, windows=windows),
+        activations=numbers * working // 8,
+        bits=bits,
+    )
+
+
+@view("The bill: memory, to scale", of=Measurement, follows="load")
+def memory_bill(record: Measurement, at: Load, mode: Mode = "light") -> go.Figure:
+    """Weights are paid once, whoever asks; the KV cache once for each token of each user. Weights and cache are exact,
+    from the model's own shapes; the activations are an estimate, and so have a dashed outline alone.
+    """
+    owed = bill(record.model, at.context, at.users, at.bits, windows=record.windows)
+    unit, word = next((each for each in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if owed.total >= 2 * each[0]),
+                      (1.0, "bytes"))  # fmt: skip
+    figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": 260, "barmode": "stack"})
+    card = theme.GROUND[mode]["card"]
+    pieces = at.users if at.users <= _EACH_USER else 1
+    for name, n_bytes, role, shape, count in (
+        ("weights", owed.weights, "weight", "", 1),
+        ("KV cache", owed.kv_cache, "value", "x", pieces),
+    ):
+        for i in range(count):
+            figure.add_bar(
+                orientation="h", x=[n_bytes / count / unit], y=["memory"], legendgroup=name, showlegend=i == 0,
+                name=f"{name} {theme.size(n_bytes)}", width=0.7,
+                marker={"color": theme.ROLES[role][mode].fill, "line": {"color": card, "width": 1},
+                        "pattern": {"shape": shape, "fgcolor": card, "fillmode": "overlay", "solidity": 0.2}},
+                hovertemplate=_said(name, n_bytes, count, i),
+            )  # fmt: skip
+    figure.add_bar(
+        orientation="h", x=[owed.activations / unit], y=["memory"], name=f"activations, about "
+        f"{theme.size(owed.activations)}", width=0.7,
+        marker={"color": card, "pattern": {"shape": ".", "fgcolor": theme.ROLES["doubt"][mode].text,
+                                           "fillmode": "overlay", "solidity": 0.2}},
+        hovertemplate=f"activations: about {theme.size(owed.activations)} (estimated)<extra></extra>",
+    )  # fmt: skip
+    left = (owed.weights + owed.kv_cache) / unit
+    figure.add_shape(type="rect", x0=left, x1=owed.total / unit, y0=-0.35, y1=0.35,
+                     line={"color": theme.ROLES["doubt"][mode].text, "width": 2, "dash": "dash"})  # fmt: skip
+    figure.update_xaxes(title=f"{word}; {theme.size(owed.total)} together", rangemode="tozero")
+    figure.update_yaxes(showticklabels=False, ticks="")
+    return figure
+
+
+@view("The bill, in numbers", of=Measurement, follows="load")
+def bill_table(record: Measurement, at: Load, _mode: Mode = "light") -> Html:
+    """The same bytes. The estimate of the activations: the prefill of all users' whole context at once, at its widest
+    place, in the MLP of one layer; nothing of it is kept for the next layer.
+    """
+    owed = bill(record.model, at.context, at.users, at.bits, windows=record.windows)
+    users = "1 user" if at.users == 1 else f"{theme.count(at.users)} users"
+    first = f"{record.model.name}: {theme.count(at.context)} tokens of context, {users}, {owed.bits} bits a number."
+    longer = f" It was made for {theme.count(record.model.n_ctx)} tokens at most." * (at.context > record.model.n_ctx)
+    rows = (("weights", owed.weights, ""), ("KV cache", owed.kv_cache, ""),
+            ("activations", owed.activations, "about "), ("together", owed.total, "about "))  # fmt: skip
+    return Html(
+        f'<p class="ts-sentence">{markup.text(first + longer)}</p>'
+        + table(("", "bytes", "share"), [(name, f"{about}{theme.size(n_bytes)}", theme.percent(n_bytes / owed.total))
+                                         for name, n_bytes, about in rows])
+    )  # fmt: skip
+
+
+def _said(name: str, n_bytes: int, count: int, i: int) -> str:
+    whose = f" of user {i + 1} of {count}" if count > 1 else ""
+    return f"{name}{whose}: {theme.size(n_bytes / count)}<extra></extra>"

@@ -1,0 +1,150 @@
+"""Why decode is slow: what each pass does for each byte it moves, beside what this machine can do at most."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from model.records.timing import Machine, Measurement, Work
+from viz import markup, theme
+from viz.measured import Spread, bars, number, prefixed, table, ticks_between
+from viz.theme import Mode
+from viz.view import Html, Load, view
+
+_NEAR = 0.25  # of a speed: a pass that uses less of both is held back by something else
+_REACH = 4.0  # factor by which the axis goes on beyond the first and the last thing on it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pass:
+    """One kind of pass: its predicted work, and the seconds that it was measured to take."""
+
+    name: str
+    work: Work
+    seconds: Spread
+    n_tokens: int  # that it reads or writes, of all texts
+
+    @property
+    def speed(self) -> Spread:
+        """Operations a second."""
+        flops, seconds = self.work.flops, self.seconds
+        return Spread(median=flops / seconds.median, low=flops / seconds.high, high=flops / seconds.low)
+
+
+@view("The roofline of this machine", of=Measurement, follows="nothing")
+def roofline(record: Measurement, _at: Load, mode: Mode = "light") -> go.Figure:
+    """To the right, a pass does more operations for each byte that it moves; upwards, it gets more of them done. None
+    can be above the roof: on its slope the machine waits for memory, on its flat part it computes all the time. Both
+    were measured here by a probe (thin lines: its slowest and fastest try). Operations and bytes are predicted from
+    the model's shapes, seconds are medians as measured. More texts at once move decode to the right: the weights are
+    read once for all of them. Both axes grow by factors.
+
+    Source: Williams, Waterman & Patterson 2009, "Roofline: An Insightful Visual Performance Model".
+    """
+    passes, machine, ground = list(_passes(record)), record.machine, theme.GROUND[mode]
+    figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": 480})
+    reach = [machine.ridge, *(each.work.intensity for each in passes)]
+    first, last = min(reach) / _REACH, max(reach) * _REACH
+    x = [first, machine.ridge, last]
+    for low, high in zip(machine.bandwidth_span, machine.matrix_span, strict=True):
+        figure.add_scatter(
+            x=[first, high / low, last], y=[first * low, high, high], mode="lines", hoverinfo="skip", showlegend=False,
+            line={"color": ground["muted"], "width": 1, "dash": "dot"},
+        )  # fmt: skip
+    figure.add_scatter(
+        x=x, y=[min(each * machine.bandwidth, machine.matrix_speed) for each in x], mode="lines", hoverinfo="skip",
+        name="the roof, measured", line={"color": ground["ink"], "width": 3},
+    )  # fmt: skip
+    for name, role, symbol in (("prefill", "prompt", "diamond"), ("decode", "generated", "circle"),
+                               ("decode, many texts at once", "generated", "square")):  # fmt: skip
+        _add_points(figure, name, [each for each in passes if each.name == name], role, symbol, mode)
+    figure.add_annotation(x=math.log10(first * 1.3), y=math.log10(machine.matrix_speed), yshift=14, xanchor="left",
+                          text=f"at most {prefixed(machine.matrix_speed)} a second", showarrow=False)  # fmt: skip
+    ticks = ticks_between(first, last)
+    figure.update_xaxes(title="operations for each byte moved", type="log", range=_logs(first, last), tickvals=ticks,
+                        ticktext=[f"{each:g}" for each in ticks])  # fmt: skip
+    speeds = [first * machine.bandwidth, *(each.speed.low for each in passes)]
+    low, high = min(speeds) / 1.5, machine.matrix_span[1] * 2.2
+    ticks = ticks_between(low, high)
+    figure.update_yaxes(title="operations a second", type="log", range=_logs(low, high), tickvals=ticks,
+                        ticktext=[prefixed(each) for each in ticks])  # fmt: skip
+    return figure
+
+
+@view("How much of the machine is used", of=Measurement, follows="nothing")
+def utilisation(record: Measurement, _at: Load, _mode: Mode = "light") -> Html:
+    """MBU, model bandwidth utilisation: the bytes that a pass must move, for each second that it took, as a share of
+    the memory speed measured here. MFU, model FLOPs utilisation: the same of its floating-point operations and the
+    matrix speed. Prefill is reckoned with the whole TTFT, decode with the median ITL. Where both are small, as with a
+    small model on a GPU, most of the time goes to neither: the pass waits for the program, in Python, that starts its
+    operations one by one.
+
+    Source: Chowdhery et al. 2022, "PaLM", for MFU; Databricks 2023, "LLM Inference Performance Engineering", for MBU.
+    """
+    machine = record.machine
+    rows = [
+        (
+            each.name if each.work.batch == 1 else f"decode, {each.work.batch} texts",
+            theme.percent(machine.mbu(each.work, each.seconds.median)),
+            theme.percent(machine.mfu(each.work, each.seconds.median)),
+            number(each.n_tokens / each.seconds.median),
+        )
+        for each in _passes(record)
+    ]
+    below = [f"{number(each.work.intensity)} operations a byte: {_bound(machine, each)}." for each in _passes(record)]
+    head = ("pass", "MBU", "MFU", "tokens a second")
+    said = (
+        f"This machine reads {theme.size(machine.bandwidth)} and does {prefixed(machine.matrix_speed)} operations a "
+        f"second: the two take equally long at {number(machine.ridge)} operations a byte."
+    )
+    empty = "" if rows else '<p class="ts-empty">No pass has been measured yet.</p>'
+    return Html(f'<p class="ts-sentence">{markup.text(said)}</p>{table(head, rows, below) if rows else empty}')
+
+
+def _passes(record: Measurement) -> Iterator[_Pass]:
+    """Those that have been measured, in the order in which they teach."""
+    if len(record.ttft):
+        yield _Pass(name="prefill", work=record.prefill_work, seconds=Spread.of(record.ttft), n_tokens=record.n_prompt)
+    if record.itl.size:
+        yield _Pass(name="decode", work=record.decode_work, seconds=Spread.of(record.itl), n_tokens=1)
+    for size, seconds, work in zip(record.batch_sizes.tolist(), record.batch_seconds, record.batch_work, strict=True):
+        if size > 1 or not record.itl.size:
+            yield _Pass(name="decode, many texts at once", work=work, seconds=Spread.of(seconds), n_tokens=size)
+
+
+def _bound(machine: Machine, each: _Pass) -> str:
+    """Which of the machine's two speeds holds the pass back, or that neither does."""
+    median = each.seconds.median
+    if max(machine.mbu(each.work, median), machine.mfu(each.work, median)) < _NEAR:
+        return "near neither bound, most of its time goes elsewhere"
+    return "bound by reading memory" if each.work.intensity < machine.ridge else "bound by computing"
+
+
+def _add_points(figure: go.Figure, name: str, passes: list[_Pass], role: str, symbol: str, mode: Mode) -> None:
+    if not passes:
+        return
+    ink = theme.GROUND[mode]["ink"]
+    is_batch = "many" in name
+    figure.add_scatter(
+        x=[each.work.intensity for each in passes], y=[each.speed.median for each in passes], name=name,
+        mode="lines+markers+text" if is_batch else "markers", textposition="bottom right",
+        text=[str(each.work.batch) if is_batch else "" for each in passes],
+        error_y={**bars([each.speed for each in passes]), "color": ink, "thickness": 1.5, "width": 4},
+        line={"color": theme.ROLES[role][mode].fill, "width": 1},
+        marker={"color": theme.ROLES[role][mode].fill, "symbol": symbol, "size": 9 if is_batch else 14,
+                "line": {"color": ink, "width": 1}},
+        customdata=[_said(each) for each in passes], hovertemplate="%{customdata}<extra></extra>",
+    )  # fmt: skip
+
+
+def _said(each: _Pass) -> str:
+    texts = f", {each.work.batch} texts" if each.work.batch > 1 else ""
+    return (
+        f"{each.name.partition(',')[0]}{texts}: {number(each.work.intensity)} operations a byte,<br>"
+        f"{prefixed(each.speed.median)} operations a second, in {theme.duration(each.seconds.median)}"
+    )
+
+
+def _logs(low: float, high: float) -> list[float]:
+    return [math.log10(low), math.log10(high)]

@@ -1,0 +1,31 @@
+"""When each pass of a run was computed, on one measured axis."""
+
+import plotly.graph_objects as go
+
+from model.records.trace import Trace
+from viz import theme
+from viz.theme import Mode
+from viz.view import Selection, view
+
+
+@view("Passes on a measured axis", follows="step")
+def passes(trace: Trace, at: Selection, mode: Mode = "light") -> go.Figure:
+    """Each bar is one pass of the model, as long as it took: the prefill reads the whole prompt at once, every decode
+    pass one token. Seconds are as recorded: recording makes a run slower.
+    """
+    starts = [sum(step.seconds for step in trace.steps[:i]) for i in range(len(trace.steps))]
+    figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": 260, "barmode": "overlay"})
+    for name, decode, role, pattern in (("prefill", False, "prompt", "/"), ("decode", True, "generated", "")):
+        chosen = [i for i, step in enumerate(trace.steps) if (step.kind == "decode") == decode]
+        figure.add_bar(
+            orientation="h", name=name, base=[starts[i] for i in chosen], x=[trace.steps[i].seconds for i in chosen],
+            y=[trace.steps[i].kind for i in chosen], hovertemplate="%{text}<extra></extra>", textposition="none",
+            text=[f"pass {i + 1}: {trace.steps[i].n_tokens} tokens in {theme.duration(trace.steps[i].seconds)}"
+                  for i in chosen],
+            marker={"color": theme.ROLES[role][mode].fill, "pattern": {"shape": pattern},
+                    "line": {"width": [3 if i == at.step else 1 for i in chosen],
+                             "color": [theme.GROUND[mode]["ink" if i == at.step else "card"] for i in chosen]}},
+        )  # fmt: skip
+    figure.update_xaxes(title="seconds since the run began")
+    figure.update_yaxes(title="kind of pass", autorange="reversed")
+    return figure

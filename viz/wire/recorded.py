@@ -1,0 +1,71 @@
+"""Runs that come with the app: NAME.frames is sent whole; of NAME.deep beside it, one frame at a time."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from model.errors import NotShown
+from model.records.trace import Trace
+from viz.wire import packing, slices
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Recorded:
+    """A finished run that needs no model. Its name begins with its place among the others, as in "1-a-fact"."""
+
+    name: str
+    frames: tuple[bytes, ...]
+    prompt: str
+    chat: bool
+    deep: Path
+    places: Mapping[tuple[str, int], tuple[int, int]] = field(repr=False)  # where in it each frame is, and how long
+
+    @property
+    def label(self) -> str:
+        """Its name for a person."""
+        return self.name.lstrip("0123456789-").replace("-", " ")
+
+    def part(self, kind: str, number: int) -> bytes:
+        """The frame of one layer's "vectors" or of one choice's "logits". Raises: NotShown, if it was not recorded."""
+        if (place := self.places.get((kind, number))) is None:
+            held = sum(each == kind for each, _ in self.places)
+            has = f"its {kind} are 0 to {held - 1}" if held else f"it brings no {kind} along"
+            raise NotShown(f"This recorded run has no {kind} {number}: {has}. Run its prompt yourself to see them.")
+        with self.deep.open("rb") as file:
+            file.seek(place[0])
+            return file.read(place[1])
+
+
+def load(folder: Path) -> dict[str, Recorded]:
+    """Every run of a folder, by name, in the order of the names."""
+    return {path.stem: _open(path) for path in sorted(folder.glob("*.frames"))}
+
+
+def deep(trace: Trace) -> Iterator[bytes]:
+    """What NAME.deep holds of a run: every layer's vectors, then every choice's logits, at half their size."""
+    if trace.queries is not None:
+        yield from (slices.vectors(trace, layer, small=True) for layer in range(trace.model.n_layers))
+    yield from (slices.logits(trace, index, small=True) for index in range(trace.n_generated))
+
+
+def _open(path: Path) -> Recorded:
+    frames = tuple(packing.split(path.read_bytes()))
+    head, _ = packing.unpack(frames[0])
+    beside = path.with_suffix(".deep")
+    return Recorded(name=path.stem, frames=frames, prompt=head["prompt"], chat=head["settings"]["chat"], deep=beside,
+                    places=_places(beside) if beside.exists() else {})  # fmt: skip
+
+
+def _places(path: Path) -> dict[tuple[str, int], tuple[int, int]]:
+    """Where each frame begins and how long it is: from what each says of itself, without reading its numbers."""
+    found, at, size = {}, 0, path.stat().st_size
+    with path.open("rb") as file:
+        while at < size:
+            file.seek(at)
+            length, json_length = (int.from_bytes(file.read(4), "little") for _ in range(2))
+            about = json.loads(file.read(json_length))
+            number = about["layer"] if about["kind"] == "vectors" else about["index"]
+            found[about["kind"], number] = (at, length + 4)
+            at += length + 4
+    return found
