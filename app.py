@@ -78,25 +78,31 @@ def build(
     measure.build_page(demo, experiments, limits, store.finished)
     serve.build_page(demo, experiments, limits)
     demo.queue(max_size=None, default_concurrency_limit=None)  # the engine has the queue, bounded and in order
-    return App(demo=demo, live=live, store=store, experiments=experiments, options={
-        "app_kwargs": {
-            "routes": [*routes.build_routes(store, models, runs), *experiment_routes.build_routes(experiments)],
-            "middleware": guard.MIDDLEWARE,
+    return App(
+        demo=demo,
+        live=live,
+        store=store,
+        experiments=experiments,
+        options={
+            "app_kwargs": {
+                "routes": [*routes.build_routes(store, models, runs), *experiment_routes.build_routes(experiments)],
+                "middleware": guard.MIDDLEWARE,
+            },
+            "theme": look.THEME,
+            "css": look.css(),
+            "head": look.head(name),
+            "max_threads": 40 + 2 * limits.queue,  # every run on its way holds one while it waits for news
+            "state_session_capacity": 300,
+            "max_file_size": "1kb",
+            "show_error": False,
+            "run_history": False,
+            "footer_links": [],
+            "enable_monitoring": False,
+            "ssr_mode": False,
+            "share": False,
+            "quiet": True,
         },
-        "theme": look.THEME,
-        "css": look.css(),
-        "head": look.head(name),
-        "max_threads": 40 + 2 * limits.queue,  # every run on its way holds one while it waits for news
-        "state_session_capacity": 300,
-        "max_file_size": "1kb",
-        "show_error": False,
-        "run_history": False,
-        "footer_links": [],
-        "enable_monitoring": False,
-        "ssr_mode": False,
-        "share": False,
-        "quiet": True,
-    })  # fmt: skip
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -113,8 +119,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     models = HostedModels(limits, _load_with(limits), default=asked.model)
     app = build(models, limits)
-    app.demo.launch(server_name=host, server_port=port, prevent_thread_lock=True,
-                    inbrowser=not asked.no_browser and _has_desktop(), **app.options)  # fmt: skip
+    app.demo.launch(
+        server_name=host,
+        server_port=port,
+        prevent_thread_lock=True,
+        inbrowser=not asked.no_browser and _has_desktop(),
+        **app.options,
+    )
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
     sys.stdout.write(f"Tokenoscope is open at http://{shown}:{port} (Ctrl+C ends it)\n")
     sys.stdout.flush()
@@ -180,8 +191,10 @@ class HostedModels:
                 del self._engines[name], self._states[name]
                 engine.close()
                 return
-        raise Busy(f"This host keeps {self.RESIDENT} models in memory, and all are in use. Try again in a minute, "
-                   f"or choose {self.names[0]}.")  # fmt: skip
+        raise Busy(
+            f"This host keeps {self.RESIDENT} models in memory, and all are in use. Try again in a minute, "
+            f"or choose {self.names[0]}."
+        )
 
     def _bring(self, name: str) -> None:
         try:
@@ -226,8 +239,10 @@ def choose_port(host: str, wanted: str | int | None) -> int:
             raise BadSetting(f"the port is {wanted!r}; it must be a whole number from 1 to 65535.")
         if _is_free(host, int(wanted)):
             return int(wanted)
-        raise BadSetting(f"port {wanted} is busy: another program listens there, maybe this one, started before. "
-                         f"End it, or choose another with --port.")  # fmt: skip
+        raise BadSetting(
+            f"port {wanted} is busy: another program listens there, maybe this one, started before. "
+            f"End it, or choose another with --port."
+        )
     for port in range(PORT, PORT + PORTS_TO_TRY):
         if _is_free(host, port):
             if port != PORT:
@@ -262,9 +277,18 @@ def _begin(limits: Limits, models: "Models") -> "dict[Kind, Begin]":
         from model.experiments.timing.timing import measure
 
         stopping = threading.Event()
-        return engine.submit_job(lambda hooked: measure(
-            hooked, wanted.prompt, wanted.settings, limits, n_prompt=wanted.n_prompt, progress=say,
-            cancelled=stopping.is_set), stopping)  # fmt: skip
+        return engine.submit_job(
+            lambda hooked: measure(
+                hooked,
+                wanted.prompt,
+                wanted.settings,
+                limits,
+                n_prompt=wanted.n_prompt,
+                progress=say,
+                cancelled=stopping.is_set,
+            ),
+            stopping,
+        )
 
     def trials(engine: Any, wanted: "Wanted", say: "Say") -> "Job":
         from model.experiments.cache import trials as smaller_cache
@@ -283,22 +307,48 @@ def _begin(limits: Limits, models: "Models") -> "dict[Kind, Begin]":
 
         stopping = threading.Event()
         times = arrivals(len(wanted.texts), wanted.rate, wanted.settings.seed)
-        asked = [Ask(prompt=each.prompt, max_new_tokens=each.max_new_tokens, arrives_s=at)
-                 for each, at in zip(wanted.texts, times, strict=True)]  # fmt: skip
-        return engine.submit_job(lambda hooked: serve(
-            hooked, asked, wanted.settings, limits, block_size=wanted.block_size, n_blocks=wanted.n_blocks,
-            token_budget=wanted.token_budget, max_requests=wanted.max_requests, sharing=wanted.sharing, repeats=3,
-            progress=say, cancelled=stopping.is_set), stopping)  # fmt: skip
+        asked = [
+            Ask(prompt=each.prompt, max_new_tokens=each.max_new_tokens, arrives_s=at)
+            for each, at in zip(wanted.texts, times, strict=True)
+        ]
+        return engine.submit_job(
+            lambda hooked: serve(
+                hooked,
+                asked,
+                wanted.settings,
+                limits,
+                block_size=wanted.block_size,
+                n_blocks=wanted.n_blocks,
+                token_budget=wanted.token_budget,
+                max_requests=wanted.max_requests,
+                sharing=wanted.sharing,
+                repeats=3,
+                progress=say,
+                cancelled=stopping.is_set,
+            ),
+            stopping,
+        )
 
     def speculation(engine: Any, wanted: "Speculating", say: "Say") -> "Job":
         from model.experiments.speculation.speculative import speculate
 
         stopping = threading.Event()
         draft: Any = models.engine(wanted.draft) if wanted.draft else None
-        return engine.submit_job(lambda hooked: speculate(
-            hooked, wanted.prompt, wanted.settings, limits, modes=wanted.modes, n_draft=wanted.n_draft,
-            exit_layer=wanted.exit_layer, draft=draft and draft.hooked, progress=say,
-            cancelled=stopping.is_set), stopping)  # fmt: skip
+        return engine.submit_job(
+            lambda hooked: speculate(
+                hooked,
+                wanted.prompt,
+                wanted.settings,
+                limits,
+                modes=wanted.modes,
+                n_draft=wanted.n_draft,
+                exit_layer=wanted.exit_layer,
+                draft=draft and draft.hooked,
+                progress=say,
+                cancelled=stopping.is_set,
+            ),
+            stopping,
+        )
 
     return {"measurement": measurement, "trials": trials, "batching": batching, "speculation": speculation}
 

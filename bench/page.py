@@ -43,8 +43,15 @@ _SCRUB = """async (rounds) => {
 
 def main() -> int:
     """Measure and print. Returns 0."""
-    trace = fake_trace(tuple(f" p{i}" for i in range(_PROMPT)), tuple(f" g{i}" for i in range(_WRITTEN)),
-                       n_layers=30, n_heads=9, n_kv_heads=3, d_head=64, d_vocab=1000)  # fmt: skip
+    trace = fake_trace(
+        tuple(f" p{i}" for i in range(_PROMPT)),
+        tuple(f" g{i}" for i in range(_WRITTEN)),
+        n_layers=30,
+        n_heads=9,
+        n_kv_heads=3,
+        d_head=64,
+        d_vocab=1000,
+    )
     print(f"{trace.n_fed} positions, 30 layers x 9 heads, {len(trace.steps)} passes, {_ROUNDS} rounds of scrubbing")
     print(f"load of the machine, 1 minute: {os.getloadavg()[0]:.2f} on {os.cpu_count()} cores")
     print("| window | what | p50 ms | p95 ms | p99 ms |\n|---|---|---|---|---|")

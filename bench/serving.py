@@ -96,8 +96,14 @@ def _row(hooked: Any, size: int, turns: int, cut: int) -> dict[str, Any]:
                 padding = _padding(ran)
     n_new = sum(text.max_new_tokens for text in texts)
     ratios = [one / other for one, other in zip(seconds["one by one"], seconds["continuous"], strict=True)]
-    return {"size": size, "n_new": n_new, "seconds": seconds, "gain": statistics.median(ratios), "gains": ratios,
-            "static_padding": padding}  # fmt: skip
+    return {
+        "size": size,
+        "n_new": n_new,
+        "seconds": seconds,
+        "gain": statistics.median(ratios),
+        "gains": ratios,
+        "static_padding": padding,
+    }
 
 
 def _padding(ran: Any) -> float:
@@ -116,8 +122,10 @@ def _report(result: dict[str, Any]) -> str:
     for row in result["sizes"]:
         for name, seconds in row["seconds"].items():
             padding = f"{row['static_padding']:.0%}" if name == "static" else "0%"
-            lines.append(f"{row['size']:>5} {row['n_new']:>6}  {name:<10} {_spread(seconds):>20} "
-                         f"{row['n_new'] / statistics.median(seconds):>9.1f} {padding:>8}")  # fmt: skip
+            lines.append(
+                f"{row['size']:>5} {row['n_new']:>6}  {name:<10} {_spread(seconds):>20} "
+                f"{row['n_new'] / statistics.median(seconds):>9.1f} {padding:>8}"
+            )
         lines.append(f"{'':>14}{'gain':<10} {_spread(row['gains']):>20}")
     return "\n".join(lines)
 

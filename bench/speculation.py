@@ -31,15 +31,27 @@ def main() -> None:
     cases = [(prompt, chat, heat) for heat in (0.0, 0.7) for chat, group in groups for prompt in group]
     for prompt, chat, heat in cases:
         settings = Settings(max_new_tokens=asked.tokens, chat=chat, temperature=heat)
-        *_, record = speculate(hooked, prompt, settings, Limits.from_environment(), modes=["own draft"],
-                               n_draft=asked.drafted, repeats=asked.turns)  # fmt: skip
+        *_, record = speculate(
+            hooked,
+            prompt,
+            settings,
+            Limits.from_environment(),
+            modes=["own draft"],
+            n_draft=asked.drafted,
+            repeats=asked.turns,
+        )
         (attempt,) = record.attempts
         rates.append(attempt.acceptance or 0.0)
         speeds.append(attempt.speedup or 0.0)
-        print(f"{prompt[:44]:46} temperature {heat}: accepted {rates[-1]:4.0%}, {attempt.tokens_per_pass:.2f} tokens a "
-              f"pass, {speeds[-1]:.2f} times as fast, same tokens: {attempt.same_tokens}", flush=True)  # fmt: skip
-    print(f"median acceptance {statistics.median(rates):.0%} ({min(rates):.0%} to {max(rates):.0%}), "
-          f"median speed {statistics.median(speeds):.2f} ({min(speeds):.2f} to {max(speeds):.2f})")  # fmt: skip
+        print(
+            f"{prompt[:44]:46} temperature {heat}: accepted {rates[-1]:4.0%}, {attempt.tokens_per_pass:.2f} tokens a "
+            f"pass, {speeds[-1]:.2f} times as fast, same tokens: {attempt.same_tokens}",
+            flush=True,
+        )
+    print(
+        f"median acceptance {statistics.median(rates):.0%} ({min(rates):.0%} to {max(rates):.0%}), "
+        f"median speed {statistics.median(speeds):.2f} ({min(speeds):.2f} to {max(speeds):.2f})"
+    )
 
 
 if __name__ == "__main__":

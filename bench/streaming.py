@@ -58,10 +58,14 @@ def main(arguments: list[str] | None = None) -> int:
     models.close()
     ratios = [w / a for a, w in zip(alone, watched, strict=True)]
     print(f"load, 1 minute: {os.getloadavg()[0]:.2f} on {os.cpu_count()} cores; {asked.pairs} pairs of runs")
-    print(f"a decode pass, typically: {statistics.median(alone) * 1e3:.1f} ms alone, "
-          f"{statistics.median(watched) * 1e3:.1f} ms watched")  # fmt: skip
-    print(f"watched / alone, pair by pair: median {statistics.median(ratios):.3f}, "
-          f"lowest {min(ratios):.3f}, highest {max(ratios):.3f}")  # fmt: skip
+    print(
+        f"a decode pass, typically: {statistics.median(alone) * 1e3:.1f} ms alone, "
+        f"{statistics.median(watched) * 1e3:.1f} ms watched"
+    )
+    print(
+        f"watched / alone, pair by pair: median {statistics.median(ratios):.3f}, "
+        f"lowest {min(ratios):.3f}, highest {max(ratios):.3f}"
+    )
     return 0
 
 

@@ -51,8 +51,10 @@ def main() -> int:
             ]
             for variant in run["cpu_s"]
         }
-    result["load"] = {variant: [_child("load", variant=variant, folder=speed["folder"]) for _ in range(pairs)]
-                      for variant in ("plain", "traced")}  # fmt: skip
+    result["load"] = {
+        variant: [_child("load", variant=variant, folder=speed["folder"]) for _ in range(pairs)]
+        for variant in ("plain", "traced")
+    }
     result["load_after"] = os.getloadavg()
     result["versions"] = speed["versions"]
     result["targets"] = _targets(result)
@@ -182,8 +184,12 @@ def _take_turns(variants: dict[str, Callable[[], Any]], pairs: int, lengths: Len
             result = variants[name]()
             cpu[name].append(time.process_time() - began)
             del result
-    return {"cpu_s": cpu, "kept_bytes": {name: each["bytes"] for name, each in kept.items()},
-            "file_bytes": kept["traced"]["file_bytes"], "wire": kept["traced"]["wire"]}  # fmt: skip
+    return {
+        "cpu_s": cpu,
+        "kept_bytes": {name: each["bytes"] for name, each in kept.items()},
+        "file_bytes": kept["traced"]["file_bytes"],
+        "wire": kept["traced"]["wire"],
+    }
 
 
 def _kept(name: str, result: Any, lengths: Lengths) -> dict[str, Any]:
@@ -197,8 +203,12 @@ def _kept(name: str, result: Any, lengths: Lengths) -> dict[str, Any]:
     _require_length(result.n_generated, lengths)
     with tempfile.TemporaryDirectory() as folder:
         file_bytes = result.save(Path(folder) / "run.trace")
-    return {"bytes": sum(each.nbytes for each in result.arrays().values()), "file_bytes": file_bytes,
-            "wire": _wire_bytes(result), "ids": [token.id for token in result.tokens]}  # fmt: skip
+    return {
+        "bytes": sum(each.nbytes for each in result.arrays().values()),
+        "file_bytes": file_bytes,
+        "wire": _wire_bytes(result),
+        "ids": [token.id for token in result.tokens],
+    }
 
 
 def _require_length(n_new: int, lengths: Lengths) -> None:
@@ -228,9 +238,13 @@ def _with_outputs(model: Any, ids: list[int], n_new: int) -> Any:
     import torch
 
     return model.generate(
-        torch.tensor([ids]), max_new_tokens=n_new, do_sample=False,
-        output_attentions=True, output_hidden_states=True, return_dict_in_generate=True,
-    )  # fmt: skip
+        torch.tensor([ids]),
+        max_new_tokens=n_new,
+        do_sample=False,
+        output_attentions=True,
+        output_hidden_states=True,
+        return_dict_in_generate=True,
+    )
 
 
 def _traced(hooked: Any, ids: list[int], n_new: int) -> Any:
@@ -318,8 +332,11 @@ def _report(result: dict[str, Any]) -> str:
     ]
     for run in [*result["runs"], result["prefill"]]:
         lines += [_row(run, variant) for variant in run["cpu_s"]]
-    lines += ["", "plain: generate(), sdpa. traced: trace(), without the lens. outputs: generate(), eager, with "
-              "output_attentions and output_hidden_states."]  # fmt: skip
+    lines += [
+        "",
+        "plain: generate(), sdpa. traced: trace(), without the lens. outputs: generate(), eager, with "
+        "output_attentions and output_hidden_states.",
+    ]
     lines += [_wire_line(run) for run in result["runs"]]
     lines += [_load_line(variant, turns) for variant, turns in result["load"].items()]
     lines += ["", *(_verdict(target, result["quick"]) for target in result["targets"])]

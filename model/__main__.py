@@ -110,76 +110,176 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     neutral = Settings()
-    parser.add_argument("prompts", metavar="PROMPT", nargs="+", help="the text to go on from, with --serve several; - "
-                        "reads it from standard input, without its last line break")  # fmt: skip
-    parser.add_argument("--model", metavar="NAME", help=f"a folder with a model, or the id of one on the Hugging Face "
-                        f"hub (default: {weights.DEFAULT}, fetched once)")  # fmt: skip
-    parser.add_argument("--chat", action="store_true", help="hand the prompt over as a person's turn of a "
-                        "conversation, in the form that this model was taught")  # fmt: skip
+    parser.add_argument(
+        "prompts",
+        metavar="PROMPT",
+        nargs="+",
+        help="the text to go on from, with --serve several; - "
+        "reads it from standard input, without its last line break",
+    )
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        help=f"a folder with a model, or the id of one on the Hugging Face "
+        f"hub (default: {weights.DEFAULT}, fetched once)",
+    )
+    parser.add_argument(
+        "--chat",
+        action="store_true",
+        help="hand the prompt over as a person's turn of a conversation, in the form that this model was taught",
+    )
 
     timed = parser.add_argument_group("how long it takes")
-    timed.add_argument("--measure", action="store_true", help="time the model instead of recording it: prefill and "
-                       "decode, with its KV cache and without, alone and in batches, beside what this machine can do; "
-                       "takes about a minute")  # fmt: skip
-    timed.add_argument("--prompt-tokens", type=int, metavar="N", help="with --measure: cut or repeat the prompt to so "
-                       "many tokens (default: as it is)")  # fmt: skip
+    timed.add_argument(
+        "--measure",
+        action="store_true",
+        help="time the model instead of recording it: prefill and "
+        "decode, with its KV cache and without, alone and in batches, beside what this machine can do; "
+        "takes about a minute",
+    )
+    timed.add_argument(
+        "--prompt-tokens",
+        type=int,
+        metavar="N",
+        help="with --measure: cut or repeat the prompt to so many tokens (default: as it is)",
+    )
 
     served = parser.add_argument_group("several texts at once")
-    served.add_argument("--serve", action="store_true", help="continue all prompts together in the library's engine "
-                        "for continuous batching, with a paged cache, then time it beside static batches and one "
-                        "text after the other")  # fmt: skip
-    served.add_argument("--rate", type=float, metavar="R", default=0.0, help="R texts arrive in a second on average, "
-                        "at random; 0: all are there at the start (default: %(default)g)")  # fmt: skip
-    served.add_argument("--blocks", type=int, metavar="N", default=64, help="blocks of the cache (default: "
-                        "%(default)s)")  # fmt: skip
-    served.add_argument("--block-size", type=int, metavar="N", default=8, help="tokens that a block holds, at least 4 "
-                        "(default: %(default)s)")  # fmt: skip
-    served.add_argument("--token-budget", type=int, metavar="N", default=32, help="the most tokens that a tick reads "
-                        "(default: %(default)s)")  # fmt: skip
-    served.add_argument("--together", type=int, metavar="N", default=8, help="the most texts that have a share in a "
-                        "tick, or in a static batch (default: %(default)s)")  # fmt: skip
+    served.add_argument(
+        "--serve",
+        action="store_true",
+        help="continue all prompts together in the library's engine "
+        "for continuous batching, with a paged cache, then time it beside static batches and one "
+        "text after the other",
+    )
+    served.add_argument(
+        "--rate",
+        type=float,
+        metavar="R",
+        default=0.0,
+        help="R texts arrive in a second on average, at random; 0: all are there at the start (default: %(default)g)",
+    )
+    served.add_argument(
+        "--blocks", type=int, metavar="N", default=64, help="blocks of the cache (default: %(default)s)"
+    )
+    served.add_argument(
+        "--block-size",
+        type=int,
+        metavar="N",
+        default=8,
+        help="tokens that a block holds, at least 4 (default: %(default)s)",
+    )
+    served.add_argument(
+        "--token-budget",
+        type=int,
+        metavar="N",
+        default=32,
+        help="the most tokens that a tick reads (default: %(default)s)",
+    )
+    served.add_argument(
+        "--together",
+        type=int,
+        metavar="N",
+        default=8,
+        help="the most texts that have a share in a tick, or in a static batch (default: %(default)s)",
+    )
     served.add_argument("--no-sharing", action="store_true", help="prompts that begin alike share no blocks")
 
     drafted = parser.add_argument_group("a draft before the model")
-    drafted.add_argument("--speculate", action="store_true", help="continue the prompt plainly and then with drafts "
-                         "that the model judges: prompt lookup, its own first layers, and a small draft of its own; "
-                         "say how often each was right, and what it gained or lost")  # fmt: skip
-    drafted.add_argument("--draft-tokens", type=int, metavar="N", default=2, help="the most tokens drafted in a round "
-                         "(default: %(default)s)")  # fmt: skip
-    drafted.add_argument("--exit-layer", type=int, metavar="L", help="layers that early exit runs (default: half of "
-                         "them)")  # fmt: skip
-    drafted.add_argument("--draft-model", metavar="NAME", help="a smaller model with the same tokenizer that drafts "
-                         "too: a folder, or an id on the hub")  # fmt: skip
+    drafted.add_argument(
+        "--speculate",
+        action="store_true",
+        help="continue the prompt plainly and then with drafts "
+        "that the model judges: prompt lookup, its own first layers, and a small draft of its own; "
+        "say how often each was right, and what it gained or lost",
+    )
+    drafted.add_argument(
+        "--draft-tokens",
+        type=int,
+        metavar="N",
+        default=2,
+        help="the most tokens drafted in a round (default: %(default)s)",
+    )
+    drafted.add_argument(
+        "--exit-layer", type=int, metavar="L", help="layers that early exit runs (default: half of them)"
+    )
+    drafted.add_argument(
+        "--draft-model",
+        metavar="NAME",
+        help="a smaller model with the same tokenizer that drafts too: a folder, or an id on the hub",
+    )
 
     output = parser.add_argument_group("what comes out (without these: the text that the model wrote)")
-    output.add_argument("-o", "--output", metavar="FILE", type=Path, help="keep the whole run in a file: every "
-                        "layer's queries, keys, residual stream, and how each token was chosen; with --measure "
-                        "the times; with --serve every tick, with --speculate every round")  # fmt: skip
-    output.add_argument("--json", action="store_true", help="print the tokens, and for each new one the likeliest "
-                        f"{_CANDIDATES} candidates with their probability before any setting changed it; with "
-                        "--measure the times")  # fmt: skip
+    output.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        type=Path,
+        help="keep the whole run in a file: every "
+        "layer's queries, keys, residual stream, and how each token was chosen; with --measure "
+        "the times; with --serve every tick, with --speculate every round",
+    )
+    output.add_argument(
+        "--json",
+        action="store_true",
+        help="print the tokens, and for each new one the likeliest "
+        f"{_CANDIDATES} candidates with their probability before any setting changed it; with "
+        "--measure the times",
+    )
 
     how = parser.add_argument_group(
         "how the next token is chosen (top-k, top-p, min-p and seed matter above temperature 0)"
     )
-    how.add_argument("--max-new-tokens", type=int, metavar="N", default=neutral.max_new_tokens,
-                     help="write at most so many tokens (default: %(default)s)")  # fmt: skip
-    how.add_argument("--temperature", type=float, metavar="T", default=neutral.temperature,
-                     help="0 always takes the likeliest token; above 0 it is drawn, and a higher temperature gives "
-                     "unlikely tokens more of a chance (default: %(default)g)")  # fmt: skip
-    how.add_argument("--top-k", type=int, metavar="K", default=neutral.top_k,
-                     help="draw among the K likeliest tokens only; 0 is off (default: %(default)s)")  # fmt: skip
-    how.add_argument("--top-p", type=float, metavar="P", default=neutral.top_p,
-                     help="draw among the likeliest tokens that together have probability P; 1 is off "
-                     "(default: %(default)g)")  # fmt: skip
-    how.add_argument("--min-p", type=float, metavar="P", default=neutral.min_p,
-                     help="leave out tokens less likely than P times the likeliest; 0 is off "
-                     "(default: %(default)g)")  # fmt: skip
-    how.add_argument("--repetition-penalty", type=float, metavar="R", default=neutral.repetition_penalty,
-                     help="above 1 makes tokens that were there already less likely; 1 is off "
-                     "(default: %(default)g)")  # fmt: skip
-    how.add_argument("--seed", type=int, metavar="S", default=neutral.seed,
-                     help="the same seed draws the same tokens again (default: %(default)s)")  # fmt: skip
+    how.add_argument(
+        "--max-new-tokens",
+        type=int,
+        metavar="N",
+        default=neutral.max_new_tokens,
+        help="write at most so many tokens (default: %(default)s)",
+    )
+    how.add_argument(
+        "--temperature",
+        type=float,
+        metavar="T",
+        default=neutral.temperature,
+        help="0 always takes the likeliest token; above 0 it is drawn, and a higher temperature gives "
+        "unlikely tokens more of a chance (default: %(default)g)",
+    )
+    how.add_argument(
+        "--top-k",
+        type=int,
+        metavar="K",
+        default=neutral.top_k,
+        help="draw among the K likeliest tokens only; 0 is off (default: %(default)s)",
+    )
+    how.add_argument(
+        "--top-p",
+        type=float,
+        metavar="P",
+        default=neutral.top_p,
+        help="draw among the likeliest tokens that together have probability P; 1 is off (default: %(default)g)",
+    )
+    how.add_argument(
+        "--min-p",
+        type=float,
+        metavar="P",
+        default=neutral.min_p,
+        help="leave out tokens less likely than P times the likeliest; 0 is off (default: %(default)g)",
+    )
+    how.add_argument(
+        "--repetition-penalty",
+        type=float,
+        metavar="R",
+        default=neutral.repetition_penalty,
+        help="above 1 makes tokens that were there already less likely; 1 is off (default: %(default)g)",
+    )
+    how.add_argument(
+        "--seed",
+        type=int,
+        metavar="S",
+        default=neutral.seed,
+        help="the same seed draws the same tokens again (default: %(default)s)",
+    )
     return parser
 
 
@@ -298,8 +398,9 @@ def _measure(hooked: "HookedModel", prompt: str, settings: Settings, limits: Lim
     from model.experiments.timing.timing import measure
 
     def make(show: "Progress", stopping: threading.Event) -> "Iterator[Measurement]":
-        return measure(hooked, prompt, settings, limits, n_prompt=given.prompt_tokens, progress=show,
-                       cancelled=stopping.is_set)  # fmt: skip
+        return measure(
+            hooked, prompt, settings, limits, n_prompt=given.prompt_tokens, progress=show, cancelled=stopping.is_set
+        )
 
     return _followed("measuring", make, given, table, summary, "stopped before all was measured")
 
@@ -311,14 +412,27 @@ def _serve(
     from model.experiments.batching.batching import Ask, arrivals, serve
 
     times = arrivals(len(prompts), given.rate, settings.seed)
-    asked = [Ask(prompt=prompt, max_new_tokens=settings.max_new_tokens, arrives_s=at)
-             for prompt, at in zip(prompts, times, strict=True)]  # fmt: skip
+    asked = [
+        Ask(prompt=prompt, max_new_tokens=settings.max_new_tokens, arrives_s=at)
+        for prompt, at in zip(prompts, times, strict=True)
+    ]
 
     def make(show: "Progress", stopping: threading.Event) -> "Iterator[Batching]":
-        return serve(hooked, asked, settings, limits, block_size=given.block_size, n_blocks=given.blocks,
-                     token_budget=given.token_budget, max_requests=given.together, sharing=not given.no_sharing,
-                     repeats=3, attention=given.output is not None, progress=show,
-                     cancelled=stopping.is_set)  # fmt: skip
+        return serve(
+            hooked,
+            asked,
+            settings,
+            limits,
+            block_size=given.block_size,
+            n_blocks=given.blocks,
+            token_budget=given.token_budget,
+            max_requests=given.together,
+            sharing=not given.no_sharing,
+            repeats=3,
+            attention=given.output is not None,
+            progress=show,
+            cancelled=stopping.is_set,
+        )
 
     return _followed("serving", make, given, served_table, served_summary, "stopped before all was served and timed")
 
@@ -333,9 +447,18 @@ def _speculate(
     modes: list[Mode] = ["prompt lookup", "early exit", "own draft", *(["draft model"] if draft else [])]
 
     def make(show: "Progress", stopping: threading.Event) -> "Iterator[Speculation]":
-        return speculate(hooked, prompt, settings, limits, modes=modes, n_draft=given.draft_tokens,
-                         exit_layer=given.exit_layer, draft=draft, progress=show,
-                         cancelled=stopping.is_set)  # fmt: skip
+        return speculate(
+            hooked,
+            prompt,
+            settings,
+            limits,
+            modes=modes,
+            n_draft=given.draft_tokens,
+            exit_layer=given.exit_layer,
+            draft=draft,
+            progress=show,
+            cancelled=stopping.is_set,
+        )
 
     return _followed("speculating", make, given, drafted_table, drafted_summary, "stopped before all was timed")
 

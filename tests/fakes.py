@@ -109,12 +109,30 @@ def _block(d_model: int, d_kv: int) -> tuple[Part, ...]:
     wide = 4 * d_model
 
     def norm(name: str, reads: Literal["stream", "branch"]) -> Part:
-        return Part(name=name, kind="norm", module="LlamaRMSNorm", weight=(d_model,), bias=False, n_parameters=d_model,
-                    reads=reads, d_in=d_model, d_out=d_model)  # fmt: skip
+        return Part(
+            name=name,
+            kind="norm",
+            module="LlamaRMSNorm",
+            weight=(d_model,),
+            bias=False,
+            n_parameters=d_model,
+            reads=reads,
+            d_in=d_model,
+            d_out=d_model,
+        )
 
     def linear(name: str, d_in: int, d_out: int) -> Part:
-        return Part(name=name, kind="linear", module="Linear", weight=(d_out, d_in), bias=False,
-                    n_parameters=d_in * d_out, reads="part", d_in=d_in, d_out=d_out)  # fmt: skip
+        return Part(
+            name=name,
+            kind="linear",
+            module="Linear",
+            weight=(d_out, d_in),
+            bias=False,
+            n_parameters=d_in * d_out,
+            reads="part",
+            d_in=d_in,
+            d_out=d_out,
+        )
 
     return (
         norm("input_layernorm", "stream"),
@@ -124,29 +142,58 @@ def _block(d_model: int, d_kv: int) -> tuple[Part, ...]:
         linear("self_attn.o_proj", d_model, d_model),
         norm("post_attention_layernorm", "branch"),
         linear("mlp.gate_proj", d_model, wide),
-        Part(name="mlp.act_fn", kind="activation", module="SiLUActivation", weight=None, bias=False, n_parameters=0,
-             reads="part", d_in=wide, d_out=wide),
+        Part(
+            name="mlp.act_fn",
+            kind="activation",
+            module="SiLUActivation",
+            weight=None,
+            bias=False,
+            n_parameters=0,
+            reads="part",
+            d_in=wide,
+            d_out=wide,
+        ),
         linear("mlp.up_proj", d_model, wide),
         linear("mlp.down_proj", wide, d_model),
-    )  # fmt: skip
+    )
 
 
 def _card(n_layers: int, n_heads: int, n_kv_heads: int, d_model: int, d_head: int, d_vocab: int) -> ModelCard:
     return ModelCard(
-        name="fake-1k", source="memory", note="random numbers, for tests", family="llama", n_layers=n_layers,
-        n_heads=n_heads, n_kv_heads=n_kv_heads, d_model=d_model, d_head=d_head, d_mlp=4 * d_model, d_vocab=d_vocab,
-        n_ctx=512, n_parameters=1000, weights_bytes=4000, dtype="float32", device="cpu", attention="sdpa",
-        torch="0", transformers="0", checks=tuple(Check(name=name, passed=True, detail="made up") for name in CHECKS),
-        block=_block(d_model, n_kv_heads * d_head), block_note="",
-    )  # fmt: skip
+        name="fake-1k",
+        source="memory",
+        note="random numbers, for tests",
+        family="llama",
+        n_layers=n_layers,
+        n_heads=n_heads,
+        n_kv_heads=n_kv_heads,
+        d_model=d_model,
+        d_head=d_head,
+        d_mlp=4 * d_model,
+        d_vocab=d_vocab,
+        n_ctx=512,
+        n_parameters=1000,
+        weights_bytes=4000,
+        dtype="float32",
+        device="cpu",
+        attention="sdpa",
+        torch="0",
+        transformers="0",
+        checks=tuple(Check(name=name, passed=True, detail="made up") for name in CHECKS),
+        block=_block(d_model, n_kv_heads * d_head),
+        block_note="",
+    )
 
 
 def _tokens(words: tuple[str, ...], ids: list[int], n_prompt: int) -> tuple[Token, ...]:
     tokens, at = [], 0
     for place, (word, token_id) in enumerate(zip(words, ids, strict=True)):
         data = word.encode()
-        tokens.append(Token(id=token_id, text=word, data=data, span=(at, at + len(data)), special=False,
-                            generated=place >= n_prompt))  # fmt: skip
+        tokens.append(
+            Token(
+                id=token_id, text=word, data=data, span=(at, at + len(data)), special=False, generated=place >= n_prompt
+            )
+        )
         at += len(data)
     return tuple(tokens)
 
@@ -166,10 +213,19 @@ def _choice(logits: np.ndarray, chosen: int, rng: np.random.Generator, sampled: 
     waits = rng.exponential(size=5)
     racers = (chosen, *(int(i) for i in best[:5] if i != chosen))[:5]
     runners = sorted(
-        (Runner(id=i, probability=float(probabilities[i]), wait=float(w), time=float(w / probabilities[i]))
-         for i, w in zip(racers, waits, strict=True)),
+        (
+            Runner(id=i, probability=float(probabilities[i]), wait=float(w), time=float(w / probabilities[i]))
+            for i, w in zip(racers, waits, strict=True)
+        ),
         key=lambda runner: (runner.id != chosen, runner.time),
-    )  # fmt: skip
-    return Choice(id=chosen, probability=float(probabilities[chosen]), logit=float(logits[chosen]),
-                  rank=int((logits > logits[chosen]).sum()), entropy=entropy, candidates=candidates,
-                  stages=stages if sampled else (), draw=tuple(runners) if sampled else ())  # fmt: skip
+    )
+    return Choice(
+        id=chosen,
+        probability=float(probabilities[chosen]),
+        logit=float(logits[chosen]),
+        rank=int((logits > logits[chosen]).sum()),
+        entropy=entropy,
+        candidates=candidates,
+        stages=stages if sampled else (),
+        draw=tuple(runners) if sampled else (),
+    )

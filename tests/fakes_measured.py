@@ -17,15 +17,46 @@ REPEATS, TRIES = 3, 3
 LENGTHS = (16, 32, 64, 128, 256, 512)
 BATCHES = (1, 2, 4, 8, 16)
 PROMPT = ("The", " capital", " of", " France", " is")
-WRITTEN = (" Paris", ".", " It", " is", " the", " largest", " city", " of", " France", ",", " and", " it", " lies",
-           " on", " the", " river", " Seine", ".", " Its", " people", " call", " it", " so", ".")  # fmt: skip
+WRITTEN = (
+    " Paris",
+    ".",
+    " It",
+    " is",
+    " the",
+    " largest",
+    " city",
+    " of",
+    " France",
+    ",",
+    " and",
+    " it",
+    " lies",
+    " on",
+    " the",
+    " river",
+    " Seine",
+    ".",
+    " Its",
+    " people",
+    " call",
+    " it",
+    " so",
+    ".",
+)
 _KV_TOKEN = 2 * 30 * 3 * 64 * 4  # bytes of keys and values
 
 
 def fake_measurement(
-    *, phases: bool = True, race: bool = True, batch: bool = True, n_prompt: int = 24, n_new: int = 24,
-    prompt: str = "", text: str = "", seed: int = 0,
-) -> Measurement:  # fmt: skip
+    *,
+    phases: bool = True,
+    race: bool = True,
+    batch: bool = True,
+    n_prompt: int = 24,
+    n_new: int = 24,
+    prompt: str = "",
+    text: str = "",
+    seed: int = 0,
+) -> Measurement:
     """A whole measurement, or one whose later parts are still to come: those have no rows."""
     rng = np.random.default_rng(seed)
     runs, lengths, sizes = REPEATS if phases else 0, LENGTHS if race else (), BATCHES if batch else ()
@@ -98,40 +129,71 @@ def fake_trials(
         tokens=trace.tokens,
         texts={each: trace.texts[each] for each in sorted(set(ids))},
         trials=tuple(
-            CacheTrial(kind=kind, name=name, sink=sink, window=window, dropped=dropped, n_bytes=int(sizes[-1]),
-                       first_changed=first)
+            CacheTrial(
+                kind=kind,
+                name=name,
+                sink=sink,
+                window=window,
+                dropped=dropped,
+                n_bytes=int(sizes[-1]),
+                first_changed=first,
+            )
             for (kind, name, sink, window, dropped, sizes, _), first in zip(kinds, changed, strict=True)
         ),
         kl=kl,
         chosen=chosen,
         kv_bytes=np.array([sizes for *_, sizes, _ in kinds], np.int64).reshape(len(kinds), n_new),
-    )  # fmt: skip
+    )
 
 
 def fake_card() -> ModelCard:
     """A model with the shapes of the embedded default."""
     return replace(
-        fake_trace().model, name="fake-135M", n_layers=30, n_heads=9, n_kv_heads=3, d_model=576, d_head=64, d_mlp=1536,
-        d_vocab=49_152, n_ctx=8192, n_parameters=134_515_008, weights_bytes=538_060_032,
-    )  # fmt: skip
+        fake_trace().model,
+        name="fake-135M",
+        n_layers=30,
+        n_heads=9,
+        n_kv_heads=3,
+        d_model=576,
+        d_head=64,
+        d_mlp=1536,
+        d_vocab=49_152,
+        n_ctx=8192,
+        n_parameters=134_515_008,
+        weights_bytes=538_060_032,
+    )
 
 
 def fake_machine() -> Machine:
     """Two cores of a laptop."""
     return Machine(
-        processor="Made-up Processor 2.4 GHz", system="Linux 6.1, x86_64", cores=2, threads=2, device="cpu",
-        dtype="float32", torch="0", bandwidth=16e9, bandwidth_span=(14.2e9, 16.9e9), matrix_speed=85e9,
-        matrix_span=(78e9, 88e9), probed="2026-11-23 12:00",
-    )  # fmt: skip
+        processor="Made-up Processor 2.4 GHz",
+        system="Linux 6.1, x86_64",
+        cores=2,
+        threads=2,
+        device="cpu",
+        dtype="float32",
+        torch="0",
+        bandwidth=16e9,
+        bandwidth_span=(14.2e9, 16.9e9),
+        matrix_speed=85e9,
+        matrix_span=(78e9, 88e9),
+        probed="2026-11-23 12:00",
+    )
 
 
 def _work(n_new: int, n_context: int, *, batch: int = 1) -> Work:
     linear = 2 * 106_168_320 * n_new + 2 * 576 * 49_152  # the head reads the last position alone
     attention = 30 * 2 * 2 * n_new * n_context * 9 * 64
     return Work(
-        batch=batch, n_new=n_new, n_context=n_context, flops=batch * (linear + attention), weight_bytes=538_060_032,
-        kv_read=batch * (n_context - n_new) * _KV_TOKEN, kv_written=batch * n_new * _KV_TOKEN,
-    )  # fmt: skip
+        batch=batch,
+        n_new=n_new,
+        n_context=n_context,
+        flops=batch * (linear + attention),
+        weight_bytes=538_060_032,
+        kv_read=batch * (n_context - n_new) * _KV_TOKEN,
+        kv_written=batch * n_new * _KV_TOKEN,
+    )
 
 
 def _tries(seconds: list[float]) -> np.ndarray:

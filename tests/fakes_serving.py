@@ -19,15 +19,18 @@ _WORDS = (" the", " capital", " of", " France", " is", " Paris", ".", " It", " l
 _STORY: tuple[dict[str, tuple[tuple[int, ...], ...]], ...] = (  # shares: text, first, tokens, 1 if it writes
     {"shares": ((0, 0, 6, 1), (2, 0, 2, 0)), "tables": ((8, 7), (), (6,), ()), "more": ((1,), (), (), ())},
     {"shares": ((0, 6, 1, 1), (2, 2, 7, 1)), "tables": ((8, 7), (), (6, 5, 4), ()), "more": ((1,), (), (), ())},
-    {"shares": ((0, 7, 1, 1), (1, 4, 3, 1), (2, 9, 1, 1)), "tables": ((8, 7), (8, 3), (6, 5, 4), ()),
-     "more": ((), (), (), ()), "reused": ((1, 4),)},
+    {
+        "shares": ((0, 7, 1, 1), (1, 4, 3, 1), (2, 9, 1, 1)),
+        "tables": ((8, 7), (8, 3), (6, 5, 4), ()),
+        "more": ((), (), (), ()),
+        "reused": ((1, 4),),
+    },
     {"shares": ((0, 8, 1, 1), (1, 7, 1, 1)), "tables": ((8, 7, 2), (8, 3), (), ()), "more": ((2,), (0, 2), (2,), (7,))},
-    {"shares": ((1, 8, 1, 1), (3, 0, 2, 1)), "tables": ((), (8, 3, 1), (), (0,)),
-     "more": ((2,), (1,), (), (3, 7, 8))},
+    {"shares": ((1, 8, 1, 1), (3, 0, 2, 1)), "tables": ((), (8, 3, 1), (), (0,)), "more": ((2,), (1,), (), (3, 7, 8))},
     {"shares": ((2, 0, 7, 0), (3, 2, 1, 1)), "tables": ((), (), (6, 5), (0,)), "more": ((), (), (), (3, 7, 8))},
     {"shares": ((3, 3, 1, 1),), "tables": ((), (), (6, 5), (0,)), "more": ((), (3,), (), (3, 7, 8))},
     {"shares": ((2, 7, 4, 1),), "tables": ((), (), (6, 5, 4), ()), "more": ((), (2,), (), (3, 5, 6, 7, 8))},
-)  # fmt: skip
+)
 
 
 def fake_batching(
@@ -48,12 +51,20 @@ def fake_batching(
             upto += kept[-1].size
     names = ("continuous", "static", "one by one")
     return Batching(
-        model=card, machine="A made-up processor, 2 threads, cpu, float32", settings=Settings(max_new_tokens=4),
-        requests=tuple(_request(i, words) for i in range(len(PROMPTS))), block_size=BLOCK, n_blocks=N_BLOCKS,
-        block_bytes=184_320, token_budget=BUDGET, max_requests=4, sharing=True, ticks=tuple(ticks),
+        model=card,
+        machine="A made-up processor, 2 threads, cpu, float32",
+        settings=Settings(max_new_tokens=4),
+        requests=tuple(_request(i, words) for i in range(len(PROMPTS))),
+        block_size=BLOCK,
+        n_blocks=N_BLOCKS,
+        block_bytes=184_320,
+        token_budget=BUDGET,
+        max_requests=4,
+        sharing=True,
+        ticks=tuple(ticks),
         ways=tuple(_way(name) for name in names[:n_ways]),
         weights=np.concatenate(kept) if kept else np.zeros(0, np.float32),
-    )  # fmt: skip
+    )
 
 
 def _tick(number: int, told: dict[str, tuple[tuple[int, ...], ...]], read: list[int], weights_at: int | None) -> Tick:
@@ -63,15 +74,30 @@ def _tick(number: int, told: dict[str, tuple[tuple[int, ...], ...]], read: list[
     )
     held = [block for table in tables if table.request not in freed for block in table.blocks]
     return Tick(
-        at_s=0.1 * number, seconds=0.09, waiting=waiting, tables=tables, freed=freed, put_back=put_back,
-        shares=tuple(Share(request=i, phase="prefill" if count > 1 else "decode", first=first, n_tokens=count,
-                           written=_id(i, first + count) if writes else None)
-                     for i, first, count, writes in told["shares"]),
+        at_s=0.1 * number,
+        seconds=0.09,
+        waiting=waiting,
+        tables=tables,
+        freed=freed,
+        put_back=put_back,
+        shares=tuple(
+            Share(
+                request=i,
+                phase="prefill" if count > 1 else "decode",
+                first=first,
+                n_tokens=count,
+                written=_id(i, first + count) if writes else None,
+            )
+            for i, first, count, writes in told["shares"]
+        ),
         n_free=N_BLOCKS - len({*held, *cached}),
-        cached=cached, shared=tuple((block, held.count(block)) for block in sorted(set(held)) if held.count(block) > 1),
+        cached=cached,
+        shared=tuple((block, held.count(block)) for block in sorted(set(held)) if held.count(block) > 1),
         reused=tuple((i, count) for i, count in told.get("reused", ())),
-        keys=tuple((i, first + count) for i, first, count, _ in told["shares"]), weights_at=weights_at, stray=0.0,
-    )  # fmt: skip
+        keys=tuple((i, first + count) for i, first, count, _ in told["shares"]),
+        weights_at=weights_at,
+        stray=0.0,
+    )
 
 
 def _weights(tick: Tick, n_heads: int, rng: np.random.Generator) -> np.ndarray:
@@ -89,13 +115,26 @@ def _weights(tick: Tick, n_heads: int, rng: np.random.Generator) -> np.ndarray:
 def _request(i: int, words: Sequence[str]) -> Request:
     length = PROMPTS[i] + NEW[i]
     tokens = tuple(
-        Token(id=_id(i, at), text=word, data=word.encode("utf-8", "replace"), span=(at, at + 1), special=False,
-              generated=at >= PROMPTS[i])
+        Token(
+            id=_id(i, at),
+            text=word,
+            data=word.encode("utf-8", "replace"),
+            span=(at, at + 1),
+            special=False,
+            generated=at >= PROMPTS[i],
+        )
         for at, word in enumerate((tuple(words) * length)[i : i + length])
-    )  # fmt: skip
+    )
     prompt, text = ("".join(each.text for each in part) for part in (tokens[: PROMPTS[i]], tokens[PROMPTS[i] :]))
-    return Request(prompt=prompt, n_prompt=PROMPTS[i], max_new_tokens=NEW[i], arrives_s=ARRIVES[i], tokens=tokens,
-                   text=text, ended="length")  # fmt: skip
+    return Request(
+        prompt=prompt,
+        n_prompt=PROMPTS[i],
+        max_new_tokens=NEW[i],
+        arrives_s=ARRIVES[i],
+        tokens=tokens,
+        text=text,
+        ended="length",
+    )
 
 
 def _id(request: int, position: int) -> int:
@@ -120,9 +159,14 @@ def _way(name: str) -> Way:
     ]
     last = float(ends[-1])
     return Way(
-        name=name, seconds=(last, last * 1.1, last * 0.9), n_written=sum(NEW), same_tokens=(True,) * len(PROMPTS),  # pyright: ignore[reportArgumentType]
+        name=name,
+        seconds=(last, last * 1.1, last * 0.9),
+        n_written=sum(NEW),
+        same_tokens=(True,) * len(PROMPTS),  # pyright: ignore[reportArgumentType]
         ttft=tuple(max(float(each[0]) - at, 0.01) for each, at in zip(mine, ARRIVES, strict=True)),
         latency=tuple(max(float(each[-1]) - at, 0.02) for each, at in zip(mine, ARRIVES, strict=True)),
-        passes=tuple(TimedPass(at_s=float(end) - seconds, seconds=seconds, rows=rows)
-                     for end, (seconds, rows) in zip(ends, passes, strict=True)),
-    )  # fmt: skip
+        passes=tuple(
+            TimedPass(at_s=float(end) - seconds, seconds=seconds, rows=rows)
+            for end, (seconds, rows) in zip(ends, passes, strict=True)
+        ),
+    )

@@ -14,31 +14,56 @@ N_WORDS = 199
 WINDOW = 8  # shorter than the prompts of the contract
 
 _SHAPE = {
-    "vocab_size": N_WORDS, "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
-    "max_position_embeddings": 128, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2,
-}  # fmt: skip
+    "vocab_size": N_WORDS,
+    "hidden_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 128,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+    "pad_token_id": 2,
+}
 _GROUPED = _SHAPE | {"intermediate_size": 96, "num_key_value_heads": 2}
 _WIDE_HEADS = _GROUPED | {"head_dim": 16}
 
 FAMILIES: dict[str, dict[str, Any]] = {
-    "gpt2": {"vocab_size": N_WORDS, "n_embd": 48, "n_layer": 3, "n_head": 4, "n_positions": 128, "bos_token_id": 0,
-             "eos_token_id": 1, "pad_token_id": 2},
+    "gpt2": {
+        "vocab_size": N_WORDS,
+        "n_embd": 48,
+        "n_layer": 3,
+        "n_head": 4,
+        "n_positions": 128,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "pad_token_id": 2,
+    },
     "gpt_neox": _SHAPE | {"intermediate_size": 96},
     "llama": _GROUPED,
     "mistral": _GROUPED | {"sliding_window": WINDOW},
     "qwen3": _WIDE_HEADS,
-    "gemma2": _WIDE_HEADS | {"sliding_window": WINDOW, "query_pre_attn_scalar": 16, "attn_logit_softcapping": 5.0,
-                             "final_logit_softcapping": 8.0},
-    "gpt_oss": _WIDE_HEADS | {"intermediate_size": 32, "sliding_window": WINDOW, "num_local_experts": 4,
-                              "num_experts_per_tok": 2, "rope_parameters": {"rope_type": "default", "rope_theta": 1e4}},
-    "llama4_text": _WIDE_HEADS | {"intermediate_size_mlp": 96, "attention_chunk_size": WINDOW, "num_local_experts": 2,
-                                  "num_experts_per_tok": 1},
+    "gemma2": _WIDE_HEADS
+    | {
+        "sliding_window": WINDOW,
+        "query_pre_attn_scalar": 16,
+        "attn_logit_softcapping": 5.0,
+        "final_logit_softcapping": 8.0,
+    },
+    "gpt_oss": _WIDE_HEADS
+    | {
+        "intermediate_size": 32,
+        "sliding_window": WINDOW,
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e4},
+    },
+    "llama4_text": _WIDE_HEADS
+    | {"intermediate_size_mlp": 96, "attention_chunk_size": WINDOW, "num_local_experts": 2, "num_experts_per_tok": 1},
     "gemma3_text": _WIDE_HEADS | {"sliding_window": WINDOW, "query_pre_attn_scalar": 16},
     "granite": _GROUPED | {"residual_multiplier": 0.5, "logits_scaling": 4.0, "attention_multiplier": 0.1},
     "cohere": _GROUPED | {"logit_scale": 0.25},
     "opt": _SHAPE | {"ffn_dim": 96, "word_embed_proj_dim": 48},
     "bloom": {"vocab_size": N_WORDS, "hidden_size": 48, "n_layer": 3, "n_head": 4},
-}  # fmt: skip
+}
 
 
 def tiny_model(family: str) -> Any:

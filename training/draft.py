@@ -272,9 +272,17 @@ def _begin(draft: Draft, target: Any) -> None:
     torch.nn.init.zeros_(draft.fuse.weight)
     torch.nn.init.eye_(draft.fuse.weight[:, -draft.shape.d_model :])
     draft.norm.load_state_dict(target.model.norm.state_dict())
-    names = {"attn_norm": "input_layernorm", "query": "self_attn.q_proj", "key": "self_attn.k_proj",
-             "value": "self_attn.v_proj", "out": "self_attn.o_proj", "mlp_norm": "post_attention_layernorm",
-             "gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj"}  # fmt: skip
+    names = {
+        "attn_norm": "input_layernorm",
+        "query": "self_attn.q_proj",
+        "key": "self_attn.k_proj",
+        "value": "self_attn.v_proj",
+        "out": "self_attn.o_proj",
+        "mlp_norm": "post_attention_layernorm",
+        "gate": "mlp.gate_proj",
+        "up": "mlp.up_proj",
+        "down": "mlp.down_proj",
+    }
     for layer, own in zip(draft.layers, target.model.layers[-len(draft.layers) :], strict=True):
         for name, theirs in names.items():
             getattr(layer, name).load_state_dict(own.get_submodule(theirs).state_dict())

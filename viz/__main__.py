@@ -58,24 +58,38 @@ def _of_run(asked: argparse.Namespace, target: Path) -> bytes:
 
 def _of_measured(asked: argparse.Namespace, target: Path, kind: _Kind) -> bytes:
     if asked.light or asked.charts or target.suffix == ".frames":
-        raise BadSetting(f"{asked.record} holds a {kind.__name__}; --light, --charts and .frames are for a run alone. "
-                         "Leave them out.")  # fmt: skip
+        raise BadSetting(
+            f"{asked.record} holds a {kind.__name__}; --light, --charts and .frames are for a run alone. "
+            "Leave them out."
+        )
     return measured_page.measured_page(kind.open(asked.record)).encode("utf-8")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m viz", description="Make one self-contained page of a record.")
-    parser.add_argument("record", type=Path, metavar="FILE",
-                        help="a run, a measurement, cache trials, served texts or drafts, as `python -m model` "
-                        "saves them")  # fmt: skip
-    parser.add_argument("-o", "--output", type=Path, metavar="PAGE.html",
-                        help="where to write it; - is standard output (default: beside the record, as .html). "
-                        "A name that ends in .frames gets the bytes that the app opens on, and .deep beside it "
-                        "what the app reads of them one by one, as in assets/runs/")  # fmt: skip
-    parser.add_argument("--light", action="store_true",
-                        help="leave out plotly.js, and the vectors and logits that some pictures unfold")  # fmt: skip
-    parser.add_argument("--charts", action="store_true",
-                        help="also hold plotly's and bertviz's pictures of the run, below the page's own")  # fmt: skip
+    parser.add_argument(
+        "record",
+        type=Path,
+        metavar="FILE",
+        help="a run, a measurement, cache trials, served texts or drafts, as `python -m model` saves them",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="PAGE.html",
+        help="where to write it; - is standard output (default: beside the record, as .html). "
+        "A name that ends in .frames gets the bytes that the app opens on, and .deep beside it "
+        "what the app reads of them one by one, as in assets/runs/",
+    )
+    parser.add_argument(
+        "--light", action="store_true", help="leave out plotly.js, and the vectors and logits that some pictures unfold"
+    )
+    parser.add_argument(
+        "--charts",
+        action="store_true",
+        help="also hold plotly's and bertviz's pictures of the run, below the page's own",
+    )
     return parser
 
 

@@ -12,11 +12,32 @@ ASSETS = Path(__file__).parent.parent / "assets"
 STYLES = ("theme.css", "scope.css")  # before those of the views
 
 _NAMED = {
-    0x09: "\u21e5", 0x0A: "\u21b5", 0x20: "\u00b7", 0x7F: "\u2421", 0xA0: "\u237d", 0xAD: "[SHY]", 0x61C: "[ALM]",
-    0x200B: "[ZWSP]", 0x200C: "[ZWNJ]", 0x200D: "[ZWJ]", 0x200E: "[LRM]", 0x200F: "[RLM]", 0x2028: "[LS]",
-    0x2029: "[PS]", 0x202A: "[LRE]", 0x202B: "[RLE]", 0x202C: "[PDF]", 0x202D: "[LRO]", 0x202E: "[RLO]",
-    0x2060: "[WJ]", 0x2066: "[LRI]", 0x2067: "[RLI]", 0x2068: "[FSI]", 0x2069: "[PDI]", 0xFEFF: "[BOM]",
-}  # fmt: skip
+    0x09: "\u21e5",
+    0x0A: "\u21b5",
+    0x20: "\u00b7",
+    0x7F: "\u2421",
+    0xA0: "\u237d",
+    0xAD: "[SHY]",
+    0x61C: "[ALM]",
+    0x200B: "[ZWSP]",
+    0x200C: "[ZWNJ]",
+    0x200D: "[ZWJ]",
+    0x200E: "[LRM]",
+    0x200F: "[RLM]",
+    0x2028: "[LS]",
+    0x2029: "[PS]",
+    0x202A: "[LRE]",
+    0x202B: "[RLE]",
+    0x202C: "[PDF]",
+    0x202D: "[LRO]",
+    0x202E: "[RLO]",
+    0x2060: "[WJ]",
+    0x2066: "[LRI]",
+    0x2067: "[RLI]",
+    0x2068: "[FSI]",
+    0x2069: "[PDI]",
+    0xFEFF: "[BOM]",
+}
 _IMPORT = re.compile(r'^import \{([^}]*)\} from "(\./|\.\./)([\w/]+\.js)";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async function\*?|function\*?|class|const) (\w+))", re.MULTILINE)
 

@@ -16,9 +16,18 @@ from viz.view import Load, Pick, View, as_json
 from viz.views import all_views
 
 _ORDER = (  # files of viz/views/
-    "phases", "cache_race", "roofline", "bill", "smaller_cache",
-    "lanes", "blocks", "packed_attention", "schedulers", "rounds", "acceptance",
-)  # fmt: skip
+    "phases",
+    "cache_race",
+    "roofline",
+    "bill",
+    "smaller_cache",
+    "lanes",
+    "blocks",
+    "packed_attention",
+    "schedulers",
+    "rounds",
+    "acceptance",
+)
 
 Measured = Measurement | CacheTrials | Batching | Speculation
 
@@ -93,8 +102,14 @@ def facts(record: Measured) -> list[str]:
     return [*told, f"Settings: {_drafting(record)}", f"Machine: {record.machine}", *record.notes]
 
 
-_ENDED = {"length": "as long as was asked", "end of sequence": "the model ended it", "running": "not done",
-          "waiting": "not begun", "stopped": "stopped", "no block left": "no block was left"}  # fmt: skip
+_ENDED = {
+    "length": "as long as was asked",
+    "end of sequence": "the model ended it",
+    "running": "not done",
+    "waiting": "not begun",
+    "stopped": "stopped",
+    "no block left": "no block was left",
+}
 
 
 def _served(record: Batching) -> list[str]:
@@ -113,8 +128,15 @@ def _served(record: Batching) -> list[str]:
     settings = (
         f"temperature {record.settings.temperature:g}; tokens to write at most: {', '.join(most)}; {_form(record)}"
     )
-    return [*told, f"Asked for: {_arrivals(record)}", f"Engine: {engine}", f"Cache: {cache}",
-            f"Settings: {settings}", f"Machine: {record.machine}", *record.notes]  # fmt: skip
+    return [
+        *told,
+        f"Asked for: {_arrivals(record)}",
+        f"Engine: {engine}",
+        f"Cache: {cache}",
+        f"Settings: {settings}",
+        f"Machine: {record.machine}",
+        *record.notes,
+    ]
 
 
 def _arrivals(record: Batching) -> str:
@@ -134,8 +156,12 @@ def _arrivals(record: Batching) -> str:
 def _drafting(record: Speculation) -> str:
     """How tokens were chosen, how many were guessed at once, and how the prompt was given."""
     asked = record.settings
-    limits = {"top-k": (asked.top_k, 0), "top-p": (asked.top_p, 1), "min-p": (asked.min_p, 0),
-              "repetition penalty": (asked.repetition_penalty, 1)}  # fmt: skip
+    limits = {
+        "top-k": (asked.top_k, 0),
+        "top-p": (asked.top_p, 1),
+        "min-p": (asked.min_p, 0),
+        "repetition penalty": (asked.repetition_penalty, 1),
+    }
     chosen = [f"temperature {asked.temperature:g}"]
     chosen += [f"{name} {value:g}" for name, (value, off) in limits.items() if value != off]
     chosen.append(f"seed {asked.seed}" + " (nothing is drawn)" * asked.greedy)
@@ -171,8 +197,10 @@ def _cards(record: Measured, at: Load | Pick) -> str:
     cards: list[str] = []
     for shown in views_of(type(record)):
         title, caption = markup.text(shown.title), explained(shown.caption)
-        cards.append(f'<section class="ts-card"><h2 class="ts-title">{title}</h2>'
-                     f'<p class="ts-sentence">{caption}</p>{_body(shown, record, at)}</section>')  # fmt: skip
+        cards.append(
+            f'<section class="ts-card"><h2 class="ts-title">{title}</h2>'
+            f'<p class="ts-sentence">{caption}</p>{_body(shown, record, at)}</section>'
+        )
     return "".join(cards)
 
 
@@ -235,8 +263,15 @@ def _steps(record: Measured, at: Load | Pick) -> str:
         return ""
     name = steps.name_of(record)
     starts = [steps.first_round(each) for each in record.attempts] if isinstance(record, Speculation) else [at.tick]
-    held = json.dumps({"name": name, "attempts": attempts, "at": {"attempt": at.attempt, name: getattr(at, name)},
-                       "starts": starts, "words": told})  # fmt: skip
+    held = json.dumps(
+        {
+            "name": name,
+            "attempts": attempts,
+            "at": {"attempt": at.attempt, name: getattr(at, name)},
+            "starts": starts,
+            "words": told,
+        }
+    )
     return f'<script type="application/json" id="steps">{_inert(held)}</script>\n'
 
 

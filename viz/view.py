@@ -172,8 +172,14 @@ def refusal_page(sentence: str, mode: Mode) -> str:
     return _page(f"<p>{markup.text(sentence)}</p>", mode)
 
 
-_CHECKS = {"queries": "attention", "keys": "attention", "resid": "residual", "lens_ids": "lens", "unit_ids": "units",
-           "embed_ids": "embeddings"}  # fmt: skip
+_CHECKS = {
+    "queries": "attention",
+    "keys": "attention",
+    "resid": "residual",
+    "lens_ids": "lens",
+    "unit_ids": "units",
+    "embed_ids": "embeddings",
+}
 
 
 def _page(body: str, mode: Mode) -> str:

@@ -177,8 +177,10 @@ class _Probe:
     def unit_output(self) -> nn.Module | None:
         """The matrix that alone makes what a part of the layer gives. One expert of a mixture makes only a share."""
         for module, made in self.from_units:
-            if any(made.numel() == each.numel() and torch.equal(made.flatten(), each.flatten())
-                   for each in self.given.values()):  # fmt: skip
+            if any(
+                made.numel() == each.numel() and torch.equal(made.flatten(), each.flatten())
+                for each in self.given.values()
+            ):
                 return module
         return None
 
@@ -187,8 +189,11 @@ class _Probe:
         left = self.left.cpu().double()  # not every device has float64
         added = left - self.entered.cpu().double()
         tolerance = _CLOSE * left.abs().amax(dim=-1)  # of each position: one may be a hundred times larger than another
-        sized = {name: each.reshape(added.shape).cpu().double() for name, each in self.given.items()
-                 if each.numel() == added.numel()}  # fmt: skip
+        sized = {
+            name: each.reshape(added.shape).cpu().double()
+            for name, each in self.given.items()
+            if each.numel() == added.numel()
+        }
         if not sized or len(sized) > _MOST_CHILDREN:
             return None
         for count in range(1, len(sized) + 1):

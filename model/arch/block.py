@@ -114,9 +114,16 @@ def _part(name: str, module: nn.Module, reads: Reads, d_in: int, d_out: int) -> 
     if shape is not None and type(module).__name__ == "Conv1D":  # of the GPT-2 family, which keeps it transposed
         shape = shape[::-1]
     return Part(
-        name=name, kind=_kind(module), module=type(module).__name__, weight=shape, bias=own.get("bias") is not None,
-        n_parameters=sum(each.numel() for each in own.values()), reads=reads, d_in=d_in, d_out=d_out,
-    )  # fmt: skip
+        name=name,
+        kind=_kind(module),
+        module=type(module).__name__,
+        weight=shape,
+        bias=own.get("bias") is not None,
+        n_parameters=sum(each.numel() for each in own.values()),
+        reads=reads,
+        d_in=d_in,
+        d_out=d_out,
+    )
 
 
 def _kind(module: nn.Module) -> Literal["norm", "linear", "activation", "rotary", "other"]:

@@ -25,8 +25,10 @@ class Rotary:
     def answer(self, n: int) -> tuple[torch.Tensor, ...]:
         """What the module says of positions 0 to n-1, as it says it."""
         with torch.inference_mode():
-            answer = self.module(*(_moved(each, n) for each in self.args),
-                                 **{name: _moved(each, n) for name, each in self.kwargs.items()})  # fmt: skip
+            answer = self.module(
+                *(_moved(each, n) for each in self.args),
+                **{name: _moved(each, n) for name, each in self.kwargs.items()},
+            )
         return tuple(tensors(answer))
 
     def angles(self, n: int) -> tuple[torch.Tensor, torch.Tensor]:

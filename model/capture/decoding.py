@@ -20,15 +20,34 @@ from model.records.trace import Settings, Step
 
 _OF_THE_LOOP = ("logits_processor", "stopping_criteria", "generation_config")  # what no forward pass takes
 _OFF: dict[str, tuple[Any, ...]] = {  # what makes `generate` search, forbid or stop in ways of its own; None is off
-    "num_beams": (1,), "num_return_sequences": (1,), "penalty_alpha": (0,), "dola_layers": (), "use_mtp": (False,),
-    "guidance_scale": (1,), "no_repeat_ngram_size": (0,), "encoder_no_repeat_ngram_size": (0,),
-    "encoder_repetition_penalty": (1,), "exponential_decay_length_penalty": (), "bad_words_ids": (),
-    "sequence_bias": (), "begin_suppress_tokens": (), "forced_bos_token_id": (), "forced_eos_token_id": (),
-    "watermarking_config": (), "token_healing": (False,), "min_length": (0,), "min_new_tokens": (0,), "max_time": (),
-    "stop_strings": (), "use_cache": (True,), "cache_implementation": ("dynamic", "dynamic_full", "hybrid"),
-    "prompt_lookup_num_tokens": (0,), "assistant_early_exit": (), "assistant_ensemble_weight": (),
+    "num_beams": (1,),
+    "num_return_sequences": (1,),
+    "penalty_alpha": (0,),
+    "dola_layers": (),
+    "use_mtp": (False,),
+    "guidance_scale": (1,),
+    "no_repeat_ngram_size": (0,),
+    "encoder_no_repeat_ngram_size": (0,),
+    "encoder_repetition_penalty": (1,),
+    "exponential_decay_length_penalty": (),
+    "bad_words_ids": (),
+    "sequence_bias": (),
+    "begin_suppress_tokens": (),
+    "forced_bos_token_id": (),
+    "forced_eos_token_id": (),
+    "watermarking_config": (),
+    "token_healing": (False,),
+    "min_length": (0,),
+    "min_new_tokens": (0,),
+    "max_time": (),
+    "stop_strings": (),
+    "use_cache": (True,),
+    "cache_implementation": ("dynamic", "dynamic_full", "hybrid"),
+    "prompt_lookup_num_tokens": (0,),
+    "assistant_early_exit": (),
+    "assistant_ensemble_weight": (),
     "return_dict_in_generate": (False,),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

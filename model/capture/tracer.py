@@ -120,9 +120,16 @@ class Tracer:
         return "the embedding" if layer == 0 else f"layer {layer - 1}"
 
     def attend(
-        self, original: Callable[..., Any], module: Any, query: Any, key: Any, value: Any, mask: Any,
-        *args: Any, **kwargs: Any,
-    ) -> Any:  # fmt: skip
+        self,
+        original: Callable[..., Any],
+        module: Any,
+        query: Any,
+        key: Any,
+        value: Any,
+        mask: Any,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
         """Run one layer's attention as the library would, and keep what went in. Called by the pass-through."""
         result = original(module, query, key, value, mask, *args, **kwargs)
         layer, count = module.layer_idx, self._count

@@ -85,19 +85,37 @@ def drafted_table(drafted: Speculation) -> str:
     rows = []
     for each in drafted.attempts:
         right, speed, same = each.acceptance, each.speedup, {True: "yes", False: "NO", None: "drawn"}[each.same_tokens]
-        rows.append((
-            each.name, f"{each.n_accepted:,} of {each.n_drafted:,}", "none" if right is None else f"{right:.0%}",
-            f"{each.tokens_per_pass:.2f}", _decimals(np.array(each.plain_s)) if each.plain_s else "",
-            _decimals(np.array(each.speculated_s)) if each.speculated_s else "",
-            "" if speed is None else f"{speed:.2f}", same,
-        ))  # fmt: skip
-    head = ("draft", "accepted", "of those judged", "tokens a pass", "plain, s", "with draft, s", "times as fast",
-            "same tokens")  # fmt: skip
-    costs = [f"{size} {1e3 * float(np.median(seconds)):,.1f}"
-             for size, seconds in zip(drafted.verify_sizes, drafted.verify_s, strict=True)]  # fmt: skip
+        rows.append(
+            (
+                each.name,
+                f"{each.n_accepted:,} of {each.n_drafted:,}",
+                "none" if right is None else f"{right:.0%}",
+                f"{each.tokens_per_pass:.2f}",
+                _decimals(np.array(each.plain_s)) if each.plain_s else "",
+                _decimals(np.array(each.speculated_s)) if each.speculated_s else "",
+                "" if speed is None else f"{speed:.2f}",
+                same,
+            )
+        )
+    head = (
+        "draft",
+        "accepted",
+        "of those judged",
+        "tokens a pass",
+        "plain, s",
+        "with draft, s",
+        "times as fast",
+        "same tokens",
+    )
+    costs = [
+        f"{size} {1e3 * float(np.median(seconds)):,.1f}"
+        for size, seconds in zip(drafted.verify_sizes, drafted.verify_s, strict=True)
+    ]
     written = len(drafted.tokens) - drafted.n_prompt
-    top = [f"{drafted.model.name}; {drafted.machine}",
-           f"{_many(drafted.n_prompt, 'prompt token')}, {written} written by plain decoding"]  # fmt: skip
+    top = [
+        f"{drafted.model.name}; {drafted.machine}",
+        f"{_many(drafted.n_prompt, 'prompt token')}, {written} written by plain decoding",
+    ]
     passes = [f"ms of a pass of the model that reads so many tokens: {', '.join(costs)}"] if costs else []
     said = [f"{each.name}: {' '.join(each.notes)}" for each in drafted.attempts if each.notes]
     parts = [top, _columns(head, rows) if rows else [], [*passes, *said]]
@@ -112,14 +130,20 @@ def drafted_summary(drafted: Speculation) -> dict[str, Any]:
         "n_prompt": drafted.n_prompt,
         "tokens": [token.id for token in drafted.tokens],
         "notes": drafted.notes,
-        "verify_ms": {int(size): [1e3 * float(each) for each in seconds]
-                      for size, seconds in zip(drafted.verify_sizes, drafted.verify_s, strict=True)},
+        "verify_ms": {
+            int(size): [1e3 * float(each) for each in seconds]
+            for size, seconds in zip(drafted.verify_sizes, drafted.verify_s, strict=True)
+        },
         "attempts": [
-            _fields(each) | {
-                "tokens": [token.id for token in each.tokens], "acceptance": each.acceptance,
-                "tokens_per_pass": each.tokens_per_pass, "speedup": each.speedup,
+            _fields(each)
+            | {
+                "tokens": [token.id for token in each.tokens],
+                "acceptance": each.acceptance,
+                "tokens_per_pass": each.tokens_per_pass,
+                "speedup": each.speedup,
                 "rounds": [
-                    _fields(one) | {
+                    _fields(one)
+                    | {
                         "own_best": [_fields(best) for best in one.own_best],
                         "drafted": [
                             {name: getattr(said, name) for name in ("id", "q", "p", "random", "accepted")}
@@ -131,7 +155,7 @@ def drafted_summary(drafted: Speculation) -> dict[str, Any]:
             }
             for each in drafted.attempts
         ],
-    }  # fmt: skip
+    }
 
 
 def _served_head(served: Batching) -> list[str]:
@@ -152,22 +176,43 @@ def _texts(served: Batching) -> list[str]:
     for number, each in enumerate(served.requests):
         own = [at for at, tick in enumerate(served.ticks) if any(share.request == number for share in tick.shares)]
         written = len(each.tokens) - each.n_prompt
-        rows.append((
-            f"{number + 1}: {each.prompt[:40]!r}", f"{each.n_prompt:,}", f"{written:,}", f"{each.arrives_s:.2f}",
-            f"{own[0] + 1} to {own[-1] + 1}" if own else "none", each.ended,
-        ))  # fmt: skip
+        rows.append(
+            (
+                f"{number + 1}: {each.prompt[:40]!r}",
+                f"{each.n_prompt:,}",
+                f"{written:,}",
+                f"{each.arrives_s:.2f}",
+                f"{own[0] + 1} to {own[-1] + 1}" if own else "none",
+                each.ended,
+            )
+        )
     return _columns(("text", "tokens", "written", "arrives, s", "ticks", "ended by"), rows)
 
 
 def _ways(served: Batching) -> list[str]:
     rows = [
-        (way.name, _decimals(np.array(way.seconds)), f"{way.rate:,.1f}", _decimals(np.array(way.ttft)),
-         _decimals(np.array(way.latency)), f"{len(way.passes):,}", f"{way.n_padding / way.n_read:.0%}",
-         f"{sum(way.same_tokens)} of {len(way.same_tokens)}")
+        (
+            way.name,
+            _decimals(np.array(way.seconds)),
+            f"{way.rate:,.1f}",
+            _decimals(np.array(way.ttft)),
+            _decimals(np.array(way.latency)),
+            f"{len(way.passes):,}",
+            f"{way.n_padding / way.n_read:.0%}",
+            f"{sum(way.same_tokens)} of {len(way.same_tokens)}",
+        )
         for way in served.ways
-    ]  # fmt: skip
-    head = ("timed without recording", "s in all", "tokens/s", "TTFT, s", "latency, s", "passes", "padding",
-            "same tokens as generate")  # fmt: skip
+    ]
+    head = (
+        "timed without recording",
+        "s in all",
+        "tokens/s",
+        "TTFT, s",
+        "latency, s",
+        "passes",
+        "padding",
+        "same tokens as generate",
+    )
     return _columns(head, rows) if rows else []
 
 
@@ -212,24 +257,55 @@ def _race(measured: Measurement) -> list[str]:
         predicted = measured.race_off_work[place].flops / measured.race_on_work[place].flops
         same, other = measured.race_tokens[place]
         relative = measured.race_difference[place] / measured.race_scale[place]
-        rows.append((f"{length:,}", _middle(on), _middle(off), f"{np.median(off) / np.median(on):.1f}x",
-                     f"{predicted:.1f}x", f"{relative:.0e}", "yes" if same == other else "no"))  # fmt: skip
-    head = ("the cache race, at tokens", "with, ms", "without, ms", "slower", "operations, predicted",
-            "logits differ by", "same token")  # fmt: skip
+        rows.append(
+            (
+                f"{length:,}",
+                _middle(on),
+                _middle(off),
+                f"{np.median(off) / np.median(on):.1f}x",
+                f"{predicted:.1f}x",
+                f"{relative:.0e}",
+                "yes" if same == other else "no",
+            )
+        )
+    head = (
+        "the cache race, at tokens",
+        "with, ms",
+        "without, ms",
+        "slower",
+        "operations, predicted",
+        "logits differ by",
+        "same token",
+    )
     return _columns(head, rows) if rows else []
 
 
 def _passes(measured: Measurement) -> list[str]:
     rows = (
         (
-            name, f"{seconds * 1e3:,.1f}", f"{work.batch * work.n_new / seconds:,.1f}", f"{work.flops / 1e9:,.2f}",
+            name,
+            f"{seconds * 1e3:,.1f}",
+            f"{work.batch * work.n_new / seconds:,.1f}",
+            f"{work.flops / 1e9:,.2f}",
             *(f"{each / 1e6:,.2f}" for each in (work.weight_bytes, work.kv_read, work.kv_written)),
-            f"{work.intensity:.2f}", f"{mfu:.0%}", f"{mbu:.0%}",
+            f"{work.intensity:.2f}",
+            f"{mfu:.0%}",
+            f"{mbu:.0%}",
         )
         for name, work, seconds, mfu, mbu in _worked(measured)
-    )  # fmt: skip
-    head = ("one pass (bytes and operations are predicted)", "ms", "tokens/s", "GFLOP", "weights, MB", "cache read, MB",
-            "written, MB", "operations/byte", "MFU", "MBU")  # fmt: skip
+    )
+    head = (
+        "one pass (bytes and operations are predicted)",
+        "ms",
+        "tokens/s",
+        "GFLOP",
+        "weights, MB",
+        "cache read, MB",
+        "written, MB",
+        "operations/byte",
+        "MFU",
+        "MBU",
+    )
     lines = _columns(head, rows)
     return lines if len(lines) > 1 else []
 
@@ -276,7 +352,9 @@ def _columns(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     lines = [head, *rows]
     widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
     return [
-        "  ".join(cell.rjust(width) if place else cell.ljust(width)
-                  for place, (cell, width) in enumerate(zip(line, widths, strict=True))).rstrip()
+        "  ".join(
+            cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
         for line in lines
-    ]  # fmt: skip
+    ]

@@ -96,8 +96,12 @@ class Engine:
     def stats(self) -> Stats:
         """How many runs wait, run, are paused and have ended."""
         with self._change:
-            return Stats(waiting=len(self._queue), running=int(self._current is not None), paused=len(self._parked),
-                         finished=self._finished)  # fmt: skip
+            return Stats(
+                waiting=len(self._queue),
+                running=int(self._current is not None),
+                paused=len(self._parked),
+                finished=self._finished,
+            )
 
     def close(self) -> None:
         """Stop every run and end the worker."""

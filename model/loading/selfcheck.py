@@ -71,9 +71,14 @@ def check(model: Any, anatomy: Anatomy) -> tuple[Check, ...]:
     evidence = _Evidence(model, anatomy)
     parity = _judge("parity", _parity, evidence)
     others: tuple[tuple[Name, Callable[[_Evidence], str]], ...] = (
-        ("attention", _attention), ("residual", _residual), ("lens", _lens), ("units", _units), ("parts", _parts),
-        ("embeddings", _embeddings), ("positions", _positions),
-    )  # fmt: skip
+        ("attention", _attention),
+        ("residual", _residual),
+        ("lens", _lens),
+        ("units", _units),
+        ("parts", _parts),
+        ("embeddings", _embeddings),
+        ("positions", _positions),
+    )
     if parity.passed:
         return parity, *(_judge(name, prove, evidence) for name, prove in others)
     reason = f"tracing changes what this model computes ({parity.detail})"
@@ -92,8 +97,12 @@ def _parity(evidence: _Evidence) -> str:
     """Traced and untraced generation agree bit for bit."""
     plain = evidence.model.generate(
         torch.tensor([evidence.ids], device=evidence.model.device),
-        max_new_tokens=_NEW, do_sample=False, repetition_penalty=1.0, output_logits=True, return_dict_in_generate=True,
-    )  # fmt: skip
+        max_new_tokens=_NEW,
+        do_sample=False,
+        repetition_penalty=1.0,
+        output_logits=True,
+        return_dict_in_generate=True,
+    )
     traced = torch.cat([each.logits for each in evidence.passes])
     stock = torch.cat(plain.logits)
     if traced.shape != stock.shape or not torch.equal(traced, stock):

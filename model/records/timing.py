@@ -126,8 +126,12 @@ class Measurement(Saved):
         super().__post_init__()
         if self.itl.shape[1] != max(self.n_new - 1, 0):
             raise BadTrace(f"{self.n_new} tokens have {self.n_new - 1} intervals, and {self.itl.shape[1]} are there.")
-        parts = {"race_on_work": "race_lengths", "race_off_work": "race_lengths", "race_tokens": "race_lengths",
-                 "batch_work": "batch_sizes"}  # fmt: skip
+        parts = {
+            "race_on_work": "race_lengths",
+            "race_off_work": "race_lengths",
+            "race_tokens": "race_lengths",
+            "batch_work": "batch_sizes",
+        }
         for name, lengths in parts.items():
             if len(getattr(self, name)) != len(getattr(self, lengths)):
                 raise BadTrace(f"{name} has {len(getattr(self, name))} entries for {len(getattr(self, lengths))}.")

@@ -303,9 +303,12 @@ class Trace(Saved):
         (n_layers, n_heads), n_kv, stop = queries.shape[:2], keys.shape[1], int(positions[-1]) + 1
         shape = (n_layers, n_kv, n_heads // n_kv)
         rows = attention.pattern(
-            queries[:, :, positions].reshape(*shape, len(positions), -1), keys[:, :, None, :stop], self.rules[0],
-            positions=positions, sink=None if self.sinks is None else self.sinks.reshape(shape),
-        )  # fmt: skip
+            queries[:, :, positions].reshape(*shape, len(positions), -1),
+            keys[:, :, None, :stop],
+            self.rules[0],
+            positions=positions,
+            sink=None if self.sinks is None else self.sinks.reshape(shape),
+        )
         return rows.reshape(n_layers, n_heads, len(positions), stop)
 
     @classmethod

@@ -73,8 +73,12 @@ class FakeEngine:
 
     def stats(self) -> Stats:
         states = [run.state for run in self.runs]
-        return Stats(waiting=states.count("waiting"), running=states.count("running"), paused=states.count("paused"),
-                     finished=sum(state in OVER for state in states))  # fmt: skip
+        return Stats(
+            waiting=states.count("waiting"),
+            running=states.count("running"),
+            paused=states.count("paused"),
+            finished=sum(state in OVER for state in states),
+        )
 
     def let(self, passes: int = 1) -> None:
         """Let this many passes through."""
@@ -238,6 +242,11 @@ def part(whole: Trace, n_steps: int, state: str, *, lens: bool) -> Trace:
         elif name in ("rotary_cos", "rotary_sin"):
             cut[name] = array[:fed]
     ended = {"done": "length", "stopped": "stopped", "failed": "stopped"}.get(state, "running")
-    return dataclasses.replace(whole, steps=whole.steps[:n_steps], tokens=whole.tokens[: whole.n_prompt + n_steps],
-                               text="".join(t.text for t in whole.tokens[whole.n_prompt :][:n_steps]), ended=ended,
-                               **cut)  # fmt: skip
+    return dataclasses.replace(
+        whole,
+        steps=whole.steps[:n_steps],
+        tokens=whole.tokens[: whole.n_prompt + n_steps],
+        text="".join(t.text for t in whole.tokens[whole.n_prompt :][:n_steps]),
+        ended=ended,
+        **cut,
+    )

@@ -63,8 +63,13 @@ class FakeJob:
 
 def _measurement(_: object, wanted: Wanted, say: Say) -> FakeJob:
     def make(race: bool, batch: bool) -> Result:
-        return fake_measurement(n_prompt=wanted.n_prompt or 12, n_new=wanted.settings.max_new_tokens,
-                                prompt=wanted.prompt, race=race, batch=batch)  # fmt: skip
+        return fake_measurement(
+            n_prompt=wanted.n_prompt or 12,
+            n_new=wanted.settings.max_new_tokens,
+            prompt=wanted.prompt,
+            race=race,
+            batch=batch,
+        )
 
     return FakeJob([lambda: make(False, False), lambda: make(True, False), lambda: make(True, True)], say)
 
@@ -97,5 +102,8 @@ def _speculation(_: object, wanted: Speculating, say: Say) -> FakeJob:
 
 
 FAKE_EXPERIMENTS: Mapping[Kind, Begin] = {
-    "measurement": _measurement, "trials": _trials, "batching": _batching, "speculation": _speculation,
-}  # fmt: skip
+    "measurement": _measurement,
+    "trials": _trials,
+    "batching": _batching,
+    "speculation": _speculation,
+}

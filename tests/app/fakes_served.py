@@ -11,8 +11,15 @@ BLOCK = 4
 WAYS = ("continuous", "static", "one by one")
 
 
-def served(prompts: tuple[str, ...], new: tuple[int, ...], *, n_ticks: int | None = None, budget: int = 12,
-           n_blocks: int = 40, ways: bool = True) -> Batching:  # fmt: skip
+def served(
+    prompts: tuple[str, ...],
+    new: tuple[int, ...],
+    *,
+    n_ticks: int | None = None,
+    budget: int = 12,
+    n_blocks: int = 40,
+    ways: bool = True,
+) -> Batching:
     """Several texts served to the end, or as far as so many ticks go; every word is a token."""
     lengths = [len(prompt.split(" ")) for prompt in prompts]
     card, rng = fake_card(), np.random.default_rng(0)
@@ -28,8 +35,15 @@ def served(prompts: tuple[str, ...], new: tuple[int, ...], *, n_ticks: int | Non
             first, fed[i], left = fed[i], fed[i] + n, left - n
             done = fed[i] >= length
             wrote[i] += done
-            shares.append(Share(request=i, phase="prefill" if first < length else "decode", first=first, n_tokens=n,
-                                written=50 + i if done else None))  # fmt: skip
+            shares.append(
+                Share(
+                    request=i,
+                    phase="prefill" if first < length else "decode",
+                    first=first,
+                    n_tokens=n,
+                    written=50 + i if done else None,
+                )
+            )
             while len(owned[i]) * BLOCK < fed[i]:
                 owned[i].append(free.pop(0))
         tables = tuple(
@@ -42,19 +56,40 @@ def served(prompts: tuple[str, ...], new: tuple[int, ...], *, n_ticks: int | Non
         rows = sum(share.n_tokens for share in shares)
         size = card.n_layers * card.n_heads * rows * sum(n for _, n in keys)
         weights.append(rng.random(size, dtype=np.float32))
-        ticks.append(Tick(
-            at_s=0.05 * len(ticks), seconds=0.05, shares=tuple(shares), tables=tables, freed=freed, put_back=(),
-            waiting=tuple(i for i in range(len(prompts)) if fed[i] == 0), n_free=len(free), cached=(), shared=(),
-            reused=(), keys=keys, weights_at=kept, stray=0.0,
-        ))  # fmt: skip
+        ticks.append(
+            Tick(
+                at_s=0.05 * len(ticks),
+                seconds=0.05,
+                shares=tuple(shares),
+                tables=tables,
+                freed=freed,
+                put_back=(),
+                waiting=tuple(i for i in range(len(prompts)) if fed[i] == 0),
+                n_free=len(free),
+                cached=(),
+                shared=(),
+                reused=(),
+                keys=keys,
+                weights_at=kept,
+                stray=0.0,
+            )
+        )
         kept += size
     return Batching(
-        model=card, machine="A made-up processor, 2 threads, cpu, float32", settings=Settings(max_new_tokens=max(new)),
-        requests=tuple(_request(p, n, w) for p, n, w in zip(prompts, new, wrote, strict=True)), block_size=BLOCK,
-        n_blocks=n_blocks, block_bytes=4096, token_budget=budget, max_requests=8, sharing=True, ticks=tuple(ticks),
+        model=card,
+        machine="A made-up processor, 2 threads, cpu, float32",
+        settings=Settings(max_new_tokens=max(new)),
+        requests=tuple(_request(p, n, w) for p, n, w in zip(prompts, new, wrote, strict=True)),
+        block_size=BLOCK,
+        n_blocks=n_blocks,
+        block_bytes=4096,
+        token_budget=budget,
+        max_requests=8,
+        sharing=True,
+        ticks=tuple(ticks),
         ways=tuple(_way(name, len(prompts), sum(new)) for name in WAYS) if ways else (),
         weights=np.concatenate(weights) if weights else np.zeros(0, np.float32),
-    )  # fmt: skip
+    )
 
 
 def drafted(prompt: str, settings: Settings, modes: tuple[str, ...], *, n_rounds: int | None = None) -> Speculation:
@@ -70,34 +105,73 @@ def drafted(prompt: str, settings: Settings, modes: tuple[str, ...], *, n_rounds
         )
         while len(ids) < settings.max_new_tokens and (n_rounds is None or len(rounds) < n_rounds):
             right = len(rounds) % 3 + 1
-            guesses = tuple(Drafted(id=3 + i, q=None if mode == "prompt lookup" else 0.5, p=0.7 if i < right else 0.1,
-                                    random=None if settings.greedy else 0.3, accepted=i < right, draft_best=best,
-                                    target_best=best) for i in range(3))  # fmt: skip
+            guesses = tuple(
+                Drafted(
+                    id=3 + i,
+                    q=None if mode == "prompt lookup" else 0.5,
+                    p=0.7 if i < right else 0.1,
+                    random=None if settings.greedy else 0.3,
+                    accepted=i < right,
+                    draft_best=best,
+                    target_best=best,
+                )
+                for i in range(3)
+            )
             written = (*(each.id for each in guesses[:right]), 9)
-            rounds.append(Round(first=len(read) + len(ids), drafted=guesses, n_accepted=right, written=written,
-                                own="bonus" if right == 3 else "corrected", own_best=best, n_read=4, draft_s=0.01,
-                                verify_s=0.06))  # fmt: skip
+            rounds.append(
+                Round(
+                    first=len(read) + len(ids),
+                    drafted=guesses,
+                    n_accepted=right,
+                    written=written,
+                    own="bonus" if right == 3 else "corrected",
+                    own_best=best,
+                    n_read=4,
+                    draft_s=0.01,
+                    verify_s=0.06,
+                )
+            )
             ids += written
         return Attempt(
-            mode=mode, name=mode, n_draft=3, rounds=tuple(rounds), tokens=_tokens(read, [texts[i] for i in ids], ids),  # pyright: ignore[reportArgumentType]
-            same_tokens=True if settings.greedy else None, plain_s=(1.0, 1.1), speculated_s=(0.8, 0.9),
-            plain_tokens=settings.max_new_tokens, speculated_tokens=settings.max_new_tokens, draft_token_s=0.003,
-        )  # fmt: skip
+            mode=mode,
+            name=mode,
+            n_draft=3,
+            rounds=tuple(rounds),
+            tokens=_tokens(read, [texts[i] for i in ids], ids),  # pyright: ignore[reportArgumentType]
+            same_tokens=True if settings.greedy else None,
+            plain_s=(1.0, 1.1),
+            speculated_s=(0.8, 0.9),
+            plain_tokens=settings.max_new_tokens,
+            speculated_tokens=settings.max_new_tokens,
+            draft_token_s=0.003,
+        )
 
     return Speculation(
-        model=fake_card(), machine="A made-up processor", prompt=prompt, settings=settings, n_prompt=len(read),
-        tokens=_tokens(read, [" x"] * settings.max_new_tokens, [1] * settings.max_new_tokens), texts=texts,
-        attempts=tuple(attempt(mode) for mode in modes), verify_sizes=np.arange(1, 5, dtype=np.int32),
+        model=fake_card(),
+        machine="A made-up processor",
+        prompt=prompt,
+        settings=settings,
+        n_prompt=len(read),
+        tokens=_tokens(read, [" x"] * settings.max_new_tokens, [1] * settings.max_new_tokens),
+        texts=texts,
+        attempts=tuple(attempt(mode) for mode in modes),
+        verify_sizes=np.arange(1, 5, dtype=np.int32),
         verify_s=np.linspace(0.05, 0.07, 12).reshape(4, 3),
-    )  # fmt: skip
+    )
 
 
 def _request(prompt: str, new: int, wrote: int) -> Request:
     words = [f" new{i}" for i in range(wrote)]
     read = prompt.split(" ")
-    return Request(prompt=prompt, n_prompt=len(read), max_new_tokens=new, arrives_s=0.0, text="".join(words),
-                   tokens=_tokens(read, words, [20] * wrote),
-                   ended="length" if wrote == new else "running")  # fmt: skip
+    return Request(
+        prompt=prompt,
+        n_prompt=len(read),
+        max_new_tokens=new,
+        arrives_s=0.0,
+        text="".join(words),
+        tokens=_tokens(read, words, [20] * wrote),
+        ended="length" if wrote == new else "running",
+    )
 
 
 def _tokens(read: list[str], written: list[str], ids: list[int]) -> tuple[Token, ...]:
@@ -111,5 +185,12 @@ def _tokens(read: list[str], written: list[str], ids: list[int]) -> tuple[Token,
 def _way(name: str, n: int, written: int) -> Way:
     rows = tuple((i, 3, 2 if name == "static" else 0) for i in range(n))
     passes = tuple(TimedPass(at_s=0.1 * i, seconds=0.1, rows=rows) for i in range(4))
-    return Way(name=name, seconds=(0.4, 0.5), ttft=(0.1,) * n, latency=(0.4,) * n, passes=passes, n_written=written,  # pyright: ignore[reportArgumentType]
-               same_tokens=(True,) * n)  # fmt: skip
+    return Way(
+        name=name,
+        seconds=(0.4, 0.5),
+        ttft=(0.1,) * n,
+        latency=(0.4,) * n,
+        passes=passes,
+        n_written=written,  # pyright: ignore[reportArgumentType]
+        same_tokens=(True,) * n,
+    )

@@ -67,8 +67,14 @@ def serve(shared_app: tuple[str, App, FakeModels], tmp_path: Path) -> Iterator[C
     """Puts a fresh engine behind an app, its own one where the test needs other limits, models or recorded runs."""
     with contextlib.ExitStack() as ends:
 
-        def start(engine: FakeEngine | None = None, *, ready: bool = True, limits: Limits | None = None,
-                  names: tuple[str, ...] = (), recorded: Path | None = None) -> Served:  # fmt: skip
+        def start(
+            engine: FakeEngine | None = None,
+            *,
+            ready: bool = True,
+            limits: Limits | None = None,
+            names: tuple[str, ...] = (),
+            recorded: Path | None = None,
+        ) -> Served:
             engine = engine or FakeEngine()
             if limits or names or recorded:
                 models = FakeModels(engine, *names, ready=ready)

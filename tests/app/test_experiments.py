@@ -199,9 +199,15 @@ def test_the_oldest_records_leave(engine: FakeEngine):
     assert experiments.get("1") is record
 
 
-@pytest.mark.parametrize(("text", "found"), [
-    ("", ()), ("3", (3,)), (" 3, 5 8-11,9", (3, 5, 8, 9, 10, 11)), ("2–4", (2, 3, 4)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", ()),
+        ("3", (3,)),
+        (" 3, 5 8-11,9", (3, 5, 8, 9, 10, 11)),
+        ("2–4", (2, 3, 4)),
+    ],
+)
 def test_positions_are_read_as_a_person_writes_them(text: str, found: tuple[int, ...]):
     assert positions(text) == found
 

@@ -61,8 +61,25 @@ def test_a_bad_field_is_refused_by_name(form: dict[str, Any], error: type[Refusa
     str(refused.value).encode()  # a sentence that can be sent
 
 
-@pytest.mark.parametrize("name", ["", "OTHER", " other", "./other", "other/..", "other/../other", "other/in", "/", "..",
-                                  "~", "other\x00", "file://other", "a" * 5000, "\ud800"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "OTHER",
+        " other",
+        "./other",
+        "other/..",
+        "other/../other",
+        "other/in",
+        "/",
+        "..",
+        "~",
+        "other\x00",
+        "file://other",
+        "a" * 5000,
+        "\ud800",
+    ],
+)
 def test_a_model_is_run_only_by_the_very_name_that_the_host_lists(name: str):
     with pytest.raises(NotAllowed) as refused:
         asked(model=name)

@@ -62,8 +62,10 @@ assert not {{'gradio', 'torch'}} & sys.modules.keys()
 sys.exit(code)"""
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == (f"app.py: port {busy_port} is busy: another program listens there, maybe this one, started "
-                           "before. End it, or choose another with --port.\n")  # fmt: skip
+    assert done.stderr == (
+        f"app.py: port {busy_port} is busy: another program listens there, maybe this one, started "
+        "before. End it, or choose another with --port.\n"
+    )
 
 
 def test_help_names_every_argument(capsys):

@@ -123,8 +123,9 @@ def test_recorded_runs_are_listed_with_their_prompts(serve, tmp_path):
     (tmp_path / "2-a-fact.frames").write_bytes(b"".join(frames.all_frames(trace)))
     ann = serve(recorded=tmp_path).visitor()
     found = ann.http.get(f"{BASE}/recorded").json()
-    assert found["runs"] == [{"name": "2-a-fact", "label": "a fact", "ready": len(trace.steps) + 6,
-                              "prompt": trace.prompt, "chat": False}]  # fmt: skip
+    assert found["runs"] == [
+        {"name": "2-a-fact", "label": "a fact", "ready": len(trace.steps) + 6, "prompt": trace.prompt, "chat": False}
+    ]
     assert {trace.prompt, EXAMPLES[0].prompt} <= set(found["offered"])
 
 
@@ -206,8 +207,12 @@ def test_a_recorded_run_gives_its_vectors_and_logits_one_by_one(serve, tmp_path)
         assert ann.http.get(f"{BASE}/recorded/paris/vectors/{i}").content == slices.vectors(trace, i, small=True)
     for i in range(trace.n_generated):
         assert ann.http.get(f"{BASE}/recorded/paris/logits/{i}").content == slices.logits(trace, i, small=True)
-    wanted = {"paris/vectors/99": "its vectors are 0 to 3", "paris/layer/0": "no layer", "bare/logits/0": "brings no",
-              "gone/logits/0": "no recorded run"}  # fmt: skip
+    wanted = {
+        "paris/vectors/99": "its vectors are 0 to 3",
+        "paris/layer/0": "no layer",
+        "bare/logits/0": "brings no",
+        "gone/logits/0": "no recorded run",
+    }
     for wrong, said in wanted.items():
         answer = ann.http.get(f"{BASE}/recorded/{wrong}")
         assert answer.status_code == 404

@@ -259,8 +259,16 @@ def test_settings_reach_the_engine_as_they_were_chosen(serve):
     ann.finished()
     ((prompt, settings),) = served.engine.asked
     assert prompt == "a b c"
-    assert (settings.temperature, settings.top_k, settings.top_p, settings.min_p, settings.repetition_penalty,
-            settings.seed, settings.chat, settings.max_new_tokens) == (0.7, 40, 0.9, 0.05, 1.1, 9, True, 4)  # fmt: skip
+    assert (
+        settings.temperature,
+        settings.top_k,
+        settings.top_p,
+        settings.min_p,
+        settings.repetition_penalty,
+        settings.seed,
+        settings.chat,
+        settings.max_new_tokens,
+    ) == (0.7, 40, 0.9, 0.05, 1.1, 9, True, 4)
 
 
 def test_only_offered_models_are_run(serve):

@@ -40,13 +40,18 @@ def test_the_overview_says_what_can_be_picked_and_draws_what_follows_nothing(fet
     record = three()
     told = fetch(record, "pictures")
     assert told["counts"] == {
-        "starts": [1], "why": "; no tick serves more texts at once", "layers": record.model.n_layers,
-        "heads": record.model.n_heads, "requests": ["A", "B", "C"],
-    }  # fmt: skip
+        "starts": [1],
+        "why": "; no tick serves more texts at once",
+        "layers": record.model.n_layers,
+        "heads": record.model.n_heads,
+        "requests": ["A", "B", "C"],
+    }
     assert len(record.ticks[1].shares) == 3
     assert [(each["follows"], each["html"] is None) for each in told["pictures"]] == [
-        ("nothing", False), ("tick", True), ("pick", True),
-    ]  # fmt: skip
+        ("nothing", False),
+        ("tick", True),
+        ("pick", True),
+    ]
     assert any("a b c d x" in each for each in told["facts"])
     drafts = drafted("a b", Settings(max_new_tokens=9), ("prompt lookup", "early exit"))
     counts = fetch(drafts, "pictures")["counts"]

@@ -12,8 +12,17 @@ from gradio_client.utils import apply_diff
 
 from tests.patience import PATIENCE_S
 
-FORM = {"prompt": "a b c", "chat": False, "max_new_tokens": 4, "temperature": 0, "top_k": 0, "top_p": 1, "min_p": 0,
-        "repetition_penalty": 1, "seed": 0}  # fmt: skip
+FORM = {
+    "prompt": "a b c",
+    "chat": False,
+    "max_new_tokens": 4,
+    "temperature": 0,
+    "top_k": 0,
+    "top_p": 1,
+    "min_p": 0,
+    "repetition_penalty": 1,
+    "seed": 0,
+}
 
 
 class Visitor:

@@ -230,11 +230,14 @@ def test_fingers_find_squares_that_they_can_hit_and_the_selected_one_in_sight(re
         page.evaluate("layer => tokenoscope.selection.set({ layer })", layer)
         shows(page, layer=layer)
         page.wait_for_timeout(100)
-        left, cell = page.evaluate("""(layer) => {
+        left, cell = page.evaluate(
+            """(layer) => {
             const grid = document.querySelector(".ts-grid-canvas");
             const cell = (grid.clientWidth - 48) / tokenoscope.store.run.nLayers;
             return [46 + layer * cell - grid.parentElement.scrollLeft, cell];
-        }""", layer)  # fmt: skip
+        }""",
+            layer,
+        )
         assert cell >= 24
         assert 0 <= left <= 390 - 2 * 12 - cell
     expect(page.locator(".ts-grid-words")).to_contain_text("scrolls sideways")
@@ -300,9 +303,12 @@ def test_the_sums_are_the_models_whatever_the_layer_does_to_its_scores(serve, vi
             const shares = hundredths(found);
             return { weights: [...weights], sum: [...sum], sink, bits, note, shares };
         }""",
-        [list(b"".join(frames.all_frames(trace))), list(slices.vectors(trace, 2, small=kind == "16 bits")),
-         {"layer": 2, "head": 3, "token": 7}],
-    )  # fmt: skip
+        [
+            list(b"".join(frames.all_frames(trace))),
+            list(slices.vectors(trace, 2, small=kind == "16 bits")),
+            {"layer": 2, "head": 3, "token": 7},
+        ],
+    )
     exact = trace.pattern(2, 3)[7]
     near = {"16 bits": 2e-3, "sink": 8e-3, "mask": 8e-3, "mask and sink": 8e-3}.get(kind, 1e-5)  # from 8 bits: 8e-3
     assert trace.values is not None
@@ -338,8 +344,9 @@ def test_what_scores_are_divided_by_is_shown_with_the_digits_that_count(serve, v
 
 def test_vectors_kept_small_are_said_to_be(opened):
     page, trace = opened()
-    page.evaluate("bytes => tokenoscope.store.run.feed(new Uint8Array(bytes))",
-                  list(slices.vectors(trace, 1, small=True)))  # fmt: skip
+    page.evaluate(
+        "bytes => tokenoscope.store.run.feed(new Uint8Array(bytes))", list(slices.vectors(trace, 1, small=True))
+    )
     unfold(page)
     expect(page.locator(".ts-unfolded")).to_contain_text("kept at 16 bits in this recording")
     cells = page.locator(".ts-keys-table .ts-weight-cell:visible").all_inner_texts()
@@ -359,8 +366,10 @@ def test_what_a_head_mostly_does_is_the_measured_word_with_its_shares(opened):
         assert f"Mean over {found.rows} rows" in said
         first = 3 * (head // 3)
         assert f"Heads {first}\u2013{first + 2} share key/value head {head // 3}." in said
-    counts = {name.rstrip("0123456789 \n"): int(re.findall(r"\d+", name)[0])
-              for name in page.locator(".ts-head-words button").all_inner_texts()}  # fmt: skip
+    counts = {
+        name.rstrip("0123456789 \n"): int(re.findall(r"\d+", name)[0])
+        for name in page.locator(".ts-head-words button").all_inner_texts()
+    }
     expected = {word: int((found.word == i).sum()) for i, word in enumerate(roles.WORDS)}
     assert counts == {word: count for word, count in expected.items() if count}
 
@@ -400,8 +409,12 @@ def test_the_grid_and_the_map_are_moved_in_by_keys(opened):
     page, _ = opened()
     before = page.evaluate(AT)
     page.locator(".ts-grid-canvas").focus()
-    for key, change in (("ArrowRight", {"layer": 2}), ("ArrowDown", {"head": 5}), ("ArrowLeft", {"layer": 1}),
-                        ("ArrowUp", {"head": 4})):  # fmt: skip
+    for key, change in (
+        ("ArrowRight", {"layer": 2}),
+        ("ArrowDown", {"head": 5}),
+        ("ArrowLeft", {"layer": 1}),
+        ("ArrowUp", {"head": 4}),
+    ):
         page.keyboard.press(key)
         assert page.evaluate(AT) | change == page.evaluate(AT)
     page.keyboard.press("Enter")

@@ -19,33 +19,68 @@ from tests.tiny import tiny
 from viz.wire import frames
 
 WORDS = tuple(f" w{i}" for i in range(40))
-GPT2 = (("ln_1", "norm", "stream", 8, 8), ("attn.c_attn", "linear", "part", 8, 24),
-        ("attn.c_proj", "linear", "part", 8, 8), ("ln_2", "norm", "branch", 8, 8),
-        ("mlp.c_fc", "linear", "part", 8, 32), ("mlp.act", "activation", "part", 32, 32),
-        ("mlp.c_proj", "linear", "part", 32, 8))  # fmt: skip
-NEOX = (("input_layernorm", "norm", "stream", 8, 8), ("attention.query_key_value", "linear", "part", 8, 24),
-        ("attention.dense", "linear", "part", 8, 8), ("post_attention_layernorm", "norm", "stream", 8, 8),
-        ("mlp.dense_h_to_4h", "linear", "part", 8, 32), ("mlp.act", "activation", "part", 32, 32),
-        ("mlp.dense_4h_to_h", "linear", "part", 32, 8))  # fmt: skip
-COHERE = (("input_layernorm", "norm", "stream", 8, 8), ("self_attn.q_proj", "linear", "part", 8, 8),
-          ("self_attn.k_proj", "linear", "part", 8, 4), ("self_attn.v_proj", "linear", "part", 8, 4),
-          ("self_attn.o_proj", "linear", "part", 8, 8), ("mlp.gate_proj", "linear", "part", 8, 32),
-          ("mlp.act_fn", "activation", "part", 32, 32), ("mlp.up_proj", "linear", "part", 8, 32),
-          ("mlp.down_proj", "linear", "part", 32, 8))  # fmt: skip
-GEMMA = (*COHERE[:5], ("post_attention_layernorm", "norm", "part", 8, 8),
-         ("pre_feedforward_layernorm", "norm", "branch", 8, 8), *COHERE[5:],
-         ("post_feedforward_layernorm", "norm", "part", 8, 8))  # fmt: skip
-SINKS = (COHERE[0], ("self_attn", "other", "part", 8, 8), *COHERE[1:5],
-         ("post_attention_layernorm", "norm", "branch", 8, 8), ("mlp.router", "other", "part", 8, 4),
-         ("mlp.experts", "other", "part", 8, 8), ("mlp.experts.act_fn", "activation", "part", 8, 8))  # fmt: skip
+GPT2 = (
+    ("ln_1", "norm", "stream", 8, 8),
+    ("attn.c_attn", "linear", "part", 8, 24),
+    ("attn.c_proj", "linear", "part", 8, 8),
+    ("ln_2", "norm", "branch", 8, 8),
+    ("mlp.c_fc", "linear", "part", 8, 32),
+    ("mlp.act", "activation", "part", 32, 32),
+    ("mlp.c_proj", "linear", "part", 32, 8),
+)
+NEOX = (
+    ("input_layernorm", "norm", "stream", 8, 8),
+    ("attention.query_key_value", "linear", "part", 8, 24),
+    ("attention.dense", "linear", "part", 8, 8),
+    ("post_attention_layernorm", "norm", "stream", 8, 8),
+    ("mlp.dense_h_to_4h", "linear", "part", 8, 32),
+    ("mlp.act", "activation", "part", 32, 32),
+    ("mlp.dense_4h_to_h", "linear", "part", 32, 8),
+)
+COHERE = (
+    ("input_layernorm", "norm", "stream", 8, 8),
+    ("self_attn.q_proj", "linear", "part", 8, 8),
+    ("self_attn.k_proj", "linear", "part", 8, 4),
+    ("self_attn.v_proj", "linear", "part", 8, 4),
+    ("self_attn.o_proj", "linear", "part", 8, 8),
+    ("mlp.gate_proj", "linear", "part", 8, 32),
+    ("mlp.act_fn", "activation", "part", 32, 32),
+    ("mlp.up_proj", "linear", "part", 8, 32),
+    ("mlp.down_proj", "linear", "part", 32, 8),
+)
+GEMMA = (
+    *COHERE[:5],
+    ("post_attention_layernorm", "norm", "part", 8, 8),
+    ("pre_feedforward_layernorm", "norm", "branch", 8, 8),
+    *COHERE[5:],
+    ("post_feedforward_layernorm", "norm", "part", 8, 8),
+)
+SINKS = (
+    COHERE[0],
+    ("self_attn", "other", "part", 8, 8),
+    *COHERE[1:5],
+    ("post_attention_layernorm", "norm", "branch", 8, 8),
+    ("mlp.router", "other", "part", 8, 4),
+    ("mlp.experts", "other", "part", 8, 8),
+    ("mlp.experts.act_fn", "activation", "part", 8, 8),
+)
 
 
 def parts(*given: tuple[str, Any, Literal["stream", "branch", "part"], int, int]) -> tuple[Part, ...]:
     return tuple(
-        Part(name=name, kind=kind, module=kind.title(), weight=(d_out, d_in) if kind == "linear" else None, bias=False,
-             n_parameters=d_in * d_out if kind == "linear" else 0, reads=reads, d_in=d_in, d_out=d_out)
+        Part(
+            name=name,
+            kind=kind,
+            module=kind.title(),
+            weight=(d_out, d_in) if kind == "linear" else None,
+            bias=False,
+            n_parameters=d_in * d_out if kind == "linear" else 0,
+            reads=reads,
+            d_in=d_in,
+            d_out=d_out,
+        )
         for name, kind, reads, d_in, d_out in given
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -95,20 +130,45 @@ def test_every_part_that_ran_is_drawn_once_with_its_shape_and_size(show: Callabl
     assert page.locator(".ts-block-keys").count() == page.locator(".ts-block-values").count() == run.model.n_kv_heads
 
 
-@pytest.mark.parametrize(("block", "kinds", "enters", "rows"), [
-    (GPT2, ["attention", "mlp"], ["sum", "sum"],
-     [["norm", "fused", "output"], ["norm", "widen", "activation", "narrow"]]),
-    (NEOX, ["attention", "mlp"], ["sum", "fork"],
-     [["norm", "fused", "output"], ["norm", "widen", "activation", "narrow"]]),
-    (COHERE, ["attention", "mlp"], ["sum", "norm"],
-     [["norm", "query key value", "output"], ["gate up", "activation", "narrow"]]),
-    (GEMMA, ["attention", "mlp"], ["sum", "sum"],
-     [["norm", "query key value", "output", "norm"], ["norm", "gate up", "activation", "narrow", "norm"]]),
-    (SINKS, ["attention", "experts"], ["sum", "sum"],
-     [["norm", "query key value", "output"], ["norm", "router", "experts"]]),
-], ids=["gpt2", "parallel", "one norm for both", "norms after", "experts"])  # fmt: skip
-def test_a_layer_is_drawn_as_it_is_whatever_its_family(show: Callable[..., Page], block: Any, kinds: list[str],
-                                                       enters: list[str], rows: list[list[str]]):  # fmt: skip
+@pytest.mark.parametrize(
+    ("block", "kinds", "enters", "rows"),
+    [
+        (
+            GPT2,
+            ["attention", "mlp"],
+            ["sum", "sum"],
+            [["norm", "fused", "output"], ["norm", "widen", "activation", "narrow"]],
+        ),
+        (
+            NEOX,
+            ["attention", "mlp"],
+            ["sum", "fork"],
+            [["norm", "fused", "output"], ["norm", "widen", "activation", "narrow"]],
+        ),
+        (
+            COHERE,
+            ["attention", "mlp"],
+            ["sum", "norm"],
+            [["norm", "query key value", "output"], ["gate up", "activation", "narrow"]],
+        ),
+        (
+            GEMMA,
+            ["attention", "mlp"],
+            ["sum", "sum"],
+            [["norm", "query key value", "output", "norm"], ["norm", "gate up", "activation", "narrow", "norm"]],
+        ),
+        (
+            SINKS,
+            ["attention", "experts"],
+            ["sum", "sum"],
+            [["norm", "query key value", "output"], ["norm", "router", "experts"]],
+        ),
+    ],
+    ids=["gpt2", "parallel", "one norm for both", "norms after", "experts"],
+)
+def test_a_layer_is_drawn_as_it_is_whatever_its_family(
+    show: Callable[..., Page], block: Any, kinds: list[str], enters: list[str], rows: list[list[str]]
+):
     page = show(with_block(fake_trace(), parts(*block)))
     found = page.evaluate("""async () => {
         const { branchesOf } = await import("/gradio_api/tokenoscope/assets/js/views/parts.js");
@@ -157,8 +217,11 @@ def test_the_list_is_the_lens_of_the_selected_token(show: Callable[..., Page]):
         assert len(glance) <= 23
         assert guesses[3 - layer].startswith(said[1].removesuffix("…"))
     select(page, token=4)
-    agreeing = [name for level, name in enumerate(("input", *(f"layer {i}" for i in range(4))))
-                if ids[level, 4, 0] == run.tokens[5].id]  # fmt: skip
+    agreeing = [
+        name
+        for level, name in enumerate(("input", *(f"layer {i}" for i in range(4))))
+        if ids[level, 4, 0] == run.tokens[5].id
+    ]
     assert page.locator(".ts-level.ts-agrees .ts-level-name").all_inner_texts() == agreeing[::-1]
     page.get_by_text("layer 3", exact=True).click()
     assert (at(page)["layer"], page.evaluate("tokenoscope.selection.locked")) == (3, True)
@@ -233,8 +296,14 @@ def test_missing_units_and_lens_say_why(show: Callable[..., Page]):
     run = fake_trace()
     checks = [each for each in run.model.checks if each.name not in ("units", "lens")]
     without = [Check(name=name, passed=False, detail=f"no {name} here") for name in ("units", "lens")]
-    run = replace(run, model=replace(run.model, checks=(*checks, *without)), unit_ids=None, unit_values=None,
-                  lens_ids=None, lens_probs=None)  # fmt: skip
+    run = replace(
+        run,
+        model=replace(run.model, checks=(*checks, *without)),
+        unit_ids=None,
+        unit_values=None,
+        lens_ids=None,
+        lens_probs=None,
+    )
     page = show(run)
     said = page.locator(".ts-card-layers .ts-empty:visible").all_inner_texts()
     assert [re.sub(".*: ", "", each) for each in said] == ["no lens here.", "no units here."]

@@ -10,8 +10,18 @@ from tests.app import fakes_experiments
 from tests.browser.pages import no_overflow, until
 from tests.browser.test_promises import serious_faults, too_small
 
-MEASURED = ("phases", "terms", "cache_race", "race_total", "race_work", "race_logits", "roofline", "utilisation",
-            "memory_bill", "bill_table")  # fmt: skip
+MEASURED = (
+    "phases",
+    "terms",
+    "cache_race",
+    "race_total",
+    "race_work",
+    "race_logits",
+    "roofline",
+    "utilisation",
+    "memory_bill",
+    "bill_table",
+)
 TRIED = ("cache_saved", "cache_divergence", "cache_table")
 
 
@@ -65,8 +75,10 @@ def test_every_picture_of_a_measurement_arrives_and_none_is_empty(measuring):
 def test_a_term_is_defined_where_it_is_pointed_at_or_focused_and_nowhere_else(measuring):
     page = measuring(width=390, height=844)
     measure(page)
-    for name, place, short, means in (("phases", ".ts-sentence", "TTFT", "Time to first token"),
-                                      ("utilisation", "thead", "MBU", "memory speed measured")):  # fmt: skip
+    for name, place, short, means in (
+        ("phases", ".ts-sentence", "TTFT", "Time to first token"),
+        ("utilisation", "thead", "MBU", "memory speed measured"),
+    ):
         term = page.locator(f'[data-picture="{name}"] {place} .ts-term').filter(has_text=short).first
         told = term.locator(".ts-term-means")
         for point in (term.hover, term.focus):

@@ -136,8 +136,9 @@ class Yardstick:
         return max(1.0, float(np.percentile(waits, 95)) / YARDSTICK_MS)
 
 
-def within(measure: Callable[[], dict[str, float]], bounds: dict[str, float],
-           slowness: Callable[[], float] = crowding) -> None:  # fmt: skip
+def within(
+    measure: Callable[[], dict[str, float]], bounds: dict[str, float], slowness: Callable[[], float] = crowding
+) -> None:
     """Some try keeps every bound, in ms, stretched by the slowness before and after; else all of them are shown."""
     tries = []
     for _ in range(TRIES):
@@ -153,8 +154,15 @@ def within(measure: Callable[[], dict[str, float]], bounds: dict[str, float],
 @pytest.fixture(scope="module")
 def long_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 128 positions, 30 layers and 9 heads, as a page of its own."""
-    trace = fake_trace(tuple(f" p{i}" for i in range(64)), tuple(f" g{i}" for i in range(65)), n_layers=30, n_heads=9,
-                       n_kv_heads=3, d_head=64, d_vocab=1000)  # fmt: skip
+    trace = fake_trace(
+        tuple(f" p{i}" for i in range(64)),
+        tuple(f" g{i}" for i in range(65)),
+        n_layers=30,
+        n_heads=9,
+        n_kv_heads=3,
+        d_head=64,
+        d_vocab=1000,
+    )
     path = tmp_path_factory.mktemp("long") / "page.html"
     path.write_text(export.page(trace, light=True), encoding="utf-8")
     return path
@@ -287,8 +295,11 @@ def tab_to(page: Page, selector: str) -> None:
 def serious_faults(page: Page) -> list[str]:
     """What axe-core calls serious or critical, with the first elements it names."""
     found = Axe().run(page).response["violations"]
-    return [f"{fault['id']}: {[node['html'][:120] + node['failureSummary'][-180:] for node in fault['nodes'][:3]]}"
-            for fault in found if fault["impact"] in ("serious", "critical")]  # fmt: skip
+    return [
+        f"{fault['id']}: {[node['html'][:120] + node['failureSummary'][-180:] for node in fault['nodes'][:3]]}"
+        for fault in found
+        if fault["impact"] in ("serious", "critical")
+    ]
 
 
 def too_small(page: Page) -> list[str]:

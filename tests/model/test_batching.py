@@ -55,9 +55,12 @@ def test_each_text_is_what_generate_writes_recorded_and_in_every_way(hooked: Hoo
 @given(
     prompts=some.lists(some.lists(some.integers(5, 7), min_size=1, max_size=14), min_size=1, max_size=6),
     lengths=some.lists(some.integers(1, 10), min_size=6, max_size=6),
-    block_size=some.integers(4, 6), n_blocks=some.integers(6, 16), token_budget=some.integers(1, 24),
-    max_requests=some.integers(1, 5), sharing=some.booleans(),
-)  # fmt: skip
+    block_size=some.integers(4, 6),
+    n_blocks=some.integers(6, 16),
+    token_budget=some.integers(1, 24),
+    max_requests=some.integers(1, 5),
+    sharing=some.booleans(),
+)
 def test_any_texts_in_any_cache_are_written_as_generate_does_and_conserved(
     hooked: HookedModel, prompts: list[list[int]], lengths: list[int], **bounds: Any
 ) -> None:
@@ -80,23 +83,32 @@ def test_texts_read_in_the_same_tick_come_to_share_what_is_alike(hooked: HookedM
 def test_what_a_text_found_is_told_when_it_joins_before_its_first_share(hooked: HookedModel, monkeypatch: Any) -> None:
     """The engine looks for a beginning when it looks at a text; whether there is room for the text shows after that."""
     monkeypatch.setattr(hooked.model.generation_config, "eos_token_id", 6)
-    prompts = ([7, 6, 6], [7, 6, 6, 7, 6, 6, 7, 7, 7, 7], [7, 6, 6, 7, 6, 6, 7, 7, 7, 7, 7, 7, 6, 7, 6, 7],
-               [6, 6, 6, 5, 5], [7, 6, 6, 7, 6, 6, 7, 7, 7, 7, 7, 7, 6])  # fmt: skip
+    prompts = (
+        [7, 6, 6],
+        [7, 6, 6, 7, 6, 6, 7, 7, 7, 7],
+        [7, 6, 6, 7, 6, 6, 7, 7, 7, 7, 7, 7, 6, 7, 6, 7],
+        [6, 6, 6, 5, 5],
+        [7, 6, 6, 7, 6, 6, 7, 7, 7, 7, 7, 7, 6],
+    )
     asked = [Ask(prompt=ids, max_new_tokens=new) for ids, new in zip(prompts, (3, 1, 2, 6, 3), strict=True)]
-    record = recorded(serve(hooked, asked, Settings(), Limits(), block_size=5, n_blocks=4, token_budget=24,
-                            max_requests=4))  # fmt: skip
+    record = recorded(
+        serve(hooked, asked, Settings(), Limits(), block_size=5, n_blocks=4, token_budget=24, max_requests=4)
+    )
     check_conserved(record)
     found = [(at, number) for at, tick in enumerate(record.ticks) for number, _ in tick.reused]
-    read = {number: min(at for at, tick in enumerate(record.ticks) for share in tick.shares if share.request == number)
-            for _, number in found}  # fmt: skip
+    read = {
+        number: min(at for at, tick in enumerate(record.ticks) for share in tick.shares if share.request == number)
+        for _, number in found
+    }
     assert any(at < read[number] for at, number in found)
 
 
 def test_a_text_that_made_room_may_find_its_beginning_again(hooked: HookedModel, monkeypatch: Any) -> None:
     monkeypatch.setattr(hooked.model.generation_config, "eos_token_id", None)
     asked = [Ask(prompt=ids, max_new_tokens=16 - 2 * place) for place, ids in enumerate(PROMPTS)]
-    record = recorded(serve(hooked, asked, Settings(), Limits(), block_size=4, n_blocks=8, token_budget=9,
-                            max_requests=4))  # fmt: skip
+    record = recorded(
+        serve(hooked, asked, Settings(), Limits(), block_size=4, n_blocks=8, token_budget=9, max_requests=4)
+    )
     back = {number for tick in record.ticks for number in tick.put_back}
     found = [number for tick in record.ticks for number, _ in tick.reused]
     assert any(found.count(number) > 1 for number in back)
@@ -274,8 +286,22 @@ def test_texts_are_called_by_letters() -> None:
 def test_the_command_line_serves_several_prompts(capsys, hooked: HookedModel, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("model.loading.load.load", lambda *_, **__: hooked)
     kept = tmp_path / "three.batching"
-    call = ["--serve", "w5 w6 w7", "w5 w6 w8", "w9", "--model", str(hooked.folder), "--max-new-tokens", "5",
-            "--blocks", "9", "--block-size", "4", "--together", "2"]  # fmt: skip
+    call = [
+        "--serve",
+        "w5 w6 w7",
+        "w5 w6 w8",
+        "w9",
+        "--model",
+        str(hooked.folder),
+        "--max-new-tokens",
+        "5",
+        "--blocks",
+        "9",
+        "--block-size",
+        "4",
+        "--together",
+        "2",
+    ]
     assert main([*call, "-o", str(kept)]) == 0
     record = Batching.open(kept)
     assert capsys.readouterr().out == served_table(record) + "\n"
@@ -299,17 +325,21 @@ def real(default_folder: Path) -> HookedModel:
 @pytest.mark.alone
 def test_from_four_texts_on_batching_pays(real: HookedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(real.model.generation_config, "eos_token_id", None)  # every text has its full length
-    asked = [Ask(prompt=text, max_new_tokens=12) for text in (
-        "The capital of France is", "Once upon a time", "def is_even(n):", "A young dog is called a")]  # fmt: skip
+    asked = [
+        Ask(prompt=text, max_new_tokens=12)
+        for text in ("The capital of France is", "Once upon a time", "def is_even(n):", "A young dog is called a")
+    ]
     *_, record = serve(real, asked, Settings(), Limits(), token_budget=64, repeats=3, attention=False)
     seconds = {way.name: min(way.seconds) for way in record.ways}  # a busy moment makes any of them longer
     assert seconds["continuous"] < seconds["one by one"]  # 2.1 times as fast, by bench.serving
 
 
 def test_the_default_model_writes_the_same_together_as_alone(real: HookedModel) -> None:
-    asked = [Ask(prompt="The capital of France is Paris. The capital of Italy is", max_new_tokens=5),
-             Ask(prompt="The capital of France is Paris. The capital of Spain is", max_new_tokens=7, arrives_s=0.5),
-             Ask(prompt="Once upon a time", max_new_tokens=6)]  # fmt: skip
+    asked = [
+        Ask(prompt="The capital of France is Paris. The capital of Italy is", max_new_tokens=5),
+        Ask(prompt="The capital of France is Paris. The capital of Spain is", max_new_tokens=7, arrives_s=0.5),
+        Ask(prompt="Once upon a time", max_new_tokens=6),
+    ]
     record = recorded(serve(real, asked, Settings(), Limits(), n_blocks=24, token_budget=16))
     check_conserved(record)
     prompts = [[token.id for token in each.tokens[: each.n_prompt]] for each in record.requests]

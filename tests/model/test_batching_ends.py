@@ -89,8 +89,17 @@ def test_it_is_a_job_of_the_engine(hooked: HookedModel, record: Batching) -> Non
     engine, stopping, said = Engine(hooked, Limits()), threading.Event(), []
     try:
         job = engine.submit_job(
-            lambda model: serve(model, ASKED, Settings(), Limits(), cancelled=stopping.is_set,
-                                progress=lambda *each: said.append(each), **BOUNDS), stopping)  # fmt: skip
+            lambda model: serve(
+                model,
+                ASKED,
+                Settings(),
+                Limits(),
+                cancelled=stopping.is_set,
+                progress=lambda *each: said.append(each),
+                **BOUNDS,
+            ),
+            stopping,
+        )
         assert ended(job).state == "done"
         assert tokens(job.result()) == tokens(record) and len(job.result().ways) == 3
     finally:
@@ -126,7 +135,7 @@ def test_it_is_a_job_of_the_engine(hooked: HookedModel, record: Batching) -> Non
         (ASKED, {}, {"token_budget": 5000}, BadSetting, "TOKENOSCOPE_CACHE_TOKENS"),
         (ASKED, {}, {"n_blocks": 6}, BadSetting, "text D needs 7 blocks"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_served_is_refused_at_the_door(
     hooked: HookedModel, asked: Any, how: Any, bounds: Any, refusal: type[Refusal], said: str
 ) -> None:
@@ -152,11 +161,22 @@ def test_a_model_that_cannot_be_paged_is_refused_at_the_door() -> None:
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("no_repeat_ngram_size", 2), ("bad_words_ids", [[5]]), ("num_beams", 2), ("stop_strings", ["w9"]),
-     ("return_dict_in_generate", True), ("use_cache", False), ("cache_implementation", "static"),
-     ("prompt_lookup_num_tokens", 2), ("assistant_early_exit", 1), ("min_new_tokens", 3), ("min_length", 3),
-     ("encoder_repetition_penalty", 1.5), ("max_time", 1.0)],
-)  # fmt: skip
+    [
+        ("no_repeat_ngram_size", 2),
+        ("bad_words_ids", [[5]]),
+        ("num_beams", 2),
+        ("stop_strings", ["w9"]),
+        ("return_dict_in_generate", True),
+        ("use_cache", False),
+        ("cache_implementation", "static"),
+        ("prompt_lookup_num_tokens", 2),
+        ("assistant_early_exit", 1),
+        ("min_new_tokens", 3),
+        ("min_length", 3),
+        ("encoder_repetition_penalty", 1.5),
+        ("max_time", 1.0),
+    ],
+)
 def test_a_model_that_asks_for_more_than_plain_decoding_is_refused_at_the_door(setting: str, value: Any) -> None:
     asking, plain_one = tiny(), tiny()
     setattr(asking.model.generation_config, setting, value)

@@ -12,56 +12,100 @@ from tests.tiny import FAMILIES, tiny
 _GATED = ("mlp.gate_proj part 48>96", "mlp.act_fn part 96>96", "mlp.up_proj part 48>96", "mlp.down_proj part 96>48")
 _LLAMA = (
     "input_layernorm stream 48>48",
-    "self_attn.q_proj part 48>48", "self_attn.k_proj part 48>24", "self_attn.v_proj part 48>24",
-    "self_attn.o_proj part 48>48", "post_attention_layernorm branch 48>48", *_GATED,
-)  # fmt: skip
+    "self_attn.q_proj part 48>48",
+    "self_attn.k_proj part 48>24",
+    "self_attn.v_proj part 48>24",
+    "self_attn.o_proj part 48>48",
+    "post_attention_layernorm branch 48>48",
+    *_GATED,
+)
 _WIDE = ("self_attn.q_proj part 48>64", "self_attn.k_proj part 48>32", "self_attn.v_proj part 48>32")
 _GEMMA_NORMS = (
-    "self_attn.o_proj part 64>48", "post_attention_layernorm part 48>48", "pre_feedforward_layernorm branch 48>48",
-    *_GATED, "post_feedforward_layernorm part 48>48",
-)  # fmt: skip
+    "self_attn.o_proj part 64>48",
+    "post_attention_layernorm part 48>48",
+    "pre_feedforward_layernorm branch 48>48",
+    *_GATED,
+    "post_feedforward_layernorm part 48>48",
+)
 BLOCKS = {
     "llama": _LLAMA,
     "mistral": _LLAMA,
     "granite": _LLAMA,
     "cohere": tuple(each for each in _LLAMA if not each.startswith("post_")),
     "qwen3": (
-        _LLAMA[0], "self_attn.q_proj part 48>64", "self_attn.q_norm part 16>16", "self_attn.k_proj part 48>32",
-        "self_attn.k_norm part 16>16", "self_attn.v_proj part 48>32", "self_attn.o_proj part 64>48", *_LLAMA[5:],
+        _LLAMA[0],
+        "self_attn.q_proj part 48>64",
+        "self_attn.q_norm part 16>16",
+        "self_attn.k_proj part 48>32",
+        "self_attn.k_norm part 16>16",
+        "self_attn.v_proj part 48>32",
+        "self_attn.o_proj part 64>48",
+        *_LLAMA[5:],
     ),
     "gemma2": (_LLAMA[0], *_WIDE, *_GEMMA_NORMS),
     "gemma3_text": (_LLAMA[0], *_WIDE, "self_attn.q_norm part 16>16", "self_attn.k_norm part 16>16", *_GEMMA_NORMS),
     "gpt2": (
-        "ln_1 stream 48>48", "attn.c_attn part 48>144", "attn.c_proj part 48>48", "ln_2 branch 48>48",
-        "mlp.c_fc part 48>192", "mlp.act part 192>192", "mlp.c_proj part 192>48",
+        "ln_1 stream 48>48",
+        "attn.c_attn part 48>144",
+        "attn.c_proj part 48>48",
+        "ln_2 branch 48>48",
+        "mlp.c_fc part 48>192",
+        "mlp.act part 192>192",
+        "mlp.c_proj part 192>48",
     ),
     "opt": (
-        "self_attn_layer_norm stream 48>48", "self_attn.q_proj part 48>48", "self_attn.k_proj part 48>48",
-        "self_attn.v_proj part 48>48", "self_attn.out_proj part 48>48", "final_layer_norm branch 48>48",
-        "fc1 part 48>96", "activation_fn part 96>96", "fc2 part 96>48",
+        "self_attn_layer_norm stream 48>48",
+        "self_attn.q_proj part 48>48",
+        "self_attn.k_proj part 48>48",
+        "self_attn.v_proj part 48>48",
+        "self_attn.out_proj part 48>48",
+        "final_layer_norm branch 48>48",
+        "fc1 part 48>96",
+        "activation_fn part 96>96",
+        "fc2 part 96>48",
     ),
     "gpt_neox": (
-        "input_layernorm stream 48>48", "attention.query_key_value part 48>144", "attention.dense part 48>48",
-        "post_attention_layernorm stream 48>48", "mlp.dense_h_to_4h part 48>96", "mlp.act part 96>96",
+        "input_layernorm stream 48>48",
+        "attention.query_key_value part 48>144",
+        "attention.dense part 48>48",
+        "post_attention_layernorm stream 48>48",
+        "mlp.dense_h_to_4h part 48>96",
+        "mlp.act part 96>96",
         "mlp.dense_4h_to_h part 96>48",
     ),
     "bloom": (
-        "input_layernorm stream 48>48", "self_attention.query_key_value part 48>144",
-        "self_attention.dense part 48>48", "post_attention_layernorm branch 48>48", "mlp.dense_h_to_4h part 48>192",
-        "mlp.gelu_impl part 192>192", "mlp.dense_4h_to_h part 192>48",
+        "input_layernorm stream 48>48",
+        "self_attention.query_key_value part 48>144",
+        "self_attention.dense part 48>48",
+        "post_attention_layernorm branch 48>48",
+        "mlp.dense_h_to_4h part 48>192",
+        "mlp.gelu_impl part 192>192",
+        "mlp.dense_4h_to_h part 192>48",
     ),
     "gpt_oss": (
-        _LLAMA[0], "self_attn part 48>48", *_WIDE, "self_attn.o_proj part 64>48", _LLAMA[5], "mlp.router part 48>4",
+        _LLAMA[0],
+        "self_attn part 48>48",
+        *_WIDE,
+        "self_attn.o_proj part 64>48",
+        _LLAMA[5],
+        "mlp.router part 48>4",
         "mlp.experts part 48>48",
     ),
     "llama4_text": (
-        _LLAMA[0], *_WIDE, "self_attn.qk_norm part 16>16", "self_attn.o_proj part 64>48", _LLAMA[5],
-        "feed_forward.router part 48>2", "feed_forward.experts part 48>48",
-        "feed_forward.experts.act_fn part 96>96", "feed_forward.shared_expert.gate_proj part 48>96",
-        "feed_forward.shared_expert.activation_fn part 96>96", "feed_forward.shared_expert.up_proj part 48>96",
+        _LLAMA[0],
+        *_WIDE,
+        "self_attn.qk_norm part 16>16",
+        "self_attn.o_proj part 64>48",
+        _LLAMA[5],
+        "feed_forward.router part 48>2",
+        "feed_forward.experts part 48>48",
+        "feed_forward.experts.act_fn part 96>96",
+        "feed_forward.shared_expert.gate_proj part 48>96",
+        "feed_forward.shared_expert.activation_fn part 96>96",
+        "feed_forward.shared_expert.up_proj part 48>96",
         "feed_forward.shared_expert.down_proj part 96>48",
     ),
-}  # fmt: skip
+}
 PARALLEL = ("gpt_neox", "cohere")
 
 
@@ -139,5 +183,7 @@ def test_what_is_nearly_the_stream_is_not_the_stream() -> None:
     with anatomy.attached(list(probe.hooks())):
         layer(torch.randn(1, 3, 4))
     assert [(part.name, part.reads) for part in probe.parts()] == [
-        ("first", "part"), ("second", "branch"), ("third", "part"),
-    ]  # fmt: skip
+        ("first", "part"),
+        ("second", "branch"),
+        ("third", "part"),
+    ]

@@ -186,8 +186,11 @@ BEFORE_TORCH = [
 def refused_early(tmp_path_factory) -> list[tuple[int, str, str, bool]]:
     """Each call of the table in one process: exit code, stdout, stderr, and whether torch had been imported."""
     tmp = tmp_path_factory.mktemp("early")
-    for name, files in {"empty": {}, "pickle": {"config.json": "{}", "pytorch_model.bin": ""},
-                        "code": {"config.json": '{"auto_map": {}}', "model.safetensors": ""}}.items():  # fmt: skip
+    for name, files in {
+        "empty": {},
+        "pickle": {"config.json": "{}", "pytorch_model.bin": ""},
+        "code": {"config.json": '{"auto_map": {}}', "model.safetensors": ""},
+    }.items():
         (tmp / name).mkdir()
         for file, content in files.items():
             (tmp / name / file).write_text(content)
@@ -203,8 +206,15 @@ for arguments in json.load(open(sys.argv[1])):
     table = tmp / "table.json"
     table.write_text(json.dumps([[each.replace("{tmp}", str(tmp)) for each in call] for call, _ in BEFORE_TORCH]))
     limits = {name: value for name, value in os.environ.items() if not name.startswith("TOKENOSCOPE_")}
-    done = subprocess.run([sys.executable, "-c", driver, str(table)], cwd=ROOT, stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, check=True, env=limits)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", driver, str(table)],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=limits,
+    )
     return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
 
 

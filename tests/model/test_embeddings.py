@@ -106,8 +106,13 @@ def test_learned_positions_are_what_is_added_to_a_tokens_vector(hooked: HookedMo
         assert run.position_vectors is None
         return
     assert run.position_vectors is not None and run.embeddings is not None and run.resid is not None
-    table = hooked.model.get_parameter("transformer.wpe.weight" if family == "gpt2" else
-                                       "model.decoder.embed_positions.weight").detach().numpy()  # fmt: skip
+    table = (
+        hooked.model.get_parameter(
+            "transformer.wpe.weight" if family == "gpt2" else "model.decoder.embed_positions.weight"
+        )
+        .detach()
+        .numpy()
+    )
     assert np.array_equal(run.position_vectors, table[LEARNED[family] :][: run.n_fed])
     own = list(dict.fromkeys(token.id for token in run.tokens))
     rows = run.embeddings[[own.index(token.id) for token in run.tokens[:-1]]]

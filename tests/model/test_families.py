@@ -63,9 +63,13 @@ def test_a_traced_run_is_the_librarys_own_run_bit_for_bit(hooked: HookedModel, s
     torch.manual_seed(int(settings.get("seed", 0)))
     sampling = {"do_sample": True, "top_k": 0} if settings.get("temperature") else {"do_sample": False}
     own = hooked.model.generate(
-        torch.tensor([PROMPT]), max_new_tokens=NEW, output_logits=True, output_scores=True,
-        return_dict_in_generate=True, **{**sampling, **{k: v for k, v in settings.items() if k != "seed"}},
-    )  # fmt: skip
+        torch.tensor([PROMPT]),
+        max_new_tokens=NEW,
+        output_logits=True,
+        output_scores=True,
+        return_dict_in_generate=True,
+        **{**sampling, **{k: v for k, v in settings.items() if k != "seed"}},
+    )
     assert [token.id for token in traced.tokens] == own.sequences[0].tolist()
     assert np.array_equal(traced.logits, torch.cat(own.logits).numpy())
     for choice, scores in zip(traced.choices, own.scores, strict=True):

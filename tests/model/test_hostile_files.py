@@ -126,7 +126,7 @@ def test_a_header_that_lies_is_refused(saved: Path, change: Any, said: str) -> N
         (b"{", "breaks off"),
         (b"{}", "without a record"),
     ],
-)  # fmt: skip
+)
 def test_json_that_python_would_take_is_refused(tmp_path: Path, raw: bytes, said: str) -> None:
     assert said in refusal(put_together(tmp_path / "file", raw))
 
@@ -167,7 +167,7 @@ def test_a_header_length_that_lies_is_refused(saved: Path, length: int) -> None:
         ('"0":""', '"99999999999999999999":""', "whole number of 64 bits"),
         ('{"leaves"', '[{"leaves"', "breaks off"),
     ],
-)  # fmt: skip
+)
 def test_a_record_that_does_not_fit_its_types_is_refused(saved: Path, old: str, new: str, said: str) -> None:
     text = take_apart(saved)[0]["__metadata__"]["record"]
     assert text.count(old) >= 1
@@ -195,9 +195,12 @@ HOSTILE = {
     "decimals": lambda: '"a":0.' + "9" * FULL,
     "floats": lambda: '"a":[' + "1.5," * 950_000 + "0]",
     "escapes": lambda: '"__metadata__":{"kind":"Sample","version":"3","record":"' + "\\u005b" * (FULL // 6) + '"}',
-    "lists in the record": lambda: '"__metadata__":{"kind":"Sample","version":"3","record":"{\\"leaves\\":['
-    + "[]," * 290_000 + '0]}"},"queries":{"dtype":"F32","shape":[0,0,0],"data_offsets":[0,0]}',
-}  # fmt: skip
+    "lists in the record": lambda: (
+        '"__metadata__":{"kind":"Sample","version":"3","record":"{\\"leaves\\":['
+        + "[]," * 290_000
+        + '0]}"},"queries":{"dtype":"F32","shape":[0,0,0],"data_offsets":[0,0]}'
+    ),
+}
 
 
 @pytest.mark.parametrize("name", HOSTILE)

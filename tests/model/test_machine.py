@@ -59,8 +59,9 @@ def test_it_names_the_machine_and_its_speeds(hooked: HookedModel, limits: Limits
     assert found.cores >= 1
     assert found.processor
     for middle, (slowest, fastest) in (
-        (found.bandwidth, found.bandwidth_span), (found.matrix_speed, found.matrix_span),
-    ):  # fmt: skip
+        (found.bandwidth, found.bandwidth_span),
+        (found.matrix_speed, found.matrix_span),
+    ):
         assert 1e6 < slowest <= middle <= fastest < 1e17
     assert found.ridge == found.matrix_speed / found.bandwidth
 

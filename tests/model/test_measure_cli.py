@@ -80,9 +80,11 @@ def test_the_table_has_the_medians_with_their_spread() -> None:
     record = fake_measurement()
     text = table(record)
     for name, values in (
-        ("time to first token", record.ttft), ("inter-token latency", record.itl),
-        ("time per output token", record.tpot), ("end-to-end", record.end_to_end),
-    ):  # fmt: skip
+        ("time to first token", record.ttft),
+        ("inter-token latency", record.itl),
+        ("time per output token", record.tpot),
+        ("end-to-end", record.end_to_end),
+    ):
         shown = [f"{of(values) * 1e3:,.1f}" for of in (np.median, np.min, np.max)]
         assert row(text, name)[1:4] == shown
     assert row(text, "decode speed")[1] == f"{np.median(1 / record.tpot):,.1f}"

@@ -115,10 +115,17 @@ def test_conversion_gives_back_the_model_that_was_packed(tmp_path: Path):
 
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=96, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=128, tie_word_embeddings=True, rms_norm_eps=1e-5,
+        vocab_size=96,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        tie_word_embeddings=True,
+        rms_norm_eps=1e-5,
         rope_parameters={"rope_type": "default", "rope_theta": 100_000.0},
-    )  # fmt: skip
+    )
     packed = LlamaForCausalLM(config).eval()
     file = tiny_gguf(tmp_path, packed)
     with torch.no_grad():  # what the bits keep of a weight; rows are packed one by one, so their order is no matter

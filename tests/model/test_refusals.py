@@ -42,10 +42,17 @@ BAD_SETTINGS: list[tuple[str, Any, str]] = [
     ("chat", "yes", "true or false"),
 ]
 EDGES = [
-    {"max_new_tokens": 1}, {"temperature": 1e-3}, {"temperature": 1e4}, {"temperature": 1.0, "top_k": 1},
-    {"temperature": 1.0, "top_k": 10**9}, {"temperature": 1.0, "top_p": 1e-9}, {"temperature": 1.0, "min_p": 1.0},
-    {"repetition_penalty": 1e-3}, {"repetition_penalty": 1e6}, {"temperature": 1, "seed": 2**63 - 1},
-]  # fmt: skip
+    {"max_new_tokens": 1},
+    {"temperature": 1e-3},
+    {"temperature": 1e4},
+    {"temperature": 1.0, "top_k": 1},
+    {"temperature": 1.0, "top_k": 10**9},
+    {"temperature": 1.0, "top_p": 1e-9},
+    {"temperature": 1.0, "min_p": 1.0},
+    {"repetition_penalty": 1e-3},
+    {"repetition_penalty": 1e6},
+    {"temperature": 1, "seed": 2**63 - 1},
+]
 
 
 @pytest.mark.parametrize(("name", "given", "wanted"), BAD_SETTINGS)

@@ -71,8 +71,10 @@ def test_weights_of_a_model_are_no_trace(tmp_path: Path) -> None:
 
 def test_another_kind_or_version_is_refused_by_name(saved: Path, tmp_path: Path) -> None:
     assert "it holds a 'Sample', not a Leaf. Choose a saved Leaf." in refusal(saved, Leaf)
-    for other, said in ((2, "an older Tokenoscope (format 2; this one reads 3). Record the run again"),
-                        (4, "a newer Tokenoscope (format 4; this one reads 3). Update Tokenoscope.")):  # fmt: skip
+    for other, said in (
+        (2, "an older Tokenoscope (format 2; this one reads 3). Record the run again"),
+        (4, "a newer Tokenoscope (format 4; this one reads 3). Update Tokenoscope."),
+    ):
         save(sample(), tmp_path / "other", version=other)
         assert said in refusal(tmp_path / "other")
 

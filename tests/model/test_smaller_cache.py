@@ -22,8 +22,14 @@ from tests.tiny import tiny, tiny_model, tiny_tokenizer
 PROMPT = [5, 17, 40, 8, 120, 77, 5, 6, 190, 33, 64, 9, 18, 150, 4, 88, 23, 61, 7, 100]
 NEW = 14
 PLAIN = ("gpt2", "gpt_neox", "llama", "qwen3", "granite", "cohere", "opt")  # all keys of all tokens, with positions
-SAMPLED: dict[str, Any] = {"temperature": 0.9, "top_k": 40, "top_p": 0.95, "min_p": 0.01, "repetition_penalty": 1.1,
-                           "seed": 11}  # fmt: skip
+SAMPLED: dict[str, Any] = {
+    "temperature": 0.9,
+    "top_k": 40,
+    "top_p": 0.95,
+    "min_p": 0.01,
+    "repetition_penalty": 1.1,
+    "seed": 11,
+}
 WAYS = (
     Asked(kind="int8"),
     Asked(kind="int4"),
@@ -92,9 +98,15 @@ def test_the_exact_replay_is_the_run_bit_for_bit(
     assert [token.generated for token in record.tokens] == [token.generated for token in run.tokens]
 
 
-@pytest.mark.parametrize("way", [Asked(kind="dropped"), Asked(kind="window", window=len(PROMPT) + NEW - 1),
-                                 Asked(kind="sink + window", sink=3, window=len(PROMPT) + NEW - 4)],
-                         ids=["nothing dropped", "a window over all", "a sink and a window over all"])  # fmt: skip
+@pytest.mark.parametrize(
+    "way",
+    [
+        Asked(kind="dropped"),
+        Asked(kind="window", window=len(PROMPT) + NEW - 1),
+        Asked(kind="sink + window", sink=3, window=len(PROMPT) + NEW - 4),
+    ],
+    ids=["nothing dropped", "a window over all", "a sink and a window over all"],
+)
 def test_a_cache_that_loses_nothing_changes_nothing(hooked: HookedModel, way: Asked, monkeypatch: Any) -> None:
     run = trace(hooked, PROMPT, max_new_tokens=NEW, additions=False, **SAMPLED)
     seen = raw_logits(monkeypatch)

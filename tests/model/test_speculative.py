@@ -147,8 +147,9 @@ def test_what_is_drawn_with_a_draft_follows_the_model_and_not_the_draft() -> Non
     (way,), _ = speculative._drafts(hooked, PROMPT, ["draft model"], None, near())
     drawn, rounds = [], []
     for seed in range(600):
-        asked = speculative._Asked(ids=tuple(PROMPT), prompt="", settings=replace(settings, seed=seed), n_draft=1,
-                                   repeats=1)  # fmt: skip
+        asked = speculative._Asked(
+            ids=tuple(PROMPT), prompt="", settings=replace(settings, seed=seed), n_draft=1, repeats=1
+        )
         run = speculative._Speculating(hooked, asked, [way], (), lambda: False, lambda *_: None)
         drawn.append(run._run("drawn", way, seen := [], record=True)[0][0])
         rounds.append(seen[0])
@@ -198,10 +199,16 @@ def test_what_is_drawn_depends_on_the_seed_alone() -> None:
 def state(*models: HookedModel) -> list[Any]:
     """All that a run may leave behind."""
     each = [
-        (one.model.config.to_dict(), one.model.config._attn_implementation, one.model.generation_config.to_dict(),
-         count_hooks(one.model), sorted(vars(one.model)), plainly(one))
+        (
+            one.model.config.to_dict(),
+            one.model.config._attn_implementation,
+            one.model.generation_config.to_dict(),
+            count_hooks(one.model),
+            sorted(vars(one.model)),
+            plainly(one),
+        )
         for one in models
-    ]  # fmt: skip
+    ]
     return [*each, library._speculative_sampling, torch.get_rng_state().tolist()]
 
 
@@ -227,8 +234,17 @@ def test_after_any_end_both_models_and_the_library_are_as_before(mode: Mode, end
     hooked, draft, asked = tiny(), tiny(), count()
     before = state(hooked, draft)
     most = NEW + 4 if end is is_cancelled else 10**6  # looks: one a token of plain decoding, and a few of the next run
-    pieces = speculate(hooked, PROMPT, Settings(max_new_tokens=NEW), Limits.from_environment(), modes=[mode],
-                       exit_layer=1, draft=draft, repeats=1, cancelled=lambda: next(asked) > most)  # fmt: skip
+    pieces = speculate(
+        hooked,
+        PROMPT,
+        Settings(max_new_tokens=NEW),
+        Limits.from_environment(),
+        modes=[mode],
+        exit_layer=1,
+        draft=draft,
+        repeats=1,
+        cancelled=lambda: next(asked) > most,
+    )
     end(pieces, hooked)
     assert state(hooked, draft) == before
 
@@ -239,8 +255,15 @@ def test_after_a_run_of_the_draft_of_our_own_that_did_not_end_the_model_is_as_be
 ) -> None:
     before, asked = state(default), count()
     most = NEW + 4 if end is is_cancelled else 10**6
-    pieces = speculate(default, "Once upon a time", Settings(max_new_tokens=NEW), Limits.from_environment(),
-                       modes=["own draft"], repeats=1, cancelled=lambda: next(asked) > most)  # fmt: skip
+    pieces = speculate(
+        default,
+        "Once upon a time",
+        Settings(max_new_tokens=NEW),
+        Limits.from_environment(),
+        modes=["own draft"],
+        repeats=1,
+        cancelled=lambda: next(asked) > most,
+    )
     end(pieces, default)
     assert state(default) == before
 
@@ -314,8 +337,9 @@ def test_the_library_still_calls_what_is_watched() -> None:
     hooked, ids, read = tiny(), torch.tensor([PROMPT]), []
     hook = hooked.model.get_input_embeddings().register_forward_hook(lambda _, args, __: read.append(args[0].shape[1]))
     with watched(hooked.model, record=True) as rounds:
-        hooked.model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, do_sample=False,
-                              prompt_lookup_num_tokens=3)  # fmt: skip
+        hooked.model.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, do_sample=False, prompt_lookup_num_tokens=3
+        )
     hook.remove()
     assert rounds
     assert [each.n_read for each in rounds] == read
@@ -384,8 +408,14 @@ def test_the_draft_of_our_own_is_often_right_and_never_changes_the_text(default:
 
 
 def test_drawn_verdicts_of_the_draft_of_our_own_follow_from_its_numbers(default: HookedModel) -> None:
-    record = speculated(default, "own draft", prompt="The history of the Roman Empire", n_draft=2, new=24,
-                        settings={"temperature": 0.7, "seed": 3})  # fmt: skip
+    record = speculated(
+        default,
+        "own draft",
+        prompt="The history of the Roman Empire",
+        n_draft=2,
+        new=24,
+        settings={"temperature": 0.7, "seed": 3},
+    )
     for one in record.attempts[0].rounds:
         for at, each in enumerate(one.drafted[: one.n_accepted + (one.own == "corrected")]):
             assert each.random is not None

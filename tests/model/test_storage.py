@@ -30,8 +30,12 @@ def test_a_record_comes_back_bit_for_bit(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"queries": np.array([0x7FC00001, 0xFFABCDEF, 0x7F800001, 0xFF800000], np.uint32).view("f4").reshape(1, 1, 4),
-         "resid": None},
+        {
+            "queries": np.array([0x7FC00001, 0xFFABCDEF, 0x7F800001, 0xFF800000], np.uint32)
+            .view("f4")
+            .reshape(1, 1, 4),
+            "resid": None,
+        },
         {"queries": np.zeros((0, 3, 4), np.float32), "resid": np.zeros((1, 3))},
         {"queries": np.zeros((2, 0, 9), np.float32), "resid": np.zeros((3, 0))},
         {"bytes_": np.arange(5, dtype=np.uint8), "ids": np.array(-(2**63))},
@@ -40,14 +44,18 @@ def test_a_record_comes_back_bit_for_bit(tmp_path: Path) -> None:
         {"seed": -(2**63), "heat": 1.7976931348623157e308, "leaves": (), "names": {}, "counts": {}},
     ],
     ids=["NaN payloads", "no layers", "no positions", "a scalar", "transposed", "strided", "extremes"],
-)  # fmt: skip
+)
 def test_unusual_values_come_back_too(tmp_path: Path, changes: dict[str, Any]) -> None:
     save(sample(**changes), tmp_path / "run.trace", version=VERSION)
     assert_same(sample(**changes), open_record(Sample, tmp_path / "run.trace", version=VERSION))
 
 
-@given(text=st.text(st.characters(exclude_categories=["Cs"])), number=st.floats(allow_nan=False, allow_infinity=False),
-       whole=st.integers(-(2**63), 2**64 - 1).filter(lambda n: n not in (13, 14)), data=st.binary())  # fmt: skip
+@given(
+    text=st.text(st.characters(exclude_categories=["Cs"])),
+    number=st.floats(allow_nan=False, allow_infinity=False),
+    whole=st.integers(-(2**63), 2**64 - 1).filter(lambda n: n not in (13, 14)),
+    data=st.binary(),
+)
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_and_number_comes_back(tmp_path: Path, text: str, number: float, whole: int, data: bytes) -> None:
     record = sample(leaves=(Leaf(word=text, score=number, data=data),), counts={text: ()}, seed=whole)
@@ -107,8 +115,10 @@ def test_a_record_too_large_to_be_read_back_is_not_saved(saved: Path, monkeypatc
     record = take_apart(saved)[0]["__metadata__"]["record"]
     marks = {mark: record.count(mark) for mark in strict_json.MAX_MARKS}  # the header around it has more
     for home, bound, value in (
-        (strict_json, "MAX_MARKS", marks), (strict_json, "MAX_DEPTH", 3), (storage, "MAX_HEADER_BYTES", 800),
-    ):  # fmt: skip
+        (strict_json, "MAX_MARKS", marks),
+        (strict_json, "MAX_DEPTH", 3),
+        (storage, "MAX_HEADER_BYTES", 800),
+    ):
         with monkeypatch.context() as patch:
             patch.setattr(home, bound, value)
             with pytest.raises(BadTrace, match="Record a shorter run"):
@@ -186,9 +196,14 @@ def test_a_save_replaces_the_file_and_follows_a_link_to_it(saved: Path) -> None:
 
 @pytest.mark.parametrize(
     ("place", "said"),
-    [("no/such/run.trace", "Make the folder first"), ("", "something else than a file"),
-     ("run.trace/x", "folder does not exist"), ("a\0b", "null"), ("x" * 300, "too long")],
-)  # fmt: skip
+    [
+        ("no/such/run.trace", "Make the folder first"),
+        ("", "something else than a file"),
+        ("run.trace/x", "folder does not exist"),
+        ("a\0b", "null"),
+        ("x" * 300, "too long"),
+    ],
+)
 def test_a_place_that_takes_no_file_is_refused(saved: Path, place: str, said: str) -> None:
     with pytest.raises(BadTrace) as caught:
         save(sample(), saved.parent / place, version=VERSION)

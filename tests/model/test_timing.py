@@ -97,9 +97,13 @@ def asked(call: dict[str, Any]) -> dict[str, Any]:
     """What a forward pass was asked for, without the values: shapes of tensors, kind of cache."""
     plain = (bool, int, type(None))
     return {
-        name: tuple(value.shape) if isinstance(value, torch.Tensor) else value if isinstance(value, plain)
-        else type(value).__name__ for name, value in call.items()
-    }  # fmt: skip
+        name: tuple(value.shape)
+        if isinstance(value, torch.Tensor)
+        else value
+        if isinstance(value, plain)
+        else type(value).__name__
+        for name, value in call.items()
+    }
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -200,8 +204,14 @@ def test_it_grows_piece_by_piece(hooked: HookedModel, limits: Limits) -> None:
     steps: list[tuple[int, int, str]] = []
     records = measure(hooked, PROMPT, GREEDY, limits, repeats=2, progress=lambda *step: steps.append(step))
     rows = [(len(each.ttft), len(each.race_lengths), len(each.batch_sizes)) for each in records]
-    assert rows == [(0, 0, 0), (1, 0, 0), (2, 0, 0), *((2, n, 0) for n in range(1, 5)),
-                    *((2, 4, n) for n in range(1, 6)), (2, 4, 5)]  # fmt: skip
+    assert rows == [
+        (0, 0, 0),
+        (1, 0, 0),
+        (2, 0, 0),
+        *((2, n, 0) for n in range(1, 5)),
+        *((2, 4, n) for n in range(1, 6)),
+        (2, 4, 5),
+    ]
     assert [done for done, _, _ in steps] == list(range(len(steps)))
     assert {total for _, total, _ in steps} == {steps[-1][0]}
 

@@ -41,12 +41,15 @@ def test_a_whole_page_brings_plotly_and_what_some_pictures_unfold():
     assert len(page) - len(light) > len(get_plotlyjs())
 
 
-@pytest.mark.parametrize(("room", "n_logits", "layers"), [
-    (20, 6, [0, 1, 2, 3]),  # everything fits
-    (8.4, 4, [0, 2]),  # half for each
-    (3, 1, [2]),
-    (0.5, 0, []),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("room", "n_logits", "layers"),
+    [
+        (20, 6, [0, 1, 2, 3]),  # everything fits
+        (8.4, 4, [0, 2]),  # half for each
+        (3, 1, [2]),
+        (0.5, 0, []),
+    ],
+)
 def test_what_does_not_fit_is_left_out(monkeypatch: pytest.MonkeyPatch, room: float, n_logits: int, layers: list[int]):
     trace = fake_trace(("a", "b", "c"), ("d", "e", "f", "g", "h", "i"), d_vocab=300)
     one = len(slices.logits(trace, 0, small=True))
@@ -161,7 +164,11 @@ def test_the_command_runs_as_a_module_and_prints_to_a_pipe(tmp_path: Path):
     trace = fake_trace()
     trace.save(tmp_path / "run.trace")
     root = Path(cli.__file__).parent.parent
-    done = subprocess.run([sys.executable, "-m", "viz", tmp_path / "run.trace", "-o", "-"], cwd=root,
-                          capture_output=True,
-                          check=True, timeout=120)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "viz", tmp_path / "run.trace", "-o", "-"],
+        cwd=root,
+        capture_output=True,
+        check=True,
+        timeout=120,
+    )
     assert done.stdout.decode("utf-8") == export.page(trace)

@@ -17,9 +17,20 @@ from tests.fakes import AFTER_RUN, MAP, fake_trace
 from viz import markup
 from viz.wire import frames, packing, recorded, roles, slices
 
-HOSTILE = ("<script>alert(1)</script>", "</script>", "${alert(1)}", "{{constructor}}", "\x00\x01\x1b[31m",
-           "\u202eevil\u202c", "x" * 4096, "\U0001f469\u200d\U0001f469\u200d\U0001f467", "\n", " ", "\ufffd",
-           "\u2028")  # fmt: skip
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "</script>",
+    "${alert(1)}",
+    "{{constructor}}",
+    "\x00\x01\x1b[31m",
+    "\u202eevil\u202c",
+    "x" * 4096,
+    "\U0001f469\u200d\U0001f469\u200d\U0001f467",
+    "\n",
+    " ",
+    "\ufffd",
+    "\u2028",
+)
 
 
 def words(count: int, start: str) -> tuple[str, ...]:
@@ -28,8 +39,16 @@ def words(count: int, start: str) -> tuple[str, ...]:
 
 def big(n_prompt: int, n_new: int) -> Trace:
     """A run of the default model's shape: 30 layers, 9 heads of 64, 3 key/value heads."""
-    return fake_trace(words(n_prompt, "p"), words(n_new, "g"), n_layers=30, n_heads=9, n_kv_heads=3, d_head=64,
-                      d_vocab=1000, lens=False)  # fmt: skip
+    return fake_trace(
+        words(n_prompt, "p"),
+        words(n_new, "g"),
+        n_layers=30,
+        n_heads=9,
+        n_kv_heads=3,
+        d_head=64,
+        d_vocab=1000,
+        lens=False,
+    )
 
 
 def unpack(packed: np.ndarray, first: int, n_tokens: int) -> list[np.ndarray]:
@@ -47,8 +66,9 @@ def test_every_attention_weight_arrives_within_four_thousandths():
     for i, step in enumerate(trace.steps):
         _, blobs = packing.unpack(frames.step(trace, i))
         for position, rows in enumerate(unpack(blobs["attention"], step.first, step.n_tokens), start=step.first):
-            exact = np.stack([[trace.pattern(layer, head)[position, : position + 1] for head in range(6)]
-                              for layer in range(4)])  # fmt: skip
+            exact = np.stack(
+                [[trace.pattern(layer, head)[position, : position + 1] for head in range(6)] for layer in range(4)]
+            )
             assert np.abs(weights(rows) - exact).max() <= 0.004
 
 
@@ -173,8 +193,15 @@ def test_the_map_arrives_whole_with_the_texts_of_all_its_points():
     assert about["own"] == len({token.id for token in trace.tokens})
     assert about["texts"] == {str(i): trace.texts[i] for i in trace.embed_ids.tolist()}
     np.testing.assert_array_equal(np.float32(about["shares"]), trace.embed_shares)
-    held = {"ids": "embed_ids", "xy": "embed_xy", "near": "embed_near", "cosine": "embed_cosine",
-            "vectors": "embeddings", "cos": "rotary_cos", "sin": "rotary_sin"}  # fmt: skip
+    held = {
+        "ids": "embed_ids",
+        "xy": "embed_xy",
+        "near": "embed_near",
+        "cosine": "embed_cosine",
+        "vectors": "embeddings",
+        "cos": "rotary_cos",
+        "sin": "rotary_sin",
+    }
     for name, source in held.items():
         np.testing.assert_array_equal(blobs[name], getattr(trace, source))
     assert (about["position"], about["why"]) == ("rotary", None)
@@ -199,8 +226,12 @@ def test_positions_are_rotary_or_learned_or_a_reason():
 @pytest.mark.parametrize("missing", ["queries", "unit_ids", "embed_ids", "lens_ids"])
 def test_what_is_not_there_has_no_frame_and_nothing_else_is_lost(missing: str):
     kinds = {"queries": "heads", "unit_ids": "units", "embed_ids": "embeddings", "lens_ids": "lens"}
-    gone = {"queries": ("queries", "keys", "values"), "unit_ids": ("unit_ids", "unit_values"), "embed_ids": MAP,
-            "lens_ids": ("lens_ids", "lens_probs")}[missing]  # fmt: skip
+    gone = {
+        "queries": ("queries", "keys", "values"),
+        "unit_ids": ("unit_ids", "unit_values"),
+        "embed_ids": MAP,
+        "lens_ids": ("lens_ids", "lens_probs"),
+    }[missing]
     whole = fake_trace()
     trace = replace(whole, rules=() if missing == "queries" else whole.rules, **dict.fromkeys(gone))
     found = [packing.unpack(each)[0]["kind"] for each in frames.all_frames(trace)]
@@ -358,11 +389,16 @@ def test_frames_of_a_run_in_progress_never_change():
     assert whole.unit_values is not None
     early = replace(
         whole,
-        tokens=whole.tokens[:7], steps=whole.steps[:2], ended="running", **dict.fromkeys(AFTER_RUN),
+        tokens=whole.tokens[:7],
+        steps=whole.steps[:2],
+        ended="running",
+        **dict.fromkeys(AFTER_RUN),
         **{name: getattr(whole, name)[:, :, :6] for name in ("queries", "keys", "values")},
-        resid=whole.resid[:, :6], logits=whole.logits[:2], unit_ids=whole.unit_ids[:, :6],
+        resid=whole.resid[:, :6],
+        logits=whole.logits[:2],
+        unit_ids=whole.unit_ids[:, :6],
         unit_values=whole.unit_values[:, :6],
-    )  # fmt: skip
+    )
     assert frames.all_frames(early) == frames.all_frames(whole)[:3]
     kinds = [packing.unpack(each)[0]["kind"] for each in frames.all_frames(whole)]
     assert kinds == ["head", "step", "step", "step", "step", "end", "heads", "units", "embeddings", "lens"]
@@ -395,8 +431,9 @@ def test_numbers_that_are_not_finite_arrive_as_null():
 
 def test_a_model_that_shows_no_attention_sends_the_reason():
     whole = fake_trace()
-    checks = tuple(replace(c, passed=False, detail="rows sum to 3") if c.name == "attention" else c
-                   for c in whole.model.checks)  # fmt: skip
+    checks = tuple(
+        replace(c, passed=False, detail="rows sum to 3") if c.name == "attention" else c for c in whole.model.checks
+    )
     trace = replace(whole, model=replace(whole.model, checks=checks), queries=None, keys=None, values=None, rules=())
     assert packing.unpack(frames.head(trace))[0]["shows"]["attention"] == "rows sum to 3"
     assert "attention" not in packing.unpack(frames.step(trace, 0))[1]

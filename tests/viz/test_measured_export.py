@@ -125,13 +125,19 @@ def test_the_facts_tell_how_texts_were_served():
     told = measured_page.facts(record)
     times = "A at the start, B after 10.0 ms, C at the start, D after 350 ms"
     assert f"Asked for: {times}: 8.57 a second on average" in told
-    assert ("Engine: a tick reads at most 8 tokens (token budget) of at most 4 texts; sharing of blocks by prompts "
-            "that begin alike: on") in told  # fmt: skip
+    assert (
+        "Engine: a tick reads at most 8 tokens (token budget) of at most 4 texts; sharing of blocks by prompts "
+        "that begin alike: on"
+    ) in told
     assert "Cache: 9 blocks of 4 tokens, 184 kB each" in told
     written = "tokens to write at most: A 4, B 3, C 3, D 3"
     assert f"Settings: temperature 0; {written}; prompts as typed, no chat template" in told
-    chat = replace(record, sharing=False, settings=replace(record.settings, chat=True),
-                   requests=tuple(replace(each, arrives_s=0.0) for each in record.requests))  # fmt: skip
+    chat = replace(
+        record,
+        sharing=False,
+        settings=replace(record.settings, chat=True),
+        requests=tuple(replace(each, arrives_s=0.0) for each in record.requests),
+    )
     said = " ".join(measured_page.facts(chat))
     assert "alike: off" in said and "in the model's chat template" in said and "Asked for: all at the start" in said
 
@@ -139,8 +145,10 @@ def test_the_facts_tell_how_texts_were_served():
 def test_the_facts_tell_how_a_draft_was_made():
     drawn = Settings(max_new_tokens=9, temperature=0.7, top_p=0.9, seed=5)
     told = measured_page.facts(drafted("a b", drawn, ("prompt lookup", "early exit")))
-    assert ("Settings: temperature 0.7, top-p 0.9, seed 5; at most 3 guesses a round; at most 9 tokens to write; "
-            "prompts as typed, no chat template") in told  # fmt: skip
+    assert (
+        "Settings: temperature 0.7, top-p 0.9, seed 5; at most 3 guesses a round; at most 9 tokens to write; "
+        "prompts as typed, no chat template"
+    ) in told
     greedy = drafted("a b", Settings(max_new_tokens=9, chat=True), ("prompt lookup",))
     assert "temperature 0, seed 0 (nothing is drawn); " in " ".join(measured_page.facts(greedy))
     assert "chat template" in " ".join(measured_page.facts(replace(greedy, attempts=())))

@@ -35,8 +35,18 @@ def traces(name: str, record: Any = WHOLE) -> dict[str, Any]:
 
 
 def test_views_belong_to_one_kind_of_record():
-    assert MEASURED.keys() == {"phases", "terms", "cache_race", "race_total", "race_work", "race_logits", "roofline",
-                               "utilisation", "memory_bill", "bill_table"}  # fmt: skip
+    assert MEASURED.keys() == {
+        "phases",
+        "terms",
+        "cache_race",
+        "race_total",
+        "race_work",
+        "race_logits",
+        "roofline",
+        "utilisation",
+        "memory_bill",
+        "bill_table",
+    }
     assert TRIALS.keys() == {"cache_saved", "cache_divergence", "cache_table"}
     assert not (MEASURED.keys() | TRIALS.keys()) & {each.name for each in all_views()}
 
@@ -45,9 +55,11 @@ def test_views_belong_to_one_kind_of_record():
 @pytest.mark.parametrize("shown", [*MEASURED.values(), *TRIALS.values()], ids=[*MEASURED, *TRIALS])
 @pytest.mark.parametrize("size", ["whole", "none", "one"])
 def test_a_record_still_being_measured_draws_or_says_why(shown: View, mode: theme.Mode, size: str):
-    sizes: dict[str, Any] = {"whole": (WHOLE, fake_trials()), "none": (fake_measurement(phases=False, race=False,
-                             batch=False), fake_trials(n_trials=0)), "one": (fake_measurement(n_new=1, batch=False),
-                             fake_trials(n_trials=1))}  # fmt: skip
+    sizes: dict[str, Any] = {
+        "whole": (WHOLE, fake_trials()),
+        "none": (fake_measurement(phases=False, race=False, batch=False), fake_trials(n_trials=0)),
+        "one": (fake_measurement(n_new=1, batch=False), fake_trials(n_trials=1)),
+    }
     told = json.loads(as_json(shown, sizes[size][shown.of is CacheTrials], Load(), mode))
     assert [told[part] is not None for part in ("figure", "html", "missing")].count(True) == 1
     assert told["title"] == shown.title and told["caption"].endswith(".")
@@ -124,10 +136,16 @@ def test_a_window_longer_than_the_run_is_said_to_take_nothing_out():
 
 def test_the_race_is_what_was_measured_and_the_dashed_lines_what_was_predicted():
     lines = traces("cache_race")
-    assert list(lines) == ["with the cache, measured", "with the cache, predicted", "without, measured",
-                           "without, predicted"]  # fmt: skip
-    for name, tries, works in (("with the cache", WHOLE.race_on, WHOLE.race_on_work),
-                               ("without", WHOLE.race_off, WHOLE.race_off_work)):  # fmt: skip
+    assert list(lines) == [
+        "with the cache, measured",
+        "with the cache, predicted",
+        "without, measured",
+        "without, predicted",
+    ]
+    for name, tries, works in (
+        ("with the cache", WHOLE.race_on, WHOLE.race_on_work),
+        ("without", WHOLE.race_off, WHOLE.race_off_work),
+    ):
         measured, predicted = lines[f"{name}, measured"], lines[f"{name}, predicted"]
         assert list(measured.x) == list(predicted.x) == list(LENGTHS)
         np.testing.assert_array_equal(measured.y, np.median(tries, axis=1))
@@ -140,9 +158,17 @@ def test_the_race_is_what_was_measured_and_the_dashed_lines_what_was_predicted()
 
 def test_the_cost_of_a_text_is_the_sum_of_its_passes():
     lengths, seconds = np.array([2, 4, 8], np.int32), np.array([[1.0], [3.0], [3.0]])
-    record = replace(WHOLE, race_lengths=lengths, race_on=seconds, race_off=seconds * 2,
-                     race_on_work=WHOLE.race_on_work[:3], race_off_work=WHOLE.race_off_work[:3],
-                     race_tokens=WHOLE.race_tokens[:3], race_difference=np.zeros(3), race_scale=np.ones(3))  # fmt: skip
+    record = replace(
+        WHOLE,
+        race_lengths=lengths,
+        race_on=seconds,
+        race_off=seconds * 2,
+        race_on_work=WHOLE.race_on_work[:3],
+        race_off_work=WHOLE.race_off_work[:3],
+        race_tokens=WHOLE.race_tokens[:3],
+        race_difference=np.zeros(3),
+        race_scale=np.ones(3),
+    )
     lines = traces("race_total", record)
     assert list(lines["with the cache"].y) == [0, 2 + 3, 5 + 4 * 3]  # the pass at 3 lies between those at 2 and 4
     assert list(lines["without"].y) == [0, 10, 34]
@@ -245,8 +271,9 @@ def test_a_divergence_of_nothing_is_drawn_as_nothing():
 
 def test_hostile_tokens_are_inert():
     record = fake_trials(HOSTILE, (*HOSTILE, "x", "y", "z"))
-    record = replace(record, trials=tuple(replace(each, first_changed=None if each.kind == "exact" else 1)
-                                          for each in record.trials))  # fmt: skip
+    record = replace(
+        record, trials=tuple(replace(each, first_changed=None if each.kind == "exact" else 1) for each in record.trials)
+    )
     chosen = record.chosen.copy()
     chosen[1:, 1] = chosen[0, 0]
     record = replace(record, chosen=chosen)
@@ -262,8 +289,12 @@ def test_hostile_tokens_are_inert():
 def test_numbers_read_as_they_should():
     assert [number(each) for each in (0.0325, 2, 16.52, 189.3, 3149)] == ["0.0325", "2.00", "16.5", "189", "3,149"]
     assert scientific(3.4e-6) == "3.4\u00d710\u207b\u2076"
-    assert [prefixed(each) for each in (85e9, 270e6, 1.2e12, 999)] == ["85 billion", "270 million", "1.2 trillion",
-                                                                       "999"]  # fmt: skip
+    assert [prefixed(each) for each in (85e9, 270e6, 1.2e12, 999)] == [
+        "85 billion",
+        "270 million",
+        "1.2 trillion",
+        "999",
+    ]
     assert ticks_between(0.03, 2.5) == [0.05, 0.1, 0.2, 0.5, 1, 2]
     spread = Spread.of(np.array([3.0, 1.0, 2.0]))
     assert (spread.low, spread.median, spread.high) == (1, 2, 3)

@@ -42,20 +42,23 @@ def last_or_first(places: list[int]) -> int:
     return places[-1] if places else 0
 
 
-@pytest.mark.parametrize(("word", "kind", "look"), [
-    ("first token", "first", lambda p: {0: 1.0}),
-    ("first token", "first", lambda p: {0: 0.92, p: 0.08}),
-    ("previous token", "previous", lambda p: {p - 1: 1.0}),
-    ("previous token", "previous", lambda p: {0: 0.8, p - 1: 0.15, p: 0.05}),
-    ("itself", "itself", lambda p: {p: 1.0}),
-    ("itself", "itself", lambda p: {0: 0.7, p: 0.2, p - 1: 0.1}),
-    ("same token before", "same", lambda p: {last_or_first(earlier(p)): 1.0}),
-    ("after the same token", "after", lambda p: {last_or_first(following(p)): 1.0}),
-    ("spread", "other", lambda p: dict.fromkeys(range(p + 1), 1 / (p + 1))),
-    ("first token", "first", lambda p: {0: 0.85, 1: 0.15 if p > 2 else 0, p: 0 if p > 2 else 0.15}),
-    ("first token", "first", lambda p: {0: 0.88, p - 1: 0.08, p: 0.04}),
-    ("spread", "first", lambda p: {p - 2: 0.25, p - 1: 0.2, p: 0.2, 0: 0.35 if p > 2 else 0.6}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("word", "kind", "look"),
+    [
+        ("first token", "first", lambda p: {0: 1.0}),
+        ("first token", "first", lambda p: {0: 0.92, p: 0.08}),
+        ("previous token", "previous", lambda p: {p - 1: 1.0}),
+        ("previous token", "previous", lambda p: {0: 0.8, p - 1: 0.15, p: 0.05}),
+        ("itself", "itself", lambda p: {p: 1.0}),
+        ("itself", "itself", lambda p: {0: 0.7, p: 0.2, p - 1: 0.1}),
+        ("same token before", "same", lambda p: {last_or_first(earlier(p)): 1.0}),
+        ("after the same token", "after", lambda p: {last_or_first(following(p)): 1.0}),
+        ("spread", "other", lambda p: dict.fromkeys(range(p + 1), 1 / (p + 1))),
+        ("first token", "first", lambda p: {0: 0.85, 1: 0.15 if p > 2 else 0, p: 0 if p > 2 else 0.15}),
+        ("first token", "first", lambda p: {0: 0.88, p - 1: 0.08, p: 0.04}),
+        ("spread", "first", lambda p: {p - 2: 0.25, p - 1: 0.2, p: 0.2, 0: 0.35 if p > 2 else 0.6}),
+    ],
+)
 def test_a_head_is_named_for_where_it_looks(monkeypatch: pytest.MonkeyPatch, word: str, kind: str, look):
     found = looking(monkeypatch, fake_trace(SENTENCE, (" x",)), look)
     assert {WORDS[each] for each in found.word.ravel()} == {word}

@@ -95,8 +95,12 @@ def test_a_lane_says_what_the_tick_did():
     lane = re.findall("<tr.*?</tr>", html.partition("<tbody>")[2])[2]
     assert cells(lane, "td") == ["2", "7", "", "\u21a9", "\u00b7\u00b7\u00b7", "7", "\u2016", "4\u2713"]
     assert "C was put back" in html and "B found its first 4 tokens" in html
-    over = [share for tick in STORY.ticks for share in tick.shares
-            if share.request in tick.freed and share.request not in tick.put_back]  # fmt: skip
+    over = [
+        share
+        for tick in STORY.ticks
+        for share in tick.shares
+        if share.request in tick.freed and share.request not in tick.put_back
+    ]
     assert len(over) == len(PROMPTS) and {share.phase for share in over} == {"prefill", "decode"}
     assert html.count("\u2713") == 1 + len(over)
     assert ['title="reads 4, writes its last token"' in html, html.count("writes its last token")] == [True, len(over)]
@@ -203,8 +207,12 @@ def test_a_block_that_many_share_tells_every_one_of_them():
 def test_what_every_tick_asks_is_found_once_and_is_what_looking_back_finds():
     for number, tick in enumerate(STORY.ticks):
         for block in range(N_BLOCKS):
-            back = (table.request for each in reversed(STORY.ticks[: number + 1]) for table in each.tables
-                    if block in table.blocks)  # fmt: skip
+            back = (
+                table.request
+                for each in reversed(STORY.ticks[: number + 1])
+                for table in each.tables
+                if block in table.blocks
+            )
             assert served.history(STORY).last_user(block, number) == next(back, None), (number, block, tick)
     long = replace(fake_batching(weights=False), ways=())
     assert served.history(long) is served.history(long) is not served.history(replace(long))
@@ -216,11 +224,17 @@ def test_what_every_tick_asks_is_found_once_and_is_what_looking_back_finds():
 
 def test_a_tick_stays_small_even_of_a_large_cache():
     tables = tuple(Table(request=i, blocks=tuple(range(i, 128, 12)), n_tokens=41 if i < 8 else 38) for i in range(12))
-    busy = replace(STORY, n_blocks=128, requests=STORY.requests * 3, ways=(), ticks=(
-        replace(STORY.ticks[0], tables=tables, n_free=0, cached=(), weights_at=None),))  # fmt: skip
+    busy = replace(
+        STORY,
+        n_blocks=128,
+        requests=STORY.requests * 3,
+        ways=(),
+        ticks=(replace(STORY.ticks[0], tables=tables, n_free=0, cached=(), weights_at=None),),
+    )
     assert len(drawn("blocks", busy)) < 8_500
-    huge = replace(STORY, n_blocks=N_BLOCKS + 1000, ticks=tuple(replace(tick, n_free=tick.n_free + 1000)
-                                                               for tick in STORY.ticks))  # fmt: skip
+    huge = replace(
+        STORY, n_blocks=N_BLOCKS + 1000, ticks=tuple(replace(tick, n_free=tick.n_free + 1000) for tick in STORY.ticks)
+    )
     html = drawn("blocks", huge, tick=2)
     assert len(html) < 8_000 and "more blocks are not drawn" in html
 
@@ -266,8 +280,9 @@ def test_attention_that_is_not_there_is_said():
     unasked = drawn("packed_attention", replace(none, ticks=tuple(replace(each, stray=None) for each in none.ticks)))
     assert "it was not asked to" in unasked and "was not looked at" in unasked and "exactly" not in unasked
     for n, where in ((1, "tick 1 has it"), (3, "ticks 1 to 3 have it")):
-        some = replace(STORY, ticks=(*STORY.ticks[:n], *(replace(each, weights_at=None, stray=0.25)
-                                                         for each in STORY.ticks[n:])))  # fmt: skip
+        some = replace(
+            STORY, ticks=(*STORY.ticks[:n], *(replace(each, weights_at=None, stray=0.25) for each in STORY.ticks[n:]))
+        )
         later = drawn("packed_attention", some, tick=5)
         assert "tick 6 was not kept" in later and where in later
         assert "layers: 2.5\u00d710\u207b\u00b9, which should be 0" in later
@@ -282,8 +297,12 @@ def test_attention_that_is_not_there_is_said():
 def test_the_ways_take_their_time_on_one_axis_with_padding_hatched():
     figure = drawn("ways")
     bars = [each for each in figure.data if each.type == "bar" and each.x[0] is not None]
-    area = {padded: sum(sum(each.x) for each in bars if bool(each.marker.pattern.shape) == padded and
-                        min(each.width) == 0.8) for padded in (False, True)}  # fmt: skip
+    area = {
+        padded: sum(
+            sum(each.x) for each in bars if bool(each.marker.pattern.shape) == padded and min(each.width) == 0.8
+        )
+        for padded in (False, True)
+    }
     assert area[True] > 0
     ends = [float(start + length) for each in bars for start, length in zip(each.base, each.x, strict=True)]
     assert max(ends) == pytest.approx(max(each.at_s + each.seconds for way in STORY.ways for each in way.passes))
@@ -311,8 +330,10 @@ def test_the_numbers_are_those_that_were_measured():
     assert "Most tokens a second: continuous" in html and html.count("<td>all</td>") == 3
     other_tokens = replace(STORY.ways[1], same_tokens=(True, False, True, True))
     assert "<td>3 of 4</td>" in drawn("ways_table", replace(STORY, ways=(STORY.ways[0], other_tokens)))
-    stopped = replace(STORY, ways=tuple(replace(each, seconds=each.seconds[:n])
-                                        for n, each in zip((1, 2, 2), STORY.ways, strict=True)))  # fmt: skip
+    stopped = replace(
+        STORY,
+        ways=tuple(replace(each, seconds=each.seconds[:n]) for n, each in zip((1, 2, 2), STORY.ways, strict=True)),
+    )
     assert "texts, one run of continuous, 2 runs of static, 2 runs of one by one, without" in drawn(
         "ways_table", stopped
     )

@@ -28,25 +28,40 @@ TEXTS = {i: f" word{i}" for i in range(60)}
 
 def guess(number: int, *, accepted: bool, p: float, q: float | None = 0.5, random: float | None = 0.25) -> Drafted:
     best = (Candidate(id=number, score=1.0, probability=0.4), Candidate(id=40, score=0.5, probability=0.2))
-    return Drafted(id=number, q=q, p=p, random=random, accepted=accepted, draft_best=best if q else (),
-                   target_best=best)  # fmt: skip
+    return Drafted(
+        id=number, q=q, p=p, random=random, accepted=accepted, draft_best=best if q else (), target_best=best
+    )
 
 
 def one_round(first: int, guesses: tuple[Drafted, ...], own: Any, number: int = 30) -> Round:
     right = tuple(each.id for each in guesses if each.accepted)
-    return Round(first=first, drafted=guesses, n_accepted=len(right),
-                 written=right if own == "none" else (*right, number), own=own,
-                 own_best=(Candidate(id=number, score=1.0, probability=0.55),) if own != "none" else (),
-                 n_read=len(guesses) + 1, draft_s=0.01, verify_s=0.05)  # fmt: skip
+    return Round(
+        first=first,
+        drafted=guesses,
+        n_accepted=len(right),
+        written=right if own == "none" else (*right, number),
+        own=own,
+        own_best=(Candidate(id=number, score=1.0, probability=0.55),) if own != "none" else (),
+        n_read=len(guesses) + 1,
+        draft_s=0.01,
+        verify_s=0.05,
+    )
 
 
 DRAWN = (
-    one_round(2, (guess(1, accepted=True, p=0.7), guess(2, accepted=False, p=0.1, random=0.61),
-                  guess(3, accepted=False, p=0.3, random=None)), "corrected"),
+    one_round(
+        2,
+        (
+            guess(1, accepted=True, p=0.7),
+            guess(2, accepted=False, p=0.1, random=0.61),
+            guess(3, accepted=False, p=0.3, random=None),
+        ),
+        "corrected",
+    ),
     one_round(4, (guess(4, accepted=True, p=0.41, q=0.82, random=0.13),), "bonus", 31),
     one_round(6, (), "bonus", 32),
     one_round(7, (guess(5, accepted=True, p=0.9), guess(6, accepted=False, p=0.9)), "none"),
-)  # fmt: skip
+)
 GREEDY = tuple(replace(one, drafted=tuple(replace(each, random=None) for each in one.drafted)) for one in DRAWN)
 COPIED = tuple(
     replace(one, drafted=tuple(replace(each, q=None, random=None, draft_best=()) for each in one.drafted))
@@ -57,9 +72,15 @@ COPIED = tuple(
 def attempt(mode: Any, played: tuple[Round, ...], **other: Any) -> Attempt:
     written = [each for one in played for each in one.written]
     parts: dict[str, Any] = {
-        "n_draft": N_DRAFT, "same_tokens": True, "plain_s": (1.0, 1.2, 1.4), "speculated_s": (0.5, 0.6, 1.4),
-        "plain_tokens": 12, "speculated_tokens": 12, "draft_token_s": 0.005, "notes": (f"A note of {mode}.",),
-    }  # fmt: skip
+        "n_draft": N_DRAFT,
+        "same_tokens": True,
+        "plain_s": (1.0, 1.2, 1.4),
+        "speculated_s": (0.5, 0.6, 1.4),
+        "plain_tokens": 12,
+        "speculated_tokens": 12,
+        "draft_token_s": 0.005,
+        "notes": (f"A note of {mode}.",),
+    }
     return Attempt(mode=mode, name=f"the {mode}", rounds=played, tokens=text(written), **parts | other)
 
 
@@ -73,10 +94,17 @@ def text(written: list[int]) -> tuple[Token, ...]:
 def speculation(*attempts: Attempt, temperature: float = 1.0, sizes: int = N_DRAFT + 1) -> Speculation:
     seconds = np.array([[0.05, 0.04, 0.06], [0.05, 0.06, 0.07], [0.06, 0.07, 0.08], [0.07, 0.075, 0.2]])
     return Speculation(
-        model=fake_card(), machine="A made-up processor", prompt=" word50 word51",
-        settings=Settings(max_new_tokens=12, temperature=temperature), n_prompt=2, tokens=text([1, 2]), texts=TEXTS,
-        attempts=attempts, verify_sizes=np.arange(1, sizes + 1, dtype=np.int32), verify_s=seconds[:sizes],
-    )  # fmt: skip
+        model=fake_card(),
+        machine="A made-up processor",
+        prompt=" word50 word51",
+        settings=Settings(max_new_tokens=12, temperature=temperature),
+        n_prompt=2,
+        tokens=text([1, 2]),
+        texts=TEXTS,
+        attempts=attempts,
+        verify_sizes=np.arange(1, sizes + 1, dtype=np.int32),
+        verify_s=seconds[:sizes],
+    )
 
 
 RECORD = speculation(attempt("own draft", DRAWN), attempt("prompt lookup", COPIED, draft_token_s=0.0001))
@@ -180,10 +208,15 @@ def test_two_numbers_that_read_alike_get_more_digits():
 
 def test_tokens_are_text_whatever_is_in_them():
     for hostile in HOSTILE:
-        record = replace(RECORD, texts=dict.fromkeys(TEXTS, hostile), tokens=hostile_tokens(RECORD.tokens, hostile),
-                         attempts=tuple(replace(each, name=hostile, notes=(hostile,),
-                                                tokens=hostile_tokens(each.tokens, hostile))
-                                        for each in RECORD.attempts))  # fmt: skip
+        record = replace(
+            RECORD,
+            texts=dict.fromkeys(TEXTS, hostile),
+            tokens=hostile_tokens(RECORD.tokens, hostile),
+            attempts=tuple(
+                replace(each, name=hostile, notes=(hostile,), tokens=hostile_tokens(each.tokens, hostile))
+                for each in RECORD.attempts
+            ),
+        )
         for shown in VIEWS:
             drawn = shown.draw(record, Pick())
             held = drawn if isinstance(drawn, str) else json.dumps(json.loads(str(drawn.to_json())))
@@ -204,8 +237,11 @@ def hostile_tokens(tokens: tuple[Token, ...], hostile: str) -> tuple[Token, ...]
 
 def test_the_page_keeps_every_element_and_its_style_every_length():
     kept = (markup.ASSETS / "js" / "tables.js").read_text(encoding="utf-8")
-    allowed, attributes = (set(re.findall(r'"([\w-]+)"', line)) for line in kept.splitlines() if "[" in line[:40]
-                           and line.startswith("const"))  # fmt: skip
+    allowed, attributes = (
+        set(re.findall(r'"([\w-]+)"', line))
+        for line in kept.splitlines()
+        if "[" in line[:40] and line.startswith("const")
+    )
     style = (markup.ASSETS / "css" / "views" / "rounds.css").read_text(encoding="utf-8")
     assert all(f".ts-share-{i} {{ width: {5 * i}% }}" in style for i in range(21))
     for shown in (rounds, judged_round, acceptance):

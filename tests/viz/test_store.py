@@ -17,7 +17,9 @@ def read(folder: Path, trace: Trace, program: str, more: bytes = b"") -> list:
     """What `program` pushes into `said`, with the trace's frames fed into `run`."""
     folder.mkdir(exist_ok=True)
     (folder / "run.frames").write_bytes(b"".join(frames.all_frames(trace)) + more)
-    return in_node(folder, f"""
+    return in_node(
+        folder,
+        f"""
         import {{ readFileSync }} from "node:fs";
         import {{ Run, parseFrames, WEIGHTS }} from "./store.js";
         import {{ Selection, firstLook }} from "./selection.js";
@@ -26,14 +28,19 @@ def read(folder: Path, trace: Trace, program: str, more: bytes = b"") -> list:
         run.feed(bytes);
         const said = [];
         {program}
-        console.log(JSON.stringify(said));""")  # fmt: skip
+        console.log(JSON.stringify(said));""",
+    )
 
 
 def test_every_row_is_found_where_the_frames_put_it(tmp_path: Path):
     trace = fake_trace()
-    rows = read(tmp_path, trace, """
+    rows = read(
+        tmp_path,
+        trace,
+        """
         for (let l = 0; l < 4; l += 1) for (let h = 0; h < 6; h += 1) for (let p = 0; p < run.nRead; p += 1)
-          said.push(Array.from(run.row(l, h, p), (byte) => WEIGHTS[byte]));""")  # fmt: skip
+          said.push(Array.from(run.row(l, h, p), (byte) => WEIGHTS[byte]));""",
+    )
     exact = [trace.pattern(l, h)[p, : p + 1] for l in range(4) for h in range(6) for p in range(trace.n_fed)]
     assert len(rows) == len(exact)
     for sent, row in zip(rows, exact, strict=True):
@@ -42,9 +49,13 @@ def test_every_row_is_found_where_the_frames_put_it(tmp_path: Path):
 
 def test_tokens_choices_stages_race_and_lens_arrive(tmp_path: Path):
     trace = fake_trace(HOSTILE, HOSTILE[::-1])
-    tokens, choices, lens, end = read(tmp_path, trace, """
+    tokens, choices, lens, end = read(
+        tmp_path,
+        trace,
+        """
         said.push(run.tokens.map((t) => t.text), run.steps.map((s) => s.choices[0]), run.lensAt(3, 2));
-        said.push(run.end.ended);""")  # fmt: skip
+        said.push(run.end.ended);""",
+    )
     assert tokens == [token.text for token in trace.tokens]
     assert end == "length"
     for sent, choice in zip(choices, trace.choices, strict=True):
@@ -61,10 +72,14 @@ def test_tokens_choices_stages_race_and_lens_arrive(tmp_path: Path):
 
 def test_a_long_run_takes_its_rows_from_a_layer_asked_for(tmp_path: Path):
     trace = big(300, 2)
-    without, held, row = read(tmp_path, trace, """
+    without, held, row = read(
+        tmp_path,
+        trace,
+        """
         run.layers.clear(); said.push(run.row(2, 4, 299)); run.feed(bytes);
         said.push(run.holds(2, 300), Array.from(run.row(2, 4, 299), (byte) => WEIGHTS[byte]));""",
-        more=slices.layer(trace, 2))  # fmt: skip
+        more=slices.layer(trace, 2),
+    )
     assert without is None
     assert held
     assert np.abs(np.array(row) - trace.pattern(2, 4)[299, :300]).max() <= 0.004
@@ -72,14 +87,23 @@ def test_a_long_run_takes_its_rows_from_a_layer_asked_for(tmp_path: Path):
 
 def test_what_follows_the_end_arrives_as_the_trace_has_it(tmp_path: Path):
     trace = fake_trace()
-    words, shares, units, near, xy, cos, point = read(tmp_path, trace, """
+    words, shares, units, near, xy, cos, point = read(
+        tmp_path,
+        trace,
+        """
         const list = (data) => Array.from(data), e = run.embeddings;
         said.push([0, 1, 2, 3].map((l) => run.wordOf(l, 5)), list(run.heads.shares), list(run.units.values),
-          list(e.near), list(e.xy), list(e.cos), e.pointOf.get(run.tokens[7].id));""")  # fmt: skip
+          list(e.near), list(e.xy), list(e.cos), e.pointOf.get(run.tokens[7].id));""",
+    )
     found = roles.measure(trace)
     assert words == [roles.WORDS[found.word[layer, 5]] for layer in range(4)]
-    held = ((shares, found.shares), (units, trace.unit_values), (near, trace.embed_near), (xy, trace.embed_xy),
-            (cos, trace.rotary_cos))  # fmt: skip
+    held = (
+        (shares, found.shares),
+        (units, trace.unit_values),
+        (near, trace.embed_near),
+        (xy, trace.embed_xy),
+        (cos, trace.rotary_cos),
+    )
     for sent, exact in held:
         assert exact is not None
         np.testing.assert_allclose(sent, exact.ravel(), rtol=1e-6)
@@ -93,11 +117,15 @@ def test_vectors_and_logits_are_decoded_whatever_their_size(tmp_path: Path, smal
     tiny = trace.keys.copy()
     tiny[2, 0, :5, 0] = (0, -0.0, 6e-8, -3e-5, 65504)  # zero, the smallest half, one below the normal ones, the largest
     trace = replace(trace, keys=tiny)
-    keys, queries, values, scores, bits = read(tmp_path, trace, """
+    keys, queries, values, scores, bits = read(
+        tmp_path,
+        trace,
+        """
         const found = run.vectors.get(2), chosen = run.logits.get(1);
         said.push(...[found.keys, found.queries, found.values, chosen.scores].map((data) => Array.from(data)),
           [found.bits, chosen.bits]);""",
-        more=slices.vectors(trace, 2, small=small) + slices.logits(trace, 1, small=small))  # fmt: skip
+        more=slices.vectors(trace, 2, small=small) + slices.logits(trace, 1, small=small),
+    )
     assert bits == ([16, 16] if small else [32, 32])
     for sent, exact in ((keys, trace.keys), (queries, trace.queries), (values, trace.values)):
         assert exact is not None
@@ -107,11 +135,15 @@ def test_vectors_and_logits_are_decoded_whatever_their_size(tmp_path: Path, smal
 
 
 def test_frames_cut_short_are_refused(tmp_path: Path):
-    (said,) = read(tmp_path, fake_trace(), """
+    (said,) = read(
+        tmp_path,
+        fake_trace(),
+        """
         let refused = 0;
         for (let cut = 1; cut < 400; cut += 1)
           try { parseFrames(bytes.subarray(0, bytes.length - cut)); } catch { refused += 1; }
-        said.push(refused);""")  # fmt: skip
+        said.push(refused);""",
+    )
     ends = np.cumsum([len(frame) for frame in frames.all_frames(fake_trace())])
     whole = sum(1 for end in ends if ends[-1] - 400 < end < ends[-1])
     assert said == 399 - whole
@@ -119,17 +151,24 @@ def test_frames_cut_short_are_refused(tmp_path: Path):
 
 def test_fragments_of_one_character_are_joined_with_their_own_alone(tmp_path: Path):
     trace = fake_trace(("a", "b", "c", "d", "e"), ("f", "g"))
-    said = read(tmp_path, trace, """
+    said = read(
+        tmp_path,
+        trace,
+        """
         const parts = ["e4bb80", "e4", "b988", "41", "e2"];
         parts.forEach((hex, i) => { run.tokens[i].hex = hex; run.tokens[i].text = i === 3 ? "A" : "\\ufffd"; });
         run.tokens[0].hex = "e4bb"; run.tokens[1].hex = "80"; run.tokens[2].hex = "e4b988";
-        said.push(...parts.map((_, i) => run.joined(i)));""")  # fmt: skip
+        said.push(...parts.map((_, i) => run.joined(i)));""",
+    )
     assert said == [None, {"text": "\u4ec0", "first": 0}, {"text": "\u4e48", "first": 2}, None, None]
 
 
 def test_the_selection_stays_within_the_run_and_brings_the_pass_of_a_token(tmp_path: Path):
     trace = fake_trace()
-    said = read(tmp_path, trace, """
+    said = read(
+        tmp_path,
+        trace,
+        """
         const selection = new Selection();
         selection.open(run, () => firstLook(run), false);
         const say = () => said.push({ ...selection.at });
@@ -140,7 +179,8 @@ def test_the_selection_stays_within_the_run_and_brings_the_pass_of_a_token(tmp_p
         selection.set({ step: -5, layer: 99, head: -1 }); say();
         selection.preview({ layer: 1 }); say();
         selection.preview(null); selection.set({ head: 2 }, { lock: true }); selection.preview({ layer: 1 }); say();
-        selection.unlock(); selection.preview({ layer: 1 }); say();""")  # fmt: skip
+        selection.unlock(); selection.preview({ layer: 1 }); say();""",
+    )
     first, stepped, back, ahead, clamped, hovered, locked, unlocked = said
     row = trace.pattern(first["layer"], first["head"])[4, 1:4]
     every = np.stack([[trace.pattern(l, h)[4, 1:4] for h in range(6)] for l in range(4)])

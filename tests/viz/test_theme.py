@@ -61,20 +61,26 @@ def test_what_cannot_be_seen_is_made_visible():
 
 def test_python_and_javascript_write_numbers_and_tokens_alike(tmp_path: Path):
     tokens = [{"text": text, "hex": text.encode().hex()} for text in TEXTS] + [{"text": "\ufffd", "hex": "e29c"}]
-    said = in_node(tmp_path, f"""
+    said = in_node(
+        tmp_path,
+        f"""
         import * as f from "./format.js";
         const [numbers, shares, sizes, seconds, tokens] = {json.dumps([NUMBERS, SHARES, SIZES, SECONDS, tokens])};
         console.log(JSON.stringify([numbers.map(f.count), shares.map(f.percent), sizes.map(f.size),
-          seconds.map(f.duration), tokens.map((token) => f.label(token, 100000))]));""")  # fmt: skip
+          seconds.map(f.duration), tokens.map((token) => f.label(token, 100000))]));""",
+    )
     assert said[:4] == [
-        [theme.count(n) for n in NUMBERS], [theme.percent(p) for p in SHARES], [theme.size(n) for n in SIZES],
+        [theme.count(n) for n in NUMBERS],
+        [theme.percent(p) for p in SHARES],
+        [theme.size(n) for n in SIZES],
         [theme.duration(s) for s in SECONDS],
-    ]  # fmt: skip
+    ]
     assert said[4] == [
-        markup.visible(Token(id=1, text=each["text"], data=bytes.fromhex(each["hex"]), span=(0, 0), special=False,
-                             generated=False))
+        markup.visible(
+            Token(id=1, text=each["text"], data=bytes.fromhex(each["hex"]), span=(0, 0), special=False, generated=False)
+        )
         for each in tokens
-    ]  # fmt: skip
+    ]
 
 
 def test_a_weight_from_8_bits_is_told_with_the_digits_that_they_carry(tmp_path: Path):

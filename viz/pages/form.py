@@ -48,9 +48,13 @@ class Form:
 def build_form(limits: Limits, models: tuple[str, ...], status: str) -> Form:
     """Lay the form out where it is called. `status` is the markup below the buttons; the page's script fills it."""
     prompt = gr.Textbox(
-        EXAMPLES[0].prompt, label="Prompt", lines=3, max_lines=8, elem_id="prompt",
+        EXAMPLES[0].prompt,
+        label="Prompt",
+        lines=3,
+        max_lines=8,
+        elem_id="prompt",
         placeholder="Type the beginning of a text. The model writes on.",
-    )  # fmt: skip
+    )
     with gr.Row(elem_id="examples"):
         chips = [gr.Button(each.label, size="sm", elem_classes="chip") for each in EXAMPLES]
     chat = gr.Checkbox(False, label="Chat: the model answers the prompt", elem_id="chat", container=False)
@@ -64,8 +68,13 @@ def build_form(limits: Limits, models: tuple[str, ...], status: str) -> Form:
     with gr.Accordion("Settings", open=False, elem_id="settings"):
         fields = {"prompt": prompt, "chat": chat, **_settings(limits)}
         if len(models) > 1:
-            model = gr.Dropdown(list(models), value=models[0], label="Model", elem_id="model",
-                                info="Which model reads the prompt. Another one is loaded first.")  # fmt: skip
+            model = gr.Dropdown(
+                list(models),
+                value=models[0],
+                label="Model",
+                elem_id="model",
+                info="Which model reads the prompt. Another one is loaded first.",
+            )
             model.change(None, model, None, js=_TELL_MODEL, queue=False, api_visibility="private")
             fields["model"] = model
     _wire_examples(chips, prompt, chat)
@@ -75,9 +84,9 @@ def build_form(limits: Limits, models: tuple[str, ...], status: str) -> Form:
 def remember(page: gr.Blocks, fields: dict[str, Any], memory: str) -> None:
     """Keep what a person chose over reloads, in the browser by the name `memory`; the server keeps nothing of it."""
     names, kept = json.dumps(list(fields)), list(fields.values())
-    choices = json.dumps({
-        n: [v for _, v in f.choices] for n, f in fields.items() if isinstance(f, gr.Dropdown | gr.CheckboxGroup)
-    })  # fmt: skip
+    choices = json.dumps(
+        {n: [v for _, v in f.choices] for n, f in fields.items() if isinstance(f, gr.Dropdown | gr.CheckboxGroup)}
+    )
     keep = f"""(...values) => {{
         const names = {names};
         const chosen = Object.fromEntries(names.map((n, i) => [n, values[i]]));
@@ -133,23 +142,63 @@ def _settings(limits: Limits) -> dict[str, Component | BlockContext]:
     neutral = Settings()
     most = limits.new_tokens
     return {
-        "max_new_tokens": gr.Slider(1, most, value=min(16, most), step=1, label=_LABELS["max_new_tokens"],
-            info="How many tokens to write at most; each is one pass through the model."),
-        "temperature": gr.Slider(0, 2, value=neutral.temperature, step=0.05, label=_LABELS["temperature"],
+        "max_new_tokens": gr.Slider(
+            1,
+            most,
+            value=min(16, most),
+            step=1,
+            label=_LABELS["max_new_tokens"],
+            info="How many tokens to write at most; each is one pass through the model.",
+        ),
+        "temperature": gr.Slider(
+            0,
+            2,
+            value=neutral.temperature,
+            step=0.05,
+            label=_LABELS["temperature"],
             info="0 always takes the likeliest token; higher values gamble more. "
-            "At 0, top-k, top-p, min-p and the seed change nothing."),
-        "top_k": gr.Slider(0, 200, value=neutral.top_k, step=1, label=_LABELS["top_k"],
-            info="Above temperature 0: draw only among the k likeliest tokens. 0 is off."),
-        "top_p": gr.Slider(0.01, 1, value=neutral.top_p, step=0.01, label=_LABELS["top_p"],
+            "At 0, top-k, top-p, min-p and the seed change nothing.",
+        ),
+        "top_k": gr.Slider(
+            0,
+            200,
+            value=neutral.top_k,
+            step=1,
+            label=_LABELS["top_k"],
+            info="Above temperature 0: draw only among the k likeliest tokens. 0 is off.",
+        ),
+        "top_p": gr.Slider(
+            0.01,
+            1,
+            value=neutral.top_p,
+            step=0.01,
+            label=_LABELS["top_p"],
             info="Above temperature 0: draw only among the likeliest tokens that together reach this probability. "
-            "1 is off."),
-        "min_p": gr.Slider(0, 1, value=neutral.min_p, step=0.01, label=_LABELS["min_p"],
-            info="Above temperature 0: drop tokens less likely than this share of the likeliest one. 0 is off."),
-        "repetition_penalty": gr.Slider(0.5, 2, value=neutral.repetition_penalty, step=0.05,
-            label=_LABELS["repetition_penalty"], info="Above 1, tokens that are there already become less likely."),
-        "seed": gr.Number(neutral.seed, precision=0, label=_LABELS["seed"],
-            info="Above temperature 0: the same seed draws the same tokens again."),
-    }  # fmt: skip
+            "1 is off.",
+        ),
+        "min_p": gr.Slider(
+            0,
+            1,
+            value=neutral.min_p,
+            step=0.01,
+            label=_LABELS["min_p"],
+            info="Above temperature 0: drop tokens less likely than this share of the likeliest one. 0 is off.",
+        ),
+        "repetition_penalty": gr.Slider(
+            0.5,
+            2,
+            value=neutral.repetition_penalty,
+            step=0.05,
+            label=_LABELS["repetition_penalty"],
+            info="Above 1, tokens that are there already become less likely.",
+        ),
+        "seed": gr.Number(
+            neutral.seed,
+            precision=0,
+            label=_LABELS["seed"],
+            info="Above temperature 0: the same seed draws the same tokens again.",
+        ),
+    }
 
 
 def _wire_examples(chips: list[gr.Button], prompt: Component, chat: Component) -> None:

@@ -11,8 +11,15 @@ _FONT = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "N
 _FONT_MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
 
 # Plain names of local fonts: a font by name of a service would be fetched from it.
-THEME = Base(primary_hue="blue", neutral_hue="slate", font=_FONT, font_mono=_FONT_MONO, text_size=sizes.text_md,
-             spacing_size=sizes.spacing_sm, radius_size=sizes.radius_md)  # fmt: skip
+THEME = Base(
+    primary_hue="blue",
+    neutral_hue="slate",
+    font=_FONT,
+    font_mono=_FONT_MONO,
+    text_size=sizes.text_md,
+    spacing_size=sizes.spacing_sm,
+    radius_size=sizes.radius_md,
+)
 
 # Every page has this head, and the others do not show that run: there the browser would warn of it.
 _PRELOAD = """<script>if (!window.gradio_config?.current_page) {

@@ -51,14 +51,22 @@ def build_page(demo: gr.Blocks, experiments: Experiments, limits: Limits, found:
         fill = [fields[name] for name in ("prompt", "chat", "max_new_tokens", "run", "aim")]
         page.load(_fill(found), None, fill, queue=False, show_progress="hidden", api_visibility="private")
         asked: tuple[tuple[gr.Button, Kind, gr.HTML], ...] = (
-            (measure, "measurement", measured), (replay, "trials", replayed),
-        )  # fmt: skip
+            (measure, "measurement", measured),
+            (replay, "trials", replayed),
+        )
         for button, kind, board in asked:
             button.click(
-                _ask(experiments, limits, found, kind), inputs_kwargs=fields, outputs=board, preprocess=False,
-                postprocess=False, show_progress="hidden", trigger_mode="multiple", concurrency_limit=None,
-                api_name=kind, api_visibility="private",
-            )  # fmt: skip
+                _ask(experiments, limits, found, kind),
+                inputs_kwargs=fields,
+                outputs=board,
+                preprocess=False,
+                postprocess=False,
+                show_progress="hidden",
+                trigger_mode="multiple",
+                concurrency_limit=None,
+                api_name=kind,
+                api_visibility="private",
+            )
 
         def leave(request: gr.Request) -> None:
             experiments.stop(_visitor(request))
@@ -69,16 +77,34 @@ def build_page(demo: gr.Blocks, experiments: Experiments, limits: Limits, found:
 
 def _form(limits: Limits, models: tuple[str, ...]) -> tuple[dict[str, Any], gr.Button, gr.Button, gr.Button]:
     most = limits.new_tokens
-    prompt = gr.Textbox(EXAMPLES[0].prompt, label="Prompt", lines=3, max_lines=8, elem_id="prompt",
-                        placeholder="Type the text to measure with.")  # fmt: skip
+    prompt = gr.Textbox(
+        EXAMPLES[0].prompt,
+        label="Prompt",
+        lines=3,
+        max_lines=8,
+        elem_id="prompt",
+        placeholder="Type the text to measure with.",
+    )
     fields: dict[str, Any] = {
         "prompt": prompt,
         "chat": gr.Checkbox(False, label="Chat: the model answers the prompt", elem_id="chat", container=False),
-        "n_prompt": gr.Slider(0, min(512, limits.prompt_tokens), value=0, step=1, label="Prompt length, tokens",
-            info="The prompt is cut or repeated to this many tokens. 0 takes it as it is."),
-        "max_new_tokens": gr.Slider(2, most, value=min(NEW_TOKENS, most), step=1, label="New tokens",
-            info="How many tokens each timed run writes."),
-    }  # fmt: skip
+        "n_prompt": gr.Slider(
+            0,
+            min(512, limits.prompt_tokens),
+            value=0,
+            step=1,
+            label="Prompt length, tokens",
+            info="The prompt is cut or repeated to this many tokens. 0 takes it as it is.",
+        ),
+        "max_new_tokens": gr.Slider(
+            2,
+            most,
+            value=min(NEW_TOKENS, most),
+            step=1,
+            label="New tokens",
+            info="How many tokens each timed run writes.",
+        ),
+    }
     if len(models) > 1:
         fields["model"] = gr.Dropdown(list(models), value=models[0], label="Model", elem_id="model")
     with gr.Row(elem_id="transport"):
@@ -87,12 +113,19 @@ def _form(limits: Limits, models: tuple[str, ...]) -> tuple[dict[str, Any], gr.B
     gr.HTML(html_template=_STATUS, js_on_load=None, apply_default_css=False, elem_id="status")
     with gr.Accordion("Smaller caches", open=True, elem_id="settings"):
         fields["aim"] = gr.Markdown(_aim(None), elem_id="aim")
-        fields["window"] = gr.Slider(1, 256, value=16, step=1, label="Window, tokens",
-            info="Only so many latest tokens stay in the cache.")  # fmt: skip
-        fields["sink"] = gr.Slider(1, 16, value=4, step=1, label="Sink, tokens",
-            info="So many first tokens stay beside the window.")  # fmt: skip
-        fields["dropped"] = gr.Textbox("", label="Drop positions of the prompt", placeholder="such as 3, 5, 8-11",
-            info="Counted from 0; left empty, none are dropped. Try 0 alone.", elem_id="dropped")  # fmt: skip
+        fields["window"] = gr.Slider(
+            1, 256, value=16, step=1, label="Window, tokens", info="Only so many latest tokens stay in the cache."
+        )
+        fields["sink"] = gr.Slider(
+            1, 16, value=4, step=1, label="Sink, tokens", info="So many first tokens stay beside the window."
+        )
+        fields["dropped"] = gr.Textbox(
+            "",
+            label="Drop positions of the prompt",
+            placeholder="such as 3, 5, 8-11",
+            info="Counted from 0; left empty, none are dropped. Try 0 alone.",
+            elem_id="dropped",
+        )
         replay = gr.Button("Try smaller caches", elem_id="replay")
     fields["run"] = gr.Textbox("", visible="hidden")
     return fields, measure, replay, stop
@@ -100,8 +133,13 @@ def _form(limits: Limits, models: tuple[str, ...]) -> tuple[dict[str, Any], gr.B
 
 def _board(kind: Kind) -> gr.HTML:
     script = _ON_LOAD.replace("VERSION", assets_version()).replace("KIND", kind)
-    return gr.HTML(asdict(Report(kind=kind)), html_template='<div class="ts-board ts-scope"></div>',
-                   apply_default_css=False, js_on_load=script, elem_id=kind)  # fmt: skip
+    return gr.HTML(
+        asdict(Report(kind=kind)),
+        html_template='<div class="ts-board ts-scope"></div>',
+        apply_default_css=False,
+        js_on_load=script,
+        elem_id=kind,
+    )
 
 
 def _fill(found: Found) -> Callable[[gr.Request], tuple[Any, ...]]:
@@ -146,12 +184,16 @@ def _wanted(kind: Kind, values: dict[str, Any], limits: Limits, models: tuple[st
     if run is not None and run.prompt != asked.prompt:
         run = None  # another prompt was typed since
     return Wanted(
-        kind=kind, model=asked.model, prompt=asked.prompt, settings=asked.settings, run=run,
+        kind=kind,
+        model=asked.model,
+        prompt=asked.prompt,
+        settings=asked.settings,
+        run=run,
         n_prompt=_whole("Prompt length", values.get("n_prompt"), 0, limits.prompt_tokens) or None,
         window=_whole("Window", values.get("window"), 1, 100_000),
         sink=_whole("Sink", values.get("sink"), 1, 100_000),
         dropped=positions(str(values.get("dropped") or "")),
-    )  # fmt: skip
+    )
 
 
 def positions(text: str) -> tuple[int, ...]:

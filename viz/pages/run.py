@@ -44,13 +44,20 @@ def build_page(live: Live, limits: Limits, first: Notice) -> gr.Blocks:
                 with gr.Column(elem_id="side", scale=0, min_width=300):
                     with gr.Column(elem_id="form"):
                         form = forms.build_form(limits, models, _STATUS)
-                    gr.HTML(html_template='<div class="ts-rail-root"></div>', js_on_load=None, apply_default_css=False,
-                            elem_id="rail")  # fmt: skip
+                    gr.HTML(
+                        html_template='<div class="ts-rail-root"></div>',
+                        js_on_load=None,
+                        apply_default_css=False,
+                        elem_id="rail",
+                    )
                 with gr.Column(elem_id="main", scale=1, min_width=320):
                     scope = gr.HTML(
-                        asdict(first), html_template='<div class="ts-scope-root"></div>', apply_default_css=False,
-                        js_on_load=_ON_LOAD.replace("VERSION", assets_version()), elem_id="scope",
-                    )  # fmt: skip
+                        asdict(first),
+                        html_template='<div class="ts-scope-root"></div>',
+                        apply_default_css=False,
+                        js_on_load=_ON_LOAD.replace("VERSION", assets_version()),
+                        elem_id="scope",
+                    )
         forms.remember(demo, form.fields, "tokenoscope-form")
         _wire(demo, live, limits, form, scope)
     return demo
@@ -63,10 +70,18 @@ def _wire(demo: gr.Blocks, live: Live, limits: Limits, form: forms.Form, scope: 
         live.leave(_visitor(request))
 
     gr.on(
-        [form.run.click, form.prompt.submit], _ask(live, limits), inputs_kwargs=form.fields, outputs=scope,
-        preprocess=False, postprocess=False, show_progress="hidden", trigger_mode="multiple", concurrency_limit=None,
-        api_name="run", api_visibility="private",
-    )  # fmt: skip
+        [form.run.click, form.prompt.submit],
+        _ask(live, limits),
+        inputs_kwargs=form.fields,
+        outputs=scope,
+        preprocess=False,
+        postprocess=False,
+        show_progress="hidden",
+        trigger_mode="multiple",
+        concurrency_limit=None,
+        api_name="run",
+        api_visibility="private",
+    )
     presses: dict[str, tuple[gr.Button, Callable[[str], None]]] = {
         "pause": (form.pause, live.pause),
         "resume": (form.resume, live.resume),
@@ -74,8 +89,14 @@ def _wire(demo: gr.Blocks, live: Live, limits: Limits, form: forms.Form, scope: 
         "stop": (form.stop, live.stop),
     }
     for name, (button, act) in presses.items():
-        button.click(_press(act), queue=False, show_progress="hidden", trigger_mode="multiple", api_name=name,
-                     api_visibility="private")  # fmt: skip
+        button.click(
+            _press(act),
+            queue=False,
+            show_progress="hidden",
+            trigger_mode="multiple",
+            api_name=name,
+            api_visibility="private",
+        )
     demo.unload(leave)
 
 

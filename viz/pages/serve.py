@@ -48,10 +48,17 @@ def build_page(demo: gr.Blocks, experiments: Experiments, limits: Limits) -> Non
         for kind, (button, fields) in asked.items():
             remember(page, fields, f"tokenoscope-{kind}")
             button.click(
-                _ask(experiments, limits, kind), inputs_kwargs=fields, outputs=boards[kind], preprocess=False,
-                postprocess=False, show_progress="hidden", trigger_mode="multiple", concurrency_limit=None,
-                api_name=kind, api_visibility="private",
-            )  # fmt: skip
+                _ask(experiments, limits, kind),
+                inputs_kwargs=fields,
+                outputs=boards[kind],
+                preprocess=False,
+                postprocess=False,
+                show_progress="hidden",
+                trigger_mode="multiple",
+                concurrency_limit=None,
+                api_name=kind,
+                api_visibility="private",
+            )
 
         def leave(request: gr.Request) -> None:
             experiments.stop(_visitor(request))
@@ -78,8 +85,9 @@ def _form(limits: Limits, models: tuple[str, ...]) -> tuple[dict[Kind, tuple[gr.
         with gr.Column(elem_classes="ts-part ts-part-speculation"):
             speculation |= serving_form.speculation_settings(limits)
         if len(models) > 1:
-            batching["model"] = speculation["model"] = gr.Dropdown(list(models), value=models[0], label="Model",
-                                                                   elem_id="model")  # fmt: skip
+            batching["model"] = speculation["model"] = gr.Dropdown(
+                list(models), value=models[0], label="Model", elem_id="model"
+            )
     serving_form.wire_scenes(scenes, batching, limits)
     return {"batching": (serve, batching), "speculation": (draft, speculation)}, stop
 
@@ -87,9 +95,13 @@ def _form(limits: Limits, models: tuple[str, ...]) -> tuple[dict[Kind, tuple[gr.
 def _board(kind: Kind) -> gr.HTML:
     script = _ON_LOAD.replace("VERSION", assets_version()).replace("KIND", kind)
     return gr.HTML(
-        asdict(Report(kind=kind)), html_template='<div class="ts-board ts-scope"></div>', apply_default_css=False,
-        js_on_load=script, elem_id=kind, elem_classes=f"ts-part-{kind}",
-    )  # fmt: skip
+        asdict(Report(kind=kind)),
+        html_template='<div class="ts-board ts-scope"></div>',
+        apply_default_css=False,
+        js_on_load=script,
+        elem_id=kind,
+        elem_classes=f"ts-part-{kind}",
+    )
 
 
 def _ask(experiments: Experiments, limits: Limits, kind: Kind) -> Callable[..., Iterator[dict[str, Any]]]:

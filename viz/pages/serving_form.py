@@ -37,20 +37,43 @@ class _Scene:
 _GUIDE = "Here are some things that every child should know about animals and where they live. "
 _SCENES = {
     "Four texts": _Scene(texts=TEXTS),
-    "They begin alike": _Scene(rate=2, texts=tuple(
-        Text(prompt=f"{_GUIDE}{begun}", max_new_tokens=20)
-        for begun in ("A penguin lives", "A camel lives", "A whale lives"))),
-    "Two at a time": _Scene(max_requests=2, texts=tuple(
-        Text(prompt=prompt, max_new_tokens=new) for prompt, new in (
-            ("The best thing about winter is", 24), ("1, 2, 3, 4,", 8), ("She opened the old book and", 12),
-            ("In the middle of the city there is", 16), ("A whale lives", 8)))),
-    "One long, five short": _Scene(texts=(
-        Text(prompt=TEXTS[2].prompt, max_new_tokens=48),
-        *(Text(prompt=prompt, max_new_tokens=6) for prompt in (
-            "Hot is to cold as big is to", "A young dog is called a", "One, two, three, four,",
-            "The opposite of early is", "Monday, Tuesday, Wednesday,")))),
+    "They begin alike": _Scene(
+        rate=2,
+        texts=tuple(
+            Text(prompt=f"{_GUIDE}{begun}", max_new_tokens=20)
+            for begun in ("A penguin lives", "A camel lives", "A whale lives")
+        ),
+    ),
+    "Two at a time": _Scene(
+        max_requests=2,
+        texts=tuple(
+            Text(prompt=prompt, max_new_tokens=new)
+            for prompt, new in (
+                ("The best thing about winter is", 24),
+                ("1, 2, 3, 4,", 8),
+                ("She opened the old book and", 12),
+                ("In the middle of the city there is", 16),
+                ("A whale lives", 8),
+            )
+        ),
+    ),
+    "One long, five short": _Scene(
+        texts=(
+            Text(prompt=TEXTS[2].prompt, max_new_tokens=48),
+            *(
+                Text(prompt=prompt, max_new_tokens=6)
+                for prompt in (
+                    "Hot is to cold as big is to",
+                    "A young dog is called a",
+                    "One, two, three, four,",
+                    "The opposite of early is",
+                    "Monday, Tuesday, Wednesday,",
+                )
+            ),
+        )
+    ),
     "Too few blocks": _Scene(n_blocks=14, texts=tuple(Text(prompt=each.prompt, max_new_tokens=32) for each in TEXTS)),
-}  # fmt: skip
+}
 MODES: dict[Mode, str] = {
     "prompt lookup": "Prompt lookup: copy from the text",
     "early exit": "Early exit: the first layers of the same model",
@@ -70,8 +93,13 @@ def batching_texts(limits: Limits, version: str) -> tuple[dict[str, Any], list[g
     """The texts to be served, with buttons that fill the form, laid out where this is called."""
     script = _ON_LOAD.replace("VERSION", version)
     script = script.replace("MOST", str(limits.requests)).replace("NEW", str(limits.new_tokens))
-    texts = gr.HTML(_as_value(TEXTS, limits), html_template='<div class="ts-texts-root"></div>', js_on_load=script,
-                    apply_default_css=False, elem_id="texts")  # fmt: skip
+    texts = gr.HTML(
+        _as_value(TEXTS, limits),
+        html_template='<div class="ts-texts-root"></div>',
+        js_on_load=script,
+        apply_default_css=False,
+        elem_id="texts",
+    )
     with gr.Row(elem_classes="ts-chips"):
         chips = [gr.Button(name, size="sm", elem_classes="chip") for name in _SCENES]
     said = gr.Markdown("", elem_classes="ts-scene-said")
@@ -93,17 +121,41 @@ def batching_engine(limits: Limits) -> dict[str, Any]:
     """How they arrive and what the engine may do for them, laid out where this is called."""
     most = min(_DRAWN, limits.cache_tokens // 4)
     return {
-        "rate": gr.Slider(0, 5, value=0, step=0.5, label="Arrivals, texts a second",
-            info="At random, so many on average. 0: all are there at the start."),
-        "n_blocks": gr.Slider(4, most, value=min(48, most), step=1, label="Blocks of the cache",
-            info="With few of them, texts must wait or make room."),
+        "rate": gr.Slider(
+            0,
+            5,
+            value=0,
+            step=0.5,
+            label="Arrivals, texts a second",
+            info="At random, so many on average. 0: all are there at the start.",
+        ),
+        "n_blocks": gr.Slider(
+            4,
+            most,
+            value=min(48, most),
+            step=1,
+            label="Blocks of the cache",
+            info="With few of them, texts must wait or make room.",
+        ),
         "block_size": gr.Slider(4, 32, value=8, step=4, label="Tokens a block", info="All of one text."),
-        "token_budget": gr.Slider(4, 256, value=24, step=1, label="Token budget",
-            info="The most tokens that one tick reads; a longer prompt is read in chunks."),
-        "max_requests": gr.Slider(1, limits.requests, value=min(8, limits.requests), step=1, label="Texts at once",
-            info="The most that share a tick; the others wait."),
+        "token_budget": gr.Slider(
+            4,
+            256,
+            value=24,
+            step=1,
+            label="Token budget",
+            info="The most tokens that one tick reads; a longer prompt is read in chunks.",
+        ),
+        "max_requests": gr.Slider(
+            1,
+            limits.requests,
+            value=min(8, limits.requests),
+            step=1,
+            label="Texts at once",
+            info="The most that share a tick; the others wait.",
+        ),
         "sharing": gr.Checkbox(True, label="Prompts that begin alike share blocks", container=False),
-    }  # fmt: skip
+    }
 
 
 def wire_scenes(chips: list[gr.Button], fields: dict[str, Any], limits: Limits) -> None:
@@ -112,16 +164,29 @@ def wire_scenes(chips: list[gr.Button], fields: dict[str, Any], limits: Limits) 
     filled = [fields[name] for name in names]
     most = min(_DRAWN, limits.cache_tokens // 4)
     for chip, scene in zip(chips, _SCENES.values(), strict=True):
-        values = [_as_value(scene.texts, limits), min(scene.n_blocks, most), scene.block_size, scene.token_budget,
-                  min(scene.max_requests, limits.requests), scene.rate, True]  # fmt: skip
+        values = [
+            _as_value(scene.texts, limits),
+            min(scene.n_blocks, most),
+            scene.block_size,
+            scene.token_budget,
+            min(scene.max_requests, limits.requests),
+            scene.rate,
+            True,
+        ]
         chip.click(None, None, filled, js=f"() => {json.dumps(values)}", queue=False, api_visibility="private")
 
 
 def speculation_prompt(models: tuple[str, ...]) -> dict[str, Any]:
     """The text to be written with a draft, and who drafts, laid out where this is called."""
     modes: list[Mode] = [mode for mode in MODES if mode != "draft model" or len(models) > 1]
-    prompt = gr.Textbox(EXAMPLES[1].prompt, label="Prompt", lines=3, max_lines=8, elem_id="prompt",
-                        placeholder="Type the beginning of a text. The model writes on.")  # fmt: skip
+    prompt = gr.Textbox(
+        EXAMPLES[1].prompt,
+        label="Prompt",
+        lines=3,
+        max_lines=8,
+        elem_id="prompt",
+        placeholder="Type the beginning of a text. The model writes on.",
+    )
     with gr.Row(elem_classes="ts-chips"):
         chips = [gr.Button(each.label, size="sm", elem_classes="chip") for each in _PROMPTS]
     chat = gr.Checkbox(False, label="Chat: the model answers the prompt", container=False)
@@ -129,11 +194,13 @@ def speculation_prompt(models: tuple[str, ...]) -> dict[str, Any]:
         values = json.dumps([example.prompt, example.chat])
         chip.click(None, None, [prompt, chat], js=f"() => {values}", queue=False, api_visibility="private")
     fields: dict[str, Any] = {"prompt": prompt, "chat": chat}
-    fields["modes"] = gr.CheckboxGroup([(MODES[mode], mode) for mode in modes], value=list(modes[:3]),
-                                       label="Who drafts", elem_id="modes")  # fmt: skip
+    fields["modes"] = gr.CheckboxGroup(
+        [(MODES[mode], mode) for mode in modes], value=list(modes[:3]), label="Who drafts", elem_id="modes"
+    )
     if len(models) > 1:
-        fields["draft"] = gr.Dropdown(list(models), value=models[1], label="Draft model",
-                                      info="It must read text in the same tokens.")  # fmt: skip
+        fields["draft"] = gr.Dropdown(
+            list(models), value=models[1], label="Draft model", info="It must read text in the same tokens."
+        )
     return fields
 
 
@@ -141,15 +208,28 @@ def speculation_settings(limits: Limits) -> dict[str, Any]:
     """How the draft is made and judged, laid out where this is called."""
     most = limits.new_tokens
     return {
-        "n_draft": gr.Slider(1, 10, value=2, step=1, label="Drafted tokens a round",
-            info="So many are guessed before the model looks."),
+        "n_draft": gr.Slider(
+            1, 10, value=2, step=1, label="Drafted tokens a round", info="So many are guessed before the model looks."
+        ),
         "max_new_tokens": gr.Slider(2, most, value=min(32, most), step=1, label="New tokens"),
-        "temperature": gr.Slider(0, 2, value=0, step=0.05, label="Temperature",
-            info="At 0 the text is the very one that is written without a draft."),
-        "exit_layer": gr.Slider(0, 64, value=0, step=1, label="Early exit after layer",
-            info="Counted from 1. 0: in the middle of the model."),
+        "temperature": gr.Slider(
+            0,
+            2,
+            value=0,
+            step=0.05,
+            label="Temperature",
+            info="At 0 the text is the very one that is written without a draft.",
+        ),
+        "exit_layer": gr.Slider(
+            0,
+            64,
+            value=0,
+            step=1,
+            label="Early exit after layer",
+            info="Counted from 1. 0: in the middle of the model.",
+        ),
         "seed": gr.Number(0, precision=0, label="Seed", info="Above temperature 0: what is drawn."),
-    }  # fmt: skip
+    }
 
 
 _PROMPTS = (
@@ -179,11 +259,16 @@ def read_serving(values: dict[str, Any], limits: Limits, models: tuple[str, ...]
     if not isinstance(sharing, bool):
         raise BadSetting(f"Sharing is {forms.short(sharing)}; it must be on or off.")
     return Serving(
-        model=first.model, settings=first.settings, texts=texts, block_size=block_size, n_blocks=n_blocks,
+        model=first.model,
+        settings=first.settings,
+        texts=texts,
+        block_size=block_size,
+        n_blocks=n_blocks,
         rate=_number("Arrivals", values.get("rate"), 0, _RATE),
-        token_budget=whole("Token budget", values.get("token_budget"), 1, limits.prompt_tokens), sharing=sharing,
+        token_budget=whole("Token budget", values.get("token_budget"), 1, limits.prompt_tokens),
+        sharing=sharing,
         max_requests=whole("Texts at once", values.get("max_requests"), 1, limits.requests),
-    )  # fmt: skip
+    )
 
 
 def read_speculating(values: dict[str, Any], limits: Limits, models: tuple[str, ...]) -> Speculating:
@@ -199,11 +284,14 @@ def read_speculating(values: dict[str, Any], limits: Limits, models: tuple[str, 
     if "draft model" in modes and (draft not in models or draft == asked.model):
         raise BadSetting(f"Draft model is {forms.short(draft)}; choose another one of this host than the model itself.")
     return Speculating(
-        model=asked.model, prompt=asked.prompt, settings=asked.settings, draft=draft,
+        model=asked.model,
+        prompt=asked.prompt,
+        settings=asked.settings,
+        draft=draft,
         modes=tuple(mode for mode in MODES if mode in modes),
         n_draft=whole("Drafted tokens a round", values.get("n_draft"), 1, 16),
         exit_layer=whole("Early exit after layer", values.get("exit_layer"), 0, 10_000) or None,
-    )  # fmt: skip
+    )
 
 
 def whole(label: str, given: object, least: int, most: int) -> int:

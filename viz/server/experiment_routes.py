@@ -55,9 +55,12 @@ def build_routes(experiments: Experiments) -> list[BaseRoute]:
         return of_record(path, answer_only_those)
 
     return [
-        of_record("pictures", _pictures), of_record("file", _file), of_record("page", _page),
-        of_serving("frames", serving_routes.frames), of_serving("picture", serving_routes.picture),
-    ]  # fmt: skip
+        of_record("pictures", _pictures),
+        of_record("file", _file),
+        of_record("page", _page),
+        of_serving("frames", serving_routes.frames),
+        of_serving("picture", serving_routes.picture),
+    ]
 
 
 def _pictures(request: Request, record: Result) -> Response:

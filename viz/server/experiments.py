@@ -197,11 +197,18 @@ class Experiments:
             over = update.state in ("done", "stopped", "failed")
             state = press.ended_as if update.state == "stopped" else update.state
             what = f"Waiting: {update.place} before yours." if update.state == "waiting" else progress.what
-            yield self._tell(press, Report(
-                id=record_id if latest is not None else None, kind=wanted.kind, version=version,
-                state=state, what="" if over else what, fraction=None if over else progress.fraction,
-                refusal=_sentence(job.error) if over else "",
-            ))  # fmt: skip
+            yield self._tell(
+                press,
+                Report(
+                    id=record_id if latest is not None else None,
+                    kind=wanted.kind,
+                    version=version,
+                    state=state,
+                    what="" if over else what,
+                    fraction=None if over else progress.fraction,
+                    refusal=_sentence(job.error) if over else "",
+                ),
+            )
 
     def _keep(self, record_id: str, record: Result) -> None:
         with self._lock:

@@ -296,9 +296,15 @@ class Live:
             for update in run.updates(wait_s=QUIET_SECONDS / 2):
                 recorder.record()
                 was = ticket.last
-                ticket.last = now = replace(was, ready=recorder.n_ready, state=update.state, place=update.place,
-                                            eta_s=update.eta_s, n_steps=update.n_steps,
-                                            ended=recorder.ended)  # fmt: skip
+                ticket.last = now = replace(
+                    was,
+                    ready=recorder.n_ready,
+                    state=update.state,
+                    place=update.place,
+                    eta_s=update.eta_s,
+                    n_steps=update.n_steps,
+                    ended=recorder.ended,
+                )
                 silence = time.monotonic() - told
                 begun = was.ready == 0 and now.ready > 0  # from then on the page follows by itself
                 urgent = begun or now.state != was.state or now.place != was.place

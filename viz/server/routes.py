@@ -102,8 +102,11 @@ def _frames(store: RunStore) -> Answer:
         if done or request.query_params.get("follow") != "1":
             return _lasting(request, b"".join(ready[first:]), f"{len(ready)}-{first}", done)
         name = request.path_params["run"]
-        return StreamingResponse(_followed(run, first, lambda: store.get(name) is run), headers=_FOLLOWED,
-                                 media_type="application/octet-stream")  # fmt: skip
+        return StreamingResponse(
+            _followed(run, first, lambda: store.get(name) is run),
+            headers=_FOLLOWED,
+            media_type="application/octet-stream",
+        )
 
     return answer
 
@@ -154,8 +157,9 @@ def _trace_file(_: Request, run: StoredRun) -> Response:
     except BaseException:
         folder.cleanup()
         raise
-    return FileResponse(path, filename=path.name, media_type="application/octet-stream",
-                        background=BackgroundTask(folder.cleanup))  # fmt: skip
+    return FileResponse(
+        path, filename=path.name, media_type="application/octet-stream", background=BackgroundTask(folder.cleanup)
+    )
 
 
 def _page_file(_: Request, run: StoredRun) -> Response:
@@ -189,8 +193,10 @@ def _mode(request: Request) -> Mode:
 async def _views(_: Request) -> Response:
     """Which pictures there are, as the page lists them."""
     found = await run_in_threadpool(all_views)
-    return JSONResponse([{"name": each.name, "title": each.title, "caption": each.caption, "follows": each.follows}
-                         for each in found], headers=_PASSING)  # fmt: skip
+    return JSONResponse(
+        [{"name": each.name, "title": each.title, "caption": each.caption, "follows": each.follows} for each in found],
+        headers=_PASSING,
+    )
 
 
 async def _plotly(_: Request) -> Response:
@@ -228,8 +234,10 @@ def _recorded_part(recorded: dict[str, Recorded]) -> Callable[[Request], Awaitab
 
 def _recorded_list(recorded: dict[str, Recorded]) -> Callable[[Request], Awaitable[Response]]:
     """The runs that come with the app, and every prompt that the page itself offers: no words of the person's own."""
-    runs = [{"name": name, "label": run.label, "ready": len(run.frames), "prompt": run.prompt, "chat": run.chat}
-            for name, run in recorded.items()]  # fmt: skip
+    runs = [
+        {"name": name, "label": run.label, "ready": len(run.frames), "prompt": run.prompt, "chat": run.chat}
+        for name, run in recorded.items()
+    ]
     offered = [each.prompt for each in EXAMPLES] + [run["prompt"] for run in runs]
 
     async def endpoint(_: Request) -> Response:

@@ -65,10 +65,18 @@ def _counts(record: Batching | Speculation) -> dict[str, Any]:
     """What can be picked, and what of it is worth looking at first."""
     first = steps.first_seen(record)
     if isinstance(record, Speculation):
-        return {"attempts": [each.name for each in record.attempts], "best": first.attempt,
-                "starts": [steps.first_round(each) for each in record.attempts]}  # fmt: skip
-    return {"starts": [first.tick], "why": steps.why_first(record), "layers": record.model.n_layers,
-            "heads": record.model.n_heads, "requests": [letter(i) for i in range(len(record.requests))]}  # fmt: skip
+        return {
+            "attempts": [each.name for each in record.attempts],
+            "best": first.attempt,
+            "starts": [steps.first_round(each) for each in record.attempts],
+        }
+    return {
+        "starts": [first.tick],
+        "why": steps.why_first(record),
+        "layers": record.model.n_layers,
+        "heads": record.model.n_heads,
+        "requests": [letter(i) for i in range(len(record.requests))],
+    }
 
 
 def _shell(shown: View, record: Batching | Speculation) -> str:

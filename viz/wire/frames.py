@@ -44,24 +44,26 @@ def after_run(trace: Trace) -> dict[str, Callable[[Trace], bytes]]:
 def head(trace: Trace) -> bytes:
     """What is known once the prompt is read: the model, the settings and the prompt's tokens."""
     card = trace.model
-    return pack({
-        "kind": "head",
-        "model": asdict(card),
-        "settings": asdict(trace.settings),
-        "prompt": trace.prompt,
-        "n_prompt": trace.n_prompt,
-        "tokens": [_token(token) for token in trace.tokens[: trace.n_prompt]],
-        "notes": list(trace.notes),
-        "rules": [asdict(rule) for rule in trace.rules],
-        "learned_sinks": trace.sinks is not None,
-        "shows": {
-            "attention": _reason(trace, trace.queries, "attention"),
-            "residual": _reason(trace, trace.resid, "residual"),
-            "lens": card.reason_against("lens"),
-        },
-        "rows_up_to": ROWS_UP_TO,
-        "kv_shape": _kv_shape(trace),
-    })  # fmt: skip
+    return pack(
+        {
+            "kind": "head",
+            "model": asdict(card),
+            "settings": asdict(trace.settings),
+            "prompt": trace.prompt,
+            "n_prompt": trace.n_prompt,
+            "tokens": [_token(token) for token in trace.tokens[: trace.n_prompt]],
+            "notes": list(trace.notes),
+            "rules": [asdict(rule) for rule in trace.rules],
+            "learned_sinks": trace.sinks is not None,
+            "shows": {
+                "attention": _reason(trace, trace.queries, "attention"),
+                "residual": _reason(trace, trace.resid, "residual"),
+                "lens": card.reason_against("lens"),
+            },
+            "rows_up_to": ROWS_UP_TO,
+            "kv_shape": _kv_shape(trace),
+        }
+    )
 
 
 def step(trace: Trace, i: int) -> bytes:
@@ -87,34 +89,39 @@ def step(trace: Trace, i: int) -> bytes:
         blobs.append(("summary", np.stack(rows)))
     if trace.resid is not None:
         blobs.append(("norms", _lengths(trace.resid[:, this.first : stop])))
-    return pack({
-        "kind": "step",
-        "index": i,
-        "pass": this.kind,
-        "first": this.first,
-        "n_tokens": this.n_tokens,
-        "kv_bytes": this.kv_bytes,
-        "seconds": _finite(this.seconds),
-        "tokens": [_token(token) for token in trace.tokens[chosen : chosen + len(this.choices)]],
-        "choices": [_choice(choice) for choice in this.choices],
-        **_words(trace, _ids(this.choices)),
-        "summary_rows": summary_rows,
-    }, blobs)  # fmt: skip
+    return pack(
+        {
+            "kind": "step",
+            "index": i,
+            "pass": this.kind,
+            "first": this.first,
+            "n_tokens": this.n_tokens,
+            "kv_bytes": this.kv_bytes,
+            "seconds": _finite(this.seconds),
+            "tokens": [_token(token) for token in trace.tokens[chosen : chosen + len(this.choices)]],
+            "choices": [_choice(choice) for choice in this.choices],
+            **_words(trace, _ids(this.choices)),
+            "summary_rows": summary_rows,
+        },
+        blobs,
+    )
 
 
 def end(trace: Trace) -> bytes:
     """How the run ended, and its totals."""
-    return pack({
-        "kind": "end",
-        "ended": trace.ended,
-        "text": trace.text,
-        "n_generated": trace.n_generated,
-        "n_fed": trace.n_fed,
-        "kv_bytes": trace.steps[-1].kv_bytes if trace.steps else 0,
-        "seconds": _finite(sum(each.seconds for each in trace.steps)),
-        "record_bytes": sum(array.nbytes for array in trace.arrays().values()),
-        "notes": list(trace.notes),
-    })  # fmt: skip
+    return pack(
+        {
+            "kind": "end",
+            "ended": trace.ended,
+            "text": trace.text,
+            "n_generated": trace.n_generated,
+            "n_fed": trace.n_fed,
+            "kv_bytes": trace.steps[-1].kv_bytes if trace.steps else 0,
+            "seconds": _finite(sum(each.seconds for each in trace.steps)),
+            "record_bytes": sum(array.nbytes for array in trace.arrays().values()),
+            "notes": list(trace.notes),
+        }
+    )
 
 
 def heads(trace: Trace) -> bytes:
@@ -124,10 +131,16 @@ def heads(trace: Trace) -> bytes:
     """
     found = roles.measure(trace)
     return pack(
-        {"kind": "heads", "classes": list(roles.CLASSES), "words": list(roles.WORDS), "rows": found.rows,
-         "rows_same": found.rows_same, "rows_after": found.rows_after},
+        {
+            "kind": "heads",
+            "classes": list(roles.CLASSES),
+            "words": list(roles.WORDS),
+            "rows": found.rows,
+            "rows_same": found.rows_same,
+            "rows_after": found.rows_after,
+        },
         [("shares", found.shares), ("possible", found.possible), ("word", found.word)],
-    )  # fmt: skip
+    )
 
 
 def units(trace: Trace) -> bytes:
@@ -161,14 +174,17 @@ def embeddings(trace: Trace) -> bytes:
     elif trace.position_vectors is not None:
         position = "learned"
         blobs.append(("positions", trace.position_vectors))
-    return pack({
-        "kind": "embeddings",
-        "own": len(vectors),
-        "shares": [float(share) for share in shares],
-        "position": position,
-        "why": None if position else trace.model.reason_against("positions"),
-        **_words(trace, ids),
-    }, blobs)  # fmt: skip
+    return pack(
+        {
+            "kind": "embeddings",
+            "own": len(vectors),
+            "shares": [float(share) for share in shares],
+            "position": position,
+            "why": None if position else trace.model.reason_against("positions"),
+            **_words(trace, ids),
+        },
+        blobs,
+    )
 
 
 def notes(trace: Trace) -> bytes:
@@ -191,8 +207,14 @@ def lens(trace: Trace) -> bytes:
 
 
 def _token(token: Token) -> dict[str, object]:
-    return {"id": token.id, "text": token.text, "hex": token.data.hex(), "span": list(token.span),
-            "special": token.special, "generated": token.generated}  # fmt: skip
+    return {
+        "id": token.id,
+        "text": token.text,
+        "hex": token.data.hex(),
+        "span": list(token.span),
+        "special": token.special,
+        "generated": token.generated,
+    }
 
 
 def _choice(choice: Choice) -> dict[str, object]:
@@ -204,13 +226,18 @@ def _choice(choice: Choice) -> dict[str, object]:
         "entropy": _finite(choice.entropy),
         "n_candidates": len(choice.candidates),
         "stages": [
-            {"name": stage.name, "setting": stage.setting, "alive": stage.alive,
-             "removed_mass": _finite(stage.removed_mass), "entropy": _finite(stage.entropy),
-             "n_candidates": len(stage.candidates)}
+            {
+                "name": stage.name,
+                "setting": stage.setting,
+                "alive": stage.alive,
+                "removed_mass": _finite(stage.removed_mass),
+                "entropy": _finite(stage.entropy),
+                "n_candidates": len(stage.candidates),
+            }
             for stage in choice.stages
         ],
         "n_runners": len(choice.draw),
-    }  # fmt: skip
+    }
 
 
 def _ids(choices: Iterable[Choice]) -> np.ndarray:
@@ -280,8 +307,12 @@ def _kv_shape(trace: Trace) -> dict[str, int] | None:
     """What one position of one layer's cache is made of, to set beside the bytes that were measured."""
     if trace.keys is None or trace.values is None or trace.model.dtype not in _ITEM_BYTES:
         return None
-    return {"heads": trace.keys.shape[1], "key": trace.keys.shape[3], "value": trace.values.shape[3],
-            "item_bytes": _ITEM_BYTES[trace.model.dtype]}  # fmt: skip
+    return {
+        "heads": trace.keys.shape[1],
+        "key": trace.keys.shape[3],
+        "value": trace.values.shape[3],
+        "item_bytes": _ITEM_BYTES[trace.model.dtype],
+    }
 
 
 def _finite(number: float) -> float | None:

@@ -53,8 +53,14 @@ def _open(path: Path) -> Recorded:
     frames = tuple(packing.split(path.read_bytes()))
     head, _ = packing.unpack(frames[0])
     beside = path.with_suffix(".deep")
-    return Recorded(name=path.stem, frames=frames, prompt=head["prompt"], chat=head["settings"]["chat"], deep=beside,
-                    places=_places(beside) if beside.exists() else {})  # fmt: skip
+    return Recorded(
+        name=path.stem,
+        frames=frames,
+        prompt=head["prompt"],
+        chat=head["settings"]["chat"],
+        deep=beside,
+        places=_places(beside) if beside.exists() else {},
+    )
 
 
 def _places(path: Path) -> dict[tuple[str, int], tuple[int, int]]:

@@ -14,8 +14,14 @@ from model.records.trace import Trace
 
 CLASSES = ("first", "previous", "itself", "same", "after", "other")
 WORDS = (
-    "first token", "previous token", "itself", "same token before", "after the same token", "learned sink", "spread",
-)  # fmt: skip
+    "first token",
+    "previous token",
+    "itself",
+    "same token before",
+    "after the same token",
+    "learned sink",
+    "spread",
+)
 BEFORE = 2  # rows that are not measured: their tokens hardly have a choice where to look
 ROWS = 256  # at most this many are measured, evenly spread
 _RESTS = 0.9  # of a head's weight on the first token: it does nothing else
@@ -62,10 +68,13 @@ def measure(trace: Trace) -> Roles:
     counts = has.sum(axis=1)
     possible = np.stack([each[1] for each in measured]) / np.maximum(counts, 1)
     return Roles(
-        shares=shares.astype(np.float32), possible=possible.astype(np.float32),
+        shares=shares.astype(np.float32),
+        possible=possible.astype(np.float32),
         word=_words(shares, possible, counts, learned_sinks=trace.sinks is not None),
-        rows=len(positions), rows_same=int(counts[0]), rows_after=int(counts[1]),
-    )  # fmt: skip
+        rows=len(positions),
+        rows_same=int(counts[0]),
+        rows_after=int(counts[1]),
+    )
 
 
 def _rows(n_fed: int) -> np.ndarray:

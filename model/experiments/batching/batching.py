@@ -87,8 +87,9 @@ def serve(
     "Efficient Memory Management for LLM Serving with PagedAttention", section 4 (blocks, their tables and sharing);
     Agrawal et al. 2023, "Sarathi" (prompts read in chunks beside the tokens of others).
     """
-    bounds = Bounds(block_size=block_size, n_blocks=n_blocks, token_budget=token_budget, max_requests=max_requests,
-                    sharing=sharing)  # fmt: skip
+    bounds = Bounds(
+        block_size=block_size, n_blocks=n_blocks, token_budget=token_budget, max_requests=max_requests, sharing=sharing
+    )
     _check_bounds(bounds, limits, repeats)
     _check_settings(settings)
     reads = _reads(hooked, asked, settings, limits)
@@ -103,9 +104,15 @@ class _Serving:
     """One serving in progress: what became of each text, the ticks so far, and the ways timed."""
 
     def __init__(
-        self, hooked: HookedModel, asked: Sequence[Ask], reads: Sequence[Prompt], settings: Settings, bounds: Bounds,
-        cancelled: Callable[[], bool], progress: Callable[[int, int, str], None],
-    ) -> None:  # fmt: skip
+        self,
+        hooked: HookedModel,
+        asked: Sequence[Ask],
+        reads: Sequence[Prompt],
+        settings: Settings,
+        bounds: Bounds,
+        cancelled: Callable[[], bool],
+        progress: Callable[[int, int, str], None],
+    ) -> None:
         self._hooked, self._settings, self._bounds = hooked, settings, bounds
         self._cancelled, self._progress = cancelled, progress
         self._machine = in_words(hooked)
@@ -353,8 +360,9 @@ def _check_bounds(bounds: Bounds, limits: Limits, repeats: int) -> None:
         raise BadSetting(
             f"a block of {bounds.block_size} tokens is asked for; the engine's blocks hold at least {SMALLEST_BLOCK}."
         )
-    least = dict(n_blocks=bounds.n_blocks, token_budget=bounds.token_budget, max_requests=bounds.max_requests,
-                 repeats=repeats)  # fmt: skip
+    least = dict(
+        n_blocks=bounds.n_blocks, token_budget=bounds.token_budget, max_requests=bounds.max_requests, repeats=repeats
+    )
     for name, given in least.items():
         if given < 1:
             raise BadSetting(f"{name} is {given}; it must be a whole number of at least 1.")

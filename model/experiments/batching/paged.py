@@ -282,14 +282,15 @@ def _shares(running: Sequence[Any], chosen: Sequence[int]) -> tuple[Share, ...]:
     return tuple(
         Share(
             request=int(each.state.request_id),
-            phase="prefill" if (first := each.state.position_offset - each.query_length)
-            < len(each.state.initial_tokens) else "decode",
+            phase="prefill"
+            if (first := each.state.position_offset - each.query_length) < len(each.state.initial_tokens)
+            else "decode",
             first=first,
             n_tokens=each.query_length,
             written=next(tokens) if each.has_new_token else None,
         )
         for each in running
-    )  # fmt: skip
+    )
 
 
 @contextmanager

@@ -75,9 +75,13 @@ def run(
 
 
 def ticks(
-    hooked: HookedModel, paged: Paged, texts: Sequence[Text], started: float, go_on: Callable[[], None],
+    hooked: HookedModel,
+    paged: Paged,
+    texts: Sequence[Text],
+    started: float,
+    go_on: Callable[[], None],
     room: Callable[[], int | None] = lambda: None,
-) -> Generator[Seen]:  # fmt: skip
+) -> Generator[Seen]:
     """The engine's ticks, until all texts have arrived and are done. The guard is held during a tick only.
 
     `room` says before each how many numbers of its attention may be kept; None: it is not heard.
@@ -115,9 +119,13 @@ def _wait_for(text: Text, started: float, go_on: Callable[[], None]) -> None:
 
 
 def _in_batches(
-    hooked: HookedModel, texts: Sequence[Text], settings: Settings, size: int, heard: "_Heard",
+    hooked: HookedModel,
+    texts: Sequence[Text],
+    settings: Settings,
+    size: int,
+    heard: "_Heard",
     go_on: Callable[[], None],
-) -> None:  # fmt: skip
+) -> None:
     coming, started = _in_order(texts), heard.start()
     while coming:
         _wait_for(texts[coming[0]], started, go_on)

@@ -146,10 +146,15 @@ class _Watch:
         first = input_ids.shape[1]
         drafted = ids[0, first:].tolist()
         n_before = first - 1 if self._rounds else 0
-        self._rounds.append(Judged(
-            first=first, drafted=drafted, draft_s=self._drafted_at - started, n_read=first + len(drafted) - n_before,
-            q=scores[0].float().clone() if self._record and scores is not None and drafted else None,
-        ))  # fmt: skip
+        self._rounds.append(
+            Judged(
+                first=first,
+                drafted=drafted,
+                draft_s=self._drafted_at - started,
+                n_read=first + len(drafted) - n_before,
+                q=scores[0].float().clone() if self._record and scores is not None and drafted else None,
+            )
+        )
         return ids, scores
 
     def _judge(self, input_ids: Tensor, scores: Tensor, num_matches: int) -> None:

@@ -208,8 +208,12 @@ def thoughts(hooked: "HookedModel", reads: Sequence[int]) -> Iterator[Thoughts]:
     def keep(_module: nn.Module, _args: Any, output: Tensor) -> None:
         kept.latest = torch.stack([*(held[layer] for layer in read), output], dim=2)
 
-    with attached([*((layer.register_forward_hook, hold) for layer in read),
-                   (hooked.anatomy.final_norm.register_forward_hook, keep)]):  # fmt: skip
+    with attached(
+        [
+            *((layer.register_forward_hook, hold) for layer in read),
+            (hooked.anatomy.final_norm.register_forward_hook, keep),
+        ]
+    ):
         yield kept
 
 
@@ -217,9 +221,17 @@ class OwnDraft(CandidateGenerator):
     """Drafts for one run of assisted generation: asked before each pass of the model, it says up to n_draft tokens."""
 
     def __init__(
-        self, hooked: "HookedModel", draft: Draft, head: Tensor, thought: Thoughts,
-        *, n_draft: int, max_length: int, sample: bool, processors: Any,
-    ) -> None:  # fmt: skip
+        self,
+        hooked: "HookedModel",
+        draft: Draft,
+        head: Tensor,
+        thought: Thoughts,
+        *,
+        n_draft: int,
+        max_length: int,
+        sample: bool,
+        processors: Any,
+    ) -> None:
         self._draft, self._thought, self._n_draft, self._max_length = draft, thought, n_draft, max_length
         self._sample, self._processors = sample, processors
         self._embed = hooked.model.get_input_embeddings()

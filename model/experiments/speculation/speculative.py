@@ -129,8 +129,13 @@ def _way(
         return _Way(mode=mode, name="own draft", options={}, own=own_draft(hooked))
     if mode == "draft model":
         other = _fitting(hooked, draft)
-        return _Way(mode=mode, name=f"{other.card.name} drafts", options={"assistant_model": other.model},
-                    drafter=other.model, other=other)  # fmt: skip
+        return _Way(
+            mode=mode,
+            name=f"{other.card.name} drafts",
+            options={"assistant_model": other.model},
+            drafter=other.model,
+            other=other,
+        )
     layers = hooked.card.n_layers
     if layers < 2 and exit_layer is None:
         raise NotShown(f"{hooked.card.name} has one layer, so that none can be left out. Choose another draft.")
@@ -150,8 +155,12 @@ def _way(
             f"{hooked.card.name} runs all its layers whatever it is told ({hooked.card.family}), so that it would "
             "draft with itself. Choose another draft."
         )
-    return _Way(mode=mode, name=f"early exit after {at} of {layers} layers", options={"assistant_early_exit": at},
-                drafter=hooked.model)  # fmt: skip
+    return _Way(
+        mode=mode,
+        name=f"early exit after {at} of {layers} layers",
+        options={"assistant_early_exit": at},
+        drafter=hooked.model,
+    )
 
 
 def _fitting(hooked: HookedModel, draft: HookedModel | None) -> HookedModel:
@@ -172,9 +181,14 @@ class _Speculating:
     """The runs of one prompt, one after the other, and what has come of them."""
 
     def __init__(
-        self, hooked: HookedModel, asked: _Asked, ways: Sequence[_Way], reasons: tuple[str, ...],
-        cancelled: Callable[[], bool], progress: Callable[[int, int, str], None],
-    ) -> None:  # fmt: skip
+        self,
+        hooked: HookedModel,
+        asked: _Asked,
+        ways: Sequence[_Way],
+        reasons: tuple[str, ...],
+        cancelled: Callable[[], bool],
+        progress: Callable[[int, int, str], None],
+    ) -> None:
         self._hooked, self._asked, self._ways = hooked, asked, ways
         self._cancelled, self._progress = cancelled, progress
         self._machine, self._reasons = in_words(hooked), reasons
@@ -272,9 +286,11 @@ class _Speculating:
                 )
             started = time.perf_counter()
             out = model.generate(
-                ids, attention_mask=torch.ones_like(ids), stopping_criteria=StoppingCriteriaList([self._asks]),
+                ids,
+                attention_mask=torch.ones_like(ids),
+                stopping_criteria=StoppingCriteriaList([self._asks]),
                 **options,
-            )  # fmt: skip
+            )
             wait_for(model.device)
             seconds = time.perf_counter() - started
         if rounds is not None:
@@ -296,10 +312,15 @@ class _Speculating:
 
         def make(*, generation_config: Any, logits_processor: Any, **_: Any) -> OwnDraft:
             return OwnDraft(
-                self._hooked, draft, head, thought,
-                n_draft=self._asked.n_draft, max_length=generation_config.max_length,
-                sample=generation_config.do_sample, processors=logits_processor,
-            )  # fmt: skip
+                self._hooked,
+                draft,
+                head,
+                thought,
+                n_draft=self._asked.n_draft,
+                max_length=generation_config.max_length,
+                sample=generation_config.do_sample,
+                processors=logits_processor,
+            )
 
         return make
 

@@ -16,15 +16,17 @@ def round_of(judged: Judged) -> Round:
     q = None if judged.q is None else judged.q.softmax(dim=-1)
     n, drafted = judged.n_accepted, []
     for at, token in enumerate(judged.drafted):
-        drafted.append(Drafted(
-            id=token,
-            q=None if q is None else float(q[at, token]),
-            p=float(p[at, token]),
-            random=judged.randoms[at] if judged.randoms and at <= n else None,
-            accepted=at < n,
-            draft_best=() if judged.q is None else _best(judged.q[at]),
-            target_best=_best(judged.p[at]),
-        ))  # fmt: skip
+        drafted.append(
+            Drafted(
+                id=token,
+                q=None if q is None else float(q[at, token]),
+                p=float(p[at, token]),
+                random=judged.randoms[at] if judged.randoms and at <= n else None,
+                accepted=at < n,
+                draft_best=() if judged.q is None else _best(judged.q[at]),
+                target_best=_best(judged.p[at]),
+            )
+        )
     own = "none" if len(judged.written) == n else "bonus" if n == len(judged.drafted) else "corrected"
     return Round(
         first=judged.first,

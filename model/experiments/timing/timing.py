@@ -106,9 +106,14 @@ class _Timing:
     """One measuring in progress: what it has found so far, and the pieces that are left."""
 
     def __init__(
-        self, hooked: HookedModel, read: Prompt, settings: Settings, limits: Limits, repeats: int,
+        self,
+        hooked: HookedModel,
+        read: Prompt,
+        settings: Settings,
+        limits: Limits,
+        repeats: int,
         cancelled: Callable[[], bool],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._hooked, self._model = hooked, hooked.model
         self._read, self._settings, self._limits, self._repeats = read, settings, limits, repeats
         self._cancelled = cancelled

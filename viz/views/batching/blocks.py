@@ -28,10 +28,13 @@ def blocks(record: Batching, at: Pick, _mode: Mode = "light") -> Html:
     fill = _part_full(record, tick)
     drawn = _drawn(record)
     cells = "".join(
-        _cell(block, users[block], fill.get(block)) if block in users
-        else _kept(block, kept[block]) if block in kept else f"<li>{block}</li>"
+        _cell(block, users[block], fill.get(block))
+        if block in users
+        else _kept(block, kept[block])
+        if block in kept
+        else f"<li>{block}</li>"
         for block in drawn
-    )  # fmt: skip
+    )
     left = record.n_blocks - len(drawn)
     more = f'<p class="ts-sentence">{theme.count(left)} more blocks are not drawn.</p>' if left else ""
     rows = "".join(_row(record, at.tick, request) for request in range(len(record.requests)))

@@ -44,38 +44,66 @@ def packed_attention(record: Batching, at: Pick, mode: Mode = "light") -> go.Fig
     tokens: dict[str, Any] = {
         "x": _names(record, {request: (0, width) for request, (_, width) in columns.items()}),
         "y": _names(record, {share.request: (share.first, share.n_tokens) for share in tick.shares}),
-        "hoverongaps": False, "zmin": 0, "zmax": 1, "xgap": _GAP, "ygap": _GAP,
-    }  # fmt: skip
+        "hoverongaps": False,
+        "zmin": 0,
+        "zmax": 1,
+        "xgap": _GAP,
+        "ygap": _GAP,
+    }
     shown = own | (weights != 0)
     figure.add_heatmap(
-        z=_short(np.where(shown, weights, np.nan)), **tokens,
-        colorscale=_colours(mode), showscale=False, hovertemplate="%{y} looks at %{x}: %{z:.3g}<extra></extra>",
-    )  # fmt: skip
+        z=_short(np.where(shown, weights, np.nan)),
+        **tokens,
+        colorscale=_colours(mode),
+        showscale=False,
+        hovertemplate="%{y} looks at %{x}: %{z:.3g}<extra></extra>",
+    )
     grey = _ELSEWHERE[mode]
     figure.add_heatmap(
-        z=_short(np.where(shown, np.nan, 0.0)), **tokens, colorscale=[[0, grey], [1, grey]], showscale=False,
+        z=_short(np.where(shown, np.nan, 0.0)),
+        **tokens,
+        colorscale=[[0, grey], [1, grey]],
+        showscale=False,
         hovertemplate="%{y} and %{x}: another text, exactly 0<extra></extra>",
-    )  # fmt: skip
+    )
     _legend(figure, grey, mode)
     for request, (first, count) in rows.items():
         start, width = columns[request]
         figure.add_shape(
-            type="rect", x0=start - 0.5, x1=start + width - 0.5, y0=first - 0.5, y1=first + count - 0.5,
+            type="rect",
+            x0=start - 0.5,
+            x1=start + width - 0.5,
+            y0=first - 0.5,
+            y1=first + count - 0.5,
             line={"color": served.colour(request, mode), "width": 5 if request == at.request else 2},
-        )  # fmt: skip
+        )
     figure.update_xaxes(**_letters(columns, weights.shape[1]), showgrid=False)
     figure.update_yaxes(**_letters(rows, len(weights)), autorange="reversed", showgrid=False)
-    figure.add_annotation(text=_told(record, tick, at), x=0, xref="paper", xanchor="left", y=1, yref="paper",
-                          yanchor="bottom", yshift=8, align="left", showarrow=False)  # fmt: skip
-    figure.update_layout(margin={"t": 100, "b": 70},
-                         legend={"yref": "container", "y": 0, "yanchor": "bottom", "itemclick": False})  # fmt: skip
+    figure.add_annotation(
+        text=_told(record, tick, at),
+        x=0,
+        xref="paper",
+        xanchor="left",
+        y=1,
+        yref="paper",
+        yanchor="bottom",
+        yshift=8,
+        align="left",
+        showarrow=False,
+    )
+    figure.update_layout(
+        margin={"t": 100, "b": 70}, legend={"yref": "container", "y": 0, "yanchor": "bottom", "itemclick": False}
+    )
     return figure
 
 
 def _check(record: Batching, at: Pick) -> None:
     card = record.model
-    for name, given, count in (("Layer", at.layer, card.n_layers), ("Head", at.head, card.n_heads),
-                               ("Text", at.request, len(record.requests))):  # fmt: skip
+    for name, given, count in (
+        ("Layer", at.layer, card.n_layers),
+        ("Head", at.head, card.n_heads),
+        ("Text", at.request, len(record.requests)),
+    ):
         if given >= count:
             raise NotShown(f"{name} {given} was asked for; there are {count}, from 0 on.")
 
@@ -131,8 +159,7 @@ def _legend(figure: go.Figure, grey: str, mode: Mode) -> None:
 
 
 def _mark(colour: str, mode: Mode) -> dict[str, Any]:
-    return {"color": colour, "symbol": "square", "size": 14,
-            "line": {"color": theme.GROUND[mode]["muted"], "width": 1}}  # fmt: skip
+    return {"color": colour, "symbol": "square", "size": 14, "line": {"color": theme.GROUND[mode]["muted"], "width": 1}}
 
 
 def _colours(mode: Mode) -> list[list[float | str]]:
@@ -156,8 +183,9 @@ def _told(record: Batching, tick: Tick, at: Pick) -> str:
     share = served.share_of(tick, at.request)
     lines.append(
         f"{letter(at.request)}: {share.n_tokens} read, {share.first + share.n_tokens} to look at"
-        if share else f"{letter(at.request)} has no share of this tick"
-    )  # fmt: skip
+        if share
+        else f"{letter(at.request)} has no share of this tick"
+    )
     lines.append(_stray(record, tick).replace(", in all", ",<br>in all"))
     return "<br>".join(lines)
 

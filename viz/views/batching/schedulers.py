@@ -43,8 +43,15 @@ def ways(record: Batching, _at: Pick, mode: Mode = "light") -> go.Figure:
         values += [top + request for request in range(n)]
         names += [served.letter(request) for request in range(n)]
         seconds = theme.duration(way.total_s)
-        figure.add_annotation(x=0, xref="paper", xanchor="left", y=top - 0.6, yanchor="bottom", showarrow=False,
-                              text=f"{way.name}: {seconds}")  # fmt: skip
+        figure.add_annotation(
+            x=0,
+            xref="paper",
+            xanchor="left",
+            y=top - 0.6,
+            yanchor="bottom",
+            showarrow=False,
+            text=f"{way.name}: {seconds}",
+        )
         for request in range(n):
             _lane(figure, _pieces(way, request, ends * _GAP), top + request, served.colour(request, mode), mode)
         asked = [each.arrives_s for each in record.requests]
@@ -55,16 +62,26 @@ def ways(record: Batching, _at: Pick, mode: Mode = "light") -> go.Figure:
             ("first token", firsts, waited, "line-ns", 15),
         ):
             figure.add_scatter(
-                x=at, y=[top + request for request in range(n)], mode="markers", name=name, showlegend=place == 0,
-                legendgroup=name, customdata=told,
+                x=at,
+                y=[top + request for request in range(n)],
+                mode="markers",
+                name=name,
+                showlegend=place == 0,
+                legendgroup=name,
+                customdata=told,
                 hovertemplate=f"{name}: at %{{x:.3f}} s%{{customdata}}<extra></extra>",
-                marker={"symbol": symbol, "size": size, "color": ground["ink"],
-                        "line": {"width": 3 if symbol == "line-ns" else 0, "color": ground["ink"]}},
-            )  # fmt: skip
+                marker={
+                    "symbol": symbol,
+                    "size": size,
+                    "color": ground["ink"],
+                    "line": {"width": 3 if symbol == "line-ns" else 0, "color": ground["ink"]},
+                },
+            )
     if any(way.n_padding for way in record.ways):
         figure.add_bar(x=[None], y=[None], name="padding", marker=_padding(mode))
-    figure.update_yaxes(tickvals=values, ticktext=names, range=[values[-1] + 0.8, -1.6], showgrid=False, ticks="",
-                        zeroline=False)  # fmt: skip
+    figure.update_yaxes(
+        tickvals=values, ticktext=names, range=[values[-1] + 0.8, -1.6], showgrid=False, ticks="", zeroline=False
+    )
     figure.update_xaxes(title="seconds from the start", range=[-0.01 * ends, ends * 1.01], zeroline=False)
     return figure
 
@@ -141,8 +158,17 @@ def _pieces(way: Way, request: int, gap: float) -> list[_Piece]:
             last.worked += each.seconds
             last.read, last.filled = last.read + mine[1], last.filled + mine[2]
         else:
-            pieces.append(_Piece(start=each.at_s, end=each.at_s + each.seconds, padding=share, passes=1,
-                                 worked=each.seconds, read=mine[1], filled=mine[2]))  # fmt: skip
+            pieces.append(
+                _Piece(
+                    start=each.at_s,
+                    end=each.at_s + each.seconds,
+                    padding=share,
+                    passes=1,
+                    worked=each.seconds,
+                    read=mine[1],
+                    filled=mine[2],
+                )
+            )
     return pieces
 
 
@@ -156,17 +182,26 @@ def _lane(figure: go.Figure, pieces: list[_Piece], y: float, fill: str, mode: Mo
         middle = [y + 0.4 * (1 - share if padded else share - 1) for share in shares]
         marker = _padding(mode) if padded else {"color": fill, "line": {"width": 0}}
         figure.add_bar(
-            orientation="h", base=[each.start for each in shown], x=[each.end - each.start for each in shown],
-            y=middle, width=[0.8 * share for share in shares], marker=marker,
-            name="padding" if padded else "text", showlegend=False,
-            hovertemplate="%{customdata}<extra></extra>", customdata=[_hover(each) for each in shown],
-        )  # fmt: skip
+            orientation="h",
+            base=[each.start for each in shown],
+            x=[each.end - each.start for each in shown],
+            y=middle,
+            width=[0.8 * share for share in shares],
+            marker=marker,
+            name="padding" if padded else "text",
+            showlegend=False,
+            hovertemplate="%{customdata}<extra></extra>",
+            customdata=[_hover(each) for each in shown],
+        )
 
 
 def _padding(mode: Mode) -> dict[str, Any]:
     card, muted = theme.GROUND[mode]["card"], theme.GROUND[mode]["muted"]
-    return {"color": card, "line": {"color": muted, "width": 1},
-            "pattern": {"shape": "/", "fgcolor": muted, "size": 6, "solidity": 0.35}}  # fmt: skip
+    return {
+        "color": card,
+        "line": {"color": muted, "width": 1},
+        "pattern": {"shape": "/", "fgcolor": muted, "size": 6, "solidity": 0.35},
+    }
 
 
 def _hover(piece: _Piece) -> str:

@@ -37,12 +37,21 @@ def cache_saved(record: CacheTrials, _at: Load, mode: Mode = "light") -> go.Figu
     for i in smaller:
         role, symbol = _KINDS[record.trials[i].kind]
         figure.add_scatter(
-            x=[saved[i]], y=[max(means[i], floor)], name=_name(record, i), mode="markers+text", text=[str(i)],
-            textposition="middle right", customdata=[_point(record, i, means[i])],
+            x=[saved[i]],
+            y=[max(means[i], floor)],
+            name=_name(record, i),
+            mode="markers+text",
+            text=[str(i)],
+            textposition="middle right",
+            customdata=[_point(record, i, means[i])],
             hovertemplate="%{customdata}<extra></extra>",
-            marker={"color": theme.ROLES[role][mode].fill, "symbol": symbol, "size": 14,
-                    "line": {"color": theme.GROUND[mode]["ink"], "width": 1}},
-        )  # fmt: skip
+            marker={
+                "color": theme.ROLES[role][mode].fill,
+                "symbol": symbol,
+                "size": 14,
+                "line": {"color": theme.GROUND[mode]["ink"], "width": 1},
+            },
+        )
     top = max([floor * 100, *(means[i] for i in smaller)])
     figure.update_xaxes(title="bytes of the cache saved, %", range=[min(0, *saved) - 4, 104])
     figure.update_layout(yaxis={"title": "mean KL divergence, nats", **_kl_axis(floor, top * 6, most=4)})
@@ -67,22 +76,38 @@ def cache_divergence(record: CacheTrials, _at: Load, mode: Mode = "light") -> go
         role, symbol = _KINDS[trial.kind]
         fill = theme.ROLES[role][mode].fill
         figure.add_scatter(
-            x=numbers, y=np.maximum(record.kl[i], floor).tolist(), yaxis=axis, mode="lines+markers",
-            line={"color": fill, "width": 2}, marker={"color": fill, "symbol": symbol, "size": 6},
+            x=numbers,
+            y=np.maximum(record.kl[i], floor).tolist(),
+            yaxis=axis,
+            mode="lines+markers",
+            line={"color": fill, "width": 2},
+            marker={"color": fill, "symbol": symbol, "size": 6},
             customdata=[f"{name}: {_nats(kl)}" for name, kl in zip(said, record.kl[i].tolist(), strict=True)],
             hovertemplate="token %{x}, %{customdata}<extra></extra>",
-        )  # fmt: skip
+        )
         if trial.first_changed is not None:
             figure.add_scatter(
-                x=[trial.first_changed + 1], y=[max(float(record.kl[i, trial.first_changed]), floor)], yaxis=axis,
-                mode="markers", marker={"symbol": "star", "size": 16, "color": ink}, hoverinfo="skip",
-            )  # fmt: skip
+                x=[trial.first_changed + 1],
+                y=[max(float(record.kl[i, trial.first_changed]), floor)],
+                yaxis=axis,
+                mode="markers",
+                marker={"symbol": "star", "size": 16, "color": ink},
+                hoverinfo="skip",
+            )
         bottom, top_of = 1 - (place + 1) / len(smaller), 1 - place / len(smaller)
         ticks = {**_kl_axis(floor, top, most=2), "domain": [bottom, top_of - 0.34 / len(smaller)], "nticks": 3}
         figure.update_layout({f"yaxis{axis[1:]}": ticks})
-        figure.add_annotation(x=0, xref="paper", xanchor="left", xshift=-40, y=top_of - 0.3 / len(smaller),
-                              yref="paper", yanchor="bottom", text=f"{_name(record, i)}: {_changed(trial)}",
-                              showarrow=False)  # fmt: skip
+        figure.add_annotation(
+            x=0,
+            xref="paper",
+            xanchor="left",
+            xshift=-40,
+            y=top_of - 0.3 / len(smaller),
+            yref="paper",
+            yanchor="bottom",
+            text=f"{_name(record, i)}: {_changed(trial)}",
+            showarrow=False,
+        )
     anchor = f"y{len(smaller) if len(smaller) > 1 else ''}"
     figure.update_xaxes(title="written token", anchor=anchor, range=[0.5, len(numbers) + 0.5], tickformat="d")
     figure.update_layout(margin={"t": 6})
@@ -103,12 +128,17 @@ def cache_table(record: CacheTrials, _at: Load, _mode: Mode = "light") -> Html:
     return table(
         ("cache", "bytes", "saved", "mean KL", "largest KL"),
         [
-            (f"{i} {trial.name}" if i else trial.name, theme.size(trial.n_bytes), _percent(_saved(record, i)),
-             _nats(float(kl.mean()) if kl.size else 0.0), _nats(float(kl.max(initial=0))))
+            (
+                f"{i} {trial.name}" if i else trial.name,
+                theme.size(trial.n_bytes),
+                _percent(_saved(record, i)),
+                _nats(float(kl.mean()) if kl.size else 0.0),
+                _nats(float(kl.max(initial=0))),
+            )
             for i, (trial, kl) in trials
         ],
         below=[_other(record, i) for i, _ in trials],
-    )  # fmt: skip
+    )
 
 
 def _saved(record: CacheTrials, i: int) -> float:
@@ -175,8 +205,9 @@ def _percent(share: float) -> str:
 def _token(record: CacheTrials, token_id: int) -> str:
     known = {token.id: token for token in record.tokens}
     text = record.texts.get(token_id, "")
-    return markup.short(known.get(token_id) or Token(id=token_id, text=text, data=b"", span=(0, 0), special=False,
-                                                     generated=True))  # fmt: skip
+    return markup.short(
+        known.get(token_id) or Token(id=token_id, text=text, data=b"", span=(0, 0), special=False, generated=True)
+    )
 
 
 def _nats(kl: float) -> str:

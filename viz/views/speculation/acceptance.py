@@ -33,10 +33,16 @@ def acceptance(record: Speculation, _at: Pick, _mode: Mode = "light") -> Html:
     """
     head = ("draft", "accepted", "tokens a pass", "tokens/s", "plain tokens/s", "speed")
     rows = [
-        (each.name, _accepted(each), number(each.tokens_per_pass), _rate(each.speculated_tokens, each.speculated_s),
-         _rate(each.plain_tokens, each.plain_s), _speed(each))
+        (
+            each.name,
+            _accepted(each),
+            number(each.tokens_per_pass),
+            _rate(each.speculated_tokens, each.speculated_s),
+            _rate(each.plain_tokens, each.plain_s),
+            _speed(each),
+        )
         for each in record.attempts
-    ]  # fmt: skip
+    ]
     return table(head, rows, below=[_below(record, each) for each in record.attempts])
 
 
@@ -52,8 +58,14 @@ def break_even(record: Speculation, _at: Pick, mode: Mode = "light") -> go.Figur
     """
     ground = theme.GROUND[mode]
     figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": 480})
-    figure.add_scatter(x=list(_SIDES), y=[1, 1], mode="lines", line={"color": ground["ink"], "width": 2},
-                       name="as fast as plain decoding", hoverinfo="skip")  # fmt: skip
+    figure.add_scatter(
+        x=list(_SIDES),
+        y=[1, 1],
+        mode="lines",
+        line={"color": ground["ink"], "width": 2},
+        name="as fast as plain decoding",
+        hoverinfo="skip",
+    )
     highest = 1.2
     for i, each in enumerate(record.attempts):
         role, symbol = _LOOKS[each.mode]
@@ -64,26 +76,40 @@ def break_even(record: Speculation, _at: Pick, mode: Mode = "light") -> go.Figur
             predicted = [cost.speedup(share) for share in shares.tolist()]
             highest = max(highest, *predicted)
             figure.add_scatter(
-                x=(shares * 100).tolist(), y=predicted, mode="lines", name=f"{name}: predicted", legendgroup=name,
-                line={"color": fill, "width": 2, "dash": "dash"}, showlegend=spread is None,
+                x=(shares * 100).tolist(),
+                y=predicted,
+                mode="lines",
+                name=f"{name}: predicted",
+                legendgroup=name,
+                line={"color": fill, "width": 2, "dash": "dash"},
+                showlegend=spread is None,
                 hovertemplate="%{x:.0f}% accepted: %{y:.2f} times as fast<extra>%{fullData.name}</extra>",
-            )  # fmt: skip
+            )
             crossing = cost.break_even()
             if crossing is not None and cost.speedup(0) < 1:
                 figure.add_scatter(
-                    x=[crossing * 100], y=[1], mode="markers", legendgroup=name, showlegend=False,
+                    x=[crossing * 100],
+                    y=[1],
+                    mode="markers",
+                    legendgroup=name,
+                    showlegend=False,
                     name=f"{name}: break-even",
                     marker={"color": fill, "symbol": f"{symbol}-open", "size": 12, "line": {"width": 2}},
                     hovertemplate="pays from %{x:.1f}% accepted<extra>%{fullData.name}</extra>",
-                )  # fmt: skip
+                )
         if spread is not None and each.acceptance is not None:
             highest = max(highest, spread.high)
             figure.add_scatter(
-                x=[each.acceptance * 100], y=[spread.median], error_y=bars([spread]), mode="markers", name=name,
-                legendgroup=name, customdata=[{"attempt": i}], marker={"color": fill, "symbol": symbol, "size": 14,
-                                          "line": {"color": ground["ink"], "width": 1}},
+                x=[each.acceptance * 100],
+                y=[spread.median],
+                error_y=bars([spread]),
+                mode="markers",
+                name=name,
+                legendgroup=name,
+                customdata=[{"attempt": i}],
+                marker={"color": fill, "symbol": symbol, "size": 14, "line": {"color": ground["ink"], "width": 1}},
                 hovertemplate="%{x:.1f}% accepted: %{y:.2f} times as fast, measured<extra>%{fullData.name}</extra>",
-            )  # fmt: skip
+            )
     figure.update_xaxes(title="guesses accepted, %", range=list(_SIDES))
     figure.update_yaxes(title="times as fast as plain decoding", range=[0, highest * 1.08])
     return figure
@@ -175,8 +201,11 @@ def _rate(tokens: int, seconds: tuple[float, ...]) -> str:
 
 def _below(record: Speculation, attempt: Attempt) -> str:
     """The spread, whether the tokens are the same, what was noted, and from where on it would pay."""
-    same = {None: "", True: "It wrote the same tokens as plain decoding.",
-            False: "It did NOT write the tokens of plain decoding."}[attempt.same_tokens]  # fmt: skip
+    same = {
+        None: "",
+        True: "It wrote the same tokens as plain decoding.",
+        False: "It did NOT write the tokens of plain decoding.",
+    }[attempt.same_tokens]
     spread, cost = _turns(attempt), _cost(record, attempt)
     turns = "" if spread is None else f"Slowest turn \u00d7{spread.low:.2f}, fastest \u00d7{spread.high:.2f}."
     pays = _uneven(record, attempt) if cost is None else _pays_from(cost, _passes(record)[1])

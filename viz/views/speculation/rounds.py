@@ -187,8 +187,10 @@ def _judged(each: Drafted, verdict: Verdict, place: int, one: Round, tokens: dic
     copies = "it holds no probabilities" if greedy else "it holds this token for certain, q = 1"
     without = "" if each.q is not None else f'<p class="ts-aside-line">The draft copies: {copies}.</p>'
     test = _test(each, verdict, greedy=greedy)
-    likeliest = [_likeliest("The draft's likeliest", each.draft_best, tokens),
-                 _likeliest("The model's likeliest", each.target_best, tokens)]  # fmt: skip
+    likeliest = [
+        _likeliest("The draft's likeliest", each.draft_best, tokens),
+        _likeliest("The model's likeliest", each.target_best, tokens),
+    ]
     return (
         f'<div class="ts-judged ts-{verdict}">{_heading(each.id, verdict, f"Position {one.first + place}", tokens)}'
         f"{''.join(held)}{without}<p>{markup.text(test)}</p>{''.join(likeliest)}</div>"

@@ -57,8 +57,9 @@ def memory_bill(record: Measurement, at: Load, mode: Mode = "light") -> go.Figur
     from the model's own shapes; the activations are an estimate, and so have a dashed outline alone.
     """
     owed = bill(record.model, at.context, at.users, at.bits, windows=record.windows)
-    unit, word = next((each for each in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if owed.total >= 2 * each[0]),
-                      (1.0, "bytes"))  # fmt: skip
+    unit, word = next(
+        (each for each in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if owed.total >= 2 * each[0]), (1.0, "bytes")
+    )
     figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": 260, "barmode": "stack"})
     card = theme.GROUND[mode]["card"]
     pieces = at.users if at.users <= _EACH_USER else 1
@@ -68,22 +69,46 @@ def memory_bill(record: Measurement, at: Load, mode: Mode = "light") -> go.Figur
     ):
         for i in range(count):
             figure.add_bar(
-                orientation="h", x=[n_bytes / count / unit], y=["memory"], legendgroup=name, showlegend=i == 0,
-                name=f"{name} {theme.size(n_bytes)}", width=0.7,
-                marker={"color": theme.ROLES[role][mode].fill, "line": {"color": card, "width": 1},
-                        "pattern": {"shape": shape, "fgcolor": card, "fillmode": "overlay", "solidity": 0.2}},
+                orientation="h",
+                x=[n_bytes / count / unit],
+                y=["memory"],
+                legendgroup=name,
+                showlegend=i == 0,
+                name=f"{name} {theme.size(n_bytes)}",
+                width=0.7,
+                marker={
+                    "color": theme.ROLES[role][mode].fill,
+                    "line": {"color": card, "width": 1},
+                    "pattern": {"shape": shape, "fgcolor": card, "fillmode": "overlay", "solidity": 0.2},
+                },
                 hovertemplate=_said(name, n_bytes, count, i),
-            )  # fmt: skip
+            )
     figure.add_bar(
-        orientation="h", x=[owed.activations / unit], y=["memory"], name=f"activations, about "
-        f"{theme.size(owed.activations)}", width=0.7,
-        marker={"color": card, "pattern": {"shape": ".", "fgcolor": theme.ROLES["doubt"][mode].text,
-                                           "fillmode": "overlay", "solidity": 0.2}},
+        orientation="h",
+        x=[owed.activations / unit],
+        y=["memory"],
+        name=f"activations, about {theme.size(owed.activations)}",
+        width=0.7,
+        marker={
+            "color": card,
+            "pattern": {
+                "shape": ".",
+                "fgcolor": theme.ROLES["doubt"][mode].text,
+                "fillmode": "overlay",
+                "solidity": 0.2,
+            },
+        },
         hovertemplate=f"activations: about {theme.size(owed.activations)} (estimated)<extra></extra>",
-    )  # fmt: skip
+    )
     left = (owed.weights + owed.kv_cache) / unit
-    figure.add_shape(type="rect", x0=left, x1=owed.total / unit, y0=-0.35, y1=0.35,
-                     line={"color": theme.ROLES["doubt"][mode].text, "width": 2, "dash": "dash"})  # fmt: skip
+    figure.add_shape(
+        type="rect",
+        x0=left,
+        x1=owed.total / unit,
+        y0=-0.35,
+        y1=0.35,
+        line={"color": theme.ROLES["doubt"][mode].text, "width": 2, "dash": "dash"},
+    )
     figure.update_xaxes(title=f"{word}; {theme.size(owed.total)} together", rangemode="tozero")
     figure.update_yaxes(showticklabels=False, ticks="")
     return figure
@@ -98,13 +123,22 @@ def bill_table(record: Measurement, at: Load, _mode: Mode = "light") -> Html:
     users = "1 user" if at.users == 1 else f"{theme.count(at.users)} users"
     first = f"{record.model.name}: {theme.count(at.context)} tokens of context, {users}, {owed.bits} bits a number."
     longer = f" It was made for {theme.count(record.model.n_ctx)} tokens at most." * (at.context > record.model.n_ctx)
-    rows = (("weights", owed.weights, ""), ("KV cache", owed.kv_cache, ""),
-            ("activations", owed.activations, "about "), ("together", owed.total, "about "))  # fmt: skip
+    rows = (
+        ("weights", owed.weights, ""),
+        ("KV cache", owed.kv_cache, ""),
+        ("activations", owed.activations, "about "),
+        ("together", owed.total, "about "),
+    )
     return Html(
         f'<p class="ts-sentence">{markup.text(first + longer)}</p>'
-        + table(("", "bytes", "share"), [(name, f"{about}{theme.size(n_bytes)}", theme.percent(n_bytes / owed.total))
-                                         for name, n_bytes, about in rows])
-    )  # fmt: skip
+        + table(
+            ("", "bytes", "share"),
+            [
+                (name, f"{about}{theme.size(n_bytes)}", theme.percent(n_bytes / owed.total))
+                for name, n_bytes, about in rows
+            ],
+        )
+    )
 
 
 def _said(name: str, n_bytes: int, count: int, i: int) -> str:

@@ -29,24 +29,37 @@ def cache_race(record: Measurement, _at: Load, mode: Mode = "light") -> go.Figur
     for (name, role, symbol), tries, works in zip(_RACERS, _tries(record), _works(record), strict=True):
         spreads, fill, text = _spreads(tries), theme.ROLES[role][mode].fill, theme.ROLES[role][mode].text
         figure.add_scatter(
-            x=lengths, y=[each.median for each in spreads], name=f"{name}, measured", mode="lines+markers",
-            line={"color": fill, "width": 3}, error_y={**bars(spreads), "color": text, "thickness": 1.5, "width": 4},
-            marker={"color": fill, "symbol": symbol, "size": 10,
-                    "line": {"color": theme.GROUND[mode]["ink"], "width": 1}},
+            x=lengths,
+            y=[each.median for each in spreads],
+            name=f"{name}, measured",
+            mode="lines+markers",
+            line={"color": fill, "width": 3},
+            error_y={**bars(spreads), "color": text, "thickness": 1.5, "width": 4},
+            marker={
+                "color": fill,
+                "symbol": symbol,
+                "size": 10,
+                "line": {"color": theme.GROUND[mode]["ink"], "width": 1},
+            },
             text=[theme.duration(each.median) for each in spreads],
             hovertemplate=f"{name}, %{{x}} tokens: %{{text}}<extra></extra>",
-        )  # fmt: skip
+        )
         least = [least_seconds(work, record.machine) for work in works]
         shown += [*least, *(each.low for each in spreads), *(each.high for each in spreads)]
         figure.add_scatter(
-            x=lengths, y=least, name=f"{name}, predicted", mode="lines", text=[theme.duration(each) for each in least],
+            x=lengths,
+            y=least,
+            name=f"{name}, predicted",
+            mode="lines",
+            text=[theme.duration(each) for each in least],
             line={"color": text, "width": 2, "dash": "dash"},
             hovertemplate=f"{name}, %{{x}} tokens: at least %{{text}} (predicted)<extra></extra>",
-        )  # fmt: skip
+        )
     figure.update_xaxes(title="tokens in the text", type="log", tickvals=lengths, ticktext=_apart(lengths))
     ticks = ticks_between(min(shown), max(shown))
-    figure.update_yaxes(title="time for the next token", type="log", tickvals=ticks,
-                        ticktext=[_short(each) for each in ticks])  # fmt: skip
+    figure.update_yaxes(
+        title="time for the next token", type="log", tickvals=ticks, ticktext=[_short(each) for each in ticks]
+    )
     return figure
 
 
@@ -62,13 +75,21 @@ def race_total(record: Measurement, _at: Load, mode: Mode = "light") -> go.Figur
         spreads = [Spread(low=a, median=b, high=c) for a, b, c in zip(low, median, high, strict=True)]
         fill, text = theme.ROLES[role][mode].fill, theme.ROLES[role][mode].text
         figure.add_scatter(
-            x=lengths, y=median, name=name, mode="lines+markers", line={"color": fill, "width": 3},
+            x=lengths,
+            y=median,
+            name=name,
+            mode="lines+markers",
+            line={"color": fill, "width": 3},
             error_y={**bars(spreads), "color": text, "thickness": 1.5, "width": 4},
-            marker={"color": fill, "symbol": symbol, "size": 10,
-                    "line": {"color": theme.GROUND[mode]["ink"], "width": 1}},
+            marker={
+                "color": fill,
+                "symbol": symbol,
+                "size": 10,
+                "line": {"color": theme.GROUND[mode]["ink"], "width": 1},
+            },
             text=[theme.duration(each) for each in median],
             hovertemplate=f"{name}, from {lengths[0]} to %{{x}} tokens: %{{text}}<extra></extra>",
-        )  # fmt: skip
+        )
     figure.update_xaxes(title="tokens in the text", rangemode="tozero")
     figure.update_yaxes(title=f"seconds since {lengths[0]} tokens", rangemode="tozero")
     return figure
@@ -83,14 +104,18 @@ def race_work(record: Measurement, _at: Load, _mode: Mode = "light") -> Html:
     lengths = [theme.count(length) for length in record.race_lengths.tolist()]
     times = table(
         ("tokens", "with the cache", "without", "times as long"),
-        [(length, theme.duration(a.median), theme.duration(b.median), number(b.median / a.median))
-         for length, a, b in zip(lengths, on, off, strict=True)],
-    )  # fmt: skip
+        [
+            (length, theme.duration(a.median), theme.duration(b.median), number(b.median / a.median))
+            for length, a, b in zip(lengths, on, off, strict=True)
+        ],
+    )
     work = table(
         ("tokens", "operations, with", "without", "bytes, with", "without"),
-        [(length, prefixed(one.flops), prefixed(other.flops), theme.size(one.n_bytes), theme.size(other.n_bytes))
-         for length, one, other in zip(lengths, *_works(record), strict=True)],
-    )  # fmt: skip
+        [
+            (length, prefixed(one.flops), prefixed(other.flops), theme.size(one.n_bytes), theme.size(other.n_bytes))
+            for length, one, other in zip(lengths, *_works(record), strict=True)
+        ],
+    )
     titles = [f'<h3 class="ts-subtitle">{each}</h3>' for each in ("Measured: time of a pass", "Predicted: its work")]
     return Html(titles[0] + times + titles[1] + work)
 
@@ -104,19 +129,25 @@ def race_logits(record: Measurement, _at: Load, _mode: Mode = "light") -> Html:
     said = f'<p class="ts-sentence">{markup.text(_verdict(record, float(share.max())))}</p>'
     rows = zip(record.race_lengths.tolist(), record.race_difference, record.race_scale, record.race_tokens, strict=True)
     return Html(
-        said + table(
+        said
+        + table(
             ("tokens", "largest difference", "largest logit", "likeliest token"),
-            [(theme.count(length), scientific(difference), number(scale), "the same" if one == other else "another")
-             for length, difference, scale, (one, other) in rows],
+            [
+                (theme.count(length), scientific(difference), number(scale), "the same" if one == other else "another")
+                for length, difference, scale, (one, other) in rows
+            ],
         )
-    )  # fmt: skip
+    )
 
 
 def _verdict(record: Measurement, share: float) -> str:
     """One sentence on the difference, and one on the tokens."""
     changed = sum(one != other for one, other in record.race_tokens)
-    tokens = "The likeliest token is the same at every length." if not changed else (
-        f"The likeliest token is another at {changed} of {len(record.race_tokens)} lengths.")  # fmt: skip
+    tokens = (
+        "The likeliest token is the same at every length."
+        if not changed
+        else (f"The likeliest token is another at {changed} of {len(record.race_tokens)} lengths.")
+    )
     if share == 0:
         return f"The logits are equal to the last bit. {tokens}"
     step = _ROUNDING.get(record.machine.dtype, 2.0**-23)

@@ -29,27 +29,44 @@ def phases(record: Measurement, _at: Load, mode: Mode = "light") -> go.Figure:
     edge = {"color": ground["card"], "width": 1 if len(waits) <= _APART else 0}
     figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": 420, "barmode": "overlay"})
     figure.add_bar(
-        orientation="h", x=[ttft.median], y=["run"], yaxis="y2", name="until the first token (TTFT)",
-        marker={"color": prompt, "line": edge,
-                "pattern": {"shape": "/", "fgcolor": ground["card"], "fillmode": "overlay", "solidity": 0.25}},
+        orientation="h",
+        x=[ttft.median],
+        y=["run"],
+        yaxis="y2",
+        name="until the first token (TTFT)",
+        marker={
+            "color": prompt,
+            "line": edge,
+            "pattern": {"shape": "/", "fgcolor": ground["card"], "fillmode": "overlay", "solidity": 0.25},
+        },
         hovertemplate=f"{_said('first token', ttft)}<extra></extra>",
-    )  # fmt: skip
+    )
     figure.add_bar(
-        orientation="h", x=[each.median for each in waits], base=ends[:-1].tolist(), y=["run"] * len(waits),
-        yaxis="y2", name="each token after it (ITL)", marker={"color": written, "line": edge}, textposition="none",
-        text=[_said(f"token {i + 2}", each) for i, each in enumerate(waits)], hovertemplate="%{text}<extra></extra>",
-    )  # fmt: skip
+        orientation="h",
+        x=[each.median for each in waits],
+        base=ends[:-1].tolist(),
+        y=["run"] * len(waits),
+        yaxis="y2",
+        name="each token after it (ITL)",
+        marker={"color": written, "line": edge},
+        textposition="none",
+        text=[_said(f"token {i + 2}", each) for i, each in enumerate(waits)],
+        hovertemplate="%{text}<extra></extra>",
+    )
     for spreads, place, colour, symbol, texts in (
         ([ttft], ends[:1], prompt, "diamond", ["first token"]),
         (waits, ends[1:], written, "circle", [f"token {i + 2}" for i in range(len(waits))]),
     ):
         figure.add_scatter(
-            x=place.tolist(), y=[each.median * 1000 for each in spreads], mode="markers", showlegend=False,
+            x=place.tolist(),
+            y=[each.median * 1000 for each in spreads],
+            mode="markers",
+            showlegend=False,
             marker={"color": colour, "symbol": symbol, "size": 9, "line": {"color": ground["ink"], "width": 1}},
             error_y={**bars([_in_ms(each) for each in spreads]), "color": ground["ink"], "thickness": 1.5, "width": 3},
             text=[_said(text, each) for text, each in zip(texts, spreads, strict=True)],
             hovertemplate="%{text}<extra></extra>",
-        )  # fmt: skip
+        )
     figure.update_xaxes(title="seconds since the call", rangemode="tozero")
     figure.update_layout(
         yaxis={"title": "wait for the token, ms", "domain": [0, 0.68], "rangemode": "tozero"},

@@ -49,26 +49,53 @@ def roofline(record: Measurement, _at: Load, mode: Mode = "light") -> go.Figure:
     x = [first, machine.ridge, last]
     for low, high in zip(machine.bandwidth_span, machine.matrix_span, strict=True):
         figure.add_scatter(
-            x=[first, high / low, last], y=[first * low, high, high], mode="lines", hoverinfo="skip", showlegend=False,
+            x=[first, high / low, last],
+            y=[first * low, high, high],
+            mode="lines",
+            hoverinfo="skip",
+            showlegend=False,
             line={"color": ground["muted"], "width": 1, "dash": "dot"},
-        )  # fmt: skip
+        )
     figure.add_scatter(
-        x=x, y=[min(each * machine.bandwidth, machine.matrix_speed) for each in x], mode="lines", hoverinfo="skip",
-        name="the roof, measured", line={"color": ground["ink"], "width": 3},
-    )  # fmt: skip
-    for name, role, symbol in (("prefill", "prompt", "diamond"), ("decode", "generated", "circle"),
-                               ("decode, many texts at once", "generated", "square")):  # fmt: skip
+        x=x,
+        y=[min(each * machine.bandwidth, machine.matrix_speed) for each in x],
+        mode="lines",
+        hoverinfo="skip",
+        name="the roof, measured",
+        line={"color": ground["ink"], "width": 3},
+    )
+    for name, role, symbol in (
+        ("prefill", "prompt", "diamond"),
+        ("decode", "generated", "circle"),
+        ("decode, many texts at once", "generated", "square"),
+    ):
         _add_points(figure, name, [each for each in passes if each.name == name], role, symbol, mode)
-    figure.add_annotation(x=math.log10(first * 1.3), y=math.log10(machine.matrix_speed), yshift=14, xanchor="left",
-                          text=f"at most {prefixed(machine.matrix_speed)} a second", showarrow=False)  # fmt: skip
+    figure.add_annotation(
+        x=math.log10(first * 1.3),
+        y=math.log10(machine.matrix_speed),
+        yshift=14,
+        xanchor="left",
+        text=f"at most {prefixed(machine.matrix_speed)} a second",
+        showarrow=False,
+    )
     ticks = ticks_between(first, last)
-    figure.update_xaxes(title="operations for each byte moved", type="log", range=_logs(first, last), tickvals=ticks,
-                        ticktext=[f"{each:g}" for each in ticks])  # fmt: skip
+    figure.update_xaxes(
+        title="operations for each byte moved",
+        type="log",
+        range=_logs(first, last),
+        tickvals=ticks,
+        ticktext=[f"{each:g}" for each in ticks],
+    )
     speeds = [first * machine.bandwidth, *(each.speed.low for each in passes)]
     low, high = min(speeds) / 1.5, machine.matrix_span[1] * 2.2
     ticks = ticks_between(low, high)
-    figure.update_yaxes(title="operations a second", type="log", range=_logs(low, high), tickvals=ticks,
-                        ticktext=[prefixed(each) for each in ticks])  # fmt: skip
+    figure.update_yaxes(
+        title="operations a second",
+        type="log",
+        range=_logs(low, high),
+        tickvals=ticks,
+        ticktext=[prefixed(each) for each in ticks],
+    )
     return figure
 
 
@@ -127,15 +154,23 @@ def _add_points(figure: go.Figure, name: str, passes: list[_Pass], role: str, sy
     ink = theme.GROUND[mode]["ink"]
     is_batch = "many" in name
     figure.add_scatter(
-        x=[each.work.intensity for each in passes], y=[each.speed.median for each in passes], name=name,
-        mode="lines+markers+text" if is_batch else "markers", textposition="bottom right",
+        x=[each.work.intensity for each in passes],
+        y=[each.speed.median for each in passes],
+        name=name,
+        mode="lines+markers+text" if is_batch else "markers",
+        textposition="bottom right",
         text=[str(each.work.batch) if is_batch else "" for each in passes],
         error_y={**bars([each.speed for each in passes]), "color": ink, "thickness": 1.5, "width": 4},
         line={"color": theme.ROLES[role][mode].fill, "width": 1},
-        marker={"color": theme.ROLES[role][mode].fill, "symbol": symbol, "size": 9 if is_batch else 14,
-                "line": {"color": ink, "width": 1}},
-        customdata=[_said(each) for each in passes], hovertemplate="%{customdata}<extra></extra>",
-    )  # fmt: skip
+        marker={
+            "color": theme.ROLES[role][mode].fill,
+            "symbol": symbol,
+            "size": 9 if is_batch else 14,
+            "line": {"color": ink, "width": 1},
+        },
+        customdata=[_said(each) for each in passes],
+        hovertemplate="%{customdata}<extra></extra>",
+    )
 
 
 def _said(each: _Pass) -> str:

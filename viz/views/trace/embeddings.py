@@ -27,21 +27,36 @@ def embedding_map(trace: Trace, at: Selection, mode: Mode = "light") -> go.Figur
     figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": 520})
     ink, muted = theme.GROUND[mode]["ink"], theme.GROUND[mode]["muted"]
     for ends in lines:
-        figure.add_scatter(x=points[ends, 0], y=points[ends, 1], mode="lines", hoverinfo="skip",
-                           showlegend=False, line={"color": muted, "width": 1})  # fmt: skip
-    for name, symbol, is_kind in (("neighbours", "circle-open", None), ("prompt", "circle", False),
-                                  ("generated", "diamond", True)):  # fmt: skip
+        figure.add_scatter(
+            x=points[ends, 0],
+            y=points[ends, 1],
+            mode="lines",
+            hoverinfo="skip",
+            showlegend=False,
+            line={"color": muted, "width": 1},
+        )
+    for name, symbol, is_kind in (
+        ("neighbours", "circle-open", None),
+        ("prompt", "circle", False),
+        ("generated", "diamond", True),
+    ):
         kind = [i for i, each in enumerate(ids) if own.get(each) is is_kind]
         figure.add_scatter(
-            x=points[kind, 0], y=points[kind, 1], name=name, mode="markers+text", textposition="top center",
+            x=points[kind, 0],
+            y=points[kind, 1],
+            name=name,
+            mode="markers+text",
+            textposition="top center",
             text=[texts[i] if i in labelled else "" for i in kind],
             customdata=[f"token {ids[i]}: {texts[i]}" for i in kind],
             hovertemplate="%{customdata}<extra></extra>",
-            marker={"color": muted if is_kind is None else theme.ROLES[name][mode].fill, "symbol": symbol,
-                    "size": 7 if is_kind is None else 12,
-                    "line": {"width": [3 if i == chosen else 1 for i in kind],
-                             "color": muted if is_kind is None else ink}},
-        )  # fmt: skip
+            marker={
+                "color": muted if is_kind is None else theme.ROLES[name][mode].fill,
+                "symbol": symbol,
+                "size": 7 if is_kind is None else 12,
+                "line": {"width": [3 if i == chosen else 1 for i in kind], "color": muted if is_kind is None else ink},
+            },
+        )
     for axis, number, share in zip(("xaxis", "yaxis"), ("first", "second"), shares, strict=True):
         figure.update_layout({axis: {"title": f"{number} component: {theme.percent(share)} of the variance"}})
     return figure
@@ -58,10 +73,9 @@ def _tokens(trace: Trace, ids: list[int]) -> list[Token]:
     """The tokens by these ids: the run's own, and others, of which the record holds the text alone."""
     own = {token.id: token for token in trace.tokens}
     return [
-        own.get(each)
-        or Token(id=each, text=trace.texts[each], data=b"", span=(0, 0), special=False, generated=False)
+        own.get(each) or Token(id=each, text=trace.texts[each], data=b"", span=(0, 0), special=False, generated=False)
         for each in ids
-    ]  # fmt: skip
+    ]
 
 
 def _apart(points: np.ndarray, first: list[int], n_own: int) -> set[int]:

@@ -18,14 +18,26 @@ def passes(trace: Trace, at: Selection, mode: Mode = "light") -> go.Figure:
     for name, decode, role, pattern in (("prefill", False, "prompt", "/"), ("decode", True, "generated", "")):
         chosen = [i for i, step in enumerate(trace.steps) if (step.kind == "decode") == decode]
         figure.add_bar(
-            orientation="h", name=name, base=[starts[i] for i in chosen], x=[trace.steps[i].seconds for i in chosen],
-            y=[trace.steps[i].kind for i in chosen], hovertemplate="%{text}<extra></extra>", textposition="none",
-            text=[f"pass {i + 1}: {trace.steps[i].n_tokens} tokens in {theme.duration(trace.steps[i].seconds)}"
-                  for i in chosen],
-            marker={"color": theme.ROLES[role][mode].fill, "pattern": {"shape": pattern},
-                    "line": {"width": [3 if i == at.step else 1 for i in chosen],
-                             "color": [theme.GROUND[mode]["ink" if i == at.step else "card"] for i in chosen]}},
-        )  # fmt: skip
+            orientation="h",
+            name=name,
+            base=[starts[i] for i in chosen],
+            x=[trace.steps[i].seconds for i in chosen],
+            y=[trace.steps[i].kind for i in chosen],
+            hovertemplate="%{text}<extra></extra>",
+            textposition="none",
+            text=[
+                f"pass {i + 1}: {trace.steps[i].n_tokens} tokens in {theme.duration(trace.steps[i].seconds)}"
+                for i in chosen
+            ],
+            marker={
+                "color": theme.ROLES[role][mode].fill,
+                "pattern": {"shape": pattern},
+                "line": {
+                    "width": [3 if i == at.step else 1 for i in chosen],
+                    "color": [theme.GROUND[mode]["ink" if i == at.step else "card"] for i in chosen],
+                },
+            },
+        )
     figure.update_xaxes(title="seconds since the run began")
     figure.update_yaxes(title="kind of pass", autorange="reversed")
     return figure
