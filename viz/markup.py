@@ -38,7 +38,7 @@ _NAMED = {
     0x2069: "[PDI]",
     0xFEFF: "[BOM]",
 }
-_IMPORT = re.compile(r'^import \{([^}]*)\} from "(\./|\.\./)([\w/]+\.js)";\n', re.MULTILINE)
+_IMPORT = re.compile(r'^import \{([^}]*)\} from "((?:\.\.?/)+[\w/]+\.js)";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async function\*?|function\*?|class|const) (\w+))", re.MULTILINE)
 
 
@@ -53,7 +53,7 @@ def text(value: str) -> str:
 def visible(token: Token) -> str:
     """A token's text as a person can see it, on one line: spaces, line ends, controls and direction marks as symbols.
 
-    The same as `label` in assets/js/format.js; a test compares them.
+    The same as `label` in assets/js/core/format.js; a test compares them.
     """
     if "\ufffd" in token.text and token.data and b"\xef\xbf\xbd" not in token.data:
         return f"{'bytes' if len(token.data) > 1 else 'byte'} {token.data.hex(' ').upper()}"
@@ -95,7 +95,7 @@ def style() -> str:
     return "\n".join(sheet.read_text(encoding="utf-8") for sheet in sheets)
 
 
-def script(entry: str = "scope.js") -> str:
+def script(entry: str = "board/scope.js") -> str:
     """The modules behind one entry as a single classic script, which also runs from a file: `tokenoscopePage(page)`.
 
     A browser loads no module from a file, so each module becomes a function that returns what it exports. It relies
@@ -131,7 +131,7 @@ def _bundle(path: PurePosixPath, names: dict[str, str]) -> list[str]:
     parts: list[str] = []
 
     def imported(match: re.Match[str]) -> str:
-        wanted = _resolve(path.parent, match[2] + match[3])
+        wanted = _resolve(path.parent, match[2])
         if str(wanted) not in names:
             parts.extend(_bundle(wanted, names))
         bindings = re.sub(r"\bas\b", ":", match[1].strip())

@@ -48,7 +48,7 @@ def measured_page(record: Measured, at: Load | Pick | None = None) -> str:
     """
     at = at or _usual(record)
     library, style = export.plotly_js(), markup.style()
-    script = f"{markup.script('kept.js')}tokenoscopePage(document);\n"
+    script = f"{markup.script('board/saved_page.js')}tokenoscopePage(document);\n"
     scripts = " ".join(map(markup.integrity, (library, script)))
     styles = " ".join(map(markup.integrity, (style, export.FILLED)))
     policy = (
@@ -177,7 +177,7 @@ def _form(record: Batching | Speculation) -> str:
 
 
 def _charts(record: Measured, at: Load | Pick, mode: Mode) -> str:
-    """What assets/js/kept.js draws: the figure of every view by its name; null where it has none, or is in a card."""
+    """What board/saved_page.js draws: the figure of every view by its name; null where it has none, or is in a card."""
     held: list[str] = []
     for shown in views_of(type(record)):
         drawn = "" if shown.missing(record) else shown.draw(record, at, mode)
@@ -244,7 +244,7 @@ def _where(at: Pick, name: str) -> tuple[int, int]:
 
 
 def _each(record: Batching | Speculation, follows: str) -> list[tuple[str, Pick]]:
-    """Everything that a picture can follow, with the address that assets/js/kept.js compares."""
+    """Everything that a picture can follow, with the address that assets/js/board/saved_page.js compares."""
     if isinstance(record, Batching):
         return [(f"tick={pick.tick}", pick) for pick in steps.picks(record)]
     attempts = range(len(record.attempts))

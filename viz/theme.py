@@ -2,7 +2,7 @@
 
 The hues are Okabe and Ito's, which people with any colour vision tell apart; hue is never the only mark. The fills
 are theirs, darkened or lightened where text in them would be too faint to read. `assets/css/theme.css` is
-`css_variables()` written out, and `assets/js/format.js` repeats the number formats; tests keep both equal to this.
+`css_variables()` written out, and `assets/js/core/format.js` repeats the number formats; tests keep both equal to this.
 Source: Okabe & Ito 2008, "Color Universal Design".
 """
 

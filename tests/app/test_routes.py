@@ -231,14 +231,14 @@ def test_the_model_route_says_how_far_the_model_is(serve):
 
 def test_scripts_are_served_as_modules_and_nothing_outside_assets(serve):
     ann = serve().visitor()
-    script = ann.http.get(f"{BASE}/assets/js/page.js")
+    script = ann.http.get(f"{BASE}/assets/js/board/page.js")
     assert "javascript" in script.headers["content-type"]
     assert script.headers["cache-control"] == "no-cache"
     for path in ("../app.py", "..%2Fapp.py", "js/../../app.py", "%2e%2e/app.py"):
         assert ann.http.get(f"{BASE}/assets/{path}").status_code in (403, 404), path
 
 
-@pytest.mark.parametrize("path", ["/", "/config", f"{BASE}/model", f"{BASE}/assets/js/page.js", "/nothing"])
+@pytest.mark.parametrize("path", ["/", "/config", f"{BASE}/model", f"{BASE}/assets/js/board/page.js", "/nothing"])
 def test_every_answer_carries_the_security_headers(serve, path):
     headers = serve().visitor().http.get(path).headers
     assert headers["x-content-type-options"] == "nosniff"

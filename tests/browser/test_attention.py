@@ -293,8 +293,8 @@ def test_the_sums_are_the_models_whatever_the_layer_does_to_its_scores(serve, vi
     found = page.evaluate(
         """async ([frames, vectors, at]) => {
             const assets = "/gradio_api/tokenoscope/assets/js";
-            const { Run } = await import(`${assets}/store.js`);
-            const { workOut, hundredths } = await import(`${assets}/views/attention_sums.js`);
+            const { Run } = await import(`${assets}/data/store.js`);
+            const { workOut, hundredths } = await import(`${assets}/views/attention/attention_sums.js`);
             const run = new Run("sums");
             run.feed(new Uint8Array(frames));
             run.feed(new Uint8Array(vectors));
@@ -330,8 +330,8 @@ def test_what_scores_are_divided_by_is_shown_with_the_digits_that_count(serve, v
     divisor = page.evaluate(
         """async ([frames, vectors]) => {
             const assets = "/gradio_api/tokenoscope/assets/js";
-            const { Run } = await import(`${assets}/store.js`);
-            const { workOut } = await import(`${assets}/views/attention_sums.js`);
+            const { Run } = await import(`${assets}/data/store.js`);
+            const { workOut } = await import(`${assets}/views/attention/attention_sums.js`);
             const run = new Run("sums");
             run.feed(new Uint8Array(frames));
             run.feed(new Uint8Array(vectors));

@@ -56,7 +56,7 @@ def test_the_last_written_token_is_said_not_to_be_in_the_cache(page: Page) -> No
 
 def test_a_mask_of_its_own_makes_the_sizes_an_assumption(page: Page) -> None:
     said = page.evaluate("""async () => {
-        const { assumedWords } = await import("/gradio_api/tokenoscope/assets/js/views/cache_shape.js");
+        const { assumedWords } = await import("/gradio_api/tokenoscope/assets/js/views/kv_cache/cache_shape.js");
         const of = (rules) => assumedWords({ nLayers: 4, head: { rules } });
         const plain = { window: null, mask: null };
         return [of([plain, plain]), of([plain, { window: 8, mask: null }]),

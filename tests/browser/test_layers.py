@@ -171,7 +171,7 @@ def test_a_layer_is_drawn_as_it_is_whatever_its_family(
 ):
     page = show(with_block(fake_trace(), parts(*block)))
     found = page.evaluate("""async () => {
-        const { branchesOf } = await import("/gradio_api/tokenoscope/assets/js/views/parts.js");
+        const { branchesOf } = await import("/gradio_api/tokenoscope/assets/js/views/layers/parts.js");
         return branchesOf(tokenoscope.store.run.head.model.block).map((branch) => [branch.kind, branch.enters,
             branch.rows.map((row) => row.map((piece) => piece.role).join(" "))]);
     }""")

@@ -31,7 +31,7 @@ SEEN = [0, 5, 5, 77, 120, 198]
 Settings = dict[str, Any]
 NEUTRAL: Settings = {"temperature": 1.0, "topK": 0, "topP": 1.0, "minP": 0.0, "penalty": 1.0}
 STAGES = """async ([scores, seen, settings]) => {
-    const { raw, stages, likeliest } = await import("/gradio_api/tokenoscope/assets/js/sampling.js");
+    const { raw, stages, likeliest } = await import("/gradio_api/tokenoscope/assets/js/data/sampling.js");
     const bytes = Uint8Array.from(atob(scores), (letter) => letter.charCodeAt(0));
     const from = raw(new Float32Array(bytes.buffer));
     const about = ({ name, setting, after, gone, goneMass, moved }) => ({
@@ -177,7 +177,7 @@ def test_the_bars_and_the_rest_add_up_to_the_whole_vocabulary(card: Page) -> Non
 
 def test_the_headline_says_the_chance_as_the_model_said_it_and_the_one_that_was_drawn_from(card: Page) -> None:
     raw, drawn = card.evaluate("""async () => {
-        const { percent } = await import("/gradio_api/tokenoscope/assets/js/format.js");
+        const { percent } = await import("/gradio_api/tokenoscope/assets/js/core/format.js");
         const [choice] = tokenoscope.store.run.steps[tokenoscope.selection.at.step].choices;
         return [choice.probability, choice.runners[0].probability].map(percent);
     }""")
@@ -222,7 +222,7 @@ def test_the_race_is_told_with_the_numbers_that_ran(card: Page) -> None:
 
 
 LANES = """async (runners) => {
-    const { Race } = await import("/gradio_api/tokenoscope/assets/js/views/race.js");
+    const { Race } = await import("/gradio_api/tokenoscope/assets/js/views/next_token/race.js");
     const race = new Race();
     race.clear();
     const choice = { runners, stages: [], candidates: [{ ...runners[1] }] };

@@ -77,7 +77,7 @@ def test_a_program_that_stops_answering_is_told_where_the_run_stands(serve, visi
 def test_the_end_says_why_and_that_the_lens_is_on_its_way(serve, visit):
     page = visit(serve().url)
     said = page.evaluate("""async () => {
-        const { sentence } = await import("/gradio_api/tokenoscope/assets/js/page.js?words");
+        const { sentence } = await import("/gradio_api/tokenoscope/assets/js/board/page.js?words");
         const end = { source: "live", state: "done", n_steps: 3, max_new_tokens: 9, eta_s: null, place: 0 };
         return [["end of sequence", true], ["end of sequence", false], ["length", true], ["", true]]
             .map(([ended, done]) => sentence({ ...end, ended, done }));
@@ -95,7 +95,7 @@ def test_a_notice_that_a_newer_one_overtook_is_forgotten(serve, visit):
     said = page.evaluate("""async () => {
         const notice = (seq, n_steps) => ({ id: "x", source: "live", ready: 0, done: false, state: "running", place: 0,
             eta_s: null, n_steps, max_new_tokens: 9, message: "", refusal: "", seq });
-        const { connect } = await import("/gradio_api/tokenoscope/assets/js/page.js?again");
+        const { connect } = await import("/gradio_api/tokenoscope/assets/js/board/page.js?again");
         const props = { value: notice(5, 5) };
         let changed = () => {};
         await connect({ element: document.createElement("div"), base: "/gradio_api/tokenoscope", props,

@@ -10,7 +10,7 @@ from viz.markup import ASSETS
 
 # What typedPart answers for a prompt of these tokens ("!" before a mark of the format).
 TYPED = """async ([typed, tokens]) => {
-  const { typedPart } = await import("/gradio_api/tokenoscope/assets/js/running_text.js");
+  const { typedPart } = await import("/gradio_api/tokenoscope/assets/js/data/running_text.js");
   const hex = (text) => [...new TextEncoder().encode(text)].map((b) => b.toString(16).padStart(2, "0")).join("");
   let at = 0;
   const made = tokens.map((token) => {

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from model.errors import NotShown
-from model.records.speculation import Attempt, Drafted, Round, Speculation
 from model.records.trace import Candidate, Settings, Token
+from model.records.speculation import Attempt, Drafted, Round, Speculation
 from tests.fakes_measured import fake_card
 from tests.viz.test_frames import HOSTILE
 from viz import markup, theme
@@ -236,7 +236,7 @@ def hostile_tokens(tokens: tuple[Token, ...], hostile: str) -> tuple[Token, ...]
 
 
 def test_the_page_keeps_every_element_and_its_style_every_length():
-    kept = (markup.ASSETS / "js" / "tables.js").read_text(encoding="utf-8")
+    kept = (markup.ASSETS / "js" / "core" / "tables.js").read_text(encoding="utf-8")
     allowed, attributes = (
         set(re.findall(r'"([\w-]+)"', line))
         for line in kept.splitlines()

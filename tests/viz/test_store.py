@@ -21,8 +21,8 @@ def read(folder: Path, trace: Trace, program: str, more: bytes = b"") -> list:
         folder,
         f"""
         import {{ readFileSync }} from "node:fs";
-        import {{ Run, parseFrames, WEIGHTS }} from "./store.js";
-        import {{ Selection, firstLook }} from "./selection.js";
+        import {{ Run, parseFrames, WEIGHTS }} from "./data/store.js";
+        import {{ Selection, firstLook }} from "./board/selection.js";
         const bytes = new Uint8Array(readFileSync(new URL("run.frames", import.meta.url)));
         const run = new Run("test");
         run.feed(bytes);

@@ -64,7 +64,7 @@ def test_python_and_javascript_write_numbers_and_tokens_alike(tmp_path: Path):
     said = in_node(
         tmp_path,
         f"""
-        import * as f from "./format.js";
+        import * as f from "./core/format.js";
         const [numbers, shares, sizes, seconds, tokens] = {json.dumps([NUMBERS, SHARES, SIZES, SECONDS, tokens])};
         console.log(JSON.stringify([numbers.map(f.count), shares.map(f.percent), sizes.map(f.size),
           seconds.map(f.duration), tokens.map((token) => f.label(token, 100000))]));""",
@@ -90,7 +90,7 @@ def test_a_weight_from_8_bits_is_told_with_the_digits_that_they_carry(tmp_path: 
     said = in_node(
         tmp_path,
         f"""
-        import {{ roughly, decoded }} from "./format.js";
+        import {{ roughly, decoded }} from "./core/format.js";
         const sent = {json.dumps(sent)};
         console.log(JSON.stringify([sent.map((byte) => roughly((byte / 255) ** 2)), sent.map(decoded)]));""",
     )

@@ -37,7 +37,7 @@ def head(first: str | None) -> str:
     scripts = sorted(path.relative_to(ASSETS).as_posix() for path in (ASSETS / "js").rglob("*.js"))
     sheets = ["css/theme.css", "css/scope.css", "css/measure.css", "css/serve.css"]
     sheets += sorted(path.relative_to(ASSETS).as_posix() for path in (ASSETS / "css" / "views").glob("*.css"))
-    entries = {f"js/{name}": f"js/{name}?v={assets_version()}" for name in ("page.js", "scope.js")}
+    entries = {f"js/{name}": f"js/{name}?v={assets_version()}" for name in ("board/page.js", "board/scope.js")}
     tags = [f'<link rel="stylesheet" href="{place}/{sheet}">' for sheet in sheets]
     tags += [f'<link rel="modulepreload" href="{place}/{entries.get(script, script)}">' for script in scripts]
     if first is not None:

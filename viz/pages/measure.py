@@ -32,7 +32,7 @@ _STATUS = """<p class="ts-refusal" role="alert"></p>
 
 _ON_LOAD = """
 const base = (globalThis.gradio_config?.root ?? location.origin).replace(/\\/+$/, "").replace(/\\/measure$/, "");
-import(`${base}/gradio_api/tokenoscope/assets/js/measure.js?v=VERSION`).then(page =>
+import(`${base}/gradio_api/tokenoscope/assets/js/board/measure.js?v=VERSION`).then(page =>
   page.connect({ element, base: `${base}/gradio_api/tokenoscope`, props, watch, kind: "KIND", version: "VERSION" }));
 """
 

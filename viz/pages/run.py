@@ -15,7 +15,7 @@ from viz.server.live import Live, Notice
 
 TITLE = "Tokenoscope"
 
-# Static markup, filled by assets/js/page.js through textContent alone.
+# Static markup, filled by assets/js/board/page.js through textContent alone.
 _STATUS = """<p class="ts-refusal" role="alert"></p>
 <p class="ts-run"><span class="ts-run-text"></span></p>
 <progress class="ts-progress" max="1" aria-label="how far the run is" hidden></progress>
@@ -29,7 +29,7 @@ _STATUS = """<p class="ts-refusal" role="alert"></p>
 
 _ON_LOAD = """
 const base = (globalThis.gradio_config?.root ?? location.origin).replace(/\\/+$/, "") + "/gradio_api/tokenoscope";
-import(`${base}/assets/js/page.js?v=VERSION`).then(page =>
+import(`${base}/assets/js/board/page.js?v=VERSION`).then(page =>
   page.connect({ element, base, props, watch, trigger, version: "VERSION" }));
 """
 

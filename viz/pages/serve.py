@@ -29,7 +29,7 @@ _STATUS = """<p class="ts-refusal" role="alert"></p>
 <progress class="ts-loading" max="1" aria-label="how far the model is loaded" hidden></progress>"""
 _ON_LOAD = """
 const base = (globalThis.gradio_config?.root ?? location.origin).replace(/\\/+$/, "").replace(/\\/serve$/, "");
-import(`${base}/gradio_api/tokenoscope/assets/js/serve.js?v=VERSION`).then(page =>
+import(`${base}/gradio_api/tokenoscope/assets/js/board/serve.js?v=VERSION`).then(page =>
   page.connect({ element, base: `${base}/gradio_api/tokenoscope`, props, watch, kind: "KIND" }));
 """
 

@@ -84,7 +84,7 @@ _RATE = 20.0  # texts a second: more are there at the start as good as at once
 _DRAWN = 128  # blocks that a picture can show one by one
 _ON_LOAD = """
 const base = (globalThis.gradio_config?.root ?? location.origin).replace(/\\/+$/, "").replace(/\\/serve$/, "");
-import(`${base}/gradio_api/tokenoscope/assets/js/texts.js?v=VERSION`).then(texts =>
+import(`${base}/gradio_api/tokenoscope/assets/js/board/texts.js?v=VERSION`).then(texts =>
   texts.connect({ element, props, watch, most: MOST, newTokens: NEW }));
 """
 

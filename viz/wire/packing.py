@@ -3,7 +3,7 @@
     frame := u32 LE length of the rest | u32 LE length of the JSON | JSON, UTF-8, padded with spaces | blobs
 
 JSON and blobs are padded to 4 bytes, so a browser reads typed arrays in place. `json["blobs"]` lists name, dtype and
-shape of each blob in order. assets/js/store.js reads the same.
+shape of each blob in order. assets/js/data/store.js reads the same.
 """
 
 import json

@@ -1,0 +1,123 @@
+// @ts-check
+// What every picture shares: a title, one sentence, the picture, and "Numbers and code" below it.
+
+import { h, fill, table, button } from "../core/dom.js";
+
+/** @typedef {import("../data/store.js").Run} Run */
+/** @typedef {import("./selection.js").Selection} Selection */
+/** @typedef {import("./selection.js").At} At */
+/** @typedef {{run: Run, at: At, step: import("../data/store.js").Step, colours: import("../core/canvas.js").Paint}} State */
+/** @typedef {{columns: string[], rows: import("../core/dom.js").Child[][], note: string, code: string}} Numbers */
+/** What a picture may ask for beside the run: `why` says in words why it is not there, or that it is on its way.
+ * @template T @typedef {{found: T | null, why: string | null}} Wanted */
+/** @typedef {{selection: Selection, redraw: () => void, wantLayer: (layer: number) => string | null,
+ *   wantVectors: (layer: number, token: number) => Wanted<import("../data/store.js").Vectors>, wantLogits: (choice: number) => Wanted<import("../data/store.js").Logits>,
+ *   plotly: () => Promise<any>,
+ *   wantRow: (layer: number, head: number, position: number) => Promise<{weights: Float32Array, scores: Float32Array} | null>}} Context */
+/** What a view makes of its card's body. `paint` draws canvases and runs before any `draw`, which changes elements: text drawn
+ * on a canvas makes the browser settle the style of everything that changed before it.
+ * @typedef {{paint?: (state: State) => void, draw: (state: State) => void, numbers: (state: State) => Numbers | Promise<Numbers>}} Picture */
+/** A picture in little, for the rail: a few words, and what to draw on a canvas of this size.
+ * @typedef {{value: import("../core/dom.js").Child[], mini?: (g: CanvasRenderingContext2D, width: number, height: number) => void}} Glance */
+/** @typedef {{id: string, title: string, sentence: string, create: (body: HTMLElement, context: Context) => Picture, glance?: (state: State) => Glance}} View */
+
+const FEW = 10; // rows that a box of numbers shows without scrolling
+const NUMBER = /^(?:[<≈+−-]|under |over |about )*\d[\d,.]*(?:e[−-]?\d+)?(?: ?%| ?(?:bytes|kB|MB|GB|ms|s|numbers))?$/;
+
+export class Card {
+  /** @param {View} view @param {Context} context */
+  constructor(view, context) {
+    this.view = view;
+    this.body = h("div", { class: "ts-body" });
+    this.sheet = h("div", { class: "ts-sheet" });
+    this.details = h("details", { class: "ts-details", ontoggle: () => this.drawSheet() },
+      h("summary", {}, "Numbers and code"), this.sheet);
+    this.element = h("section", { class: `ts-card ts-card-${view.id}`, "aria-labelledby": `ts-${view.id}-title`, "data-view": view.id, tabindex: "-1" },
+      h("h2", { class: "ts-title", id: `ts-${view.id}-title` }, view.title),
+      h("p", { class: "ts-sentence" }, view.sentence),
+      this.body, this.details);
+    this.picture = view.create(this.body, context);
+    /** @type {State | null} */
+    this.state = null;
+    this.asked = 0;
+    this.inSight = true; // until the browser says otherwise
+    this.stale = false; // whether it shows less than the selection asks for
+  }
+
+  /** @param {State} state */
+  paint(state) {
+    this.picture.paint?.(state);
+  }
+
+  /** @param {State} state */
+  draw(state) {
+    this.state = state;
+    this.stale = false;
+    this.picture.draw(state);
+    this.element.dataset.at = `${state.at.step}/${state.at.layer}/${state.at.head}/${state.at.token}`;
+    if (this.details.open) this.drawSheet();
+  }
+
+  async drawSheet() {
+    if (!this.details.open || !this.state) return;
+    this.asked += 1;
+    const asked = this.asked;
+    const numbers = await this.picture.numbers(this.state);
+    if (asked !== this.asked) return;
+    const rows = numbers.rows.slice(0, 400);
+    const left = numbers.rows.length - rows.length;
+    const values = table(`${this.view.title}: values`, numbers.columns, rows.map((row) => row.map(typeset)));
+    alignNumbers(values);
+    const n = numbers.rows.length;
+    fill(this.sheet,
+      h("p", { class: "ts-note" }, numbers.note),
+      h("div", { class: "ts-scroll", tabindex: "0", role: "region", "aria-label": `${this.view.title}: values` }, values),
+      h("p", { class: "ts-note" }, `${n.toLocaleString("en-US")} row${n === 1 ? "" : "s"}${n > FEW ? "; the table scrolls" : ""}.${left > 0 ? ` ${left.toLocaleString("en-US")} of them are not drawn, but copied with the table.` : ""}`),
+      copier("Copy the table", () => tabbed(numbers)),
+      h("p", { class: "ts-note" }, "The same in Python, from a run kept as a trace file:"),
+      h("pre", { class: "ts-code", tabindex: "0" }, h("code", {}, numbers.code)),
+      copier("Copy the code", () => numbers.code));
+  }
+}
+
+/** A cell as it is read: a minus as long as a plus. Copied it keeps its hyphen, which spreadsheets know. @param {import("../core/dom.js").Child} cell */
+function typeset(cell) {
+  return typeof cell === "string" && /^-[\d.]/.test(cell) ? `−${cell.slice(1)}` : cell;
+}
+
+/** Columns that hold nothing but numbers end at one line. @param {HTMLTableElement} values */
+function alignNumbers(values) {
+  const rows = Array.from(values.rows);
+  const width = rows[0]?.cells.length ?? 0;
+  for (let column = 0; column < width; column += 1) {
+    const cells = rows.map((row) => row.cells[column]);
+    const texts = cells.slice(1).map((cell) => cell?.textContent ?? "").filter((text) => text !== "" && text !== "–");
+    if (texts.length && texts.every((text) => NUMBER.test(text))) for (const cell of cells) cell?.classList.add("ts-number");
+  }
+}
+
+/** @param {string} name @param {() => string} text */
+function copier(name, text) {
+  const said = h("span", { class: "ts-muted", role: "status" });
+  const press = async () => {
+    try {
+      await navigator.clipboard.writeText(text());
+      fill(said, "Copied.");
+    } catch {
+      fill(said, "The browser does not let this page copy: select the text and copy it.");
+    }
+  };
+  return h("p", { class: "ts-row" }, button(name, press), said);
+}
+
+/** A table as tab-separated text, for a spreadsheet. @param {Numbers} numbers */
+function tabbed(numbers) {
+  const cell = (/** @type {import("../core/dom.js").Child} */ child) =>
+    (child instanceof Node ? child.textContent ?? "" : String(child || "")).replace(/[\t\n]/g, " ");
+  return [numbers.columns, ...numbers.rows].map((row) => row.map(cell).join("\t")).join("\n");
+}
+
+/** A name and a number, as one item of a row of facts. @param {string} name @param {import("../core/dom.js").Child[]} value */
+export function fact(name, ...value) {
+  return h("div", { class: "ts-fact" }, h("span", { class: "ts-fact-name" }, name), h("span", { class: "ts-fact-value" }, ...value));
+}

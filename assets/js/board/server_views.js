@@ -1,0 +1,122 @@
+// @ts-check
+// More pictures of a run, drawn by Python libraries on the server. Each is fetched when a person asks for it, as a page
+// of its own in a frame that can run its scripts and reach nothing of this page.
+
+import { h, fill, say, button } from "../core/dom.js";
+
+/** @typedef {import("../data/store.js").Run} Run */
+/** @typedef {import("./selection.js").At} At */
+/** @typedef {{name: string, title: string, caption: string, follows: "step" | "layer" | "token"}} Shown */
+/** @typedef {{shown: Shown, element: HTMLElement, draw: HTMLButtonElement, said: HTMLElement, frame: HTMLIFrameElement | null,
+ *   run: string, at: At | null, dark: boolean}} Picture */
+
+const HIGHEST = 4000; // pixels that a frame may ask for
+
+export class More {
+  /** @param {string} base */
+  constructor(base) {
+    this.base = base;
+    /** @type {Picture[]} */
+    this.pictures = [];
+    /** @type {{run: Run, live: boolean, at: At} | null} */
+    this.state = null;
+    this.reason = h("p", { class: "ts-empty", role: "status", hidden: true });
+    this.list = h("div", {});
+    this.element = h("details", { class: "ts-card ts-more-pictures", ontoggle: () => this.unfold() },
+      h("summary", { class: "ts-title" }, "More pictures: drawn by plotly and bertviz"), this.reason, this.list);
+    window.addEventListener("message", (event) => this.fit(event));
+  }
+
+  /** @param {Run} run @param {boolean} live whether the server holds its arrays @param {At} at */
+  draw(run, live, at) {
+    this.state = { run, live, at };
+    if (this.element.hasAttribute("open")) this.update();
+  }
+
+  async unfold() {
+    if (!this.element.hasAttribute("open")) return;
+    if (!this.pictures.length) {
+      try {
+        const answer = await fetch(`${this.base}/views`);
+        if (!this.pictures.length) this.pictures = (await answer.json()).map((/** @type {Shown} */ shown) => this.make(shown));
+        fill(this.list, ...this.pictures.map((picture) => picture.element));
+      } catch {
+        this.explain("The program does not answer. Fold this and unfold it to try again.");
+        return;
+      }
+    }
+    this.update();
+  }
+
+  /** @param {Shown} shown @returns {Picture} */
+  make(shown) {
+    const said = h("span", { class: "ts-muted", role: "status" });
+    const draw = button("Draw", () => this.fetch(picture));
+    const element = h("div", { class: "ts-more-picture", "data-picture": shown.name },
+      h("h3", { class: "ts-subtitle" }, shown.title), h("p", { class: "ts-sentence" }, shown.caption), h("p", { class: "ts-row" }, draw, said));
+    /** @type {Picture} */
+    const picture = { shown, element, draw, said, frame: null, run: "", at: null, dark: false };
+    return picture;
+  }
+
+  /** Say what can be drawn now; draw again what another theme would hide. */
+  update() {
+    if (!this.state) return;
+    const { run, live, at } = this.state;
+    this.explain(!live ? "These are drawn from a run's own arrays, which a recorded run does not bring along. Press Run: of your own run they can be drawn."
+      : run.end ? "" : "These are drawn when the run has ended.");
+    for (const picture of this.pictures) {
+      if (picture.run !== run.id) this.drop(picture);
+      if (picture.frame && picture.at && picture.dark !== this.dark) this.fetch(picture, picture.at);
+      const same = picture.frame !== null && picture.at !== null && picture.at[picture.shown.follows] === at[picture.shown.follows];
+      picture.draw.disabled = same;
+      say(picture.draw, `${same ? "Drawn:" : "Draw"} ${what(picture.shown, at)}`);
+    }
+  }
+
+  /** @param {string} why */
+  explain(why) {
+    say(this.reason, why);
+    this.reason.hidden = why === "";
+    this.list.hidden = why !== "";
+  }
+
+  get dark() {
+    return this.element.closest(".dark") !== null;
+  }
+
+  /** @param {Picture} picture @param {At} [at] */
+  fetch(picture, at = this.state?.at) {
+    if (!this.state || !at) return;
+    const run = this.state.run.id;
+    this.drop(picture);
+    const { shown } = picture;
+    const place = `step=${at.step}&layer=${at.layer}&token=${at.token}${this.dark ? "&dark=1" : ""}`;
+    const src = `${this.base}/runs/${encodeURIComponent(run)}/view/${encodeURIComponent(shown.name)}?${place}`;
+    const frame = h("iframe", { class: "ts-frame", sandbox: "allow-scripts", referrerpolicy: "no-referrer", title: shown.title, src, onload: () => say(picture.said, "") });
+    Object.assign(picture, { frame, run, at: { ...at }, dark: this.dark });
+    say(picture.said, "Drawing…");
+    picture.element.append(frame);
+    this.update();
+  }
+
+  /** @param {Picture} picture */
+  drop(picture) {
+    picture.frame?.remove();
+    picture.frame = null;
+    say(picture.said, "");
+  }
+
+  /** A frame tells how high its page is; nothing else is read from it. @param {MessageEvent} event */
+  fit(event) {
+    const frame = this.pictures.find((picture) => picture.frame && picture.frame.contentWindow === event.source)?.frame;
+    const height = Number(event.data?.height);
+    if (frame && height > 0) frame.style.height = `${Math.min(Math.ceil(height), HIGHEST)}px`;
+  }
+}
+
+/** What a picture shows of the selection. @param {Shown} shown @param {At} at */
+function what({ follows }, at) {
+  if (follows === "layer") return `layer ${at.layer}`;
+  return follows === "token" ? `with token ${at.token} marked` : `with pass ${at.step + 1} marked`;
+}

@@ -1,0 +1,101 @@
+// @ts-check
+// The texts to be served: a row each, with the tokens to write for it; kept as JSON in the value of the form's field.
+
+import { h, fill, button } from "../core/dom.js";
+
+/** @typedef {{element: HTMLElement, props: {value: string}, watch: (name: string, fn: () => void) => void, most: number, newTokens: number}} Link */
+/** @typedef {[string, number]} Row a text, and how many tokens to write for it */
+
+const NEW_TOKENS = 16;
+
+/** @param {Link} link */
+export function connect({ element, props, watch, most, newTokens }) {
+  const root = /** @type {HTMLElement} */ (element.querySelector(".ts-texts-root") ?? element);
+  const editor = new Editor(root, most, newTokens, (value) => { props.value = value; });
+  watch("value", () => editor.show(props.value));
+  editor.show(props.value);
+}
+
+class Editor {
+  /** @param {HTMLElement} root @param {number} most rows @param {number} newTokens of a row, at most @param {(value: string) => void} tell */
+  constructor(root, most, newTokens, tell) {
+    this.most = most;
+    this.newTokens = newTokens;
+    this.tell = tell;
+    this.value = "";
+    /** @type {Row[]} */
+    this.rows = [];
+    this.list = h("ol", { class: "ts-texts" });
+    this.pressed = false; // anything on this page
+    document.addEventListener("click", () => { this.pressed = true; }, { capture: true, once: true });
+    /** What stood here before an example took its place, or a text was taken away. @type {Row[] | null} */
+    this.before = null;
+    this.undo = button("Bring back the texts before", () => this.bringBack(), { class: "ts-texts-add" });
+    this.add = button("+ Add a text", () => this.change([...this.rows, ["", Math.min(NEW_TOKENS, newTokens)]], this.rows.length), { class: "ts-texts-add" });
+    fill(root, h("p", { class: "ts-texts-head" }, h("span", {}, "Texts"), h("span", {}, "New tokens")), this.list, this.add, this.undo);
+  }
+
+  /** @param {string} value */
+  show(value) {
+    if (value === this.value) return; // it says what was typed here
+    this.before = this.pressed ? this.rows : null; // else it comes from the last visit
+    this.value = value;
+    this.rows = read(value);
+    this.draw();
+  }
+
+  bringBack() {
+    if (this.before) this.change(this.before, 0);
+  }
+
+  /** Other rows; the cursor goes into the text at `focus`, and `before` can be brought back.
+   * @param {Row[]} rows @param {number} focus @param {Row[] | null} [before] */
+  change(rows, focus, before = null) {
+    this.rows = rows;
+    this.before = before;
+    this.draw();
+    this.keep();
+    const texts = this.list.querySelectorAll("textarea");
+    (texts[Math.min(focus, texts.length - 1)] ?? this.add).focus();
+  }
+
+  keep() {
+    this.value = JSON.stringify(this.rows);
+    this.tell(this.value);
+  }
+
+  draw() {
+    this.undo.hidden = this.before === null;
+    fill(this.list, ...this.rows.map((row, at) => this.row(row, at)));
+    this.add.disabled = this.rows.length >= this.most;
+    this.add.title = this.add.disabled ? `This host serves at most ${this.most} texts at once.` : "";
+  }
+
+  /** @param {Row} row @param {number} at */
+  row(row, at) {
+    const name = letter(at);
+    const text = h("textarea", { rows: 3, "aria-label": `text ${name}`, placeholder: "Type the beginning of a text.",
+      oninput: (/** @type {Event} */ event) => { row[0] = /** @type {HTMLTextAreaElement} */ (event.target).value; this.keep(); } });
+    text.value = row[0];
+    const count = h("input", { type: "number", min: 1, max: this.newTokens, step: 1, value: row[1], "aria-label": `new tokens of text ${name}`,
+      oninput: (/** @type {Event} */ event) => { row[1] = /** @type {HTMLInputElement} */ (event.target).valueAsNumber; this.keep(); } });
+    return h("li", { class: "ts-texts-row" }, h("span", { class: `ts-texts-name ts-request-${at % 12}`, "aria-hidden": "true" }, name), text,
+      h("span", { class: "ts-texts-side" }, count,
+        button("×", () => this.change(this.rows.filter((_, i) => i !== at), at, this.rows), { class: "ts-texts-away", "aria-label": `take text ${name} away`, title: "take away" })));
+  }
+}
+
+/** What a text is called, as it is wherever it is drawn: A to Z, AA, AB, ... @param {number} at @returns {string} */
+function letter(at) {
+  return (at < 26 ? "" : letter(Math.floor(at / 26) - 1)) + String.fromCharCode(65 + (at % 26));
+}
+
+/** The rows that a value says; what a browser kept may be anything, and then an empty one stands for it. @param {string} value @returns {Row[]} */
+function read(value) {
+  try {
+    const rows = JSON.parse(value);
+    const fits = Array.isArray(rows) && rows.every((row) => Array.isArray(row) && typeof row[0] === "string" && (typeof row[1] === "number" || row[1] === null));
+    if (fits) return rows;
+  } catch { /* no rows */ }
+  return [["", NEW_TOKENS]];
+}

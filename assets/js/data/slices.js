@@ -1,0 +1,154 @@
+// @ts-check
+// What a picture asks for beside the run's own frames: slices that are large and seldom looked at. Each is asked for once,
+// after the selection has rested; meanwhile, or where nobody can give it, a sentence says why it is not there.
+
+import { parseFrames } from "./store.js";
+
+/** @typedef {import("./store.js").Run} Run */
+/** `live`: it holds the run itself, with every number as it was computed. @typedef {{live: boolean, get: (path: string) => Promise<Uint8Array>}} Server */
+
+const REST_MS = 120;
+const RETRY_MS = 2000;
+
+export class Wants {
+  /** @param {() => void} redraw @param {string} [plotly] the address of plotly.js */
+  constructor(redraw, plotly) {
+    this.redraw = redraw;
+    this.address = plotly;
+    /** @type {Run | null} */
+    this.run = null;
+    /** @type {Server | null} */
+    this.server = null;
+    /** @type {Map<string, string>} what was asked for, and what to say of each meanwhile */
+    this.asked = new Map();
+    this.timer = 0;
+    /** @type {Promise<any> | null} */
+    this.library = null;
+  }
+
+  get live() { return this.server?.live ?? false; }
+
+  /** @param {Run} run @param {Server | null} server */
+  open(run, server) {
+    this.run = run;
+    this.server = server;
+    this.asked = new Map(); // what an older run asked for is told to that one alone
+    window.clearTimeout(this.timer);
+  }
+
+  /** What the pictures may call. */
+  offers() {
+    return {
+      wantLayer: (/** @type {number} */ layer) => this.layer(layer),
+      wantVectors: (/** @type {number} */ layer, /** @type {number} */ token) => this.vectors(layer, token),
+      wantLogits: (/** @type {number} */ choice) => this.logits(choice),
+      wantRow: (/** @type {number} */ layer, /** @type {number} */ head, /** @type {number} */ position) => this.row(layer, head, position),
+      plotly: () => this.plotly(),
+    };
+  }
+
+  /** One layer's rows of a long run; returns what to say meanwhile. @param {number} layer */
+  layer(layer) {
+    const run = this.run;
+    if (!run) return null;
+    if (!this.live) return `This page holds the attention of runs up to ${run.head.rows_up_to} tokens, and of some layers of longer ones; not of this layer.`;
+    if (!run.end) return `This run is longer than ${run.head.rows_up_to} tokens: its newer rows can be fetched when it has ended.`;
+    return this.ask(`layer/${layer}`, `Fetching the attention of layer ${layer}…`);
+  }
+
+  /** A layer's queries, keys and values, of this token and those before it. @param {number} layer @param {number} token @returns {import("../board/card.js").Wanted<import("./store.js").Vectors>} */
+  vectors(layer, token) {
+    const run = this.run;
+    const found = run?.vectors.get(layer) ?? null;
+    if (found && run && (found.positions > token || !this.live)) return { found, why: null };
+    if (!this.server) return { found: null, why: "This page holds no queries, keys and values: run it live, or open its trace file." };
+    return { found: null, why: this.ask(`vectors/${layer}`, `Fetching the queries, keys and values of layer ${layer}…`, found ? String(run?.nRead) : "") };
+  }
+
+  /** Every token's score before one choice. @param {number} choice @returns {import("../board/card.js").Wanted<import("./store.js").Logits>} */
+  logits(choice) {
+    const found = this.run?.logits.get(choice) ?? null;
+    if (found) return { found, why: null };
+    if (!this.server) return { found: null, why: "This page holds only the likeliest tokens' scores: run it live, or open its trace file." };
+    return { found: null, why: this.ask(`logits/${choice}`, "Fetching the score of every token…") };
+  }
+
+  /** The exact numbers of one row, where a server can give them. @param {number} layer @param {number} head @param {number} position */
+  async row(layer, head, position) {
+    if (!this.server?.live) return null;
+    try {
+      const [{ blobs }] = parseFrames(await this.server.get(`row/${layer}/${head}/${position}`));
+      return { weights: blobs.weights.data, scores: blobs.scores.data };
+    } catch {
+      return null;
+    }
+  }
+
+  /** Ask once for what stands at this path, when the selection has rested. @param {string} path @param {string} meanwhile @param {string} [version] */
+  ask(path, meanwhile, version = "") {
+    const key = `${path}@${version}`;
+    if (this.asked.has(key)) return this.asked.get(key) ?? null;
+    window.clearTimeout(this.timer);
+    const { run, server, asked } = this;
+    this.timer = window.setTimeout(async () => {
+      asked.set(key, meanwhile);
+      try {
+        const bytes = await server?.get(path);
+        if (bytes) run?.feed(bytes);
+        asked.delete(key);
+      } catch (error) {
+        asked.set(key, said(error));
+        window.setTimeout(() => { asked.delete(key); this.redraw(); }, RETRY_MS); // not at once: each move of the pointer would ask again
+      }
+      this.redraw();
+    }, REST_MS);
+    return meanwhile;
+  }
+
+  /** plotly.js, loaded when the first chart wants it: from the app, or from the text that an exported page brings along. */
+  plotly() {
+    this.library ??= loadPlotly(this.address).catch(() => { this.library = null; return null; });
+    return this.library;
+  }
+}
+
+/** Bytes of the program. Throws "gone:" and a sentence, where it says why there are none. @param {string} address @returns {Promise<Uint8Array>} */
+export async function get(address) {
+  return new Uint8Array(await (await answered(address)).arrayBuffer());
+}
+
+/** The same as it arrives, piece by piece, until the program ends it. @param {string} address @param {AbortSignal} signal @returns {AsyncGenerator<Uint8Array>} */
+export async function* follow(address, signal) {
+  const reader = (await answered(address, signal)).body?.getReader();
+  for (let read = await reader?.read(); read && !read.done; read = await reader?.read()) yield read.value;
+}
+
+/** @param {string} address @param {AbortSignal} [signal] */
+async function answered(address, signal) {
+  const answer = await fetch(address, { signal });
+  if (answer.status === 404) throw new Error(`gone:${await answer.text()}`);
+  if (!answer.ok) throw new Error(`${answer.status}`);
+  return answer;
+}
+
+/** What an answer that failed says to a person. @param {unknown} error */
+function said(error) {
+  const why = error instanceof Error ? error.message : String(error);
+  return why.startsWith("gone:") ? why.slice(5) : "The program does not answer.";
+}
+
+/** @param {string | undefined} address @returns {Promise<any>} null where this page has none */
+export function loadPlotly(address) {
+  const brought = document.getElementById("plotly-js")?.textContent;
+  if (!address && !brought) return Promise.resolve(null);
+  return new Promise((done, failed) => {
+    const script = document.createElement("script");
+    const loaded = () => done(/** @type {any} */ (window).Plotly);
+    script.onload = loaded;
+    script.onerror = failed;
+    if (address) script.src = address;
+    else script.textContent = brought ?? ""; // runs at once, and is known to the page's policy by its hash
+    document.head.append(script);
+    if (!address) loaded();
+  });
+}

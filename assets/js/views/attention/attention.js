@@ -1,0 +1,180 @@
+// @ts-check
+// Where each token looks back: one head's map, the looked-at row in words and worked out, and a grid of all layers and heads.
+
+import { h, fill, say, tokenText, button } from "../../core/dom.js";
+import { decoded, label, plain, roughly } from "../../core/format.js";
+import { WEIGHTS } from "../../data/store.js";
+import { drawThumb } from "./thumbnails.js";
+import { makeMap } from "./attention_map.js";
+import { makeLooks } from "./attention_looks.js";
+import { makeHeads, inWords } from "./attention_heads.js";
+import { makeRow } from "./attention_row.js";
+import { rowCode, rowWords } from "./attention_code.js";
+
+/** @typedef {import("../../board/card.js").State} State */
+/** @typedef {import("../../data/store.js").Run} Run */
+
+const SINK_FIRST = "Weights must sum to 100%, so a head with nothing to fetch rests on the first token (an “attention sink”): it marks idleness more than importance.";
+const SINK_LEARNED = "The weights on tokens sum to less than 100%: the rest goes to this head's learned sink, a score that belongs to no token and takes what a head with nothing to fetch leaves.";
+
+/** @type {import("../../board/card.js").View} */
+export const attention = {
+  id: "attention",
+  title: "Attention",
+  sentence: "Each head lets a token look back at the tokens before it and take something from them. "
+    + "In the map, this token (row) looks back at (column): the stronger the colour, the more.",
+  create(body, context) {
+    const { selection, redraw } = context;
+    const layerName = h("span", { class: "ts-stepper-value" });
+    const headName = h("span", { class: "ts-stepper-value" });
+    const does = h("p", { class: "ts-does" });
+    const sinkSwitch = h("input", { type: "checkbox", id: "ts-sink", checked: true, onchange: () => redraw() });
+    const sinkWords = h("p", { class: "ts-note" });
+    const empty = h("p", { class: "ts-empty" });
+    const pointed = pointing(selection, redraw);
+    const map = makeMap(selection, pointed, redraw);
+    const looks = makeLooks(selection, pointed);
+    const heads = makeHeads(selection, redraw);
+    const row = makeRow(context, pointed);
+    const picture = h("div", {},
+      h("div", { class: "ts-attention-panes" }, map.element,
+        h("div", { class: "ts-row-words" },
+          h("div", { class: "ts-row" },
+            stepper("layer", layerName, () => selection.set({ layer: selection.at.layer - 1 }), () => selection.set({ layer: selection.at.layer + 1 })),
+            stepper("head", headName, () => selection.set({ head: selection.at.head - 1 }), () => selection.set({ head: selection.at.head + 1 }))),
+          does, looks.element,
+          h("div", { class: "ts-aside" }, sinkWords, h("label", { class: "ts-check", for: "ts-sink" }, sinkSwitch, "leave the first token out of the colours (hatched)")),
+          row.element)),
+      heads.element);
+    body.append(empty, picture);
+    let doesOf = "";
+
+    /** @param {State} state */
+    function sayHead({ run, at }) {
+      const key = `${run.id}/${at.layer}/${at.head}/${run.heads !== null}`;
+      if (doesOf === key) return;
+      doesOf = key;
+      const { word, shares, group } = inWords(run, at.layer, at.head);
+      fill(does, word && h("b", {}, word === "spread" ? "No single habit: spread. " : `Mostly: ${word}. `), [shares, group].filter(Boolean).join(" "));
+      does.hidden = !word && !group;
+    }
+
+    return {
+      paint(state) {
+        const { run, at } = state;
+        if (!run.showsAttention) return;
+        pointed.settle();
+        if (run.row(at.layer, at.head, at.token)) map.paint(state, sinkSwitch.checked);
+        heads.paint(state, sinkSwitch.checked);
+        row.paint(state);
+      },
+      draw(state) {
+        const { run, at } = state;
+        const reason = run.head.shows.attention;
+        const missing = reason ?? (run.holds(at.layer, at.token) ? null : context.wantLayer(at.layer));
+        empty.hidden = missing === null;
+        picture.hidden = reason !== null;
+        if (missing !== null) say(empty, reason === null ? missing : `This model's attention is not shown: ${reason}.`);
+        if (reason !== null) return;
+        say(layerName, `layer ${at.layer} of 0–${run.nLayers - 1}`);
+        say(headName, `head ${at.head} of 0–${run.nHeads - 1}`);
+        sayHead(state);
+        const held = run.row(at.layer, at.head, at.token);
+        looks.draw(state, held, sinkSwitch.checked, map.most);
+        map.element.hidden = held === null;
+        sinkWords.hidden = held === null;
+        if (held) {
+          map.draw(state, sinkSwitch.checked);
+          say(sinkWords, `${run.heads ? "" : measured(state)}${run.head.learned_sinks ? SINK_LEARNED : SINK_FIRST}`);
+        }
+        heads.draw(state);
+        row.draw(state);
+      },
+      async numbers({ run, at }) {
+        const exact = await context.wantRow(at.layer, at.head, at.token);
+        const held = run.row(at.layer, at.head, at.token);
+        const rows = Array.from({ length: at.token + 1 }, (_, key) => {
+          const weight = exact ? plain(exact.weights[key]) : held ? decoded(held[key]) : "–";
+          return [String(key), tokenText(run.tokens[key]), exact ? plain(exact.scores[key]) : "–", weight];
+        });
+        return {
+          columns: ["position", "looks back at", "query · key, scaled", exact ? "weight, exact" : "weight, from 8 bits"],
+          rows,
+          note: exact ? `Exact: float32, from the model's own queries and keys. ${rowWords(run, at.layer)}`
+            : "From 8 bits a weight, all that this page holds of it: off by at most 0.004 before rounding; the scores (–) are not in it. A recorded run may bring queries and keys at 16 bits, "
+              + "from which “Unfold this row” works out scores and closer weights. For the exact numbers run it live, or open its trace file.",
+          code: rowCode(run, at),
+        };
+      },
+    };
+  },
+  glance({ run, at, colours }) {
+    if (!run.showsAttention) return { value: ["not shown"] };
+    return { value: [`layer ${at.layer}, head ${at.head}`], mini: (g, width, height) => drawMini(g, width, height, run, at, colours) };
+  },
+};
+
+/** Which key of the row is looked at, in this card alone: while it is pointed at, or pinned for as long as the selection is locked.
+ * @param {import("../../board/selection.js").Selection} selection @param {() => void} redraw */
+function pointing(selection, redraw) {
+  /** @type {number | null} */
+  let hovered = null;
+  /** @type {number | null} */
+  let pinned = null;
+  return {
+    get key() { return hovered ?? pinned; },
+    /** @param {number | null} key */
+    point(key) {
+      if (key === hovered || (key !== null && selection.pointerRests)) return;
+      hovered = key;
+      redraw();
+    },
+    /** @param {number} key */
+    pin(key) {
+      selection.set({}, { lock: true });
+      pinned = key;
+    },
+    settle() { if (!selection.locked) pinned = null; },
+  };
+}
+
+/** @param {string} name @param {HTMLElement} value @param {() => void} less @param {() => void} more */
+function stepper(name, value, less, more) {
+  return h("span", { class: "ts-stepper", role: "group", "aria-label": name },
+    button("−", less, { "aria-label": `${name} before` }), value, button("+", more, { "aria-label": `next ${name}` }));
+}
+
+/** What this head did so far with the first token, the one before and itself, while no word for it is known. @param {State} state */
+function measured({ run, at, step }) {
+  let [first, before, self, n] = [0, 0, 0, 0];
+  for (let p = 1; p <= step.last; p += 1) {
+    const row = run.row(at.layer, at.head, p);
+    if (!row) continue;
+    first += WEIGHTS[row[0]];
+    before += p > 1 ? WEIGHTS[row[p - 1]] : 0;
+    self += WEIGHTS[row[p]];
+    n += 1;
+  }
+  return n ? `So far this head puts, on average, ${roughly(first / n)} on the first token, ${roughly(before / n)} on the token just before, ${roughly(self / n)} on the token itself. ` : "";
+}
+
+/** The head's map in little, and the selected row as bars. @param {CanvasRenderingContext2D} g @param {number} width @param {number} height
+ * @param {Run} run @param {import("../../board/selection.js").At} at @param {import("../../core/canvas.js").Paint} colours */
+function drawMini(g, width, height, run, at, colours) {
+  const row = run.row(at.layer, at.head, at.token);
+  if (!row) return;
+  g.imageSmoothingEnabled = false;
+  g.drawImage(drawThumb(run, at.layer, at.head, colours), 0, 0, height, height);
+  g.strokeStyle = colours.line;
+  g.strokeRect(0.5, 0.5, height - 1, height - 1);
+  let most = 1;
+  for (let key = row.length > 1 ? 1 : 0; key < row.length; key += 1) if (row[key] > most) most = row[key];
+  const [left, room] = [height + 8, width - height - 8];
+  const step = Math.min(6, room / row.length);
+  g.fillStyle = colours.weight;
+  for (let key = 0; key < row.length; key += 1) {
+    const tall = Math.min(1, WEIGHTS[row[key]] / WEIGHTS[most]) * (height - 2);
+    g.fillRect(left + key * step, height - 1 - tall, Math.max(step - 1, 0.6), tall);
+  }
+  g.fillRect(left, height - 1, step * row.length, 1);
+}

@@ -1,0 +1,97 @@
+// @ts-check
+// Layers: what one layer is made of, what the model would say after each one (the logit lens), how long the vectors become,
+// and which units of the MLP are strongest.
+
+import { h, tokenText } from "../../core/dom.js";
+import { percent, plain, count, label } from "../../core/format.js";
+import { makeBlock } from "./block.js";
+import { makeLens } from "./lens.js";
+import { makeLengths, lengthAt, plainLength } from "./lengths.js";
+import { makeUnits, unitsAt } from "./units.js";
+
+/** @type {import("../../board/card.js").View} */
+export const layers = {
+  id: "layers",
+  title: "Layers",
+  sentence: "Each layer adds something to every token's vector, its row of numbers. What the model would say next if it stopped after a layer can be read there: that is the “logit lens”.",
+  create(body, context) {
+    const [block, lens, lengths, units] = [0, 1, 2, 3].map(() => h("div", { class: "ts-pane" }));
+    const subtitle = (/** @type {string} */ text) => h("h3", { class: "ts-subtitle" }, text);
+    block.append(subtitle("One layer, from below"));
+    lens.append(subtitle("The guess after each layer"), h("p", { class: "ts-note" }, "Bottom row: before any layer. Top row: after the last one, the model's real answer."));
+    lengths.append(subtitle("Length of the vector in the residual stream"), h("p", { class: "ts-legend" },
+      h("span", {}, h("span", { class: "ts-line-key" }), " this token"), h("span", {}, h("span", { class: "ts-line-key ts-line-first" }), " the first token"),
+      h("span", {}, h("span", { class: "ts-line-key ts-line-others" }), " all others"), h("span", {}, "each line up: 10 times as long (log scale)")));
+    units.append(subtitle("Strongest units of the MLP"));
+    body.append(h("div", { class: "ts-layers-top" }, block, lens), h("div", { class: "ts-panes ts-layers-below" }, lengths, units));
+    const [lensPart, lengthsPart] = [makeLens(lens, context), makeLengths(lengths, context)];
+    const parts = [makeBlock(block, context), lensPart, lengthsPart, makeUnits(units)];
+    return {
+      paint(state) {
+        for (const part of [lensPart, lengthsPart]) part.paint(state);
+      },
+      draw(state) {
+        for (const part of parts) part.draw(state);
+      },
+      numbers,
+    };
+  },
+  glance({ run, at, colours }) {
+    const { lens } = run;
+    if (!lens || at.token >= lens.positions) return { value: [whereItIs(run)] };
+    const placeOf = (/** @type {number} */ level) => (level * lens.positions + at.token) * lens.kept;
+    const next = run.tokens[at.token + 1]?.id;
+    const id = lens.ids[placeOf(at.layer + 1)];
+    return {
+      value: [`layer ${at.layer}: “${label({ id, text: run.texts.get(id) ?? "", hex: run.hexes.get(id) }, 5)}” ${(lens.probabilities[placeOf(at.layer + 1)] * 100).toFixed(0)}%`],
+      mini(g, width, height) {
+        const bar = width / (run.nLayers + 1);
+        for (let level = 0; level <= run.nLayers; level += 1) {
+          const tall = Math.max(lens.probabilities[placeOf(level)] * (height - 4), 1);
+          g.fillStyle = lens.ids[placeOf(level)] === next ? colours.generated : colours.weight;
+          g.fillRect(level * bar, height - 3 - tall, Math.max(bar - 0.5, 0.5), tall);
+        }
+        g.fillStyle = colours.ink;
+        g.fillRect((at.layer + 1) * bar - 0.5, height - 2, Math.max(bar, 2), 2);
+      },
+    };
+  },
+};
+
+/** The lens in three words, while there is none. @param {import("../../data/store.js").Run} run */
+function whereItIs(run) {
+  if (!run.end) return "after the run";
+  if (run.end.ended === "stopped") return "run was stopped";
+  return run.head.shows.lens !== null || run.late ? "not in this run" : "being added";
+}
+
+/** The selected token at each layer, the strongest units of the selected layer, and the parts of a layer.
+ * @param {import("../../board/card.js").State} state @returns {import("../../board/card.js").Numbers} */
+function numbers({ run, at }) {
+  const rows = [];
+  for (let level = 0; level <= run.nLayers; level += 1) {
+    const length = lengthAt(run, level, at.token);
+    const guesses = run.lensAt(level, at.token);
+    rows.push([level === 0 ? "input" : `after layer ${level - 1}`, length === null ? "–" : length < 1000 ? plain(length) : plainLength(length),
+      ...[0, 1, 2].flatMap((k) => (guesses[k] ? [tokenText(guesses[k]), percent(guesses[k].probability).replace("under ", "<")] : ["–", "–"]))]);
+  }
+  const empty = ["", "", "", "", "", ""];
+  for (const { id, value } of unitsAt(run, at.layer, at.token)) rows.push([`layer ${at.layer}, unit ${id}`, plain(value), ...empty]);
+  for (const part of run.head.model.block ?? []) rows.push([`${part.name}, ${count(part.d_in)} → ${count(part.d_out)}`, `${count(part.n_parameters)} numbers`, ...empty]);
+  return {
+    columns: ["place", "length or value", "guess", "probability", "second", "probability", "third", "probability"],
+    rows,
+    note: "Places: the length of the token's vector there, and the three likeliest of the lens, of the full vocabulary. The lens was computed after the run from its own float32 vectors: "
+      + "final norm, then the output head, at every layer. The last one is the model's real answer. Then the strongest units of the selected layer, as they ran, and the parts of a layer with the numbers that they learned.",
+    code: "import numpy as np, torch\nfrom model import Trace, load, logit_lens\n"
+      + "run, hooked = Trace.open('run.trace'), load()   # the model that made the run\n"
+      + `token, layer = ${at.token}, ${at.layer}\n`
+      + "for level in range(len(run.resid)):   # 0: the input; then after each layer\n"
+      + "    chances = torch.tensor(logit_lens.logits(hooked, run, level, token)).softmax(-1)\n"
+      + "    best = chances.argmax().item()\n"
+      + "    print(level, np.linalg.norm(run.resid[level, token]), run.texts[best], chances[best].item())\n"
+      + "if run.unit_ids is not None:\n"
+      + "    print(dict(zip(run.unit_ids[layer, token], run.unit_values[layer, token])))\n"
+      + "for part in run.model.block:\n    print(part.name, part.weight, part.n_parameters)",
+  };
+}

@@ -1,0 +1,148 @@
+// @ts-check
+// The draw as it ran, as a race: the moment in which the first runner arrives, and where the others are then.
+
+import { h, fill, say, button, tokenText, quoted } from "../../core/dom.js";
+import { count, percent } from "../../core/format.js";
+import { Steady } from "../../core/reserve_space.js";
+
+const [FEWEST, MOST] = [3, 7]; // digits of a time
+
+/** @typedef {import("../../data/store.js").Choice} Choice */
+/** @typedef {import("../../data/store.js").Run} Run */
+/** @typedef {import("../../data/store.js").Runner} Runner */
+
+export class Race {
+  constructor() {
+    this.title = h("h3", { class: "ts-subtitle" });
+    this.words = h("p", { class: "ts-note" });
+    this.lanes = h("ol", { class: "ts-lanes" });
+    this.play = button("▶ Run it again", () => this.run());
+    this.story = h("p", { class: "ts-readout" });
+    this.field = h("p", { class: "ts-note" });
+    this.track = h("div", { class: "ts-track" }, this.lanes, h("p", { class: "ts-row" }, this.play, h("span", { class: "ts-note" }, "random number ÷ probability = time; the smallest time wins")));
+    this.rooms = { words: new Steady(this.words, "note"), story: new Steady(this.story, "readout"), field: new Steady(this.field, "note") };
+    this.element = h("div", { class: "ts-draw" }, h("div", {}, this.title, ...Object.values(this.rooms).map((room) => room.element)), this.track);
+    this.most = 0; // runners of one draw
+    this.opened = false;
+    new IntersectionObserver(([entry]) => {
+      if (!entry.isIntersecting || this.opened || !this.element.isConnected || this.track.hidden) return;
+      this.opened = true;
+      this.run();
+    }, { threshold: 0.6 }).observe(this.lanes);
+  }
+
+  /** All start together, and stop when the first arrives. */
+  run() {
+    if (window.matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+    for (const runner of this.lanes.querySelectorAll(".ts-runner")) {
+      const end = /** @type {HTMLElement} */ (runner).style.transform;
+      runner.animate([{ transform: "translateX(-100%)" }, { transform: end }], { duration: 400, easing: "linear" });
+    }
+  }
+
+  /** A run begins: nothing is known of its passes. */
+  clear() {
+    for (const room of Object.values(this.rooms)) room.clear();
+    this.most = 0;
+  }
+
+  /** This draw can be shown here: nothing below moves when it is. @param {Run} run @param {Choice} choice @param {number} alive */
+  keep(run, choice, alive) {
+    const { words, story: told, field } = this.rooms;
+    words.keep(...aboutChoice(run, choice, alive));
+    if (!choice.runners.length || alive === 1) return;
+    told.keep(...story(run, choice, choice.runners.map((each) => run.named(each))));
+    field.keep(aboutField(choice, alive));
+    this.most = Math.max(this.most, choice.runners.length);
+    this.lanes.style.setProperty("--ts-rows", String(this.most));
+  }
+
+  /** @param {Run} run @param {Choice} choice @param {number} alive tokens that were left to draw from */
+  draw(run, choice, alive) {
+    const runners = choice.runners.map((each) => run.named(each));
+    const [first] = runners;
+    const alone = alive === 1;
+    this.element.classList.toggle("ts-no-dice", this.most === 0);
+    for (const part of [this.track, this.rooms.story.element, this.rooms.field.element]) {
+      part.hidden = this.most === 0;
+      part.classList.toggle("ts-keeps-room", !first || alone); // another pass of this run needs it
+    }
+    say(this.title, first ? "The draw, as it ran" : "The choice: no dice");
+    fill(this.words, ...aboutChoice(run, choice, alive));
+    if (!first || alone) {
+      for (const part of [this.lanes, this.story, this.field]) fill(part);
+      return;
+    }
+    const digits = enough(runners);
+    fill(this.lanes, ...runners.map((each, i) => lane(each, first, i, digits)));
+    fill(this.story, ...story(run, choice, runners));
+    say(this.field, aboutField(choice, alive));
+  }
+}
+
+/** How the choice was made. @param {Run} run @param {Choice} choice @param {number} alive @returns {import("../../core/dom.js").Child[]} */
+function aboutChoice(run, choice, alive) {
+  if (!choice.runners.length) {
+    const [likeliest, next] = (choice.stages[choice.stages.length - 1] ?? choice).candidates;
+    return ["Temperature is 0: nothing is drawn, the likeliest token is taken. ",
+      ...(likeliest && next ? [quoted(run.named(likeliest)), ` with ${percent(likeliest.probability)} is ahead of `, quoted(run.named(next)), ` with ${percent(next.probability)}. `] : []),
+      "“What if?” below shows which tokens a higher temperature could have drawn."];
+  }
+  if (alive === 1) return ["Only one token was left: there was nothing to draw."];
+  return ["Every token that is left draws a random number, 1 on average, and divides it by its probability: that is its time. So the likely are fast, and win often; "
+    + "a lucky small number lets another win. The picture is the moment in which the winner arrives."];
+}
+
+/** @param {Choice} choice @param {number} alive */
+function aboutField({ runners }, alive) {
+  return alive > runners.length ? `Shown are the first ${runners.length} to arrive; all ${count(alive)} tokens that were left ran.` : `All ${count(alive)} tokens that were left are shown.`;
+}
+
+/** @param {Runner & {hex?: string}} runner @param {Runner} winner @param {number} place @param {number} digits */
+function lane(runner, winner, place, digits) {
+  const way = place === 0 ? 1 : runner.time > 0 ? Math.min(winner.time / runner.time, 1) : 0;
+  const dot = h("span", { class: "ts-runner" });
+  dot.style.transform = `translateX(${((way - 1) * 100).toFixed(2)}%)`;
+  return h("li", { class: `ts-lane ${place === 0 ? "ts-chosen" : ""}` },
+    h("span", { class: "ts-lane-place" }, String(place + 1)), tokenText(runner), h("span", { class: "ts-lane-track" }, dot),
+    h("span", { class: "ts-lane-sum" }, `${ratio(runner, digits)} = `, h("strong", {}, short(runner.time, digits))));
+}
+
+/** Why this one won: its time beside that of the favourite, or of the next if it was the favourite itself. @param {Run} run @param {Choice} choice @param {Runner[]} runners */
+function story(run, choice, runners) {
+  const [first] = runners;
+  const digits = enough(runners);
+  const left = (choice.stages[choice.stages.length - 1] ?? choice).candidates;
+  const favourite = left[0];
+  if (!favourite) return [];
+  const won = [quoted(run.named(first)), favourite.id === first.id ? ", the favourite, came first: " : " came first: ", h("strong", {}, `${ratio(first, digits)} = ${short(first.time, digits)}`)];
+  const other = favourite.id === first.id ? runners[1] : runners.find((each) => each.id === favourite.id);
+  if (other) return [...won, ` arrived before ${other.id === favourite.id ? "the favourite, " : ""}`, quoted(run.named(other)), `: ${ratio(other, digits)} = ${short(other.time, digits)}.`];
+  return favourite.id === first.id ? [...won, "."]
+    : [...won, ". The favourite, ", quoted(run.named(favourite)), ` with ${percent(favourite.probability)}, drew so large a number that it is not among the first.`];
+}
+
+/** Digits after which no two times that differ look alike. @param {Runner[]} runners */
+function enough(runners) {
+  const times = [...new Set(runners.map((each) => each.time))];
+  let digits = FEWEST;
+  while (digits < MOST && new Set(times.map((time) => short(time, digits))).size < times.length) digits += 1;
+  return digits;
+}
+
+/** Its random number and its probability, with as many digits as their quotient needs to be the time that is shown.
+ * @param {Runner} runner @param {number} digits of the time */
+function ratio({ wait, probability, time }, digits) {
+  const said = short(time, digits);
+  for (let more = digits; ; more += 1) {
+    const quotient = Number(wait.toPrecision(more)) / Number(probability.toPrecision(more));
+    if (more >= MOST + 2 || short(quotient, digits) === said) return `${short(wait, more)} ÷ ${short(100 * probability, more)}%`;
+  }
+}
+
+/** @param {number} number @param {number} digits */
+function short(number, digits) {
+  if (!Number.isFinite(number)) return "never";
+  if (number >= 10 ** digits) return count(number);
+  return number > 0 && number < 1e-6 ? number.toExponential(digits - 1).replace("-", "−") : number.toPrecision(digits);
+}

@@ -1,0 +1,293 @@
+// @ts-check
+// Text becomes tokens: each piece with its bytes and its number; fragments of one character stand together. Beside them, of
+// a chat turn, what the model really reads: what the person typed and what the chat template put around it.
+
+import { h, fill, fadeWhatGoesOn, keepInView, tokenText, quoted } from "../../core/dom.js";
+import { bytesOf, count, label, tokenPieces } from "../../core/format.js";
+import { additions, flowing, typedPart } from "../../data/running_text.js";
+import { Steady } from "../../core/reserve_space.js";
+import { isFragment } from "../../data/store.js";
+
+/** @typedef {import("../../data/store.js").Run} Run */
+
+const NAMES = new Map([["[ZWJ]", "a joiner (ZWJ)"], ["[ZWNJ]", "a non-joiner (ZWNJ)"], ["\ufe0f", "an emoji mark (VS16)"], ["\ufe0e", "a text mark (VS15)"]]);
+const MOST_HIGH = 408; // px: eight rows of tokens, or twelve lines
+const MOST_BYTES = 24; // shown of one token
+
+/** @type {import("../../board/card.js").View} */
+export const tokens = {
+  id: "tokens",
+  title: "Text to tokens",
+  sentence: "The model never sees letters. The text is cut into tokens, pieces that are words or parts of words, and each is a number "
+    + "from its vocabulary; the number stands below the piece.",
+  create(body, { selection }) {
+    const strip = h("div", { class: "ts-strip", role: "listbox", "aria-label": "Tokens", tabindex: "0", "data-own-keys": true });
+    const grown = fadeWhatGoesOn(strip, MOST_HIGH);
+    const way = makeWay();
+    const readout = h("p", { class: "ts-readout", "aria-live": "polite" });
+    const room = new Steady(readout, "readout");
+    const reads = makeReads(selection);
+    const panes = h("div", { class: "ts-token-panes" }, h("div", {}, strip, way.element, room.element), reads.element);
+    body.append(
+      h("p", { class: "ts-legend" }, h("span", { class: "ts-swatch ts-is-prompt" }, "prompt"), h("span", { class: "ts-swatch ts-is-generated" }, "written by the model"),
+        h("span", { class: "ts-chip-key" }, "a mark of the format"), h("span", { class: "ts-now-key" }, "written in this pass"),
+        h("span", { class: "ts-not-yet-key" }, "not written yet"), h("span", { class: "ts-frame-key" }, "the selected token"),
+        h("span", { class: "ts-muted" }, "· is a space, ↵ a new line, “byte” or “bytes” a part of a character")),
+      panes);
+    /** @type {HTMLElement[]} */
+    let drawn = [];
+    /** @type {number[]} how each chip looks now: selected 1, not yet there 2, written in this pass 4 */
+    let looks = [];
+    let of = "";
+    let shown = "";
+    /** @type {[number, number] | null} where what was typed stands in a chat turn's prompt */
+    let typed = null;
+    /** @type {HTMLElement | null} */
+    let group = null;
+
+    strip.addEventListener("keydown", (event) => {
+      const by = event.key === "ArrowRight" ? 1 : event.key === "ArrowLeft" ? -1 : 0;
+      if (!by) return;
+      event.preventDefault();
+      selection.set({ token: selection.at.token + by }, { lock: true });
+    });
+
+    /** @param {Run} run @param {number} position */
+    function make(run, position) {
+      const token = run.tokens[position];
+      return h("div", {
+        class: `ts-chip ${position < run.nPrompt ? "ts-is-prompt" : "ts-is-generated"} ${token.special ? "ts-is-special" : ""}`,
+        role: "option", id: `ts-token-${position}`, "aria-selected": "false",
+        "aria-label": `token ${count(position)}, ${label(token)}, id ${count(token.id)}, ${origin(run, position, typed)}`,
+        ...pointing(selection, position),
+      }, tokenText(token), h("span", { class: "ts-id" }, count(token.id)));
+    }
+
+    /** @param {Run} run */
+    function append(run) {
+      if (drawn.length < run.tokens.length) grown();
+      while (drawn.length < run.tokens.length) {
+        const position = drawn.length;
+        const chip = make(run, position);
+        drawn.push(chip);
+        room.keep(...aboutToken(run, position, typed));
+        way.keep(run, position);
+        const fragment = isFragment(run.tokens[position]);
+        if (!fragment) group = null;
+        else if (group === null) {
+          group = h("div", { class: "ts-fragments", role: "group" });
+          strip.append(group);
+        }
+        (group ?? strip).append(chip);
+        const joined = group && run.joined(position);
+        if (group && joined) {
+          group.append(h("span", { class: "ts-fragments-name", "aria-hidden": "true" }, `${group.children.length} tokens make `, makes(joined.text)));
+          group = null;
+        }
+      }
+    }
+
+    return {
+      draw({ run, at, step }) {
+        if (of !== run.id) {
+          of = run.id;
+          drawn = [];
+          looks = [];
+          group = null;
+          shown = "";
+          fill(strip);
+          room.clear();
+          way.open();
+          typed = run.head.settings.chat ? typedPart(run) : null;
+          reads.open(run);
+          panes.classList.toggle("ts-has-template", Boolean(run.head.settings.chat));
+        }
+        append(run);
+        const now = `${at.token}/${at.step}/${drawn.length}`;
+        if (now === shown) return;
+        shown = now;
+        drawn.forEach((chip, i) => {
+          const look = i === at.token ? 1 : 0;
+          const late = i > step.last && i < step.chosenAt || i >= step.chosenAt + step.choices.length ? 2 : 0;
+          const fresh = i >= step.chosenAt && i < step.chosenAt + step.choices.length ? 4 : 0;
+          if (looks[i] === look + late + fresh) return;
+          looks[i] = look + late + fresh;
+          chip.setAttribute("aria-selected", String(look > 0));
+          chip.classList.toggle("ts-not-yet", late > 0);
+          chip.classList.toggle("ts-now", fresh > 0);
+        });
+        strip.setAttribute("aria-activedescendant", `ts-token-${at.token}`);
+        keepInView(strip, drawn[at.token]);
+        way.draw(run, at.token);
+        reads.draw(at.token);
+        fill(readout, ...aboutToken(run, at.token, typed));
+      },
+      numbers({ run }) {
+        return {
+          columns: ["position", "token", "id", "bytes", "bytes of the text", "from"],
+          rows: run.tokens.map((token, i) => [count(i), tokenText(token), count(token.id), bytesOf(token.hex) || "(not given)", placeOf(token), origin(run, i, typed)]),
+          note: "Bytes are in UTF-8, in hexadecimal; those of the text are counted from 0, the first and the last both included. A token can be part of a character, a word, or a mark of the chat format.",
+          code: "from model import Trace\nrun = Trace.open('run.trace')\nfor token in run.tokens:\n    print(token.id, repr(token.text), token.data.hex(' '), token.span)",
+        };
+      },
+    };
+  },
+  glance({ run, at, colours }) {
+    const token = run.tokens[at.token];
+    return { value: token ? [quoted(token), ` ${count(token.id)}`] : [], mini: (g, width, height) => drawMini(g, width, height, run, at.token, colours) };
+  },
+};
+
+/** The strip in little, from a few tokens before the selected one on.
+ * @param {CanvasRenderingContext2D} g @param {number} width @param {number} height @param {Run} run @param {number} selected @param {import("../../core/canvas.js").Paint} colours */
+function drawMini(g, width, height, run, selected, colours) {
+  const [row, high] = [10, 8];
+  let [x, y] = [0, 1];
+  for (let i = Math.max(0, Math.min(selected - 4, run.tokens.length - 16)); i < run.tokens.length; i += 1) {
+    const w = Math.min(6 + run.tokens[i].text.length * 2.2, 34);
+    if (x + w > width) [x, y] = [0, y + row];
+    if (y + high > height) return;
+    g.strokeStyle = colours.line;
+    g.fillStyle = i === selected ? colours.ink : colours.sunk;
+    g.fillRect(x, y, w - 2, high);
+    g.fillStyle = i < run.nPrompt ? colours.prompt : colours.generated;
+    g.fillRect(x, y + high - 3, w - 2, 3);
+    x += w;
+  }
+}
+
+/** What pointing at a token and clicking it do. @param {import("../../board/selection.js").Selection} selection @param {number} position */
+function pointing(selection, position) {
+  return {
+    onclick: () => selection.set({ token: position }, { lock: true }),
+    onpointerenter: (/** @type {Event} */ event) => { if (/** @type {PointerEvent} */ (event).pointerType === "mouse") selection.preview({ token: position }); },
+    onpointerleave: () => selection.preview(null),
+  };
+}
+
+/** The selected token's way from text to number: its piece, its bytes and where they stand in the text, its id. */
+function makeWay() {
+  const piece = h("span", { class: "ts-way-value" });
+  const bytes = h("span", { class: "ts-way-value ts-way-bytes" });
+  const where = h("span", { class: "ts-way-name" });
+  const mark = h("span", { class: "ts-ruler-mark" });
+  const id = h("span", { class: "ts-way-value" });
+  const [bytesRoom, whereRoom] = [new Steady(bytes, "bytes"), new Steady(where, "name")];
+  const stage = (/** @type {string | Node} */ name, /** @type {Node[]} */ ...parts) => h("div", { class: "ts-way-stage" }, ...parts, name instanceof Node ? name : h("span", { class: "ts-way-name" }, name));
+  const arrow = () => h("span", { class: "ts-way-arrow", "aria-hidden": "true" }, "→");
+  const element = h("div", { class: "ts-way", "aria-hidden": "true" }, stage("the piece", piece), arrow(),
+    stage(whereRoom.element, bytesRoom.element, h("span", { class: "ts-ruler" }, mark)), arrow(), stage("its id", id));
+  return {
+    element,
+    open() {
+      bytesRoom.clear();
+      whereRoom.clear();
+    },
+    /** This token can stand here. @param {Run} run @param {number} position */
+    keep(run, position) {
+      bytesRoom.keep(shortBytes(run.tokens[position]));
+      whereRoom.keep(`${placeOf(run.tokens[position])} of ${count(run.tokens[run.tokens.length - 1].span[1])}`);
+    },
+    /** @param {Run} run @param {number} position */
+    draw(run, position) {
+      const token = run.tokens[position];
+      if (!token) return;
+      const [first, end] = token.span;
+      const whole = run.tokens[run.tokens.length - 1].span[1] || 1;
+      fill(piece, tokenText(token));
+      fill(bytes, shortBytes(token));
+      fill(where, `${placeOf(token)} of ${count(whole)}`);
+      mark.style.left = `${(first / whole) * 100}%`;
+      mark.style.width = `${((end - first) / whole) * 100}%`;
+      mark.className = `ts-ruler-mark ${position < run.nPrompt ? "ts-is-prompt" : "ts-is-generated"}`;
+      fill(id, count(token.id));
+    },
+  };
+}
+
+/** @param {import("../../data/store.js").Token} token */
+function shortBytes({ hex }) {
+  return hex ? `${bytesOf(hex.slice(0, MOST_BYTES * 2))}${hex.length > MOST_BYTES * 2 ? " …" : ""}` : "(not given)";
+}
+
+/** What the model really reads: of a chat turn the whole templated prompt; of a plain run a line that says so.
+ * @param {import("../../board/selection.js").Selection} selection */
+function makeReads(selection) {
+  const text = h("p", { class: "ts-reads", dir: "auto", tabindex: "0", role: "group", "aria-label": "The prompt with its chat template" });
+  const grown = fadeWhatGoesOn(text, MOST_HIGH);
+  const words = h("p", { class: "ts-note" });
+  const legend = h("p", { class: "ts-legend" }, h("span", { class: "ts-typed" }, "typed"), h("span", { class: "ts-added" }, "added by the chat template"));
+  const title = h("h3", { class: "ts-subtitle" }, "What the model really reads");
+  const element = h("div", { class: "ts-reads-pane" }, title, legend, text, words);
+  /** @type {HTMLElement[]} */
+  let drawn = [];
+  let marked = -1;
+  return {
+    element,
+    /** @param {Run} run */
+    open(run) {
+      const typed = typedPart(run);
+      const chat = Boolean(run.head.settings.chat);
+      for (const part of [title, text]) part.hidden = !chat;
+      legend.hidden = !chat || typed === null;
+      fill(words, ...(chat ? aboutTemplate(typed) : aboutPlain(run, typed)));
+      const parts = chat ? additions(run, 0).slice(0, run.nPrompt) : [];
+      drawn = parts.map((part, i) => {
+        const inside = typed === null ? "" : i >= typed[0] && i < typed[1] ? "ts-typed" : "ts-added";
+        return h("span", { class: `ts-read ${inside}`, ...pointing(selection, i) }, ...flowing(run.tokens[i], part));
+      });
+      fill(text, ...drawn);
+      marked = -1;
+      grown();
+    },
+    /** @param {number} position */
+    draw(position) {
+      if (!drawn.length || marked === position) return;
+      drawn[marked]?.classList.remove("ts-read-now");
+      drawn[position]?.classList.add("ts-read-now");
+      marked = position;
+      keepInView(text, drawn[position]);
+    },
+  };
+}
+
+/** @param {[number, number] | null} typed */
+function aboutTemplate(typed) {
+  return [typed === null && "What was typed does not stand in it letter for letter, so the two are not told apart. ",
+    "Why: the model learned to answer from conversations written in just this form. The marks tell it who speaks; without them it would only go on with the text."];
+}
+
+/** @param {Run} run @param {[number, number] | null} typed */
+function aboutPlain(run, typed) {
+  const before = typed ? run.tokens.slice(0, typed[0]) : [];
+  return [before.length ? "This is a plain prompt: the tokenizer put " : "This is a plain prompt: nothing was added to what was typed.",
+    ...before.flatMap((token) => [quoted(token), " "]), before.length ? "before it, and nothing else was added." : "",
+    " The form's Chat switch wraps it in the model's own template, where it has one."];
+}
+
+/** What fragments make together, named where it cannot be seen. @param {string} text */
+function makes(text) {
+  const trimmed = text.trim() || text;
+  return h("bdi", {}, /^[\p{M}\p{Cf}\s]+$/u.test(trimmed) ? tokenPieces({ text: trimmed }).map((piece) => NAMES.get(piece.text) ?? piece.text).join("") : trimmed);
+}
+
+/** Where its bytes stand in the text: counted from 0, the last one included. @param {import("../../data/store.js").Token} token */
+function placeOf({ span: [first, end] }) {
+  if (end <= first) return "no bytes";
+  return end - first === 1 ? `byte ${count(first)}` : `bytes ${count(first)}–${count(end - 1)}`;
+}
+
+/** Who put a token there. @param {Run} run @param {number} position @param {[number, number] | null} typed */
+function origin(run, position, typed) {
+  const added = typed !== null && (position < typed[0] || position >= typed[1]);
+  const from = position >= run.nPrompt ? "written by the model" : added ? "added by the chat template" : "from the prompt";
+  return run.tokens[position].special ? `${from}, a mark of the format` : from;
+}
+
+/** @param {Run} run @param {number} position @param {[number, number] | null} typed @returns {import("../../core/dom.js").Child[]} */
+function aboutToken(run, position, typed) {
+  const token = run.tokens[position];
+  if (!token) return [];
+  return [`Token ${count(position)} (of 0–${count(run.tokens.length - 1)}): `, quoted(token), `, ${origin(run, position, typed)}: id ${count(token.id)} of ${count(run.head.model.d_vocab)}, `,
+    `${placeOf(token)} of the text.`];
+}
