@@ -217,7 +217,7 @@ def test_with_a_server_the_numbers_are_exact_and_say_so(show: Callable[..., Page
     trace = fake_trace()
     page = show(trace)
     page.evaluate("tokenoscope.selection.set({ step: 3, layer: 1, head: 3 })")
-    serve = "bytes => { tokenoscope.store.wants.server = { live: true, get: async () => new Uint8Array(bytes) }; }"
+    serve = "bytes => { tokenoscope.store.slices.server = { live: true, get: async () => new Uint8Array(bytes) }; }"
     page.evaluate(serve, list(slices.row(trace, 1, 3, 7)))
     page.locator(".ts-card-attention summary").click()
     weights = page.locator(".ts-card-attention tbody tr td:last-child")
@@ -288,7 +288,7 @@ def test_a_layer_that_could_not_be_fetched_says_why_and_is_asked_for_again(show:
         window.asks = 0;
         scope.run.layers.clear();
         const get = async () => { asks += 1; throw new Error("gone:This run is no longer kept."); };
-        scope.wants.server = { live: true, get };
+        scope.slices.server = { live: true, get };
         scope.redraw();
     }""")
     page.get_by_text("This run is no longer kept.", exact=True).wait_for(timeout=3000)
@@ -386,12 +386,12 @@ def test_a_whole_page_has_what_some_pictures_unfold(show: Callable[..., Page]):
     page = show(trace, light=False)
     held = page.evaluate("[[...tokenoscope.store.run.vectors.keys()], [...tokenoscope.store.run.logits.keys()]]")
     assert held == [[0, 1, 2, 3], [0, 1, 2, 3]]
-    assert page.evaluate("tokenoscope.store.wants.plotly().then((found) => found.version)")
+    assert page.evaluate("tokenoscope.store.slices.plotly().then((found) => found.version)")
     assert (
         page.evaluate("""async () => {
         const chart = document.createElement("div");
         document.body.append(chart);
-        const plotly = await tokenoscope.store.wants.plotly();
+        const plotly = await tokenoscope.store.slices.plotly();
         await plotly.newPlot(chart, [{ x: [1, 2], y: [3, 4], mode: "markers" }]);
         return chart.querySelectorAll(".point").length;
     }""")
@@ -401,8 +401,8 @@ def test_a_whole_page_has_what_some_pictures_unfold(show: Callable[..., Page]):
 
 def test_a_light_page_goes_without(show: Callable[..., Page]):
     page = show(fake_trace())
-    assert page.evaluate("tokenoscope.store.wants.plotly()") is None
-    assert "This page holds no queries" in page.evaluate("tokenoscope.store.wants.vectors(1).why")
+    assert page.evaluate("tokenoscope.store.slices.plotly()") is None
+    assert "This page holds no queries" in page.evaluate("tokenoscope.store.slices.vectors(1).why")
 
 
 def test_a_notebook_shows_the_page_in_its_frame(browser: Browser):

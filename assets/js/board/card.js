@@ -116,8 +116,3 @@ function tabbed(numbers) {
     (child instanceof Node ? child.textContent ?? "" : String(child || "")).replace(/[\t\n]/g, " ");
   return [numbers.columns, ...numbers.rows].map((row) => row.map(cell).join("\t")).join("\n");
 }
-
-/** A name and a number, as one item of a row of facts. @param {string} name @param {import("../core/dom.js").Child[]} value */
-export function fact(name, ...value) {
-  return h("div", { class: "ts-fact" }, h("span", { class: "ts-fact-name" }, name), h("span", { class: "ts-fact-value" }, ...value));
-}

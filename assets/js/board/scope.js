@@ -3,16 +3,16 @@
 // `mountPage` stands in an exported page and has them all.
 
 import { Run, wholeFrames } from "../data/store.js";
-import { Selection, firstLook, listenToKeys, watchPointer, KEYS, COUNTING } from "./selection.js";
+import { Selection, firstLook, listenToKeys, watchPointer, KEYS } from "./selection.js";
 import { Player } from "./player.js";
 import { Card } from "./card.js";
-import { More } from "./server_views.js";
+import { ServerViews } from "./server_views.js";
 import { Rail } from "./rail.js";
 import { Recorded } from "./recorded.js";
 import { paint } from "../core/canvas.js";
-import { follow, get, Wants } from "../data/slices.js";
+import { follow, get, Slices } from "../data/slices.js";
 import { h, fill, say, table, button } from "../core/dom.js";
-import { count, size } from "../core/format.js";
+import { count, size, COUNTING } from "../core/format.js";
 import { output } from "../views/output/output.js";
 import { tokens } from "../views/tokens/tokens.js";
 import { attention } from "../views/attention/attention.js";
@@ -38,7 +38,7 @@ const REST_MS = 150; // without a change, before what is out of sight is drawn: 
 export async function mount({ element, base, value, watch, choose, rail }) {
   await Promise.all(STYLES.map((name) => loadStyle(new URL(`../../css/${name}`, import.meta.url).href)));
   const recorded = new Recorded(base, choose);
-  const scope = new Scope(element, { recorded, more: new More(base), rail, plotly: `${base}/plotly.js` });
+  const scope = new Scope(element, { recorded, serverViews: new ServerViews(base), rail, plotly: `${base}/plotly.js` });
   const puller = new Puller(scope, base);
   const hear = (/** @type {Notice} */ notice) => {
     recorded.notice(notice);
@@ -62,27 +62,27 @@ export function mountPage({ element, frames }) {
 
 class Scope {
   /** `rail` is where the rail goes, if not beside the pictures; `plotly` the address of plotly.js.
-   * @param {HTMLElement} element @param {{recorded?: Recorded, more?: More, rail?: HTMLElement | null, plotly?: string}} [app] what needs the app behind the page */
-  constructor(element, { recorded, more, rail, plotly } = {}) {
+   * @param {HTMLElement} element @param {{recorded?: Recorded, serverViews?: ServerViews, rail?: HTMLElement | null, plotly?: string}} [app] what needs the app behind the page */
+  constructor(element, { recorded, serverViews, rail, plotly } = {}) {
     this.element = element;
-    this.more = more;
+    this.serverViews = serverViews;
     /** @type {Run | null} */
     this.run = null;
     this.selection = new Selection();
-    this.wants = new Wants(() => this.redraw(), plotly);
+    this.slices = new Slices(() => this.redraw(), plotly);
     this.frame = 0;
     this.rest = 0;
     this.idle = 0;
     this.drawMs = 0;
     this.help = helpSheet();
     this.player = new Player(this.selection, () => this.help.showModal());
-    const context = { selection: this.selection, redraw: () => this.redraw(), ...this.wants.offers() };
+    const context = { selection: this.selection, redraw: () => this.redraw(), ...this.slices.offers() };
     this.cards = VIEWS.map((view) => new Card(view, context));
     this.rail = new Rail(this.cards);
     this.message = h("p", { class: "ts-empty", role: "status" });
     this.model = h("p", { class: "ts-model-line" });
     this.pictures = h("div", { class: "ts-pictures", hidden: true }, recorded?.element, this.player.element,
-      h("div", { class: "ts-cards" }, ...this.cards.map((card) => card.element)), more?.element, this.model);
+      h("div", { class: "ts-cards" }, ...this.cards.map((card) => card.element)), serverViews?.element, this.model);
     element.classList.add("ts-root", "ts-scope");
     rail?.classList.add("ts-root", "ts-scope");
     rail?.append(this.rail.element);
@@ -133,7 +133,7 @@ class Scope {
     window.clearTimeout(this.rest);
     cancelIdle(this.idle);
     this.run = run;
-    this.wants.open(run, server);
+    this.slices.open(run, server);
     this.say("");
     this.pictures.hidden = false;
     this.element.dataset.run = run.id;
@@ -175,7 +175,7 @@ class Scope {
     this.player.draw(state);
     for (const card of seen) card.draw(state);
     this.rail.draw();
-    this.more?.draw(run, this.wants.live, this.selection.base);
+    this.serverViews?.draw(run, this.slices.live, this.selection.base);
     this.drawMs = performance.now() - began;
     cancelIdle(this.idle);
     window.clearTimeout(this.rest);

@@ -156,9 +156,6 @@ export function watchPointer(selection) {
   for (const name of ["keydown", "focusin", "pointerdown"]) document.addEventListener(name, () => { selection.pointerRests = false; }, { capture: true, passive: true });
 }
 
-/** How layers, heads and tokens are numbered: one number for one thing, on the page and in the code. */
-export const COUNTING = "Layers, heads and tokens are counted from 0, as in the code.";
-
 /** What each key does. */
 export const KEYS = [
   ["←  →", "the pass before, the next pass"],

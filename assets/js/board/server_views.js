@@ -12,7 +12,7 @@ import { h, fill, say, button } from "../core/dom.js";
 
 const HIGHEST = 4000; // pixels that a frame may ask for
 
-export class More {
+export class ServerViews {
   /** @param {string} base */
   constructor(base) {
     this.base = base;

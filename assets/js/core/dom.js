@@ -88,3 +88,8 @@ export function fadeWhatGoesOn(box, most = 0) {
 export function button(name, press, attributes = {}, ...children) {
   return h("button", { type: "button", class: "ts-button", onclick: () => press(), ...attributes }, ...(children.length ? children : [name]));
 }
+
+/** A name and a number, as one item of a row of facts. @param {string} name @param {Child[]} value */
+export function fact(name, ...value) {
+  return h("div", { class: "ts-fact" }, h("span", { class: "ts-fact-name" }, name), h("span", { class: "ts-fact-value" }, ...value));
+}

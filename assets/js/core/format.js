@@ -1,6 +1,9 @@
 // @ts-check
 // How numbers read, and how token text is made visible. The number formats repeat viz/theme.py; a test compares them.
 
+/** How layers, heads and tokens are numbered: one number for one thing, on the page and in the code. */
+export const COUNTING = "Layers, heads and tokens are counted from 0, as in the code.";
+
 /** @param {number} number */
 export function count(number) {
   return String(Math.round(number)).replace(/\B(?=(\d{3})+$)/g, ",");

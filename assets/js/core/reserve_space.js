@@ -7,7 +7,7 @@ const SLACK = " 0000"; // bold and monospaced letters are wider than the plain o
 const TOKEN = 18; // letters of a quoted token that are shown, its quotes included
 
 /** The room is a CSS `content`: it is nobody's text, neither read aloud, nor found, nor copied. */
-export class Steady {
+export class ReservedSpace {
   /** @param {HTMLElement} words @param {"readout" | "headline" | "note" | "bytes" | "name"} kind how the words are set */
   constructor(words, kind) {
     this.element = h("div", { class: `ts-steady ts-steady-${kind}` }, words);

@@ -10,7 +10,7 @@ import { parseFrames } from "./store.js";
 const REST_MS = 120;
 const RETRY_MS = 2000;
 
-export class Wants {
+export class Slices {
   /** @param {() => void} redraw @param {string} [plotly] the address of plotly.js */
   constructor(redraw, plotly) {
     this.redraw = redraw;

@@ -3,7 +3,7 @@
 
 import { h, fill, say, button } from "../../core/dom.js";
 import { fit, pointer, widthOf } from "../../core/canvas.js";
-import { COUNTING } from "../../board/selection.js";
+import { COUNTING } from "../../core/format.js";
 import { drawThumbs } from "./thumbnails.js";
 
 /** @typedef {import("../../board/card.js").State} State */

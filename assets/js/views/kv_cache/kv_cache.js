@@ -1,9 +1,8 @@
 // @ts-check
 // The KV cache: what is kept so that nothing is computed twice, growing by one position a pass, and what it comes to.
 
-import { h, fill, say, quoted } from "../../core/dom.js";
+import { h, fact, fill, say, quoted } from "../../core/dom.js";
 import { pointer, widthOf } from "../../core/canvas.js";
-import { fact } from "../../board/card.js";
 import { count, duration, size } from "../../core/format.js";
 import { drawCells, drawChart } from "./cache_growth.js";
 import { Saving, Scale } from "./cache_scale.js";

@@ -5,7 +5,7 @@ import { h, fill, say, tokenText } from "../../core/dom.js";
 import { count, percent } from "../../core/format.js";
 import { Flow } from "./flow.js";
 import { sentence } from "./levels.js";
-import { Steady } from "../../core/reserve_space.js";
+import { ReservedSpace } from "../../core/reserve_space.js";
 
 /** @typedef {import("./levels.js").Level} Level */
 /** `drawn` is the token that was chosen; `ghost` says how likely a token was in the run itself at a stage of this name; null: it could
@@ -25,7 +25,7 @@ export class Distribution {
     this.hovered = null;
     this.flow = new Flow(redraw, (level, lock) => this.go(level, lock), () => this.look(null));
     this.words = h("p", { class: "ts-note ts-stage-words" });
-    this.room = new Steady(this.words, "note");
+    this.room = new ReservedSpace(this.words, "note");
     this.most = 0;
     this.stages = h("div", { class: "ts-stages" }, this.flow.element, this.room.element);
     this.bars = h("ol", { class: "ts-bars ts-chances" });

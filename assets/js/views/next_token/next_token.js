@@ -7,7 +7,7 @@ import { count, percent, plain } from "../../core/format.js";
 import { Distribution } from "./distribution.js";
 import { named, recordedLevels } from "./levels.js";
 import { Race } from "./race.js";
-import { Steady } from "../../core/reserve_space.js";
+import { ReservedSpace } from "../../core/reserve_space.js";
 import { WhatIf } from "./what_if.js";
 
 /** @typedef {import("../../data/store.js").Choice} Choice */
@@ -20,7 +20,7 @@ export const nextToken = {
   sentence: "Each pass ends in one number for every token of the vocabulary: how likely it comes next. One token is chosen from them.",
   create(body, context) {
     const headline = h("p", { class: "ts-headline", "aria-live": "polite" });
-    const room = new Steady(headline, "headline");
+    const room = new ReservedSpace(headline, "headline");
     /** @type {State | null} */
     let last = null;
     let [of, drawn, keptOf] = ["", "", ""];

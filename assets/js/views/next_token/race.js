@@ -3,7 +3,7 @@
 
 import { h, fill, say, button, tokenText, quoted } from "../../core/dom.js";
 import { count, percent } from "../../core/format.js";
-import { Steady } from "../../core/reserve_space.js";
+import { ReservedSpace } from "../../core/reserve_space.js";
 
 const [FEWEST, MOST] = [3, 7]; // digits of a time
 
@@ -20,7 +20,7 @@ export class Race {
     this.story = h("p", { class: "ts-readout" });
     this.field = h("p", { class: "ts-note" });
     this.track = h("div", { class: "ts-track" }, this.lanes, h("p", { class: "ts-row" }, this.play, h("span", { class: "ts-note" }, "random number ÷ probability = time; the smallest time wins")));
-    this.rooms = { words: new Steady(this.words, "note"), story: new Steady(this.story, "readout"), field: new Steady(this.field, "note") };
+    this.rooms = { words: new ReservedSpace(this.words, "note"), story: new ReservedSpace(this.story, "readout"), field: new ReservedSpace(this.field, "note") };
     this.element = h("div", { class: "ts-draw" }, h("div", {}, this.title, ...Object.values(this.rooms).map((room) => room.element)), this.track);
     this.most = 0; // runners of one draw
     this.opened = false;

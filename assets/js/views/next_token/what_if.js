@@ -6,7 +6,7 @@ import { count, percent } from "../../core/format.js";
 import { chanceOf, raw, stages } from "../../data/sampling.js";
 import { Distribution } from "./distribution.js";
 import { madeLevels } from "./levels.js";
-import { Steady } from "../../core/reserve_space.js";
+import { ReservedSpace } from "../../core/reserve_space.js";
 
 /** @typedef {import("../../board/card.js").State} State */
 /** @typedef {import("../../data/store.js").Choice} Choice */
@@ -35,7 +35,7 @@ export class WhatIf {
     this.knobs = KNOBS.map((knob) => this.makeKnob(knob));
     this.reset = button("Reset to this run’s settings", () => { this.settings = null; changed(); });
     this.said = h("p", { class: "ts-readout", "aria-live": "polite" });
-    this.room = new Steady(this.said, "readout");
+    this.room = new ReservedSpace(this.said, "readout");
     this.room.keep(LONGEST_VERDICT);
     this.note = h("p", { class: "ts-note" });
     this.picture = new Distribution(() => { changed(); redraw(); }, "last");

@@ -4,7 +4,7 @@
 import { h, fill, fadeWhatGoesOn, keepInView, tokenText, quoted } from "../../core/dom.js";
 import { percent, plain, count } from "../../core/format.js";
 import { additions, flowing, typedPart } from "../../data/running_text.js";
-import { Steady } from "../../core/reserve_space.js";
+import { ReservedSpace } from "../../core/reserve_space.js";
 
 /** @typedef {import("../../data/store.js").Run} Run */
 /** @typedef {import("../../data/store.js").Step} Step */
@@ -25,7 +25,7 @@ export const output = {
     const text = h("p", { class: "ts-text", role: "group", tabindex: "0", dir: "auto", "aria-label": "Prompt and written text" });
     const grown = fadeWhatGoesOn(text, MOST_HIGH);
     const readout = h("p", { class: "ts-readout", "aria-live": "polite", title: DOUBT });
-    const room = new Steady(readout, "readout");
+    const room = new ReservedSpace(readout, "readout");
     const template = h("span", { class: "ts-swatch ts-is-prompt ts-is-template" }, "added by the chat template");
     body.append(
       h("p", { class: "ts-legend" }, h("span", { class: "ts-swatch ts-is-prompt" }, "prompt"), template,

@@ -4,7 +4,7 @@
 
 import { h, fill, say, tokenText } from "../../core/dom.js";
 import { count } from "../../core/format.js";
-import { Steady } from "../../core/reserve_space.js";
+import { ReservedSpace } from "../../core/reserve_space.js";
 
 /** @typedef {import("../../data/store.js").Run} Run */
 /** @typedef {import("../../data/store.js").Step} Step */
@@ -18,7 +18,7 @@ export function makeLoop(selection) {
   const [read, readWords] = [h("div", { class: "ts-loop-chips" }), h("span", { class: "ts-loop-words" })];
   const [written, writtenWords] = [h("div", { class: "ts-loop-chips" }), h("span", { class: "ts-loop-words" })];
   const [layers, cache] = [h("strong"), h("span", { class: "ts-loop-words" })];
-  const words = { read: new Steady(readWords, "name"), cache: new Steady(cache, "name"), written: new Steady(writtenWords, "name") };
+  const words = { read: new ReservedSpace(readWords, "name"), cache: new ReservedSpace(cache, "name"), written: new ReservedSpace(writtenWords, "name") };
   const back = h("div", { class: "ts-loop-back" }, h("span"));
   const arrow = () => h("span", { class: "ts-loop-arrow", "aria-hidden": "true" }, "→");
   const element = h("div", { class: "ts-loop" },

@@ -4,7 +4,7 @@
 import { h, fill, say, tokenText } from "../../core/dom.js";
 import { fit, hatch, pointer, widthOf } from "../../core/canvas.js";
 import { count, duration } from "../../core/format.js";
-import { Steady } from "../../core/reserve_space.js";
+import { ReservedSpace } from "../../core/reserve_space.js";
 import { makeLoop } from "./loop.js";
 
 /** @typedef {import("../../data/store.js").Run} Run */
@@ -26,7 +26,7 @@ export const passes = {
     const axis = h("canvas", { class: "ts-pass-axis", role: "slider", tabindex: "0", "aria-label": "pass, on its measured axis", "aria-valuemin": "1" });
     const box = h("div", { class: "ts-canvas-box" }, axis);
     const words = h("p", { class: "ts-readout", "aria-live": "polite" });
-    const room = new Steady(words, "readout");
+    const room = new ReservedSpace(words, "readout");
     const note = h("p", { class: "ts-note" });
     const loop = makeLoop(selection);
     body.append(

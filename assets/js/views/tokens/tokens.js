@@ -5,7 +5,7 @@
 import { h, fill, fadeWhatGoesOn, keepInView, tokenText, quoted } from "../../core/dom.js";
 import { bytesOf, count, label, tokenPieces } from "../../core/format.js";
 import { additions, flowing, typedPart } from "../../data/running_text.js";
-import { Steady } from "../../core/reserve_space.js";
+import { ReservedSpace } from "../../core/reserve_space.js";
 import { isFragment } from "../../data/store.js";
 
 /** @typedef {import("../../data/store.js").Run} Run */
@@ -25,7 +25,7 @@ export const tokens = {
     const grown = fadeWhatGoesOn(strip, MOST_HIGH);
     const way = makeWay();
     const readout = h("p", { class: "ts-readout", "aria-live": "polite" });
-    const room = new Steady(readout, "readout");
+    const room = new ReservedSpace(readout, "readout");
     const reads = makeReads(selection);
     const panes = h("div", { class: "ts-token-panes" }, h("div", {}, strip, way.element, room.element), reads.element);
     body.append(
@@ -172,7 +172,7 @@ function makeWay() {
   const where = h("span", { class: "ts-way-name" });
   const mark = h("span", { class: "ts-ruler-mark" });
   const id = h("span", { class: "ts-way-value" });
-  const [bytesRoom, whereRoom] = [new Steady(bytes, "bytes"), new Steady(where, "name")];
+  const [bytesRoom, whereRoom] = [new ReservedSpace(bytes, "bytes"), new ReservedSpace(where, "name")];
   const stage = (/** @type {string | Node} */ name, /** @type {Node[]} */ ...parts) => h("div", { class: "ts-way-stage" }, ...parts, name instanceof Node ? name : h("span", { class: "ts-way-name" }, name));
   const arrow = () => h("span", { class: "ts-way-arrow", "aria-hidden": "true" }, "→");
   const element = h("div", { class: "ts-way", "aria-hidden": "true" }, stage("the piece", piece), arrow(),
