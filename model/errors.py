@@ -56,3 +56,7 @@ class NotANumber(Refusal):
 
 class Busy(Refusal):
     """The queue is full."""
+
+
+class Cancelled(Exception):
+    """Nobody wants this work any more: raised between its pieces, and no refusal."""

@@ -1,100 +1,113 @@
-"""Owns a loaded model and its queue: runs and jobs are asked for, watched and stopped from any thread.
+"""Owns a loaded model and its one queue: jobs of every kind are asked for, watched and stopped from any thread.
 
-One worker thread holds the model. It takes the first run of the queue and works on it until it has ended or is
-paused; a paused run keeps its cache and gives the model to the next one. Whoever asked for a run watches it through
-`Run.updates` and reads the run so far from `Run.trace`. A job, such as a measurement, waits in the same queue and
-has the model to itself until it ends.
+One worker thread holds the model. It takes the first job of the queue and works on it until it has ended, is paused,
+or makes room for a shorter one. What a job adds after its end (post-run work) comes when nobody waits.
 """
 
 import logging
-import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from model.capture.generation import Generation
+from model.api.clock import Clock
+from model.api.engine import Room, Stats
+from model.api.inputs import Inputs
+from model.api.job import Job, State
 from model.capture.hooked import HookedModel
-from model.capture.tracer import Cancelled
-from model.engine.jobs import OVER, Job, State, Turn
-from model.errors import Busy, PromptTooLong, Refusal
-from model.experiments.generation.additions import additions
+from model.errors import Busy, Cancelled, NoSpace, NotShown, Refusal
 from model.limits import Limits
-from model.records.trace import ModelCard, Settings, Trace
+from model.records.file import Saved
+from model.records.trace import ModelCard
+from model.requests.registry import of_request
+from model.requests.request import Request
 
 _log = logging.getLogger(__name__)
+_LONG_S = 2.0  # for which a long job has the model before it makes room for those that wait
+_LOOK_S = 0.25  # between two looks at whether there is room for the next record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Update:
-    """How a run stands."""
+class Unbounded:
+    """Room for every record: for an engine whose host keeps none."""
 
-    state: State
-    place: int  # in the queue: 0 has the model, 1 is next
-    n_steps: int
-    eta_s: float | None  # seconds left at this run's own pace; None before its second step
-    lens: bool  # whether the logit lens has been added
+    def reserve(self, job: Job) -> bool:  # noqa: ARG002
+        """Always."""
+        return True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stats:
-    """How busy the model is."""
+@dataclass(eq=False)
+class _Turn:
+    """A job, and the work that its experiment does for it."""
 
-    waiting: int
-    running: int
-    paused: int
-    finished: int
+    job: Job
+    work: Iterator[Any]
+    brief: bool
+    begun: bool = False
+
+    def close(self) -> None:
+        """End the work where it is; only the worker may, once it has begun."""
+        if isinstance(self.work, Generator):
+            self.work.close()
 
 
 class Engine:
-    """A model at work for many visitors, one forward pass at a time."""
+    """A model at work for many visitors, one piece of work at a time."""
 
-    def __init__(self, hooked: HookedModel, limits: Limits) -> None:
+    def __init__(
+        self, hooked: HookedModel, limits: Limits, *, clock: Clock | None = None, room: Room | None = None
+    ) -> None:
         self.card: ModelCard = hooked.card
-        self._hooked, self._limits = hooked, limits
+        self.hooked = hooked
+        self._limits, self._clock, self._room = limits, clock or Clock(), room or Unbounded()
         self._change = threading.Condition()
-        self._queue: deque[Run | Job] = deque()
-        self._parked: list[Run] = []
-        self._incomplete: deque[Run] = deque()  # done, but for what is added after a run, while others need the model
-        self._current: Run | Job | None = None
+        self._queue: deque[_Turn] = deque()
+        self._parked: list[_Turn] = []
+        self._post_run: deque[_Turn] = deque()
+        self._current: _Turn | None = None
         self._finished = 0
         self._closed = False
-        self._worker = threading.Thread(target=self._work, name=f"engine {self.card.name}", daemon=True)
+        self._worker = threading.Thread(target=self._serve, name=f"engine {self.card.name}", daemon=True)
         self._worker.start()
 
-    @property
-    def hooked(self) -> HookedModel:
-        """The model, for work on another engine that needs it too, as a draft; that work holds its guard."""
-        return self._hooked
+    def submit(
+        self,
+        request: Request,
+        job: Job,
+        *,
+        records: Mapping[str, Saved] | None = None,
+        drafts: Mapping[str, "Engine"] | None = None,
+    ) -> None:
+        """Check the request against the model and put the job in the queue.
 
-    def submit(self, prompt: str, settings: Settings) -> "Run":
-        """Ask for a run; it waits its turn. Raises: Refusal, at once, if it cannot be run; Busy, if too many wait."""
-        n_bytes = len(prompt.encode("utf-8", "replace"))
-        if n_bytes > self._limits.prompt_bytes:
-            raise PromptTooLong(
-                f"the prompt has {n_bytes:,} bytes; this host reads at most "
-                f"{self._limits.prompt_bytes:,} (TOKENOSCOPE_PROMPT_BYTES). Shorten it."
-            )
-        run = Run(self, Generation(self._hooked, prompt, settings, self._limits), settings)
-        self._enqueue(run)
-        return run
-
-    def submit_job(self, make: Callable[[HookedModel], Iterator[Any]], stopping: threading.Event | None = None) -> Job:
-        """Ask for work on the model that is no run, such as a measurement; it waits its turn like one.
-
-        `make` is called at once, and what it gives is worked off when the turn comes: each value it yields is the
-        job's result so far. `stopping`, if there is one, is set when the job is stopped, so that work between two
-        values can look at it, and is asked for one last value, which may say how it ended. Raises: Refusal, at once, if
-        `make` raises it; Busy, if too many wait.
+        `records` are those that the request names, by its fields; `drafts` the engines of the other models it needs,
+        by role. Raises: Refusal, at once, if it can't be done; Busy, if too many wait.
         """
-        job = Job(self, make(self._hooked), stopping or threading.Event(), ends_itself=stopping is not None)
-        self._enqueue(job)
-        return job
+        request.check(self._limits, self.card)
+        experiment = of_request(request)
+        if reason := experiment.fits(self.card):
+            raise NotShown(reason)
+        models = {role: engine.hooked for role, engine in (drafts or {}).items()}
+        inputs = Inputs(models={**models, "target": self.hooked}, records=records or {}, limits=self._limits)
+        self.enqueue(job, experiment.function()(inputs, request, job), brief=experiment.brief)
+
+    def enqueue(self, job: Job, work: Iterator[Any], *, brief: bool = False) -> None:
+        """Put work that has been checked into the queue. Raises: Busy."""
+        with self._change:
+            if self._closed:
+                raise Busy(f"{self.card.name} is being unloaded. Reload the page to run on the model that follows it.")
+            if len(self._queue) >= self._limits.queue:
+                raise Busy(
+                    f"{len(self._queue)} requests are waiting for the model, as many as this host lets wait. "
+                    "Try again in a minute."
+                )
+            job.on_change = self._look_again
+            self._queue.append(_Turn(job=job, work=work, brief=brief))
+            self._tell_places()
 
     def stats(self) -> Stats:
-        """How many runs wait, run, are paused and have ended."""
+        """How many jobs wait, run, are paused and have ended."""
         with self._change:
             return Stats(
                 waiting=len(self._queue),
@@ -104,263 +117,176 @@ class Engine:
             )
 
     def close(self) -> None:
-        """Stop every run and end the worker."""
+        """Stop every job and end the worker."""
         with self._change:
             self._closed = True
-            runs = [*self._queue, *self._parked, *([self._current] if self._current else [])]
+            turns = [*self._queue, *self._parked, *self._post_run, *([self._current] if self._current else [])]
+        for turn in turns:
+            turn.job.stop()
+        with self._change:
             self._change.notify_all()
-        for run in runs:
-            run.stop()
         self._worker.join()
 
-    def _enqueue(self, turn: "Run | Job") -> None:
-        with self._change:
-            if self._closed:
-                raise Busy(f"{self.card.name} is being put away. Reload the page to run on the model that follows it.")
-            if len(self._queue) >= self._limits.queue:
-                raise Busy(
-                    f"{len(self._queue)} runs are waiting for the model, as many as this host lets wait. "
-                    "Try again in a minute."
-                )
-            self._queue.append(turn)
-            self._change.notify_all()
+    # The worker
 
-    def _work(self) -> None:
+    def _serve(self) -> None:
         while self._served():
             pass
 
     def _served(self) -> bool:
-        """Work on the next run; no name is left behind that would keep its trace in memory while the worker waits."""
-        run = self._next()
-        if run is None:
+        """Work on the next job; no name is left behind that would keep its record while the worker waits."""
+        turn = self._next()
+        if turn is None:
             return False
         try:
-            if isinstance(run, Job):
-                self._work_off(run)
-            elif run.state in OVER:
-                self._add_piece(run)
+            if turn.job.status.over:
+                self._add_post_run(turn)
             else:
-                self._advance(run)
-        except Exception as error:  # noqa: BLE001  (logged whole; the next visitor must not suffer for it)
-            self._fail(run, error)
+                self._advance(turn)
+        except Exception as error:  # noqa: BLE001  (logged whole; the next job must not suffer for it)
+            self._fail(turn, error)
         return True
 
-    def _next(self) -> "Run | Job | None":
-        """What to work on: the first in the queue, else a run that is not complete. Waits until there is one."""
+    def _next(self) -> _Turn | None:
+        """The first in the queue that there is room for, else post-run work. Waits until there is one."""
         with self._change:
             while not self._closed:
                 self._end_idle()
-                if self._queue:
-                    self._current = self._queue.popleft()
-                    self._current._state = "running"
-                    self._change.notify_all()
-                    return self._current
-                if self._incomplete:
-                    return self._incomplete.popleft()
-                self._change.wait(timeout=1.0 if self._parked else None)
-            while self._incomplete:
-                self._leave(self._incomplete.popleft())
+                if (turn := self._first_with_room()) is not None:
+                    return turn
+                if self._post_run:
+                    return self._post_run.popleft()
+                self._change.wait(timeout=_LOOK_S if self._queue else 1.0 if self._parked else None)
+            left = [*self._queue, *self._parked, *self._post_run]
+            self._queue.clear()
+            self._parked.clear()
+            self._post_run.clear()
+        for turn in left:
+            turn.close()
+            self._end(turn, "stopped")
+        return None
+
+    def _first_with_room(self) -> _Turn | None:
+        """The first that has begun, or that there is room for: nobody new goes before one that waits for room."""
+        may_begin = True
+        for turn in list(self._queue):
+            try:
+                ready = turn.begun or (may_begin and self._room.reserve(turn.job))
+            except NoSpace as error:
+                self._queue.remove(turn)
+                self._fail(turn, error)
+                continue
+            if ready:
+                self._queue.remove(turn)
+                self._current, turn.begun = turn, True
+                turn.job.begin(self._clock)
+                self._tell_places()
+                return turn
+            may_begin = False
         return None
 
     def _end_idle(self) -> None:
-        """Paused runs hold memory: one that nobody touched for long ends."""
-        now = time.monotonic()
-        for run in [each for each in self._parked if now - each._touched > self._limits.paused_seconds]:
-            run.stop()
+        """Paused jobs hold memory: one that nobody touched for long ends, and of too many the one paused longest."""
+        too_long = [turn for turn in self._parked if turn.job.idle_s > self._limits.paused_seconds]
+        for turn in too_long or self._parked[: max(len(self._parked) - self._limits.paused_runs, 0)]:
+            turn.job.stop()
 
-    def _work_off(self, job: Job) -> None:
-        """Work on a job until it has ended: nothing else has the model meanwhile."""
-        stopped = False
-        while not stopped:
-            stopped = job._stopping.is_set()
-            if stopped and not (job._ends_itself and job._n_results):
-                break
-            try:
-                value = next(job._pieces)
-            except (StopIteration, Cancelled):
-                break
-            with self._change:
-                job._result, job._n_results = value, job._n_results + 1
-                self._change.notify_all()
-        self._end_job(job)
-
-    def _end_job(self, job: Job) -> None:
-        try:
-            if isinstance(job._pieces, Generator):
-                job._pieces.close()
-        except Exception as error:  # noqa: BLE001  (whoever stops a job that waits must not suffer for it)
-            return self._fail(job, error)
-        with self._change:
-            job._state = "stopped" if job._stopping.is_set() else "done"
-            self._leave(job)
-
-    def _advance(self, run: "Run") -> None:
-        """Work on one run until it has ended or is paused."""
-        while not run._stopping.is_set():
-            with self._change:  # one look and one answer: a resume in between would be lost
-                if not run._may_step():
-                    return self._park(run)
-            try:
-                next(run._generation)
-            except StopIteration:
-                return self._finish(run)
-            except Cancelled:
-                break
-            run._step_done()
-        self._stop(run)
-
-    def _park(self, run: "Run") -> None:
-        """Hold a run, under the lock; a stop that came just now wins."""
-        if run._stopping.is_set():
-            return self._stop(run)
-        run._state, run._touched = "paused", time.monotonic()
-        self._parked.append(run)
-        self._current = None
-        self._change.notify_all()
-        while len(self._parked) > self._limits.paused_runs:
-            self._parked[0].stop()
-
-    def _finish(self, run: "Run") -> None:
-        """The last step is done: say so, and add the map and the lens when nobody waits for the model."""
-        self._end(run, "done", run._generation.trace())
-
-    def _end(self, run: "Run", state: State, trace: Trace) -> None:
-        with self._change:
-            run._trace, run._state = trace, state
-            run._pieces = additions(self._hooked, trace)
-            if self._current is run:
-                self._current = None
-            self._incomplete.append(run)
-            self._change.notify_all()
-
-    def _add_piece(self, run: "Run") -> None:
-        """One piece of what a finished run still lacks; the queue comes first, so the rest waits its turn again."""
-        for piece in run._pieces:
-            with self._change:
-                if piece is not None:
-                    run._trace, run._lens = piece, piece.lens_ids is not None
-                    self._change.notify_all()
-                if run._abandoned:
-                    break
-                self._incomplete.appendleft(run)
+    def _advance(self, turn: _Turn) -> None:
+        """Work on one job until it has ended, is paused or makes room."""
+        began = time.monotonic()
+        while True:
+            if not turn.job.may_go_on() and self._park(turn):
                 return
-        self._leave(run)
+            was_stopped = turn.job.stopped()
+            try:
+                with self._clock.working():
+                    record = next(turn.work)
+            except (StopIteration, Cancelled):
+                return self._end(turn, "stopped" if turn.job.stopped() else "done")
+            if record is not None:
+                turn.job.take(record)
+            if was_stopped:  # that was its last word
+                turn.close()
+                return self._end(turn, "stopped")
+            if turn.job.is_settled:
+                return self._settle(turn)
+            if not turn.brief and time.monotonic() - began > _LONG_S and self._makes_room(turn):
+                return
 
-    def _stop(self, run: "Run") -> None:
-        try:
-            run._generation.close()
-            trace = run._generation.trace() if run.n_steps else None
-        except Exception as error:  # noqa: BLE001  (such as no memory left for the copy: the worker must live on)
-            return self._fail(run, error)
+    def _park(self, turn: _Turn) -> bool:
         with self._change:
-            if trace is not None and not self._closed:
-                return self._end(run, "stopped", trace)
-            run._trace, run._state = trace, "stopped"
-            self._leave(run)
+            if not turn.job.hold():
+                return False
+            self._parked.append(turn)
+            self._current = None
+            self._change.notify_all()
+            return True
 
-    def _fail(self, run: "Run | Job", error: Exception) -> None:
-        if not isinstance(error, Refusal):
-            _log.error("a job failed" if isinstance(run, Job) else "a run failed", exc_info=error)
+    def _makes_room(self, turn: _Turn) -> bool:
+        """A long job goes behind the first one that waits."""
         with self._change:
-            run.error = error.with_traceback(None)  # its frames would keep the run's memory
-            run._state = "failed"
-            self._leave(run)
+            if not self._queue:
+                return False
+            self._queue.insert(1, turn)
+            self._current = None
+            turn.job.wait_again()
+            self._tell_places()
+            return True
 
-    def _leave(self, run: "Run | Job") -> None:
+    def _settle(self, turn: _Turn) -> None:
+        """Its record is whole; what may be added to it comes when nobody waits."""
         with self._change:
-            if self._current is run:
+            turn.job.end("done", complete=False)
+            self._finished += 1
+            self._current = None
+            self._post_run.append(turn)
+
+    def _add_post_run(self, turn: _Turn) -> None:
+        """One piece of post-run work; the queue comes first, so the rest waits its turn again."""
+        if not turn.job.stopped():
+            with self._clock.working():
+                record = next(turn.work, _NOTHING)
+            if record is not _NOTHING:
+                if record is not None:
+                    turn.job.take(record)
+                with self._change:
+                    self._post_run.appendleft(turn)
+                return
+        turn.close()
+        turn.job.end(turn.job.status.state, complete=True)
+
+    def _end(self, turn: _Turn, state: State, error: Exception | None = None) -> None:
+        with self._change:
+            if self._current is turn:
                 self._current = None
             self._finished += 1
-            run._over = True
-            run._let_go()
-            self._change.notify_all()
+            turn.job.end(state, error, complete=True)
+            self._tell_places()
+
+    def _fail(self, turn: _Turn, error: Exception) -> None:
+        if not isinstance(error, Refusal):
+            _log.error("a job failed", exc_info=error)
+        if turn.job.status.over:  # its post-run work broke: the record stays as it is
+            return turn.job.end(turn.job.status.state, error, complete=True)
+        self._end(turn, "failed", error)
+
+    def _look_again(self, job: Job) -> None:
+        """A job was stopped, paused, resumed or stepped."""
+        with self._change:
+            for turn in [each for each in self._parked if each.job is job and job.wants_model]:
+                self._parked.remove(turn)
+                self._queue.appendleft(turn)
+                job.wait_again()
+            for turn in [each for each in self._queue if each.job is job and job.stopped() and not each.begun]:
+                self._queue.remove(turn)
+                turn.close()
+                self._end(turn, "stopped")
+            self._tell_places()
+
+    def _tell_places(self) -> None:
+        for place, turn in enumerate(self._queue, 1):
+            turn.job.place_in_queue(place)
+        self._change.notify_all()
 
 
-class Run(Turn[Update]):
-    """One generation that somebody asked for."""
-
-    def __init__(self, engine: Engine, generation: Generation, settings: Settings) -> None:
-        super().__init__(engine, threading.Event())
-        self.id = secrets.token_urlsafe(12)
-        self.settings = settings
-        self._generation = generation
-        self._pieces: Iterator[Trace | None] = iter(())
-        self._abandoned = False  # stopped once more when it was over
-        self._paused = False
-        self._allowed = 0  # steps that may still be taken while paused
-        self._seconds: list[float] = []
-        self._trace: Trace | None = None
-        self._lens = False
-        self._touched = time.monotonic()
-        generation.stop_when(self._stopping.is_set)
-
-    @property
-    def n_steps(self) -> int:
-        """Forward passes that have been recorded."""
-        return len(self._seconds)
-
-    def trace(self) -> Trace | None:
-        """The run so far, frozen; None before the prefill is done."""
-        with self._engine._change:
-            return self._trace
-
-    def stop(self) -> None:
-        """End the run: at once if it waits or is paused, else within the layer that is being computed.
-
-        A run that is over gets no more of what is added after it.
-        """
-        engine = self._engine
-        with engine._change:
-            self._abandoned = self._state in OVER
-            self._stopping.set()
-            for line in (engine._queue, engine._parked):
-                if self in line:
-                    line.remove(self)
-                    engine._stop(self)
-
-    def pause(self) -> None:
-        """Hold the run after the step that is being computed; others may have the model meanwhile."""
-        self._hold(True)
-
-    def resume(self) -> None:
-        """Go on with a paused run."""
-        self._hold(False)
-
-    def step(self) -> None:
-        """Take one more step, then hold."""
-        self._hold(True, allowed=1)
-
-    def _snapshot(self) -> Update:
-        return Update(state=self._state, place=self.place, n_steps=self.n_steps, eta_s=self._eta(), lens=self._lens)
-
-    def _let_go(self) -> None:
-        del self._generation  # its arrays now belong to the trace alone
-
-    def _eta(self) -> float | None:
-        decode = self._seconds[1:]
-        if not decode or self._state in OVER:
-            return None
-        return (self.settings.max_new_tokens - self.n_steps) * sorted(decode)[len(decode) // 2]
-
-    def _hold(self, paused: bool, allowed: int = 0) -> None:
-        engine = self._engine
-        with engine._change:
-            self._paused, self._allowed, self._touched = paused, allowed, time.monotonic()
-            if self in engine._parked and (not paused or allowed):
-                engine._parked.remove(self)
-                engine._queue.appendleft(self)
-                self._state = "waiting"
-            engine._change.notify_all()
-
-    def _may_step(self) -> bool:
-        with self._engine._change:
-            if self._paused:
-                self._allowed -= 1
-            return not self._paused or self._allowed >= 0
-
-    def _step_done(self) -> None:
-        trace = self._generation.trace()
-        with self._engine._change:
-            self._seconds.append(trace.steps[-1].seconds)
-            self._trace = trace
-            self._engine._change.notify_all()
+_NOTHING = object()

@@ -1,11 +1,11 @@
 """What a person asks of a run, checked when it is asked."""
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from model.errors import BadSetting
+from model.limits import Limits
+from model.records.fields import fields_of, setting
+
+_UNBOUNDED = Limits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,44 +15,45 @@ class Settings:
     Raises: BadSetting, naming the setting, what was given and what would do.
     """
 
-    max_new_tokens: int = 32
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
-    seed: int = 0
-    chat: bool = False
+    max_new_tokens: int = setting(
+        32, kind="whole", label="New tokens", low=1, metavar="N",
+        help="How many tokens to write at most; each is one pass through the model.",
+    )  # fmt: skip
+    temperature: float = setting(
+        0.0, kind="number", label="Temperature", low=0, slider=(0, 2), step=0.05, metavar="T",
+        help="0 always takes the likeliest token; higher values give unlikely tokens more of a chance. "
+        "At 0, top-k, top-p, min-p and the seed change nothing.",
+    )  # fmt: skip
+    top_k: int = setting(
+        0, kind="whole", label="Top-k", low=0, slider=(0, 200), metavar="K",
+        help="Above temperature 0: draw only among the k likeliest tokens. 0 is off.",
+    )  # fmt: skip
+    top_p: float = setting(
+        1.0, kind="number", label="Top-p", low=0, high=1, above=True, slider=(0.01, 1), step=0.01, metavar="P",
+        help="Above temperature 0: draw only among the likeliest tokens that together reach this probability. "
+        "1 is off.",
+    )  # fmt: skip
+    min_p: float = setting(
+        0.0, kind="number", label="Min-p", low=0, high=1, step=0.01, metavar="P",
+        help="Above temperature 0: drop tokens less likely than this share of the likeliest one. 0 is off.",
+    )  # fmt: skip
+    repetition_penalty: float = setting(
+        1.0, kind="number", label="Repetition penalty", low=0, above=True, slider=(0.5, 2), step=0.05, metavar="R",
+        help="Above 1, tokens that are there already become less likely. 1 is off.",
+    )  # fmt: skip
+    seed: int = setting(
+        0, kind="whole", label="Seed", low=0, high=2**63 - 1, metavar="S",
+        help="Above temperature 0: the same seed draws the same tokens again.",
+    )  # fmt: skip
+    chat: bool = setting(
+        False, kind="switch", label="Chat", help="The prompt is a person's turn; the model answers in its chat template.",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
-        for name, (holds, wanted) in _RANGES.items():
-            if not holds(given := getattr(self, name)):
-                raise BadSetting(f"{name} is {given!r}; it must be {wanted}.")
+        for name, field in fields_of(type(self)).items():
+            field.check(name, getattr(self, name), _UNBOUNDED)
 
     @property
     def greedy(self) -> bool:
         """Whether every step takes the likeliest token instead of drawing one."""
         return self.temperature == 0
-
-
-def _is_finite(number: object) -> bool:
-    return isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
-
-
-def _is_whole(number: object) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool)
-
-
-_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "max_new_tokens": (lambda n: _is_whole(n) and n >= 1, "a whole number of at least 1"),
-    "temperature": (
-        lambda t: _is_finite(t) and t >= 0,
-        "a finite number of at least 0; 0 always takes the likeliest token",
-    ),
-    "top_k": (lambda k: _is_whole(k) and k >= 0, "a whole number of at least 0; 0 is off"),
-    "top_p": (lambda p: _is_finite(p) and 0 < p <= 1, "above 0 and at most 1; 1 is off"),
-    "min_p": (lambda p: _is_finite(p) and 0 <= p <= 1, "from 0 to 1; 0 is off"),
-    "repetition_penalty": (lambda r: _is_finite(r) and r > 0, "a finite number above 0; 1 is off"),
-    "seed": (lambda s: _is_whole(s) and 0 <= s < 2**63, "a whole number from 0 to 2^63 - 1"),
-    "chat": (lambda on: isinstance(on, bool), "true or false"),
-}

@@ -1,0 +1,54 @@
+"""Who may work while something is timed: one clock a host, shared by the engines of all its models."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Clock:
+    """Work of several engines goes on side by side, but while one is timed nothing else works on this host.
+
+    `working` is held around each piece of work; `timing`, inside it, waits until no other piece is worked on and lets
+    none begin until it is left.
+    """
+
+    def __init__(self) -> None:
+        self._change = threading.Condition()
+        self._working = 0
+        self._timing: int | None = None  # the thread that times
+        self._wanted = 0  # threads that wait to time: no new work begins before them
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """A piece of work on some model of this host."""
+        with self._change:
+            self._change.wait_for(lambda: self._timing is None and not self._wanted)
+            self._working += 1
+        try:
+            yield
+        finally:
+            with self._change:
+                self._working -= 1
+                self._change.notify_all()
+
+    @contextmanager
+    def timing(self) -> Iterator[None]:
+        """Inside, nothing else of this host works. It may be entered again by the thread that is inside."""
+        me = threading.get_ident()
+        if self._timing == me:
+            yield
+            return
+        with self._change:
+            self._working -= 1  # it waits, and does not work: two that want to time would wait for each other
+            self._wanted += 1
+            self._change.notify_all()
+            self._change.wait_for(lambda: self._timing is None and self._working == 0)
+            self._wanted -= 1
+            self._timing = me
+        try:
+            yield
+        finally:
+            with self._change:
+                self._timing = None
+                self._working += 1
+                self._change.notify_all()

@@ -1,0 +1,61 @@
+"""What an engine and a host of models offer to whoever asks: the protocols that a page or a cluster stands on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from model.api.job import Job
+from model.records.file import Saved
+from model.records.trace import ModelCard
+from model.requests.request import Request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """How busy a model is: jobs by state."""
+
+    waiting: int
+    running: int
+    paused: int
+    finished: int
+
+
+class Room(Protocol):
+    """Where records are kept, as an engine sees it: room is reserved before a job begins."""
+
+    def reserve(self, job: Job) -> bool:
+        """Keep room for the job's record; False if there is none now. Raises: NoSpace, if there never will be."""
+        ...
+
+
+class Engine(Protocol):
+    """One loaded model and its queue."""
+
+    @property
+    def card(self) -> ModelCard: ...
+    def submit(
+        self, request: Request, job: Job, *, records: Mapping[str, Saved] = ..., drafts: "Mapping[str, Engine]" = ...
+    ) -> None:
+        """Check the request against the model and put the job in the queue. Raises: Refusal, at once; Busy."""
+        ...
+
+    def stats(self) -> Stats: ...
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelState:
+    """Whether a model is here, and how far its loading is."""
+
+    phase: Literal["loading", "ready", "failed"]
+    text: str  # a sentence for a person
+    fraction: float | None = None  # of the loading; None when nobody knows
+
+
+class Models(Protocol):
+    """The models that this host offers. The default is loaded from the start, the others when they are asked for."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...  # the default first
+    def state(self, name: str) -> ModelState: ...
+    def engine(self, name: str) -> Engine | None: ...  # None while it is being loaded; raises Refusal if it can't be

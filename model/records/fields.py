@@ -1,0 +1,99 @@
+"""How one setting is described, once: what it is called, what may be given, and what helps a person to choose.
+
+A form field, a check on the server, a flag of the command line and an API's schema are all made from it.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from model.errors import BadSetting
+from model.limits import Limits
+
+if TYPE_CHECKING:
+    from model.records.trace import ModelCard
+
+Kind = Literal["text", "whole", "number", "switch", "choices", "rows", "positions", "record", "model"]
+Bound = float | Callable[[Limits, "ModelCard | None"], float]
+"""A number, or a function of the host's limits and the loaded model, which is None while it is not known."""
+
+KEY = "field"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """One setting. `low` and `high` are refused beyond; `slider` is how far a form's slider goes in between."""
+
+    kind: Kind
+    label: str
+    help: str = ""
+    unit: str = ""
+    low: Bound | None = None
+    high: Bound | None = None
+    above: bool = False  # whether `low` itself is refused too
+    slider: tuple[float, float] | None = None
+    step: float = 1
+    choices: tuple[tuple[str, str], ...] = ()  # value and label
+    placeholder: str = ""
+    flag: str | None = ""  # on the command line: empty for the field's own name, None for no flag
+    metavar: str = ""
+
+    def bounds(self, limits: Limits, card: "ModelCard | None" = None) -> tuple[float, float]:
+        """The lowest and the highest number that are taken here; infinite where there is no bound."""
+        low, high = (_resolved(bound, limits, card) for bound in (self.low, self.high))
+        return (-math.inf if low is None else low, math.inf if high is None else high)
+
+    def check(self, name: str, given: Any, limits: Limits, card: "ModelCard | None" = None) -> None:
+        """Raises: BadSetting, with the name, what was given and what would do."""
+        if self.kind == "switch" and not isinstance(given, bool):
+            raise BadSetting(f"{name} is {shown(given)}; it must be true or false.")
+        if self.kind in ("whole", "number"):
+            self._check_number(name, given, *self.bounds(limits, card))
+
+    def _check_number(self, name: str, given: Any, low: float, high: float) -> None:
+        is_number = isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given)
+        if self.kind == "whole" and not isinstance(given, int):
+            is_number = False
+        if not is_number or not low <= given <= high or (self.above and given == low):
+            raise BadSetting(f"{name} is {shown(given)}; it must be {self.wanted(low, high)}.")
+
+    def wanted(self, low: float, high: float) -> str:
+        """What would do, in words: "a whole number from 1 to 256"."""
+        number = "a whole number" if self.kind == "whole" else "a finite number"
+        if low == -math.inf:
+            return number if high == math.inf else f"{number} of at most {high:,g}"
+        if high == math.inf:
+            return f"{number} above {low:g}" if self.above else f"{number} of at least {low:g}"
+        return f"{number} above {low:g} and at most {high:,g}" if self.above else f"{number} from {low:g} to {high:,g}"
+
+
+def setting(default: Any = dataclasses.MISSING, **described: Any) -> Any:
+    """A dataclass field with its description: `temperature: float = setting(0.0, kind="number", label=...)`."""
+    metadata = {KEY: Field(**described)}
+    if default is dataclasses.MISSING:
+        return dataclasses.field(metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def same_as(kind: type, name: str, default: Any = dataclasses.MISSING, **changed: Any) -> Any:
+    """The setting of another class, so that it is described there alone; `changed` says what differs here."""
+    original = next(each for each in dataclasses.fields(kind) if each.name == name)
+    described = dataclasses.replace(original.metadata[KEY], **changed)
+    value = original.default if default is dataclasses.MISSING else default
+    return dataclasses.field(default=value, metadata={KEY: described})
+
+
+def fields_of(kind: type) -> Mapping[str, Field]:
+    """The described settings of a class, by name, in order."""
+    return {each.name: each.metadata[KEY] for each in dataclasses.fields(kind) if KEY in each.metadata}
+
+
+def shown(given: object) -> str:
+    """What was given, shortened and in ASCII, so that it can be repeated whatever it holds."""
+    return ascii(given)[:60]
+
+
+def _resolved(bound: Bound | None, limits: Limits, card: "ModelCard | None") -> float | None:
+    return bound(limits, card) if callable(bound) else bound

@@ -1,0 +1,114 @@
+"""To serve several texts at once, through a paged cache."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from model.errors import BadPrompt, BadSetting, PromptTooLong
+from model.limits import Limits
+from model.records.batching import letter
+from model.records.fields import Field, same_as, setting, shown
+from model.records.settings import Settings
+from model.requests.request import Request, check_prompt
+
+if TYPE_CHECKING:
+    from model.records.trace import ModelCard
+
+_DRAWN = 128  # blocks that a picture can show one by one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """One of several texts to be continued."""
+
+    prompt: str
+    max_new_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serve(Request):
+    """To continue several texts together, tick by tick, then to time that beside two other schedulers."""
+
+    texts: tuple[Text, ...] = setting(kind="rows", label="Texts", help="The texts to go on from, and how far.")
+    chat: bool = same_as(Settings, "chat")
+    rate: float = setting(
+        0.0, kind="number", label="Arrivals", unit="texts a second", low=0, high=20, slider=(0, 5), step=0.5,
+        metavar="R", help="At random, so many on average. 0: all are there at the start.",
+    )  # fmt: skip
+    n_blocks: int = setting(
+        64, kind="whole", label="Blocks of the cache", low=1, high=lambda limits, _: limits.cache_tokens,
+        slider=(4, _DRAWN), flag="blocks", metavar="N", help="With few of them, texts must wait or are preempted.",
+    )  # fmt: skip
+    block_size: int = setting(
+        8, kind="whole", label="Tokens a block", low=1, high=lambda limits, _: limits.cache_tokens, slider=(4, 32),
+        step=4, metavar="N", help="All of one text.",
+    )  # fmt: skip
+    token_budget: int = setting(
+        32, kind="whole", label="Token budget", low=1, high=lambda limits, _: limits.prompt_tokens, slider=(4, 256),
+        metavar="N", help="The most tokens that one tick reads; a longer prompt is read in chunks.",
+    )  # fmt: skip
+    max_requests: int = setting(
+        8, kind="whole", label="Texts at once", low=1, high=lambda limits, _: limits.requests, flag="together",
+        metavar="N", help="The most texts in one tick, or in a static batch; the others wait.",
+    )  # fmt: skip
+    sharing: bool = setting(
+        True, kind="switch", label="Prefix caching", flag="no-sharing",
+        help="Prompts that begin alike share blocks.",
+    )  # fmt: skip
+    seed: int = same_as(Settings, "seed", help="What the random arrivals are drawn with.")
+
+    @classmethod
+    def _value(cls, name: str, field: Field, given: Any) -> Any:
+        return _texts(given) if name == "texts" else super()._value(name, field, given)
+
+    @property
+    def settings(self) -> Settings:
+        """Every choice is the likeliest token; each text has its own number of new tokens."""
+        most = max((each.max_new_tokens for each in self.texts), default=1)
+        return Settings(max_new_tokens=most, chat=self.chat, seed=self.seed)
+
+    def check_together(self, limits: Limits, card: "ModelCard | None") -> None:  # noqa: ARG002
+        """Texts, their sum, and room for their tokens. Raises: Refusal."""
+        _check_texts(self.texts, limits)
+        if self.n_blocks * self.block_size > limits.cache_tokens:
+            raise BadSetting(
+                f"{self.n_blocks:,} blocks of {self.block_size} tokens hold {self.n_blocks * self.block_size:,} "
+                f"tokens; this host allows {limits.cache_tokens:,} (TOKENOSCOPE_CACHE_TOKENS). Ask for fewer or "
+                "smaller blocks."
+            )
+
+
+def _texts(given: Any) -> tuple[Text, ...]:
+    """Rows as a form or a program posts them: lists of [prompt, new tokens], or tables with these two names."""
+    if isinstance(given, tuple) and all(isinstance(each, Text) for each in given):
+        return given
+    rows = [list(each.values()) if isinstance(each, Mapping) else each for each in given] if _rows(given) else None
+    if rows is None or any(not isinstance(row, list) or len(row) != 2 for row in rows):
+        raise BadSetting(f"texts is {shown(given)}; it must be a list of texts with their new tokens.")
+    return tuple(Text(prompt=prompt, max_new_tokens=new) for prompt, new in rows)
+
+
+def _rows(given: Any) -> bool:
+    return isinstance(given, list | tuple)
+
+
+def _check_texts(texts: tuple[Text, ...], limits: Limits) -> None:
+    if len(texts) > limits.requests:
+        raise BadSetting(
+            f"{len(texts)} texts were asked for; this host serves at most {limits.requests} at once "
+            "(TOKENOSCOPE_REQUESTS). Take some away."
+        )
+    if not texts:
+        raise BadPrompt("there is no text to serve. Add one, and type a few words for the model to go on from.")
+    new_tokens = Field(kind="whole", label="New tokens", low=1, high=limits.new_tokens)
+    for at, each in enumerate(texts):
+        if not isinstance(each.prompt, str) or not each.prompt.strip():
+            raise BadPrompt(f"text {letter(at)} is empty. Type a few words for the model to go on from, or remove it.")
+        new_tokens.check(f"max_new_tokens of text {letter(at)}", each.max_new_tokens, limits)
+        check_prompt(each.prompt, limits, f"prompt of text {letter(at)}")
+    n_bytes = sum(len(each.prompt.encode("utf-8", "surrogatepass")) for each in texts)
+    if n_bytes > limits.prompt_bytes:
+        raise PromptTooLong(
+            f"the texts have {n_bytes:,} bytes together; this host reads at most {limits.prompt_bytes:,} "
+            "(TOKENOSCOPE_PROMPT_BYTES). Shorten them."
+        )

@@ -1,0 +1,87 @@
+"""Every kind of experiment, one line each: what is asked, what is recorded, and who does it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from model.records.batching import Batching
+from model.records.cache import CacheTrials
+from model.records.file import Saved
+from model.records.speculation import Speculation
+from model.records.timing import Measurement
+from model.records.trace import Trace
+from model.requests.batching import Serve
+from model.requests.cache import TryCaches
+from model.requests.request import Request
+from model.requests.run import Run
+from model.requests.speculation import Speculate
+from model.requests.timing import Measure
+
+if TYPE_CHECKING:
+    from model.records.trace import ModelCard
+
+Q = TypeVar("Q", bound=Request)
+R = TypeVar("R", bound=Saved)
+
+
+def always(_: "ModelCard") -> str | None:
+    """Any model will do; what of it can't be had is said when it is tried."""
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(Generic[Q, R]):
+    """One kind of thing that a person can ask for.
+
+    `run` names a function, "module:function" inside model/, imported when it is used: run(inputs, request, job) checks
+    what only the model can tell, raises Refusal at once, and returns an iterator. Each value is the record so far, or
+    None: nothing new, but others may have the model here.
+    """
+
+    name: str  # sub-command, address, heading
+    request: type[Q]
+    record: type[R]
+    run: str
+    suffix: str  # of its files
+    fits: Callable[["ModelCard"], str | None] = always  # why this kind can't be had of that model
+    brief: bool = False  # ends soon: others wait for its end. One that is not makes room between its values
+
+    def function(self) -> Callable[..., Any]:
+        """The function that does it; torch is imported now."""
+        module, _, name = self.run.partition(":")
+        return getattr(import_module(f"{__package__.rpartition('.')[0]}.{module}"), name)
+
+
+EXPERIMENTS: tuple[Experiment[Any, Any], ...] = (
+    Experiment(
+        name="run", request=Run, record=Trace, run="experiments.generation.run:run", suffix=".trace", brief=True
+    ),
+    Experiment(
+        name="measure", request=Measure, record=Measurement, run="experiments.timing.run:run", suffix=".measurement"
+    ),
+    Experiment(name="cache", request=TryCaches, record=CacheTrials, run="experiments.cache.run:run", suffix=".trials"),
+    Experiment(name="serve", request=Serve, record=Batching, run="experiments.batching.run:run", suffix=".batching"),
+    Experiment(
+        name="speculate",
+        request=Speculate,
+        record=Speculation,
+        run="experiments.speculation.run:run",
+        suffix=".speculation",
+    ),
+)
+
+
+def named(name: str) -> Experiment[Any, Any]:
+    """The kind by this name. Raises: KeyError."""
+    return next(each for each in EXPERIMENTS if each.name == name)
+
+
+def of_request(request: Request) -> Experiment[Any, Any]:
+    """The kind that a request asks for."""
+    return next(each for each in EXPERIMENTS if each.request is type(request))
+
+
+def of_record(record: type[Saved]) -> Experiment[Any, Any]:
+    """The kind that makes such a record."""
+    return next(each for each in EXPERIMENTS if each.record is record)

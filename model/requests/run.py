@@ -1,0 +1,32 @@
+"""To run a prompt, watched: every pass is recorded."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from model.limits import Limits
+from model.records.fields import same_as, setting
+from model.records.settings import Settings
+from model.requests.request import PROMPT_HELP, Request, check_prompt
+
+if TYPE_CHECKING:
+    from model.records.trace import ModelCard
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(Request):
+    """To continue one prompt and record every pass."""
+
+    prompt: str = setting(kind="text", label="Prompt", help=PROMPT_HELP,
+                          placeholder="Type the beginning of a text. The model writes on.")  # fmt: skip
+    chat: bool = same_as(Settings, "chat")
+    max_new_tokens: int = same_as(Settings, "max_new_tokens", high=lambda limits, _: limits.new_tokens)
+    temperature: float = same_as(Settings, "temperature")
+    top_k: int = same_as(Settings, "top_k")
+    top_p: float = same_as(Settings, "top_p")
+    min_p: float = same_as(Settings, "min_p")
+    repetition_penalty: float = same_as(Settings, "repetition_penalty")
+    seed: int = same_as(Settings, "seed")
+
+    def check_together(self, limits: Limits, card: "ModelCard | None") -> None:  # noqa: ARG002
+        """Raises: BadPrompt or PromptTooLong."""
+        check_prompt(self.prompt, limits)

@@ -1,0 +1,66 @@
+"""To continue a prompt with a draft before the model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+from model.errors import BadSetting
+from model.limits import Limits
+from model.records.fields import same_as, setting, shown
+from model.records.settings import Settings
+from model.requests.run import Run
+
+if TYPE_CHECKING:
+    from model.records.trace import ModelCard
+
+Mode = Literal["prompt lookup", "early exit", "own draft", "draft model"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speculate(Run):
+    """To continue one prompt plainly and then with each of these drafts before the model."""
+
+    modes: tuple[Mode, ...] = setting(
+        ("prompt lookup", "early exit", "own draft"), kind="choices", label="Drafts", flag="drafts", metavar="NAMES",
+        choices=(
+            ("prompt lookup", "Prompt lookup: copy from the text"),
+            ("early exit", "Early exit: the first layers of the same model"),
+            ("own draft", "Own draft: a few layers trained for this model"),
+            ("draft model", "Draft model: a smaller one of this host"),
+        ),
+        help="What drafts the tokens that the model verifies.",
+    )  # fmt: skip
+    draft: str | None = setting(
+        None, kind="model", label="Draft model", flag="draft-model", metavar="NAME",
+        help="A smaller model with the same tokenizer, which drafts too.",
+    )  # fmt: skip
+    n_draft: int = setting(
+        2, kind="whole", label="Drafted tokens a round", low=1, high=16, slider=(1, 10), flag="draft-tokens",
+        metavar="N", help="So many are drafted before the model verifies them.",
+    )  # fmt: skip
+    exit_layer: int | None = setting(
+        None, kind="whole", label="Early exit after layer", low=1, metavar="L",
+        high=lambda _, card: 10_000 if card is None else card.n_layers - 1,
+        help="Layers that early exit runs. Left out: half of them.",
+    )  # fmt: skip
+    max_new_tokens: int = same_as(Run, "max_new_tokens", low=2)
+    temperature: float = same_as(
+        Settings, "temperature", help="At 0 the text is the very one that is written without a draft.",
+    )  # fmt: skip
+
+    @property
+    def models(self) -> Mapping[str, str | None]:
+        """The draft model, if it is to draft, before the target."""
+        return {**({"draft": self.draft} if self.draft else {}), "target": self.model}
+
+    def check_together(self, limits: Limits, card: "ModelCard | None") -> None:
+        """Raises: Refusal, for no draft, one that there is not, or a draft model without a name."""
+        super().check_together(limits, card)
+        if not self.modes:
+            raise BadSetting(f"modes is empty; choose at least one of {', '.join(MODES)}.")
+        for mode in self.modes:
+            if mode not in MODES:
+                raise BadSetting(f"modes has {shown(mode)}; it can be {', '.join(MODES)}.")
+        if "draft model" in self.modes and (self.draft is None or self.draft == self.model):
+            raise BadSetting(f"draft is {shown(self.draft)}; name another model than the target, with its tokenizer.")
