@@ -196,22 +196,25 @@ class Engine:
         began = time.monotonic()
         while True:
             if not turn.job.may_go_on() and self._park(turn):
-                return
+                break
             was_stopped = turn.job.stopped()
             try:
                 with self._clock.working():
                     record = next(turn.work)
             except (StopIteration, Cancelled):
-                return self._end(turn, "stopped" if turn.job.stopped() else "done")
+                self._end(turn, "stopped" if turn.job.stopped() else "done")
+                break
             if record is not None:
                 turn.job.take(record)
             if was_stopped:  # that was its last word
                 turn.close()
-                return self._end(turn, "stopped")
+                self._end(turn, "stopped")
+                break
             if turn.job.is_settled:
-                return self._settle(turn)
+                self._settle(turn)
+                break
             if not turn.brief and time.monotonic() - began > _LONG_S and self._makes_room(turn):
-                return
+                break
 
     def _park(self, turn: _Turn) -> bool:
         with self._change:

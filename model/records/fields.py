@@ -70,7 +70,7 @@ class Field:
 
 
 def setting(default: Any = dataclasses.MISSING, **described: Any) -> Any:
-    """A dataclass field with its description: `temperature: float = setting(0.0, kind="number", label=...)`."""
+    """A dataclass field with its description, for a setting of a request; `described` are the parts of a Field."""
     metadata = {KEY: Field(**described)}
     if default is dataclasses.MISSING:
         return dataclasses.field(metadata=metadata)

@@ -16,38 +16,82 @@ class Settings:
     """
 
     max_new_tokens: int = setting(
-        32, kind="whole", label="New tokens", low=1, metavar="N",
+        32,
+        kind="whole",
+        label="New tokens",
+        low=1,
+        metavar="N",
         help="How many tokens to write at most; each is one pass through the model.",
-    )  # fmt: skip
+    )
     temperature: float = setting(
-        0.0, kind="number", label="Temperature", low=0, slider=(0, 2), step=0.05, metavar="T",
+        0.0,
+        kind="number",
+        label="Temperature",
+        low=0,
+        slider=(0, 2),
+        step=0.05,
+        metavar="T",
         help="0 always takes the likeliest token; higher values give unlikely tokens more of a chance. "
         "At 0, top-k, top-p, min-p and the seed change nothing.",
-    )  # fmt: skip
+    )
     top_k: int = setting(
-        0, kind="whole", label="Top-k", low=0, slider=(0, 200), metavar="K",
+        0,
+        kind="whole",
+        label="Top-k",
+        low=0,
+        slider=(0, 200),
+        metavar="K",
         help="Above temperature 0: draw only among the k likeliest tokens. 0 is off.",
-    )  # fmt: skip
+    )
     top_p: float = setting(
-        1.0, kind="number", label="Top-p", low=0, high=1, above=True, slider=(0.01, 1), step=0.01, metavar="P",
+        1.0,
+        kind="number",
+        label="Top-p",
+        low=0,
+        high=1,
+        above=True,
+        slider=(0.01, 1),
+        step=0.01,
+        metavar="P",
         help="Above temperature 0: draw only among the likeliest tokens that together reach this probability. "
         "1 is off.",
-    )  # fmt: skip
+    )
     min_p: float = setting(
-        0.0, kind="number", label="Min-p", low=0, high=1, step=0.01, metavar="P",
+        0.0,
+        kind="number",
+        label="Min-p",
+        low=0,
+        high=1,
+        step=0.01,
+        metavar="P",
         help="Above temperature 0: drop tokens less likely than this share of the likeliest one. 0 is off.",
-    )  # fmt: skip
+    )
     repetition_penalty: float = setting(
-        1.0, kind="number", label="Repetition penalty", low=0, above=True, slider=(0.5, 2), step=0.05, metavar="R",
+        1.0,
+        kind="number",
+        label="Repetition penalty",
+        low=0,
+        above=True,
+        slider=(0.5, 2),
+        step=0.05,
+        metavar="R",
         help="Above 1, tokens that are there already become less likely. 1 is off.",
-    )  # fmt: skip
+    )
     seed: int = setting(
-        0, kind="whole", label="Seed", low=0, high=2**63 - 1, metavar="S",
+        0,
+        kind="whole",
+        label="Seed",
+        low=0,
+        high=2**63 - 1,
+        metavar="S",
         help="Above temperature 0: the same seed draws the same tokens again.",
-    )  # fmt: skip
+    )
     chat: bool = setting(
-        False, kind="switch", label="Chat", help="The prompt is a person's turn; the model answers in its chat template.",
-    )  # fmt: skip
+        False,
+        kind="switch",
+        label="Chat",
+        help="The prompt is a person's turn, in the model's chat template.",
+    )
 
     def __post_init__(self) -> None:
         for name, field in fields_of(type(self)).items():

@@ -32,29 +32,66 @@ class Serve(Request):
     texts: tuple[Text, ...] = setting(kind="rows", label="Texts", help="The texts to go on from, and how far.")
     chat: bool = same_as(Settings, "chat")
     rate: float = setting(
-        0.0, kind="number", label="Arrivals", unit="texts a second", low=0, high=20, slider=(0, 5), step=0.5,
-        metavar="R", help="At random, so many on average. 0: all are there at the start.",
-    )  # fmt: skip
+        0.0,
+        kind="number",
+        label="Arrivals",
+        unit="texts a second",
+        low=0,
+        high=20,
+        slider=(0, 5),
+        step=0.5,
+        metavar="R",
+        help="At random, so many on average. 0: all are there at the start.",
+    )
     n_blocks: int = setting(
-        64, kind="whole", label="Blocks of the cache", low=1, high=lambda limits, _: limits.cache_tokens,
-        slider=(4, _DRAWN), flag="blocks", metavar="N", help="With few of them, texts must wait or are preempted.",
-    )  # fmt: skip
+        64,
+        kind="whole",
+        label="Blocks of the cache",
+        low=1,
+        high=lambda limits, _: limits.cache_tokens,
+        slider=(4, _DRAWN),
+        flag="blocks",
+        metavar="N",
+        help="With few of them, texts must wait or are preempted.",
+    )
     block_size: int = setting(
-        8, kind="whole", label="Tokens a block", low=1, high=lambda limits, _: limits.cache_tokens, slider=(4, 32),
-        step=4, metavar="N", help="All of one text.",
-    )  # fmt: skip
+        8,
+        kind="whole",
+        label="Tokens a block",
+        low=1,
+        high=lambda limits, _: limits.cache_tokens,
+        slider=(4, 32),
+        step=4,
+        metavar="N",
+        help="All of one text.",
+    )
     token_budget: int = setting(
-        32, kind="whole", label="Token budget", low=1, high=lambda limits, _: limits.prompt_tokens, slider=(4, 256),
-        metavar="N", help="The most tokens that one tick reads; a longer prompt is read in chunks.",
-    )  # fmt: skip
+        32,
+        kind="whole",
+        label="Token budget",
+        low=1,
+        high=lambda limits, _: limits.prompt_tokens,
+        slider=(4, 256),
+        metavar="N",
+        help="The most tokens that one tick reads; a longer prompt is read in chunks.",
+    )
     max_requests: int = setting(
-        8, kind="whole", label="Texts at once", low=1, high=lambda limits, _: limits.requests, flag="together",
-        metavar="N", help="The most texts in one tick, or in a static batch; the others wait.",
-    )  # fmt: skip
+        8,
+        kind="whole",
+        label="Texts at once",
+        low=1,
+        high=lambda limits, _: limits.requests,
+        flag="together",
+        metavar="N",
+        help="The most texts in one tick, or in a static batch; the others wait.",
+    )
     sharing: bool = setting(
-        True, kind="switch", label="Prefix caching", flag="no-sharing",
+        True,
+        kind="switch",
+        label="Prefix caching",
+        flag="no-sharing",
         help="Prompts that begin alike share blocks.",
-    )  # fmt: skip
+    )
     seed: int = same_as(Settings, "seed", help="What the random arrivals are drawn with.")
 
     @classmethod

@@ -18,17 +18,36 @@ class TryCaches(Run):
     prompt: str = setting("", kind="text", label="Prompt", help="The text to run first, where no run is named.")
     run: str | None = setting(None, kind="record", label="Run", help="A finished run to replay.", metavar="FILE")
     window: int = setting(
-        16, kind="whole", label="Window", unit="tokens", low=1, high=100_000, slider=(1, 256), metavar="N",
+        16,
+        kind="whole",
+        label="Window",
+        unit="tokens",
+        low=1,
+        high=100_000,
+        slider=(1, 256),
+        metavar="N",
         help="Only so many latest tokens stay in the cache.",
-    )  # fmt: skip
+    )
     sink: int = setting(
-        4, kind="whole", label="Sink", unit="tokens", low=1, high=100_000, slider=(1, 16), metavar="N",
+        4,
+        kind="whole",
+        label="Sink",
+        unit="tokens",
+        low=1,
+        high=100_000,
+        slider=(1, 16),
+        metavar="N",
         help="So many first tokens stay beside the window.",
-    )  # fmt: skip
+    )
     dropped: tuple[int, ...] = setting(
-        (), kind="positions", label="Drop positions of the prompt", placeholder="such as 3, 5, 8-11", flag="drop",
-        metavar="POSITIONS", help="Counted from 0; left empty, none are dropped. Try 0 alone.",
-    )  # fmt: skip
+        (),
+        kind="positions",
+        label="Drop positions of the prompt",
+        placeholder="such as 3, 5, 8-11",
+        flag="drop",
+        metavar="POSITIONS",
+        help="Counted from 0; left empty, none are dropped. Try 0 alone.",
+    )
 
     def check_together(self, limits: Limits, card: "ModelCard | None") -> None:
         """A prompt is needed only where no run is named. Raises: BadPrompt or PromptTooLong."""

@@ -21,6 +21,8 @@ from model.requests.timing import Measure
 if TYPE_CHECKING:
     from model.records.trace import ModelCard
 
+_PACKAGE = __name__.rpartition(".requests.")[0]  # whatever name it was installed under
+
 Q = TypeVar("Q", bound=Request)
 R = TypeVar("R", bound=Saved)
 
@@ -50,7 +52,7 @@ class Experiment(Generic[Q, R]):
     def function(self) -> Callable[..., Any]:
         """The function that does it; torch is imported now."""
         module, _, name = self.run.partition(":")
-        return getattr(import_module(f"{__package__.rpartition('.')[0]}.{module}"), name)
+        return getattr(import_module(f"{_PACKAGE}.{module}"), name)
 
 
 EXPERIMENTS: tuple[Experiment[Any, Any], ...] = (

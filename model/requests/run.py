@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class Run(Request):
     """To continue one prompt and record every pass."""
 
-    prompt: str = setting(kind="text", label="Prompt", help=PROMPT_HELP,
-                          placeholder="Type the beginning of a text. The model writes on.")  # fmt: skip
+    prompt: str = setting(
+        kind="text", label="Prompt", help=PROMPT_HELP, placeholder="Type the beginning of a text. The model writes on."
+    )
     chat: bool = same_as(Settings, "chat")
     max_new_tokens: int = same_as(Settings, "max_new_tokens", high=lambda limits, _: limits.new_tokens)
     temperature: float = same_as(Settings, "temperature")

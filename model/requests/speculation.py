@@ -22,7 +22,11 @@ class Speculate(Run):
     """To continue one prompt plainly and then with each of these drafts before the model."""
 
     modes: tuple[Mode, ...] = setting(
-        ("prompt lookup", "early exit", "own draft"), kind="choices", label="Drafts", flag="drafts", metavar="NAMES",
+        ("prompt lookup", "early exit", "own draft"),
+        kind="choices",
+        label="Drafts",
+        flag="drafts",
+        metavar="NAMES",
         choices=(
             ("prompt lookup", "Prompt lookup: copy from the text"),
             ("early exit", "Early exit: the first layers of the same model"),
@@ -30,24 +34,41 @@ class Speculate(Run):
             ("draft model", "Draft model: a smaller one of this host"),
         ),
         help="What drafts the tokens that the model verifies.",
-    )  # fmt: skip
+    )
     draft: str | None = setting(
-        None, kind="model", label="Draft model", flag="draft-model", metavar="NAME",
+        None,
+        kind="model",
+        label="Draft model",
+        flag="draft-model",
+        metavar="NAME",
         help="A smaller model with the same tokenizer, which drafts too.",
-    )  # fmt: skip
+    )
     n_draft: int = setting(
-        2, kind="whole", label="Drafted tokens a round", low=1, high=16, slider=(1, 10), flag="draft-tokens",
-        metavar="N", help="So many are drafted before the model verifies them.",
-    )  # fmt: skip
+        2,
+        kind="whole",
+        label="Drafted tokens a round",
+        low=1,
+        high=16,
+        slider=(1, 10),
+        flag="draft-tokens",
+        metavar="N",
+        help="So many are drafted before the model verifies them.",
+    )
     exit_layer: int | None = setting(
-        None, kind="whole", label="Early exit after layer", low=1, metavar="L",
+        None,
+        kind="whole",
+        label="Early exit after layer",
+        low=1,
+        metavar="L",
         high=lambda _, card: 10_000 if card is None else card.n_layers - 1,
         help="Layers that early exit runs. Left out: half of them.",
-    )  # fmt: skip
+    )
     max_new_tokens: int = same_as(Run, "max_new_tokens", low=2)
     temperature: float = same_as(
-        Settings, "temperature", help="At 0 the text is the very one that is written without a draft.",
-    )  # fmt: skip
+        Settings,
+        "temperature",
+        help="At 0 the text is the very one that is written without a draft.",
+    )
 
     @property
     def models(self) -> Mapping[str, str | None]:

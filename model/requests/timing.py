@@ -11,8 +11,15 @@ class Measure(Run):
     """To time prefill and decode, with and without the KV cache, alone and in batches."""
 
     n_prompt: int | None = setting(
-        None, kind="whole", label="Prompt length", unit="tokens", low=1, high=lambda limits, _: limits.prompt_tokens,
-        slider=(0, 512), flag="prompt-tokens", metavar="N",
+        None,
+        kind="whole",
+        label="Prompt length",
+        unit="tokens",
+        low=1,
+        high=lambda limits, _: limits.prompt_tokens,
+        slider=(0, 512),
+        flag="prompt-tokens",
+        metavar="N",
         help="The prompt is cut or repeated to this many tokens. Left out, it is taken as it is.",
-    )  # fmt: skip
+    )
     max_new_tokens: int = same_as(Run, "max_new_tokens", low=2, help="How many tokens each timed run writes.")
