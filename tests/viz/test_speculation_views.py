@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from model.errors import NotShown
-from model.records.trace import Candidate, Settings, Token
 from model.records.speculation import Attempt, Drafted, Round, Speculation
+from model.records.trace import Candidate, Settings, Token
 from tests.fakes_measured import fake_card
 from tests.viz.test_frames import HOSTILE
 from viz import markup, theme
