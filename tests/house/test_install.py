@@ -135,6 +135,8 @@ def test_both_command_lines_say_what_they_are_called(installed: Path, tmp_path: 
     done = run(installed / "bin" / program, "--help", cwd=tmp_path, PYTHONPATH=str(installed))
     assert (done.returncode, done.stdout.startswith(f"usage: {program} ")) == (0, True), done.stderr
     assert "python -m" not in done.stdout
+    said = run(installed / "bin" / program, "--version", cwd=tmp_path, PYTHONPATH=str(installed))
+    assert said.stdout == f"tokenoscope {model.__version__}\n", said.stderr
 
 
 @pytest.mark.slow
