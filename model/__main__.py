@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
-from model.api.terminal import bug, say
+from model.api.terminal import VERSION, as_called, bug, say
 from model.arch.tokens import readable
 from model.errors import BadPrompt, BadSetting, BadTrace, NoSpace, Refusal
 from model.limits import Limits
@@ -102,14 +102,15 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="python -m model",
+        prog=as_called("python -m model"),
         usage="%(prog)s PROMPT [PROMPT ...] [--measure | --serve | --speculate] [-o FILE] [--json] [settings]",
         description="Let a language model continue a text, and keep what it computed on the way.",
-        epilog=_EXAMPLES,
+        epilog=as_called(_EXAMPLES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     neutral = Settings()
+    parser.add_argument("--version", action="version", version=VERSION)
     parser.add_argument(
         "prompts",
         metavar="PROMPT",
@@ -294,7 +295,7 @@ def _prompts(given: argparse.Namespace) -> list[str]:
         raise BadSetting(
             f"{len(given.prompts)} prompts were given, and one is continued; the second: {given.prompts[1][:80]}. "
             "Put a prompt of several words in quotes, or add --serve. "
-            "`python -m model --help` says what can be given."
+            + as_called("`python -m model --help` says what can be given.")
         )
     prompts = [_prompt(each) for each in given.prompts]
     for each in prompts:
@@ -543,7 +544,8 @@ def _summary(trace: Trace) -> dict[str, Any]:
 def _keep(trace: Trace, path: Path) -> None:
     n_bytes = trace.save(path)
     if sys.stderr.isatty():
-        say(f"{path}: {n_bytes:,} bytes. To look at the run: python -m viz {path} -o PAGE.html")
+        page = as_called("python -m viz")
+        say(f"{path}: {n_bytes:,} bytes. To look at the run: {page} {path} -o PAGE.html")
 
 
 def _print(text: str) -> None:

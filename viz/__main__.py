@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from model.api.terminal import bug, say
+from model.api.terminal import VERSION, as_called, bug, say
 from model.errors import BadSetting, Refusal
 from model.records import file as storage
 from model.records.batching import Batching
@@ -66,12 +66,15 @@ def _of_measured(asked: argparse.Namespace, target: Path, kind: _Kind) -> bytes:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m viz", description="Make one self-contained page of a record.")
+    parser = argparse.ArgumentParser(
+        prog=as_called("python -m viz"), description="Make one self-contained page of a record."
+    )
+    parser.add_argument("--version", action="version", version=VERSION)
     parser.add_argument(
         "record",
         type=Path,
         metavar="FILE",
-        help="a run, a measurement, cache trials, served texts or drafts, as `python -m model` saves them",
+        help=as_called("a run, a measurement, cache trials, served texts or drafts, as `python -m model` saves them"),
     )
     parser.add_argument(
         "-o",
