@@ -315,7 +315,7 @@ class Trace(Saved):
     def open(cls, path: str | os.PathLike[str]) -> "Trace":
         """Read a run from its file. Raises: BadTrace, if the file is damaged, cut short or not a trace."""
         trace = super().open(path)
-        trace._check_mentions()
+        cls._check_mentions(trace)
         return trace
 
     def __repr__(self) -> str:
