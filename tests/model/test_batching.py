@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from model import Batching, HookedModel, Settings, load, serve
-from model.__main__ import main
-from model.cli.tables import served_summary, served_table
+from model.cli.main import main
+from model.cli.tables.serve import summary as served_summary
+from model.cli.tables.serve import table as served_table
 from model.engine.engine import Engine
 from model.errors import BadSetting, BadTrace, NotANumber
 from model.experiments.batching import batching

@@ -16,7 +16,7 @@ from transformers.generation import utils as library
 from model import HookedModel, load
 from model.api.job import Job
 from model.capture.device import own_randomness
-from model.cli.tables import drafted_summary
+from model.cli.tables.speculate import summary as drafted_summary
 from model.errors import BadSetting, NotShown, PromptTooLong
 from model.experiments.speculation import speculative
 from model.experiments.speculation.assisted import watched
