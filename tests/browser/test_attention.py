@@ -13,7 +13,7 @@ from model.records.trace import Trace
 from tests.browser.pages import run_to_the_end
 from tests.fakes import fake_trace
 from viz.markup import ASSETS
-from viz.wire import frames, roles, slices
+from viz.wire import parts, roles, slices
 
 AT = "window.tokenoscope.selection.at"
 LINES = ".ts-keys-table tbody tr:visible"
@@ -304,7 +304,7 @@ def test_the_sums_are_the_models_whatever_the_layer_does_to_its_scores(serve, vi
             return { weights: [...weights], sum: [...sum], sink, bits, note, shares };
         }""",
         [
-            list(b"".join(frames.all_frames(trace))),
+            list(b"".join(parts.all_parts(trace))),
             list(slices.vectors(trace, 2, small=kind == "16 bits")),
             {"layer": 2, "head": 3, "token": 7},
         ],
@@ -337,7 +337,7 @@ def test_what_scores_are_divided_by_is_shown_with_the_digits_that_count(serve, v
             run.feed(new Uint8Array(vectors));
             return workOut(run, run.vectors.get(2), { layer: 2, head: 3, token: 7 }).found.divisor;
         }""",
-        [list(b"".join(frames.all_frames(trace))), list(slices.vectors(trace, 2))],
+        [list(b"".join(parts.all_parts(trace))), list(slices.vectors(trace, 2))],
     )
     assert divisor == shown
 

@@ -14,7 +14,7 @@ from model.records.trace import Trace
 from tests.fakes import fake_trace
 from tests.viz.test_frames import HOSTILE, words
 from viz import export, markup, theme
-from viz.wire import frames, slices
+from viz.wire import parts, slices
 
 pytestmark = pytest.mark.browser
 
@@ -92,7 +92,7 @@ def test_the_page_opens_on_the_first_pass_with_all_pictures(show: Callable[..., 
     trace = fake_trace()
     page = show(trace)
     assert set(drawn(page)) == set(CARDS)
-    assert page.get_attribute("#scope", "data-frames") == str(len(frames.all_frames(trace)))
+    assert page.get_attribute("#scope", "data-frames") == str(len(parts.all_parts(trace)))
     assert "Pass 1 of 4" in page.inner_text(".ts-crumbs")
     assert at(page)["step"] == 0
     for name in CARDS:

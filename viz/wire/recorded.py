@@ -1,6 +1,5 @@
-"""Runs that come with the app: NAME.frames is sent whole; of NAME.deep beside it, one frame at a time."""
+"""Records that come with the app: NAME.frames is sent whole; of NAME.deep beside it, one frame at a time."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,7 +50,7 @@ def deep(trace: Trace) -> Iterator[bytes]:
 
 def _open(path: Path) -> Recorded:
     frames = tuple(packing.split(path.read_bytes()))
-    head, _ = packing.unpack(frames[0])
+    head = packing.says(frames[0])
     beside = path.with_suffix(".deep")
     return Recorded(
         name=path.stem,
@@ -69,9 +68,10 @@ def _places(path: Path) -> dict[tuple[str, int], tuple[int, int]]:
     with path.open("rb") as file:
         while at < size:
             file.seek(at)
-            length, json_length = (int.from_bytes(file.read(4), "little") for _ in range(2))
-            about = json.loads(file.read(json_length))
+            start = file.read(packing.START)
+            about = packing.says(start + file.read(packing.header_bytes(start)))
             number = about["layer"] if about["kind"] == "vectors" else about["index"]
-            found[about["kind"], number] = (at, length + 4)
-            at += length + 4
+            length = packing.frame_bytes(start)
+            found[about["kind"], number] = (at, length)
+            at += length
     return found
