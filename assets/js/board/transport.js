@@ -70,6 +70,7 @@ export class Transport {
     this.axis = null;
     if (moving === this.moving) return;
     this.moving = moving;
+    this.element.dataset.moving = moving ?? "";
     const name = moving ? NAMES[moving] : "";
     this.canvas.setAttribute("aria-label", name);
     for (const [each, words] of /** @type {const} */ ([[this.back, `${name} before`], [this.on, `next ${name}`]])) {

@@ -16,7 +16,9 @@ const RETRY_MS = 2000; // after the program did not answer
 const AT_LEAST_MS = 250; // between two questions: an answer that ends at once, though more is to come, is not asked for again at once
 
 /** The program has no such record (any more); the message is its sentence. */
-export class Gone extends Error {}
+export class Gone extends Error {
+  name = "Gone";
+}
 
 /** Follow a record. One request is in flight at a time. Throws Gone.
  * @param {{place: string, since: () => number, signal: AbortSignal, live?: boolean, fetch?: Fetch, rest?: (ms: number, signal: AbortSignal) => Promise<void>, now?: () => number}} what
@@ -77,7 +79,7 @@ export async function answered(address, signal = new AbortController().signal, f
 
 /** What an answer that failed says to a person. @param {unknown} error */
 export function saidBy(error) {
-  return error instanceof Gone ? error.message : "The program does not answer.";
+  return error instanceof Error && error.name === "Gone" ? error.message : "The program does not answer.";
 }
 
 /** @param {number} ms @param {AbortSignal} signal @returns {Promise<void>} */

@@ -60,8 +60,8 @@ export class Pictures {
     this.reach = new Map();
     this.away.abort();
     this.away = new AbortController();
-    for (const { name, at, dark, picture } of record.held) {
-      for (const mode of dark === null ? [false, true] : [dark]) this.held.set(address(name, Object.keys(at), at, mode), { drawing: picture, version: record.version, ended: true });
+    for (const { name, at, dark, words, picture } of record.held) {
+      for (const mode of dark === null ? [false, true] : [dark]) this.held.set(address(name, Object.keys(at), at, mode), { drawing: { ...picture, words }, version: record.version, ended: true });
     }
   }
 

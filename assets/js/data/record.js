@@ -13,7 +13,7 @@ import { NOWHERE, clamp } from "./axes.js";
 /** What can be selected, and `starts`: which tick, or which round of each attempt, is worth looking at first, and `why`.
  * @typedef {{ticks?: number, rounds?: number[], starts?: number[], why?: string, layers?: number, heads?: number, requests?: string[], attempts?: string[], best?: number}} Counts */
 /** @typedef {{html?: string | null, figure?: {data: any[], layout: any} | null, missing?: string | null, words?: string}} Drawing */
-/** A picture that came along with a saved page. @typedef {{name: string, at: Partial<At>, dark: boolean | null, picture: Drawing}} HeldPicture */
+/** A picture that came along with a saved page. @typedef {{name: string, at: Partial<At>, dark: boolean | null, words?: string, picture: Drawing}} HeldPicture */
 
 const USUAL = { context: 2048, users: 1, bits: 0 };
 const MOST = { context: 10_000_000, users: 1_000_000, bits: 32 };
