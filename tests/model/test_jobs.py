@@ -6,10 +6,10 @@ import weakref
 from collections.abc import Iterator
 
 import pytest
+from model.engine.jobs import Job, JobUpdate
 
 from model import HookedModel, Settings
 from model.engine.engine import Engine
-from model.engine.jobs import Job, JobUpdate
 from model.errors import BadPrompt, Busy, NotANumber
 from model.experiments.cache.trials import trials
 from model.limits import Limits
