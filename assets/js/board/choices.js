@@ -1,19 +1,16 @@
 // @ts-check
-// What is looked at of texts that are served or drafted: elements that stand for it, and lists to choose it from.
+// Selecting in pictures that the program draws: elements that stand for a tick, a text or a token, and lists to choose from.
 
 import { h, fill } from "../core/dom.js";
 
-/** @typedef {{tick: number, layer: number, head: number, request: number, attempt: number, round: number, token: number}} Pick */
+/** @typedef {import("../data/axes.js").At} At */
 /** @typedef {"request" | "layer" | "head" | "attempt"} Listed */
 
 /** @type {("tick" | "request" | "round" | "token")[]} */
 const MARKED = ["tick", "request", "round", "token"];
 const WORDS = { request: "text", layer: "layer", head: "head", attempt: "who drafts" };
 
-/** @type {Pick} */
-export const NOTHING_PICKED = { tick: 0, layer: 0, head: 0, request: 0, attempt: 0, round: 0, token: 0 };
-
-/** What the pressed element stands for, as its data-pick says. @param {Event} event @returns {Partial<Pick> | null} */
+/** What the pressed element stands for, as its data-pick says. @param {Event} event @returns {Partial<At> | null} */
 export function pressed(event) {
   const target = event.target instanceof Element ? event.target : null;
   const element = target?.closest("[data-pick]");
@@ -36,8 +33,8 @@ export function makeReachable(root, title) {
   for (const box of root.querySelectorAll(".ts-measured")) for (const [name, value] of [["tabindex", "0"], ["role", "region"], ["aria-label", title]]) box.setAttribute(name, value);
 }
 
-/** Elements that stand for what is picked say so; of the ticks, Tab reaches that one, and arrows lead on. @param {Element} root @param {Pick} at */
-export function markPicked(root, at) {
+/** Elements that stand for what is selected say so; of the ticks, Tab reaches that one, and arrows lead on. @param {Element} root @param {At} at */
+export function markSelected(root, at) {
   for (const name of MARKED) {
     for (const each of root.querySelectorAll(`[data-${name}]`)) each.classList.toggle(`ts-picked-${name}`, Number(each.getAttribute(`data-${name}`)) === at[name]);
   }
@@ -55,9 +52,9 @@ export function revealTick(root) {
   else if (column.right > seen.right) box.scrollLeft += column.right - seen.right + room;
 }
 
-/** What can be picked beside the tick or the round, as lists to choose from. */
+/** What can be selected beside the tick or the round, as lists to choose from. */
 export class Choices {
-  /** @param {Listed[]} names @param {(some: Partial<Pick>) => void} changed */
+  /** @param {Listed[]} names @param {(some: Partial<At>) => void} changed */
   constructor(names, changed) {
     this.names = names;
     this.lists = Object.fromEntries(names.map((name) => [name, h("select", { class: "ts-select", "aria-label": WORDS[name],
@@ -65,7 +62,7 @@ export class Choices {
     this.element = h("span", { class: "ts-serving-choices" }, ...names.map((name) => h("label", {}, `${WORDS[name]} `, this.lists[name])));
   }
 
-  /** @param {Partial<Record<Listed, string[]>>} offered @param {Pick} at */
+  /** @param {Partial<Record<Listed, string[]>>} offered @param {At} at */
   offer(offered, at) {
     for (const name of this.names) {
       const there = offered[name] ?? [];
@@ -74,7 +71,7 @@ export class Choices {
     this.show(at);
   }
 
-  /** @param {Pick} at */
+  /** @param {At} at */
   show(at) {
     for (const name of this.names) this.lists[name].value = String(at[name]);
   }
