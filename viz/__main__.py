@@ -4,26 +4,24 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from model.api.terminal import VERSION, as_called, bug, say
 from model.errors import BadSetting, Refusal
 from model.records import file as storage
-from model.records.batching import Batching
-from model.records.cache import CacheTrials
-from model.records.speculation import Speculation
-from model.records.timing import Measurement
 from model.records.trace import Trace
-from viz import export, measured_page
-from viz.wire import frames, recorded
+from model.requests.registry import EXPERIMENTS
+from viz import export
+from viz.wire import parts, recorded
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the page and say where. Returns 0; 2 with one line on stderr for a refusal, 1 for a bug."""
     asked = _parser().parse_args(arguments)
     try:
-        kind = _KINDS.get(storage.kind_of(asked.record))
+        record = _opened(asked.record)
         target = asked.output or asked.record.with_suffix(".html")
-        made = _of_run(asked, target) if kind is None else _of_measured(asked, target, kind)
+        made = _of_run(asked, record, target) if isinstance(record, Trace) else _of_other(asked, record, target)
         if target == Path("-"):
             sys.stdout.buffer.write(made)
             return 0
@@ -43,26 +41,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-_Kind = type[Measurement] | type[CacheTrials] | type[Batching] | type[Speculation]
-_KINDS: dict[str, _Kind] = {each.__name__: each for each in (Measurement, CacheTrials, Batching, Speculation)}
+def _opened(path: Path) -> Any:
+    """The record in the file, of whatever kind. Raises: BadTrace, if there is none that this version can read."""
+    name = storage.kind_of(path)
+    kind = next((each.record for each in EXPERIMENTS if each.record.__name__ == name), Trace)
+    return kind.open(path)
 
 
-def _of_run(asked: argparse.Namespace, target: Path) -> bytes:
-    trace = Trace.open(asked.record)
+def _of_run(asked: argparse.Namespace, trace: Trace, target: Path) -> bytes:
     if target.suffix == ".frames":
         target.with_suffix(".deep").write_bytes(b"".join(recorded.deep(trace)))
-        return b"".join(frames.all_frames(trace))
+        return b"".join(parts.all_parts(trace))
     charts = export.charts(trace) if asked.charts else ()
     return export.page(trace, charts=charts, light=asked.light).encode("utf-8")
 
 
-def _of_measured(asked: argparse.Namespace, target: Path, kind: _Kind) -> bytes:
+def _of_other(asked: argparse.Namespace, record: Any, target: Path) -> bytes:
     if asked.light or asked.charts or target.suffix == ".frames":
         raise BadSetting(
-            f"{asked.record} holds a {kind.__name__}; --light, --charts and .frames are for a run alone. "
+            f"{asked.record} holds a {type(record).__name__}; --light, --charts and .frames are for a run alone. "
             "Leave them out."
         )
-    return measured_page.measured_page(kind.open(asked.record)).encode("utf-8")
+    return export.page(record).encode("utf-8")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         "record",
         type=Path,
         metavar="FILE",
-        help=as_called("a run, a measurement, cache trials, served texts or drafts, as `python -m model` saves them"),
+        help=as_called("a record of any kind, as `python -m model` saves it"),
     )
     parser.add_argument(
         "-o",

@@ -1,14 +1,13 @@
-"""A run as one page that needs nothing else: no network, no server, no model; it works from a file."""
+"""A record of any kind as one page that needs nothing else: no network, no server, no model; it works from a file."""
 
 import base64
 import re
 from collections.abc import Iterable, Sequence
 
 from model.records.trace import Trace
-from viz import markup
-from viz.view import Selection, html
-from viz.views import all_views
-from viz.wire import frames, slices
+from viz import markup, pictures, views
+from viz.view import Record, Selection, html
+from viz.wire import frames, parts, slices
 
 _DEEP_BYTES = 8_000_000  # of vectors and logits, half of it for each, or what the other leaves: as many as fit
 _LAYER_BYTES = 16_000_000  # of a long run's rows: as many whole layers as fit travel with the page
@@ -29,14 +28,16 @@ tokenoscopePage({ element: document.getElementById("scope"), frames: bytes });
 """
 
 
-def page(trace: Trace, *, charts: Sequence[str] = (), header: bool = True, light: bool = False) -> str:
-    """One self-contained HTML page of this run, with its pictures, its numbers and its keys.
+def page(
+    record: Record, at: Selection | None = None, *, charts: Sequence[str] = (), header: bool = True, light: bool = False
+) -> str:
+    """One self-contained HTML page of this record, with its pictures, its numbers and its keys.
 
+    `at` is what it opens on, where its pictures are drawn in Python: by default what is worth looking at first.
     `charts` are more pictures as HTML, as `charts` below makes them; they stand under the page's own. A `light` page
-    leaves out plotly.js and the vectors and logits that some pictures unfold, and says so where they would be.
+    leaves out plotly.js and the vectors and logits that some pictures of a run unfold, and says so where they would be.
     """
-    made = [*frames.all_frames(trace), *_long_layers(trace), *(() if light else _deep(trace))]
-    packed = base64.b64encode(b"".join(made)).decode("ascii")
+    packed = base64.b64encode(b"".join(_frames(record, at, light))).decode("ascii")
     library = "" if light or charts else plotly_js()
     style, script = markup.style(), markup.script() + _START
     scripts, styles = ([script, library], [style, FILLED]) if library else ([script], [style])
@@ -46,10 +47,9 @@ def page(trace: Trace, *, charts: Sequence[str] = (), header: bool = True, light
         f"default-src 'none'; script-src {script_policy}; style-src {style_policy}; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
-    title = markup.text(f"{' '.join(trace.prompt.split())[:60]} – {trace.model.name}")
+    account = views.account_of(record)
     top = (
-        f"<header><h1>Tokenoscope</h1><span>A recorded run of {markup.text(trace.model.name)}; every number is one "
-        "that the model computed.</span>"
+        f"<header><h1>Tokenoscope</h1><span>{markup.text(account.summary(record))}</span>"
         '<button type="button" class="ts-theme" id="theme">Dark or light</button></header>'
     )
     more = f'<div class="ts-scope ts-more">{"".join(charts)}</div>' if charts else ""
@@ -57,7 +57,7 @@ def page(trace: Trace, *, charts: Sequence[str] = (), header: bool = True, light
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>{style}</style>\n</head>\n"
+        f"<title>{markup.text(account.title(record))}</title>\n<style>{style}</style>\n</head>\n"
         f'<body class="ts-page ts-root">\n{top if header else ""}\n<main><div id="scope"></div>{more}</main>\n'
         f'<script type="application/octet-stream" id="frames">{packed}</script>\n{_dormant(library)}'
         f"<script>{script}</script>\n</body>\n</html>\n"
@@ -67,12 +67,14 @@ def page(trace: Trace, *, charts: Sequence[str] = (), header: bool = True, light
 def charts(trace: Trace) -> list[str]:
     """Every view of viz/views/ at the start of the run, with the plotly.js that draws them (about 5 MB)."""
     at = Selection(layer=trace.model.n_layers // 2, token=trace.n_prompt - 1)
-    return [f'<script id="plotly-js">{plotly_js()}</script>', *(html(shown, trace, at) for shown in all_views())]
+    shown = views.all_views(Trace)
+    return [f'<script id="plotly-js">{plotly_js()}</script>', *(html(each, trace, at) for each in shown)]
 
 
-def notebook_html(trace: Trace, *, height: int = 900) -> str:
-    """The same page in a frame, for a notebook's cell."""
-    return markup.frame(page(trace, header=False, light=True), title=f"A run of {trace.model.name}", height=height)
+def notebook_html(record: Record, *, height: int = 900) -> str:
+    """The same page in a frame, for a notebook's cell; that of a run is light."""
+    shown = page(record, header=False, light=isinstance(record, Trace))
+    return markup.frame(shown, title=views.account_of(record).title(record), height=height)
 
 
 def plotly_js() -> str:
@@ -94,6 +96,13 @@ def without_maps(library: str) -> str:
 def _dormant(library: str) -> str:
     """plotly.js as text, which the page makes a script of when a person unfolds the first chart that needs it."""
     return f'<script type="text/plain" id="plotly-js">{library}</script>\n{without_maps(library)}' if library else ""
+
+
+def _frames(record: Record, at: Selection | None, light: bool) -> list[bytes]:
+    """What the page's script reads: a run as the app streams it, another record with its pictures drawn."""
+    if not isinstance(record, Trace):
+        return pictures.saved(record, at)
+    return [*parts.all_parts(record), *_long_layers(record), *(() if light else _deep(record))]
 
 
 def _deep(trace: Trace) -> list[bytes]:

@@ -95,7 +95,7 @@ def style() -> str:
     return "\n".join(sheet.read_text(encoding="utf-8") for sheet in sheets)
 
 
-def script(entry: str = "board/scope.js") -> str:
+def script(entry: str = "board/saved_page.js") -> str:
     """The modules behind one entry as a single classic script, which also runs from a file: `tokenoscopePage(page)`.
 
     A browser loads no module from a file, so each module becomes a function that returns what it exports. It relies

@@ -10,7 +10,7 @@ from model.records.batching import Batching, Request, Share, Tick, letter
 from model.records.trace import Token
 from viz import markup, theme
 from viz.theme import Mode
-from viz.view import Pick
+from viz.view import Selection
 
 HUES = ("query", "generated", "value", "doubt", "key", "prompt", "weight")
 """Roles of the theme whose colours the texts have, in turns; assets/css/views/serving.css repeats their order."""
@@ -34,7 +34,7 @@ def css_class(request: int) -> str:
     return f"ts-r{request % len(HUES)}"
 
 
-def tick_of(record: Batching, at: Pick) -> Tick:
+def tick_of(record: Batching, at: Selection) -> Tick:
     """The picked tick. Raises: NotShown, if the record has fewer."""
     if at.tick >= len(record.ticks):
         raise NotShown(f"Tick {at.tick + 1} was asked for; this record has {len(record.ticks)}.")

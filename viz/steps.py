@@ -5,7 +5,7 @@ from typing import Literal
 from model.records.batching import Batching, Tick
 from model.records.speculation import Attempt, Round, Speculation
 from viz import served, theme
-from viz.view import Pick
+from viz.view import Follows, Record, Selection
 
 
 def name_of(record: Batching | Speculation) -> Literal["tick", "round"]:
@@ -13,23 +13,35 @@ def name_of(record: Batching | Speculation) -> Literal["tick", "round"]:
     return "tick" if isinstance(record, Batching) else "round"
 
 
-def picks(record: Batching | Speculation, attempt: int = 0) -> list[Pick]:
+def picks(record: Batching | Speculation, attempt: int = 0) -> list[Selection]:
     """Every tick, or every round of that way to draft, as what is picked to look at it; of an unknown way none."""
     if isinstance(record, Batching):
-        return [Pick(tick=i) for i in range(len(record.ticks))]
+        return [Selection(tick=i) for i in range(len(record.ticks))]
     if attempt >= len(record.attempts):
         return []
-    return [Pick(attempt=attempt, round=i) for i in range(len(record.attempts[attempt].rounds))]
+    return [Selection(attempt=attempt, round=i) for i in range(len(record.attempts[attempt].rounds))]
 
 
-def first_seen(record: Batching | Speculation) -> Pick:
+def places(record: Record, follows: Follows) -> list[Selection]:
+    """Every place of which a picture that follows this part of the selection has one; none for what has no steps."""
+    if isinstance(record, Batching) and follows == "tick":
+        return picks(record)
+    if not isinstance(record, Speculation) or follows not in ("attempt", "round"):
+        return []
+    attempts = range(len(record.attempts))
+    if follows == "attempt":
+        return [Selection(attempt=i) for i in attempts]
+    return [place for i in attempts for place in picks(record, i)]
+
+
+def first_seen(record: Batching | Speculation) -> Selection:
     """What is worth looking at first: the tick that puts a text back, else the one that serves most at once; or the way
     to draft of which most was accepted, where that begins.
     """
     if isinstance(record, Batching):
-        return Pick(tick=_first_tick(record)[0])
+        return Selection(tick=_first_tick(record)[0])
     best = max(range(len(record.attempts)), key=lambda i: record.attempts[i].n_accepted, default=0)
-    return Pick(attempt=best, round=first_round(record.attempts[best]) if record.attempts else 0)
+    return Selection(attempt=best, round=first_round(record.attempts[best]) if record.attempts else 0)
 
 
 def first_round(attempt: Attempt) -> int:
@@ -43,7 +55,7 @@ def why_first(record: Batching | Speculation) -> str:
     return f"; {_first_tick(record)[1]}" if isinstance(record, Batching) else ""
 
 
-def words(record: Batching | Speculation, at: Pick) -> str:
+def words(record: Batching | Speculation, at: Selection) -> str:
     """What happened in that tick or round, in one line of plain text."""
     if isinstance(record, Batching):
         return _tick(record, record.ticks[at.tick])

@@ -10,10 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NewType, Protocol
 
 from model.errors import BadSetting, NotShown
-from model.records.batching import Batching
-from model.records.cache import CacheTrials
-from model.records.speculation import Speculation
-from model.records.timing import Measurement
+from model.records.file import Saved
 from model.records.trace import Trace
 from viz import glossary, markup, theme
 from viz.theme import Mode
@@ -27,26 +24,27 @@ Html = NewType("Html", str)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """What is looked at, counted from 0: a step, a layer, a head, and the position of a token."""
+    """What is looked at. Each kind of record has some of these axes; all but the last three count from 0.
 
-    step: int = 0
-    layer: int = 0
-    head: int = 0
-    token: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
-    """What memory is reckoned for: tokens of context for each of the users at once, and bits for each number.
-
-    Raises: BadSetting, naming what was given and what would do.
+    Raises: BadSetting, naming what was given and what would do. Whoever draws checks that the record has so many.
     """
 
-    context: int = 2048
+    step: int = 0  # of a run: one forward pass
+    layer: int = 0
+    head: int = 0
+    token: int = 0  # its position in a run; or which drafted token of a round
+    tick: int = 0  # of texts that are served
+    request: int = 0
+    attempt: int = 0  # of texts that are drafted: one way to draft
+    round: int = 0
+    context: int = 2048  # tokens of context that memory is computed for, for each user
     users: int = 1
-    bits: Literal[4, 8, 16, 32] | None = None  # None: as many as the model has
+    bits: Literal[4, 8, 16, 32] | None = None  # of each number; None: as many as the model has
 
     def __post_init__(self) -> None:
+        for name in AXES:
+            if (given := getattr(self, name)) < 0:
+                raise BadSetting(f"{name} is {given!r}; it must be a whole number of at least 0.")
         for name, most in (("context", 10_000_000), ("users", 1_000_000)):
             if not 1 <= (given := getattr(self, name)) <= most:
                 raise BadSetting(f"{name} is {given!r}; it must be a whole number from 1 to {most:,}.")
@@ -54,35 +52,15 @@ class Load:
             raise BadSetting(f"bits is {self.bits!r}; a number can have 4, 8, 16 or 32.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pick:
-    """What is looked at of texts that are served, or of one that is drafted; all counted from 0.
+AXES = ("step", "layer", "head", "token", "tick", "request", "attempt", "round")
+"""What is counted in a record, from 0."""
 
-    Raises: BadSetting, naming what was given. Whoever draws looks whether the record has so many.
-    """
-
-    tick: int = 0
-    layer: int = 0
-    head: int = 0
-    request: int = 0
-    attempt: int = 0
-    round: int = 0
-    token: int = 0  # of the round: which drafted one
-
-    def __post_init__(self) -> None:
-        for name in ("tick", "layer", "head", "request", "attempt", "round", "token"):
-            if (given := getattr(self, name)) < 0:
-                raise BadSetting(f"{name} is {given!r}; it must be a whole number of at least 0.")
-
-
-Record = Trace | Measurement | CacheTrials | Batching | Speculation
+Record = Saved
 Follows = Literal["step", "layer", "token", "load", "tick", "attempt", "round", "pick", "nothing"]
 
 
 class Draw(Protocol):
-    """The function that draws a view; a Trace is looked at with a Selection, what was measured with a
-    Load, what was served or drafted with a Pick.
-    """
+    """The function that draws a view of a record at a selection."""
 
     __name__: str
 
@@ -130,7 +108,7 @@ def view(
     return mark
 
 
-def html(shown: View, record: Record, at: Selection | Load | Pick) -> Html:
+def html(shown: View, record: Record, at: Selection) -> Html:
     """A view as a piece of a page that holds plotly.js: title, caption, and the picture or why there is none."""
     missing = shown.missing(record)
     picture = f'<p class="ts-empty">{markup.text(missing)}</p>' if missing else _picture(shown.draw(record, at))
@@ -139,7 +117,7 @@ def html(shown: View, record: Record, at: Selection | Load | Pick) -> Html:
     return Html(f'<section class="ts-card">{title}{caption}{picture}</section>')
 
 
-def as_json(shown: View, record: Record, at: Selection | Load | Pick, mode: Mode) -> str:
+def as_json(shown: View, record: Record, at: Selection, mode: Mode) -> str:
     """A view for a script that draws it: title, caption, `said` (the caption as
     markup, with the terms that it uses), and the one of `figure` (plotly's), `html` and `missing`
     (a sentence, plain text) that there is; the other two are null.
@@ -154,7 +132,7 @@ def as_json(shown: View, record: Record, at: Selection | Load | Pick, mode: Mode
     return "{" + ", ".join(f'"{name}": {value}' for name, value in parts.items()) + "}"
 
 
-def page(shown: View, record: Record, at: Selection | Load | Pick, mode: Mode, *, plotly: str) -> str:
+def page(shown: View, record: Record, at: Selection, mode: Mode, *, plotly: str) -> str:
     """A view as a page of its own, for a frame beside its title and caption. `plotly` is the address of plotly.js.
 
     The page tells whoever frames it how high it is, and nothing else. Raises: NotShown, if there is nothing to draw.

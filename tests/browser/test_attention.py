@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +10,8 @@ from playwright.sync_api import Page, expect
 
 from model.records.trace import Trace
 from tests.browser.pages import run_to_the_end
-from tests.fakes import fake_trace
 from viz.markup import ASSETS
-from viz.wire import frames, roles, slices
+from viz.wire import roles, slices
 
 AT = "window.tokenoscope.selection.at"
 LINES = ".ts-keys-table tbody tr:visible"
@@ -272,74 +270,6 @@ def test_the_worked_example_follows_the_line_that_is_pointed_at_and_a_click_keep
     page.locator(".ts-card-attention .ts-title").click()
     expect(page.locator(LINES).nth(4)).not_to_have_class(re.compile("ts-key-pointed"))
     assert page.evaluate(AT)["token"] == token
-
-
-KINDS = ("plain", "window", "cap", "sink", "16 bits", "mask", "mask and sink")
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_sums_are_the_models_whatever_the_layer_does_to_its_scores(serve, visit, kind):
-    trace = fake_trace()
-    rule = trace.rules[0]
-    if kind in ("window", "cap"):
-        rule = replace(rule, window=3) if kind == "window" else replace(rule, softcap=1.5)
-    if "sink" in kind:
-        trace = replace(trace, sinks=np.full((4, 6), 1.0, np.float32))
-    if "mask" in kind:
-        hidden = np.where(np.eye(8, dtype=bool) | np.eye(8, k=-2, dtype=bool), 0, np.finfo(np.float32).min)
-        trace, rule = replace(trace, masks=hidden[None].astype(np.float32)), replace(rule, mask=0)
-    trace = replace(trace, rules=(rule,) * 4)
-    page = visit(serve().url)
-    found = page.evaluate(
-        """async ([frames, vectors, at]) => {
-            const assets = "/gradio_api/tokenoscope/assets/js";
-            const { Run } = await import(`${assets}/data/store.js`);
-            const { workOut, hundredths } = await import(`${assets}/views/attention/attention_sums.js`);
-            const run = new Run("sums");
-            run.feed(new Uint8Array(frames));
-            run.feed(new Uint8Array(vectors));
-            const { found } = workOut(run, run.vectors.get(2), at);
-            const { weights, sum, sink, bits, note } = found;
-            const shares = hundredths(found);
-            return { weights: [...weights], sum: [...sum], sink, bits, note, shares };
-        }""",
-        [
-            list(b"".join(frames.all_frames(trace))),
-            list(slices.vectors(trace, 2, small=kind == "16 bits")),
-            {"layer": 2, "head": 3, "token": 7},
-        ],
-    )
-    exact = trace.pattern(2, 3)[7]
-    near = {"16 bits": 2e-3, "sink": 8e-3, "mask": 8e-3, "mask and sink": 8e-3}.get(kind, 1e-5)  # from 8 bits: 8e-3
-    assert trace.values is not None
-    assert found["weights"] == pytest.approx(exact.tolist(), abs=near)
-    assert found["sum"] == pytest.approx((exact @ trace.values[2, 1]).tolist(), abs=8 * near)
-    assert found["sink"] == pytest.approx(1 - exact.sum(), abs=0.02)
-    assert found["bits"] == (16 if kind == "16 bits" else 32)
-    assert ("8 bits" in found["note"] or "8-bit" in found["note"]) == ("sink" in kind or "mask" in kind)
-    assert sum(found["shares"]) == pytest.approx(10_000 * (1 - found["sink"]), abs=5.1 if "mask" in kind else 0.51)
-
-
-@pytest.mark.parametrize(
-    ("scaling", "shown"), [(12.0, "0.08333"), (0.125, "8.00"), (128**-0.5, "11.31"), (1.0, "1.00")]
-)
-def test_what_scores_are_divided_by_is_shown_with_the_digits_that_count(serve, visit, scaling, shown):
-    trace = fake_trace()
-    trace = replace(trace, rules=(replace(trace.rules[0], scaling=scaling),) * 4)
-    page = visit(serve().url)
-    divisor = page.evaluate(
-        """async ([frames, vectors]) => {
-            const assets = "/gradio_api/tokenoscope/assets/js";
-            const { Run } = await import(`${assets}/data/store.js`);
-            const { workOut } = await import(`${assets}/views/attention/attention_sums.js`);
-            const run = new Run("sums");
-            run.feed(new Uint8Array(frames));
-            run.feed(new Uint8Array(vectors));
-            return workOut(run, run.vectors.get(2), { layer: 2, head: 3, token: 7 }).found.divisor;
-        }""",
-        [list(b"".join(frames.all_frames(trace))), list(slices.vectors(trace, 2))],
-    )
-    assert divisor == shown
 
 
 def test_vectors_kept_small_are_said_to_be(opened):

@@ -13,7 +13,7 @@ from tests.app.fakes_served import drafted
 from tests.browser.pages import no_overflow
 from tests.browser.test_promises import serious_faults
 from tests.fakes_serving import PUT_BACK, fake_batching
-from viz.measured_page import measured_page
+from viz.export import page as page_of
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def kept(visit, tmp_path: Path) -> Callable[[Batching | Speculation], Page]:
     """Opens the kept page of a record."""
 
     def open_page(record: Batching | Speculation) -> Page:
-        (tmp_path / "kept.html").write_text(measured_page(record), encoding="utf-8")
+        (tmp_path / "kept.html").write_text(page_of(record), encoding="utf-8")
         page = visit(None, width=1280, height=800)
         page.goto((tmp_path / "kept.html").as_uri())
         page.wait_for_selector(".ts-serving-bar:not([hidden])")

@@ -54,19 +54,6 @@ def test_the_last_written_token_is_said_not_to_be_in_the_cache(page: Page) -> No
     expect(card).not_to_contain_text("nobody has read the last one yet")
 
 
-def test_a_mask_of_its_own_makes_the_sizes_an_assumption(page: Page) -> None:
-    said = page.evaluate("""async () => {
-        const { assumedWords } = await import("/gradio_api/tokenoscope/assets/js/views/kv_cache/cache_shape.js");
-        const of = (rules) => assumedWords({ nLayers: 4, head: { rules } });
-        const plain = { window: null, mask: null };
-        return [of([plain, plain]), of([plain, { window: 8, mask: null }]),
-            of([plain, { window: null, mask: 0 }]), of([])];
-    }""")
-    assert said[:2] == ["", ""]
-    assert "1 of 4 layers" in said[2] and "assume that all are kept" in said[2]
-    assert "not recorded" in said[3]
-
-
 def test_without_shared_heads_it_would_be_larger_by_the_heads(page: Page) -> None:
     bars = page.locator(".ts-card-kv-cache .ts-saving")
     has, would = (size(each.inner_text()) for each in bars.all())

@@ -16,7 +16,7 @@ from model import Trace, trace
 from model.records.trace import Check, Part
 from tests.fakes import fake_trace
 from tests.tiny import tiny
-from viz.wire import frames
+from viz.wire.parts import all_parts
 
 WORDS = tuple(f" w{i}" for i in range(40))
 GPT2 = (
@@ -88,7 +88,7 @@ def show(serve: Any, visit: Callable[..., Page], tmp_path: Path) -> Callable[...
     """Opens the page on this run, recorded."""
 
     def open_page(run: Trace, **window: Any) -> Page:
-        (tmp_path / "run.frames").write_bytes(b"".join(frames.all_frames(run)))
+        (tmp_path / "run.frames").write_bytes(b"".join(all_parts(run)))
         page = visit(serve(recorded=tmp_path, ready=False).url, **window)
         page.wait_for_function("window.tokenoscope?.store.run?.end")
         page.locator(".ts-card-layers[data-at]").scroll_into_view_if_needed()

@@ -8,11 +8,11 @@ from playwright.sync_api import expect
 from tests.browser.pages import PROMPT, frames_held, no_overflow, run_to_the_end, until
 from tests.fakes import fake_trace
 from viz.markup import ASSETS
-from viz.wire import frames
+from viz.wire import parts
 
 
 def test_a_recorded_run_is_shown_first_and_says_so(serve, visit, tmp_path):
-    recorded = frames.all_frames(fake_trace())
+    recorded = parts.all_parts(fake_trace())
     (tmp_path / "paris.frames").write_bytes(b"".join(recorded))
     page = visit(serve(recorded=tmp_path, ready=False).url)
     until(lambda: frames_held(page) == len(recorded), page)

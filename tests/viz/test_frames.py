@@ -1,13 +1,13 @@
 """The frames say what the trace says, in few bytes, and no token text can break them."""
 
 import json
-import struct
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from model.errors import BadSetting, NotShown
 from model.records import attention
@@ -15,7 +15,7 @@ from model.records.attention import AttentionRule
 from model.records.trace import Check, Trace
 from tests.fakes import AFTER_RUN, MAP, fake_trace
 from viz import markup
-from viz.wire import frames, packing, recorded, roles, slices
+from viz.wire import frames, packing, parts, recorded, roles, slices
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -86,7 +86,7 @@ def test_a_recorded_run_is_in_the_frames_format_of_today(path: Path):
     kinds = [about["kind"] for about, _ in kept]
     n_steps = kinds.count("step")
     assert kinds == ["head", *["step"] * n_steps, "end", "heads", "units", "embeddings", "lens"]
-    fresh = {about["kind"]: (about, blobs) for about, blobs in map(packing.unpack, frames.all_frames(fake_trace()))}
+    fresh = {about["kind"]: (about, blobs) for about, blobs in map(packing.unpack, parts.all_parts(fake_trace()))}
     for about, blobs in kept:
         like, arrays = fresh[about["kind"]]
         assert about.keys() - {"hexes"} == like.keys()  # only where some token is a part of a character
@@ -234,7 +234,7 @@ def test_what_is_not_there_has_no_frame_and_nothing_else_is_lost(missing: str):
     }[missing]
     whole = fake_trace()
     trace = replace(whole, rules=() if missing == "queries" else whole.rules, **dict.fromkeys(gone))
-    found = [packing.unpack(each)[0]["kind"] for each in frames.all_frames(trace)]
+    found = [packing.unpack(each)[0]["kind"] for each in parts.all_parts(trace)]
     assert found[found.index("end") + 1 :] == [kind for each, kind in kinds.items() if each != missing]
 
 
@@ -399,8 +399,8 @@ def test_frames_of_a_run_in_progress_never_change():
         unit_ids=whole.unit_ids[:, :6],
         unit_values=whole.unit_values[:, :6],
     )
-    assert frames.all_frames(early) == frames.all_frames(whole)[:3]
-    kinds = [packing.unpack(each)[0]["kind"] for each in frames.all_frames(whole)]
+    assert parts.all_parts(early) == parts.all_parts(whole)[:3]
+    kinds = [packing.unpack(each)[0]["kind"] for each in parts.all_parts(whole)]
     assert kinds == ["head", "step", "step", "step", "step", "end", "heads", "units", "embeddings", "lens"]
 
 
@@ -412,12 +412,35 @@ def test_hostile_texts_survive_whole():
     assert written == list(HOSTILE[::-1])
 
 
-def test_every_part_is_aligned_to_4_bytes_and_the_json_is_strict():
-    for frame in frames.all_frames(fake_trace(HOSTILE, ("a", "b"))):
-        length, json_length = struct.unpack_from("<II", frame)
-        assert len(frame) == length + 4
-        assert length % 4 == json_length % 4 == 0
-        json.loads(frame[8 : 8 + json_length], parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+def test_a_frame_is_a_length_and_a_safetensors_file_with_strict_json():
+    for frame in parts.all_parts(fake_trace(HOSTILE, ("a", "b"))):
+        assert packing.frame_bytes(frame) == len(frame)
+        about, blobs = packing.unpack(frame)
+        assert packing.says(frame) == about
+        held = safetensors.numpy.load(frame[4:])
+        assert {name: array.tolist() for name, array in held.items()} == {n: a.tolist() for n, a in blobs.items()}
+        header = frame[packing.START : packing.START + packing.header_bytes(frame)]
+        metadata = json.loads(header, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))["__metadata__"]
+        json.loads(metadata["about"], parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+        assert metadata["kind"] == about["kind"]
+
+
+def test_arrays_stand_at_multiples_of_their_items_within_a_frame():
+    odd = packing.pack("x", {}, [("a", np.ones(3, np.uint8)), ("b", np.ones(5, np.float32)), ("c", np.ones(1, "f2"))])
+    for frame in (odd, *parts.all_parts(fake_trace())):
+        header = json.loads(frame[packing.START : packing.START + packing.header_bytes(frame)])
+        start = packing.START + packing.header_bytes(frame)
+        sizes = {"U8": 1, "U16": 2, "F16": 2, "I32": 4, "F32": 4}
+        places = [(start + each["data_offsets"][0], sizes[each["dtype"]]) for n, each in header.items() if n[0] != "_"]
+        assert all(place % size == 0 for place, size in places)
+    assert packing.unpack(odd)[1]["b"].tolist() == [1] * 5
+
+
+def test_frames_that_are_cut_short_are_no_frames():
+    frame = packing.pack("x", {"a": "\ud800"}, [("b", np.ones(3, np.int32))])
+    assert packing.split(frame * 3) == [frame] * 3
+    with pytest.raises(ValueError, match="bytes"):
+        packing.unpack(frame[:-1])
 
 
 def test_numbers_that_are_not_finite_arrive_as_null():

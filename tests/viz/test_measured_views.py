@@ -17,7 +17,7 @@ from tests.viz.test_frames import HOSTILE
 from viz import markup, theme
 from viz.glossary import LATENCY, explained
 from viz.measured import Spread, least_seconds, number, prefixed, scientific, ticks_between
-from viz.view import Load, View, as_json
+from viz.view import Selection, View, as_json
 from viz.views import all_views
 from viz.views.timing.bill import bill
 
@@ -26,8 +26,8 @@ TRIALS = {each.name: each for each in all_views(CacheTrials)}
 WHOLE = fake_measurement()
 
 
-def drawn(name: str, record: Any = WHOLE, at: Load | None = None, mode: theme.Mode = "light") -> Any:
-    return (MEASURED | TRIALS)[name].draw(record, at or Load(), mode)
+def drawn(name: str, record: Any = WHOLE, at: Selection | None = None, mode: theme.Mode = "light") -> Any:
+    return (MEASURED | TRIALS)[name].draw(record, at or Selection(), mode)
 
 
 def traces(name: str, record: Any = WHOLE) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def test_a_record_still_being_measured_draws_or_says_why(shown: View, mode: them
         "none": (fake_measurement(phases=False, race=False, batch=False), fake_trials(n_trials=0)),
         "one": (fake_measurement(n_new=1, batch=False), fake_trials(n_trials=1)),
     }
-    told = json.loads(as_json(shown, sizes[size][shown.of is CacheTrials], Load(), mode))
+    told = json.loads(as_json(shown, sizes[size][shown.of is CacheTrials], Selection(), mode))
     assert [told[part] is not None for part in ("figure", "html", "missing")].count(True) == 1
     assert told["title"] == shown.title and told["caption"].endswith(".")
     if size == "whole":
@@ -73,7 +73,7 @@ def test_a_record_still_being_measured_draws_or_says_why(shown: View, mode: them
 
 def test_every_text_of_a_chart_is_at_least_14_pixels():
     for shown, record in [(each, WHOLE) for each in MEASURED.values()] + [(e, fake_trials()) for e in TRIALS.values()]:
-        figure = json.loads(as_json(shown, record, Load(), "light"))["figure"]
+        figure = json.loads(as_json(shown, record, Selection(), "light"))["figure"]
         sizes = _sizes(figure) if figure else [14]
         assert min(sizes) >= 14, shown.name
 
@@ -116,7 +116,7 @@ def test_a_term_has_its_definition_where_it_first_stands():
     assert said.endswith(" &lt; " + said.partition(" &lt; ")[2]) and said.endswith(", and TTFT of MBUs")
     assert LATENCY[0].means in said and LATENCY[1].means in said
     for name in ("phases", "terms", "utilisation"):
-        assert "ts-term-means" in json.loads(as_json(MEASURED[name], WHOLE, Load(), "light"))["said"]
+        assert "ts-term-means" in json.loads(as_json(MEASURED[name], WHOLE, Selection(), "light"))["said"]
     assert "Kullback" in drawn("cache_table", fake_trials()) and "as a share of the matrix speed" in drawn(
         "utilisation"
     )
@@ -224,7 +224,7 @@ def test_the_bill_grows_as_its_shapes_say():
 
 
 def test_the_bill_is_drawn_to_scale_with_the_estimate_outlined():
-    at = Load(context=4096, users=5, bits=16)
+    at = Selection(context=4096, users=5, bits=16)
     owed = bill(WHOLE.model, 4096, 5, 16)
     figure = drawn("memory_bill", at=at)
     lengths = [each.x[0] for each in figure.data]
@@ -236,13 +236,13 @@ def test_the_bill_is_drawn_to_scale_with_the_estimate_outlined():
     assert outline.line.dash == "dash"
     assert (outline.x0, outline.x1) == pytest.approx(((owed.weights + owed.kv_cache) * unit, owed.total * unit))
     assert "5 users, 16 bits" in drawn("bill_table", at=at)
-    assert "8,192 tokens at most" in drawn("bill_table", at=Load(context=9000))
+    assert "8,192 tokens at most" in drawn("bill_table", at=Selection(context=9000))
 
 
 @pytest.mark.parametrize("wrong", [{"context": 0}, {"users": 0}, {"users": 10**9}, {"bits": 5}])
 def test_a_load_is_checked_when_it_is_asked(wrong: dict[str, Any]):
     with pytest.raises(BadSetting, match=next(iter(wrong))):
-        Load(**wrong)
+        Selection(**wrong)
 
 
 def test_smaller_caches_stand_at_their_bytes_and_their_damage():

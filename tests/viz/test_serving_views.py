@@ -15,16 +15,17 @@ from tests.app.fakes_served import served as other
 from tests.fakes_serving import ARRIVES, BUDGET, IDLE, N_BLOCKS, NEW, PROMPTS, PUT_BACK, fake_batching
 from tests.viz.test_frames import HOSTILE
 from viz import markup, served, theme
-from viz.measured_page import measured_page, views_of
-from viz.view import Pick, View, as_json
+from viz.export import page
+from viz.view import Selection, View, as_json
+from viz.views import all_views
 
-VIEWS = {each.name: each for each in views_of(Batching)}
+VIEWS = {each.name: each for each in all_views(Batching)}
 STORY = fake_batching()
 TEXTS = range(len(PROMPTS))
 
 
 def drawn(name: str, record: Batching = STORY, mode: theme.Mode = "light", **at: int) -> Any:
-    return VIEWS[name].draw(record, Pick(**at), mode)
+    return VIEWS[name].draw(record, Selection(**at), mode)
 
 
 def cells(html: str, kind: str) -> list[str]:
@@ -41,7 +42,7 @@ def test_they_stand_in_the_order_in_which_they_teach():
 @pytest.mark.parametrize("shown", VIEWS.values(), ids=VIEWS)
 @pytest.mark.parametrize("n", [0, 1, None])
 def test_a_record_that_grows_draws_or_says_why(shown: View, mode: theme.Mode, n: int | None):
-    told = json.loads(as_json(shown, fake_batching(n_ticks=n, n_ways=3 if n is None else n), Pick(), mode))
+    told = json.loads(as_json(shown, fake_batching(n_ticks=n, n_ways=3 if n is None else n), Selection(), mode))
     assert [told[part] is not None for part in ("figure", "html", "missing")].count(True) == 1
     assert (told["missing"] is not None) == (n == 0)
     assert "NaN" not in json.dumps(told["figure"])
@@ -287,7 +288,7 @@ def test_attention_that_is_not_there_is_said():
         assert "tick 6 was not kept" in later and where in later
         assert "layers: 2.5\u00d710\u207b\u00b9, which should be 0" in later
     assert not any("earlier tick" in each for each in (full, unasked))
-    for wrong in (Pick(tick=99), Pick(layer=99), Pick(head=99), Pick(request=99)):
+    for wrong in (Selection(tick=99), Selection(layer=99), Selection(head=99), Selection(request=99)):
         with pytest.raises(NotShown, match=r"(99|100) was asked for"):
             VIEWS["packed_attention"].draw(STORY, wrong)
     with pytest.raises(NotShown, match="Tick 100"):
@@ -436,7 +437,7 @@ def test_hostile_tokens_are_inert():
     assert f"wrote {said}" in drawn("blocks", record, tick=7)
     figure = drawn("packed_attention", record, tick=1)
     assert not [each for each in (*figure.data[0].x, *figure.data[0].y) if "<" in each]
-    assert "<script>alert(1)" not in measured_page(record)
+    assert "<script>alert(1)" not in page(record)
 
 
 def test_letters_can_be_read_on_their_colours_and_the_styles_have_the_same_ones():

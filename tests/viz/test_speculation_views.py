@@ -15,13 +15,13 @@ from model.records.trace import Candidate, Settings, Token
 from tests.fakes_measured import fake_card
 from tests.viz.test_frames import HOSTILE
 from viz import markup, theme
-from viz.measured_page import views_of
-from viz.view import Pick, View, as_json
+from viz.view import Selection, View, as_json
+from viz.views import all_views
 from viz.views.speculation.acceptance import Cost, acceptance, break_even
 from viz.views.speculation.rounds import judged_round, rounds
 
 MODES: list[theme.Mode] = ["light", "dark"]
-VIEWS = views_of(Speculation)
+VIEWS = all_views(Speculation)
 N_DRAFT = 3
 TEXTS = {i: f" word{i}" for i in range(60)}
 
@@ -116,12 +116,12 @@ def words(html: object) -> str:
 
 def cards(record: Speculation, place: int, of: int = 0) -> list[str]:
     """The words of each card of a round."""
-    html = str(judged_round.draw(record, Pick(attempt=of, round=place)))
+    html = str(judged_round.draw(record, Selection(attempt=of, round=place)))
     return [words(each) for each in html.split('<div class="ts-judged ')[1:]]
 
 
 def traces(record: Speculation) -> dict[str, Any]:
-    figure: Any = break_even.draw(record, Pick())
+    figure: Any = break_even.draw(record, Selection())
     return {each.name: each for each in figure.data}
 
 
@@ -135,14 +135,14 @@ def test_the_views_stand_in_the_order_in_which_they_teach():
 def test_a_record_that_still_grows_draws_or_says_why(shown: View, mode: theme.Mode):
     untimed = attempt("own draft", DRAWN, plain_s=(), speculated_s=(), draft_token_s=None, notes=())
     for record in (RECORD, speculation(sizes=0), speculation(untimed, sizes=0), speculation(untimed)):
-        told = json.loads(as_json(shown, record, Pick(), mode))
+        told = json.loads(as_json(shown, record, Selection(), mode))
         assert [told[part] is not None for part in ("figure", "html", "missing")].count(True) == 1
         assert "NaN" not in json.dumps(told["figure"]) and told["said"]
 
 
 def test_every_guess_stands_in_its_round_and_only_the_text_is_not_struck_through():
     for at, one in enumerate(RECORD.attempts):
-        html = str(rounds.draw(RECORD, Pick(attempt=at)))
+        html = str(rounds.draw(RECORD, Selection(attempt=at)))
         boxes = html.split('data-pick="round=')[1:]
         assert len(boxes) == len(one.rounds)
         for i, (box, played) in enumerate(zip(boxes, one.rounds, strict=True)):
@@ -218,7 +218,7 @@ def test_tokens_are_text_whatever_is_in_them():
             ),
         )
         for shown in VIEWS:
-            drawn = shown.draw(record, Pick())
+            drawn = shown.draw(record, Selection())
             held = drawn if isinstance(drawn, str) else json.dumps(json.loads(str(drawn.to_json())))
             assert (
                 "own draft" in held or "word" in held or markup.text(hostile)[:20] in held
@@ -246,10 +246,10 @@ def test_the_page_keeps_every_element_and_its_style_every_length():
     assert all(f".ts-share-{i} {{ width: {5 * i}% }}" in style for i in range(21))
     for shown in (rounds, judged_round, acceptance):
         for place in range(len(DRAWN)):
-            html = str(shown.draw(RECORD, Pick(round=place)))
+            html = str(shown.draw(RECORD, Selection(round=place)))
             assert {each.upper() for each in re.findall(r"<(\w+)", html)} <= allowed
             assert set(re.findall(r' ([\w-]+)="', html)) <= attributes
-    classes = set(re.findall(r"ts-[\w-]+", str(rounds.draw(RECORD, Pick())))) - {"ts-legend", "ts-subtitle"}
+    classes = set(re.findall(r"ts-[\w-]+", str(rounds.draw(RECORD, Selection())))) - {"ts-legend", "ts-subtitle"}
     assert all(f".{each}" in style for each in classes - {"ts-sign", "ts-token-text"})
 
 
@@ -264,7 +264,7 @@ def test_words_stand_apart_from_every_ground_they_stand_on(mode: theme.Mode):
 def test_text_is_at_least_14_pixels():
     style = (markup.ASSETS / "css" / "views" / "rounds.css").read_text(encoding="utf-8")
     assert min(map(int, re.findall(r"font-size: (\d+)px", style))) >= 14
-    figure = json.loads(as_json(break_even, RECORD, Pick(), "light"))["figure"]
+    figure = json.loads(as_json(break_even, RECORD, Selection(), "light"))["figure"]
     assert all(int(size) >= 14 for size in re.findall(r'"font": {"size": (\d+)', json.dumps(figure)))
 
 
@@ -300,17 +300,17 @@ def test_the_chart_holds_what_was_reckoned_dashed_and_what_was_measured_as_marks
 
 
 def test_the_table_says_what_each_draft_was_worth_and_from_where_on_it_pays():
-    told = words(acceptance.draw(RECORD, Pick()))
+    told = words(acceptance.draw(RECORD, Selection()))
     assert "75.0%" in told and "\u00d72.00" in told and "Slowest turn \u00d71.00, fastest \u00d72.00." in told
     assert "A note of own draft." in told and "A note of prompt lookup." in told
     own = Cost(n_draft=3, draft=0.1, verify=1.5).break_even()
     assert own is not None and f"it would pay from {theme.percent(own)} accepted on, if every round were full" in told
     assert "It wrote the same tokens as plain decoding." in told
     dear = speculation(attempt("early exit", DRAWN, draft_token_s=0.05, same_tokens=False, speculated_s=(), plain_s=()))
-    told = words(acceptance.draw(dear, Pick()))
+    told = words(acceptance.draw(dear, Selection()))
     assert "would not pay even if every guess were right" in told and "not timed" in told and "NOT" in told
     silent = speculation(attempt("prompt lookup", DRAWN[2:3], same_tokens=None))
-    assert "nothing judged" in words(acceptance.draw(silent, Pick()))
+    assert "nothing judged" in words(acceptance.draw(silent, Selection()))
     assert "prompt lookup" not in traces(silent)  # no place for its mark
 
 
@@ -318,13 +318,17 @@ def test_nothing_is_reckoned_from_a_pass_over_more_tokens_that_came_out_shorter(
     seconds = RECORD.verify_s.copy()
     seconds[-1] = seconds[0] * 0.3  # as a busy machine once told
     busy = replace(RECORD, verify_s=seconds)
-    told = words(acceptance.draw(busy, Pick()))
+    told = words(acceptance.draw(busy, Selection()))
     assert "A pass that judges 3 came out at 0.300 of a plain pass, which cannot be" in told and "pays from" not in told
     assert not any("predicted" in name for name in traces(busy))
 
 
 def test_an_attempt_or_a_round_that_is_not_there_is_refused_kindly():
-    for shown, at in ((rounds, Pick(attempt=2)), (judged_round, Pick(attempt=9)), (judged_round, Pick(round=4))):
+    for shown, at in (
+        (rounds, Selection(attempt=2)),
+        (judged_round, Selection(attempt=9)),
+        (judged_round, Selection(round=4)),
+    ):
         with pytest.raises(NotShown, match="there is no"):
             shown.draw(RECORD, at)
 
@@ -337,4 +341,4 @@ def test_why_nothing_was_guessed_is_said():
         ("prompt lookup", (silent, silent), 0, "neither the last two tokens nor the last one stood earlier"),
         ("prompt lookup", (silent,), 0, "nothing to copy, or only one token was left"),
     ):
-        assert why in str(judged_round.draw(speculation(attempt(mode, played)), Pick(round=place)))
+        assert why in str(judged_round.draw(speculation(attempt(mode, played)), Selection(round=place)))

@@ -3,7 +3,7 @@
 from tests.fakes_serving import PUT_BACK, fake_batching
 from tests.viz.test_speculation_views import attempt, guess, one_round, speculation
 from viz import steps
-from viz.view import Pick
+from viz.view import Selection
 
 SILENT = one_round(2, (), "bonus", 30)
 REFUSED = one_round(3, (guess(1, accepted=False, p=0.1),), "corrected", 31)
@@ -14,13 +14,13 @@ DRAFTS = speculation(attempt("prompt lookup", (SILENT, REFUSED)), attempt("early
 def test_the_draft_of_which_most_was_accepted_is_seen_first_where_that_begins():
     assert [steps.first_round(each) for each in DRAFTS.attempts] == [1, 2]
     assert steps.first_round(attempt("own draft", (SILENT,))) == 0
-    assert steps.first_seen(DRAFTS) == Pick(attempt=1, round=2)
-    assert steps.first_seen(speculation()) == Pick()
+    assert steps.first_seen(DRAFTS) == Selection(attempt=1, round=2)
+    assert steps.first_seen(speculation()) == Selection()
 
 
 def test_the_tick_that_puts_a_text_back_is_seen_first_else_the_one_that_serves_most():
     record = fake_batching()
-    assert steps.first_seen(record) == Pick(tick=PUT_BACK[0])
+    assert steps.first_seen(record) == Selection(tick=PUT_BACK[0])
     assert steps.why_first(record) == "; here the blocks run out, and a text is put back"
     before = fake_batching(n_ticks=PUT_BACK[0], n_ways=0)
     most = steps.first_seen(before).tick
@@ -35,7 +35,7 @@ def test_every_step_can_be_picked_and_is_told():
     told = [steps.words(record, each) for each in steps.picks(record)]
     assert told[0].startswith("read 8 of at most 8 tokens, for")
     assert len(set(told)) == len(record.ticks)
-    assert steps.picks(DRAFTS, 1) == [Pick(attempt=1, round=i) for i in range(3)]
+    assert steps.picks(DRAFTS, 1) == [Selection(attempt=1, round=i) for i in range(3)]
     assert steps.picks(DRAFTS, 2) == []
     assert [steps.words(DRAFTS, each) for each in steps.picks(DRAFTS, 1)] == [
         "nothing was guessed, and the model wrote as it does alone",

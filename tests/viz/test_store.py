@@ -10,13 +10,13 @@ from model.records.trace import Trace
 from tests.fakes import fake_trace
 from tests.viz.test_frames import HOSTILE, big
 from tests.viz.test_theme import in_node
-from viz.wire import frames, roles, slices
+from viz.wire import parts, roles, slices
 
 
 def read(folder: Path, trace: Trace, program: str, more: bytes = b"") -> list:
     """What `program` pushes into `said`, with the trace's frames fed into `run`."""
     folder.mkdir(exist_ok=True)
-    (folder / "run.frames").write_bytes(b"".join(frames.all_frames(trace)) + more)
+    (folder / "run.frames").write_bytes(b"".join(parts.all_parts(trace)) + more)
     return in_node(
         folder,
         f"""
@@ -144,7 +144,7 @@ def test_frames_cut_short_are_refused(tmp_path: Path):
           try { parseFrames(bytes.subarray(0, bytes.length - cut)); } catch { refused += 1; }
         said.push(refused);""",
     )
-    ends = np.cumsum([len(frame) for frame in frames.all_frames(fake_trace())])
+    ends = np.cumsum([len(frame) for frame in parts.all_parts(fake_trace())])
     whole = sum(1 for end in ends if ends[-1] - 400 < end < ends[-1])
     assert said == 399 - whole
 

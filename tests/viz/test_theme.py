@@ -1,14 +1,11 @@
 """Every role is readable on every ground, and Python and JavaScript write numbers and tokens alike."""
 
 import itertools
-import json
-import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 
 from model.records.trace import Token
+from tests.js.node import in_node
 from tests.viz.test_frames import HOSTILE
 from viz import markup, theme
 
@@ -59,15 +56,15 @@ def test_what_cannot_be_seen_is_made_visible():
     assert markup.visible(part) == "bytes E2 9C"
 
 
-def test_python_and_javascript_write_numbers_and_tokens_alike(tmp_path: Path):
+def test_python_and_javascript_write_numbers_and_tokens_alike():
     tokens = [{"text": text, "hex": text.encode().hex()} for text in TEXTS] + [{"text": "\ufffd", "hex": "e29c"}]
     said = in_node(
-        tmp_path,
-        f"""
-        import * as f from "./core/format.js";
-        const [numbers, shares, sizes, seconds, tokens] = {json.dumps([NUMBERS, SHARES, SIZES, SECONDS, tokens])};
-        console.log(JSON.stringify([numbers.map(f.count), shares.map(f.percent), sizes.map(f.size),
-          seconds.map(f.duration), tokens.map((token) => f.label(token, 100000))]));""",
+        """
+        import * as f from "@/core/format.js";
+        const [numbers, shares, sizes, seconds, tokens] = given;
+        const answer = [numbers.map(f.count), shares.map(f.percent), sizes.map(f.size), seconds.map(f.duration),
+          tokens.map((token) => f.label(token, 100000))];""",
+        [NUMBERS, SHARES, SIZES, SECONDS, tokens],
     )
     assert said[:4] == [
         [theme.count(n) for n in NUMBERS],
@@ -83,16 +80,15 @@ def test_python_and_javascript_write_numbers_and_tokens_alike(tmp_path: Path):
     ]
 
 
-def test_a_weight_from_8_bits_is_told_with_the_digits_that_they_carry(tmp_path: Path):
+def test_a_weight_from_8_bits_is_told_with_the_digits_that_they_carry():
     """One decimal below 10% within 0.2 points, whole percents above within 1; the ends are named as the ends."""
     weights = [i / 20_000 for i in range(20_001)]
     sent = [round(weight**0.5 * 255) for weight in weights]
     said = in_node(
-        tmp_path,
-        f"""
-        import {{ roughly, decoded }} from "./core/format.js";
-        const sent = {json.dumps(sent)};
-        console.log(JSON.stringify([sent.map((byte) => roughly((byte / 255) ** 2)), sent.map(decoded)]));""",
+        """
+        import { roughly, decoded } from "@/core/format.js";
+        const answer = [given.map((byte) => roughly((byte / 255) ** 2)), given.map(decoded)];""",
+        sent,
     )
     for weight, reads, number in zip(weights, *said, strict=True):
         if reads == "below 0.1%":
@@ -109,16 +105,3 @@ def test_a_weight_from_8_bits_is_told_with_the_digits_that_they_carry(tmp_path: 
         else:
             assert abs(float(number) - weight) <= 0.0045, (weight, number)
     assert (said[0][0], said[0][-1], said[0][10_000]) == ("below 0.1%", "over 99%", "\u2248 50%")
-
-
-def in_node(folder: Path, program: str) -> list:
-    """What a module beside copies of assets/js prints, as JSON."""
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("no node on PATH: the scripts are then run by the browser tests alone")
-    shutil.copytree(markup.ASSETS / "js", folder, dirs_exist_ok=True)
-    (folder / "package.json").write_text('{"type": "module"}', encoding="utf-8")
-    (folder / "program.js").write_text(program, encoding="utf-8")
-    done = subprocess.run([node, folder / "program.js"], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)

@@ -1,9 +1,9 @@
 """A run as the binary frames that the browser reads: append-only, each one final once it is made. numpy only.
 
 Kinds: head, step (one a pass), end; then, once each and in the order in which they become known: heads, units,
-embeddings, lens. viz/packing.py lays a frame out in bytes; viz/slices.py has what is asked for one by one. Attention
-travels as one byte a weight, the square root of the weight in 255 steps: decoded as (byte / 255)^2 it errs by at most
-0.004, and the page says so.
+embeddings, lens. viz/wire/packing.py lays a frame out in bytes, viz/wire/slices.py has what is asked for one by one.
+Attention travels as one byte a weight, the square root of the weight in 255 steps: decoded as (byte / 255)^2 it errs
+by at most 0.004, and the page says so.
 """
 
 import math
@@ -22,14 +22,6 @@ _SUMMARY_ROWS = 64  # of a long prefill's rows, evenly spread: all of 2,048 woul
 _ITEM_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 
 
-def all_frames(trace: Trace) -> list[bytes]:
-    """Every frame of the run so far, in an order to which later frames are only appended."""
-    frames = [head(trace), *(step(trace, i) for i in range(len(trace.steps)))]
-    if trace.ended != "running":
-        frames += [end(trace), *(make(trace) for make in after_run(trace).values())]
-    return frames
-
-
 def after_run(trace: Trace) -> dict[str, Callable[[Trace], bytes]]:
     """What makes each of the frames that an ended run can have by now, by kind; what is missing may come later."""
     there = {
@@ -45,8 +37,8 @@ def head(trace: Trace) -> bytes:
     """What is known once the prompt is read: the model, the settings and the prompt's tokens."""
     card = trace.model
     return pack(
+        "head",
         {
-            "kind": "head",
             "model": asdict(card),
             "settings": asdict(trace.settings),
             "prompt": trace.prompt,
@@ -62,7 +54,7 @@ def head(trace: Trace) -> bytes:
             },
             "rows_up_to": ROWS_UP_TO,
             "kv_shape": _kv_shape(trace),
-        }
+        },
     )
 
 
@@ -90,8 +82,8 @@ def step(trace: Trace, i: int) -> bytes:
     if trace.resid is not None:
         blobs.append(("norms", _lengths(trace.resid[:, this.first : stop])))
     return pack(
+        "step",
         {
-            "kind": "step",
             "index": i,
             "pass": this.kind,
             "first": this.first,
@@ -110,8 +102,8 @@ def step(trace: Trace, i: int) -> bytes:
 def end(trace: Trace) -> bytes:
     """How the run ended, and its totals."""
     return pack(
+        "end",
         {
-            "kind": "end",
             "ended": trace.ended,
             "text": trace.text,
             "n_generated": trace.n_generated,
@@ -120,19 +112,19 @@ def end(trace: Trace) -> bytes:
             "seconds": _finite(sum(each.seconds for each in trace.steps)),
             "record_bytes": sum(array.nbytes for array in trace.arrays().values()),
             "notes": list(trace.notes),
-        }
+        },
     )
 
 
 def heads(trace: Trace) -> bytes:
-    """What each head mostly did, in shares and in a word: `viz.roles.Roles` says how it is measured.
+    """What each head mostly did, in shares and in a word: `viz.wire.roles.Roles` says how it is measured.
 
     Blobs: shares f32 [L, H, 6], possible f32 [L, H, 2], word u8 [L, H]. Raises: NotShown, as `roles.measure` does.
     """
     found = roles.measure(trace)
     return pack(
+        "heads",
         {
-            "kind": "heads",
             "classes": list(roles.CLASSES),
             "words": list(roles.WORDS),
             "rows": found.rows,
@@ -152,7 +144,7 @@ def units(trace: Trace) -> bytes:
         raise NotShown(_reason(trace, None, "units") or "")
     if trace.n_fed > ROWS_UP_TO:
         raise NotShown(f"this run has read {trace.n_fed} tokens; its MLP units are shown up to {ROWS_UP_TO}.")
-    return pack({"kind": "units"}, [("ids", trace.unit_ids), ("values", trace.unit_values)])
+    return pack("units", {}, [("ids", trace.unit_ids), ("values", trace.unit_values)])
 
 
 def embeddings(trace: Trace) -> bytes:
@@ -175,8 +167,8 @@ def embeddings(trace: Trace) -> bytes:
         position = "learned"
         blobs.append(("positions", trace.position_vectors))
     return pack(
+        "embeddings",
         {
-            "kind": "embeddings",
             "own": len(vectors),
             "shares": [float(share) for share in shares],
             "position": position,
@@ -189,7 +181,7 @@ def embeddings(trace: Trace) -> bytes:
 
 def notes(trace: Trace) -> bytes:
     """What a person should know of the run, once what is added after its end is known."""
-    return pack({"kind": "notes", "notes": list(trace.notes)})
+    return pack("notes", {"notes": list(trace.notes)})
 
 
 def lens(trace: Trace) -> bytes:
@@ -201,7 +193,8 @@ def lens(trace: Trace) -> bytes:
         reason = trace.model.reason_against("lens")
         raise NotShown(reason or "The logit lens is added after the run, and is not there yet.")
     return pack(
-        {"kind": "lens", **_words(trace, np.unique(trace.lens_ids))},
+        "lens",
+        _words(trace, np.unique(trace.lens_ids)),
         [("ids", trace.lens_ids), ("probabilities", trace.lens_probs)],
     )
 

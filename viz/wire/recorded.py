@@ -1,6 +1,5 @@
-"""Runs that come with the app: NAME.frames is sent whole; of NAME.deep beside it, one frame at a time."""
+"""Records that come with the app: NAME.frames is sent whole; of NAME.deep beside it, one frame at a time."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,8 @@ class Recorded:
     frames: tuple[bytes, ...]
     prompt: str
     chat: bool
+    ended: str
+    max_new_tokens: int
     deep: Path
     places: Mapping[tuple[str, int], tuple[int, int]] = field(repr=False)  # where in it each frame is, and how long
 
@@ -51,13 +52,16 @@ def deep(trace: Trace) -> Iterator[bytes]:
 
 def _open(path: Path) -> Recorded:
     frames = tuple(packing.split(path.read_bytes()))
-    head, _ = packing.unpack(frames[0])
+    head = packing.says(frames[0])
+    end = next(each for frame in frames if (each := packing.says(frame))["kind"] == "end")
     beside = path.with_suffix(".deep")
     return Recorded(
         name=path.stem,
         frames=frames,
         prompt=head["prompt"],
         chat=head["settings"]["chat"],
+        ended=end["ended"],
+        max_new_tokens=head["settings"]["max_new_tokens"],
         deep=beside,
         places=_places(beside) if beside.exists() else {},
     )
@@ -69,9 +73,10 @@ def _places(path: Path) -> dict[tuple[str, int], tuple[int, int]]:
     with path.open("rb") as file:
         while at < size:
             file.seek(at)
-            length, json_length = (int.from_bytes(file.read(4), "little") for _ in range(2))
-            about = json.loads(file.read(json_length))
+            start = file.read(packing.START)
+            about = packing.says(start + file.read(packing.header_bytes(start)))
             number = about["layer"] if about["kind"] == "vectors" else about["index"]
-            found[about["kind"], number] = (at, length + 4)
-            at += length + 4
+            length = packing.frame_bytes(start)
+            found[about["kind"], number] = (at, length)
+            at += length
     return found

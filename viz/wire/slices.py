@@ -20,7 +20,8 @@ def layer(trace: Trace, layer: int) -> bytes:
     Raises: NotShown, if this model's attention cannot be rebuilt; BadSetting, for a layer it does not have.
     """
     return pack(
-        {"kind": "layer", "layer": layer, "n_fed": trace.n_fed},
+        "layer",
+        {"layer": layer, "n_fed": trace.n_fed},
         [("attention", packed_rows(trace.pattern_rows(0, trace.n_fed, layer=layer), 0))],
     )
 
@@ -37,7 +38,8 @@ def row(trace: Trace, layer: int, head: int, position: int) -> bytes:
         queries[layer, head, position : position + 1], keys[layer, head // group, : position + 1], trace.rules[layer]
     )[0]
     return pack(
-        {"kind": "row", "layer": layer, "head": head, "position": position},
+        "row",
+        {"layer": layer, "head": head, "position": position},
         [("weights", weights), ("scores", scores)],
     )
 
@@ -51,8 +53,8 @@ def vectors(trace: Trace, layer: int, *, small: bool = False) -> bytes:
     queries, keys, values = _attended(trace, layer)
     exact = [("queries", queries[layer]), ("keys", keys[layer]), ("values", values[layer])]
     fits = small and all(np.abs(array).max() <= _HALF_MOST for _, array in exact)
-    about = {"kind": "vectors", "layer": layer, "n_fed": trace.n_fed, "bits": 16 if fits else 32}
-    return pack(about, [(name, array.astype(np.float16)) for name, array in exact] if fits else exact)
+    about = {"layer": layer, "n_fed": trace.n_fed, "bits": 16 if fits else 32}
+    return pack("vectors", about, [(name, array.astype(np.float16)) for name, array in exact] if fits else exact)
 
 
 def logits(trace: Trace, index: int, *, small: bool = False) -> bytes:
@@ -63,12 +65,12 @@ def logits(trace: Trace, index: int, *, small: bool = False) -> bytes:
     """
     _in_range("choice", index, len(trace.logits))
     scores = trace.logits[index]
-    about = {"kind": "logits", "index": index, "bits": 32, "low": None, "high": None}
+    about = {"index": index, "bits": 32, "low": None, "high": None}
     if not small or not np.isfinite(scores).all():
-        return pack(about, [("logits", scores)])
+        return pack("logits", about, [("logits", scores)])
     low, high = float(scores.min()), float(scores.max())
     steps = np.rint((scores.astype(np.float64) - low) / ((high - low) / _STEPS or 1)).astype(np.uint16)
-    return pack({**about, "bits": 16, "low": low, "high": high}, [("logits", steps)])
+    return pack("logits", {**about, "bits": 16, "low": low, "high": high}, [("logits", steps)])
 
 
 def _attended(trace: Trace, layer: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

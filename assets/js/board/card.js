@@ -5,21 +5,23 @@ import { h, fill, table, button } from "../core/dom.js";
 
 /** @typedef {import("../data/store.js").Run} Run */
 /** @typedef {import("./selection.js").Selection} Selection */
-/** @typedef {import("./selection.js").At} At */
-/** @typedef {{run: Run, at: At, step: import("../data/store.js").Step, colours: import("../core/canvas.js").Paint}} State */
+/** @typedef {import("../data/axes.js").At} At */
+/** What pictures are drawn from: the selection, and of a Trace the run and its step.
+ * @typedef {{run: Run, at: At, step: import("../data/store.js").Step, colours: import("../core/canvas.js").Paint}} State */
 /** @typedef {{columns: string[], rows: import("../core/dom.js").Child[][], note: string, code: string}} Numbers */
-/** What a picture may ask for beside the run: `why` says in words why it is not there, or that it is on its way.
- * @template T @typedef {{found: T | null, why: string | null}} Wanted */
-/** @typedef {{selection: Selection, redraw: () => void, wantLayer: (layer: number) => string | null,
- *   wantVectors: (layer: number, token: number) => Wanted<import("../data/store.js").Vectors>, wantLogits: (choice: number) => Wanted<import("../data/store.js").Logits>,
+/** @template T @typedef {import("../data/slices.js").Slice<T>} Slice */
+/** What a view may ask of the board: the selection, and slices of a run.
+ * @typedef {{selection: Selection, redraw: () => void, layerSlice: (layer: number) => string | null,
+ *   vectorsSlice: (layer: number, token: number) => Slice<import("../data/store.js").Vectors>, logitsSlice: (choice: number) => Slice<import("../data/store.js").Logits>,
  *   plotly: () => Promise<any>,
- *   wantRow: (layer: number, head: number, position: number) => Promise<{weights: Float32Array, scores: Float32Array} | null>}} Context */
+ *   rowSlice: (layer: number, head: number, position: number) => Promise<{weights: Float32Array, scores: Float32Array} | null>}} Context */
 /** What a view makes of its card's body. `paint` draws canvases and runs before any `draw`, which changes elements: text drawn
  * on a canvas makes the browser settle the style of everything that changed before it.
- * @typedef {{paint?: (state: State) => void, draw: (state: State) => void, numbers: (state: State) => Numbers | Promise<Numbers>}} Picture */
+ * @typedef {{paint?: (state: State) => void, draw: (state: State) => void, numbers?: (state: State) => Numbers | Promise<Numbers>}} Picture */
 /** A picture in little, for the rail: a few words, and what to draw on a canvas of this size.
  * @typedef {{value: import("../core/dom.js").Child[], mini?: (g: CanvasRenderingContext2D, width: number, height: number) => void}} Glance */
-/** @typedef {{id: string, title: string, sentence: string, create: (body: HTMLElement, context: Context) => Picture, glance?: (state: State) => Glance}} View */
+/** A view: how a card's body is drawn, by a module of js/views or by the program (board/server_picture.js).
+ * @typedef {{id: string, title: string, sentence: string | (Node | string)[], create: (body: HTMLElement, context: Context) => Picture, glance?: (state: State) => Glance}} View */
 
 const FEW = 10; // rows that a box of numbers shows without scrolling
 const NUMBER = /^(?:[<≈+−-]|under |over |about )*\d[\d,.]*(?:e[−-]?\d+)?(?: ?%| ?(?:bytes|kB|MB|GB|ms|s|numbers))?$/;
@@ -32,11 +34,13 @@ export class Card {
     this.sheet = h("div", { class: "ts-sheet" });
     this.details = h("details", { class: "ts-details", ontoggle: () => this.drawSheet() },
       h("summary", {}, "Numbers and code"), this.sheet);
+    const sentence = typeof view.sentence === "string" ? [view.sentence] : view.sentence;
     this.element = h("section", { class: `ts-card ts-card-${view.id}`, "aria-labelledby": `ts-${view.id}-title`, "data-view": view.id, tabindex: "-1" },
       h("h2", { class: "ts-title", id: `ts-${view.id}-title` }, view.title),
-      h("p", { class: "ts-sentence" }, view.sentence),
-      this.body, this.details);
+      h("p", { class: "ts-sentence" }, ...sentence),
+      this.body);
     this.picture = view.create(this.body, context);
+    if (this.picture.numbers) this.element.append(this.details);
     /** @type {State | null} */
     this.state = null;
     this.asked = 0;
@@ -59,7 +63,7 @@ export class Card {
   }
 
   async drawSheet() {
-    if (!this.details.open || !this.state) return;
+    if (!this.details.open || !this.state || !this.picture.numbers) return;
     this.asked += 1;
     const asked = this.asked;
     const numbers = await this.picture.numbers(this.state);

@@ -1,152 +1,449 @@
 // @ts-check
-// Between Gradio and the scope: hands the server's notices on in their order, and says beside the form how things stand.
+// A page of the app: takes what each press of a button came to, follows the records, shows them on the page's boards, says beside
+// the form how things stand, and keeps the moment that is looked at in the address.
 
-import { enable, find, progress, unheard, watchModel, write } from "./status.js";
+import { Run } from "../data/store.js";
+import { ServedRecord } from "../data/record.js";
+import { followRecord, Gone } from "../data/follow.js";
+import { forget, remember, remembered } from "../data/session_memory.js";
+import { h, fill, button } from "../core/dom.js";
+import { Board } from "./board.js";
+import { AddressBar, readAddress } from "./address.js";
+import { ShippedRecords } from "./shipped_records.js";
+import { StatusLine, find, watchModel } from "./status.js";
+import { isOver } from "./sentences.js";
+import { listenToKeys } from "./keys.js";
 
-/** @typedef {{id: string | null, source: string, ready: number, done: boolean, state: string, place: number,
- *   eta_s: number | null, n_steps: number, max_new_tokens: number, ended: string, message: string, refusal: string, seq: number}} Notice */
-/** @typedef {{element: HTMLElement, base: string, props: {value: Notice}, watch: (name: string, fn: () => void) => void,
- *   trigger: (name: string, data?: any) => void, version: string}} Link */
+/** @typedef {import("../data/axes.js").At} At */
+/** @typedef {import("../data/follow.js").Status} Status */
+/** What a press of a button came to: a job's id, or why there is none. `press` grows with each press. @typedef {{id: string | null, experiment: string, refusal: string, press: number}} Press */
+/** `experiments`: the kinds that this page shows, each on a board of its own; `base`: the address of the program's routes, by default where this script came from.
+ * @typedef {{element: HTMLElement, props: {value: Press}, watch: (name: string, fn: () => void) => void, experiments: string[], base?: string}} Link */
+/** A record that is followed, or was. `opening`: where it is opened, if not where its kind begins; `restored`: it ran before the page was left;
+ * `earlier`: the visitor's own record before it; `silent`: the program did not answer when it was asked last; `cutOff`: nor will it go on.
+ * @typedef {{id: string, experiment: string | null, record: Run | ServedRecord | null, status: Status | null, own: boolean, shipped: boolean, restored: boolean,
+ *   earlier: string | null, silent: boolean, cutOff: boolean, press: number, opening: Opening | null, away: AbortController}} Held */
+/** @typedef {{at: Partial<At>, card: string | null}} Opening */
 
-const STEP_MS = 250;
-const MEMORY = "tokenoscope-run"; // where the tab keeps its last run
+const STYLES = ["theme", "scope", ...["output", "tokens", "embeddings", "passes", "attention", "layers", "next-token", "kv-cache", "measured", "serving", "rounds"].map((view) => `views/${view}`)];
+/** The page of each kind. @type {Record<string, string>} */
+const PAGES = { run: "./", measure: "measure", cache: "measure", serve: "serve", speculate: "serve" };
+/** The button that begins each kind. @type {Record<string, string>} */
+const BUTTONS = { run: "#run", measure: "#run", cache: "#replay", serve: "#serve", speculate: "#speculate" };
+/** Kinds that stand on the page one at a time, each behind its tab. @type {Record<string, string>} */
+const PARTS = { serve: "batching", speculate: "speculation" };
+const RUN_EMPTY = "Type a prompt and press Run: the run appears here, pass by pass.";
+/** What is said of a kind before there is a record: a title and a sentence. @type {Record<string, [string, string]>} */
+const EMPTY = {
+  measure: ["What this model costs on this machine",
+    "Press Measure. The prompt is read and continued several times without recording, then with and without the KV cache at "
+    + "growing lengths, and then for several texts at once. It takes about half a minute, and every piece is drawn as it comes."],
+  cache: ["The same run with a smaller cache",
+    "Press “Try smaller caches”. The run is replayed with keys and values in fewer bits, and with some of them taken out: "
+    + "you see the bytes that each saves, and what it does to the next token."],
+  serve: ["Several texts at once",
+    "Press Serve. The model reads and writes all the texts of the form together: every pass, called a tick here, takes a few tokens of each. "
+    + "You see who waits, who is read and who writes, which block of the cache holds whose tokens, and that no text looks into another. "
+    + "Then the same texts are served in a padded batch and one by one, and the three are timed."],
+  speculate: ["A draft before the model",
+    "Press Speculate. Something quick guesses the next few tokens, and the model judges all of them in one pass: what it agrees with is written at once. "
+    + "You see each guess, the two probabilities, the number that decided, and whether all of this was faster than writing plainly."],
+};
+const SILENT = "The program does not answer; the pictures stay as they are. Trying again…";
 
-/** Wire one page. @param {Link} link */
-export async function connect({ element, base, props, watch, trigger, version }) {
-  const before = await runBefore(base);
-  let latest = before ? { ...props.value, ...before } : props.value;
-  /** @type {{run: import("./recorded.js").Offer, insteadOf: string | null} | null} a recorded run, shown until there is a newer one */
-  let chosen = null;
-  /** @type {((notice: Notice) => void)[]} */
-  const listeners = [];
-  const tell = teller(base);
-  tell(latest);
-  const hear = () => {
-    if (chosen && chosen.insteadOf !== latest.id) chosen = null;
-    const notice = chosen ? { ...latest, ...shownAs(chosen.run) } : latest;
-    tell(notice);
-    for (const listener of listeners) listener(notice);
-  };
-  watch("value", () => {
-    const notice = props.value;
-    if (!notice || notice.seq <= latest.seq) return; // a stream that a newer request overtook
-    latest = before && notice.source === "recorded" ? { ...before, refusal: notice.refusal, message: notice.message, seq: notice.seq } : notice;
-    keep(latest);
-    hear();
-  });
-  watchModel(base, () => { if (isOver(latest)) tell(latest); }); // what still runs tells of itself within a second
-  const { mount } = await import(`./scope.js?v=${version}`);
-  const root = /** @type {HTMLElement} */ (element.querySelector(".ts-scope-root") ?? element);
-  mount({ element: root, base, value: latest, rail: find("#rail .ts-rail-root"),
-    choose: (/** @type {import("./recorded.js").Offer | null} */ run) => { chosen = run && { run, insteadOf: latest.id }; hear(); },
-    watch: (/** @type {string} */ name, /** @type {(notice: Notice) => void} */ fn) => { if (name === "value") listeners.push(fn); } });
+/** Wire a page. @param {Link} link */
+export async function connect({ element, props, watch, experiments, base = new URL("../../..", import.meta.url).href.replace(/\/$/, "") }) {
+  await Promise.all(STYLES.map((name) => loadStyle(new URL(`../../css/${name}.css`, import.meta.url).href)));
+  const page = new Page(base, /** @type {HTMLElement} */ (element.querySelector(".ts-boards") ?? element), experiments);
+  watch("value", () => page.take(props.value));
+  page.begin(props.value);
+  return page;
 }
 
-/** Remember a finished run of one's own for as long as the tab is open: other pages of the app lead back to it. @param {Notice} notice */
-function keep(notice) {
-  if (notice.source !== "live" || !notice.id || !notice.done || !notice.ready) return;
-  try { sessionStorage.setItem(MEMORY, JSON.stringify(notice)); } catch { /* a private window keeps nothing */ }
-}
+export class Page {
+  /** @param {string} base @param {HTMLElement} root @param {string[]} experiments */
+  constructor(base, root, experiments) {
+    this.base = base;
+    this.experiments = experiments;
+    this.active = experiments[0];
+    /** @type {Map<string, Held>} by id */
+    this.held = new Map();
+    /** @type {Map<string, string>} the newest record of the visitor's own, by experiment */
+    this.own = new Map();
+    /** @type {Map<string, string>} the record that is shown, or is to be as soon as there is something to see, by experiment */
+    this.wanted = new Map();
+    this.press = 0;
+    /** @type {{experiment: string, text: string} | null} why the last press came to nothing */
+    this.refusal = null;
+    this.message = "";
+    /** @type {(Opening & {experiment: string}) | null} where the next record of the visitor's own is opened */
+    this.again = null;
+    this.line = new StatusLine();
+    this.bar = new AddressBar();
+    this.shipped = experiments.includes("run") ? new ShippedRecords(base, (id) => this.choose(id)) : null;
+    /** @type {Map<string, HTMLElement>} */
+    this.keeps = new Map();
+    this.boards = new Map(experiments.map((experiment) => [experiment, this.board(experiment)]));
+    fill(root, ...[...this.boards.values()].map((board) => board.element));
+    this.wireParts();
+    this.listen();
+  }
 
-/** That run, if the program still has it. @param {string} base @returns {Promise<Notice | null>} */
-async function runBefore(base) {
-  try {
-    const kept = JSON.parse(sessionStorage.getItem(MEMORY) ?? "null");
-    if (!kept) return null;
-    const answer = await fetch(`${base}/runs/${encodeURIComponent(kept.id)}/frames?from=${kept.ready}`);
-    if (answer.ok) return { ...kept, refusal: "", message: "" };
-    sessionStorage.removeItem(MEMORY);
-  } catch { /* nothing was kept, or nobody answers */ }
-  return null;
-}
+  /** @param {string} experiment */
+  board(experiment) {
+    const isRun = experiment === "run";
+    const keep = (isRun && find("#status .ts-keep")) || h("p", { class: "ts-keep", hidden: true });
+    this.keeps.set(experiment, keep);
+    const [title, sentence] = EMPTY[experiment] ?? [];
+    const empty = title ? h("section", { class: "ts-card" }, h("h2", { class: "ts-title" }, title), h("p", { class: "ts-sentence" }, sentence)) : null;
+    const part = PARTS[experiment] ? `ts-part-${PARTS[experiment]}` : "";
+    const board = new Board(h("div", { class: part, id: `board-${experiment}` }), experiment, {
+      base: this.base, empty, above: isRun ? this.shipped?.element : null, below: keep.isConnected ? null : keep, rail: isRun ? find("#rail .ts-rail-root") : null,
+      changed: () => this.changed(experiment),
+    });
+    if (isRun) board.say(RUN_EMPTY);
+    for (const name of ["pointerdown", "focusin"]) board.element.addEventListener(name, () => { if (!PARTS[experiment]) this.active = experiment; });
+    return board;
+  }
 
-/** @param {import("./recorded.js").Offer} run */
-function shownAs({ name, ready }) {
-  return { id: name, source: "recorded", ready };
-}
+  /** The selection of a board has changed. @param {string} experiment */
+  changed(experiment) {
+    if (!PARTS[experiment] && !this.boards.get(this.active)?.record) this.active = experiment;
+    if (this.active === experiment) this.writeAddress();
+  }
 
-/** @param {Notice} notice */
-function isOver({ done, state }) {
-  return done || ["done", "stopped", "failed"].includes(state);
-}
+  listen() {
+    listenToKeys((key) => {
+      if (key !== "run") return this.boards.get(this.active)?.onKey(key);
+      const go = /** @type {HTMLButtonElement | null} */ (find(BUTTONS[this.active]));
+      return go && !go.disabled ? () => go.click() : undefined;
+    });
+    this.bar.listen(() => this.openAddress());
+    watchModel(this.base, {
+      silent: () => { for (const held of this.held.values()) this.cutOff(held); this.tell(); },
+      back: () => this.tell(),
+    });
+    const [first] = this.boards.values();
+    Object.assign(window, { tokenoscope: { page: this, store: first, get selection() { return this.store.selection; } } });
+  }
 
-/** Shows notices, and lets a single step, which runs for a moment, look paused throughout. @param {string} base */
-function teller(base) {
-  let shown = "";
-  let later = 0;
-  /** @type {Notice} */
-  let newest;
-  const now = () => {
-    clearTimeout(later);
-    later = 0;
-    shown = newest.state;
-    show(newest);
-    offer(newest, base);
-  };
-  return (/** @type {Notice} */ notice) => {
-    newest = notice;
-    const maybeBrief = shown === "paused" && (notice.state === "running" || notice.state === "waiting");
-    if (!maybeBrief) now();
-    else if (!later) later = window.setTimeout(now, STEP_MS);
-  };
-}
+  /** Show what the address names; else what ran before the page was left, or what the page begins with. @param {Press | null} value */
+  async begin(value) {
+    this.press = value?.press ?? 0;
+    if (readAddress(location.hash).record) await this.shipped?.loaded; // of those the program holds no more than was sent
+    const asked = this.openAddress();
+    for (const experiment of this.experiments) {
+      const before = remembered(experiment);
+      if (before && before.id !== asked) this.restore(before, asked === null || experiment !== "run");
+    }
+    if (value?.id && !this.wanted.has(value.experiment) && asked === null) this.show({ id: value.id, shipped: true, experiment: value.experiment });
+    for (const board of this.boards.values()) board.element.dataset.ready = "1";
+    await this.shipped?.loaded;
+    for (const held of this.held.values()) held.shipped ||= this.shipped?.has(held.id) ?? false;
+    this.tell();
+  }
 
-/** Show one notice: the buttons that make sense now, how far the run is, what was refused. @param {Notice} notice */
-function show(notice) {
-  if (unheard()) return;
-  const over = isOver(notice);
-  document.body.dataset.run = over ? "over" : notice.state;
-  enable("#pause", notice.state === "running");
-  enable("#resume", notice.state === "paused");
-  enable("#step", notice.state === "running" || notice.state === "paused");
-  enable("#stop", !over);
-  const line = notice.id === null && over ? "" : sentence(notice);
-  write(".ts-run-text", line);
-  write(".ts-spoken", notice.state === "running" && !over ? "Running." : line); // read out once a state, not once a token
-  write(".ts-message", notice.message);
-  write(".ts-refusal", notice.refusal);
-  progress(".ts-progress", over ? null : notice.max_new_tokens ? notice.n_steps / notice.max_new_tokens : 0);
-}
+  /** @param {import("../data/session_memory.js").Remembered} before @param {boolean} shown */
+  restore({ id, experiment }, shown) {
+    this.own.set(experiment, id);
+    if (shown) this.show({ id, experiment, own: true, restored: true });
+  }
 
-/** Offer a finished run as files to keep. @param {Notice} notice @param {string} base */
-function offer({ id, source, done, ready }, base) {
-  const line = find(".ts-keep");
-  if (!line) return;
-  const kept = source === "live" && id && done && ready;
-  const query = new URLSearchParams([...new URLSearchParams(location.search)].filter(([name]) => name === "__theme"));
-  if (kept) query.set("run", String(id));
-  find('.ts-nav [data-page="measure"]')?.setAttribute("href", `measure${query.size ? `?${query}` : ""}`);
-  line.hidden = !kept;
-  for (const what of line.hidden ? [] : ["page", "trace"]) {
-    find(`.ts-keep-${what}`)?.setAttribute("href", `${base}/runs/${encodeURIComponent(String(id))}/${what}`);
+  /** What a press of a button came to. @param {Press | null} press */
+  take(press) {
+    if (!press || press.press <= this.press) return; // a newer one has overtaken it
+    this.press = press.press;
+    const { id, experiment, refusal } = press;
+    this.refusal = refusal ? { experiment, text: refusal } : null;
+    this.message = "";
+    if (!PARTS[experiment]) this.active = experiment;
+    if (id) {
+      const [again, earlier] = [this.again, this.own.get(experiment) ?? null];
+      this.again = null;
+      this.own.set(experiment, id);
+      this.show({ id, experiment, own: true, press: press.press, earlier, opening: again?.experiment === experiment ? again : null });
+    }
+    this.tell();
+  }
+
+  /** Look at a shipped record, or again at one's own. @param {string | null} id */
+  choose(id) {
+    const chosen = id ?? this.own.get("run");
+    if (chosen) this.show({ id: chosen, experiment: "run", shipped: id !== null, own: id === null, restored: id === null && !this.held.has(chosen) });
+    this.tell();
+  }
+
+  /** Show a record as soon as there is something to see, and follow it. @param {Partial<Held> & {id: string}} how */
+  show({ id, ...how }) {
+    const there = this.held.get(id);
+    const held = there ?? { id, experiment: null, record: null, status: null, own: false, shipped: false, restored: false, earlier: null, silent: false, cutOff: false, press: 0, opening: null, away: new AbortController() };
+    Object.assign(held, how);
+    if (held.experiment) this.wanted.set(held.experiment, id);
+    if (there) this.draw(held);
+    else {
+      this.held.set(id, held);
+      this.follow(held);
+    }
+  }
+
+  /** @param {Held} held */
+  async follow(held) {
+    const place = `${this.base}/records/${encodeURIComponent(held.id)}`;
+    try {
+      for await (const news of followRecord({ place, since: () => held.record?.parts ?? 0, signal: held.away.signal, live: !held.shipped })) this.hear(held, news);
+    } catch (error) {
+      if (!(error instanceof Gone)) throw error;
+      this.gone(held, error.message);
+    }
+  }
+
+  /** @param {Held} held @param {import("../data/follow.js").News} news */
+  hear(held, { frames, status, silent }) {
+    const board = this.boardOf(held);
+    if (silent) {
+      held.silent = true;
+      this.cutOff(held);
+      if (board && this.isWanted(held)) board.say(SILENT);
+      this.tell();
+      return;
+    }
+    if (held.silent && this.isWanted(held)) board?.say("");
+    held.silent = held.cutOff = false;
+    if (frames?.length) {
+      held.record ??= frames[0].kind === "record" ? new ServedRecord(held.id) : new Run(held.id);
+      for (const frame of frames) held.record.add(frame);
+      held.experiment ??= held.record.experiment;
+    }
+    if (status) {
+      held.status = status;
+      held.experiment ??= status.experiment;
+    }
+    if (held.record instanceof ServedRecord && held.status) held.record.ended = isOver(held.status);
+    this.draw(held);
+    this.tell();
+  }
+
+  /** Draw what there is of a record, where it is the one to be shown. @param {Held} held */
+  draw(held) {
+    const { record, experiment } = held;
+    if (!experiment) return;
+    if (!this.boards.has(experiment)) {
+      this.elsewhere(held);
+      return;
+    }
+    if (!this.wanted.has(experiment) || held.opening) this.wanted.set(experiment, held.id);
+    const board = /** @type {Board} */ (this.boards.get(experiment));
+    if (!this.isWanted(held)) return;
+    if (!record?.begun) {
+      if (held.status && isOver(held.status)) this.cameToNothing(experiment, held, board);
+      return;
+    }
+    if (board.record === record && !held.opening) {
+      board.grown();
+      return;
+    }
+    const opening = held.opening;
+    held.opening = null;
+    if (opening) this.turnTo(experiment);
+    board.open(record, { live: !held.shipped, following: record instanceof ServedRecord || (held.own && !held.restored), at: opening?.at, card: opening?.card });
+    if (held.own) {
+      remember({ id: held.id, experiment, ...(record instanceof Run ? { prompt: record.head.prompt } : {}) });
+      this.letGo(held);
+    }
+  }
+
+  /** It was stopped or failed before there was anything to see: what is shown stays. @param {string} experiment @param {Held} held @param {Board} board */
+  cameToNothing(experiment, { id, status, own, earlier }, board) {
+    if (board.record) this.wanted.set(experiment, board.record.id);
+    if (!own || this.own.get(experiment) !== id || status?.stopped_by === "overtaken") return;
+    if (earlier) this.own.set(experiment, earlier);
+    else this.own.delete(experiment);
+    if (status?.refusal) this.refusal = { experiment, text: status.refusal };
+    else this.message = "It was stopped before it began.";
+  }
+
+  /** Records of the same kind that a newer one of the visitor's own has replaced are not held any more. @param {Held} newer */
+  letGo(newer) {
+    for (const held of this.held.values()) {
+      if (held === newer || held.shipped || held.experiment !== newer.experiment) continue;
+      held.away.abort();
+      this.held.delete(held.id);
+    }
+  }
+
+  /** The program has no such record: what ran before the page was left is forgotten; what an address names can be run again.
+   * @param {Held} held @param {string} why */
+  gone(held, why) {
+    const experiment = held.experiment ?? this.active;
+    const board = this.boards.get(experiment);
+    const before = remembered(experiment);
+    const prompt = held.record instanceof Run ? held.record.head.prompt : before?.id === held.id ? before.prompt ?? null : null;
+    this.cutOff(held);
+    if (held.restored || this.own.get(experiment) === held.id) forget(experiment);
+    if (!held.record) {
+      this.held.delete(held.id);
+      if (this.own.get(experiment) === held.id) this.own.delete(experiment);
+      if (this.wanted.get(experiment) === held.id) this.wanted.delete(experiment);
+    }
+    if (board && !(held.restored && !held.opening && !held.record)) {
+      board.say(`${why} `, button("Run it again", () => this.runAgain(experiment, held, prompt)));
+      board.app.empty?.remove();
+    } else this.showFirst();
+    this.tell();
+  }
+
+  /** Nothing is left of what ran before: show what comes with the app. */
+  async showFirst() {
+    await this.shipped?.loaded;
+    const [first] = this.shipped?.records ?? [];
+    if (first && !this.wanted.has("run")) this.show({ id: first.id, experiment: "run", shipped: true });
+  }
+
+  /** Press the form's button; what comes of it is opened at the same place. @param {string} experiment @param {Held} held @param {string | null} prompt */
+  runAgain(experiment, held, prompt) {
+    const field = /** @type {HTMLTextAreaElement | null} */ (find("#prompt textarea"));
+    if (prompt && field) {
+      field.value = prompt;
+      field.dispatchEvent(new Event("input", { bubbles: true }));
+    }
+    const looked = this.boards.get(experiment);
+    this.again = { experiment, ...(held.opening ?? { at: looked?.selection.base ?? {}, card: looked?.reading ?? null }) };
+    find(BUTTONS[experiment])?.click();
+  }
+
+  /** A record of a kind that another page shows. @param {Held} held */
+  elsewhere(held) {
+    const page = PAGES[held.experiment ?? ""];
+    held.away.abort();
+    if (page === undefined) return;
+    const to = new URL(page + location.search + location.hash, document.baseURI).href;
+    this.boards.get(this.active)?.say("This record is shown on ", h("a", { href: to }, "another page"), ".");
+  }
+
+  /** Go where the address says. @returns {string | null} the record that it names */
+  openAddress() {
+    const { record, at, card, word } = readAddress(location.hash);
+    const part = this.experiments.find((experiment) => PARTS[experiment] === word);
+    if (part) this.turnTo(part);
+    if (!record) return null;
+    const before = this.experiments.map(remembered).find((each) => each?.id === record);
+    const held = this.held.get(record);
+    if (held) {
+      held.opening = { at, card };
+      this.draw(held);
+    } else {
+      if (before) this.own.set(before.experiment, record);
+      this.show({ id: record, opening: { at, card }, own: before !== undefined, restored: before !== undefined, experiment: before?.experiment ?? null });
+    }
+    return record;
+  }
+
+  writeAddress() {
+    const board = this.boards.get(this.active);
+    const part = PARTS[this.active];
+    if (board?.record) this.bar.write(board.record, board.selection.base, board.reading);
+    else if (part) this.bar.set(this.active === this.experiments[0] ? "" : `#${part}`);
+  }
+
+  /** Tabs as their pattern wants them: arrows move. */
+  wireParts() {
+    const parts = this.experiments.filter((experiment) => PARTS[experiment]);
+    const tabs = parts.map((experiment) => find(`#part-${PARTS[experiment]}`));
+    tabs.forEach((tab, i) => {
+      tab?.addEventListener("click", () => { this.turnTo(parts[i]); this.writeAddress(); });
+      tab?.addEventListener("keydown", (event) => {
+        if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
+        event.preventDefault();
+        tabs[1 - i]?.click();
+        tabs[1 - i]?.focus();
+      });
+    });
+    if (parts.length) this.turnTo(parts[0]);
+  }
+
+  /** This kind is looked at. @param {string} experiment */
+  turnTo(experiment) {
+    this.active = experiment;
+    if (!PARTS[experiment]) return;
+    document.body.dataset.part = PARTS[experiment];
+    for (const each of this.experiments) {
+      const tab = find(`#part-${PARTS[each]}`);
+      tab?.setAttribute("aria-selected", String(each === experiment));
+      if (tab) tab.tabIndex = each === experiment ? 0 : -1;
+    }
+    this.tell();
+  }
+
+  /** @param {Held} held */
+  cutOff(held) {
+    held.cutOff = !held.status || !isOver(held.status);
+  }
+
+  /** @param {Held} held */
+  boardOf({ experiment }) {
+    return experiment === null ? undefined : this.boards.get(experiment);
+  }
+
+  /** @param {Held} held */
+  isWanted({ id, experiment }) {
+    return experiment !== null && this.wanted.get(experiment) === id;
+  }
+
+  /** The kinds in sight: one part, or all that the page has. */
+  get inSight() {
+    return PARTS[this.active] ? [this.active] : this.experiments;
+  }
+
+  /** Say how things stand: of what runs, else of what is shown; offer what is over as files to keep. */
+  tell() {
+    if (!this.boards) return;
+    const all = this.inSight.flatMap((experiment) => [this.own, this.wanted].map((of) => this.held.get(of.get(experiment) ?? "")))
+      .filter((held) => held !== undefined).sort((one, other) => other.press - one.press);
+    const newest = all.find(({ own }) => own);
+    const told = all.find((held) => held.own && held.status && !isOver(held.status) && !held.cutOff) ?? all.find((held) => held.status && this.isWanted(held)) ?? newest;
+    const refusal = this.refusal && this.inSight.includes(this.refusal.experiment) ? this.refusal.text : newest?.status?.refusal ?? "";
+    this.line.say({ status: told?.status ?? null, circumstances: told ?? {}, message: this.message, refusal });
+    for (const experiment of this.experiments) this.offer(experiment);
+    const isBusy = this.experiments.some((experiment) => this.isBusy(experiment));
+    this.shipped?.show(this.wanted.get("run") ?? null, this.own.has("run"), isBusy);
+  }
+
+  /** @param {string} experiment */
+  isBusy(experiment) {
+    const held = this.held.get(this.own.get(experiment) ?? "");
+    return held !== undefined && !held.cutOff && !(held.status && isOver(held.status));
+  }
+
+  /** The links to keep a record that is over. @param {string} experiment */
+  offer(experiment) {
+    const line = this.keeps.get(experiment);
+    const held = this.held.get(this.wanted.get(experiment) ?? "");
+    const over = held?.status && (experiment === "run" ? held.status.complete : isOver(held.status));
+    const kept = held && over && held.record?.begun && !held.shipped ? held : null;
+    if (experiment === "run") this.leadToMeasure(kept?.id ?? null);
+    if (!line || line.dataset.of === (kept?.id ?? "")) return;
+    line.dataset.of = kept?.id ?? "";
+    line.hidden = kept === null;
+    if (!kept) return;
+    const link = (/** @type {string} */ what, /** @type {string} */ name) => h("a", { href: `${this.base}/records/${encodeURIComponent(kept.id)}/${what}`, download: true }, name);
+    const file = experiment === "run" ? [link("file", "trace file"), "."] : [link("file", "file"), " that the Python library opens."];
+    fill(line, "Keep it as a ", link("page", "web page"), " or as a ", ...file);
+  }
+
+  /** The page Measure takes a run along. @param {string | null} run */
+  leadToMeasure(run) {
+    const query = new URLSearchParams([...new URLSearchParams(location.search)].filter(([name]) => name === "__theme"));
+    if (run) query.set("run", run);
+    find('.ts-nav [data-page="measure"]')?.setAttribute("href", `measure${query.size ? `?${query}` : ""}`);
   }
 }
 
-/** How the run stands, in words. @param {Notice} notice */
-export function sentence({ source, state, done, place, n_steps, max_new_tokens, ended, eta_s }) {
-  const tokens = n_steps === 1 ? "1 token" : `${n_steps} tokens`;
-  const at = n_steps === 0 ? "reading the prompt" : `token ${n_steps} of at most ${max_new_tokens}`;
-  const left = eta_s === null ? "" : `, about ${seconds(eta_s)} left`;
-  if (source === "recorded" && state === "done") return "Showing a recorded run. Press Run for one of your own, with the prompt above.";
-  switch (state) {
-    case "waiting":
-      if (place > 1) return `Waiting: ${place} runs before yours${left}.`; // the one that runs is among them
-      return place === 1 ? `Waiting: yours is next${left}.` : "Waiting to begin.";
-    case "running": return `Running: ${at}${left}.`;
-    case "paused": return `Paused: ${at}. Step goes one token on.`;
-    case "stopped": return `Stopped after ${tokens}.`;
-    case "failed": return `Ended after ${tokens}.`;
-    default: return `Done: ${tokens} written${why(ended)}.${done ? "" : " Adding the logit lens…"}`;
-  }
-}
-
-/** @param {string} ended */
-function why(ended) {
-  if (ended === "end of sequence") return "; the model wrote its end mark";
-  return ended === "length" ? ", as many as asked" : "";
-}
-
-/** @param {number} left */
-function seconds(left) {
-  return left < 60 ? `${Math.max(1, Math.round(left))} s` : `${Math.round(left / 60)} min`;
+/** A style sheet, there when it is loaded or cannot be: from the page's head, or added to it. @param {string} address */
+function loadStyle(address) {
+  const there = Array.from(document.querySelectorAll("link")).find((link) => link.rel === "stylesheet" && link.href === address);
+  if (there?.sheet) return Promise.resolve();
+  const link = there ?? h("link", { rel: "stylesheet", href: address });
+  const loaded = new Promise((done) => { for (const end of ["load", "error"]) link.addEventListener(end, done); });
+  if (!there) document.head.append(link);
+  return loaded;
 }

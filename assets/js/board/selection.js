@@ -1,25 +1,33 @@
 // @ts-check
-// The one selection that every picture follows: which pass, layer, head and token. Hover previews, a click locks.
+// The one selection that every picture follows: an index along each axis of the record. Hover previews, a click locks.
 
-/** @typedef {{step: number, layer: number, head: number, token: number}} At
- *  step: which pass; token: the position whose row is looked at, one that this pass or an earlier one has read */
+import { NOWHERE } from "../data/axes.js";
+
+/** @typedef {import("../data/axes.js").At} At */
+/** @typedef {import("../data/axes.js").Axis} Axis */
+/** @typedef {import("../data/axes.js").MovingAxis} MovingAxis */
 /** @typedef {import("../data/store.js").Run} Run */
+/** What is looked at, whatever its kind: `place` makes a selection one that exists, `lead` is where it is newest or most telling.
+ * @typedef {{id: string, experiment: string, axes: Axis[], moving: MovingAxis | null, ended: boolean, begun: boolean, lead: Partial<At>,
+ *   countAt: (at: At) => number, place: (from: At, change: Partial<At>) => At}} Looked */
 
 export class Selection {
   constructor() {
-    /** @type {Run | null} */
-    this.run = null;
+    /** @type {Looked | null} */
+    this.record = null;
     /** @type {At} */
-    this.base = { step: 0, layer: 0, head: 0, token: 0 };
+    this.base = NOWHERE;
     /** @type {At | null} */
     this.hovered = null;
     this.locked = false;
     /** whether the pointer rests while the page moves under it: what comes under it then was not pointed at */
     this.pointerRests = false;
-    /** whether a person has chosen a layer or a head, which another run then keeps */
+    /** whether a person has selected a layer or a head, which another record then keeps */
     this.chosen = false;
-    /** whether the newest pass is followed while a run is written */
+    /** whether what is newest is followed while a record grows */
     this.following = false;
+    /** @type {Partial<At> | null} a place asked for that may still be on its way */
+    this.pending = null;
     /** @type {Set<() => void>} */
     this.listeners = new Set();
   }
@@ -34,36 +42,49 @@ export class Selection {
     this.listeners.add(listener);
   }
 
-  /** Begin on another run: where the layer and the head were chosen, and it has them, they stay.
-   * @param {Run} run @param {() => Partial<At>} first where to look if nothing was chosen @param {boolean} following */
-  open(run, first, following) {
-    const { layer, head } = this.base;
-    const at = this.chosen && layer < run.nLayers && head < run.nHeads ? { step: 0, layer, head } : first();
-    this.run = run;
+  /** Begin on another record: where the layer and the head were selected by a person, and it has them, they stay.
+   * @param {Looked} record @param {() => Partial<At>} first where to look if nothing was selected @param {boolean} following
+   * @param {Partial<At> | null} [asked] the place that an address names */
+  open(record, first, following, asked = null) {
+    const { layer, head, context, users, bits } = this.base;
+    const kept = record.place(NOWHERE, { layer, head });
+    const stays = this.chosen && kept.layer === layer && kept.head === head;
+    this.record = record;
     this.locked = false;
-    this.following = following;
-    this.base = this.settle({ step: 0, layer: 0, head: 0, token: 0 }, at);
+    this.following = following && !asked;
+    this.pending = asked && !record.ended ? asked : null;
+    this.base = record.place({ ...NOWHERE, context, users, bits }, asked ?? { ...first(), ...(stays ? { layer, head } : {}) });
     this.hovered = null;
     this.tell();
   }
 
   /** Go somewhere and stay. @param {Partial<At>} change @param {{lock?: boolean}} [how] */
   set(change, { lock = false } = {}) {
-    if (!this.run) return;
-    const last = this.run.steps.length - 1;
-    if (lock || (change.step !== undefined && change.step < last)) this.following = false;
-    else if (change.step !== undefined) this.following = !this.run.end;
-    this.base = this.settle(this.base, change);
+    const { record } = this;
+    if (!record) return;
+    this.pending = null;
+    const moving = record.moving && change[record.moving];
+    const last = record.countAt(this.base) - 1;
+    if (lock || change.attempt !== undefined || (typeof moving === "number" && moving < last)) this.following = false;
+    else if (typeof moving === "number") this.following = !record.ended;
+    this.base = record.place(this.base, change);
     this.hovered = null;
     if (change.layer !== undefined || change.head !== undefined) this.chosen = true;
     if (lock) this.locked = true;
     this.tell();
   }
 
+  /** Move along the axis that moves. @param {number} by */
+  move(by) {
+    const moving = this.record?.moving;
+    if (moving) this.set({ [moving]: this.at[moving] + by });
+  }
+
   /** Look without going there; does nothing while the selection is locked. @param {Partial<At> | null} change */
   preview(change) {
-    if (!this.run || this.locked || (change && this.pointerRests)) return;
-    const hovered = change && this.settle(this.base, change);
+    const { record } = this;
+    if (!record || this.locked || (change && this.pointerRests)) return;
+    const hovered = change && record.place(this.base, change);
     if (same(hovered, this.hovered)) return;
     this.hovered = hovered;
     this.tell();
@@ -75,31 +96,14 @@ export class Selection {
     this.tell();
   }
 
-  /** A run has grown: follow it, if that is what the person does. */
+  /** The record has grown: go to a place that was asked for, or follow what is newest, if that is what the person does. */
   grown() {
-    if (!this.run) return;
-    if (this.following) this.base = this.settle(this.base, { step: this.run.steps.length - 1 });
+    const { record } = this;
+    if (!record) return;
+    if (this.pending) this.base = record.place(this.base, this.pending);
+    else if (this.following) this.base = record.place(this.base, record.lead);
+    if (record.ended) this.pending = null;
     this.tell();
-  }
-
-  /** A place that exists: a new pass brings its own last token along, a token not yet read brings its pass.
-   * @param {At} from @param {Partial<At>} change @returns {At} */
-  settle(from, change) {
-    const run = /** @type {Run} */ (this.run);
-    const to = { ...from, ...change };
-    const lastStep = Math.max(run.steps.length - 1, 0);
-    to.step = clamp(to.step, 0, lastStep);
-    to.layer = clamp(to.layer, 0, run.nLayers - 1);
-    to.head = clamp(to.head, 0, run.nHeads - 1);
-    const step = run.steps[to.step];
-    if (!step) return { ...to, token: 0 };
-    if (change.token === undefined) {
-      if (change.step !== undefined) to.token = step.last;
-    } else if (change.step === undefined && to.token > step.last) {
-      to.step = run.stepOf[to.token] ?? lastStep;
-    }
-    to.token = clamp(to.token, 0, run.steps[to.step].last);
-    return to;
   }
 
   tell() {
@@ -107,18 +111,12 @@ export class Selection {
   }
 }
 
-/** @param {number} number @param {number} low @param {number} high */
-function clamp(number, low, high) {
-  return Math.min(Math.max(number, low), high);
-}
-
 /** @param {At | null} one @param {At | null} other */
 function same(one, other) {
-  return one === other || (one !== null && other !== null && one.step === other.step && one.layer === other.layer
-    && one.head === other.head && one.token === other.token);
+  return one === other || (one !== null && other !== null && /** @type {Axis[]} */ (Object.keys(one)).every((axis) => one[axis] === other[axis]));
 }
 
-/** Where to look first: the head whose last prompt token looks most sharply at one other word, the first token and
+/** Where to look first in a run: the head whose last prompt token looks most sharply at one other word, the first token and
  * itself left out. @param {Run} run @returns {Partial<At>} */
 export function firstLook(run) {
   const start = { step: 0, layer: Math.floor(run.nLayers / 2), head: 0 };
@@ -154,52 +152,4 @@ export function watchPointer(selection) {
   };
   for (const name of /** @type {const} */ (["pointerover", "pointerenter", "pointermove"])) document.addEventListener(name, look, { capture: true, passive: true });
   for (const name of ["keydown", "focusin", "pointerdown"]) document.addEventListener(name, () => { selection.pointerRests = false; }, { capture: true, passive: true });
-}
-
-/** What each key does. */
-export const KEYS = [
-  ["←  →", "the pass before, the next pass"],
-  ["↑  ↓", "a layer up, a layer down"],
-  ["[  ]", "the head before, the next head"],
-  ["Home  End", "the first pass, the newest pass"],
-  ["Space", "play or pause"],
-  ["Esc", "unlock the selection"],
-  ["?", "this list"],
-];
-
-/** Listen for keys. Typing in a form is left alone, and so are keys that a focused control uses itself.
- * @param {HTMLElement} root @param {Selection} selection @param {{play: () => void, help: () => void, escape: () => boolean}} actions */
-export function listenToKeys(root, selection, actions) {
-  /** @type {Record<string, () => void>} */
-  const moves = {
-    ArrowLeft: () => selection.set({ step: selection.at.step - 1 }),
-    ArrowRight: () => selection.set({ step: selection.at.step + 1 }),
-    ArrowUp: () => selection.set({ layer: selection.at.layer + 1 }),
-    ArrowDown: () => selection.set({ layer: selection.at.layer - 1 }),
-    "[": () => selection.set({ head: selection.at.head - 1 }),
-    "]": () => selection.set({ head: selection.at.head + 1 }),
-    Home: () => selection.set({ step: 0 }),
-    End: () => selection.set({ step: Infinity }),
-    " ": actions.play,
-    "?": actions.help,
-  };
-  const listener = (/** @type {KeyboardEvent} */ event) => {
-    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || !selection.run) return;
-    const target = event.target instanceof Element ? event.target : root;
-    const inside = root.contains(target);
-    if (!inside && target !== document.body) return;
-    if (target.closest("input, textarea, select, [contenteditable=true]")) return;
-    if (event.key === "Escape") {
-      if (!actions.escape()) selection.unlock();
-      return;
-    }
-    if (event.key === " " && target.closest("button, summary, a")) return;
-    if (target.closest("[data-own-keys]") && event.key.startsWith("Arrow")) return;
-    const move = moves[event.key];
-    if (!move) return;
-    event.preventDefault();
-    move();
-  };
-  document.addEventListener("keydown", listener);
-  return () => document.removeEventListener("keydown", listener);
 }

@@ -5,7 +5,7 @@
 import { h, fill, say, button } from "../core/dom.js";
 
 /** @typedef {import("../data/store.js").Run} Run */
-/** @typedef {import("./selection.js").At} At */
+/** @typedef {import("../data/axes.js").At} At */
 /** @typedef {{name: string, title: string, caption: string, follows: "step" | "layer" | "token"}} Shown */
 /** @typedef {{shown: Shown, element: HTMLElement, draw: HTMLButtonElement, said: HTMLElement, frame: HTMLIFrameElement | null,
  *   run: string, at: At | null, dark: boolean}} Picture */
@@ -37,7 +37,7 @@ export class ServerViews {
     if (!this.element.hasAttribute("open")) return;
     if (!this.pictures.length) {
       try {
-        const answer = await fetch(`${this.base}/views`);
+        const answer = await fetch(`${this.base}/views?of=run`);
         if (!this.pictures.length) this.pictures = (await answer.json()).map((/** @type {Shown} */ shown) => this.make(shown));
         fill(this.list, ...this.pictures.map((picture) => picture.element));
       } catch {
@@ -92,7 +92,7 @@ export class ServerViews {
     this.drop(picture);
     const { shown } = picture;
     const place = `step=${at.step}&layer=${at.layer}&token=${at.token}${this.dark ? "&dark=1" : ""}`;
-    const src = `${this.base}/runs/${encodeURIComponent(run)}/view/${encodeURIComponent(shown.name)}?${place}`;
+    const src = `${this.base}/records/${encodeURIComponent(run)}/view/${encodeURIComponent(shown.name)}?${place}&frame=1`;
     const frame = h("iframe", { class: "ts-frame", sandbox: "allow-scripts", referrerpolicy: "no-referrer", title: shown.title, src, onload: () => say(picture.said, "") });
     Object.assign(picture, { frame, run, at: { ...at }, dark: this.dark });
     say(picture.said, "Drawing…");

@@ -1,15 +1,17 @@
 // @ts-check
 // The lines and buttons beside a form: what they say, which of them make sense now, and how far the model is.
 
-/** @typedef {{id: string | null, kind: string, version: number, state: string, what: string, fraction: number | null, refusal: string, press: number, seq: number}} Report */
+import { isOver, sentence } from "./sentences.js";
+
+/** @typedef {import("../data/follow.js").Status} Status */
 
 const READY_MS = 5000; // between two looks at whether the program is there
-const CUT_OFF = "Cut off: the program does not answer any more. What had arrived stays here.";
-const BEFORE = "Shown again: what ran last, before you left this page.";
+const LOADING_MS = 700;
+const STEP_MS = 250;
 
-/** Say how far the model is, and ask again and again; `back` is called when a silent program answers.
- * @param {string} base @param {() => void} back */
-export function watchModel(base, back) {
+/** Say how far the model is, and ask again and again; `silent` is called when the program falls silent, `back` when it answers again.
+ * @param {string} base @param {{silent: () => void, back: () => void}} calls */
+export function watchModel(base, { silent, back }) {
   let name = "";
   let asked = 0;
   const ask = async () => {
@@ -18,14 +20,17 @@ export function watchModel(base, back) {
       const answer = await fetch(`${base}/model${name && `?name=${encodeURIComponent(name)}`}`);
       if (mine !== asked) return;
       if (answer.status >= 500) throw new Error(answer.statusText);
-      const silent = unheard();
+      const was = isSilent();
       if (answer.ok) showModel(await answer.json());
-      else if (silent) delete document.body.dataset.model;
-      if (silent) back();
+      else if (was) delete document.body.dataset.model;
+      if (was) back();
     } catch {
-      if (mine === asked) showSilence();
+      if (mine === asked) {
+        showModel({ phase: "silent", text: "The program does not answer. Is it still running?", fraction: null });
+        silent();
+      }
     }
-    if (mine === asked) setTimeout(ask, document.body.dataset.model === "ready" ? READY_MS : 700);
+    if (mine === asked) setTimeout(ask, document.body.dataset.model === "ready" ? READY_MS : LOADING_MS);
   };
   document.addEventListener("tokenoscope-model", (event) => {
     name = /** @type {CustomEvent} */ (event).detail;
@@ -41,39 +46,58 @@ function showModel({ phase, text, fraction }) {
   progress(".ts-loading", phase === "loading" ? fraction ?? undefined : null);
 }
 
-/** The program is gone: nothing runs, nothing can be asked of it. */
-function showSilence() {
-  showModel({ phase: "silent", text: "The program does not answer. Is it still running?", fraction: null });
-  for (const selector of ["#pause", "#resume", "#step", "#stop"]) enable(selector, false);
-  if ((document.body.dataset.run ?? "over") !== "over") {
-    document.body.dataset.run = "over";
-    write(".ts-run-text", CUT_OFF);
-    write(".ts-spoken", "Cut off: the program does not answer any more.");
+/** Whether the program has stopped answering: what it said last is not what is so. */
+export function isSilent() {
+  return document.body.dataset.model === "silent";
+}
+
+/** What the lines say: how a job stands, and why the last press came to nothing.
+ * @typedef {{status: Status | null, circumstances: import("./sentences.js").Circumstances, message: string, refusal: string}} Said */
+
+/** Shows how a job stands; lets a single step, which runs for a moment, look paused throughout. */
+export class StatusLine {
+  constructor() {
+    this.shown = "";
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.later = undefined;
+    /** @type {Said} */
+    this.said = { status: null, circumstances: {}, message: "", refusal: "" };
   }
-  progress(".ts-progress", null);
+
+  /** @param {Said} said */
+  say(said) {
+    this.said = said;
+    const state = said.status?.state;
+    const maybeBrief = this.shown === "paused" && (state === "running" || state === "waiting") && !said.circumstances.cutOff;
+    if (!maybeBrief) this.show();
+    else this.later ??= setTimeout(() => this.show(), STEP_MS);
+  }
+
+  show() {
+    clearTimeout(this.later);
+    this.later = undefined;
+    const { status, circumstances, message, refusal } = this.said;
+    const over = !status || isOver(status) || circumstances.cutOff === true;
+    const state = over ? "over" : status.state;
+    const words = status ? sentence(status, circumstances) : "";
+    this.shown = state;
+    document.body.dataset.run = state;
+    enable("#pause", state === "running");
+    enable("#resume", state === "paused");
+    enable("#step", state === "running" || state === "paused");
+    enable("#stop", !over);
+    write(".ts-run-text", words);
+    write(".ts-spoken", state === "running" ? "Running." : words); // read out once a state, not once a token
+    write(".ts-message", message);
+    write(".ts-refusal", refusal);
+    progress(".ts-progress", over ? null : fraction(status));
+  }
 }
 
-/** Whether nothing more comes of an experiment. @param {Report} report */
-export function isOver({ state }) {
-  return ["done", "stopped", "failed", "cut off", "before", "overtaken"].includes(state);
-}
-
-/** Say how an experiment stands. @param {Report} report @param {string} ended what to say when it is over */
-export function showExperiment(report, ended) {
-  if (unheard()) return;
-  const { state, what, fraction, refusal } = report;
-  const over = isOver(report);
-  document.body.dataset.run = over ? "over" : state;
-  enable("#stop", !over);
-  write(".ts-refusal", refusal);
-  const end = state === "cut off" ? CUT_OFF : state === "before" ? BEFORE : ended;
-  write(".ts-run-text", over ? (refusal ? "" : end) : what);
-  progress(".ts-progress", over ? null : fraction ?? undefined);
-}
-
-/** What ran when the program fell silent is over, unless it tells of itself again. @param {Partial<Record<string, Report>>} told by kind */
-export function cutOff(told) {
-  for (const [kind, report] of Object.entries(told)) if (report && !isOver(report)) told[kind] = { ...report, state: "cut off" };
+/** How far it is; undefined where nobody knows. @param {Status} status */
+function fraction({ experiment, fraction: far, done, max_new_tokens: most }) {
+  if (experiment === "run") return most ? done / most : 0;
+  return far ?? undefined;
 }
 
 /** @param {string} selector */
@@ -82,24 +106,19 @@ export function find(selector) {
 }
 
 /** @param {string} selector @param {string} text */
-export function write(selector, text) {
+function write(selector, text) {
   const element = find(selector);
   if (element && element.textContent !== text) element.textContent = text;
 }
 
-/** Whether the program has stopped answering: what it said last is not what is so. */
-export function unheard() {
-  return document.body.dataset.model === "silent";
-}
-
 /** @param {string} selector @param {boolean} on */
-export function enable(selector, on) {
+function enable(selector, on) {
   const button = /** @type {HTMLButtonElement | null} */ (find(selector));
   if (button) button.disabled = !on;
 }
 
 /** @param {string} selector @param {number | null | undefined} value undefined: nobody knows how far; null: nothing to show */
-export function progress(selector, value) {
+function progress(selector, value) {
   const bar = /** @type {HTMLProgressElement | null} */ (find(selector));
   if (!bar) return;
   bar.hidden = value === null;

@@ -1,27 +1,26 @@
 // @ts-check
-// A tab remembers the record that each board of "Measure" and "Serve" showed last: after a reload, or a visit to another
-// page of the app, it is shown again.
+// A tab remembers the newest record of its own of each kind: after a reload, or a visit to another page of the app, it is shown again.
 
-/** @typedef {import("../board/status.js").Report} Report */
+/** `asked`: the form's prompt for it, if it has one. @typedef {{id: string, experiment: string, prompt?: string}} Remembered */
 
 const MEMORY = "tokenoscope-record-"; // and the kind
 
-/** @param {Report} report */
-export function keepRecord({ id, kind, version }) {
-  if (!id) return;
-  try { sessionStorage.setItem(MEMORY + kind, JSON.stringify({ id, version })); } catch { /* a private window keeps nothing */ }
+/** @param {Remembered} record */
+export function remember(record) {
+  try { sessionStorage.setItem(MEMORY + record.experiment, JSON.stringify(record)); } catch { /* a private window keeps nothing */ }
 }
 
-/** What to tell of that record, if the program still has it: nothing more comes of it, for whoever left its page stopped it.
- * @param {string} base @param {string} kind @returns {Promise<Report | null>} */
-export async function recordBefore(base, kind) {
+/** @param {string} experiment @returns {Remembered | null} */
+export function remembered(experiment) {
   try {
-    const kept = JSON.parse(sessionStorage.getItem(MEMORY + kind) ?? "null");
-    if (!kept) return null;
-    const { id, version } = kept;
-    const answer = await fetch(`${base}/experiments/${encodeURIComponent(id)}/pictures`, { method: "HEAD" });
-    if (answer.ok) return { id, kind, version, state: "before", what: "", fraction: null, refusal: "", press: 0, seq: -1 };
-    if (answer.status === 404) sessionStorage.removeItem(MEMORY + kind);
-  } catch { /* nothing was kept, or nobody answers */ }
+    const { id, prompt } = JSON.parse(sessionStorage.getItem(MEMORY + experiment) ?? "null") ?? {};
+    if (typeof id === "string" && id) return { id, experiment, ...(typeof prompt === "string" ? { prompt } : {}) };
+    forget(experiment);
+  } catch { /* nothing that can be read */ }
   return null;
+}
+
+/** @param {string} experiment */
+export function forget(experiment) {
+  try { sessionStorage.removeItem(MEMORY + experiment); } catch { /* nothing was kept */ }
 }

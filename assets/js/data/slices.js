@@ -2,9 +2,12 @@
 // What a picture asks for beside the run's own frames: slices that are large and seldom looked at. Each is asked for once,
 // after the selection has rested; meanwhile, or where nobody can give it, a sentence says why it is not there.
 
-import { parseFrames } from "./store.js";
+import { answered, saidBy } from "./follow.js";
+import { parseFrames } from "./frames.js";
 
 /** @typedef {import("./store.js").Run} Run */
+/** What a picture asked for beside the run: `why` says in words why it is not there, or that it is on its way.
+ * @template T @typedef {{found: T | null, why: string | null}} Slice */
 /** `live`: it holds the run itself, with every number as it was computed. @typedef {{live: boolean, get: (path: string) => Promise<Uint8Array>}} Server */
 
 const REST_MS = 120;
@@ -39,10 +42,10 @@ export class Slices {
   /** What the pictures may call. */
   offers() {
     return {
-      wantLayer: (/** @type {number} */ layer) => this.layer(layer),
-      wantVectors: (/** @type {number} */ layer, /** @type {number} */ token) => this.vectors(layer, token),
-      wantLogits: (/** @type {number} */ choice) => this.logits(choice),
-      wantRow: (/** @type {number} */ layer, /** @type {number} */ head, /** @type {number} */ position) => this.row(layer, head, position),
+      layerSlice: (/** @type {number} */ layer) => this.layer(layer),
+      vectorsSlice: (/** @type {number} */ layer, /** @type {number} */ token) => this.vectors(layer, token),
+      logitsSlice: (/** @type {number} */ choice) => this.logits(choice),
+      rowSlice: (/** @type {number} */ layer, /** @type {number} */ head, /** @type {number} */ position) => this.row(layer, head, position),
       plotly: () => this.plotly(),
     };
   }
@@ -56,7 +59,7 @@ export class Slices {
     return this.ask(`layer/${layer}`, `Fetching the attention of layer ${layer}…`);
   }
 
-  /** A layer's queries, keys and values, of this token and those before it. @param {number} layer @param {number} token @returns {import("../board/card.js").Wanted<import("./store.js").Vectors>} */
+  /** A layer's queries, keys and values, of this token and those before it. @param {number} layer @param {number} token @returns {Slice<import("./store.js").Vectors>} */
   vectors(layer, token) {
     const run = this.run;
     const found = run?.vectors.get(layer) ?? null;
@@ -65,7 +68,7 @@ export class Slices {
     return { found: null, why: this.ask(`vectors/${layer}`, `Fetching the queries, keys and values of layer ${layer}…`, found ? String(run?.nRead) : "") };
   }
 
-  /** Every token's score before one choice. @param {number} choice @returns {import("../board/card.js").Wanted<import("./store.js").Logits>} */
+  /** Every token's score before one choice. @param {number} choice @returns {Slice<import("./store.js").Logits>} */
   logits(choice) {
     const found = this.run?.logits.get(choice) ?? null;
     if (found) return { found, why: null };
@@ -77,8 +80,8 @@ export class Slices {
   async row(layer, head, position) {
     if (!this.server?.live) return null;
     try {
-      const [{ blobs }] = parseFrames(await this.server.get(`row/${layer}/${head}/${position}`));
-      return { weights: blobs.weights.data, scores: blobs.scores.data };
+      const [{ tensors }] = parseFrames(await this.server.get(`row/${layer}/${head}/${position}`));
+      return { weights: tensors.weights.data, scores: tensors.scores.data };
     } catch {
       return null;
     }
@@ -97,7 +100,7 @@ export class Slices {
         if (bytes) run?.feed(bytes);
         asked.delete(key);
       } catch (error) {
-        asked.set(key, said(error));
+        asked.set(key, saidBy(error));
         window.setTimeout(() => { asked.delete(key); this.redraw(); }, RETRY_MS); // not at once: each move of the pointer would ask again
       }
       this.redraw();
@@ -112,29 +115,9 @@ export class Slices {
   }
 }
 
-/** Bytes of the program. Throws "gone:" and a sentence, where it says why there are none. @param {string} address @returns {Promise<Uint8Array>} */
+/** Bytes of the program. Throws Gone, where it says why there are none. @param {string} address @returns {Promise<Uint8Array>} */
 export async function get(address) {
   return new Uint8Array(await (await answered(address)).arrayBuffer());
-}
-
-/** The same as it arrives, piece by piece, until the program ends it. @param {string} address @param {AbortSignal} signal @returns {AsyncGenerator<Uint8Array>} */
-export async function* follow(address, signal) {
-  const reader = (await answered(address, signal)).body?.getReader();
-  for (let read = await reader?.read(); read && !read.done; read = await reader?.read()) yield read.value;
-}
-
-/** @param {string} address @param {AbortSignal} [signal] */
-async function answered(address, signal) {
-  const answer = await fetch(address, { signal });
-  if (answer.status === 404) throw new Error(`gone:${await answer.text()}`);
-  if (!answer.ok) throw new Error(`${answer.status}`);
-  return answer;
-}
-
-/** What an answer that failed says to a person. @param {unknown} error */
-function said(error) {
-  const why = error instanceof Error ? error.message : String(error);
-  return why.startsWith("gone:") ? why.slice(5) : "The program does not answer.";
 }
 
 /** @param {string | undefined} address @returns {Promise<any>} null where this page has none */

@@ -1,8 +1,15 @@
 // @ts-check
-// One run, as the browser holds it: frames parsed in place into typed arrays. viz/frames.py documents the bytes.
+// One run, as the browser holds it: its frames, parsed in place into typed arrays. viz/wire/frames.py documents their kinds.
+
+import { parseFrames } from "./frames.js";
+import { clamp } from "./axes.js";
+
+/** @typedef {import("./axes.js").At} At */
+/** @typedef {import("./axes.js").Axis} Axis */
+/** @typedef {import("./axes.js").MovingAxis} MovingAxis */
 
 /** @typedef {{id: number, text: string, hex: string, span: [number, number], special: boolean, generated: boolean}} Token */
-/** @typedef {{about: any, blobs: Record<string, {data: any, shape: number[]}>}} Frame */
+/** @typedef {import("./frames.js").Frame} Frame */
 /** @typedef {{id: number, text: string, hex?: string, score: number, probability: number}} Candidate */
 /** @typedef {{name: string, setting: number | null, alive: number, removed_mass: number, entropy: number, candidates: Candidate[]}} Stage */
 /** @typedef {{id: number, text: string, hex?: string, probability: number, wait: number, time: number}} Runner */
@@ -22,64 +29,6 @@
  * @typedef {{queries: Float32Array, keys: Float32Array, values: Float32Array, heads: number, kvHeads: number, positions: number, dHead: number, dValue: number, bits: number}} Vectors */
 /** Every token's score before one choice. @typedef {{scores: Float32Array, bits: number}} Logits */
 
-const TYPES = /** @type {Record<string, any>} */ ({ u8: Uint8Array, u16: Uint16Array, f16: Uint16Array, f32: Float32Array, i32: Int32Array, u32: Uint32Array });
-const TEXT = new TextDecoder("utf-8");
-
-/** Cut bytes into frames. Throws if the last one is cut short. @param {Uint8Array} bytes @returns {Frame[]} */
-export function parseFrames(bytes) {
-  const frames = [];
-  let at = 0;
-  while (at < bytes.length) {
-    const view = new DataView(bytes.buffer, bytes.byteOffset + at);
-    if (bytes.length - at < 8) throw new Error("the frames are cut short");
-    const length = view.getUint32(0, true) + 4;
-    const jsonLength = view.getUint32(4, true);
-    if (length > bytes.length - at || jsonLength + 8 > length) throw new Error("the frames are cut short");
-    frames.push(parseFrame(bytes.subarray(at, at + length), jsonLength));
-    at += length;
-  }
-  return frames;
-}
-
-/** How many of these bytes are whole frames: a piece that has just arrived may end inside one. @param {Uint8Array} bytes */
-export function wholeFrames(bytes) {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  let at = 0;
-  for (let next = 0; next <= bytes.length; next = at + 4 <= bytes.length ? at + 4 + view.getUint32(at, true) : Infinity) at = next;
-  return at;
-}
-
-/** @param {Uint8Array} frame @param {number} jsonLength @returns {Frame} */
-function parseFrame(frame, jsonLength) {
-  const about = JSON.parse(TEXT.decode(frame.subarray(8, 8 + jsonLength)));
-  /** @type {Record<string, {data: any, shape: number[]}>} */
-  const blobs = {};
-  let at = 8 + jsonLength;
-  for (const { name, dtype, shape } of about.blobs) {
-    const Type = TYPES[dtype];
-    const items = shape.reduce((/** @type {number} */ product, /** @type {number} */ n) => product * n, 1);
-    const bytes = items * Type.BYTES_PER_ELEMENT;
-    if (at + bytes > frame.length) throw new Error(`the frames are cut short in ${name}`);
-    const start = frame.byteOffset + at;
-    const data = start % Type.BYTES_PER_ELEMENT === 0
-      ? new Type(frame.buffer, start, items)
-      : new Type(frame.buffer.slice(start, start + bytes));
-    blobs[name] = { data: dtype === "f16" ? fromHalf(data) : data, shape };
-    at += bytes + ((4 - (bytes % 4)) % 4);
-  }
-  return { about, blobs };
-}
-
-/** Half-precision numbers as floats. @param {Uint16Array} halves */
-function fromHalf(halves) {
-  const floats = new Float32Array(halves.length);
-  for (let i = 0; i < halves.length; i += 1) {
-    const [sign, exponent, fraction] = [halves[i] >> 15 ? -1 : 1, (halves[i] >> 10) & 31, halves[i] & 1023];
-    floats[i] = sign * (exponent === 0 ? fraction * 2 ** -24 : exponent === 31 ? (fraction ? NaN : Infinity) : (1 + fraction / 1024) * 2 ** (exponent - 15));
-  }
-  return floats;
-}
-
 /** How many weights the rows of positions first to first+n-1 hold, without the future. @param {number} first @param {number} n */
 function packed(first, n) {
   return n * (first + 1) + (n * (n - 1)) / 2;
@@ -89,6 +38,7 @@ export class Run {
   /** @param {string} id */
   constructor(id) {
     this.id = id;
+    this.experiment = "run";
     /** frames held */
     this.frames = 0;
     /** @type {any} the head frame's JSON: model, settings, prompt, shows ... */
@@ -123,6 +73,45 @@ export class Run {
     this.stepOf = [];
   }
 
+  /** How many of its parts are here. */
+  get parts() { return this.frames; }
+
+  /** Whether there is something to look at. */
+  get begun() { return this.steps.length > 0; }
+
+  /** Whether no more passes come. */
+  get ended() { return this.end !== null; }
+
+  /** @returns {MovingAxis} */
+  get moving() { return "step"; }
+
+  /** @returns {Axis[]} */
+  get axes() { return ["step", "layer", "head", "token"]; }
+
+  countAt() { return this.steps.length; }
+
+  /** What a person sees who has selected nothing while it grows. @returns {Partial<At>} */
+  get lead() { return { step: this.steps.length - 1 }; }
+
+  /** A place that exists: a new pass brings its own last token along, a token not yet read brings its pass.
+   * @param {At} from @param {Partial<At>} change @returns {At} */
+  place(from, change) {
+    const to = { ...from, ...change };
+    const lastStep = Math.max(this.steps.length - 1, 0);
+    to.step = clamp(to.step, 0, lastStep);
+    to.layer = clamp(to.layer, 0, this.nLayers - 1);
+    to.head = clamp(to.head, 0, this.nHeads - 1);
+    const step = this.steps[to.step];
+    if (!step) return { ...to, token: 0 };
+    if (change.token === undefined) {
+      if (change.step !== undefined) to.token = step.last;
+    } else if (change.step === undefined && to.token > step.last) {
+      to.step = this.stepOf[to.token] ?? lastStep;
+    }
+    to.token = clamp(to.token, 0, this.steps[to.step].last);
+    return to;
+  }
+
   /** @param {Uint8Array} bytes @returns {number} frames added */
   feed(bytes) {
     const frames = parseFrames(bytes);
@@ -132,48 +121,48 @@ export class Run {
 
   /** @param {Frame} frame */
   add(frame) {
-    const { about, blobs } = frame;
+    const { kind, about, tensors } = frame;
     if (about.texts) for (const [id, text] of Object.entries(about.texts)) this.texts.set(Number(id), String(text));
     if (about.hexes) for (const [id, hex] of Object.entries(about.hexes)) this.hexes.set(Number(id), String(hex));
-    if (this.addSlice(about, blobs)) return;
+    if (this.addSlice(kind, about, tensors)) return;
     this.frames += 1;
-    if (about.kind === "head") {
+    if (kind === "head") {
       this.head = about;
       this.keepTokens(about.tokens);
-    } else if (about.kind === "step") {
-      this.addStep(about, blobs);
-    } else if (about.kind === "lens") {
-      const [, positions, kept] = blobs.ids.shape;
-      this.lens = { ids: blobs.ids.data, probabilities: blobs.probabilities.data, positions, kept };
-    } else if (about.kind === "heads") {
+    } else if (kind === "step") {
+      this.addStep(about, tensors);
+    } else if (kind === "lens") {
+      const [, positions, kept] = tensors.ids.shape;
+      this.lens = { ids: tensors.ids.data, probabilities: tensors.probabilities.data, positions, kept };
+    } else if (kind === "heads") {
       const { classes, words, rows, rows_same: rowsSame, rows_after: rowsAfter } = about;
-      this.heads = { classes, words, rows, rowsSame, rowsAfter, shares: blobs.shares.data, possible: blobs.possible.data, word: blobs.word.data };
-    } else if (about.kind === "units") {
-      const [, positions, kept] = blobs.ids.shape;
-      this.units = { ids: blobs.ids.data, values: blobs.values.data, kept, positions };
-    } else if (about.kind === "embeddings") {
-      this.embeddings = embeddingsOf(about, blobs);
-    } else if (about.kind === "notes") {
+      this.heads = { classes, words, rows, rowsSame, rowsAfter, shares: tensors.shares.data, possible: tensors.possible.data, word: tensors.word.data };
+    } else if (kind === "units") {
+      const [, positions, kept] = tensors.ids.shape;
+      this.units = { ids: tensors.ids.data, values: tensors.values.data, kept, positions };
+    } else if (kind === "embeddings") {
+      this.embeddings = embeddingsOf(about, tensors);
+    } else if (kind === "notes") {
       this.late = about.notes;
-    } else if (about.kind === "end") {
+    } else if (kind === "end") {
       this.end = about;
     }
   }
 
-  /** What was asked for by itself is no part of the run's own sequence of frames. @param {any} about @param {Frame["blobs"]} blobs */
-  addSlice(about, blobs) {
-    if (about.kind === "layer") {
-      this.layers.set(about.layer, { data: blobs.attention.data, stride: blobs.attention.shape[1], positions: about.n_fed });
-    } else if (about.kind === "vectors") {
-      const { queries, keys, values } = blobs;
+  /** What was asked for by itself is no part of the run's own sequence of frames. @param {string} kind @param {any} about @param {Frame["tensors"]} tensors */
+  addSlice(kind, about, tensors) {
+    if (kind === "layer") {
+      this.layers.set(about.layer, { data: tensors.attention.data, stride: tensors.attention.shape[1], positions: about.n_fed });
+    } else if (kind === "vectors") {
+      const { queries, keys, values } = tensors;
       this.vectors.set(about.layer, { queries: queries.data, keys: keys.data, values: values.data, bits: about.bits,
         heads: queries.shape[0], kvHeads: keys.shape[0], positions: queries.shape[1], dHead: queries.shape[2], dValue: values.shape[2] });
-    } else if (about.kind === "logits") {
+    } else if (kind === "logits") {
       const { low, high, bits, index } = about;
-      const scores = bits === 32 ? blobs.logits.data : Float32Array.from(blobs.logits.data, (n) => low + ((high - low) * n) / 65535);
+      const scores = bits === 32 ? tensors.logits.data : Float32Array.from(tensors.logits.data, (n) => low + ((high - low) * n) / 65535);
       this.logits.set(index, { scores, bits });
     } else {
-      return about.kind === "row";
+      return kind === "row";
     }
     return true;
   }
@@ -257,9 +246,9 @@ export class Run {
     }
   }
 
-  /** @param {any} about @param {Frame["blobs"]} blobs */
-  addStep(about, blobs) {
-    const reader = new Reader(this, blobs.ids.data, blobs.numbers.data);
+  /** @param {any} about @param {Frame["tensors"]} tensors */
+  addStep(about, tensors) {
+    const reader = new Reader(this, tensors.ids.data, tensors.numbers.data);
     const chosenAt = this.tokens.length;
     this.keepTokens(about.tokens);
     this.steps.push({
@@ -272,22 +261,22 @@ export class Run {
       seconds: about.seconds ?? 0,
       chosenAt,
       choices: about.choices.map((/** @type {any} */ choice) => reader.choice(choice)),
-      attention: blobs.attention?.data ?? null,
-      summary: blobs.summary?.data ?? null,
+      attention: tensors.attention?.data ?? null,
+      summary: tensors.summary?.data ?? null,
       summaryRows: about.summary_rows,
-      norms: blobs.norms?.data ?? null,
+      norms: tensors.norms?.data ?? null,
     });
     for (let i = 0; i < about.n_tokens; i += 1) this.stepOf[about.first + i] = this.steps.length - 1;
   }
 }
 
-/** @param {any} about @param {Frame["blobs"]} blobs @returns {Embeddings} */
-function embeddingsOf(about, blobs) {
-  const ids = blobs.ids.data;
+/** @param {any} about @param {Frame["tensors"]} tensors @returns {Embeddings} */
+function embeddingsOf(about, tensors) {
+  const ids = tensors.ids.data;
   return {
-    ids, xy: blobs.xy.data, near: blobs.near.data, cosine: blobs.cosine.data, vectors: blobs.vectors.data,
-    own: about.own, kept: blobs.near.shape[1], width: blobs.vectors.shape[1], shares: about.shares, position: about.position, why: about.why,
-    cos: blobs.cos?.data ?? null, sin: blobs.sin?.data ?? null, pairs: blobs.cos?.shape[1] ?? 0, positions: blobs.positions?.data ?? null,
+    ids, xy: tensors.xy.data, near: tensors.near.data, cosine: tensors.cosine.data, vectors: tensors.vectors.data,
+    own: about.own, kept: tensors.near.shape[1], width: tensors.vectors.shape[1], shares: about.shares, position: about.position, why: about.why,
+    cos: tensors.cos?.data ?? null, sin: tensors.sin?.data ?? null, pairs: tensors.cos?.shape[1] ?? 0, positions: tensors.positions?.data ?? null,
     pointOf: new Map(Array.from(ids, (id, i) => [id, i])),
   };
 }

@@ -4,7 +4,7 @@ from model.records.batching import Batching, Table, Tick
 from viz import markup, served, theme
 from viz.served import css_class, letter
 from viz.theme import Mode
-from viz.view import Html, Pick, view
+from viz.view import Html, Selection, view
 
 _DRAWN = 128  # blocks one by one
 _LISTED = 24  # blocks of one table
@@ -14,7 +14,7 @@ _NAMED = 2  # texts by their letters in one block
 
 
 @view("Blocks: who holds which part of the cache", of=Batching, follows="tick", needs="ticks")
-def blocks(record: Batching, at: Pick, _mode: Mode = "light") -> Html:
+def blocks(record: Batching, at: Selection, _mode: Mode = "light") -> Html:
     """The KV cache, what the model keeps of every token that it has read, is cut into blocks of equal size; a text
     takes one when it needs it, wherever one is free (paged cache). Each field is a block: its number, and the letter
     of the text whose tokens it holds; the bar shows how full it is. A double frame: texts that begin alike share this

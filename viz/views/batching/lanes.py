@@ -4,7 +4,7 @@ from model.records.batching import Batching, Tick
 from viz import markup, served, theme
 from viz.served import Doing, css_class, letter
 from viz.theme import Mode
-from viz.view import Html, Pick, view
+from viz.view import Html, Selection, view
 
 _UNITS = 24  # steps of a bar's height; the number below it is exact
 _KEY = (
@@ -18,7 +18,7 @@ _KEY = (
 
 
 @view("Lanes: who has a share of which tick", of=Batching, follows="nothing", needs="ticks")
-def lanes(record: Batching, _at: Pick, _mode: Mode = "light") -> Html:
+def lanes(record: Batching, _at: Selection, _mode: Mode = "light") -> Html:
     """Each row is a text, each column a tick: one pass of the model, in which several texts have a share. As soon as
     a text is done, another takes its place; nobody waits for the longest (continuous batching). The bars above are
     the tokens that the tick reads; the dashed line is the most that it may read, its token budget. Press a column to

@@ -11,7 +11,7 @@ from viz import markup, served, theme
 from viz.measured import scientific
 from viz.served import letter
 from viz.theme import Mode
-from viz.view import Html, Pick, view
+from viz.view import Html, Selection, view
 
 _PLOT = (160, 520)  # pixels of height, at least and at most
 _ROW = 18  # pixels of a token's row, where there is room
@@ -23,7 +23,7 @@ _DIGITS = 3  # of a weight
 
 
 @view("Attention in the batch: nobody looks into another text", of=Batching, follows="pick", needs="ticks")
-def packed_attention(record: Batching, at: Pick, mode: Mode = "light") -> go.Figure | Html:
+def packed_attention(record: Batching, at: Selection, mode: Mode = "light") -> go.Figure | Html:
     """The tokens of all texts go through the model in one pass, packed one after the other. Each row is a token that
     the tick read, each column one that stands in the cache, grouped by text; the colour is the attention weight, as
     it ran. Each text's own square is framed, thicker for the chosen text. What lies outside is another
@@ -97,7 +97,7 @@ def packed_attention(record: Batching, at: Pick, mode: Mode = "light") -> go.Fig
     return figure
 
 
-def _check(record: Batching, at: Pick) -> None:
+def _check(record: Batching, at: Selection) -> None:
     card = record.model
     for name, given, count in (
         ("Layer", at.layer, card.n_layers),
@@ -177,7 +177,7 @@ def _height(n_rows: int) -> int:
     return min(max(n_rows * _ROW, _PLOT[0]), _PLOT[1])
 
 
-def _told(record: Batching, tick: Tick, at: Pick) -> str:
+def _told(record: Batching, tick: Tick, at: Selection) -> str:
     """What to see, in short lines: a phone shows no longer ones."""
     lines = [f"Tick {at.tick + 1}, layer {at.layer}, head {at.head}"]
     share = served.share_of(tick, at.request)
@@ -190,7 +190,7 @@ def _told(record: Batching, tick: Tick, at: Pick) -> str:
     return "<br>".join(lines)
 
 
-def _not_kept(record: Batching, at: Pick) -> str:
+def _not_kept(record: Batching, at: Selection) -> str:
     """Why the weights of this tick are not there, and where others are."""
     kept = [number for number, tick in enumerate(record.ticks) if tick.weights_at is not None]
     if not kept and record.ticks[at.tick].stray is None:

@@ -11,7 +11,7 @@ from viz import markup, served, theme
 from viz.glossary import explained
 from viz.measured import number, table
 from viz.theme import Mode
-from viz.view import Html, Pick, view
+from viz.view import Html, Selection, view
 
 _LANE = 22  # pixels of a text
 _GAP = 0.01  # of the whole time: passes nearer than this, that do the same, are one bar
@@ -26,7 +26,7 @@ _SAID = {
 
 
 @view("Three ways to serve the same texts", of=Batching, follows="nothing", needs="ways")
-def ways(record: Batching, _at: Pick, mode: Mode = "light") -> go.Figure:
+def ways(record: Batching, _at: Selection, mode: Mode = "light") -> go.Figure:
     """Each way ran by itself, without recording, and is drawn on the same seconds: a row per text, filled while passes
     work for it, one soon after the other. Hatched is padding: places of the batch that hold no text and are worked on
     all the same. A triangle marks when the text was asked for, a line its first token; pointed at, it tells the time
@@ -87,7 +87,7 @@ def ways(record: Batching, _at: Pick, mode: Mode = "light") -> go.Figure:
 
 
 @view("Three ways, in numbers", of=Batching, follows="nothing", needs="ways")
-def ways_table(record: Batching, _at: Pick, _mode: Mode = "light") -> Html:
+def ways_table(record: Batching, _at: Selection, _mode: Mode = "light") -> Html:
     """Total: from the start to the last token of all. TTFT: from a text's arrival to its first token; latency: to its
     last one. Padding: the share of all the places worked on that held no text. The same tokens as plain generate: what
     the model writes when it is asked alone. All numbers of a way are of one run, that of median length; of an even
@@ -106,7 +106,7 @@ def ways_table(record: Batching, _at: Pick, _mode: Mode = "light") -> Html:
 
 
 @view("Each text, in numbers", of=Batching, follows="nothing", needs="ways")
-def texts_table(record: Batching, _at: Pick, _mode: Mode = "light") -> Html:
+def texts_table(record: Batching, _at: Selection, _mode: Mode = "light") -> Html:
     """What one who waits for a text gets of it, by each way to serve it. TTFT: from its arrival to its first token;
     latency: from its arrival to its last one; both of the run of median length, without recording. Tokens: those of
     its prompt, and those written after it.

@@ -8,7 +8,7 @@ from model.records.trace import Token
 from viz import markup, theme
 from viz.measured import number, power_of_ten, scientific, table
 from viz.theme import Mode
-from viz.view import Html, Load, view
+from viz.view import Html, Selection, view
 
 _KINDS = {
     "exact": ("generated", "star"),
@@ -23,7 +23,7 @@ _LEAST_KL = 1e-8  # nats: below it, float32 probabilities tell nothing apart
 
 
 @view("Smaller caches: bytes saved against damage", of=CacheTrials, follows="nothing", needs="trials")
-def cache_saved(record: CacheTrials, _at: Load, mode: Mode = "light") -> go.Figure:
+def cache_saved(record: CacheTrials, _at: Selection, mode: Mode = "light") -> go.Figure:
     """Each mark is the same run with a smaller cache, really made smaller: to the right, more bytes saved; upwards,
     the next token's distribution is further from the exact cache's (the mean over all written tokens, in nats, over
     the full vocabulary). Numbers are those of the table below. The best place is at the bottom right. Upwards it
@@ -59,7 +59,7 @@ def cache_saved(record: CacheTrials, _at: Load, mode: Mode = "light") -> go.Figu
 
 
 @view("Smaller caches: token by token", of=CacheTrials, follows="nothing", needs="trials")
-def cache_divergence(record: CacheTrials, _at: Load, mode: Mode = "light") -> go.Figure:
+def cache_divergence(record: CacheTrials, _at: Selection, mode: Mode = "light") -> go.Figure:
     """How far the distribution of each written token is from the exact cache's, one strip a trial, all to the same
     scale, which grows by factors; what is equal lies on the lowest line. A large star marks the first token that this
     cache would have written otherwise. Every pass reads the tokens of the run, so that all strips compare the same.
@@ -115,7 +115,7 @@ def cache_divergence(record: CacheTrials, _at: Load, mode: Mode = "light") -> go
 
 
 @view("Smaller caches, in numbers", of=CacheTrials, follows="nothing", needs="trials")
-def cache_table(record: CacheTrials, _at: Load, _mode: Mode = "light") -> Html:
+def cache_table(record: CacheTrials, _at: Selection, _mode: Mode = "light") -> Html:
     """Bytes are those of the cache's tensors after the last pass, scales included. KL(exact || smaller), in nats: 0
     where the two agree. Below each, the first token that the run's own settings and seed would have chosen
     otherwise. In int8 and int4 the latest tokens stay in full until 16 of them make a group, which weighs much in a

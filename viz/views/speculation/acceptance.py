@@ -9,7 +9,7 @@ from model.records.speculation import Attempt, Speculation
 from viz import theme
 from viz.measured import Spread, bars, number, table
 from viz.theme import Mode
-from viz.view import Html, Pick, view
+from viz.view import Html, Selection, view
 
 _LOOKS = {
     "prompt lookup": ("query", "circle"),
@@ -24,7 +24,7 @@ _SIDES = (-3, 103)  # per cent: a mark at 0 or 100 is drawn whole
 
 
 @view("Did it pay?", of=Speculation, follows="nothing", needs="attempts")
-def acceptance(record: Speculation, _at: Pick, _mode: Mode = "light") -> Html:
+def acceptance(record: Speculation, _at: Selection, _mode: Mode = "light") -> Html:
     """Accepted: how many of the guesses that the model judged were right. Tokens a pass: how many the text grew by for
     each pass of the model; plain decoding has 1. Tokens a second: medians of runs without recording, and of those of
     plain decoding that took turns with them; speed is the one over the other. Above \u00d71 the draft pays, below it
@@ -47,7 +47,7 @@ def acceptance(record: Speculation, _at: Pick, _mode: Mode = "light") -> Html:
 
 
 @view("From where on it pays", of=Speculation, follows="nothing", needs=("attempts", "verify_s"))
-def break_even(record: Speculation, _at: Pick, mode: Mode = "light") -> go.Figure:
+def break_even(record: Speculation, _at: Selection, mode: Mode = "light") -> go.Figure:
     """Dashed: how fast each draft would be if this share of its guesses were accepted, reckoned from times measured
     here: one guess, one plain pass, and one pass that judges a whole round. Filled marks: the drafts as they were
     measured, with their slowest and fastest turn. On the line at 1 the draft costs as much as it saves (break-even);

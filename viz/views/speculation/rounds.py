@@ -9,7 +9,7 @@ from model.records.trace import Candidate, Token
 from viz import markup, theme
 from viz.measured import number, scientific
 from viz.theme import Mode
-from viz.view import Html, Pick, view
+from viz.view import Html, Selection, view
 
 Verdict = Literal["accepted", "refused", "unjudged", "unneeded", "corrected", "bonus", "alone"]
 
@@ -46,7 +46,7 @@ _STEPS = 20  # lengths of a bar
 
 
 @view("The text, round by round", of=Speculation, follows="attempt", needs="attempts")
-def rounds(record: Speculation, at: Pick, _mode: Mode = "light") -> Html:
+def rounds(record: Speculation, at: Selection, _mode: Mode = "light") -> Html:
     """Each box is a round: a draft guessed a few tokens, and the model judged all of them in one pass, where plain
     decoding needs a pass for each token. What is struck through was guessed and not kept; all the rest is the text.
     The first wrong guess ends a round, and the model's own token takes its place; where every guess was right, the
@@ -63,7 +63,7 @@ def rounds(record: Speculation, at: Pick, _mode: Mode = "light") -> Html:
 
 
 @view("One round, judged", of=Speculation, follows="round", needs="attempts")
-def judged_round(record: Speculation, at: Pick, _mode: Mode = "light") -> Html:
+def judged_round(record: Speculation, at: Selection, _mode: Mode = "light") -> Html:
     """How likely the draft held its token is q, how likely the model holds it p. With temperature 0 a token passes
     if it is the model's likeliest, and nothing is drawn. Else the draft's token passes if a number drawn evenly
     between 0 and 1 is at most p / q: always where the model holds it as likely or more, else with the chance p / q.
@@ -88,7 +88,7 @@ def judged_round(record: Speculation, at: Pick, _mode: Mode = "light") -> Html:
     )
 
 
-def _attempt(record: Speculation, at: Pick) -> Attempt:
+def _attempt(record: Speculation, at: Selection) -> Attempt:
     if at.attempt >= len(record.attempts):
         raise NotShown(f"this record has {len(record.attempts)} ways to draft; there is no number {at.attempt + 1}.")
     return record.attempts[at.attempt]

@@ -9,7 +9,7 @@ from model.records.trace import ModelCard
 from viz import markup, theme
 from viz.measured import table
 from viz.theme import Mode
-from viz.view import Html, Load, view
+from viz.view import Html, Selection, view
 
 _BITS = {"float64": 64, "float32": 32, "bfloat16": 16, "float16": 16}
 _LEAST_WORKING_BITS = 16  # numbers on the way are not kept in fewer, however few the stored ones have
@@ -52,7 +52,7 @@ def bill(card: ModelCard, context: int, users: int, bits: int | None = None, *, 
 
 
 @view("The bill: memory, to scale", of=Measurement, follows="load")
-def memory_bill(record: Measurement, at: Load, mode: Mode = "light") -> go.Figure:
+def memory_bill(record: Measurement, at: Selection, mode: Mode = "light") -> go.Figure:
     """Weights are paid once, whoever asks; the KV cache once for each token of each user. Weights and cache are exact,
     from the model's own shapes; the activations are an estimate, and so have a dashed outline alone.
     """
@@ -115,7 +115,7 @@ def memory_bill(record: Measurement, at: Load, mode: Mode = "light") -> go.Figur
 
 
 @view("The bill, in numbers", of=Measurement, follows="load")
-def bill_table(record: Measurement, at: Load, _mode: Mode = "light") -> Html:
+def bill_table(record: Measurement, at: Selection, _mode: Mode = "light") -> Html:
     """The same bytes. The estimate of the activations: the prefill of all users' whole context at once, at its widest
     place, in the MLP of one layer; nothing of it is kept for the next layer.
     """

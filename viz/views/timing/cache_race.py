@@ -9,7 +9,7 @@ from model.records.timing import Measurement, Work
 from viz import markup, theme
 from viz.measured import Spread, bars, least_seconds, number, prefixed, scientific, table, ticks_between
 from viz.theme import Mode
-from viz.view import Html, Load, view
+from viz.view import Html, Selection, view
 
 _RACERS = (("with the cache", "generated", "circle"), ("without", "prompt", "diamond"))
 _ROUNDING = {"float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}  # between 1 and the next number
@@ -17,7 +17,7 @@ _OFTEN = 256  # roundings that may add up, along the layers, to what still is ro
 
 
 @view("The cache race: seconds for one more token", of=Measurement, follows="nothing", needs="race_lengths")
-def cache_race(record: Measurement, _at: Load, mode: Mode = "light") -> go.Figure:
+def cache_race(record: Measurement, _at: Selection, mode: Mode = "light") -> go.Figure:
     """The same next token, made with the keys and values of the text kept in the cache, and made by reading the whole
     text again. Solid lines were measured (medians; thin lines from the fastest try to the slowest). Dashed lines are
     predicted: the least that the work of each pass needs at the memory and matrix speeds measured on this machine.
@@ -64,7 +64,7 @@ def cache_race(record: Measurement, _at: Load, mode: Mode = "light") -> go.Figur
 
 
 @view("The cache race: the whole text", of=Measurement, follows="nothing", needs="race_lengths")
-def race_total(record: Measurement, _at: Load, mode: Mode = "light") -> go.Figure:
+def race_total(record: Measurement, _at: Selection, mode: Mode = "light") -> go.Figure:
     """What it costs to write on, token by token, from the shortest probed length to this one. Only the lengths with a
     mark were measured: between two of them the time of a pass is interpolated, on a straight line.
     """
@@ -96,7 +96,7 @@ def race_total(record: Measurement, _at: Load, mode: Mode = "light") -> go.Figur
 
 
 @view("The cache race: times and predicted work", of=Measurement, follows="nothing", needs="race_lengths")
-def race_work(record: Measurement, _at: Load, _mode: Mode = "light") -> Html:
+def race_work(record: Measurement, _at: Selection, _mode: Mode = "light") -> Html:
     """First the median time of one pass, as measured; then the floating-point operations and the bytes of that pass,
     predicted from the model's shapes alone. With the cache a pass reads one token; without it, all of them.
     """
@@ -121,7 +121,7 @@ def race_work(record: Measurement, _at: Load, _mode: Mode = "light") -> Html:
 
 
 @view("The cache race: the same answer", of=Measurement, follows="nothing", needs="race_lengths")
-def race_logits(record: Measurement, _at: Load, _mode: Mode = "light") -> Html:
+def race_logits(record: Measurement, _at: Selection, _mode: Mode = "light") -> Html:
     """Whether the cache changes what the model says: the largest difference between the logits of both ways, beside
     the largest logit.
     """

@@ -10,13 +10,13 @@ from viz import theme
 from viz.glossary import LATENCY
 from viz.measured import Spread, bars, number, table
 from viz.theme import Mode
-from viz.view import Html, Load, view
+from viz.view import Html, Selection, view
 
 _APART = 80  # more tokens than this stand too close for an edge between them
 
 
 @view("Prefill and decode on one measured axis", of=Measurement, follows="nothing", needs="ttft")
-def phases(record: Measurement, _at: Load, mode: Mode = "light") -> go.Figure:
+def phases(record: Measurement, _at: Selection, mode: Mode = "light") -> go.Figure:
     """Above, a run to scale: first the wait for the first token (TTFT), in which the whole prompt is read at once, then
     token after token (ITL). Below, the wait for each token. Marks are medians of the runs; the thin lines reach from
     the fastest run to the slowest.
@@ -76,7 +76,7 @@ def phases(record: Measurement, _at: Load, mode: Mode = "light") -> go.Figure:
 
 
 @view("The terms, in numbers", of=Measurement, follows="nothing", needs="ttft")
-def terms(record: Measurement, _at: Load, _mode: Mode = "light") -> Html:
+def terms(record: Measurement, _at: Selection, _mode: Mode = "light") -> Html:
     """What a latency is told in, each with its definition. Median, slowest and fastest are those of the repeated runs;
     of ITL, those of every token in them.
     """

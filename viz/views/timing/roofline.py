@@ -10,7 +10,7 @@ from model.records.timing import Machine, Measurement, Work
 from viz import markup, theme
 from viz.measured import Spread, bars, number, prefixed, table, ticks_between
 from viz.theme import Mode
-from viz.view import Html, Load, view
+from viz.view import Html, Selection, view
 
 _NEAR = 0.25  # of a speed: a pass that uses less of both is held back by something else
 _REACH = 4.0  # factor by which the axis goes on beyond the first and the last thing on it
@@ -33,7 +33,7 @@ class _Pass:
 
 
 @view("The roofline of this machine", of=Measurement, follows="nothing")
-def roofline(record: Measurement, _at: Load, mode: Mode = "light") -> go.Figure:
+def roofline(record: Measurement, _at: Selection, mode: Mode = "light") -> go.Figure:
     """To the right, a pass does more operations for each byte that it moves; upwards, it gets more of them done. None
     can be above the roof: on its slope the machine waits for memory, on its flat part it computes all the time. Both
     were measured here by a probe (thin lines: its slowest and fastest try). Operations and bytes are predicted from
@@ -100,7 +100,7 @@ def roofline(record: Measurement, _at: Load, mode: Mode = "light") -> go.Figure:
 
 
 @view("How much of the machine is used", of=Measurement, follows="nothing")
-def utilisation(record: Measurement, _at: Load, _mode: Mode = "light") -> Html:
+def utilisation(record: Measurement, _at: Selection, _mode: Mode = "light") -> Html:
     """MBU, model bandwidth utilisation: the bytes that a pass must move, for each second that it took, as a share of
     the memory speed measured here. MFU, model FLOPs utilisation: the same of its floating-point operations and the
     matrix speed. Prefill is reckoned with the whole TTFT, decode with the median ITL. Where both are small, as with a

@@ -71,7 +71,7 @@ export const attention = {
       draw(state) {
         const { run, at } = state;
         const reason = run.head.shows.attention;
-        const missing = reason ?? (run.holds(at.layer, at.token) ? null : context.wantLayer(at.layer));
+        const missing = reason ?? (run.holds(at.layer, at.token) ? null : context.layerSlice(at.layer));
         empty.hidden = missing === null;
         picture.hidden = reason !== null;
         if (missing !== null) say(empty, reason === null ? missing : `This model's attention is not shown: ${reason}.`);
@@ -91,7 +91,7 @@ export const attention = {
         row.draw(state);
       },
       async numbers({ run, at }) {
-        const exact = await context.wantRow(at.layer, at.head, at.token);
+        const exact = await context.rowSlice(at.layer, at.head, at.token);
         const held = run.row(at.layer, at.head, at.token);
         const rows = Array.from({ length: at.token + 1 }, (_, key) => {
           const weight = exact ? plain(exact.weights[key]) : held ? decoded(held[key]) : "–";
@@ -159,7 +159,7 @@ function measured({ run, at, step }) {
 }
 
 /** The head's map in little, and the selected row as bars. @param {CanvasRenderingContext2D} g @param {number} width @param {number} height
- * @param {Run} run @param {import("../../board/selection.js").At} at @param {import("../../core/canvas.js").Paint} colours */
+ * @param {Run} run @param {import("../../data/axes.js").At} at @param {import("../../core/canvas.js").Paint} colours */
 function drawMini(g, width, height, run, at, colours) {
   const row = run.row(at.layer, at.head, at.token);
   if (!row) return;

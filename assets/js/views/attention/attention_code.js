@@ -16,7 +16,7 @@ export function rowWords(run, layer) {
   ].filter(Boolean).join(" ");
 }
 
-/** The same row in Python, by all that this layer does to its scores. @param {Run} run @param {import("../../board/selection.js").At} at */
+/** The same row in Python, by all that this layer does to its scores. @param {Run} run @param {import("../../data/axes.js").At} at */
 export function rowCode(run, at) {
   const rule = run.head.rules[at.layer];
   const sink = run.head.learned_sinks;

@@ -37,7 +37,7 @@ export function makeRow(context, pointed) {
 
   /** @param {State} state */
   function worked({ run, at }) {
-    const { found, why: reason } = context.wantVectors(at.layer, at.token);
+    const { found, why: reason } = context.vectorsSlice(at.layer, at.token);
     if (!found || found.positions <= at.token) return { found: null, why: reason ?? "This row's query and keys are not kept: it was written after them." };
     const key = `${run.id}/${at.layer}/${at.head}/${at.token}/${found.positions}/${found.bits}`;
     if (made.key !== key) made = { key, ...workOut(run, found, at) };

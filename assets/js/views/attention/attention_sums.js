@@ -11,7 +11,7 @@ import { WEIGHTS } from "../../data/store.js";
  *   productsAt: (j: number) => Float32Array, hidden: (j: number) => boolean, strongest: (most: number) => number[]}} Work */
 
 /** One row, as the model does it (model/attention.py says the same in numpy).
- * @param {import("../../data/store.js").Run} run @param {import("../../data/store.js").Vectors} vectors @param {import("../../board/selection.js").At} at @returns {{found: Work | null, why: string | null}} */
+ * @param {import("../../data/store.js").Run} run @param {import("../../data/store.js").Vectors} vectors @param {import("../../data/axes.js").At} at @returns {{found: Work | null, why: string | null}} */
 export function workOut(run, vectors, { layer, head, token }) {
   const { dHead, dValue, positions, bits } = vectors;
   const rule = run.head.rules[layer];

@@ -9,7 +9,7 @@ import { Saving, Scale } from "./cache_scale.js";
 import { assumedWords, bytesByShape, bytesOfOne, hasWindows, kept, shapeWords, windowWords } from "./cache_shape.js";
 
 /** @typedef {import("../../board/card.js").State} State */
-/** @typedef {import("../../board/selection.js").At} At */
+/** @typedef {import("../../data/axes.js").At} At */
 /** @typedef {import("./cache_growth.js").Places} Places */
 
 /** @type {import("../../board/card.js").View} */

@@ -278,7 +278,7 @@ class Picture {
     next.focus();
   }
 
-  /** @param {import("../../board/selection.js").At} at */
+  /** @param {import("../../data/axes.js").At} at */
   mark({ layer, head }) {
     this.heads.forEach((each, i) => each.classList.toggle("ts-current", i === head));
     this.stack.mark(layer);

@@ -29,8 +29,8 @@ const LONGEST_VERDICT = "The token that was drawn is still “as long as it can 
 
 export class WhatIf {
   /** @param {import("../../board/card.js").Context} context @param {() => void} changed */
-  constructor({ wantLogits, redraw }, changed) {
-    this.want = wantLogits;
+  constructor({ logitsSlice, redraw }, changed) {
+    this.want = logitsSlice;
     this.changed = changed;
     this.knobs = KNOBS.map((knob) => this.makeKnob(knob));
     this.reset = button("Reset to this run’s settings", () => { this.settings = null; changed(); });

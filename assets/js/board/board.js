@@ -1,0 +1,335 @@
+// @ts-check
+// A board: the pictures of one record, whatever its kind, linked by one selection and moved over by one transport.
+// board/page.js fills it in the app, board/saved_page.js in a page of its own.
+
+import { ServedRecord } from "../data/record.js";
+import { Pictures } from "../data/pictures.js";
+import { get, Slices } from "../data/slices.js";
+import { answered } from "../data/follow.js";
+import { paint } from "../core/canvas.js";
+import { h, fill, say, table, button } from "../core/dom.js";
+import { COUNTING } from "../core/format.js";
+import { Selection, firstLook, watchPointer } from "./selection.js";
+import { KEYS } from "./keys.js";
+import { Transport } from "./transport.js";
+import { Card } from "./card.js";
+import { Rail } from "./rail.js";
+import { ServerViews } from "./server_views.js";
+import { serverView } from "./server_picture.js";
+import { Choices, markSelected, pressed, pressedByKey, revealTick } from "./choices.js";
+import { MemoryLoad } from "./memory_load.js";
+import { RUN_VIEWS, aboutModel } from "./run_views.js";
+import { runAxis, servedAxis } from "./axis.js";
+
+/** @typedef {import("../data/store.js").Run} Run */
+/** @typedef {import("../data/axes.js").At} At */
+/** What a page gives a board: the address of the program (null: a saved page), where the rail goes if not beside the pictures, what stands before there is
+ * a record, above the transport and below the cards, and whom to tell that the selection, or the card that is read, has changed.
+ * @typedef {{base: string | null, changed: () => void, rail?: HTMLElement | null, empty?: HTMLElement | null, above?: HTMLElement | null, below?: HTMLElement | null}} App */
+/** How a record is opened: `live`: the program holds the record itself, with every number as it was computed; null: nobody does.
+ * @typedef {{live: boolean | null, following: boolean, at?: Partial<At> | null, card?: string | null}} Opening */
+
+const REST_MS = 150; // without a change, before what is out of sight is drawn: whoever scrubs has the machine alone
+const LISTS = /** @type {const} */ ({ serve: ["request", "layer", "head"], speculate: ["attempt"] });
+
+export class Board {
+  /** @param {HTMLElement} element @param {string} experiment of the records that it shows @param {App} app */
+  constructor(element, experiment, app) {
+    this.element = element;
+    this.experiment = experiment;
+    this.app = app;
+    /** @type {Run | ServedRecord | null} */
+    this.record = null;
+    this.selection = new Selection();
+    this.slices = new Slices(() => this.redraw(), app.base ? `${app.base}/plotly.js` : undefined);
+    this.pictures = new Pictures(() => this.redraw());
+    this.serverViews = app.base && experiment === "run" ? new ServerViews(app.base) : null;
+    this.frame = 0;
+    this.rest = 0;
+    this.idle = 0;
+    this.drawMs = 0;
+    /** @type {At | null} */
+    this.drawnAt = null;
+    /** @type {string | null} the card that is read, and one that is still to be scrolled to */
+    this.reading = null;
+    /** @type {string | null} */
+    this.goal = null;
+    this.help = helpSheet();
+    this.transport = new Transport(this.selection, () => this.help.showModal());
+    /** @type {Card[]} */
+    this.cards = [];
+    this.message = h("div", { class: "ts-empty", role: "status", hidden: true });
+    this.facts = h("ul", { class: "ts-measured-notes" });
+    this.origin = h("section", { class: "ts-card ts-origin", hidden: true }, h("h2", { class: "ts-title" }, "What was run, and where"), this.facts);
+    this.model = h("p", { class: "ts-model-line" });
+    this.list = h("div", { class: "ts-cards", "data-experiment": experiment });
+    this.below = h("div", { class: "ts-below" }, app.below, experiment === "run" ? this.model : this.origin);
+    this.pictureBox = h("div", { class: "ts-pictures", hidden: true }, this.transport.element, this.list, this.serverViews?.element, this.below);
+    this.load = new MemoryLoad((change) => this.selection.set(change));
+    this.choices = new Choices([...LISTS[/** @type {keyof typeof LISTS} */ (experiment)] ?? []], (change) => this.select(change));
+    this.build();
+    this.colours = paint(element);
+    this.selection.onChange(() => { this.redraw(); app.changed(); });
+    watchPointer(this.selection);
+    this.watchPage();
+    this.watchCards();
+    this.listen();
+  }
+
+  build() {
+    const { element, app } = this;
+    element.classList.add("ts-root", "ts-scope", "ts-board");
+    element.dataset.experiment = this.experiment;
+    if (this.experiment === "run") this.setCards(RUN_VIEWS.map((view) => new Card(view, this.context())));
+    this.rail = this.experiment === "run" ? new Rail(this.cards) : null;
+    if (app.rail && this.rail) {
+      app.rail.classList.add("ts-root", "ts-scope");
+      app.rail.append(this.rail.element);
+    }
+    const beside = this.rail && !app.rail ? h("div", { class: "ts-with-rail" }, this.rail.element, this.pictureBox) : this.pictureBox;
+    fill(element, app.above, app.empty, this.message, beside, this.help);
+    if (this.experiment === "speculate") this.transport.row.append(this.choices.element);
+  }
+
+  /** What a view may ask for. @returns {import("./card.js").Context} */
+  context() {
+    return { selection: this.selection, redraw: () => this.redraw(), ...this.slices.offers() };
+  }
+
+  /** Of a run, as its views know it. @returns {Run | null} */
+  get run() {
+    return this.record instanceof ServedRecord ? null : this.record;
+  }
+
+  /** @param {Card[]} cards */
+  setCards(cards) {
+    for (const card of this.cards) if (!cards.includes(card)) this.sight?.unwatch(card);
+    for (const card of cards) if (!this.cards.includes(card)) this.sight?.watch(card);
+    this.cards = cards;
+    fill(this.list, ...cards.map((card) => card.element));
+  }
+
+  /** The cards of a record that the program draws: one a view, in its order; those that are here already stay. @param {ServedRecord} record */
+  serveCards(record) {
+    const names = record.views.map(({ name }) => name);
+    if (names.join() === this.cards.map((card) => card.view.id).join()) return;
+    this.setCards(record.views.map((served) => this.cards.find((card) => card.view.id === served.name) ?? this.servedCard(served)));
+    const follows = (/** @type {string} */ what) => this.cards[record.views.findIndex((served) => served.follows === what)];
+    if (this.app.base && follows("load")) follows("load").element.before(this.load.element);
+    if (this.app.base && this.experiment === "serve") follows("pick")?.body.before(this.choices.element);
+  }
+
+  /** @param {import("../data/record.js").ServedView} served */
+  servedCard(served) {
+    const { name } = served;
+    const find = (/** @type {At} */ at) => {
+      const now = this.record instanceof ServedRecord ? this.record.views.find((each) => each.name === name) : undefined;
+      return now ? this.pictures.find(now, at) : { missing: "" };
+    };
+    return new Card(serverView(served, find, (change) => this.select(change), () => this.drawn()), this.context());
+  }
+
+  /** Which cards are in sight: the others are drawn when the browser has nothing else to do. */
+  watchCards() {
+    const observer = new IntersectionObserver((entries) => {
+      for (const entry of entries) {
+        const card = this.cards.find((each) => each.element === entry.target);
+        if (card) card.inSight = entry.isIntersecting;
+      }
+      if (this.record instanceof ServedRecord || this.cards.some((card) => card.inSight && card.stale)) this.redraw();
+    });
+    const looked = new Set();
+    const reader = new IntersectionObserver((entries) => { // the card in the upper half of the window, below the transport
+      for (const entry of entries) entry.isIntersecting ? looked.add(entry.target) : looked.delete(entry.target);
+      const card = this.cards.find((each) => looked.has(each.element));
+      this.rail?.mark(card);
+      const reading = !card || card === this.cards[0] ? null : card.view.id;
+      if (reading === this.reading || this.goal) return;
+      this.reading = reading;
+      this.app.changed();
+    }, { rootMargin: "-180px 0px -50% 0px" });
+    this.sight = {
+      watch: (/** @type {Card} */ card) => { for (const each of [observer, reader]) each.observe(card.element); },
+      unwatch: (/** @type {Card} */ card) => { for (const each of [observer, reader]) each.unobserve(card.element); looked.delete(card.element); },
+    };
+    for (const card of this.cards) this.sight.watch(card);
+  }
+
+  /** Widths and themes change under us. */
+  watchPage() {
+    new ResizeObserver(() => this.redraw()).observe(this.element);
+    const repaint = () => { this.colours = paint(this.element); this.redraw(); };
+    const observer = new MutationObserver(repaint);
+    for (const element of [document.documentElement, document.body]) observer.observe(element, { attributes: true, attributeFilter: ["class"] });
+    window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
+    for (const name of ["wheel", "touchstart", "pointerdown", "keydown"]) window.addEventListener(name, () => { this.goal = null; }, { passive: true });
+  }
+
+  /** Elements of server pictures stand for a tick, a text or a token. */
+  listen() {
+    const press = (/** @type {Event} */ event) => {
+      const change = pressed(event);
+      if (change) this.select(change);
+    };
+    this.list.addEventListener("click", press);
+    this.list.addEventListener("keydown", (event) => { if (pressedByKey(event)) press(event); });
+  }
+
+  /** A person has selected something in a picture that the program drew. @param {Partial<At>} change */
+  select(change) {
+    if (this.record?.moving && change[this.record.moving] !== undefined) this.transport.pause();
+    this.selection.set(change);
+  }
+
+  /** Show another record. @param {Run | ServedRecord} record @param {Opening} how */
+  open(record, { live, following, at = null, card = null }) {
+    window.clearTimeout(this.rest);
+    cancelIdle(this.idle);
+    this.record = record;
+    this.drawnAt = null;
+    this.goal = card;
+    this.reading = card;
+    const { app } = this;
+    const place = app.base && live !== null ? `${app.base}/records/${encodeURIComponent(record.id)}` : null;
+    if (record instanceof ServedRecord) {
+      this.pictures.open(record, place ? async (path, signal) => (await answered(`${place}/${path}`, signal)).json() : null);
+      this.serveCards(record);
+    } else {
+      this.slices.open(record, place ? { live: live === true, get: (path) => get(`${place}/slice/${path}`) } : null);
+    }
+    this.say("");
+    app.empty?.remove();
+    this.pictureBox.hidden = false;
+    this.element.dataset.run = record.id;
+    this.transport.open(record.moving, record.moving === "step");
+    this.selection.open(record, () => (record instanceof ServedRecord ? record.lead : firstLook(record)), following, at);
+    this.grown();
+  }
+
+  /** The record that is shown has grown. */
+  grown() {
+    const { record } = this;
+    if (!record) return;
+    this.element.dataset.frames = String(record.parts);
+    if (record instanceof ServedRecord) {
+      this.serveCards(record);
+      fill(this.facts, ...record.facts.map((each) => h("li", {}, each)));
+      this.origin.hidden = record.facts.length === 0;
+    } else {
+      say(this.model, aboutModel(record));
+    }
+    this.selection.grown();
+  }
+
+  /** Say something in place of the pictures, or above them. @param {string} text @param {...(import("../core/dom.js").Child)} more */
+  say(text, ...more) {
+    const words = text + more.map((each) => (each instanceof Node ? each.textContent : each || "")).join("");
+    this.message.hidden = words === "";
+    if (this.message.textContent !== words) fill(this.message, text, ...more);
+  }
+
+  redraw() {
+    if (!this.frame) this.frame = requestAnimationFrame(() => this.draw());
+  }
+
+  draw() {
+    this.frame = 0;
+    const { record } = this;
+    const { at } = this.selection;
+    const step = this.run?.steps[at.step];
+    if (!record?.begun || (this.run && !step)) return;
+    const began = performance.now();
+    const state = /** @type {import("./card.js").State} */ ({ run: this.run, at, step, colours: this.colours });
+    if (record instanceof ServedRecord) this.wish(record, at);
+    for (const card of this.cards) card.stale = true;
+    const seen = this.cards.filter((card) => card.inSight);
+    this.transport.paint(record instanceof ServedRecord ? servedAxis(record, at, this.pictures.words(at)) : runAxis(state), this.colours);
+    this.rail?.paint(state);
+    for (const card of seen) card.paint(state);
+    this.transport.draw();
+    for (const card of seen) card.draw(state);
+    this.rail?.draw();
+    if (this.run) this.serverViews?.draw(this.run, this.slices.live, this.selection.base);
+    this.drawn();
+    this.drawMs = performance.now() - began;
+    cancelIdle(this.idle);
+    window.clearTimeout(this.rest);
+    this.rest = window.setTimeout(() => this.drawRest(state), REST_MS);
+  }
+
+  /** Ask for the pictures that this place wants, what is in sight first; show in the lists what is selected. @param {ServedRecord} record @param {At} at */
+  wish(record, at) {
+    const numbers = (/** @type {number} */ n) => Array.from({ length: n }, (_, i) => String(i));
+    const { requests = [], attempts = [], layers = 0, heads = 0 } = record.counts;
+    this.choices.offer({ request: requests, attempt: attempts, layer: numbers(layers), head: numbers(heads) }, at);
+    if (record.axes.includes("context")) this.load.show(at);
+    const moved = this.drawnAt !== null && this.drawnAt !== at;
+    this.drawnAt = at;
+    const wishes = record.views.map((view, i) => ({ view, at, near: this.cards[i]?.inSight ?? false }));
+    this.pictures.want(wishes.sort((one, other) => Number(other.near) - Number(one.near)), this.dark, moved);
+  }
+
+  get dark() {
+    return this.element.closest(".dark") !== null;
+  }
+
+  /** What server pictures say of the selection, once they are drawn; and a card that an address names comes in sight. */
+  drawn() {
+    if (this.record instanceof ServedRecord) {
+      markSelected(this.list, this.selection.at);
+      revealTick(this.list);
+    }
+    if (this.goal) this.cards.find((card) => card.view.id === this.goal)?.element.scrollIntoView({ block: "start" });
+  }
+
+  /** Draw the cards that are out of sight, one idle moment after the other, until the selection moves on. @param {import("./card.js").State} state */
+  drawRest(state) {
+    const stale = this.cards.find((card) => card.stale);
+    if (!stale) {
+      this.drawn();
+      return;
+    }
+    this.idle = whenIdle(() => {
+      stale.paint(state);
+      stale.draw(state);
+      this.drawRest(state);
+    });
+  }
+
+  /** What a key does here, if anything. @param {string} key @returns {(() => void) | undefined} */
+  onKey(key) {
+    const { selection, record, transport } = this;
+    if (key === "?") return () => (this.help.open ? this.help.close() : this.help.showModal());
+    if (key === "Escape") return this.help.open ? () => this.help.close() : selection.locked || selection.hovered ? () => selection.unlock() : undefined;
+    if (!record || this.help.open) return undefined;
+    const { moving, axes } = record;
+    /** @type {Record<string, [boolean, () => void]>} */
+    const moves = {
+      ArrowLeft: [moving !== null, () => selection.move(-1)],
+      ArrowRight: [moving !== null, () => selection.move(1)],
+      Home: [moving !== null, () => selection.move(-Infinity)],
+      End: [moving !== null, () => selection.move(Infinity)],
+      " ": [moving !== null, () => transport.toggle()],
+      ArrowUp: [axes.includes("layer"), () => selection.set({ layer: selection.at.layer + 1 })],
+      ArrowDown: [axes.includes("layer"), () => selection.set({ layer: selection.at.layer - 1 })],
+      "[": [axes.includes("head"), () => selection.set({ head: selection.at.head - 1 })],
+      "]": [axes.includes("head"), () => selection.set({ head: selection.at.head + 1 })],
+    };
+    const [has, move] = moves[key] ?? [false, () => {}];
+    return has ? move : undefined;
+  }
+}
+
+const [whenIdle, cancelIdle] = "requestIdleCallback" in window
+  ? [(/** @type {() => void} */ work) => window.requestIdleCallback(work, { timeout: 500 }), (/** @type {number} */ id) => window.cancelIdleCallback(id)]
+  : [(/** @type {() => void} */ work) => window.setTimeout(work, 30), (/** @type {number} */ id) => window.clearTimeout(id)];
+
+function helpSheet() {
+  const sheet = h("dialog", { class: "ts-help", "aria-label": "Keys" },
+    h("h2", { class: "ts-title" }, "Keys"),
+    table("Keys and what they do", ["key", "what it does"], KEYS.map(([key, does]) => [h("kbd", {}, key), does])),
+    h("p", { class: "ts-note" }, "Pointing at something previews it everywhere. A click or a tap locks it: it stays until you click elsewhere or press Esc."),
+    h("p", { class: "ts-note" }, COUNTING, " Passes are counted like steps: the first is pass 1."),
+    button("Close", () => sheet.close()));
+  return sheet;
+}

@@ -1,0 +1,44 @@
+// @ts-check
+// The keys of a board: they work wherever the focus is, except in text fields, and where a focused control uses them itself.
+
+/** What each key does. */
+export const KEYS = [
+  ["←  →", "the pass, tick or round before, the next one"],
+  ["↑  ↓", "a layer up, a layer down"],
+  ["[  ]", "the head before, the next head"],
+  ["Home  End", "the first, the newest"],
+  ["Space", "play or pause"],
+  ["Esc", "unlock the selection"],
+  ["?", "this list"],
+  ["Ctrl + Enter", "run what the form asks for"],
+];
+
+const TEXT_FIELDS = "textarea, select, [contenteditable=true], input:not([type=checkbox], [type=radio], [type=range], [type=button], [type=submit], [type=reset])";
+const ARROWS_OF_ITS_OWN = "[data-own-keys], [role=region], [role=tab], [role=listbox], [role=grid], [role=slider]:not(.ts-axis), input[type=range], input[type=radio]";
+const SPACE_OF_ITS_OWN = "button, a, summary, input, [role=button], [role=tab]";
+
+/** What a press of a key asks for, or null where it is none of ours.
+ * @param {{key: string, ctrlKey: boolean, metaKey: boolean, altKey: boolean, defaultPrevented: boolean}} event
+ * @param {(selector: string) => boolean} isIn whether what has the focus is one of these, or in one @returns {string | null} */
+export function keyFor({ key, ctrlKey, metaKey, altKey, defaultPrevented }, isIn) {
+  if (defaultPrevented || altKey) return null;
+  if (ctrlKey || metaKey) return key === "Enter" ? "run" : null;
+  if (isIn(TEXT_FIELDS)) return null;
+  if (key === " " && isIn(SPACE_OF_ITS_OWN)) return null;
+  if ((key.startsWith("Arrow") || key === "Home" || key === "End") && isIn(ARROWS_OF_ITS_OWN)) return null;
+  return key;
+}
+
+/** Do what keys ask for. @param {(key: string) => (() => void) | undefined} moves what a key does now, if anything @returns {() => void} stops listening */
+export function listenToKeys(moves) {
+  const listener = (/** @type {KeyboardEvent} */ event) => {
+    const target = event.target instanceof Element ? event.target : document.body;
+    const key = keyFor(event, (selector) => target.closest(selector) !== null);
+    const move = key === null ? undefined : moves(key);
+    if (!move) return;
+    event.preventDefault();
+    move();
+  };
+  document.addEventListener("keydown", listener);
+  return () => document.removeEventListener("keydown", listener);
+}

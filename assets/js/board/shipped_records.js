@@ -1,0 +1,62 @@
+// @ts-check
+// The records that come with the app: choose one to look at, while the model still loads or for a lesson that never changes.
+
+import { h, fill, button } from "../core/dom.js";
+
+/** @typedef {{id: string, experiment: string, label: string, prompt: string, chat: boolean}} Shipped */
+
+export class ShippedRecords {
+  /** @param {string} base @param {(id: string | null) => void} choose null: the visitor's own record */
+  constructor(base, choose) {
+    this.choose = choose;
+    /** @type {Shipped[]} */
+    this.records = [];
+    /** @type {Set<string>} prompts that the page itself offers */
+    this.offered = new Set();
+    this.key = "";
+    this.element = h("p", { class: "ts-recorded", role: "group", "aria-label": "Recorded runs", hidden: true });
+    this.loaded = this.load(base);
+  }
+
+  /** @param {string} base */
+  async load(base) {
+    const answer = await fetch(`${base}/records`).catch(() => null);
+    if (!answer?.ok) return; // the page does without them
+    const { records, offered } = await answer.json();
+    this.records = records;
+    this.offered = new Set(offered);
+  }
+
+  /** @param {string | null} id */
+  has(id) {
+    return this.records.some((record) => record.id === id);
+  }
+
+  /** @param {string | null} shown the record that is shown @param {boolean} own whether there is one of the visitor's own @param {boolean} busy whether one is on its way */
+  show(shown, own, busy) {
+    const key = `${shown}/${own}/${busy}/${this.records.length}`;
+    if (this.key === key) return;
+    this.key = key;
+    this.element.hidden = this.records.length === 0;
+    const chip = (/** @type {string} */ name, /** @type {boolean} */ now, /** @type {() => void} */ press) => {
+      const made = button(name, press, { "aria-pressed": String(now) });
+      made.disabled = busy && !now; // a run on its way is shown as it goes
+      return made;
+    };
+    fill(this.element, h("span", {}, "Recorded:"),
+      ...this.records.map((record) => chip(record.label, record.id === shown, () => this.press(record))),
+      own && h("span", {}, "Live:"), own && chip("your run", !this.has(shown), () => this.choose(null)));
+  }
+
+  /** @param {Shipped} record */
+  press(record) {
+    const prompt = /** @type {HTMLTextAreaElement | null} */ (document.querySelector("#prompt textarea"));
+    const chat = /** @type {HTMLInputElement | null} */ (document.querySelector("#chat input"));
+    if (prompt && (prompt.value.trim() === "" || this.offered.has(prompt.value))) { // never over a person's own words
+      prompt.value = record.prompt;
+      prompt.dispatchEvent(new Event("input", { bubbles: true }));
+      if (chat && chat.checked !== record.chat) chat.click();
+    }
+    this.choose(record.id);
+  }
+}

@@ -1,0 +1,178 @@
+// @ts-check
+// The transport: where we are in the record, in words; play, pause and scrub over its passes, ticks or rounds.
+
+import { h, fill, button } from "../core/dom.js";
+import { fit, hatch, pointer, widthOf } from "../core/canvas.js";
+
+/** A place along the axis that moves: how wide it is drawn, in a unit of its own, and how. @typedef {{width: number, hatched: boolean}} Place */
+/** What is told of the axis that moves. `words` say where we are, `spoken` is the same in short, `title` what its widths mean; `wait_ms`: how long a
+ * place lasted, if it was timed.
+ * @typedef {{places: Place[], at: number, words: import("../core/dom.js").Child[], spoken: string, title: string, wait_ms: ((at: number) => number) | null}} Axis */
+/** @typedef {import("../data/axes.js").MovingAxis} MovingAxis */
+
+const NAMES = { step: "pass", tick: "tick", round: "round" };
+/** @type {[string, number][]} */
+const PACES = [["1 a second", 1000], ["3 a second", 333], ["10 a second", 100]];
+const AS_RECORDED = 0;
+const HEIGHT = 30;
+const [USUAL, USUAL_TIMED] = [1, 0]; // of PACES
+
+export class Transport {
+  /** @param {import("./selection.js").Selection} selection @param {() => void} help */
+  constructor(selection, help) {
+    this.selection = selection;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.timer = undefined;
+    /** @type {Axis | null} */
+    this.axis = null;
+    /** @type {import("../core/canvas.js").Paint | null} */
+    this.colours = null;
+    /** @type {MovingAxis | null} */
+    this.moving = null;
+    this.crumbs = h("p", { class: "ts-crumbs", role: "status" });
+    this.play = button("▶ Play", () => this.toggle(), { class: "ts-button ts-play", "aria-pressed": "false" });
+    this.back = button("◀", () => selection.move(-1));
+    this.on = button("▶", () => selection.move(1));
+    this.pace = h("select", { class: "ts-select", "aria-label": "pace of playing" });
+    this.lock = button("Unlock (Esc)", () => selection.unlock());
+    this.canvas = h("canvas", { class: "ts-axis", role: "slider", tabindex: "0", "aria-valuemin": "1" });
+    this.axisBox = h("div", { class: "ts-axis-box" }, this.canvas);
+    this.width = widthOf(this.axisBox, () => this.drawAxis());
+    this.row = h("div", { class: "ts-player-row" },
+      h("span", { class: "ts-player-buttons" }, this.back, this.play, this.on), this.axisBox,
+      h("span", { class: "ts-player-buttons" }, this.pace, button("?", help, { "aria-label": "keys" })));
+    this.element = h("div", { class: "ts-player", hidden: true },
+      h("div", { class: "ts-player-bar" },
+        h("div", { class: "ts-player-top" }, this.crumbs, h("span", { class: "ts-player-lock" }, this.lock)), this.row));
+    this.listen();
+  }
+
+  listen() {
+    let held = false;
+    const place = (/** @type {PointerEvent} */ event) => ({ [/** @type {MovingAxis} */ (this.moving)]: this.placeAt(event) });
+    this.canvas.addEventListener("pointerdown", (event) => {
+      held = true;
+      this.canvas.setPointerCapture(event.pointerId);
+      this.pause();
+      this.selection.set(place(event));
+    });
+    this.canvas.addEventListener("pointermove", (event) => {
+      if (held) this.selection.set(place(event));
+      else if (event.pointerType === "mouse") this.selection.preview(place(event));
+    });
+    for (const end of /** @type {const} */ (["pointerup", "pointercancel"])) this.canvas.addEventListener(end, () => { held = false; });
+    this.canvas.addEventListener("pointerleave", () => this.selection.preview(null));
+  }
+
+  /** Another record, whose axis is named so. @param {MovingAxis | null} moving @param {boolean} timed whether it can be played as it was recorded */
+  open(moving, timed) {
+    this.pause();
+    this.axis = null;
+    if (moving === this.moving) return;
+    this.moving = moving;
+    this.element.dataset.moving = moving ?? "";
+    const name = moving ? NAMES[moving] : "";
+    this.canvas.setAttribute("aria-label", name);
+    for (const [each, words] of /** @type {const} */ ([[this.back, `${name} before`], [this.on, `next ${name}`]])) {
+      each.setAttribute("aria-label", words);
+      each.title = `${words} (${each === this.back ? "left" : "right"} arrow)`;
+    }
+    fill(this.pace, ...PACES.map(([words, ms]) => h("option", { value: ms }, words)), timed && h("option", { value: AS_RECORDED }, "as recorded"));
+    this.pace.selectedIndex = timed ? USUAL_TIMED : USUAL;
+  }
+
+  toggle() {
+    if (this.timer !== undefined) this.pause();
+    else this.start();
+  }
+
+  start() {
+    if (!this.axis || !this.moving) return;
+    if (this.place >= this.last) this.selection.set({ [this.moving]: 0 });
+    this.crumbs.setAttribute("aria-live", "off"); // nobody can hear that many
+    fill(this.play, "❚❚ Pause");
+    this.play.setAttribute("aria-pressed", "true");
+    this.wait();
+  }
+
+  get place() { return this.moving ? this.selection.at[this.moving] : 0; }
+  get last() { return (this.selection.record?.countAt(this.selection.at) ?? 0) - 1; }
+
+  /** Wait as long as the place that is shown next lasted, or as the pace says, then show it. */
+  wait() {
+    const ms = Number(this.pace.value) || Math.max(this.axis?.wait_ms?.(this.place + 1) ?? 0, 16);
+    this.timer = setTimeout(() => {
+      this.selection.move(1);
+      if (this.place >= this.last) this.pause();
+      else this.wait();
+    }, ms);
+  }
+
+  pause() {
+    if (this.timer === undefined) return;
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    this.crumbs.setAttribute("aria-live", "polite");
+    fill(this.play, "▶ Play");
+    this.play.setAttribute("aria-pressed", "false");
+  }
+
+  /** @param {PointerEvent} event */
+  placeAt(event) {
+    const places = this.axis?.places ?? [];
+    let left = (pointer(this.canvas, event).x / this.width()) * total(places);
+    for (const [i, { width }] of places.entries()) {
+      left -= width;
+      if (left <= 0) return i;
+    }
+    return Math.max(places.length - 1, 0);
+  }
+
+  /** Draw the axis; before `draw`, which changes elements. @param {Axis | null} axis @param {import("../core/canvas.js").Paint} colours */
+  paint(axis, colours) {
+    this.axis = axis;
+    this.colours = colours;
+    this.element.hidden = !axis?.places.length;
+    this.drawAxis();
+  }
+
+  draw() {
+    const { axis } = this;
+    if (!axis) return;
+    fill(this.crumbs, ...axis.words);
+    this.lock.hidden = !this.selection.locked;
+    this.canvas.setAttribute("aria-valuemax", String(axis.places.length));
+    this.canvas.setAttribute("aria-valuenow", String(axis.at + 1));
+    this.canvas.setAttribute("aria-valuetext", axis.spoken);
+    if (this.canvas.title !== axis.title) this.canvas.title = axis.title;
+  }
+
+  drawAxis() {
+    const { axis, colours } = this;
+    const width = this.width();
+    if (!width || !axis || !colours) return;
+    const g = fit(this.canvas, width, HEIGHT);
+    const whole = total(axis.places);
+    let x = 0;
+    let mark = [0, 2];
+    axis.places.forEach((place, i) => {
+      const w = (place.width / whole) * width;
+      const gap = w > 4 ? 1 : 0;
+      g.globalAlpha = i <= axis.at ? 1 : 0.35;
+      g.fillStyle = place.hatched ? colours.prompt : colours.generated;
+      g.fillRect(x, 6, w - gap, HEIGHT - 12);
+      if (place.hatched) hatch(g, x, 6, w - gap, HEIGHT - 12, colours.card, 7);
+      g.globalAlpha = 1;
+      if (i === axis.at) mark = [x, Math.max(w - gap, 2)];
+      x += w;
+    });
+    g.strokeStyle = colours.ink;
+    g.lineWidth = 2;
+    g.strokeRect(Math.min(mark[0] + 1, width - 3), 3, Math.max(mark[1] - 2, 2), HEIGHT - 6);
+  }
+}
+
+/** @param {Place[]} places */
+function total(places) {
+  return places.reduce((sum, { width }) => sum + width, 0) || 1;
+}

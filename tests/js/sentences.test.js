@@ -1,0 +1,54 @@
+// How a job stands, in words: one sentence for every kind and every state.
+
+import { test } from "node:test";
+import assert from "node:assert/strict";
+import { isOver, sentence } from "../../assets/js/board/sentences.js";
+
+const status = (about) => ({ id: "x", experiment: "run", state: "running", place: 0, version: 1, parts: 1, what: "", fraction: null, eta_s: null, complete: false,
+  ended: "", refusal: "", max_new_tokens: 9, done: 3, total: 9, stopped_by: "", ...about });
+
+const SAID = [
+  [{ state: "waiting", place: 3, eta_s: 100 }, "Waiting: 3 runs before yours, about 2 min left."],
+  [{ state: "waiting", place: 1 }, "Waiting: yours is next."],
+  [{ state: "waiting", what: "The model is being loaded: 40%. Your run starts by itself." }, "The model is being loaded: 40%. Your run starts by itself."],
+  [{ state: "waiting" }, "Waiting to begin."],
+  [{ state: "waiting", experiment: "serve", place: 2 }, "Waiting: 2 before yours."],
+  [{ done: 0 }, "Running: reading the prompt."],
+  [{ eta_s: 0.2 }, "Running: token 3 of at most 9, about 1 s left."],
+  [{ state: "paused" }, "Paused: token 3 of at most 9. Step goes one token on."],
+  [{ state: "stopped", stopped_by: "person" }, "Stopped after 3 tokens."],
+  [{ state: "stopped", done: 1 }, "Stopped after 1 token."],
+  [{ state: "stopped", stopped_by: "overtaken" }, "Ended after 3 tokens, because another run was started."],
+  [{ state: "stopped", stopped_by: "silence" }, "Ended, because this page was not heard of for a while. What had arrived stays."],
+  [{ state: "failed" }, "Ended after 3 tokens."],
+  [{ state: "done", ended: "end of sequence", complete: true }, "Done: 3 tokens written; the model wrote its end mark."],
+  [{ state: "done", ended: "end of sequence" }, "Done: 3 tokens written; the model wrote its end mark. Adding the logit lens…"],
+  [{ state: "done", ended: "length", complete: true }, "Done: 3 tokens written, as many as asked."],
+  [{ state: "done", complete: true }, "Done: 3 tokens written."],
+  [{ experiment: "measure", what: "Timing piece 2 of 5." }, "Timing piece 2 of 5."],
+  [{ experiment: "measure", state: "done" }, "Done: measured."],
+  [{ experiment: "cache", state: "done" }, "Done: all caches tried."],
+  [{ experiment: "serve", state: "done" }, "Done: all texts are written, in all three ways."],
+  [{ experiment: "speculate", state: "done" }, "Done: all drafts are tried."],
+  [{ experiment: "measure", state: "stopped", stopped_by: "person" }, "Stopped. What was measured stays."],
+  [{ experiment: "serve", state: "stopped", stopped_by: "person" }, "Stopped. What was seen stays."],
+  [{ experiment: "measure", state: "stopped", stopped_by: "overtaken" }, "Ended, because something else was started. What was measured stays."],
+  [{ experiment: "serve", state: "stopped", stopped_by: "overtaken" }, "Ended, because the other part of this page was started. What was seen stays."],
+  [{ experiment: "speculate", state: "failed" }, "Ended."],
+  [{ experiment: "speculate", state: "failed", refusal: "The prompt is empty." }, ""],
+  [{ experiment: "a kind to come", state: "done" }, "Done."],
+];
+
+for (const [about, said] of SAID) test(`${JSON.stringify(about)} is told`, () => assert.equal(sentence(status(about)), said));
+
+test("what ran before the page was left, what comes with the app, and what fell silent is told as such", () => {
+  const over = status({ experiment: "serve", state: "done" });
+  assert.equal(sentence(over, { restored: true }), "Shown again: what ran last, before you left this page.");
+  assert.match(sentence(status({ experiment: "serve", what: "piece" }), { restored: true }), /^piece$/);
+  assert.match(sentence(status({ state: "done" }), { shipped: true }), /^Showing a recorded run/);
+  assert.match(sentence(status({}), { cutOff: true }), /^Cut off: the program does not answer/);
+});
+
+test("a run is over when nothing more is written, though a lens may come", () => {
+  assert.deepEqual(["waiting", "running", "paused", "done", "stopped", "failed"].map((state) => isOver(status({ state }))), [false, false, false, true, true, true]);
+});

@@ -1,0 +1,33 @@
+"""What a kind of record tells of itself in words: each kind has one Account, in its folder of viz/views/."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from model.records.batching import Batching
+from model.records.speculation import Speculation
+from viz.view import Selection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """How a record of this kind is told: its functions take the record."""
+
+    of: type
+    what: str  # before its title; empty for none
+    summary: Callable[[Any], str]  # what the record is, in one sentence
+    facts: Callable[[Any], list[str]]  # what was run, where, and what a person should know of it
+    prompt: Callable[[Any], str] = lambda record: record.prompt
+    counts: Callable[[Any], dict[str, Any]] = lambda _: {}  # what can be selected, and what is worth looking at first
+    first: Callable[[Any], Selection] = lambda _: Selection()  # what is worth looking at first
+    steps: Literal["tick", "round"] | None = None  # what its record is moved over by, where its pictures follow that
+
+    def title(self, record: Any) -> str:
+        """What the record is called: what was done, how its prompt begins, and the model."""
+        what = f"{self.what}: " if self.what else ""
+        return f"{what}{' '.join(self.prompt(record).split())[:60]} \u2013 {record.model.name}"
+
+
+def in_chat(record: Batching | Speculation) -> str:
+    """How the prompts were given, for a list of settings."""
+    return "prompts in the model's chat template" if record.settings.chat else "prompts as typed, no chat template"

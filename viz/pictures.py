@@ -1,0 +1,98 @@
+"""The pictures of a record that are drawn in Python, as frames of a saved page: one for each place that they follow."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from model.records.batching import Batching
+from model.records.speculation import Speculation
+from model.requests.registry import of_record as of_kind
+from viz import steps, views
+from viz.view import Record, Selection, View
+from viz.wire import parts
+from viz.wire.packing import pack
+
+BEGINNING, END = 300, 100  # ticks or rounds of a long run that its saved page holds
+NOT_HELD = "This page does not hold this picture."
+_HELD_FIXED = (
+    "A saved page holds this picture for one tick, layer and head. The page Serve draws every other, and so does the "
+    "Python library from the record's file."
+)
+
+
+def saved(record: Record, at: Selection | None = None) -> list[bytes]:
+    """What the record says of itself, then every picture, in light and dark where these differ.
+
+    `at` is what the page opens on, by default what is worth looking at first. Of a long run it holds the pictures of
+    the first 300 and the last 100 steps and of that one; the others say that they are not held.
+    """
+    at = at or views.account_of(record).first(record)
+    drawn, notes = [], {}
+    for shown in views.all_views(type(record)):
+        if shown.missing(record):
+            continue
+        places = steps.places(record, shown.follows) or [at]
+        left_out = _left_out(record, places, at)
+        if note := _note(shown, record, left_out, at):
+            notes[shown.name] = note
+        for place in places:
+            drawn += _pictures(shown, record, place, held=place not in left_out)
+    name = of_kind(type(record)).name
+    return [parts.of_record(record, name, at=_axes(record, at), notes=notes), *drawn]
+
+
+def _pictures(shown: View, record: Record, at: Selection, *, held: bool) -> Iterator[bytes]:
+    """One picture, or one for each theme; tables and the like take their colours from the page's style."""
+    about: dict[str, Any] = {"name": shown.name, "at": _followed(shown, at), "dark": None}
+    if shown.follows in ("tick", "round") and isinstance(record, Batching | Speculation):
+        about["words"] = steps.words(record, at)
+    if not held:
+        yield pack("picture", about | {"picture": {"html": None, "figure": None, "missing": NOT_HELD}})
+        return
+    for mode in ("light", "dark"):
+        drawn = shown.draw(record, at, mode)
+        if isinstance(drawn, str):
+            yield pack("picture", about | {"picture": {"html": drawn, "figure": None, "missing": None}})
+            return
+        picture = {"html": None, "figure": json.loads(drawn.to_json() or "null"), "missing": None}
+        yield pack("picture", about | {"dark": mode == "dark", "picture": picture})
+
+
+def _followed(shown: View, at: Selection) -> dict[str, int]:
+    """The part of the selection that this picture is of."""
+    axes = {"tick": ("tick",), "round": ("attempt", "round"), "attempt": ("attempt",)}.get(shown.follows, ())
+    return {name: getattr(at, name) for name in axes}
+
+
+def _axes(record: Record, at: Selection) -> dict[str, Any]:
+    """What the page opens on, as far as this kind of record has it."""
+    names = {"tick": ("tick", "layer", "head"), "round": ("attempt", "round", "token")}
+    which = names.get(views.account_of(record).steps or "", ("context", "users", "bits"))
+    return {name: getattr(at, name) for name in which}
+
+
+def _left_out(record: Record, places: list[Selection], at: Selection) -> set[Selection]:
+    """Those in the middle of a long run, except the one that the page opens on."""
+    name = views.account_of(record).steps
+    if name is None:
+        return set()
+    counts = Counter(place.attempt for place in places)
+    middle = {place for place in places if BEGINNING <= getattr(place, name) < counts[place.attempt] - END}
+    return {place for place in middle if (place.attempt, getattr(place, name)) != (at.attempt, getattr(at, name))}
+
+
+def _note(shown: View, record: Record, left_out: set[Selection], at: Selection) -> str:
+    """What to know of a picture that this page does not hold for everything."""
+    if shown.follows == "pick":
+        return _HELD_FIXED
+    if not left_out:
+        return ""
+    name = views.account_of(record).steps
+    first = getattr(at, name or "tick")
+    count = max(getattr(place, name or "tick") for place in left_out) + 1 + END
+    one = f", and of {name} {first + 1}, which it shows first" if BEGINNING <= first < count - END else ""
+    return (
+        f"This page holds the picture of the first {BEGINNING} and of the last {END} {name}s of a run as long as "
+        f"this{one}. The page Serve draws every other, and so does the Python library from the record's file."
+    )

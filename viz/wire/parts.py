@@ -1,0 +1,101 @@
+"""A record as the parts that a browser reads, for every kind: frames to which later ones are only appended.
+
+A run has many parts, each final once it is made (viz/wire/frames.py). Any other record has one, "record": what it says
+of itself in words and which pictures there are; it is replaced by that of a newer version.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from model.records.trace import Trace
+from model.requests.registry import of_record as of_kind
+from viz import glossary, views
+from viz.view import Record, View
+from viz.wire import frames
+from viz.wire.packing import pack
+
+
+def all_parts(record: Record) -> list[bytes]:
+    """Every part of the record as it is."""
+    growing = Parts(of_kind(type(record)).name)
+    return [*growing.newer(record, version=0), *growing.beside(record)]
+
+
+class Parts:
+    """What of one record has become parts already, while it grows. `experiment` is the name of what makes it."""
+
+    def __init__(self, experiment: str) -> None:
+        self._experiment = experiment
+        self._made: set[str] = set()  # kinds that come once
+        self._steps = 0
+        self._notes: tuple[str, ...] = ()  # as the end of the run has them
+
+    def newer(self, record: Record, version: int) -> list[bytes]:
+        """What is new: passes of a run and its end, or the whole part of another record."""
+        if not isinstance(record, Trace):
+            return [of_record(record, self._experiment, version)]
+        new = self._once("head", record, frames.head)
+        new += [frames.step(record, i) for i in range(self._steps, len(record.steps))]
+        self._steps = len(record.steps)
+        if record.ended != "running" and "end" not in self._made:
+            new += self._once("end", record, frames.end)
+            self._notes = record.notes
+        return new
+
+    def beside(self, record: Record) -> list[bytes]:
+        """What an ended run has by now beside its passes; measuring it takes up to a second."""
+        if not isinstance(record, Trace) or "end" not in self._made:
+            return []
+        found = frames.after_run(record).items()
+        return [frame for kind, make in found for frame in self._once(kind, record, make)]
+
+    def last(self, record: Record) -> list[bytes]:
+        """The notes of a run, where there are others since its end: such as why there is no lens."""
+        if not isinstance(record, Trace) or "end" not in self._made or record.notes == self._notes:
+            return []
+        return [frames.notes(record)]
+
+    def _once(self, kind: str, trace: Trace, make: Callable[[Trace], bytes]) -> list[bytes]:
+        if kind in self._made:
+            return []
+        self._made.add(kind)
+        return [make(trace)]
+
+
+def replaces(record: Record) -> bool:
+    """Whether a newer part of this record takes the place of the one before."""
+    return not isinstance(record, Trace)
+
+
+def of_record(
+    record: Record,
+    experiment: str,
+    version: int = 0,
+    *,
+    at: Mapping[str, Any] | None = None,
+    notes: Mapping[str, str] | None = None,
+) -> bytes:
+    """The one part of a record that is no run: its words, and which pictures there are.
+
+    A saved page also says what it opens on (`at`), and by name what to know of a picture (`notes`).
+    """
+    account, extra = views.account_of(record), notes or {}
+    about = {
+        "experiment": experiment,
+        "version": version,
+        "title": account.title(record),
+        "summary": account.summary(record),
+        "facts": account.facts(record),
+        "steps": account.steps,
+        "counts": account.counts(record),
+        "views": [
+            _view(each, record) | ({"note": extra[each.name]} if each.name in extra else {})
+            for each in views.all_views(type(record))
+        ],
+    }
+    return pack("record", about | ({} if at is None else {"at": at}))
+
+
+def _view(shown: View, record: Record) -> dict[str, Any]:
+    parts = {name: getattr(shown, name) for name in ("name", "title", "caption", "follows")}
+    return {**parts, "said": glossary.explained(shown.caption), "missing": shown.missing(record)}
