@@ -83,21 +83,21 @@ export class Page {
     this.shipped = experiments.includes("run") ? new ShippedRecords(base, (id) => this.choose(id)) : null;
     /** @type {Map<string, HTMLElement>} */
     this.keeps = new Map();
-    this.boards = new Map(experiments.map((experiment) => [experiment, this.board(experiment)]));
-    fill(root, ...[...this.boards.values()].map((board) => board.element));
+    const places = experiments.map((experiment) => h("div", { id: `board-${experiment}`, class: PARTS[experiment] ? `ts-part-${PARTS[experiment]}` : "" }));
+    fill(root, ...places); // before they are boards: which read their colours from where they stand
+    this.boards = new Map(experiments.map((experiment, i) => [experiment, this.board(experiment, places[i])]));
     this.wireParts();
     this.listen();
   }
 
-  /** @param {string} experiment */
-  board(experiment) {
+  /** @param {string} experiment @param {HTMLElement} place */
+  board(experiment, place) {
     const isRun = experiment === "run";
     const keep = (isRun && find("#status .ts-keep")) || h("p", { class: "ts-keep", hidden: true });
     this.keeps.set(experiment, keep);
     const [title, sentence] = EMPTY[experiment] ?? [];
     const empty = title ? h("section", { class: "ts-card" }, h("h2", { class: "ts-title" }, title), h("p", { class: "ts-sentence" }, sentence)) : null;
-    const part = PARTS[experiment] ? `ts-part-${PARTS[experiment]}` : "";
-    const board = new Board(h("div", { class: part, id: `board-${experiment}` }), experiment, {
+    const board = new Board(place, experiment, {
       base: this.base, empty, above: isRun ? this.shipped?.element : null, below: keep.isConnected ? null : keep, rail: isRun ? find("#rail .ts-rail-root") : null,
       changed: () => this.changed(experiment),
     });
