@@ -76,6 +76,7 @@ def _measure(turns: int, sizes: tuple[int, ...], cut: int) -> dict[str, Any]:
 
 def _row(hooked: Any, size: int, turns: int, cut: int) -> dict[str, Any]:
     """Seconds of each way in turns, for the first `size` texts."""
+    from model.api.job import Job
     from model.experiments.batching.paged import Bounds
     from model.experiments.batching.schedulers import NAMES, Text, run
     from model.records.trace import Settings
@@ -89,7 +90,7 @@ def _row(hooked: Any, size: int, turns: int, cut: int) -> dict[str, Any]:
     padding = 0.0
     for turn in range(turns + 1):  # the first one warms up
         for name in NAMES:
-            ran = run(name, hooked, texts, Settings(), bounds, lambda: None)
+            ran = run(name, hooked, texts, Settings(), bounds, Job())
             if turn:
                 seconds[name].append(ran.seconds)
             if name == "static":

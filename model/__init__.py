@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from model.capture.hooked import HookedModel
     from model.experiments.batching.batching import serve
+    from model.experiments.batching.checks import Ask
     from model.experiments.cache.trials import trials
     from model.experiments.generation.generate import trace
     from model.experiments.speculation.speculative import speculate
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from model.records.trace import Settings, Trace
 
 __all__ = [
+    "Ask",
     "Batching",
     "CacheTrials",
     "HookedModel",
@@ -46,6 +48,7 @@ _HOMES = {
     "Measurement": "model.records.timing",
     "trials": "model.experiments.cache.trials",
     "CacheTrials": "model.records.cache",
+    "Ask": "model.experiments.batching.checks",
     "serve": "model.experiments.batching.batching",
     "Batching": "model.records.batching",
     "speculate": "model.experiments.speculation.speculative",

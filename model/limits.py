@@ -16,7 +16,8 @@ class Limits:
 
     prompt_tokens: int = 2048  # TOKENOSCOPE_PROMPT_TOKENS: longest prompt, in tokens
     new_tokens: int = 256  # TOKENOSCOPE_NEW_TOKENS: most tokens one run may generate
-    store_bytes: int = 1_000_000_000  # TOKENOSCOPE_STORE_BYTES: runs the page keeps; the oldest leave first
+    store_bytes: int = 1_000_000_000  # TOKENOSCOPE_STORE_BYTES: records in memory; the oldest go to disk
+    disk_bytes: int = 4_000_000_000  # TOKENOSCOPE_DISK_BYTES: records in a temporary folder; the oldest leave for good
     prompt_bytes: int = 32_000  # TOKENOSCOPE_PROMPT_BYTES: longest prompt text on the page, in UTF-8 bytes
     queue: int = 32  # TOKENOSCOPE_QUEUE: visitors that may wait for the model
     paused_seconds: int = 600  # TOKENOSCOPE_PAUSED_SECONDS: a run paused for longer than this ends
@@ -36,6 +37,7 @@ class Limits:
             prompt_tokens=_whole("TOKENOSCOPE_PROMPT_TOKENS", cls.prompt_tokens),
             new_tokens=_whole("TOKENOSCOPE_NEW_TOKENS", cls.new_tokens),
             store_bytes=_whole("TOKENOSCOPE_STORE_BYTES", cls.store_bytes),
+            disk_bytes=_whole("TOKENOSCOPE_DISK_BYTES", cls.disk_bytes),
             prompt_bytes=_whole("TOKENOSCOPE_PROMPT_BYTES", cls.prompt_bytes),
             queue=_whole("TOKENOSCOPE_QUEUE", cls.queue),
             paused_seconds=_whole("TOKENOSCOPE_PAUSED_SECONDS", cls.paused_seconds),

@@ -9,13 +9,14 @@ class Clock:
     """Work of several engines goes on side by side, but while one is timed nothing else works on this host.
 
     `working` is held around each piece of work; `timing`, inside it, waits until no other piece is worked on and lets
-    none begin until it is left.
+    none begin until it is left. It is entered before a model's guard is taken: who waits for it holds nothing.
     """
 
     def __init__(self) -> None:
         self._change = threading.Condition()
         self._working = 0
         self._timing: int | None = None  # the thread that times
+        self._left_inside = False  # whether the thread that times has left its piece of work, which is a fault
         self._wanted = 0  # threads that wait to time: no new work begins before them
 
     @contextmanager
@@ -28,8 +29,12 @@ class Clock:
             yield
         finally:
             with self._change:
-                self._working -= 1
-                self._change.notify_all()
+                self._left_inside = self._timing == threading.get_ident()
+                if not self._left_inside:
+                    self._working -= 1
+                    self._change.notify_all()
+        if self._left_inside:
+            raise RuntimeError("work was left inside its clock: nothing may be yielded while it is timed")
 
     @contextmanager
     def timing(self) -> Iterator[None]:
@@ -50,5 +55,6 @@ class Clock:
         finally:
             with self._change:
                 self._timing = None
-                self._working += 1
+                self._working += not self._left_inside  # then the piece of work is over already
+                self._left_inside = False
                 self._change.notify_all()

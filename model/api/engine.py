@@ -24,7 +24,11 @@ class Room(Protocol):
     """Where records are kept, as an engine sees it: room is reserved before a job begins."""
 
     def reserve(self, job: Job) -> bool:
-        """Keep room for the job's record; False if there is none now. Raises: NoSpace, if there never will be."""
+        """Keep room for the job's `expected_bytes`; False if there is none now.
+
+        Called with the engine's queue locked: it returns at once, and neither calls the engine nor stops a job.
+        Raises: NoSpace, if there never will be room for so many.
+        """
         ...
 
 

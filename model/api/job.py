@@ -1,22 +1,23 @@
 """A job: one experiment that somebody asked for, from the question to its end.
 
-Three look at it. The work calls `check`, `progress`, `clock` and `settled`. The engine drives it through `begin`,
-`may_go_on`, `take`, `place_in_queue` and `end`. Whoever asked reads `status`, `record` and `error`, and may stop,
-pause, resume or step it.
+Three parties use it. The work calls `check`, `progress`, `clock` and `settled`. The engine drives it through
+`watch`, `begin`, `may_go_on`, `take`, `place_in_queue` and `end`. The caller reads `status`, `record` and `error`, and
+may stop, pause, resume or step it. Without an engine a job is a way to stop a library call and to follow it.
 """
 
 import secrets
 import statistics
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from model.api.clock import Clock
 from model.errors import Cancelled
 
+R = TypeVar("R")
 State = Literal["waiting", "running", "paused", "done", "stopped", "failed"]
 OVER = ("done", "stopped", "failed")
 _PACES = 32  # pieces whose median pace says how long the rest takes
@@ -52,6 +53,7 @@ class Job:
         self._status = Status()
         self._record: Any = None
         self._clock: Clock | None = None
+        self._watcher: Callable[[Job], None] | None = None  # the engine that has it
         self._stopping = threading.Event()
         self._settled = False
         self._paused = False
@@ -63,11 +65,11 @@ class Job:
 
     def check(self) -> None:
         """Called between pieces of work. Raises: Cancelled, if the job was stopped."""
-        if self._stopping.is_set():
+        if self.stopped():
             raise Cancelled
 
     def stopped(self) -> bool:
-        """Whether it was stopped: for a library that asks a function."""
+        """Whether it was stopped: for a library that takes a function."""
         return self._stopping.is_set()
 
     def progress(self, done: int, total: int, what: str) -> None:
@@ -88,6 +90,10 @@ class Job:
 
     # For the engine
 
+    def watch(self, watcher: Callable[["Job"], None]) -> None:
+        """Call this after every stop, pause, resume and step, from the thread that did it, until the job ends."""
+        self._watcher = watcher
+
     def begin(self, clock: Clock) -> None:
         """It has the model now."""
         with self._change:
@@ -95,21 +101,16 @@ class Job:
             self._move("running", place=0)
 
     def may_go_on(self) -> bool:
-        """Whether the next value may be made; asking for one more step of a paused job uses it up."""
+        """Whether the next value may be made. A paused job uses up a step for it, or is held from now on."""
         with self._change:
             if not self._paused or self._stopping.is_set():
                 return True
-            self._allowed -= 1
-            return self._allowed >= 0
-
-    def hold(self) -> bool:
-        """Pause it, unless it may go on again by now. Returns whether it is paused."""
-        with self._change:
-            if self._stopping.is_set() or not self._paused or self._allowed > 0:
-                return False
+            if self._allowed > 0:
+                self._allowed -= 1
+                return True
             self._touched, self._marks = time.monotonic(), []
             self._move("paused")
-            return True
+            return False
 
     def wait_again(self) -> None:
         """It goes back into the queue."""
@@ -132,8 +133,10 @@ class Job:
     def end(self, state: State, error: Exception | None = None, *, complete: bool) -> None:
         """The experiment has ended; with `complete`, so has its post-run work."""
         with self._change:
-            self.error = error.with_traceback(None) if error else self.error  # its frames would keep its memory
+            self.error = self.error if error is None else _without_frames(error)
             self._move(state, place=0, eta_s=None, complete=complete)
+            if complete:
+                self._watcher = None  # a job that is kept must not keep the engine and its model
 
     @property
     def wants_model(self) -> bool:
@@ -151,7 +154,7 @@ class Job:
         """Seconds for which nobody has paused, resumed or stepped it."""
         return time.monotonic() - self._touched
 
-    # For whoever asked
+    # For the caller
 
     @property
     def status(self) -> Status:
@@ -180,7 +183,7 @@ class Job:
         with self._change:
             self._stopping.set()
             self._change.notify_all()
-        self.on_change(self)
+        self._tell()
 
     def pause(self) -> None:
         """Hold it after the value that is being made; others may have the model meanwhile."""
@@ -194,13 +197,15 @@ class Job:
         """Make one more value, then hold."""
         self._hold(True, allowed=1)
 
-    def on_change(self, job: "Job") -> None:
-        """Replaced by the engine that has the job, which looks again at a paused or waiting one."""
-
     def _hold(self, paused: bool, allowed: int = 0) -> None:
         with self._change:
             self._paused, self._allowed, self._touched = paused, allowed, time.monotonic()
-        self.on_change(self)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Outside its own lock: the engine takes its lock first and the job's inside."""
+        if (watcher := self._watcher) is not None:
+            watcher(self)
 
     def _move(self, state: State, **changed: Any) -> None:
         self._status = replace(self._status, state=state, **changed)
@@ -209,3 +214,24 @@ class Job:
     def _eta(self, left: int) -> float | None:
         paces = [after - before for before, after in zip(self._marks, self._marks[1:], strict=False)]
         return left * statistics.median(paces) if paces else None
+
+
+def records_of(pieces: Generator[R | None]) -> Generator[R]:
+    """The records alone, without the None between two pieces of work: what a library call gives."""
+    with closing(pieces):
+        for record in pieces:
+            if record is not None:
+                yield record
+
+
+def _without_frames(error: Exception) -> Exception:
+    """The error and its causes without tracebacks, whose frames would keep the memory of the work."""
+    seen: list[BaseException] = []
+    todo: list[BaseException | None] = [error]
+    while todo:
+        one = todo.pop()
+        if one is not None and one not in seen:
+            seen.append(one)
+            todo += [one.__cause__, one.__context__]
+            one.__traceback__ = None
+    return error

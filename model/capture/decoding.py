@@ -73,7 +73,7 @@ def passes(
     With `forced`, every choice is made as ever, but the next pass reads these tokens in place of the chosen ones, and
     the run ends with the last of them. `cache` is an empty cache of the caller's own, in place of the library's.
     Nothing is computed ahead, and global random state is not touched: the run draws with a generator of its own.
-    Raises: NotANumber, if the model computes NaN; tracing.Cancelled, if the tracer is told to stop.
+    Raises: NotANumber, if the model computes NaN; Cancelled, if the tracer is told to stop.
     """
     return model.generate(
         torch.tensor([list(ids)], device=model.device),

@@ -53,8 +53,13 @@ class Generation:
         return done.step
 
     def stop_when(self, cancelled: Callable[[], bool]) -> None:
-        """Ask this before every layer; when it says yes, the pass ends at once with `tracing.Cancelled`."""
+        """Ask this before every layer; when it says yes, the pass ends at once with `Cancelled`."""
         self._tracer.cancelled = cancelled
+
+    @property
+    def n_prompt(self) -> int:
+        """Tokens of the prompt, as the model reads it."""
+        return len(self._prompt.ids)
 
     def close(self) -> None:
         """End the run where it is."""

@@ -19,6 +19,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from model.arch.anatomy import Anatomy, attached, hidden, layer_input
 from model.capture.buffers import Buffers
+from model.errors import Cancelled
 from model.records import attention
 from model.records.attention import AttentionRule
 
@@ -26,10 +27,6 @@ _ROWS = 128  # of units searched at once
 UNITS = 8  # strongest MLP units kept at each layer and position
 
 _ACTIVE: ContextVar["Tracer | None"] = ContextVar("tracer", default=None)
-
-
-class Cancelled(Exception):
-    """The person stopped the run in the middle of a forward pass."""
 
 
 def _pass_through(find_original: Callable[[nn.Module], Callable[..., Any]]) -> Callable[..., Any]:

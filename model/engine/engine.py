@@ -1,7 +1,9 @@
-"""Owns a loaded model and its one queue: jobs of every kind are asked for, watched and stopped from any thread.
+"""Owns a loaded model and its one queue: jobs of every kind are submitted, watched and stopped from any thread.
 
 One worker thread holds the model. It takes the first job of the queue and works on it until it has ended, is paused,
-or makes room for a shorter one. What a job adds after its end (post-run work) comes when nobody waits.
+or makes room for a brief one. What a job adds after its end (post-run work) comes when nobody waits.
+
+Locks: the engine's is taken first, a job's inside it, never the other way round.
 """
 
 import logging
@@ -9,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +20,7 @@ from model.api.engine import Room, Stats
 from model.api.inputs import Inputs
 from model.api.job import Job, State
 from model.capture.hooked import HookedModel
-from model.errors import Busy, Cancelled, NoSpace, NotShown, Refusal
+from model.errors import Busy, Cancelled, NotShown, Refusal
 from model.limits import Limits
 from model.records.file import Saved
 from model.records.trace import ModelCard
@@ -25,15 +28,16 @@ from model.requests.registry import of_request
 from model.requests.request import Request
 
 _log = logging.getLogger(__name__)
-_LONG_S = 2.0  # for which a long job has the model before it makes room for those that wait
-_LOOK_S = 0.25  # between two looks at whether there is room for the next record
+_LONG_S = 2.0  # for which a long job has the model before it makes room for a brief one
+_ROOM_S = 0.25  # between two questions whether there is room for the next record
+_PARKED_S = 1.0  # between two checks for jobs that were paused for too long
 
 
 class Unbounded:
     """Room for every record: for an engine whose host keeps none."""
 
     def reserve(self, job: Job) -> bool:  # noqa: ARG002
-        """Always."""
+        """There always is."""
         return True
 
 
@@ -67,6 +71,7 @@ class Engine:
         self._post_run: deque[_Turn] = deque()
         self._current: _Turn | None = None
         self._finished = 0
+        self._after_long = False  # whether the job that last made room or ended was a long one
         self._closed = False
         self._worker = threading.Thread(target=self._serve, name=f"engine {self.card.name}", daemon=True)
         self._worker.start()
@@ -102,9 +107,10 @@ class Engine:
                     f"{len(self._queue)} requests are waiting for the model, as many as this host lets wait. "
                     "Try again in a minute."
                 )
-            job.on_change = self._look_again
-            self._queue.append(_Turn(job=job, work=work, brief=brief))
-            self._tell_places()
+            turn = _Turn(job=job, work=work, brief=brief)
+            self._queue.append(turn)
+            job.watch(self._reconsider)
+            self._reconsider(job)  # it may have been stopped on its way here
 
     def stats(self) -> Stats:
         """How many jobs wait, run, are paused and have ended."""
@@ -117,13 +123,13 @@ class Engine:
             )
 
     def close(self) -> None:
-        """Stop every job and end the worker."""
+        """Stop every job and end the worker; a job that has begun may still yield its last record."""
         with self._change:
             self._closed = True
             turns = [*self._queue, *self._parked, *self._post_run, *([self._current] if self._current else [])]
-        for turn in turns:
-            turn.job.stop()
-        with self._change:
+            for turn in turns:
+                turn.job.stop()
+            del turns
             self._change.notify_all()
         self._worker.join()
 
@@ -148,31 +154,25 @@ class Engine:
         return True
 
     def _next(self) -> _Turn | None:
-        """The first in the queue that there is room for, else post-run work. Waits until there is one."""
+        """The first that waits and that there is room for, else post-run work. Waits until there is one."""
         with self._change:
-            while not self._closed:
+            while True:
                 self._end_idle()
-                if (turn := self._first_with_room()) is not None:
+                if (turn := self._begun()) is not None:
                     return turn
                 if self._post_run:
                     return self._post_run.popleft()
-                self._change.wait(timeout=_LOOK_S if self._queue else 1.0 if self._parked else None)
-            left = [*self._queue, *self._parked, *self._post_run]
-            self._queue.clear()
-            self._parked.clear()
-            self._post_run.clear()
-        for turn in left:
-            turn.close()
-            self._end(turn, "stopped")
-        return None
+                if self._closed:  # all were stopped: what was not begun has left the queue, the others came before this
+                    return None
+                self._change.wait(timeout=_ROOM_S if self._queue else _PARKED_S if self._parked else None)
 
-    def _first_with_room(self) -> _Turn | None:
-        """The first that has begun, or that there is room for: nobody new goes before one that waits for room."""
+    def _begun(self) -> _Turn | None:
+        """The next job, which has the model from now on; nobody new goes before one that waits for room."""
         may_begin = True
-        for turn in list(self._queue):
+        for turn in self._in_turn():
             try:
                 ready = turn.begun or (may_begin and self._room.reserve(turn.job))
-            except NoSpace as error:
+            except Exception as error:  # noqa: BLE001  (no room ever, or a fault of the store: of this job alone)
                 self._queue.remove(turn)
                 self._fail(turn, error)
                 continue
@@ -185,6 +185,15 @@ class Engine:
             may_begin = False
         return None
 
+    def _in_turn(self) -> list[_Turn]:
+        """Those that wait, in order; after a long job has had its turn, the first brief one comes first."""
+        turns = list(self._queue)
+        first = next((each for each in turns if each.brief), None)
+        if self._after_long and first is not None:
+            turns.remove(first)
+            turns.insert(0, first)
+        return turns
+
     def _end_idle(self) -> None:
         """Paused jobs hold memory: one that nobody touched for long ends, and of too many the one paused longest."""
         too_long = [turn for turn in self._parked if turn.job.idle_s > self._limits.paused_seconds]
@@ -194,46 +203,46 @@ class Engine:
     def _advance(self, turn: _Turn) -> None:
         """Work on one job until it has ended, is paused or makes room."""
         began = time.monotonic()
-        while True:
-            if not turn.job.may_go_on() and self._park(turn):
-                break
-            was_stopped = turn.job.stopped()
-            try:
-                with self._clock.working():
-                    record = next(turn.work)
-            except (StopIteration, Cancelled):
-                self._end(turn, "stopped" if turn.job.stopped() else "done")
-                break
-            if record is not None:
-                turn.job.take(record)
-            if was_stopped:  # that was its last word
-                turn.close()
-                self._end(turn, "stopped")
-                break
+        while not self._park(turn) and self._made_value(turn):
             if turn.job.is_settled:
-                self._settle(turn)
-                break
+                return self._settle(turn)
             if not turn.brief and time.monotonic() - began > _LONG_S and self._makes_room(turn):
-                break
+                return None
+        return None
 
     def _park(self, turn: _Turn) -> bool:
+        """Hold the job if it is paused; in one step, so that a resume that comes meanwhile finds it parked."""
         with self._change:
-            if not turn.job.hold():
+            if turn.job.may_go_on():
                 return False
             self._parked.append(turn)
-            self._current = None
-            self._change.notify_all()
+            self._left(turn)
             return True
 
+    def _made_value(self, turn: _Turn) -> bool:
+        """Let the work make its next value; False if the job has ended."""
+        was_stopped = turn.job.stopped()
+        try:
+            with self._clock.working():
+                record = next(turn.work)
+        except (StopIteration, Cancelled):
+            self._end(turn, "stopped" if turn.job.stopped() else "done")
+            return False
+        if record is not None:
+            turn.job.take(record)
+        if was_stopped:  # that was its last value
+            turn.close()
+            self._end(turn, "stopped")
+        return not was_stopped
+
     def _makes_room(self, turn: _Turn) -> bool:
-        """A long job goes behind the first one that waits."""
+        """A long job lets a brief one go first, if one waits; another long one waits for its end."""
         with self._change:
-            if not self._queue:
+            if not any(each.brief for each in self._queue):
                 return False
-            self._queue.insert(1, turn)
-            self._current = None
+            self._queue.appendleft(turn)
             turn.job.wait_again()
-            self._tell_places()
+            self._left(turn)
             return True
 
     def _settle(self, turn: _Turn) -> None:
@@ -241,12 +250,12 @@ class Engine:
         with self._change:
             turn.job.end("done", complete=False)
             self._finished += 1
-            self._current = None
             self._post_run.append(turn)
+            self._left(turn)
 
     def _add_post_run(self, turn: _Turn) -> None:
         """One piece of post-run work; the queue comes first, so the rest waits its turn again."""
-        if not turn.job.stopped():
+        if not turn.job.stopped() and not self._closed:
             with self._clock.working():
                 record = next(turn.work, _NOTHING)
             if record is not _NOTHING:
@@ -260,30 +269,39 @@ class Engine:
 
     def _end(self, turn: _Turn, state: State, error: Exception | None = None) -> None:
         with self._change:
-            if self._current is turn:
-                self._current = None
             self._finished += 1
             turn.job.end(state, error, complete=True)
-            self._tell_places()
+            self._left(turn)
+
+    def _left(self, turn: _Turn) -> None:
+        """It has the model no more, if it had it."""
+        if self._current is turn:
+            self._current, self._after_long = None, not turn.brief
+        self._tell_places()
 
     def _fail(self, turn: _Turn, error: Exception) -> None:
         if not isinstance(error, Refusal):
             _log.error("a job failed", exc_info=error)
+        with suppress(Exception):  # it failed already, or could not be left where it was
+            turn.close()
         if turn.job.status.over:  # its post-run work broke: the record stays as it is
             return turn.job.end(turn.job.status.state, error, complete=True)
-        self._end(turn, "failed", error)
+        return self._end(turn, "failed", error)
 
-    def _look_again(self, job: Job) -> None:
-        """A job was stopped, paused, resumed or stepped."""
+    def _reconsider(self, job: Job) -> None:
+        """A job came, or was stopped, paused, resumed or stepped."""
         with self._change:
             for turn in [each for each in self._parked if each.job is job and job.wants_model]:
                 self._parked.remove(turn)
                 self._queue.appendleft(turn)
                 job.wait_again()
-            for turn in [each for each in self._queue if each.job is job and job.stopped() and not each.begun]:
+            for turn in [each for each in self._queue if each.job is job and job.stopped()]:
                 self._queue.remove(turn)
-                turn.close()
-                self._end(turn, "stopped")
+                if turn.begun:
+                    self._queue.appendleft(turn)  # its last value takes a moment, and gives its memory back
+                else:
+                    turn.close()
+                    self._end(turn, "stopped")
             self._tell_places()
 
     def _tell_places(self) -> None:

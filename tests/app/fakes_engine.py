@@ -1,206 +1,135 @@
-"""An engine without a model: the interface of model/engine.py, with a made-up run whose passes a test lets through."""
+"""An engine without a model: the queue of model/engine/engine.py with made-up work, let through by a test."""
 
 import dataclasses
-import secrets
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+from model.api.engine import Engine as AnyEngine
+from model.api.engine import ModelState, Room
+from model.api.job import Job
 from model.arch.tokens import readable
-from model.errors import Busy
-from model.records.trace import ModelCard, Settings, Trace
+from model.engine.engine import Engine
+from model.limits import Limits
+from model.records.file import Saved
+from model.records.trace import Trace
+from model.requests.registry import of_request
+from model.requests.request import Request
+from model.requests.run import Run
+from tests.app.fakes_experiments import WORK
 from tests.fakes import AFTER_RUN, fake_trace
-from viz.server.live import ModelState
-
-OVER = ("done", "stopped", "failed")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stats:
-    waiting: int
-    running: int
-    paused: int
-    finished: int
+class LaterRoom:
+    """Room in the store of whatever app the engine is put behind; without one, for everything."""
+
+    def __init__(self) -> None:
+        self.store: Room | None = None
+
+    def reserve(self, job: Job) -> bool:
+        return self.store is None or self.store.reserve(job)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Update:
-    state: Any
-    place: int
-    n_steps: int
-    eta_s: float | None
-    lens: bool
+class FakeEngine(Engine):
+    """Each pass of a run takes `seconds`; with `seconds=None` it waits for `let()`.
 
-
-class FakeEngine:
-    """Runs one pass after the other, each `seconds` long, first come first served; `seconds=None` waits for `let()`.
-
-    `submit_s` is how long it thinks about a request; `breaks` is what it raises instead of an answer.
+    `submit_s` is how long it thinks about a request; `breaks` is what it raises instead of an answer; `fail_with` is
+    what a run fails with after its first pass. `post_run_s` is how long each of the two pieces of post-run work takes.
     """
 
     def __init__(self, seconds: float | None = 0.02, queue: int = 8) -> None:
-        self.submit_s = 0.0
+        self.submit_s = self.post_run_s = 0.0
         self.submitting = threading.Event()
         self.breaks: Exception | None = None
-        self.card: ModelCard = fake_trace().model
-        self.asked: list[tuple[str, Settings]] = []
-        self.runs: list[FakeRun] = []
-        self.fail_with: BaseException | None = None
-        self._seconds, self._queue = seconds, queue
-        self._let = threading.Semaphore(0)
-        self.changed = threading.Condition()
-        self._closed = False
-        self._worker = threading.Thread(target=self._work, daemon=True)
-        self._worker.start()
+        self.fail_with: Exception | None = None
+        self.asked: list[Request] = []
+        self.records: list[Mapping[str, Saved]] = []
+        self.jobs: list[Job] = []
+        self.room = LaterRoom()
+        self.n_post_run = 0  # pieces that were done
+        self.bytes_expected: int | None = None  # of a run; None: what it will take
+        self._seconds, self._let = seconds, threading.Semaphore(0)
+        self.limits = Limits(queue=queue)
+        super().__init__(cast("Any", SimpleNamespace(card=fake_trace().model)), self.limits, room=self.room)
 
-    def submit(self, prompt: str, settings: Settings) -> "FakeRun":
+    def submit(
+        self,
+        request: Request,
+        job: Job,
+        *,
+        records: Mapping[str, Saved] | None = None,
+        drafts: Mapping[str, Any] | None = None,
+    ) -> None:
         self.submitting.set()
         time.sleep(self.submit_s)
         if self.breaks is not None:
             raise self.breaks
-        prompt, notes = readable(prompt)
-        with self.changed:
-            if sum(run.state == "waiting" for run in self.runs) >= self._queue:
-                raise Busy("the queue is full. Try again in a minute.")
-            run = FakeRun(self, prompt, settings, notes)
-            self.asked.append((prompt, settings))
-            self.runs.append(run)
-            self.changed.notify_all()
-        return run
-
-    def stats(self) -> Stats:
-        states = [run.state for run in self.runs]
-        return Stats(
-            waiting=states.count("waiting"),
-            running=states.count("running"),
-            paused=states.count("paused"),
-            finished=sum(state in OVER for state in states),
-        )
+        request.check(Limits(), self.card)
+        self.asked.append(request)
+        self.records.append(records or {})
+        self.jobs.append(job)
+        experiment = of_request(request)
+        work = self._run(request, job) if isinstance(request, Run) and experiment.name == "run" else None
+        self.enqueue(job, work or WORK[experiment.name](request, job), brief=experiment.brief)
 
     def let(self, passes: int = 1) -> None:
         """Let this many passes through."""
         self._let.release(passes)
 
-    def close(self) -> None:
-        with self.changed:
-            self._closed = True
-            for run in self.runs:
-                run.stopping = True
-            self.changed.notify_all()
+    def state(self, at: int) -> str:
+        """How the job stands that was asked for at this place."""
+        return self.jobs[at].status.state
 
-    def _work(self) -> None:
-        while not self._closed:
-            with self.changed:
-                run = next((run for run in self.runs if run.wants_pass()), None)
-                if run is None:
-                    self.changed.wait(0.05)
-                    continue
-                run.state = "running"
-                self.changed.notify_all()
-            if not run.stopping:
-                self._pass(run)
-            with self.changed:
-                run.after_pass(self.fail_with)
-                self.changed.notify_all()
+    def _run(self, request: Run, job: Job) -> Iterator[Trace | None]:
+        prompt, notes = readable(request.prompt)
+        whole = dataclasses.replace(whole_trace(prompt, request.max_new_tokens), notes=notes)
+        expected = 2 * sum(array.nbytes for array in whole.arrays().values())
+        job.expected_bytes = expected if self.bytes_expected is None else self.bytes_expected
+        return self._passes(whole, request.max_new_tokens, job)
 
-    def _pass(self, run: "FakeRun") -> None:
-        if self._seconds is not None:
-            time.sleep(self._seconds)
-            run.n_steps += 1
-            return
-        while not run.stopping and (run.single or not run.holds):
-            if self._let.acquire(timeout=0.02):
-                run.n_steps += 1
+    def _passes(self, whole: Trace, n_new: int, job: Job) -> Iterator[Trace | None]:
+        for n in range(1, n_new + 1):
+            while not job.stopped() and not self._passed():
+                yield None
+            if job.stopped():
+                if n > 1:
+                    yield part(whole, n - 1, "stopped", lens=False)
                 return
+            if n > 1 and self.fail_with is not None:
+                raise self.fail_with
+            job.progress(n, n_new, "")
+            if n == n_new:
+                job.settled()
+            yield part(whole, n, "done" if n == n_new else "running", lens=False)
+        for _ in range(2):
+            time.sleep(self.post_run_s)
+            self.n_post_run += 1
+            yield None
+        yield part(whole, n_new, "done", lens=True)
 
-
-class FakeRun:
-    """One asked-for run: a slice of a made-up trace, as long as the passes that were let through."""
-
-    def __init__(self, engine: FakeEngine, prompt: str, settings: Settings, notes: tuple[str, ...]) -> None:
-        self.id = secrets.token_urlsafe(12)
-        self.prompt, self.settings = prompt, settings
-        self.state: Any = "waiting"
-        self.error: BaseException | None = None
-        self.n_steps = 0
-        self.stopping = self.holds = False
-        self.single = 0
-        self.lens = False
-        self._engine = engine
-        self._whole = dataclasses.replace(whole_trace(prompt, settings.max_new_tokens), notes=notes)
-
-    @property
-    def place(self) -> int:
-        if self.state != "waiting":
-            return 0
-        before = self._engine.runs[: self._engine.runs.index(self)]
-        return 1 + sum(run.state == "waiting" for run in before)
-
-    def wants_pass(self) -> bool:
-        if self.state in OVER:
-            return False
-        return self.stopping or not self.holds or self.single > 0
-
-    def after_pass(self, failure: BaseException | None) -> None:
-        self.single = max(0, self.single - 1)
-        if failure is not None:
-            self.state, self.error = "failed", failure
-        elif self.stopping:
-            self.state = "stopped"
-        elif self.n_steps >= self.settings.max_new_tokens:
-            self.state, self.lens = "done", True
-        elif self.holds:
-            self.state = "paused"
-
-    def updates(self, wait_s: float = 0.25) -> Iterator[Update]:
-        told = None
-        while True:
-            with self._engine.changed:
-                now = Update(state=self.state, place=self.place, n_steps=self.n_steps, eta_s=1.0, lens=self.lens)
-                if now == told and now.state not in OVER:
-                    self._engine.changed.wait(wait_s)
-                    now = Update(state=self.state, place=self.place, n_steps=self.n_steps, eta_s=1.0, lens=self.lens)
-            told = now
-            yield now
-            if now.state in OVER:
-                return
-
-    def trace(self) -> Trace | None:
-        return None if self.n_steps == 0 else part(self._whole, self.n_steps, self.state, lens=self.lens)
-
-    def stop(self) -> None:
-        waits = self.state in ("waiting", "paused")
-        self._set(stopping=True, **({"state": "stopped"} if waits else {}))
-
-    def pause(self) -> None:
-        self._set(holds=True)
-
-    def resume(self) -> None:
-        self._set(holds=False)
-
-    def step(self) -> None:
-        self._set(single=self.single + 1)
-
-    def _set(self, **changes: Any) -> None:
-        with self._engine.changed:
-            for name, value in changes.items():
-                setattr(self, name, value)
-            self._engine.changed.notify_all()
+    def _passed(self) -> bool:
+        """Whether the next pass is done; where a test lets passes through, it may not be let yet."""
+        if self._seconds is None:
+            return self._let.acquire(timeout=0.02)
+        time.sleep(self._seconds)
+        return True
 
 
 class FakeModels:
-    """One engine under one name, there from the start or when a test says so."""
+    """One engine under every name, there from the start or when a test says so."""
 
     def __init__(self, engine: FakeEngine, *names: str, ready: bool = True) -> None:
         self.names = names or ("fake-1k",)
+        self.store: Room | None = None  # of the app around it
         self.use(engine, ready=ready)
 
     def use(self, engine: FakeEngine, *, ready: bool = True) -> None:
         """Put another engine behind the page."""
         self._engine, self.ready = engine, ready
+        engine.room.store = self.store
         self.failure: Exception | None = None
 
     def state(self, name: str) -> ModelState:
@@ -208,10 +137,10 @@ class FakeModels:
             return ModelState(phase="ready", text=f"Ready: {name}, 4 layers × 6 heads, cpu, float32", fraction=1.0)
         return ModelState(phase="loading", text=f"Getting the model: downloading {name}, 40%", fraction=0.4)
 
-    def engine(self, name: str) -> FakeEngine | None:
+    def engine(self, name: str) -> AnyEngine | None:
         if self.failure is not None:
             raise self.failure
-        return self._engine if self.ready else None
+        return cast("AnyEngine", self._engine) if self.ready else None
 
 
 @cache

@@ -8,11 +8,9 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from model import HookedModel, load
-from model.capture.generation import Generation
 from model.engine.engine import Engine
 from model.limits import Limits
 from model.records import file as storage
-from tests.model.engines import Gate
 from tests.model.stored import VERSION, sample
 
 
@@ -56,21 +54,7 @@ def saved(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def gate(monkeypatch) -> Iterator[Gate]:
-    gate, original = Gate(), Generation.__next__
-
-    def gated(self: Generation):
-        gate.wait(self)
-        return original(self)
-
-    monkeypatch.setattr(Generation, "__next__", gated)
-    yield gate
-    gate.open()
-
-
-@pytest.fixture
 def engine(small) -> Iterator[Engine]:
     engine = Engine(small, Limits(queue=3))
     yield engine
     engine.close()
-    assert not engine._worker.is_alive()

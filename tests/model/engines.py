@@ -1,4 +1,4 @@
-"""What the engine's tests share: a gate that holds passes, runs brought to their end, traces compared."""
+"""What the engine's tests share: work that a test lets through value by value, runs asked for, traces compared."""
 
 import gc
 import sys
@@ -7,51 +7,109 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
-from model import HookedModel, Settings, Trace
-from model.capture.generation import Generation
-from model.engine.engine import Run
-from tests.model.waiting import ended
+from model import HookedModel, Trace
+from model.api.clock import Clock
+from model.api.engine import Room
+from model.api.job import Job, Status
+from model.engine.engine import Engine
+from model.errors import Cancelled
+from model.limits import Limits
+from model.requests.run import Run
+from tests.model.waiting import ended, until
 from tests.patience import PATIENCE_S
 
 PROMPT = "The cat sat on the mat"
 
 
-class Gate:
-    """Holds every pass until the test lets it through, and remembers whose passes ran, in order."""
+class Steps:
+    """Work whose values, 1, 2, 3 and so on, a test lets through one by one; `most` of them, or until it is closed.
 
-    def __init__(self) -> None:
-        self.order: list[Generation] = []
-        self._open = threading.Event()
+    A stop is heard between two values; then comes one last one, 100 more than the value before.
+    """
+
+    def __init__(self, most: int = 1000, order: list[str] | None = None, name: str = "") -> None:
+        self.job = Job()
+        self.began = threading.Event()
+        self.closed = threading.Event()
+        self.thread: int | None = None
+        self._most, self._order, self._name = most, order, name
         self._let = threading.Semaphore(0)
 
-    def let(self, passes: int) -> None:
-        for _ in range(passes):
+    def let(self, count: int = 1) -> None:
+        for _ in range(count):
             self._let.release()
 
-    def open(self) -> None:
-        self._open.set()
-        self._let.release()
+    def work(self) -> Iterator[int]:
+        value = 0
+        try:
+            self.began.set()
+            self.thread = threading.get_ident()
+            while value < self._most:
+                assert self._let.acquire(timeout=PATIENCE_S)
+                self.job.check()
+                value += 1
+                if self._order is not None:
+                    self._order.append(self._name)
+                yield value
+        except Cancelled:
+            yield value + 100
+        finally:
+            self.closed.set()
 
-    def wait(self, generation: Generation) -> None:
-        if not self._open.is_set():
-            assert self._let.acquire(timeout=PATIENCE_S)
-        self.order.append(generation)
+
+def fake_engine(limits: Limits | None = None, *, clock: Clock | None = None, room: Room | None = None) -> Engine:
+    """An engine without a model: for work that needs none."""
+    hooked: Any = SimpleNamespace(card=SimpleNamespace(name="fake"))
+    return Engine(hooked, limits or Limits(queue=3), clock=clock, room=room)
 
 
-def settings(n: int = 4, **others) -> Settings:
-    return Settings(max_new_tokens=n, **others)
+def enqueued(engine: Engine, steps: Steps, *, brief: bool = False) -> Job:
+    engine.enqueue(steps.job, steps.work(), brief=brief)
+    return steps.job
 
 
-def finished(run: Run) -> Trace:
+def begun(engine: Engine, steps: Steps, *, brief: bool = False) -> Job:
+    """The work has the model, and waits to be let through."""
+    job = enqueued(engine, steps, brief=brief)
+    until(job, lambda seen: seen.state == "running")
+    assert steps.began.wait(PATIENCE_S)
+    return job
+
+
+def asked(n: int = 4, **settings: Any) -> Run:
+    return Run(prompt=PROMPT, max_new_tokens=n, **settings)
+
+
+def submitted(engine: Engine, n: int = 4, *, paused: bool = False, **settings: Any) -> Job:
+    """A run of n new tokens."""
+    job = Job()
+    if paused:
+        job.pause()
+    engine.submit(asked(n, **settings), job)
+    return job
+
+
+def stepped(job: Job, steps: int) -> Status:
+    """A paused job, so many values later."""
+    status = until(job, lambda seen: seen.state == "paused")
+    for _ in range(steps):
+        version = status.version
+        job.step()
+        status = until(job, lambda seen, version=version: seen.state == "paused" and seen.version > version)
+    return status
+
+
+def finished(job: Job) -> Trace:
     """The trace of a run that ends well."""
-    last = ended(run)
-    assert (run.error, last.state) == (None, "done")
-    whole = run.trace()
-    assert whole is not None
-    return whole
+    last = ended(job)
+    assert (job.error, last.state) == (None, "done")
+    assert isinstance(job.record, Trace)
+    return job.record
 
 
 def assert_same(one: Trace, other: Trace) -> None:
@@ -97,4 +155,4 @@ def until_gone(reference: weakref.ref, what: str) -> None:
     while reference() is not None:
         gc.collect()
         assert time.monotonic() < deadline, f"{what} is still there: {gc.get_referrers(reference())}"
-        time.sleep(0.02)
+        threading.Event().wait(0.01)

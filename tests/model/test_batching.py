@@ -2,7 +2,6 @@
 
 import json
 import re
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from model.experiments.batching import schedulers as ways
 from model.experiments.batching.batching import Ask, arrivals
 from model.limits import Limits
 from model.records.batching import letter
+from tests.model.jobs import Told
 from tests.model.served_texts import ASKED, BOUNDS, PROMPTS, check_conserved, last, plain, recorded, tokens
 from tests.model.waiting import ended
 from tests.tiny import tiny
@@ -156,14 +156,13 @@ def test_no_batch_works_on_when_its_texts_are_over(hooked: HookedModel, monkeypa
 
 
 def test_a_serving_that_is_stopped_says_so(hooked: HookedModel) -> None:
-    engine, stop = Engine(hooked, Limits()), threading.Event()
+    engine = Engine(hooked, Limits())
     asked = [Ask(prompt=PROMPTS[0], max_new_tokens=60)]
-    bounds: dict[str, Any] = {"block_size": 4, "n_blocks": 24, "cancelled": stop.is_set}
-    bounds["progress"] = lambda _done, _total, what: stop.set() if what == "tick 4" else None
-    job = engine.submit_job(lambda model: serve(model, asked, Settings(), Limits(), **bounds), stop)
+    job = Told(lambda _done, _total, what: job.stop() if what == "tick 4" else None)
+    engine.enqueue(job, serve(hooked, asked, Settings(), Limits(), block_size=4, n_blocks=24, job=job))
     assert ended(job).state == "stopped"
     engine.close()
-    record = job.result()
+    record = job.record
     assert record.requests[0].ended == "stopped" and len(record.ticks) == 4 and not record.ways
 
 

@@ -1,9 +1,7 @@
 """How a serving ends: done, failed, closed, cancelled or refused at the door, and the model as it was after each."""
 
-import itertools
 import math
 import re
-import threading
 from typing import Any
 
 import pytest
@@ -16,6 +14,7 @@ from model.experiments.batching.batching import Ask
 from model.experiments.speculation.speculative import speculate
 from model.experiments.timing.timing import count_hooks
 from model.limits import Limits
+from tests.model.jobs import StopsAfter, Told
 from tests.model.served_texts import ASKED, BOUNDS, PROMPTS, check_conserved, last, tokens
 from tests.model.waiting import ended
 from tests.tiny import tiny
@@ -57,8 +56,7 @@ def is_closed(hooked: HookedModel) -> None:
 
 def is_cancelled(hooked: HookedModel) -> None:
     for most in (0, 1, 4, 40, 60, 90):  # before the first tick, between ticks, and in the ways
-        looks = itertools.count()
-        record = last(serve(hooked, ASKED, Settings(), Limits(), cancelled=lambda: next(looks) >= most, **BOUNDS))  # noqa: B023
+        record = last(serve(hooked, ASKED, Settings(), Limits(), job=StopsAfter(most), **BOUNDS))
         stopped = [each.ended == "stopped" for each in record.requests]
         assert all(stopped) if most < 2 else len(record.ways) < 3
 
@@ -86,24 +84,14 @@ def test_between_two_ticks_the_model_is_free_and_as_it_was(hooked: HookedModel) 
 
 
 def test_it_is_a_job_of_the_engine(hooked: HookedModel, record: Batching) -> None:
-    engine, stopping, said = Engine(hooked, Limits()), threading.Event(), []
+    engine, job = Engine(hooked, Limits()), Told()
     try:
-        job = engine.submit_job(
-            lambda model: serve(
-                model,
-                ASKED,
-                Settings(),
-                Limits(),
-                cancelled=stopping.is_set,
-                progress=lambda *each: said.append(each),
-                **BOUNDS,
-            ),
-            stopping,
-        )
+        engine.enqueue(job, serve(hooked, ASKED, Settings(), Limits(), job=job, **BOUNDS))
         assert ended(job).state == "done"
-        assert tokens(job.result()) == tokens(record) and len(job.result().ways) == 3
+        assert tokens(job.record) == tokens(record) and len(job.record.ways) == 3
     finally:
         engine.close()
+    said = job.said
     assert said[0][2] == "tick 1" and said[-1] == (said[-1][1], said[-1][1], "done")
     assert all(0 <= done <= total for done, total, _ in said)
 

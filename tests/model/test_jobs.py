@@ -1,231 +1,224 @@
-"""Jobs: work on a model that is no run waits in the queue of runs, has the model to itself, and ends as asked."""
+"""A job by itself: its status, what stops and holds it, what it keeps; and the clock that all jobs of a host share."""
 
-import logging
 import threading
-import weakref
-from collections.abc import Iterator
+import time
+from collections.abc import Generator, Iterator
 
 import pytest
-from model.engine.jobs import Job, JobUpdate
 
-from model import HookedModel, Settings
-from model.engine.engine import Engine
-from model.errors import BadPrompt, Busy, NotANumber
-from model.experiments.cache.trials import trials
-from model.limits import Limits
-from model.records.cache import CacheTrials
-from tests.model.engines import until_gone
+from model.api.clock import Clock
+from model.api.job import Job, Status, records_of
+from model.errors import Cancelled
+from tests.model.engines import Steps, begun, enqueued, fake_engine
 from tests.model.waiting import ended, until
 from tests.patience import PATIENCE_S
-from tests.tiny import tiny
-
-PROMPT = "w5 w17 w40 w8"
 
 
-@pytest.fixture(scope="module")
-def hooked() -> HookedModel:
-    return tiny("llama")
-
-
-@pytest.fixture
-def engine(hooked: HookedModel) -> Iterator[Engine]:
-    engine = Engine(hooked, Limits(queue=3))
-    yield engine
-    engine.close()
-    assert not engine._worker.is_alive()
-
-
-class Steps:
-    """A job whose values, 1, 2, 3 and so on, a test lets through one by one; `most` of them, or until it is closed."""
-
-    def __init__(self, most: int = 1000) -> None:
-        self.closed = threading.Event()
-        self.began = threading.Event()
-        self.thread: int | None = None
-        self._most = most
-        self._let = threading.Semaphore(0)
-
-    def let(self, count: int) -> None:
-        for _ in range(count):
-            self._let.release()
-
-    def pieces(self, _: HookedModel) -> Iterator[int]:
-        try:
-            self.began.set()
-            self.thread = threading.get_ident()
-            for value in range(1, self._most + 1):
-                assert self._let.acquire(timeout=PATIENCE_S)
-                yield value
-        finally:
-            self.closed.set()
-
-
-def test_a_jobs_result_is_its_latest_value(engine: Engine) -> None:
-    steps = Steps(3)
-    job = engine.submit_job(steps.pieces)
-    assert until(job, lambda seen: seen.state == "running").n_results == 0 and job.result() is None
-    for count in (1, 2):
-        steps.let(1)
-        assert until(job, lambda seen, count=count: seen.n_results == count).state == "running"
-        assert job.result() == count
-    steps.let(1)
-    assert ended(job) == JobUpdate(state="done", place=0, n_results=3)
-    assert (job.result(), job.error, job.state) == (3, None, "done")
-    assert list(job.updates()) == [JobUpdate(state="done", place=0, n_results=3)]
-    assert steps.thread != threading.get_ident()
-
-
-def test_what_runs_through_the_engine_is_what_runs_without_it(engine: Engine, hooked: HookedModel) -> None:
-    run = engine.submit(PROMPT, Settings(max_new_tokens=5))
-    ended(run)
-    whole = run.trace()
-    assert whole is not None
-    job = engine.submit_job(lambda hooked: trials(hooked, whole))
-    assert ended(job).n_results == 5
-    *_, own = trials(hooked, whole)
-    theirs = job.result()
-    assert isinstance(theirs, CacheTrials) and (theirs.kl == own.kl).all() and (theirs.chosen == own.chosen).all()
-
-
-def test_a_job_and_runs_take_turns_and_nothing_runs_beside_a_job(engine: Engine) -> None:
-    steps = Steps(3)
-    job = engine.submit_job(steps.pieces)
-    until(job, lambda seen: seen.state == "running")
-    run, other = engine.submit(PROMPT, Settings(max_new_tokens=2)), engine.submit_job(Steps(0).pieces)
-    assert [run.place, other.place, job.place] == [1, 2, 0]
-    assert (engine.stats().waiting, engine.stats().running) == (2, 1)
-    for count in (1, 2):  # where they took turns, a pass would run between two values
-        steps.let(1)
-        until(job, lambda seen, count=count: seen.n_results == count)
-    assert (run.state, run.n_steps, other.state) == ("waiting", 0, "waiting")
-    steps.let(1)
-    assert [ended(each).state for each in (job, run, other)] == ["done"] * 3
-    assert engine.stats().finished == 3
-
-
-def test_a_job_waits_for_the_run_before_it(engine: Engine) -> None:
-    held = Steps(1)
-    first = engine.submit_job(held.pieces)
-    run = engine.submit(PROMPT, Settings(max_new_tokens=4))
-    seen: list[int] = []
-
-    def pieces(_: HookedModel) -> Iterator[int]:
-        seen.append(run.n_steps)
-        yield 1
-
-    after = engine.submit_job(pieces)
-    held.let(1)
-    assert [ended(each).state for each in (first, after)] == ["done", "done"] and seen == [4]
-
-
-def test_a_job_that_is_stopped_ends_after_its_value_and_keeps_it(engine: Engine) -> None:
-    steps, held = Steps(), []
-
-    def make(hooked: HookedModel) -> Iterator[int]:
-        held.append(steps.pieces(hooked))  # somebody else may know it: it is closed, not only let go
-        return held[0]
-
-    job = engine.submit_job(make)
-    steps.let(2)
-    until(job, lambda seen: seen.n_results == 2)
+def test_check_raises_after_a_stop_and_not_before() -> None:
+    job = Job()
+    job.check()
+    assert not job.stopped()
     job.stop()
-    steps.let(1)
-    last = ended(job)
-    assert last.state == "stopped" and job.result() == last.n_results and last.n_results in (2, 3)
-    assert steps.closed.is_set() and job.error is None
-    job.stop()
-    assert job.state == "stopped"
+    assert job.stopped()
+    with pytest.raises(Cancelled):
+        job.check()
 
 
-def test_work_between_two_values_can_look_whether_it_is_stopped(engine: Engine) -> None:
-    stopping, began = threading.Event(), threading.Event()
-
-    def pieces(_: HookedModel) -> Iterator[int]:
-        yield 1
-        began.set()
-        if stopping.wait(PATIENCE_S):
-            return
-        yield 2
-
-    job = engine.submit_job(pieces, stopping)
-    assert began.wait(PATIENCE_S)
-    job.stop()
-    assert ended(job) == JobUpdate(state="stopped", place=0, n_results=1)
-
-
-def test_a_job_that_waits_is_stopped_at_once_and_never_begins(engine: Engine) -> None:
-    held, steps = Steps(1), Steps()
-    first, waiting = engine.submit_job(held.pieces), engine.submit_job(steps.pieces)
-    until(first, lambda seen: seen.state == "running")
-    waiting.stop()
-    assert list(waiting.updates()) == [JobUpdate(state="stopped", place=0, n_results=0)]
-    held.let(1)
-    assert ended(first).state == "done" and not steps.began.is_set() and engine.stats().finished == 2
-
-
-def test_what_is_refused_is_refused_at_once(engine: Engine) -> None:
-    def make(_: HookedModel) -> Iterator[int]:
-        raise BadPrompt("nothing to measure")
-
-    with pytest.raises(BadPrompt, match="nothing to measure"):
-        engine.submit_job(make)
-    assert engine.stats().waiting == 0
-
-
-def test_jobs_count_among_those_that_wait(engine: Engine) -> None:
-    held = Steps(1)
-    first = engine.submit_job(held.pieces)
-    until(first, lambda seen: seen.state == "running")
-    others = [engine.submit_job(Steps(0).pieces) for _ in range(3)]
-    with pytest.raises(Busy, match="3 runs"):
-        engine.submit_job(Steps(0).pieces)
-    with pytest.raises(Busy, match="3 runs"):
-        engine.submit(PROMPT, Settings(max_new_tokens=1))
-    held.let(1)
-    assert [ended(each).state for each in others] == ["done"] * 3
-
-
-@pytest.mark.parametrize("error", [NotANumber("it computed NaN"), RuntimeError("a bug")])
-def test_a_job_that_fails_says_so_keeps_what_it_had_and_the_next_one_runs(
-    engine: Engine, error: Exception, caplog: pytest.LogCaptureFixture
-) -> None:
-    def pieces(_: HookedModel) -> Iterator[int]:
-        yield 1
-        raise error
-
-    with caplog.at_level(logging.ERROR):
-        job = engine.submit_job(pieces)
-        assert ended(job) == JobUpdate(state="failed", place=0, n_results=1)
-    assert job.error is error and job.result() == 1
-    assert [each.message for each in caplog.records] == (["a job failed"] if type(error) is RuntimeError else [])
-    assert ended(engine.submit(PROMPT, Settings(max_new_tokens=1))).state == "done"
-
-
-def test_closing_the_engine_stops_its_jobs_and_takes_no_more(hooked: HookedModel) -> None:
-    engine, steps = Engine(hooked, Limits()), Steps()
-    job, waiting = engine.submit_job(steps.pieces), engine.submit_job(Steps().pieces)
-    until(job, lambda seen: seen.state == "running")
-    closing = threading.Thread(target=engine.close)
-    closing.start()
-    until(waiting, lambda seen: seen.state == "stopped")
-    steps.let(1)
-    closing.join(PATIENCE_S)
-    assert not closing.is_alive() and job.state == "stopped" and steps.closed.is_set()
-    with pytest.raises(Busy, match="put away"):
-        engine.submit_job(steps.pieces)
-
-
-def test_what_a_job_worked_with_is_let_go_when_it_is_over(engine: Engine) -> None:
-    class Heavy:
+def test_without_an_engine_its_clock_may_always_run() -> None:
+    with Job().clock(), Job().clock():
         pass
 
-    def make(_: HookedModel, heavy: Heavy) -> Iterator[int]:
-        return filter(lambda one: one and heavy, [1])  # which keeps what it works with, even when it has ended
 
-    heavy = Heavy()
-    gone = weakref.ref(heavy)
-    job: Job = engine.submit_job(lambda hooked, heavy=heavy: make(hooked, heavy))
-    del heavy
+def test_ids_are_their_own_and_hard_to_guess() -> None:
+    ids = {Job().id for _ in range(100)}
+    assert len(ids) == 100 and min(map(len, ids)) >= 16
+
+
+def test_the_time_left_is_the_median_pace_times_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("model.api.job.time.monotonic", lambda: now[0])
+    job = Job()
+    for done, seconds in ((0, 0.0), (1, 9.0), (2, 1.0), (3, 3.0), (4, 2.0)):
+        now[0] += seconds
+        job.progress(done, 10, f"piece {done + 1}")
+        assert (job.status.eta_s is None) == (done < 2)
+    assert job.status == Status(what="piece 5", done=4, total=10, eta_s=6 * 2.0)
+    job.progress(4, 10, "the same piece")
+    assert job.status.eta_s == 12.0
+    job.end("done", complete=True)
+    assert job.status.eta_s is None
+
+
+def test_the_time_while_it_waits_or_is_held_is_not_part_of_its_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("model.api.job.time.monotonic", lambda: now[0])
+    job = Job()
+    job.begin(Clock())
+    for hold in (job.pause, job.wait_again):
+        for _ in range(2):
+            now[0] += 1
+            job.progress(job.status.done + 1, 100, "")
+        hold()
+        job.may_go_on()
+        now[0] += 1000
+        job.resume()
+        job.progress(job.status.done + 1, 100, "")
+        assert job.status.eta_s is None
+
+
+def test_steps_that_are_asked_twice_before_one_is_made_are_one() -> None:
+    job = Job()
+    job.step()
+    job.step()
+    assert [job.may_go_on() for _ in range(3)] == [True, False, False]
+    assert job.status.state == "paused"
+
+
+def test_updates_come_after_every_change_and_end_with_the_last() -> None:
+    job, seen = Job(), list[Status]()
+
+    def follow() -> None:
+        seen.extend(job.updates(wait_s=PATIENCE_S))
+
+    follower = threading.Thread(target=follow)
+    follower.start()
+    job.take("a record")
+    job.end("done", complete=False)
+    job.end("done", complete=True)
+    follower.join(PATIENCE_S)
+    assert not follower.is_alive()
+    assert seen[-1] == Status(state="done", version=1, complete=True)
+
+
+def test_an_error_is_kept_without_the_frames_that_hold_memory() -> None:
+    job = Job()
+    try:
+        try:
+            raise ValueError("the cause")
+        except ValueError as cause:
+            raise RuntimeError("the error") from cause
+    except RuntimeError as error:
+        job.end("failed", error, complete=True)
+    assert isinstance(job.error, RuntimeError) and isinstance(job.error.__cause__, ValueError)
+    assert job.error.__traceback__ is None and job.error.__cause__.__traceback__ is None
+
+
+def test_a_library_call_gives_records_alone_and_closes_its_work() -> None:
+    closed: list[bool] = []
+
+    def pieces() -> Generator[int | None]:
+        try:
+            yield from (None, 1, None, None, 2)
+        finally:
+            closed.append(True)
+
+    assert list(records_of(pieces())) == [1, 2]
+    records = records_of(pieces())
+    next(records)
+    records.close()
+    assert closed == [True, True]
+
+
+# The clock of a host
+
+
+def test_while_one_is_timed_no_other_engine_works() -> None:
+    clock = Clock()
+    engines = [fake_engine(clock=clock) for _ in range(2)]
+    order: list[str] = []
+    timing, timed, go_on = Job(), threading.Event(), threading.Event()
+
+    def work() -> Iterator[int]:
+        with timing.clock():
+            timed.set()
+            assert go_on.wait(PATIENCE_S)
+            order.append("timed")
+        yield 1
+
+    engines[0].enqueue(timing, work())
+    assert timed.wait(PATIENCE_S)
+    steps = Steps(2, order, "other")
+    steps.let(2)
+    other = enqueued(engines[1], steps)
+    until(other, lambda seen: seen.state == "running")
+    assert not steps.began.is_set(), "it works while another is timed"
+    go_on.set()
+    assert ended(timing).state == ended(other).state == "done"
+    assert order == ["timed", "other", "other"]
+    for engine in engines:
+        engine.close()
+
+
+def test_timing_waits_for_the_piece_that_another_engine_is_at() -> None:
+    clock = Clock()
+    engines = [fake_engine(clock=clock) for _ in range(2)]
+    order: list[str] = []
+    steps = Steps(2, order, "other")
+    other = begun(engines[0], steps)
+    timing, wants = Job(), threading.Event()
+
+    def work() -> Iterator[int]:
+        wants.set()
+        with timing.clock():
+            order.append("timed")
+        yield 1
+
+    engines[1].enqueue(timing, work())
+    assert wants.wait(PATIENCE_S)
+    steps.let(2)
+    assert ended(timing).state == ended(other).state == "done"
+    assert order == ["other", "timed", "other"], "once timing is wanted, no new piece begins before it"
+    for engine in engines:
+        engine.close()
+
+
+def test_two_that_want_to_time_take_turns() -> None:
+    clock, inside, most = Clock(), [0], [0]
+    engines = [fake_engine(clock=clock) for _ in range(2)]
+
+    def work(job: Job) -> Iterator[int]:
+        for value in range(50):
+            with job.clock(), job.clock():  # inside its own it may be entered again
+                inside[0] += 1
+                most[0] = max(most[0], inside[0])
+                time.sleep(0)  # let the other thread in
+                inside[0] -= 1
+            yield value
+
+    jobs = [Job(), Job()]
+    for engine, job in zip(engines, jobs, strict=True):
+        engine.enqueue(job, work(job))
+    assert [ended(job).state for job in jobs] == ["done"] * 2 and most == [1]
+    for engine in engines:
+        engine.close()
+
+
+def test_work_that_fails_while_it_is_timed_gives_the_clock_back() -> None:
+    engine, job, steps = fake_engine(), Job(), Steps(1)
+
+    def work() -> Iterator[int]:
+        with job.clock():
+            raise Cancelled
+        yield 1
+
+    engine.enqueue(job, work())
     ended(job)
-    until_gone(gone, "what the job worked with")
-    assert job.result() == 1
+    steps.let()
+    assert ended(enqueued(engine, steps)).state == "done"
+    engine.close()
+
+
+def test_a_value_given_inside_the_clock_is_a_bug_that_ends_its_job_alone(caplog: pytest.LogCaptureFixture) -> None:
+    engine, job, other = fake_engine(), Job(), Job()
+
+    def work(job: Job, *, inside: bool) -> Iterator[int]:
+        with job.clock():
+            if inside:
+                yield 1
+        yield 2
+
+    engine.enqueue(job, work(job, inside=True))
+    assert ended(job).state == "failed" and isinstance(job.error, RuntimeError)
+    engine.enqueue(other, work(other, inside=False))
+    assert ended(other).state == "done", "the clock can be had again"
+    engine.close()

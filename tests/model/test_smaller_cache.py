@@ -17,6 +17,7 @@ from model.errors import BadPrompt, BadSetting, BadTrace, NotShown, PromptTooLon
 from model.experiments.cache.trials import Asked, Script, trials, usual
 from model.limits import Limits
 from model.records.cache import CacheTrials
+from tests.model.jobs import Told
 from tests.tiny import tiny, tiny_model, tiny_tokenizer
 
 PROMPT = [5, 17, 40, 8, 120, 77, 5, 6, 190, 33, 64, 9, 18, 150, 4, 88, 23, 61, 7, 100]
@@ -321,13 +322,9 @@ def test_trials_end_where_they_are_asked_to_and_hold_the_model_during_a_pass_onl
     assert not llama.guard.locked()
     going.close()
     assert list(going) == []
-    seen: list[tuple[int, int, str]] = []
-
-    def told(done: int, total: int, what: str) -> None:
-        assert not llama.guard.locked()
-        seen.append((done, total, what))
-
-    records = list(trials(llama, run, WAYS, cancelled=lambda: len(seen) > NEW + 4, progress=told))
+    job = Told(lambda *_: job.stop() if len(job.said) == NEW + 5 else None)
+    records = list(trials(llama, run, WAYS, job=job))
+    seen = job.said
     assert [trial.kind for trial in records[-1].trials] == ["exact"] and len(records) == 1
     assert len(seen) == NEW + 5 and [each[0] for each in seen[:NEW]] == list(range(NEW))
     assert seen[-1][1:] == (6 * NEW, "int8") and not llama.guard.locked()

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +14,21 @@ import torch
 from transformers.generation import utils as library
 
 from model import HookedModel, load
+from model.api.job import Job
 from model.capture.device import own_randomness
 from model.cli.tables import drafted_summary
 from model.errors import BadSetting, NotShown, PromptTooLong
 from model.experiments.speculation import speculative
 from model.experiments.speculation.assisted import watched
 from model.experiments.speculation.draft import OwnDraft, own_draft
-from model.experiments.speculation.speculative import MODES, Mode, speculate
+from model.experiments.speculation.drafters import Drafter, drafters_of, verdict_on
+from model.experiments.speculation.speculative import speculate
 from model.experiments.timing.timing import count_hooks
 from model.limits import Limits
 from model.records.settings import Settings
 from model.records.speculation import Attempt, Speculation
+from model.requests.speculation import MODES, Mode
+from tests.model.jobs import StopsAfter
 from tests.tiny import FAMILIES, tiny
 
 PROMPT = [5, 17, 40, 8, 120, 77, 5, 17, 40, 8, 120, 77, 5, 17, 40]
@@ -144,14 +147,14 @@ def chi_square(drawn: list[int], expected: torch.Tensor) -> float:
 
 def test_what_is_drawn_with_a_draft_follows_the_model_and_not_the_draft() -> None:
     hooked, settings = tiny(), Settings(max_new_tokens=2, **FEW)  # pyright: ignore[reportArgumentType]
-    (way,), _ = speculative._drafts(hooked, PROMPT, ["draft model"], None, near())
+    (drafter,), _ = drafters_of(hooked, PROMPT, ["draft model"], None, near())
     drawn, rounds = [], []
     for seed in range(600):
-        asked = speculative._Asked(
+        asked = speculative._Setup(
             ids=tuple(PROMPT), prompt="", settings=replace(settings, seed=seed), n_draft=1, repeats=1
         )
-        run = speculative._Speculating(hooked, asked, [way], (), lambda: False, lambda *_: None)
-        drawn.append(run._run("drawn", way, seen := [], record=True)[0][0])
+        run = speculative._Speculating(hooked, asked, [drafter], (), Job())
+        drawn.append(run._run("drawn", drafter, seen := [], record=True)[0][0])
         rounds.append(seen[0])
     assert 0.1 < sum(each.n_accepted for each in rounds) / len(rounds) < 0.9
     assert chi_square(drawn, odds(hooked)) < 16.3  # of 3 degrees of freedom: 1 in 1,000 is above it by chance
@@ -231,7 +234,7 @@ def is_cancelled(pieces: Iterator[Speculation], _hooked: HookedModel) -> None:
 @pytest.mark.parametrize("end", [runs_to_its_end, fails_in_the_middle, is_cancelled])
 @pytest.mark.parametrize("mode", ["prompt lookup", "early exit", "draft model"])
 def test_after_any_end_both_models_and_the_library_are_as_before(mode: Mode, end: Any) -> None:
-    hooked, draft, asked = tiny(), tiny(), count()
+    hooked, draft = tiny(), tiny()
     before = state(hooked, draft)
     most = NEW + 4 if end is is_cancelled else 10**6  # looks: one a token of plain decoding, and a few of the next run
     pieces = speculate(
@@ -243,7 +246,7 @@ def test_after_any_end_both_models_and_the_library_are_as_before(mode: Mode, end
         exit_layer=1,
         draft=draft,
         repeats=1,
-        cancelled=lambda: next(asked) > most,
+        job=StopsAfter(most),
     )
     end(pieces, hooked)
     assert state(hooked, draft) == before
@@ -253,7 +256,7 @@ def test_after_any_end_both_models_and_the_library_are_as_before(mode: Mode, end
 def test_after_a_run_of_the_draft_of_our_own_that_did_not_end_the_model_is_as_before(
     default: HookedModel, end: Any
 ) -> None:
-    before, asked = state(default), count()
+    before = state(default)
     most = NEW + 4 if end is is_cancelled else 10**6
     pieces = speculate(
         default,
@@ -262,7 +265,7 @@ def test_after_a_run_of_the_draft_of_our_own_that_did_not_end_the_model_is_as_be
         Limits.from_environment(),
         modes=["own draft"],
         repeats=1,
-        cancelled=lambda: next(asked) > most,
+        job=StopsAfter(most),
     )
     end(pieces, default)
     assert state(default) == before
@@ -446,11 +449,11 @@ def test_two_models_that_draft_for_each_other_do_not_wait_for_ever() -> None:
 
 def test_why_a_draft_does_not_pay_is_said_only_where_it_does_not() -> None:
     record = speculated(tiny(), "early exit", exit_layer=1)
-    way = speculative._Way(mode="early exit", name="", options={})
+    drafter = Drafter(mode="early exit", name="", options={})
     (attempt,) = record.attempts
 
     def told(*turns: float) -> tuple[str, ...]:
-        return speculative._why(way, replace(attempt, plain_s=turns, speculated_s=(1.0,) * len(turns)))
+        return verdict_on(drafter, replace(attempt, plain_s=turns, speculated_s=(1.0,) * len(turns)))
 
     assert [each.partition(" on this")[0] for each in told(2.0, 1.1)] == ["It pays"]
     loses, why = told(0.5)
@@ -466,7 +469,7 @@ def test_what_the_draft_of_our_own_can_say_is_counted(default: HookedModel) -> N
     draft = own_draft(default)
     (attempt,) = speculated(tiny(), "prompt lookup").attempts
     slow = replace(attempt, mode="own draft", plain_s=(0.5,), speculated_s=(1.0,))
-    _, why = speculative._why(speculative._Way(mode="own draft", name="", options={}, own=draft), slow)
+    _, why = verdict_on(Drafter(mode="own draft", name="", options={}, own=draft), slow)
     assert f"its {len(draft.token_ids):,} commonest tokens" in why and why.endswith("text of SmolLM2-135M-Instruct.")
 
 

@@ -21,6 +21,7 @@ from model.experiments.timing import timing
 from model.experiments.timing.timing import count_hooks, measure
 from model.limits import Limits
 from model.records.timing import Measurement, kv_bytes
+from tests.model.jobs import StopsWhen, Told
 from tests.tiny import tiny
 
 PROMPT = "w5 w6 w7 w8 w9"
@@ -201,8 +202,8 @@ def test_a_record_comes_back_from_its_file(whole: Measurement, tmp_path: Path) -
 
 
 def test_it_grows_piece_by_piece(hooked: HookedModel, limits: Limits) -> None:
-    steps: list[tuple[int, int, str]] = []
-    records = measure(hooked, PROMPT, GREEDY, limits, repeats=2, progress=lambda *step: steps.append(step))
+    job = Told()
+    records = measure(hooked, PROMPT, GREEDY, limits, repeats=2, job=job)
     rows = [(len(each.ttft), len(each.race_lengths), len(each.batch_sizes)) for each in records]
     assert rows == [
         (0, 0, 0),
@@ -212,8 +213,8 @@ def test_it_grows_piece_by_piece(hooked: HookedModel, limits: Limits) -> None:
         *((2, 4, n) for n in range(1, 6)),
         (2, 4, 5),
     ]
-    assert [done for done, _, _ in steps] == list(range(len(steps)))
-    assert {total for _, total, _ in steps} == {steps[-1][0]}
+    assert [done for done, _, _ in job.said] == list(range(len(job.said)))
+    assert {total for _, total, _ in job.said} == {job.said[-1][0]}
 
 
 @pytest.mark.parametrize("n_prompt", [1, 3, 5, 12])
@@ -354,7 +355,7 @@ def test_a_hook_that_comes_and_goes_is_counted(hooked: HookedModel, limits: Limi
         elif what.startswith("run 2"):
             removes.append(attach_hook(hooked))
 
-    found = last(measure(hooked, PROMPT, GREEDY, limits, repeats=3, parts=["phases"], progress=meddle))
+    found = last(measure(hooked, PROMPT, GREEDY, limits, repeats=3, parts=["phases"], job=Told(meddle)))
     assert (found.hooks, count_hooks(hooked.model)) == (1, 0)
 
 
@@ -386,7 +387,7 @@ def test_the_model_is_held_during_every_pass(hooked: HookedModel, limits: Limits
 @pytest.mark.parametrize("after", [1, 2, 5, 10, 16, 25, 32, 40])
 def test_cancelled_it_stops_before_the_next_pass(hooked: HookedModel, limits: Limits, calls, after: int) -> None:
     seen = calls(hooked)
-    records = list(measure(hooked, PROMPT, GREEDY, limits, repeats=2, cancelled=lambda: len(seen) >= after))
+    records = list(measure(hooked, PROMPT, GREEDY, limits, repeats=2, job=StopsWhen(lambda: len(seen) >= after)))
     assert len(seen) == after
     assert len(records) < 13
     assert not hooked.guard.locked()

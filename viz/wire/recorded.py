@@ -17,6 +17,8 @@ class Recorded:
     frames: tuple[bytes, ...]
     prompt: str
     chat: bool
+    ended: str
+    max_new_tokens: int
     deep: Path
     places: Mapping[tuple[str, int], tuple[int, int]] = field(repr=False)  # where in it each frame is, and how long
 
@@ -51,12 +53,15 @@ def deep(trace: Trace) -> Iterator[bytes]:
 def _open(path: Path) -> Recorded:
     frames = tuple(packing.split(path.read_bytes()))
     head = packing.says(frames[0])
+    end = next(each for frame in frames if (each := packing.says(frame))["kind"] == "end")
     beside = path.with_suffix(".deep")
     return Recorded(
         name=path.stem,
         frames=frames,
         prompt=head["prompt"],
         chat=head["settings"]["chat"],
+        ended=end["ended"],
+        max_new_tokens=head["settings"]["max_new_tokens"],
         deep=beside,
         places=_places(beside) if beside.exists() else {},
     )

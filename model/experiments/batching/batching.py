@@ -1,45 +1,36 @@
-"""Several texts through a continuous-batching engine, recorded tick by tick, and then timed beside two other ways.
+"""Several texts through a continuous-batching engine, recorded tick by tick, then timed beside two other schedulers.
 
-The recorded run is on eager attention, the only one whose weights can be kept. The ways are timed after it, without
-recording, with the attention that the model runs on anyway.
+The recorded run is on eager attention, the only one whose weights can be kept. The schedulers are timed after it,
+without recording, with the attention that the model runs on anyway.
 """
 
 import math
-import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 import torch
 
+from model.api.job import Job, records_of
 from model.arch.tokens import Prompt
 from model.capture.decoding import check_plain
 from model.capture.hooked import HookedModel
 from model.capture.machine import in_words
-from model.capture.prompts import check_lengths, read_prompt
-from model.errors import BadPrompt, BadSetting, NotANumber, PromptTooLong
-from model.experiments.batching.paged import SMALLEST_BLOCK, Bounds, NoBlockLeft, Paged, Seen, check_model
-from model.experiments.batching.schedulers import NAMES, Name, Ran, Stopped, Text, ends_of, run, ticks
+from model.errors import BadSetting, Cancelled, NotANumber
+from model.experiments.batching.checks import Ask, check_bounds, check_room, check_settings, reads_of
+from model.experiments.batching.paged import Bounds, NoBlockLeft, Paged, Seen, check_model
+from model.experiments.batching.schedulers import NAMES, Name, Ran, Stopwatch, Text, ends_of, run, ticks
 from model.limits import Limits
 from model.records.batching import Batching, Request, Tick, Way, letter
 from model.records.trace import Settings, Token
 
 KEPT_BYTES = 64_000_000  # of attention
-LATEST_S = 60.0  # a text may arrive so late: the run waits for it, and in every timed run again
+_TICK_BYTES = 4000  # of what a record tells of one tick, about; there are at most about as many as tokens
 LOWEST_RATE = 0.05  # texts a second: with fewer, the gaps are as long
 _IN_TURN: tuple[Name, ...] = ("one by one", "static", "continuous")
 
 Ended = Literal["waiting", "running", "end of sequence", "length", "no block left", "stopped"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """A text to be continued, and when it is asked for."""
-
-    prompt: str | Sequence[int]
-    max_new_tokens: int = 32
-    arrives_s: float = 0.0  # from the start of the run
 
 
 def arrivals(n: int, rate: float, seed: int) -> tuple[float, ...]:
@@ -72,16 +63,16 @@ def serve(
     sharing: bool = True,
     repeats: int = 1,
     attention: bool = True,
-    cancelled: Callable[[], bool] = lambda: False,
-    progress: Callable[[int, int, str], None] = lambda _done, _total, _what: None,
+    job: Job | None = None,
 ) -> Generator[Batching]:
     """Continue several texts together in transformers' engine; yields the record so far after each of its ticks.
 
-    After the last tick the same texts are served again without recording, in turns and `repeats` times each: one by
-    one, which is plain `generate`, in static batches, and by the engine; the record is yielded after each turn.
-    Every choice is the likeliest token. `attention` keeps the weights of the ticks, as far as 64 MB reach.
-    `cancelled` is asked between passes, and ends all of it with one last record; `progress(done, total, what)` counts
-    written tokens. The model's guard is held during a pass only, and outside it the model is as it was.
+    After the last tick the same texts are served again without recording, in turns and `repeats` times each:
+    sequentially, which is plain `generate`, in static batches, and by the engine; the record is yielded after each
+    turn. Every choice is the likeliest token. `attention` keeps the weights of the ticks, as far as 64 MB reach.
+    Stopping `job` ends all of it between two passes, with one last record; its progress counts written tokens. The
+    model's guard is held during a pass only, and outside it the model is as it was. The time that the caller takes
+    between two records is not part of the run's.
     Raises: Refusal, at once, for texts, bounds or a model that cannot be served; NotANumber, later on.
     Source: Yu et al. 2022, "Orca", section 3 (a batch that is chosen anew at every pass); Kwon et al. 2023,
     "Efficient Memory Management for LLM Serving with PagedAttention", section 4 (blocks, their tables and sharing);
@@ -90,14 +81,37 @@ def serve(
     bounds = Bounds(
         block_size=block_size, n_blocks=n_blocks, token_budget=token_budget, max_requests=max_requests, sharing=sharing
     )
-    _check_bounds(bounds, limits, repeats)
-    _check_settings(settings)
-    reads = _reads(hooked, asked, settings, limits)
+    pieces = serve_in_ticks(
+        hooked, asked, settings, limits, bounds, repeats=repeats, attention=attention, job=job or Job()
+    )
+    return records_of(pieces)
+
+
+def serve_in_ticks(
+    hooked: HookedModel,
+    asked: Sequence[Ask],
+    settings: Settings,
+    limits: Limits,
+    bounds: Bounds,
+    *,
+    repeats: int,
+    attention: bool,
+    job: Job,
+) -> Generator[Batching | None]:
+    """The same, with None where nothing is added to the record yet: others may have the model there.
+
+    That is while no text is there, and after each timed run. Sets the job's `expected_bytes`.
+    """
+    check_bounds(bounds, limits, repeats)
+    check_settings(settings)
+    reads = reads_of(hooked, asked, settings, limits)
     check_model(hooked)
     check_plain(hooked.model, hooked.card.name)
-    _check_room(reads, asked, bounds)
-    serving = _Serving(hooked, asked, reads, settings, bounds, cancelled, progress)
-    return serving.records(repeats, attention)
+    check_room(reads, asked, bounds)
+    n_tokens = sum(len(read.ids) + each.max_new_tokens for read, each in zip(reads, asked, strict=True))
+    numbers = hooked.card.n_layers * hooked.card.n_heads * n_tokens * bounds.n_blocks * bounds.block_size
+    job.expected_bytes = n_tokens * _TICK_BYTES + (min(4 * numbers, KEPT_BYTES) if attention else 0)
+    return _Serving(hooked, asked, reads, settings, bounds, job).records(repeats, attention)
 
 
 class _Serving:
@@ -110,11 +124,9 @@ class _Serving:
         reads: Sequence[Prompt],
         settings: Settings,
         bounds: Bounds,
-        cancelled: Callable[[], bool],
-        progress: Callable[[int, int, str], None],
+        job: Job,
     ) -> None:
-        self._hooked, self._settings, self._bounds = hooked, settings, bounds
-        self._cancelled, self._progress = cancelled, progress
+        self._hooked, self._settings, self._bounds, self._job = hooked, settings, bounds, job
         self._machine = in_words(hooked)
         self._texts = [
             Text(ids=read.ids, max_new_tokens=each.max_new_tokens, arrives_s=float(each.arrives_s))
@@ -127,14 +139,14 @@ class _Serving:
         self._notes = list(dict.fromkeys(note for read in reads for note in read.notes))
         self._n_written = self._n_expected = self._n_blocks = self._block_bytes = 0
 
-    def records(self, repeats: int, attention: bool) -> Generator[Batching]:
+    def records(self, repeats: int, attention: bool) -> Generator[Batching | None]:
         """The record after each tick and after each turn of timed runs."""
         self._n_expected = sum(text.max_new_tokens for text in self._texts) * (1 + repeats * len(NAMES))
         try:
             yield from self._recorded(attention)
             if all(each.over for each in self._served):
                 yield from self._timed(repeats)
-        except Stopped:
+        except Cancelled:
             for each in self._served:
                 each.ended = each.ended if each.over else "stopped"
             yield self._record()
@@ -144,25 +156,22 @@ class _Serving:
         if sentence not in self._notes:
             self._notes.append(sentence)
 
-    def _go_on(self) -> None:
-        if self._cancelled():
-            raise Stopped
-
     # The recorded run
 
-    def _recorded(self, attention: bool) -> Iterator[Batching]:
+    def _recorded(self, attention: bool) -> Iterator[Batching | None]:
         with self._hooked.guard:
             paged = Paged(self._hooked, self._bounds, eager=True)
         self._n_blocks, self._block_bytes = paged.n_blocks, paged.block_bytes
         if paged.n_blocks != self._bounds.n_blocks:
             self._notes.append(f"the engine rounds {self._bounds.n_blocks} blocks up to {paged.n_blocks}.")
-        started = time.perf_counter()
+        watch, room = Stopwatch(), self._weights.room if attention else lambda: None
         try:
-            room = self._weights.room if attention else lambda: None
-            for seen in ticks(self._hooked, paged, self._texts, started, self._go_on, room):
-                self._ticks.append(self._tick(seen, started))
-                self._progress(self._n_written, self._n_expected, f"tick {len(self._ticks)}")
-                yield self._record()
+            for seen in ticks(self._hooked, paged, self._texts, watch, self._job, room):
+                if seen is not None:
+                    self._ticks.append(self._tick(seen, watch.at(seen.began)))
+                    self._job.progress(self._n_written, self._n_expected, f"tick {len(self._ticks)}")
+                with watch.stopped():
+                    yield None if seen is None else self._record()
         except NoBlockLeft:
             for each in self._served:
                 each.ended = each.ended if each.over else "no block left"
@@ -170,7 +179,7 @@ class _Serving:
             yield self._record()
         self._weights.close()
 
-    def _tick(self, seen: Seen, started: float) -> Tick:
+    def _tick(self, seen: Seen, at_s: float) -> Tick:
         """One tick for the record, and what it did to each text."""
         for share in seen.shares:
             self._n_written += share.written is not None
@@ -179,7 +188,7 @@ class _Serving:
             self._served[number].ended = "waiting"
         weights_at = self._attention(seen)
         return Tick(
-            at_s=seen.began - started,
+            at_s=at_s,
             seconds=seen.ended - seen.began,
             shares=seen.shares,
             waiting=seen.waiting,
@@ -212,17 +221,19 @@ class _Serving:
             )
         return None
 
-    # The ways
+    # The schedulers, timed
 
-    def _timed(self, repeats: int) -> Iterator[Batching]:
-        """In turns: one by one comes first, because it says what plain `generate` writes."""
+    def _timed(self, repeats: int) -> Iterator[Batching | None]:
+        """In turns: sequential comes first, because it says what plain `generate` writes."""
         for name in _IN_TURN:
             self._warm_up(name)
+            yield None
         for turn in range(repeats):
             for name in _IN_TURN:
-                self._progress(self._n_written, self._n_expected, f"timed: {name}, {turn + 1} of {repeats}")
+                self._job.progress(self._n_written, self._n_expected, f"timed: {name}, {turn + 1} of {repeats}")
                 try:
-                    ran = run(name, self._hooked, self._texts, self._settings, self._bounds, self._go_on)
+                    with self._job.clock():
+                        ran = run(name, self._hooked, self._texts, self._settings, self._bounds, self._job)
                 except NoBlockLeft:
                     self._note(f"{name} could not be timed: too few blocks were left for any text to go on.")
                     continue
@@ -230,14 +241,15 @@ class _Serving:
                 self._n_written += sum(map(len, ran.written))
                 if len(self._runs) == 1 and turn == 0:
                     self._compare(ran)
-            yield self._record()  # not within a turn: whoever draws it would disturb the ways that come later
-        self._progress(self._n_expected, self._n_expected, "done")
+                yield None
+            yield self._record()  # not within a turn: whoever draws it would disturb the runs that come later
+        self._job.progress(self._n_expected, self._n_expected, "done")
 
     def _warm_up(self, name: Name) -> None:
         """The first passes of any code are slow; two tokens of the shortest text take them."""
         shortest = min(self._texts, key=lambda text: len(text.ids))
         short = replace(shortest, max_new_tokens=min(2, shortest.max_new_tokens), arrives_s=0.0)
-        run(name, self._hooked, [short], self._settings, self._bounds, self._go_on)
+        run(name, self._hooked, [short], self._settings, self._bounds, self._job)
 
     def _compare(self, plain: Ran) -> None:
         for number, (served, own) in enumerate(zip(self._served, plain.written, strict=True)):
@@ -353,76 +365,3 @@ class _Weights:
     def close(self) -> None:
         """Give back the room that is not needed."""
         self._kept = self._kept[: self._count].copy()
-
-
-def _check_bounds(bounds: Bounds, limits: Limits, repeats: int) -> None:
-    if bounds.block_size < SMALLEST_BLOCK:
-        raise BadSetting(
-            f"a block of {bounds.block_size} tokens is asked for; the engine's blocks hold at least {SMALLEST_BLOCK}."
-        )
-    least = dict(
-        n_blocks=bounds.n_blocks, token_budget=bounds.token_budget, max_requests=bounds.max_requests, repeats=repeats
-    )
-    for name, given in least.items():
-        if given < 1:
-            raise BadSetting(f"{name} is {given}; it must be a whole number of at least 1.")
-    if (n_tokens := bounds.n_blocks * bounds.block_size) > limits.cache_tokens:
-        raise BadSetting(
-            f"{bounds.n_blocks:,} blocks of {bounds.block_size} tokens hold {n_tokens:,}; this host allows "
-            f"{limits.cache_tokens:,} (TOKENOSCOPE_CACHE_TOKENS). Ask for fewer blocks, or smaller ones."
-        )
-    if bounds.token_budget > limits.cache_tokens:
-        raise BadSetting(
-            f"a token budget of {bounds.token_budget:,} is asked for; this host allows {limits.cache_tokens:,} "
-            "(TOKENOSCOPE_CACHE_TOKENS). Ask for a smaller one."
-        )
-
-
-def _check_settings(settings: Settings) -> None:
-    if not settings.greedy:
-        raise BadSetting(
-            f"temperature is {settings.temperature:g}; texts that are served together take the likeliest token, "
-            "because the engine draws for all of them from one source. Set it to 0."
-        )
-    if settings.repetition_penalty != 1:
-        raise BadSetting(
-            f"repetition_penalty is {settings.repetition_penalty:g}; the engine has none. Set it to 1, which is off."
-        )
-
-
-def _reads(hooked: HookedModel, asked: Sequence[Ask], settings: Settings, limits: Limits) -> list[Prompt]:
-    """The texts as the model will read them. Raises: Refusal, for one that it does not take."""
-    if not asked:
-        raise BadPrompt("there are no texts to serve. Give at least one.")
-    if len(asked) > limits.requests:
-        raise BadSetting(
-            f"{len(asked)} texts are to be served; this host serves at most {limits.requests} at once "
-            "(TOKENOSCOPE_REQUESTS). Give fewer."
-        )
-    reads = []
-    for number, each in enumerate(asked):
-        if not 0 <= each.arrives_s <= LATEST_S:
-            raise BadSetting(
-                f"text {letter(number)} arrives at {each.arrives_s} s; it must arrive from 0 to {LATEST_S:g} s, for "
-                "the run waits for it. Let it arrive earlier, or more texts in a second."
-            )
-        try:
-            read = read_prompt(hooked, each.prompt, settings)
-            check_lengths(hooked, len(read.ids), replace(settings, max_new_tokens=each.max_new_tokens), limits)
-        except (BadPrompt, PromptTooLong) as refusal:
-            raise type(refusal)(f"text {letter(number)} cannot be served: {refusal}") from refusal
-        reads.append(read)
-    return reads
-
-
-def _check_room(reads: Sequence[Prompt], asked: Sequence[Ask], bounds: Bounds) -> None:
-    """A text that no cache of this size can hold would bring the engine to a halt. Raises: BadSetting."""
-    for number, (read, each) in enumerate(zip(reads, asked, strict=True)):
-        n_tokens = len(read.ids) + each.max_new_tokens - 1  # the last one is never read
-        needed = math.ceil(n_tokens / bounds.block_size)
-        if needed > bounds.n_blocks:
-            raise BadSetting(
-                f"text {letter(number)} needs {needed} blocks for its {len(read.ids):,} tokens and "
-                f"{each.max_new_tokens:,} new ones, and the cache has {bounds.n_blocks}: it could never be served to "
-                "the end. Ask for more blocks or larger ones, fewer new tokens, or shorten the text."
-            )

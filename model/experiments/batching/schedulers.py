@@ -1,8 +1,9 @@
-"""The same texts served in three ways, by the clock: continuous batching, static batches, and one by one."""
+"""The same texts timed under three schedulers: continuous batching, static batches, and sequential."""
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -10,6 +11,7 @@ import torch
 from transformers import StoppingCriteria, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
+from model.api.job import Job
 from model.capture.decoding import generate_options
 from model.capture.hooked import HookedModel
 from model.experiments.batching.paged import Bounds, Paged, Seen
@@ -18,11 +20,29 @@ from model.records.trace import Settings
 
 Name = Literal["continuous", "static", "one by one"]
 NAMES: tuple[Name, ...] = get_args(Name)
-_NAP_S = 0.02  # between two looks at whether to go on, while nobody has arrived
+_NAP_S = 0.02  # between two checks for a stop, while no text has arrived
 
 
-class Stopped(Exception):
-    """The person stopped it, between two passes."""
+class Stopwatch:
+    """Seconds since the start of a run, without those in which others had the model."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+
+    def at(self, now: float) -> float:
+        """The run's own time at a moment of `time.perf_counter`."""
+        return now - self._started
+
+    def until(self, at_s: float) -> float:
+        """Seconds left until a moment of the run; negative once it is over."""
+        return at_s - self.at(time.perf_counter())
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Inside, the run's time stands still."""
+        left = time.perf_counter()
+        yield
+        self._started += time.perf_counter() - left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,23 +74,25 @@ def run(
     texts: Sequence[Text],
     settings: Settings,
     bounds: Bounds,
-    go_on: Callable[[], None],
+    job: Job,
 ) -> Ran:
-    """Serve the texts in one of the three ways, as fast as it goes, each from its arrival on.
+    """Serve the texts under one of the three schedulers, as fast as it goes, each from its arrival on.
 
     Continuous: the engine, with the attention that the model runs on. Static: `generate` for as many as have arrived,
-    `max_requests` of them at most, padded to the longest, until the last of them is done; then the next ones. One by
-    one: `generate` for each, in the order of their arrival, which is plain decoding.
-    `go_on` is called between passes, and may raise.
+    `max_requests` of them at most, padded to the longest, until the last of them is done; then the next ones.
+    Sequential ("one by one"): `generate` for each, in the order of their arrival, which is plain decoding.
+    Raises: Cancelled, between two passes; NoBlockLeft.
     """
-    heard = _Heard(texts)
     if name == "continuous":
         with hooked.guard:
             paged = Paged(hooked, bounds, eager=False)
-        for seen in ticks(hooked, paged, texts, heard.start(), go_on):
-            heard.tick(seen)
+        heard = _Heard(texts)
+        for seen in ticks(hooked, paged, texts, heard.watch, job):
+            if seen is not None:
+                heard.tick(seen)
     else:
-        _in_batches(hooked, texts, settings, bounds.max_requests if name == "static" else 1, heard, go_on)
+        heard = _Heard(texts)
+        _in_batches(hooked, settings, bounds.max_requests if name == "static" else 1, heard, job)
     return heard.ran()
 
 
@@ -78,19 +100,20 @@ def ticks(
     hooked: HookedModel,
     paged: Paged,
     texts: Sequence[Text],
-    started: float,
-    go_on: Callable[[], None],
+    watch: Stopwatch,
+    job: Job,
     room: Callable[[], int | None] = lambda: None,
-) -> Generator[Seen]:
-    """The engine's ticks, until all texts have arrived and are done. The guard is held during a tick only.
+) -> Generator[Seen | None]:
+    """The engine's ticks, until all texts have arrived and are done; None now and then while no text is there.
 
-    `room` says before each how many numbers of its attention may be kept; None: it is not heard.
+    The guard is held during a tick only. `room` says before each how many numbers of its attention may be kept; None:
+    it is not recorded.
     """
     coming = _in_order(texts)
     while True:
-        go_on()
+        job.check()
         with hooked.guard:  # first: who arrives while it is waited for has a share in the tick that follows
-            while coming and texts[coming[0]].arrives_s <= time.perf_counter() - started:
+            while coming and watch.until(texts[coming[0]].arrives_s) <= 0:
                 number = coming.popleft()
                 paged.add(number, texts[number].ids, texts[number].max_new_tokens)
             seen = paged.tick(room=room())
@@ -99,7 +122,8 @@ def ticks(
         elif not coming:
             return
         else:
-            _wait_for(texts[coming[0]], started, go_on)
+            for _ in _naps(texts[coming[0]], watch, job):
+                yield None
 
 
 def ends_of(model: Any) -> frozenset[int]:
@@ -112,29 +136,24 @@ def _in_order(texts: Sequence[Text]) -> deque[int]:
     return deque(sorted(range(len(texts)), key=lambda number: texts[number].arrives_s))
 
 
-def _wait_for(text: Text, started: float, go_on: Callable[[], None]) -> None:
-    while (left := text.arrives_s - (time.perf_counter() - started)) > 0:
-        go_on()
+def _naps(text: Text, watch: Stopwatch, job: Job) -> Iterator[None]:
+    """Wait until the text arrives."""
+    while (left := watch.until(text.arrives_s)) > 0:
+        job.check()
         time.sleep(min(left, _NAP_S))
+        yield
 
 
-def _in_batches(
-    hooked: HookedModel,
-    texts: Sequence[Text],
-    settings: Settings,
-    size: int,
-    heard: "_Heard",
-    go_on: Callable[[], None],
-) -> None:
-    coming, started = _in_order(texts), heard.start()
+def _in_batches(hooked: HookedModel, settings: Settings, size: int, heard: "_Heard", job: Job) -> None:
+    texts, coming = heard.texts, _in_order(heard.texts)
     while coming:
-        _wait_for(texts[coming[0]], started, go_on)
-        now = time.perf_counter() - started
-        batch = [number for number in list(coming)[:size] if texts[number].arrives_s <= now]
+        for _ in _naps(texts[coming[0]], heard.watch, job):
+            pass
+        batch = [number for number in list(coming)[:size] if heard.watch.until(texts[number].arrives_s) <= 0]
         for _ in batch:
             coming.popleft()
         with hooked.guard:
-            _generate(hooked.model, [texts[number] for number in batch], settings, heard.batch(hooked, batch, go_on))
+            _generate(hooked.model, [texts[number] for number in batch], settings, heard.batch(hooked, batch, job))
 
 
 def _generate(model: Any, texts: Sequence[Text], settings: Settings, listener: "_Listener") -> None:
@@ -172,13 +191,8 @@ class _Heard:
         self.texts = texts
         self.written: list[list[int]] = [[] for _ in texts]
         self.passes: list[TimedPass] = []
+        self.watch = Stopwatch()
         self._at: list[list[float]] = [[] for _ in texts]
-        self._started = 0.0
-
-    def start(self) -> float:
-        """The clock begins now."""
-        self._started = time.perf_counter()
-        return self._started
 
     def tick(self, seen: Seen) -> None:
         self.note(seen.began, seen.ended, tuple((share.request, share.n_tokens, 0) for share in seen.shares))
@@ -186,15 +200,15 @@ class _Heard:
             if share.written is not None:
                 self.token(share.request, share.written, seen.ended)
 
-    def batch(self, hooked: HookedModel, numbers: Sequence[int], go_on: Callable[[], None]) -> "_Listener":
-        return _Listener(self, numbers, ends_of(hooked.model), go_on)
+    def batch(self, hooked: HookedModel, numbers: Sequence[int], job: Job) -> "_Listener":
+        return _Listener(self, numbers, ends_of(hooked.model), job)
 
     def note(self, began: float, ended: float, rows: tuple[tuple[int, int, int], ...]) -> None:
-        self.passes.append(TimedPass(at_s=began - self._started, seconds=ended - began, rows=rows))
+        self.passes.append(TimedPass(at_s=self.watch.at(began), seconds=ended - began, rows=rows))
 
     def token(self, number: int, token: int, now: float) -> None:
         self.written[number].append(token)
-        self._at[number].append(now - self._started)
+        self._at[number].append(self.watch.at(now))
 
     def ran(self) -> Ran:
         return Ran(
@@ -207,8 +221,8 @@ class _Heard:
 class _Listener(BaseStreamer):
     """Hears each pass of a batch when the library's loop has its tokens on the host."""
 
-    def __init__(self, heard: _Heard, numbers: Sequence[int], ends: frozenset[int], go_on: Callable[[], None]) -> None:
-        self._heard, self._numbers, self._ends, self._go_on = heard, numbers, ends, go_on
+    def __init__(self, heard: _Heard, numbers: Sequence[int], ends: frozenset[int], job: Job) -> None:
+        self._heard, self._numbers, self._ends, self._job = heard, numbers, ends, job
         self._mark = time.perf_counter()
         self._running: set[int] | None = None  # None until the prompt has been heard
 
@@ -224,7 +238,7 @@ class _Listener(BaseStreamer):
                 if token in self._ends or len(self._heard.written[number]) == self._heard.texts[number].max_new_tokens:
                     self._running.remove(number)
         self._mark = now
-        self._go_on()
+        self._job.check()
 
     def end(self) -> None:
         """The batch is done; nothing is left to hear."""

@@ -6,7 +6,7 @@ keeps the position that it has in the text, whichever tokens before it are gone.
 anew; here the damage of what is gone is not mixed with that of moving the rest.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -14,17 +14,20 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
+from model.api.job import Job, records_of
 from model.capture.cache_layers import odd_layers, smaller
 from model.capture.decoding import Pass, passes
 from model.capture.hooked import HookedModel
 from model.capture.prompts import check_lengths, read_prompt
-from model.errors import BadPrompt, BadSetting, BadTrace, NotShown, PromptTooLong
+from model.errors import BadPrompt, BadSetting, BadTrace, Cancelled, NotShown, PromptTooLong
 from model.limits import Limits
 from model.records.cache import CacheKind, CacheTrial, CacheTrials
 from model.records.trace import Settings, Token, Trace
 
 _SINK = 4  # tokens, as StreamingLLM keeps
 _CLOSE = 1e-3  # logits of one run on two machines differ by less than this share of the largest
+_TOKEN_BYTES = 500  # of the Python objects that tell of one token
+_STEP_BYTES = 500  # of what a trial tells of one step: three numbers, and how the token that it chose reads
 _EVICTING = ("window", "sink + window", "dropped")
 
 
@@ -99,14 +102,12 @@ def trials(
     run: Trace | Script,
     asked: Sequence[Asked] | None = None,
     *,
-    cancelled: Callable[[], bool] = lambda: False,
-    progress: Callable[[int, int, str], None] = lambda _done, _total, _what: None,
+    job: Job | None = None,
 ) -> Generator[CacheTrials]:
     """Replay a run with the exact cache and then with each smaller one; yields the record so far after each of them.
 
-    Without `asked`, the `usual` ones are tried. `cancelled` is asked before every pass, and ends the iteration when
-    it says yes; so does closing the generator. `progress(done, total, what)` counts passes. The model's guard is held
-    during a pass only.
+    Without `asked`, the `usual` ones are tried. Stopping `job` ends the iteration between two passes, as closing the
+    generator does; its progress counts passes. The model's guard is held during a pass only.
 
     Each distribution is compared by the Kullback-Leibler divergence KL(exact || trial), in nats, over the whole
     vocabulary, in float64. The prefill reads with the whole cache, so the first token is always the exact one.
@@ -115,6 +116,13 @@ def trials(
     Raises: NotShown, if this model's cache cannot be made smaller so; BadTrace, if another model made the run;
     BadSetting, for a cache that means nothing; BadPrompt or PromptTooLong, for tokens that this model cannot read.
     """
+    return records_of(trials_in_passes(hooked, run, asked, job=job or Job()))
+
+
+def trials_in_passes(
+    hooked: HookedModel, run: Trace | Script, asked: Sequence[Asked] | None = None, *, job: Job
+) -> Generator[CacheTrials | None]:
+    """The same, with None after every pass: others may have the model there. Sets the job's `expected_bytes`."""
     script = run if isinstance(run, Script) else Script.of(run)
     _check_script(hooked, script)
     if isinstance(run, Trace):
@@ -124,8 +132,10 @@ def trials(
         asked = usual(hooked, max(1, n_context // 2))
     wanted = [_in_range(each, script.n_prompt) for each in asked if each.kind != "exact"]
     _check_cache(hooked, wanted)
+    count = len(script.written) or script.settings.max_new_tokens
+    job.expected_bytes = len(script.ids) * _TOKEN_BYTES + (len(wanted) + 1) * count * _STEP_BYTES
     logits = run.logits if isinstance(run, Trace) else None
-    return _Replays(hooked, script, logits, cancelled, progress).all([Asked(kind="exact"), *wanted])
+    return _Replays(hooked, script, logits, job).all([Asked(kind="exact"), *wanted])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,31 +156,32 @@ class _Replays:
         hooked: HookedModel,
         script: Script,
         logits: np.ndarray | None,
-        cancelled: Callable[[], bool],
-        progress: Callable[[int, int, str], None],
+        job: Job,
     ) -> None:
-        self._hooked, self._script, self._logits = hooked, script, logits
-        self._cancelled, self._progress = cancelled, progress
+        self._hooked, self._script, self._logits, self._job = hooked, script, logits, job
         self._written = script.written
         self._exact: list[torch.Tensor] = []  # log-probabilities, float64 [V], of each written token
         self._done: list[_Replayed] = []
 
-    def all(self, asked: Sequence[Asked]) -> Generator[CacheTrials]:
-        for each in asked:
-            replayed = self._replay(each, len(asked))
-            if replayed is None:
-                return
-            self._written = self._written or tuple(replayed.chosen)
-            self._done.append(replayed)
-            yield self._record()
+    def all(self, asked: Sequence[Asked]) -> Generator[CacheTrials | None]:
+        """The record after each replay, None after each pass."""
+        try:
+            for each in asked:
+                replayed = yield from self._replay(each, len(asked))
+                self._written = self._written or tuple(replayed.chosen)
+                self._done.append(replayed)
+                yield self._record()
+        except Cancelled:
+            return
 
-    def _replay(self, asked: Asked, n_trials: int) -> _Replayed | None:
-        """One replay, or None if it was cancelled."""
+    def _replay(self, asked: Asked, n_trials: int) -> Generator[None, None, _Replayed]:
+        """One replay. Raises: Cancelled."""
         row = _Replayed(asked=asked, kl=[], chosen=[], kv_bytes=[])
         with closing(self._passes(asked)) as replay:
-            while not self._cancelled():
+            while True:
+                self._job.check()
                 count = len(self._written) or self._script.settings.max_new_tokens
-                self._progress(len(self._done) * count + len(row.kl), n_trials * count, asked.name)
+                self._job.progress(len(self._done) * count + len(row.kl), n_trials * count, asked.name)
                 with self._hooked.guard:
                     done = next(replay, None)
                 if done is None:
@@ -178,7 +189,7 @@ class _Replays:
                 row.kl.append(self._divergence(done, len(row.kl), asked.kind == "exact"))
                 row.chosen.append(done.chosen.choice.id)
                 row.kv_bytes.append(done.step.kv_bytes)
-        return None
+                yield
 
     def _passes(self, asked: Asked) -> Any:
         cache = None

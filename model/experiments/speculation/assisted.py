@@ -1,8 +1,8 @@
 """Assisted generation as the library runs it, watched: the one file that touches its private methods.
 
-`generate` drafts a few tokens with a candidate generator, judges them in one pass and keeps what it would have said
-itself. What it drafted and how it judged is not in what it returns, so the generator's two methods are wrapped for one
-run, and the function that draws the verdicts' random numbers is. A contract test holds this against the library.
+`generate` drafts a few tokens with a candidate generator, verifies them in one pass and keeps what it would have said
+itself. It returns neither its drafts nor the verdicts, so the generator's two methods are wrapped for one run, and the
+function that draws the verdicts' random numbers is. A contract test holds this against the library.
 """
 
 import inspect
@@ -17,9 +17,9 @@ from torch import LongTensor, Tensor
 from transformers.generation import utils as library
 from transformers.generation.candidate_generator import CandidateGenerator
 
+from model.api.job import Job
 from model.arch.pinned import other_release
 from model.capture.device import own_randomness, wait_for
-from model.capture.tracer import Cancelled
 
 _WHAT = "assisted generation"
 
@@ -28,8 +28,8 @@ Make = Callable[..., CandidateGenerator]
 
 
 @dataclass(slots=True, kw_only=True)
-class Judged:
-    """One round as it ran: what was drafted, how it was judged, what came of it."""
+class Verified:
+    """One round as it ran: what was drafted, how it was verified, what came of it."""
 
     first: int  # position of the first drafted token
     drafted: list[int]
@@ -44,24 +44,22 @@ class Judged:
 
 
 @contextmanager
-def watched(
-    model: Any, *, record: bool, make: Make | None = None, cancelled: Callable[[], bool] = lambda: False
-) -> Iterator[list[Judged]]:
+def watched(model: Any, *, record: bool, job: Job | None = None, make: Make | None = None) -> Iterator[list[Verified]]:
     """Watch a model's assisted generation inside this context; gives the rounds, as they come.
 
     `make` puts a candidate generator of its own in the place of the one that the library would make. Without
-    `record` only times and token ids are kept. `cancelled` is asked before every round, and ends the run with
-    `tracing.Cancelled`. The model and the library are as before when the context ends, however it ends.
+    `record` only times and token ids are kept. If `job` was stopped, the run ends with `Cancelled` before the next
+    round. The model and the library are as before when the context ends, however it ends.
     Raises: NotShown, if this version of the library works in another way, which may show only when the run is over.
     """
     _check_library(model)
-    rounds: list[Judged] = []
+    rounds: list[Verified] = []
     theirs = model._get_candidate_generator
     sampling = library._speculative_sampling
 
     def candidate_generator(**given: Any) -> CandidateGenerator:
         generator = theirs(**given) if make is None else make(**given)
-        return _Watch(generator, rounds, record, cancelled).installed()
+        return _Watch(generator, rounds, record, job or Job()).installed()
 
     def speculative_sampling(*given: Any, **named: Any) -> Any:
         if record and rounds:
@@ -123,22 +121,19 @@ def _sizes(model: Any) -> Any:
 class _Watch:
     """Wraps the two methods of one candidate generator."""
 
-    def __init__(
-        self, generator: CandidateGenerator, rounds: list[Judged], record: bool, cancelled: Callable[[], bool]
-    ) -> None:
-        self._generator, self._rounds, self._record, self._cancelled = generator, rounds, record, cancelled
+    def __init__(self, generator: CandidateGenerator, rounds: list[Verified], record: bool, job: Job) -> None:
+        self._generator, self._rounds, self._record, self._job = generator, rounds, record, job
         self._propose, self._update = generator.get_candidates, generator.update_candidate_strategy
         self._drafted_at = 0.0
 
     def installed(self) -> CandidateGenerator:
         """The generator, watched."""
         setattr(self._generator, "get_candidates", self._get)  # noqa: B010  (a method, replaced on this one object)
-        setattr(self._generator, "update_candidate_strategy", self._judge)  # noqa: B010
+        setattr(self._generator, "update_candidate_strategy", self._verify)  # noqa: B010
         return self._generator
 
     def _get(self, input_ids: Tensor, **given: Any) -> tuple[Tensor, Tensor | None]:
-        if self._cancelled():
-            raise Cancelled
+        self._job.check()
         started = time.perf_counter()
         ids, scores = self._propose(cast("LongTensor", input_ids), **given)
         wait_for(ids.device)
@@ -147,7 +142,7 @@ class _Watch:
         drafted = ids[0, first:].tolist()
         n_before = first - 1 if self._rounds else 0
         self._rounds.append(
-            Judged(
+            Verified(
                 first=first,
                 drafted=drafted,
                 draft_s=self._drafted_at - started,
@@ -157,7 +152,7 @@ class _Watch:
         )
         return ids, scores
 
-    def _judge(self, input_ids: Tensor, scores: Tensor, num_matches: int) -> None:
+    def _verify(self, input_ids: Tensor, scores: Tensor, num_matches: int) -> None:
         done = self._rounds[-1]
         done.verify_s = time.perf_counter() - self._drafted_at
         done.written = input_ids[0, done.first :].tolist()

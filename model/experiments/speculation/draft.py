@@ -2,7 +2,7 @@
 
 The draft shares the model's embedding and its output head (the rows of the commonest tokens), and reads, beside each
 token, the hidden state from which the model chose it and its residual stream after a few layers before. It writes a
-few tokens ahead; the model judges them all in one pass. `training/draft.py` makes it.
+few tokens ahead; the model verifies them all in one pass. `training/draft.py` makes it.
 Source: Li et al. 2024, "EAGLE: Speculative Sampling Requires Rethinking Feature Uncertainty"; several layers read:
 Li et al. 2025, "EAGLE-3"; the shortened head: Zhao et al. 2025, "FR-Spec".
 """

@@ -1,55 +1,55 @@
-"""A judged round for the record: its drafted tokens with their verdicts, and where the target's own token came from."""
+"""A verified round for the record: its drafted tokens with their verdicts, and the source of the target's own token."""
 
 from torch import Tensor
 
-from model.experiments.speculation.assisted import Judged
+from model.experiments.speculation.assisted import Verified
 from model.records.speculation import Drafted, Round
 from model.records.trace import Candidate
 
 _SHOWN = 5  # likeliest tokens kept of each distribution
 
 
-def round_of(judged: Judged) -> Round:
+def round_of(verified: Verified) -> Round:
     """The round as the record keeps it, with the likeliest tokens of each distribution. It was recorded."""
-    assert judged.p is not None
-    p = judged.p.softmax(dim=-1)
-    q = None if judged.q is None else judged.q.softmax(dim=-1)
-    n, drafted = judged.n_accepted, []
-    for at, token in enumerate(judged.drafted):
+    assert verified.p is not None
+    p = verified.p.softmax(dim=-1)
+    q = None if verified.q is None else verified.q.softmax(dim=-1)
+    n, drafted = verified.n_accepted, []
+    for at, token in enumerate(verified.drafted):
         drafted.append(
             Drafted(
                 id=token,
                 q=None if q is None else float(q[at, token]),
                 p=float(p[at, token]),
-                random=judged.randoms[at] if judged.randoms and at <= n else None,
+                random=verified.randoms[at] if verified.randoms and at <= n else None,
                 accepted=at < n,
-                draft_best=() if judged.q is None else _best(judged.q[at]),
-                target_best=_best(judged.p[at]),
+                draft_best=() if verified.q is None else _best(verified.q[at]),
+                target_best=_best(verified.p[at]),
             )
         )
-    own = "none" if len(judged.written) == n else "bonus" if n == len(judged.drafted) else "corrected"
+    own = "none" if len(verified.written) == n else "bonus" if n == len(verified.drafted) else "corrected"
     return Round(
-        first=judged.first,
+        first=verified.first,
         drafted=tuple(drafted),
         n_accepted=n,
-        written=tuple(judged.written),
+        written=tuple(verified.written),
         own=own,
-        own_best=() if own == "none" else _own_best(judged, p, q),
-        n_read=judged.n_read,
-        draft_s=judged.draft_s,
-        verify_s=judged.verify_s,
+        own_best=() if own == "none" else _own_best(verified, p, q),
+        n_read=verified.n_read,
+        draft_s=verified.draft_s,
+        verify_s=verified.verify_s,
     )
 
 
-def _own_best(judged: Judged, p: Tensor, q: Tensor | None) -> tuple[Candidate, ...]:
+def _own_best(verified: Verified, p: Tensor, q: Tensor | None) -> tuple[Candidate, ...]:
     """The likeliest of the distribution from which the target's own token came, and that token wherever it stands.
 
     After a refusal that is max(p - q, 0).
     """
-    at, own = judged.n_accepted, judged.written[-1]
-    if q is None or at == len(judged.drafted) or not judged.randoms:
-        assert judged.p is not None
-        return _best(judged.p[at], own)
+    at, own = verified.n_accepted, verified.written[-1]
+    if q is None or at == len(verified.drafted) or not verified.randoms:
+        assert verified.p is not None
+        return _best(verified.p[at], own)
     left = (p[at] - q[at]).clamp(min=0)
     return _best((left / left.sum()).log(), own)
 

@@ -4,7 +4,7 @@ import copy
 import itertools
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -15,13 +15,14 @@ from torch.nn.modules import module as every_module
 from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.generation.streamers import BaseStreamer
 
+from model.api.job import Job, records_of
 from model.arch.tokens import Prompt
 from model.capture.decoding import generate_options, next_pass, prefilled
 from model.capture.device import own_randomness, wait_for
 from model.capture.hooked import HookedModel
 from model.capture.machine import probe
 from model.capture.prompts import check_lengths, read_prompt
-from model.errors import BadSetting, NotANumber
+from model.errors import BadSetting, Cancelled, NotANumber
 from model.experiments.timing.costs import shapes_of, work
 from model.limits import Limits
 from model.records.timing import Machine, Measurement, Work
@@ -29,7 +30,6 @@ from model.records.trace import Settings
 
 Part = Literal["phases", "race", "batch"]
 PARTS: tuple[Part, ...] = ("phases", "race", "batch")
-Progress = Callable[[int, int, str], None]  # pieces done, pieces in all, what comes now
 
 RACE_SECONDS = 20.0  # prefills and copies of caches included
 _BATCH_SECONDS = 10.0
@@ -37,6 +37,7 @@ _BATCH_BYTES = 1_000_000_000  # of the largest batch's cache
 _BATCHES = (1, 2, 4, 8, 16)
 _FIRST_LENGTH = 16
 _WARM_UP_TOKENS = 3
+_RECORD_BYTES = 100_000  # of a measurement without its runs: a few tables and sentences
 
 
 def measure(
@@ -48,8 +49,7 @@ def measure(
     repeats: int = 3,
     parts: Sequence[Part] = PARTS,
     n_prompt: int | None = None,
-    progress: Progress = lambda *_: None,
-    cancelled: Callable[[], bool] = lambda: False,
+    job: Job | None = None,
 ) -> Generator[Measurement]:
     """Time a model on a prompt; yields the record so far after each run, length and batch, the last one complete.
 
@@ -58,20 +58,42 @@ def measure(
     TTFT) / (tokens - 1). The race runs one and the same pass with a cache and without, at doubling lengths, for about
     20 seconds; the batches run the decode pass in the middle of the run for several copies of the text at once.
     The model is warmed up first. This program's hooks are not attached meanwhile, and whatever others have attached
-    is counted in the record. `n_prompt` cuts or repeats the prompt to so many tokens. `progress` is told what comes
-    next; `cancelled` is asked between passes, and ends the measuring with what has been yielded, as `close()` does.
+    is counted in the record. `n_prompt` cuts or repeats the prompt to so many tokens. `job` is told what comes next;
+    stopping it ends the measuring between two passes with what has been yielded, as `close()` does.
     The model is held (`hooked.guard`) for one piece at a time, never while the caller has the record.
     Raises: Refusal, at once, for a prompt, a setting or a model that cannot be measured; NotANumber, later on.
     Source: Databricks 2023, "LLM Inference Performance Engineering", for TTFT and TPOT; NVIDIA, GenAI-Perf and NIM
     metrics, for ITL; Pope et al. 2022, "Efficiently Scaling Transformer Inference", for the two phases.
+    """
+    pieces = measure_in_pieces(
+        hooked, prompt, settings, limits, repeats=repeats, parts=parts, n_prompt=n_prompt, job=job or Job()
+    )
+    return records_of(pieces)
+
+
+def measure_in_pieces(
+    hooked: HookedModel,
+    prompt: str | Sequence[int],
+    settings: Settings,
+    limits: Limits,
+    *,
+    repeats: int = 3,
+    parts: Sequence[Part] = PARTS,
+    n_prompt: int | None = None,
+    job: Job,
+) -> Generator[Measurement | None]:
+    """The same, with None after every pass that adds nothing to the record yet: others may have the model there.
+
+    Sets the job's `expected_bytes`.
     """
     if repeats < 1 or (n_prompt is not None and n_prompt < 1):
         raise BadSetting(f"repeats is {repeats} and n_prompt {n_prompt}; each must be a whole number of at least 1.")
     check_lengths(hooked, n_prompt or 1, settings, limits)  # before as many ids are made
     read = _of_length(hooked, read_prompt(hooked, prompt, settings), n_prompt)
     check_lengths(hooked, len(read.ids), settings, limits)
-    timing = _Timing(hooked, read, settings, limits, repeats, cancelled)
-    return timing.records([each for each in PARTS if each in parts], progress)
+    job.expected_bytes = _RECORD_BYTES + 8 * repeats * settings.max_new_tokens
+    timing = _Timing(hooked, read, settings, limits, repeats, job)
+    return timing.records([each for each in PARTS if each in parts])
 
 
 def count_hooks(model: Any) -> int:
@@ -80,10 +102,6 @@ def count_hooks(model: Any) -> int:
     of_every = sum(len(getattr(every_module, f"_global_{kind}")) for kind in kinds)
     own = sum(len(getattr(module, f"_{kind}")) for module in model.modules() for kind in kinds)
     return of_every + own + sum("forward" in vars(module) for module in model.modules())
-
-
-class _Stopped(Exception):
-    """The person stopped the measuring, between two passes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +117,7 @@ class _Lap:
     seconds: float  # that the lap took, prefill and copies included
 
 
-Piece = tuple[str, Callable[[], None]]  # what it is, in words, and what runs it
+Piece = tuple[str, Callable[[], Iterator[None]]]  # what it is, in words, and what runs it: a pass at each `next`
 
 
 class _Timing:
@@ -112,11 +130,11 @@ class _Timing:
         settings: Settings,
         limits: Limits,
         repeats: int,
-        cancelled: Callable[[], bool],
+        job: Job,
     ) -> None:
         self._hooked, self._model = hooked, hooked.model
         self._read, self._settings, self._limits, self._repeats = read, settings, limits, repeats
-        self._cancelled = cancelled
+        self._job = job
         self._shapes = shapes_of(hooked)
         self._hooks = 0
         self._notes = list(read.notes)
@@ -125,44 +143,47 @@ class _Timing:
         self._laps: list[_Lap] = []
         self._batches: dict[int, list[float]] = {}
 
-    def records(self, parts: Sequence[Part], progress: Progress) -> Generator[Measurement]:
-        """The record after each piece, and the whole one at the end, with all that there is to say."""
+    def records(self, parts: Sequence[Part]) -> Generator[Measurement | None]:
+        """The record after each piece, None between its passes, and the whole record at the end."""
+        job = self._job
         pieces_of = {"phases": self._phases, "race": self._race, "batch": self._batch}
         lengths = {"phases": self._repeats, "race": len(self._race_lengths()), "batch": len(_BATCHES)}
         done, total = 0, 2 + sum(lengths[part] for part in parts)
-        progress(done, total, "this machine's memory and matrix speed")
+        job.progress(done, total, "this machine's memory and matrix speed")
         warm_up: list[Piece] = [("a warm-up", self._warm_up)]
         try:
-            machine = probe(self._hooked, self._limits, between=self._go_on)
+            with job.clock():
+                machine = probe(self._hooked, self._limits, between=job.check)
             taken = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
             for what, act in itertools.chain(warm_up, *(pieces_of[part]() for part in parts)):
                 done += 1
-                progress(done, total, what)
-                with self._holding():
-                    act()
+                job.progress(done, total, what)
+                yield from act()
                 yield self._record(machine, taken)
-        except _Stopped:
+        except Cancelled:
             return
-        progress(total, total, "done")
+        job.progress(total, total, "done")
         yield self._record(machine, taken)
 
     @contextmanager
-    def _holding(self) -> Iterator[None]:
-        """Nothing else runs on the model, nothing is kept for a backward pass, and hooks are counted at both ends."""
-        with self._hooked.guard, torch.no_grad():
+    def _holding(self, *, timed: bool = True) -> Iterator[None]:
+        """Nothing else runs on the model, nothing is kept for a backward pass, and hooks are counted at both ends.
+
+        With `timed`, nothing else of the host runs either.
+        """
+        self._job.check()
+        with self._job.clock() if timed else nullcontext(), self._hooked.guard, torch.no_grad():
             before = count_hooks(self._model)
             yield
             self._hooks = max(self._hooks, before, count_hooks(self._model))
 
-    def _go_on(self) -> None:
-        if self._cancelled():
-            raise _Stopped
-
     # The phases
 
-    def _warm_up(self) -> None:
+    def _warm_up(self) -> Iterator[None]:
         short = replace(self._settings, max_new_tokens=min(_WARM_UP_TOKENS, self._settings.max_new_tokens))
-        self._run(short, logits_processor=LogitsProcessorList([_RefuseNaN()]))
+        with self._holding(timed=False):
+            self._run(short, logits_processor=LogitsProcessorList([_RefuseNaN()]))
+        yield
 
     def _phases(self) -> Iterator[Piece]:
         for count in range(1, self._repeats + 1):
@@ -171,17 +192,18 @@ class _Timing:
         if written < wanted:
             self._notes.append(f"the model ended its text after {written} of {wanted} tokens.")
 
-    def _timed_run(self) -> None:
-        clock, started = self._run(self._settings)
+    def _timed_run(self) -> Iterator[None]:
+        with self._holding():
+            clock, started = self._run(self._settings)
         if self._written and clock.ids != self._written:
             self._notes.append("the runs did not all write the same text: this device rounds differently each time.")
         self._written = self._written or clock.ids
         self._runs.append(np.array(clock.seconds) - started)
+        yield
 
-    def _run(self, settings: Settings, **more: Any) -> tuple["_Clock", float]:
+    def _run(self, settings: Settings, **more: Any) -> tuple["_TokenTimes", float]:
         """The library's own generate, and when it was called; a seed is set for it alone."""
-        self._go_on()
-        device, clock = self._model.device, _Clock(self._go_on)
+        device, clock = self._model.device, _TokenTimes(self._job.check)
         ids = torch.tensor([self._read.ids], device=device)
         with own_randomness(device):
             torch.manual_seed(settings.seed)
@@ -221,21 +243,24 @@ class _Timing:
         growth = self._work(length, length).flops / self._work(before, before).flops
         return float(off * growth * (self._repeats + 1) + on * self._repeats)
 
-    def _lap(self, length: int) -> None:
+    def _lap(self, length: int) -> Iterator[None]:
         """Both passes at one length, in turn; the copy of the cache that a pass adds to is made before its clock."""
-        began = time.perf_counter()
         ids = self._text(length)
-        self._go_on()
-        cache = prefilled(self._model, ids[:, :-1])
+        cache, took = self._prefilled(ids)
+        yield
         on = off = torch.empty(0)
         tries_on: list[float] = []
         tries_off: list[float] = []
         for _ in range(self._repeats):
-            own = copy.deepcopy(cache)
-            off, seconds = self._timed(next_pass(self._model, ids))
-            tries_off.append(seconds)
-            on, seconds = self._timed(next_pass(self._model, ids, own))
-            tries_on.append(seconds)
+            with self._holding():
+                began = time.perf_counter()
+                own = copy.deepcopy(cache)
+                off, seconds = self._timed(next_pass(self._model, ids))
+                tries_off.append(seconds)
+                on, seconds = self._timed(next_pass(self._model, ids, own))
+                tries_on.append(seconds)
+                took += time.perf_counter() - began
+            yield
         self._laps.append(
             _Lap(
                 length=length,
@@ -244,7 +269,7 @@ class _Timing:
                 difference=float((on - off).abs().max()),
                 scale=float(off.abs().max()),
                 tokens=(int(on.argmax()), int(off.argmax())),
-                seconds=time.perf_counter() - began,
+                seconds=took,
             )
         )
 
@@ -262,22 +287,30 @@ class _Timing:
                 break
             yield f"a decode pass for a batch of {size}", partial(self._decode_together, size)
 
-    def _decode_together(self, size: int) -> None:
+    def _decode_together(self, size: int) -> Iterator[None]:
         ids = self._text(self._middle())
-        self._go_on()
-        cache = prefilled(self._model, ids[:, :-1])
+        cache, _ = self._prefilled(ids)
+        yield
         tries = []
         for _ in range(self._repeats):
-            own = copy.deepcopy(cache)
-            own.batch_repeat_interleave(size)
-            tries.append(self._timed(next_pass(self._model, ids.repeat(size, 1), own))[1])
+            with self._holding():
+                own = copy.deepcopy(cache)
+                own.batch_repeat_interleave(size)
+                tries.append(self._timed(next_pass(self._model, ids.repeat(size, 1), own))[1])
+            yield
         self._batches[size] = tries
 
     # What both need
 
+    def _prefilled(self, ids: torch.Tensor) -> tuple[Any, float]:
+        """The cache of all ids but the last, and the seconds that it took; they are not part of any result."""
+        with self._holding(timed=False):
+            began = time.perf_counter()
+            return prefilled(self._model, ids[:, :-1]), time.perf_counter() - began
+
     def _timed(self, run: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, float]:
         """The logits of a pass, float32 [B, V], and its seconds."""
-        self._go_on()
+        self._job.check()
         wait_for(self._model.device)
         started = time.perf_counter()
         logits = run()
@@ -340,13 +373,13 @@ class _Timing:
         return (f"{self._hooks} hooks of other programs were on the model's modules: the times include them.",)
 
 
-class _Clock(BaseStreamer):
-    """Hears each token when the library's loop has it on the host, and looks at the clock before anything else."""
+class _TokenTimes(BaseStreamer):
+    """Notes when the library's loop has each token on the host."""
 
-    def __init__(self, go_on: Callable[[], None]) -> None:
+    def __init__(self, check: Callable[[], None]) -> None:
         self.seconds: list[float] = []
         self.ids: list[int] = []
-        self._go_on = go_on
+        self._check = check
         self._heard_prompt = False
 
     def put(self, value: torch.Tensor) -> None:
@@ -356,7 +389,7 @@ class _Clock(BaseStreamer):
             return
         self.seconds.append(now)
         self.ids.append(int(value))
-        self._go_on()
+        self._check()
 
     def end(self) -> None:
         """The run is over; nothing is left to hear."""

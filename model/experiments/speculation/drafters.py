@@ -1,0 +1,134 @@
+"""What drafts for a model: the text itself, the model's own first layers, a draft of our own, or a smaller model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+
+from model.capture.decoding import check_plain
+from model.capture.hooked import HookedModel
+from model.errors import BadSetting, NotShown
+from model.experiments.speculation.assisted import leaves_early
+from model.experiments.speculation.draft import Draft, own_draft
+from model.records.speculation import Attempt
+from model.requests.speculation import MODES, Mode
+
+_EVEN = 0.02  # of the speed: less than that is the noise of a quiet machine
+_LEAVES: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()  # of each model, whether it can stop after fewer layers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drafter:
+    """One way to draft: what `generate` is told, and what takes the place of its candidate generator."""
+
+    mode: Mode
+    name: str
+    options: dict[str, Any]
+    model: Any = None  # the library's model that drafts, whose generation config is set for the run
+    own: Draft | None = None
+    other: HookedModel | None = None  # whose model drafts, when it is not the target itself
+
+
+def drafters_of(
+    hooked: HookedModel, ids: Sequence[int], modes: Sequence[Mode], exit_layer: int | None, draft: HookedModel | None
+) -> tuple[list[Drafter], tuple[str, ...]]:
+    """What can draft for this model, and of the other modes why not. Raises: BadSetting, for an unknown mode."""
+    drafters, reasons = [], []
+    for mode in dict.fromkeys(modes):
+        if mode not in MODES:
+            raise BadSetting(f"there is no draft {mode!r}; there are {', '.join(MODES)}.")
+        try:
+            drafters.append(_drafter(hooked, ids, mode, exit_layer, draft))
+        except NotShown as reason:
+            reasons.append(f"{mode} was left out: {reason}")
+    return drafters, tuple(reasons)
+
+
+def _drafter(
+    hooked: HookedModel, ids: Sequence[int], mode: Mode, exit_layer: int | None, draft: HookedModel | None
+) -> Drafter:
+    if mode == "prompt lookup":
+        return Drafter(mode=mode, name="prompt lookup", options={"max_matching_ngram_size": 2})
+    if mode == "own draft":
+        return Drafter(mode=mode, name="own draft", options={}, own=own_draft(hooked))
+    if mode == "draft model":
+        other = _fitting(hooked, draft)
+        return Drafter(
+            mode=mode,
+            name=f"{other.card.name} drafts",
+            options={"assistant_model": other.model},
+            model=other.model,
+            other=other,
+        )
+    layers = hooked.card.n_layers
+    if layers < 2 and exit_layer is None:
+        raise NotShown(f"{hooked.card.name} has one layer, so that none can be left out. Choose another draft.")
+    at = layers // 2 if exit_layer is None else exit_layer
+    if not 1 <= at < layers:
+        raise BadSetting(
+            f"an early exit after layer {at} is asked for (exit_layer); {hooked.card.name} has {layers} layers, so "
+            f"1 to {layers - 1} would do."
+        )
+    if hooked.model not in _LEAVES:  # one pass, which would disturb the clock of whoever has the model now: once
+        with hooked.guard:
+            _LEAVES[hooked.model] = leaves_early(
+                hooked.model, torch.tensor([list(ids)], device=hooked.model.device), hooked.anatomy.layers, at
+            )
+    if not _LEAVES[hooked.model]:
+        raise NotShown(
+            f"{hooked.card.name} runs all its layers whatever it is told ({hooked.card.family}), so that it would "
+            "draft with itself. Choose another draft."
+        )
+    return Drafter(
+        mode=mode,
+        name=f"early exit after {at} of {layers} layers",
+        options={"assistant_early_exit": at},
+        model=hooked.model,
+    )
+
+
+def _fitting(hooked: HookedModel, draft: HookedModel | None) -> HookedModel:
+    if draft is None:
+        raise NotShown("no draft model was named. Name a smaller model with the same tokenizer.")
+    if draft is hooked:
+        raise NotShown(f"{hooked.card.name} cannot draft for itself. Name a smaller model with the same tokenizer.")
+    if draft.tokenizer.get_vocab() != hooked.tokenizer.get_vocab() or draft.card.d_vocab != hooked.card.d_vocab:
+        raise NotShown(
+            f"{draft.card.name} has other tokens than {hooked.card.name}: what one drafts the other cannot verify. "
+            "Name a draft with the same tokenizer."
+        )
+    check_plain(draft.model, draft.card.name)
+    return draft
+
+
+def verdict_on(drafter: Drafter, attempt: Attempt) -> tuple[str, ...]:
+    """What a person should know of how it went: whether it pays here, and if not, what stands in its way."""
+    speedup, turns = attempt.speedup, attempt.turns
+    if speedup is None:
+        return ()
+    by = f"{speedup:.2f} times the speed of plain decoding"
+    if speedup > 1 + _EVEN and min(turns) > 1:
+        return (f"It pays on this text: {by}, and faster in every turn.",)
+    if speedup < 1 - _EVEN and max(turns) < 1:
+        pays = f"It loses on this text: {by}, and slower in every turn."
+    elif all(abs(each - 1) <= _EVEN for each in turns):
+        pays = f"It breaks even on this text: {by}."
+    else:
+        pays = (
+            f"It is not clear whether it pays on this text: {by}, in turns from {min(turns):.2f} to {max(turns):.2f}."
+        )
+    silent = sum(not each.drafted for each in attempt.rounds)
+    why = {
+        "prompt lookup": f"It had nothing to copy in {silent} of {len(attempt.rounds)} rounds: it lives on text that "
+        "repeats itself.",
+        "early exit": "Few models are trained to speak after so few layers, and each guess costs as much of a pass as "
+        "the layers that it runs through.",
+        "own draft": ""
+        if drafter.own is None
+        else f"The draft reads what the model last thought, can say its "
+        f"{drafter.own.shape.n_tokens:,} commonest tokens, and was trained on text of {drafter.own.made_for}.",
+        "draft model": "A draft pays if it is much smaller and says mostly what the model would say.",
+    }[attempt.mode]
+    return (pays, why)

@@ -1,0 +1,66 @@
+"""Pictures that are drawn in Python: one at a selection, as JSON or as a page for a frame; or those of many steps."""
+
+import json
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from model.errors import BadSetting, NotShown
+from model.records.batching import Batching
+from model.records.file import Saved
+from model.records.speculation import Speculation
+from model.records.trace import Trace
+from viz import steps, views
+from viz.server.answers import FRAMED, PASSING, mode, record_of, selection, whole
+from viz.server.store import Kept, Store
+from viz.view import View, as_json, page
+
+AT_ONCE = 100  # pictures of steps in one answer
+
+
+def answer(request: Request, store: Store, kept: Kept) -> Response:
+    """One picture; with `frame=1` as a page; with `along=tick` or `round` those of the steps from the `from`th on."""
+    record = record_of(store, kept)
+    shown = _named(request.path_params["view"], record)
+    if "along" in request.query_params:
+        return _along(request, shown, record)
+    if request.query_params.get("frame") == "1":
+        return _framed(request, shown, record)
+    return _json(as_json(shown, record, selection(request), mode(request)))
+
+
+def _along(request: Request, shown: View, record: Saved) -> Response:
+    """A list of pictures, each with its step in words; past the last step it is empty."""
+    along = request.query_params["along"]
+    if not isinstance(record, Batching | Speculation) or views.account_of(record).steps != along:
+        raise NotShown(f"This record has no steps by the name {ascii(along)[:60]}.")
+    first = whole(request.query_params.get("from"))
+    places = steps.picks(record, selection(request).attempt)[first : first + AT_ONCE]
+    drawn = (
+        as_json(shown, record, at, mode(request))[:-1] + f', "words": {json.dumps(steps.words(record, at))}}}'
+        for at in places
+    )
+    return _json(f"[{', '.join(drawn)}]")
+
+
+def _framed(request: Request, shown: View, record: Saved) -> Response:
+    """A page which may run its scripts, reach plotly.js, and nothing else."""
+    import plotly
+
+    at = selection(request)
+    if isinstance(record, Trace) and at.layer >= record.model.n_layers:
+        raise BadSetting(f"layer {at.layer} does not exist: this model's layers are 0 to {record.model.n_layers - 1}.")
+    address = f"../../../plotly.js?v={plotly.__version__}"
+    drawn = page(shown, record, at, mode(request), plotly=address)
+    return HTMLResponse(drawn, headers=FRAMED)
+
+
+def _named(name: str, record: Saved) -> View:
+    shown = next((each for each in views.all_views(type(record)) if each.name == name), None)
+    if shown is None:
+        raise NotShown(f"There is no picture by the name {ascii(name)[:60]}.")
+    return shown
+
+
+def _json(body: str) -> Response:
+    return Response(body, media_type="application/json", headers=PASSING)
