@@ -6,11 +6,12 @@ do. What such a page shows is what the app shows, and it is there in a tenth of 
 
 import contextlib
 import json
+import secrets
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import uvicorn
@@ -22,13 +23,17 @@ from starlette.routing import Route
 
 from model.errors import Refusal
 from model.limits import Limits
-from model.requests.registry import named
-from tests.app.fakes_engine import FakeEngine, FakeModels
+from model.records.trace import Trace
+from model.requests.registry import named, of_record
+from tests.app.fakes_engine import FakeEngine, FakeModels, whole_trace
 from tests.patience import PATIENCE_S
 from viz.server.routes import PREFIX, build_routes
 from viz.server.store import Store
 from viz.server.visitors import Visitors
+from viz.view import Record
+from viz.wire.parts import Parts, replaces
 from viz.wire.recorded import Recorded
+from viz.wire.standing import Standing
 
 PROMPT = "One two three four five"
 TEXTS = [["the capital of France is", 16], ["one two", 8], ["three", 12], ["four five six seven", 16]]
@@ -94,13 +99,34 @@ class Plain:
     models: FakeModels
     store: Store
     visitors: Visitors
-    asked: list[str] = field(default_factory=list)  # paths, in order
+
+    def keep(self, record: Record, *, beside: bool = True) -> str:
+        """Put a finished record into the store, as if it had just been made; returns its id.
+
+        `beside`: with what is added to a run after its passes, such as its embeddings.
+        """
+        name = of_record(type(record)).name
+        standing = Standing(id=secrets.token_urlsafe(9), experiment=name, state="done", version=1, complete=True)
+        if isinstance(record, Trace):
+            standing = replace(
+                standing, done=record.n_generated, max_new_tokens=record.settings.max_new_tokens, ended=record.ended
+            )
+        kept = self.store.open(standing)
+        growing = Parts(name)
+        made = [*growing.newer(record, 1), *(growing.beside(record) if beside else ())]
+        self.store.add(kept, record, made, replaces=1 if replaces(record) else None)
+        return kept.id
 
     def use(self, engine: FakeEngine) -> FakeEngine:
         """Put another engine behind it."""
         self.engine = engine
         self.models.use(engine)
         return engine
+
+
+def finished(prompt: str = PROMPT, n_new: int = 16) -> Trace:
+    """A made-up run of this prompt, whole."""
+    return whole_trace(prompt, n_new)
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ import { listenToKeys } from "./keys.js";
  * `earlier`: the visitor's own record before it; `silent`: the program did not answer when it was asked last; `cutOff`: nor will it go on.
  * @typedef {{id: string, experiment: string | null, record: Run | ServedRecord | null, status: Status | null, own: boolean, shipped: boolean, restored: boolean,
  *   earlier: string | null, silent: boolean, cutOff: boolean, press: number, opening: Opening | null, away: AbortController}} Held */
-/** @typedef {{at: Partial<At>, card: string | null}} Opening */
+/** `at` null: where its kind begins. @typedef {{at: Partial<At> | null, card: string | null}} Opening */
 
 const STYLES = ["theme", "scope", ...["output", "tokens", "embeddings", "passes", "attention", "layers", "next-token", "kv-cache", "measured", "serving", "rounds"].map((view) => `views/${view}`)];
 /** The page of each kind. @type {Record<string, string>} */
@@ -322,7 +322,8 @@ export class Page {
 
   /** Go where the address says. @returns {string | null} the record that it names */
   openAddress() {
-    const { record, at, card, word } = readAddress(location.hash);
+    const { record, card, word, ...said } = readAddress(location.hash);
+    const at = Object.keys(said.at).length ? said.at : null;
     const part = this.experiments.find((experiment) => PARTS[experiment] === word);
     if (part) this.turnTo(part);
     if (!record) return null;
