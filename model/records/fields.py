@@ -61,7 +61,7 @@ class Field:
         is_number = isinstance(given, int | float) and not isinstance(given, bool)
         is_number = (
             is_number and -sys.float_info.max <= given <= sys.float_info.max
-        )  # a whole number may have any digits
+        )
         if self.kind == "whole" and not isinstance(given, int):
             is_number = False
         if is_number and self.variable and given > high:

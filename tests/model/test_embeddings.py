@@ -1,5 +1,7 @@
 """The embedding map and the positions are the model's own, against computations that share nothing with them."""
 
+# pyright: reportPrivateUsage=false
+
 from dataclasses import replace
 
 import numpy as np

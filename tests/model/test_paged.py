@@ -1,5 +1,7 @@
 """The adapter of the library's engine: its contract with the pinned version, the bytes of its blocks, what it sees."""
 
+# pyright: reportPrivateUsage=false
+
 import math
 import sys
 

@@ -1,5 +1,7 @@
 """A draft before the model: the words stay the model's own, verdicts can be checked, and nothing is left behind."""
 
+# pyright: reportPrivateUsage=false
+
 import json
 import sys
 import threading
