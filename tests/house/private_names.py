@@ -1,4 +1,4 @@
-"""Finds where a source tree touches what another object keeps private, also where a type checker can't know its type."""
+"""Finds where a source tree touches what another object keeps private, also where a type checker sees Any."""
 
 import ast
 from collections.abc import Iterator

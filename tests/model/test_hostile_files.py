@@ -1,5 +1,7 @@
 """No damaged or hostile file, whatever its bytes, does more than get a sentence, in little time and memory."""
 
+# pyright: reportPrivateUsage=false
+
 import gc
 import json
 import os

@@ -1,5 +1,7 @@
 """Folders that are not quite a model: each is refused with a sentence, none runs on random numbers."""
 
+# pyright: reportPrivateUsage=false
+
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -1,5 +1,7 @@
 """`python -m model --measure`: the table says what the record says; the record is kept, after Ctrl-C as well."""
 
+# pyright: reportPrivateUsage=false
+
 import json
 import os
 import re

@@ -1,5 +1,7 @@
 """A draft before the model: the words stay the model's own, verdicts can be checked, and nothing is left behind."""
 
+# pyright: reportPrivateUsage=false
+
 import json
 import sys
 import threading
@@ -336,7 +338,7 @@ def test_a_library_that_names_its_arguments_is_watched_alike(monkeypatch: pytest
 
 
 def test_the_library_still_calls_what_is_watched() -> None:
-    """The contract with the pinned version: rounds are seen, with scores of every drafted token and one more."""
+    """The contract with the known version: rounds are seen, with scores of every drafted token and one more."""
     hooked, ids, read = tiny(), torch.tensor([PROMPT]), []
     hook = hooked.model.get_input_embeddings().register_forward_hook(lambda _, args, __: read.append(args[0].shape[1]))
     with watched(hooked.model, record=True) as rounds:

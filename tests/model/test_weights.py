@@ -1,5 +1,7 @@
 """Weights are found by name, from a folder or the hub, and nothing is opened that could run code of its own."""
 
+# pyright: reportPrivateUsage=false
+
 import http.server
 import json
 import os
