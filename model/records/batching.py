@@ -15,6 +15,9 @@ from model.errors import BadTrace
 from model.records.file import Saved, Shape
 from model.records.trace import ModelCard, Settings, Token
 
+CALLED = {"one by one": "sequential", "static": "static batching", "continuous": "continuous batching"}
+"""The schedulers as files name them, and what they are called in the field."""
+
 
 def letter(request: int) -> str:
     """What a text is called: A to Z, then AA, AB and so on."""
@@ -86,7 +89,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Way:
-    """One way to serve the same requests, timed without recording: continuous batching, static, or one by one."""
+    """The same requests under one scheduler, timed without recording: continuous, static or sequential."""
 
     name: Literal["continuous", "static", "one by one"]
     seconds: tuple[float, ...]  # from the start to the last token, of each repeated run
@@ -95,6 +98,11 @@ class Way:
     passes: tuple["TimedPass", ...]  # of that run
     n_written: int  # tokens
     same_tokens: tuple[bool, ...]  # of each request: whether it wrote what plain `generate` writes
+
+    @property
+    def scheduler(self) -> str:
+        """What it is called in the field; files call the sequential baseline "one by one"."""
+        return CALLED[self.name]
 
     @property
     def total_s(self) -> float:
@@ -119,7 +127,7 @@ class Way:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TimedPass:
-    """One forward pass of a way to serve."""
+    """One forward pass of a timed run."""
 
     at_s: float
     seconds: float
@@ -138,11 +146,11 @@ class TimedPass:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Batching(Saved):
-    """Several requests through a continuous-batching engine, tick by tick, and the same ones served in other ways.
+    """Several requests through a continuous-batching engine, tick by tick, and the same ones under other schedulers.
 
     weights [W] holds the attention of the ticks as it ran, each float32 of (layers, heads, tokens of the pass, keys
     of the pass), one tick after the other from its `weights_at` on; `attention` cuts it. It was run with eager
-    attention, the only one that gives weights; the ways were timed with the attention that the model runs on anyway.
+    attention, the only one that gives weights; the schedulers were timed with the attention that the model runs on.
     """
 
     model: ModelCard

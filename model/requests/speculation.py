@@ -1,6 +1,5 @@
 """To continue a prompt with a draft before the model."""
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 
 Mode = Literal["prompt lookup", "early exit", "own draft", "draft model"]
 MODES: tuple[Mode, ...] = get_args(Mode)
+_USUAL: tuple[Mode, ...] = ("prompt lookup", "early exit", "own draft")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class Speculate(Run):
     """To continue one prompt plainly and then with each of these drafts before the model."""
 
     modes: tuple[Mode, ...] = setting(
-        ("prompt lookup", "early exit", "own draft"),
+        _USUAL,
         kind="choices",
         label="Drafts",
         flag="drafts",
@@ -74,10 +74,9 @@ class Speculate(Run):
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Self:
-        """As of every request; a draft model that is named drafts too, unless the drafts are chosen one by one."""
+        """As of every request; a draft model that is named drafts too, where no drafts are chosen."""
         if values.get("draft") is not None and "modes" not in values:
-            modes = next(each.default for each in dataclasses.fields(cls) if each.name == "modes")
-            values = {**values, "modes": (*modes, "draft model")}
+            values = {**values, "modes": (*_USUAL, "draft model")}
         return super().read(values)
 
     @property

@@ -1,4 +1,4 @@
-"""Finds where a source tree touches another object's private names, also where no type checker can know its type."""
+"""Finds where a source tree touches what another object keeps private, also where a type checker sees Any."""
 
 import ast
 from collections.abc import Iterator

@@ -11,8 +11,8 @@ import torch
 from model import HookedModel, Trace, trace
 from model.arch.positions import Rotary
 from model.experiments.generation import embeddings
-from model.experiments.generation.additions import additions, with_additions
 from model.experiments.generation.embeddings import NEIGHBOURS, map_steps, principal
+from model.experiments.generation.post_run import with_post_run
 from tests.fakes import AFTER_RUN, MAP
 from tests.tiny import FAMILIES, N_WORDS, shared, tiny
 
@@ -48,7 +48,7 @@ def test_neighbours_are_those_of_all_pairs_of_the_whole_vocabulary(
     every = torch.nn.functional.cosine_similarity(table[:, None], table[None], dim=-1)
     own = list(dict.fromkeys(token.id for token in run.tokens))
     monkeypatch.setattr(embeddings, "_CHUNK", 50)
-    in_pieces = with_additions(hooked, replace(run, **dict.fromkeys(AFTER_RUN)))
+    in_pieces = with_post_run(hooked, replace(run, **dict.fromkeys(AFTER_RUN)))
     for each in (run, in_pieces):
         ids, rows, _, _, near, cosine = whole_map(each)
         assert ids[: len(own)].tolist() == own and len(set(ids.tolist())) == len(ids)
@@ -171,7 +171,7 @@ def test_the_map_comes_before_the_lens_and_in_pieces(monkeypatch: pytest.MonkeyP
     assert not bare.arrays().keys() & set(AFTER_RUN)
     pieces = list(map_steps(hooked, bare))
     assert pieces[:-1] == [None] * -(-N_WORDS // 50)
-    first, *_, last = [piece for piece in additions(hooked, bare) if piece is not None]
+    first, *_, last = [piece for piece in post_run(hooked, bare) if piece is not None]
     assert first.embed_ids is not None and first.lens_ids is None
     assert last.embed_ids is first.embed_ids and last.lens_ids is not None
 

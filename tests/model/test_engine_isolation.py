@@ -13,7 +13,7 @@ from model.api.job import Job
 from model.engine.engine import Engine
 from model.errors import NotShown, PromptTooLong
 from model.experiments.cache.trials import usual
-from model.experiments.generation.additions import with_additions
+from model.experiments.generation.post_run import with_post_run
 from model.limits import Limits
 from model.requests.cache import TryCaches
 from model.requests.registry import EXPERIMENTS, named
@@ -129,7 +129,7 @@ def test_between_passes_a_model_carries_no_hooks(engine, small):
 def test_what_is_added_after_a_run_is_the_same_whoever_ran_between(engine, small):
     jobs = [submitted(engine, 2, seed=seed) for seed in range(3)]
     for whole in map(finished, jobs):
-        assert_same(whole, with_additions(small, dataclasses.replace(whole, **dict.fromkeys(AFTER_RUN))))
+        assert_same(whole, with_post_run(small, dataclasses.replace(whole, **dict.fromkeys(AFTER_RUN))))
 
 
 # What is refused at once

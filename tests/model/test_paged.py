@@ -1,4 +1,6 @@
-"""The adapter of the library's engine: its contract with the pinned version, the bytes of its blocks, what it sees."""
+"""The adapter of the library's engine: its contract with the known version, the bytes of its blocks, what it sees."""
+
+# pyright: reportPrivateUsage=false
 
 # pyright: reportPrivateUsage=false
 
@@ -14,7 +16,7 @@ from transformers.integrations.eager_paged import eager_paged_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from model import HookedModel, load
-from model.arch.pinned import PINNED
+from model.arch.transformers_version import KNOWN
 from model.capture.decoding import cache_bytes
 from model.errors import NotShown
 from model.experiments.batching.paged import EAGER, Bounds, NoBlockLeft, Paged, Seen
@@ -206,11 +208,11 @@ def test_outside_a_tick_the_librarys_own_function_is_called_and_nothing_is_kept(
     assert ALL_ATTENTION_FUNCTIONS[EAGER] is not eager_paged_attention_forward
 
 
-# The contract with the pinned version
+# The contract with the known version
 
 
-def test_the_library_is_the_pinned_one() -> None:
-    assert transformers.__version__.startswith(f"{PINNED}."), "read the engine again, then move the pin"
+def test_the_library_is_of_the_known_version() -> None:
+    assert transformers.__version__.startswith(f"{KNOWN}."), "read the engine again, then move the pin"
 
 
 @pytest.mark.parametrize("part", ["scheduler.active_requests", "cache.pool", "scheduler.waiting_requests_order"])
@@ -228,7 +230,7 @@ def test_an_engine_of_other_parts_is_said_to_be_another_version(
         return manager, processor
 
     monkeypatch.setattr(adapter, "_engine", newer)
-    with pytest.raises(AttributeError):  # with the pinned version that is a bug, and is not hidden
+    with pytest.raises(AttributeError):  # with the known version that is a bug, and is not hidden
         ticks(llama)
     monkeypatch.setattr(transformers, "__version__", "5.99.0")
     with pytest.raises(NotShown, match=r"engine of transformers 5\.99\.0 is built in another way than that of 5\.23"):

@@ -7,8 +7,6 @@ import numpy as np
 from model.cli.tables.columns import Shown, columns, decimals, fields_of, many
 from model.records.batching import Batching
 
-_CALLED = {"one by one": "sequential"}  # what a file calls it, and what it is called here
-
 
 def table(served: Batching) -> str:
     """What became of each text, and how long it took under each scheduler; a part that was not run is left out.
@@ -73,7 +71,7 @@ def _texts(served: Batching) -> list[str]:
 def _schedulers(served: Batching) -> list[str]:
     rows = [
         (
-            _CALLED.get(way.name, way.name),
+            way.scheduler,
             decimals(np.array(way.seconds)),
             f"{way.rate:,.1f}",
             decimals(np.array(way.ttft)),

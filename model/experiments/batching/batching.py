@@ -22,7 +22,7 @@ from model.experiments.batching.checks import Ask, check_bounds, check_room, che
 from model.experiments.batching.paged import Bounds, NoBlockLeft, Paged, Seen, check_model
 from model.experiments.batching.schedulers import NAMES, Name, Ran, Stopwatch, Text, ends_of, run, ticks
 from model.limits import Limits
-from model.records.batching import Batching, Request, Tick, Way, letter
+from model.records.batching import CALLED, Batching, Request, Tick, Way, letter
 from model.records.trace import Settings, Token
 
 KEPT_BYTES = 64_000_000  # of attention
@@ -230,12 +230,12 @@ class _Serving:
             yield None
         for turn in range(repeats):
             for name in _IN_TURN:
-                self._job.progress(self._n_written, self._n_expected, f"timed: {name}, {turn + 1} of {repeats}")
+                self._job.progress(self._n_written, self._n_expected, f"timed: {CALLED[name]}, {turn + 1} of {repeats}")
                 try:
                     with self._job.clock():
                         ran = run(name, self._hooked, self._texts, self._settings, self._bounds, self._job)
                 except NoBlockLeft:
-                    self._note(f"{name} could not be timed: too few blocks were left for any text to go on.")
+                    self._note(f"{CALLED[name]} could not be timed: too few blocks were left for any text to go on.")
                     continue
                 self._runs.setdefault(name, []).append(ran)
                 self._n_written += sum(map(len, ran.written))
@@ -259,7 +259,7 @@ class _Serving:
                 alike = next((at for at, (one, other) in enumerate(pairs) if one != other), shorter)
                 self._notes.append(
                     f"text {letter(number)} got other tokens in the recorded run than from plain generate, which is "
-                    f'the way "one by one": from its new token {alike + 1} on.'
+                    f"the sequential baseline: from its new token {alike + 1} on."
                 )
 
     def _ways(self) -> Iterator[Way]:

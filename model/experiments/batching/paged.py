@@ -3,7 +3,7 @@
 The engine is run as its own loop runs it (prepare, forward, update), without its thread, so that each step can be
 looked at. A model is switched to an attention that reads the paged cache for the length of a tick and back after it,
 whatever happens meanwhile. All of this is private to the library and moves with each of its releases: a contract test
-holds it to the pinned one.
+holds it to the known version.
 """
 
 import math
@@ -19,7 +19,7 @@ import torch
 import transformers
 from transformers import AttentionInterface
 
-from model.arch.pinned import is_pinned, other_release
+from model.arch.transformers_version import is_known, other_version
 from model.capture.cache_layers import odd_layers
 from model.capture.device import own_randomness, wait_for
 from model.capture.hooked import HookedModel
@@ -119,7 +119,7 @@ class Paged:
         check_model(hooked)
         self._model, self._n_layers, self._n_heads = hooked.model, hooked.card.n_layers, hooked.card.n_heads
         self._attention = EAGER if eager or hooked.card.attention == "eager" else hooked.card.attention
-        with _as_pinned(), self._switched(), own_randomness(self._model.device):  # which it seeds
+        with _as_known(), self._switched(), own_randomness(self._model.device):  # which it seeds
             self._manager, self._processor = _engine(
                 self._model,
                 page_size=bounds.block_size,
@@ -137,7 +137,7 @@ class Paged:
 
     def add(self, request: int, ids: Sequence[int], max_new_tokens: int) -> None:
         """Hand it a request by its number, with the ids of its prompt; it waits from the next tick on."""
-        with _as_pinned():
+        with _as_known():
             self._manager.add_request(list(ids), request_id=str(request), max_new_tokens=max_new_tokens)
 
     def tick(self, *, room: int | None = None) -> Seen | None:
@@ -147,7 +147,7 @@ class Paged:
         in it makes `stray` NaN. Raises: NoBlockLeft, when requests are left and none of them can go on.
         """
         scheduler, batch = self._scheduler, self._processor.inputs_and_outputs
-        with _as_pinned(), self._switched(), torch.no_grad():
+        with _as_known(), self._switched(), torch.no_grad():
             began = time.perf_counter()
             before = list(scheduler.active_requests)
             if not self._prepared():
@@ -294,11 +294,11 @@ def _shares(running: Sequence[Any], chosen: Sequence[int]) -> tuple[Share, ...]:
 
 
 @contextmanager
-def _as_pinned() -> Iterator[None]:
+def _as_known() -> Iterator[None]:
     """Says that another version of the library is the reason, where one is and its engine has other parts."""
     try:
         yield
     except (AttributeError, TypeError, ImportError, KeyError, ValueError) as error:
-        if is_pinned():
+        if is_known():
             raise
-        raise other_release("engine", "stepped", f"{type(error).__name__}: {error}") from error
+        raise other_version("engine", "stepped", f"{type(error).__name__}: {error}") from error

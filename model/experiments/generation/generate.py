@@ -6,7 +6,7 @@ from typing import Any
 from model.capture.generation import Generation
 from model.capture.hooked import HookedModel
 from model.errors import BadSetting
-from model.experiments.generation.additions import with_additions
+from model.experiments.generation.post_run import with_post_run
 from model.limits import Limits
 from model.records.trace import Settings, Trace
 
@@ -24,4 +24,4 @@ def trace(hooked: HookedModel, prompt: str | Sequence[int], *, additions: bool =
     generation = Generation(hooked, prompt, Settings(**settings), Limits.from_environment())
     for _ in generation:
         pass
-    return with_additions(hooked, generation.trace()) if additions else generation.trace()
+    return with_post_run(hooked, generation.trace()) if additions else generation.trace()

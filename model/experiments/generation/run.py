@@ -7,7 +7,7 @@ from model.api.job import Job
 from model.capture.generation import Generation
 from model.capture.hooked import HookedModel
 from model.errors import Cancelled
-from model.experiments.generation.additions import additions
+from model.experiments.generation.post_run import post_run
 from model.experiments.generation.record_size import trace_bytes
 from model.records.trace import Trace
 from model.requests.run import Run
@@ -40,4 +40,4 @@ def _records(hooked: HookedModel, generation: Generation, n_most: int, job: Job)
     del generation  # its buffers and its KV cache are not kept for the post-run work
     job.settled()
     yield whole
-    yield from additions(hooked, whole)
+    yield from post_run(hooked, whole)

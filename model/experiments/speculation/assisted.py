@@ -18,7 +18,7 @@ from transformers.generation import utils
 from transformers.generation.candidate_generator import CandidateGenerator
 
 from model.api.job import Job
-from model.arch.pinned import other_release
+from model.arch.transformers_version import other_version
 from model.capture.device import own_randomness, wait_for
 
 _WHAT = "assisted generation"
@@ -76,7 +76,7 @@ def watched(model: Any, *, record: bool, job: Job | None = None, make: Make | No
         library._speculative_sampling = sampling
         del model._get_candidate_generator
     if not rounds:
-        raise other_release(_WHAT, "watched", "a run was over, and none of its rounds had been seen")
+        raise other_version(_WHAT, "watched", "a run was over, and none of its rounds had been seen")
 
 
 @contextmanager
@@ -174,7 +174,7 @@ def _peeked(scores: Tensor, length: int) -> list[float]:
 def _check_library(model: Any) -> None:
     needed = [(model, "_get_candidate_generator"), (model, "_assisted_decoding"), (library, "_speculative_sampling")]
     if missing := [name for home, name in needed if not hasattr(home, name)]:
-        raise other_release(_WHAT, "watched", f"it has no {missing[0]}")
+        raise other_version(_WHAT, "watched", f"it has no {missing[0]}")
     takes = inspect.signature(library._speculative_sampling).parameters
     if missing := [name for name in ("candidate_logits", "candidate_length") if name not in takes]:
-        raise other_release(_WHAT, "watched", f"_speculative_sampling takes no {missing[0]}")
+        raise other_version(_WHAT, "watched", f"_speculative_sampling takes no {missing[0]}")

@@ -8,7 +8,7 @@ from model.experiments.generation.logit_lens import lens_steps
 from model.records.trace import Trace
 
 
-def additions(hooked: HookedModel, trace: Trace) -> Iterator[Trace | None]:
+def post_run(hooked: HookedModel, trace: Trace) -> Iterator[Trace | None]:
     """Copies of the run with more and more in them; None after each short piece of work that finished nothing.
 
     Others can have the model between two pieces. The embedding map and the positions come first: they are quick.
@@ -19,8 +19,8 @@ def additions(hooked: HookedModel, trace: Trace) -> Iterator[Trace | None]:
             yield piece
 
 
-def with_additions(hooked: HookedModel, trace: Trace) -> Trace:
+def with_post_run(hooked: HookedModel, trace: Trace) -> Trace:
     """A copy of the run with all that is added after it, where the model shows it."""
-    for piece in additions(hooked, trace):
+    for piece in post_run(hooked, trace):
         trace = trace if piece is None else piece
     return trace
