@@ -7,10 +7,31 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
-from tests.app.served import forgive_open_sockets, serve, shared_app
+from model.records.batching import Batching
+from model.records.cache import CacheTrials
+from model.records.speculation import Speculation
+from model.records.timing import Measurement
+from model.records.trace import Trace
+from tests.app.fakes_engine import FakeEngine
+
+try:
+    from tests.app.served import forgive_open_sockets, serve, shared_app
+except ImportError:
+    serve = shared_app = None
+
+    def forgive_open_sockets(*_): ...
+
+
+from tests.browser.plain import Plain, finished, plain
 from tests.patience import PATIENCE_S
+from viz.markup import ASSETS
+from viz.view import Record
+from viz.wire import recorded
 
 __all__ = ["serve", "shared_app"]
+
+
+PLACES = {Batching: "serve", Speculation: "serve", Measurement: "measure", CacheTrials: "measure"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -18,7 +39,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.browser)
-            item.add_marker(pytest.mark.flaky(reruns=1))  # a machine may stall under a browser: what fails twice fails
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +67,7 @@ def visit(window: BrowserContext) -> Iterator[Callable[..., Page]]:
         if url is None:
             return page  # an empty tab: the test itself goes somewhere
         page.goto(f"{url}/?__theme={theme}")
-        page.wait_for_selector('.ts-scope-root[data-ready="1"]', state="attached")
+        page.wait_for_selector('.ts-board[data-ready="1"]', state="attached")
         return page
 
     yield open_page
@@ -56,6 +76,61 @@ def visit(window: BrowserContext) -> Iterator[Callable[..., Page]]:
             page.evaluate("localStorage.clear()")
             page.close()
     assert wrong == []
+
+
+@pytest.fixture(scope="session")
+def plain_server() -> Iterator[Plain]:
+    """One server of plain pages for all tests; it opens on the recorded runs."""
+    with plain(recorded.load(ASSETS / "runs")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def bare_server() -> Iterator[Plain]:
+    """The same without recorded runs."""
+    with plain() as server:
+        yield server
+
+
+@pytest.fixture
+def house(bare_server: Plain) -> Iterator[Plain]:
+    """A server of plain pages that open on nothing, with a fresh engine behind it."""
+    bare_server.use(FakeEngine())
+    yield bare_server
+    bare_server.engine.close()
+    bare_server.models.use(FakeEngine())
+
+
+@pytest.fixture
+def go(visit: Callable[..., Page]) -> Callable[..., Page]:
+    """Opens a plain page, once its boards are there."""
+
+    def open_page(server: Plain, path: str = "", *, theme: str = "light", width: int = 1280, height: int = 640) -> Page:
+        page = visit(None, width=width, height=height)
+        place, _, moment = path.partition("#")
+        page.goto(f"{server.url}/{place}?__theme={theme}{'#' + moment if moment else ''}")
+        page.wait_for_selector('.ts-board[data-ready="1"]', state="attached")
+        return page
+
+    return open_page
+
+
+@pytest.fixture
+def look(house: Plain, go: Callable[..., Page]) -> Callable[..., Page]:
+    """Opens a plain page on a finished record, at the place that a moment names ("step=3&layer=1"), else at its end."""
+
+    def open_record(record: Record | None = None, moment: str = "", **size: int) -> Page:
+        shown = record or finished()
+        name = PLACES.get(type(shown), "")
+        page = go(house, f"{name}#record={house.keep(shown)}{'&' + moment if moment else ''}", **size)
+        page.wait_for_selector(".ts-board[data-run]")
+        if isinstance(shown, Trace):
+            page.wait_for_function("tokenoscope.store.run.lens && tokenoscope.store.run.embeddings")
+            if not moment:
+                page.evaluate("tokenoscope.selection.set({ step: Infinity })")
+        return page
+
+    return open_record
 
 
 def _loopback_only(wrong: list[str]) -> Callable[[Route], None]:

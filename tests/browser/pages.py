@@ -12,7 +12,7 @@ PROMPT = "document.querySelector('#prompt textarea').value"
 
 
 def frames_held(page: Page) -> int:
-    return int(page.locator(".ts-scope-root").get_attribute("data-frames") or 0)
+    return int(page.locator(".ts-board").get_attribute("data-frames") or 0)
 
 
 def until(holds: Callable[[], bool], page: Page) -> None:
@@ -24,13 +24,13 @@ def until(holds: Callable[[], bool], page: Page) -> None:
 
 def run_to_the_end(page: Page, prompt: str | None = None) -> str | None:
     """Press Run, wait for the end; returns the id of the run that is shown."""
-    before = page.locator(".ts-scope-root").get_attribute("data-run")
+    before = page.locator(".ts-board").get_attribute("data-run")
     if prompt is not None:
         page.locator("#prompt textarea").fill(prompt)
     page.locator("#run").click()
     expect(page.locator(".ts-run-text")).to_have_text(re.compile("^Done: "))
-    until(lambda: page.locator(".ts-scope-root").get_attribute("data-run") != before, page)
-    return page.locator(".ts-scope-root").get_attribute("data-run")
+    until(lambda: page.locator(".ts-board").get_attribute("data-run") != before, page)
+    return page.locator(".ts-board").get_attribute("data-run")
 
 
 def open_settings(page: Page) -> None:
@@ -47,5 +47,5 @@ def step_shown(page: Page) -> int:
 def no_overflow(page: Page) -> bool:
     """Nothing reaches beyond the window's right edge, whether it could be scrolled to or is cut off."""
     return page.evaluate("""document.documentElement.scrollWidth <= innerWidth
-        && [...document.querySelectorAll("#header, #form, #main, .ts-scope-root, .ts-card")]
+        && [...document.querySelectorAll("#header, #form, #main, .ts-board, .ts-card")]
             .every((part) => part.getBoundingClientRect().right <= innerWidth)""")

@@ -9,8 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from model.records.trace import Trace
-from tests.browser.pages import run_to_the_end
-from viz.markup import ASSETS
+from tests.browser.plain import finished
 from viz.wire import roles, slices
 
 AT = "window.tokenoscope.selection.at"
@@ -19,18 +18,15 @@ PLACE = {"layer": 1, "head": 4}
 
 
 @pytest.fixture
-def opened(serve, visit) -> Callable[..., tuple[Page, Trace]]:
-    """A finished run of the fake engine, looked at from its newest token, with the card in sight."""
+def opened(look) -> Callable[..., tuple[Page, Trace]]:
+    """A finished run, looked at from its newest token, with the card in sight."""
 
     def open_run(**size: int) -> tuple[Page, Trace]:
-        served = serve()
-        page = visit(served.url, **({"width": 1440, "height": 900} | size))
-        run_to_the_end(page)
-        page.wait_for_function("tokenoscope.store.run.heads && tokenoscope.store.run.lens")
+        page = look(**({"width": 1440, "height": 900} | size))
         page.evaluate("at => tokenoscope.selection.set({ step: Infinity, ...at })", PLACE)
         page.locator(".ts-card-attention").scroll_into_view_if_needed()
         shows(page, **PLACE)
-        return page, served.engine.runs[0].trace()
+        return page, finished()
 
     return open_run
 
@@ -191,11 +187,11 @@ def test_the_tokens_have_the_colours_of_the_map_and_their_own_numbers(opened):
 
 
 @pytest.fixture
-def recorded(serve, visit) -> Callable[..., Page]:
+def recorded(plain_server, go) -> Callable[..., Page]:
     """The recorded run of the stock example, with the card in sight: 30 layers, real words."""
 
     def open_run(**size: int) -> Page:
-        page = visit(serve(recorded=ASSETS / "runs", ready=False).url, **size)
+        page = go(plain_server, **size)
         page.wait_for_function("window.tokenoscope?.store.run?.lens")
         page.locator(".ts-card-attention[data-at]").scroll_into_view_if_needed()
         return page

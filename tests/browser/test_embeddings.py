@@ -7,18 +7,17 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from model.records.trace import Trace
-from tests.browser.pages import run_to_the_end, until
+from tests.browser.pages import until
+from tests.browser.plain import finished
 from tests.fakes import fake_trace
-from viz.wire import frames
 
 CLICK = "(point) => document.querySelector('.ts-map-chart').emit('plotly_click', { points: [{ customdata: point }] })"
 CODE_OF = ("output", "tokens", "embeddings", "passes")
 
 
 @pytest.fixture
-def ran(serve, visit) -> Page:
-    page = visit(serve().url)
-    run_to_the_end(page)
+def ran(look) -> Page:
+    page = look()
     page.wait_for_function("tokenoscope.store.run.embeddings")
     page.locator("[data-view=embeddings]").scroll_into_view_if_needed()
     page.evaluate("tokenoscope.selection.set({ token: 2 })")
@@ -155,29 +154,25 @@ def test_the_nearest_neighbours_are_listed_with_their_cosines(ran):
     expect(ran.locator(".ts-near .ts-bar-number")).to_have_text([f"cosine {cosine:.3f}" for cosine in near])
 
 
-def test_without_the_chart_library_the_list_is_there_and_the_card_says_so(serve, visit):
-    page = visit(serve().url)
+def test_without_the_chart_library_the_list_is_there_and_the_card_says_so(house, go):
+    page = go(house)
     page.route("**/plotly.js", lambda route: route.fulfill(status=200, content_type="text/javascript", body=""))
-    run_to_the_end(page)
+    page.evaluate("record => { location.hash = `#record=${record}` }", house.keep(finished()))
     page.locator(".ts-near li").first.wait_for(state="attached")
     page.locator(".ts-near").scroll_into_view_if_needed()
     expect(page.locator(".ts-map-holder")).to_contain_text("The chart library is not there")
 
 
-def test_before_the_vectors_have_come_a_sentence_stands_there(serve, visit, tmp_path):
-    trace = fake_trace()
-    kept = [frames.head(trace), *(frames.step(trace, i) for i in range(len(trace.steps))), frames.end(trace)]
-    (tmp_path / "bare.frames").write_bytes(b"".join(kept))
-    page = visit(serve(recorded=tmp_path, ready=False).url)
+def test_before_the_vectors_have_come_a_sentence_stands_there(house, go):
+    page = go(house, f"#record={house.keep(fake_trace(), beside=False)}")
     card = page.locator("[data-view=embeddings]")
     expect(card.locator(".ts-empty").first).to_contain_text("added just after a run has ended")
     expect(card.locator(".ts-panes")).to_be_hidden()
 
 
 @pytest.mark.parametrize("name", CODE_OF)
-def test_the_code_under_the_card_runs_on_the_kept_run(serve, visit, tmp_path, monkeypatch, capsys, name):
-    page = visit(serve().url)
-    run_to_the_end(page)
+def test_the_code_under_the_card_runs_on_the_kept_run(look, tmp_path, monkeypatch, capsys, name):
+    page = look()
     page.wait_for_function("tokenoscope.store.run.embeddings")
     with page.expect_download() as download:
         page.get_by_role("link", name="trace file").click()

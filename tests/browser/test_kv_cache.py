@@ -6,16 +6,13 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Position, expect
 
-from tests.browser.pages import run_to_the_end
-
 BYTES = re.compile(r"([\d.]+) (bytes|kB|MB|GB|TB)")
 UNITS = {"bytes": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 
 
 @pytest.fixture
-def page(serve: Any, visit: Any) -> Page:
-    page = visit(serve().url, width=1440, height=900)
-    run_to_the_end(page, "One two three four five")
+def page(look: Any) -> Page:
+    page = look(width=1440, height=900)
     page.locator(".ts-card-kv-cache").scroll_into_view_if_needed()
     expect(page.locator(".ts-card-kv-cache .ts-saving-number").first).to_contain_text("B")
     return page

@@ -16,7 +16,6 @@ from model import Trace, trace
 from model.records.trace import Check, Part
 from tests.fakes import fake_trace
 from tests.tiny import tiny
-from viz.wire.parts import all_parts
 
 WORDS = tuple(f" w{i}" for i in range(40))
 GPT2 = (
@@ -84,13 +83,11 @@ def parts(*given: tuple[str, Any, Literal["stream", "branch", "part"], int, int]
 
 
 @pytest.fixture
-def show(serve: Any, visit: Callable[..., Page], tmp_path: Path) -> Callable[..., Page]:
-    """Opens the page on this run, recorded."""
+def show(look: Callable[..., Page]) -> Callable[..., Page]:
+    """Opens the page on this run."""
 
     def open_page(run: Trace, **window: Any) -> Page:
-        (tmp_path / "run.frames").write_bytes(b"".join(all_parts(run)))
-        page = visit(serve(recorded=tmp_path, ready=False).url, **window)
-        page.wait_for_function("window.tokenoscope?.store.run?.end")
+        page = look(run, "step=0", **window)
         page.locator(".ts-card-layers[data-at]").scroll_into_view_if_needed()
         if run.model.block:
             page.locator(".ts-block").wait_for()

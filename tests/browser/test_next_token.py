@@ -9,23 +9,22 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.app.fakes_engine import whole_trace
-from tests.browser.pages import run_to_the_end
 from tests.js.test_sampling import NEUTRAL, ran
 from viz.wire import slices
 
 
 @pytest.fixture
-def page(serve: Any, visit: Any) -> Page:
-    return visit(serve().url)
+def page(house: Any, go: Any) -> Page:
+    return go(house)
 
 
 CARD = ".ts-card-next-token"
 
 
 @pytest.fixture
-def card(page: Page) -> Page:
-    """The page with a run on it, and this card in sight."""
-    run_to_the_end(page, "One two three four five")
+def card(look: Any) -> Page:
+    """A page with a run on it, and this card in sight."""
+    page = look()
     page.locator(CARD).scroll_into_view_if_needed()
     expect(page.locator(f"{CARD} .ts-headline")).not_to_be_empty()
     return page
@@ -143,9 +142,8 @@ def test_a_bar_is_as_long_as_its_share_of_the_whole_track(card: Page) -> None:
         assert fill == pytest.approx(max(1, track * share / 100), abs=0.6)
 
 
-def test_on_a_phone_the_marks_of_the_runs_own_settings_touch_no_words(serve: Any, visit: Any) -> None:
-    page = visit(serve().url, width=390, height=844)
-    run_to_the_end(page, "One two three four five")
+def test_on_a_phone_the_marks_of_the_runs_own_settings_touch_no_words(look: Any) -> None:
+    page = look(width=390, height=844)
     page.locator(".ts-what-if summary").press("Enter")
     expect(page.locator(".ts-what-if .ts-readout")).to_contain_text("could have been drawn")
     boxes = """(names) => names.map((name) => [...document.querySelectorAll(name)].map((e) => {

@@ -5,9 +5,6 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.pages import run_to_the_end
-from viz.markup import ASSETS
-
 # What the marks paint over the letters of what stands beside them: [text, px across, px down].
 COVERED = """([all, marked]) => {
   const words = [...document.querySelectorAll(all)];
@@ -40,8 +37,9 @@ COVERED = """([all, marked]) => {
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_no_mark_paints_over_letters_of_its_neighbours(serve, visit, width):
-    page = visit(serve(recorded=ASSETS / "runs").url, width=width)
+def test_no_mark_paints_over_letters_of_its_neighbours(plain_server, go, width):
+    page = go(plain_server, width=width)
+    page.wait_for_selector(".ts-board[data-run]")
     page.get_by_role("button", name="A chat turn").click()
     until_drawn(page, "run.head.settings.chat")
     for step in range(page.evaluate("tokenoscope.store.run.steps.length")):
@@ -54,8 +52,9 @@ def test_no_mark_paints_over_letters_of_its_neighbours(serve, visit, width):
         assert page.evaluate(COVERED, [".ts-read", ".ts-read-now"]) == []
 
 
-def test_what_this_pass_wrote_has_one_ground_in_both_cards_and_only_the_selected_token_a_frame(serve, visit):
-    page = visit(serve(recorded=ASSETS / "runs").url)
+def test_what_this_pass_wrote_has_one_ground_in_both_cards_and_only_the_selected_token_a_frame(plain_server, go):
+    page = go(plain_server)
+    page.wait_for_selector(".ts-board[data-run]")
     page.evaluate("tokenoscope.selection.set({ step: 3 })")
     expect(page.locator(".ts-strip .ts-chip.ts-now")).to_have_count(1)
     keys = page.locator(".ts-now-key")
@@ -92,8 +91,9 @@ HEIGHTS = """async (cards) => {
 
 
 @pytest.mark.parametrize("width", [1440, 390])
-def test_stepping_through_a_run_moves_nothing(serve, visit, width):
-    page = visit(serve(recorded=ASSETS / "runs").url, width=width, height=900)
+def test_stepping_through_a_run_moves_nothing(plain_server, go, width):
+    page = go(plain_server, width=width, height=900)
+    page.wait_for_selector(".ts-board[data-run]")
     for button, prompt in (("A fact", "The capital"), ("A story", "Once upon"), ("A chat turn", "Name three")):
         page.locator(".ts-recorded button", has_text=button).click()
         until_drawn(page, f"run.head.prompt.startsWith('{prompt}')")
@@ -108,8 +108,9 @@ def until_drawn(page: Page, holds: str) -> None:
     page.wait_for_function("tokenoscope.store.cards.every((card) => !card.stale)")
 
 
-def test_the_less_likely_a_token_was_the_stronger_its_tint_and_above_four_fifths_there_is_none(serve, visit):
-    page = visit(serve(recorded=ASSETS / "runs").url)
+def test_the_less_likely_a_token_was_the_stronger_its_tint_and_above_four_fifths_there_is_none(plain_server, go):
+    page = go(plain_server)
+    page.wait_for_selector(".ts-board[data-run]")
     page.locator(".ts-word.ts-is-generated").first.wait_for()
     found = page.evaluate("""() => {
         const run = tokenoscope.store.run;
@@ -124,9 +125,8 @@ def test_the_less_likely_a_token_was_the_stronger_its_tint_and_above_four_fifths
     assert any(doubtful for *_, doubtful in found)
 
 
-def test_pointing_at_a_written_token_says_its_numbers_and_a_click_stays_there(serve, visit):
-    page = visit(serve().url)
-    run_to_the_end(page)
+def test_pointing_at_a_written_token_says_its_numbers_and_a_click_stays_there(look):
+    page = look()
     page.evaluate("tokenoscope.selection.set({ step: 0 })")
     words = page.locator(".ts-word.ts-is-generated")
     words.nth(3).hover()
@@ -141,8 +141,9 @@ def test_pointing_at_a_written_token_says_its_numbers_and_a_click_stays_there(se
     expect(words.nth(4)).to_have_class(re.compile("ts-not-yet"))
 
 
-def test_of_a_chat_turn_the_template_is_told_from_what_was_typed(serve, visit):
-    page = visit(serve(recorded=ASSETS / "runs").url)
+def test_of_a_chat_turn_the_template_is_told_from_what_was_typed(plain_server, go):
+    page = go(plain_server)
+    page.wait_for_selector(".ts-board[data-run]")
     template = page.locator(".ts-card-output .ts-swatch.ts-is-template")
     expect(template).to_be_hidden()
     page.get_by_role("button", name="A chat turn").click()
@@ -151,8 +152,7 @@ def test_of_a_chat_turn_the_template_is_told_from_what_was_typed(serve, visit):
     assert "".join(typed.all_inner_texts()) == page.evaluate("tokenoscope.store.run.head.prompt")
 
 
-def test_the_rail_says_how_much_is_written(serve, visit):
-    page = visit(serve().url)
-    run_to_the_end(page)
+def test_the_rail_says_how_much_is_written(look):
+    page = look()
     page.evaluate("tokenoscope.selection.set({ step: 2 })")
     expect(page.locator("[data-goes-to=output] .ts-rail-value")).to_have_text("wrote 3 of 16")

@@ -9,9 +9,8 @@ SIZES = ((1440, 900), (1280, 640), (390, 844))
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_page_fits_is_legible_and_has_its_first_picture_in_sight(serve, visit, theme):
-    page = visit(serve().url, theme=theme)
-    run_to_the_end(page)
+def test_the_page_fits_is_legible_and_has_its_first_picture_in_sight(look, theme):
+    page = look(theme=theme)
     assert page.evaluate("document.body.classList.contains('dark')") == (theme == "dark")
     for width, height in SIZES:
         page.set_viewport_size({"width": width, "height": height})
@@ -19,7 +18,7 @@ def test_the_page_fits_is_legible_and_has_its_first_picture_in_sight(serve, visi
         expect(page.locator("#run")).to_be_in_viewport(ratio=1)
         assert no_overflow(page), width
         if width > 860:
-            box = page.locator(".ts-scope-root").bounding_box()
+            box = page.locator(".ts-board").bounding_box()
             assert box is not None
             assert box["y"] < height / 4
             assert box["width"] > width * 0.68
@@ -75,9 +74,8 @@ LEGIBLE = """() => {
 }"""
 
 
-def test_another_run_keeps_the_layer_and_head_that_were_chosen(serve, visit):
-    page = visit(serve().url)
-    run_to_the_end(page)
+def test_another_run_keeps_the_layer_and_head_that_were_chosen(look):
+    page = look()
     looked = page.evaluate("(({ layer, head }) => [layer, head])(tokenoscope.selection.at)")
     other = [(looked[0] + 1) % 4, (looked[1] + 2) % 6]
     page.evaluate("([layer, head]) => tokenoscope.selection.set({ layer, head })", other)
@@ -85,10 +83,9 @@ def test_another_run_keeps_the_layer_and_head_that_were_chosen(serve, visit):
     assert page.evaluate("(({ layer, head }) => [layer, head])(tokenoscope.selection.at)") == other
 
 
-def test_what_scrolls_under_a_resting_pointer_is_not_previewed(serve, visit):
+def test_what_scrolls_under_a_resting_pointer_is_not_previewed(look):
     """Browsers send a pointer event when the page has scrolled, at the place on the screen where the pointer rests."""
-    page = visit(serve().url, width=1440, height=900)
-    run_to_the_end(page)
+    page = look(width=1440, height=900)
     page.wait_for_function("tokenoscope.store.run.lens && document.querySelector('.ts-grid-canvas').clientWidth > 100")
     page.locator(".ts-grid-canvas").evaluate("grid => grid.scrollIntoView({ block: 'center' })")
     page.evaluate("""() => document.addEventListener("pointermove", (event) => {

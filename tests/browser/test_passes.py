@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.app.fakes_engine import FakeEngine
-from tests.browser.pages import run_to_the_end, until
+from tests.browser.pages import until
 
 # Counts flights of the loop's chips, and how long each is meant to take.
 FLIGHTS = """() => {
@@ -29,10 +29,9 @@ def flights(page: Page) -> list:
 
 
 @pytest.fixture
-def ran(serve, visit) -> Page:
+def ran(look) -> Page:
     """A finished run, the loop in sight, flights counted."""
-    page = visit(serve().url)
-    run_to_the_end(page)
+    page = look()
     page.wait_for_function("tokenoscope.store.run.lens && tokenoscope.store.run.embeddings")
     page.wait_for_timeout(500)  # until the card above is drawn in full
     page.locator(".ts-loop").scroll_into_view_if_needed()
@@ -107,21 +106,21 @@ def test_nothing_flies_where_motion_is_not_wanted_or_nobody_looks(ran):
     assert ran.evaluate("tokenoscope.selection.at.step") == 4
 
 
-def test_streaming_moves_the_loop_too(serve, visit):
-    served = serve(FakeEngine(seconds=None))
-    page = visit(served.url)
+def test_streaming_moves_the_loop_too(house, go):
+    engine = house.use(FakeEngine(seconds=None))
+    page = go(house)
     page.locator("#run").click()
-    served.engine.let(2)
+    engine.let(2)
     until(lambda: page.evaluate("tokenoscope.store.run?.steps.length ?? 0") == 2, page)
     until(lambda: page.evaluate("tokenoscope.store.cards.every((card) => !card.stale)"), page)
     page.wait_for_timeout(300)
     page.locator(".ts-loop").scroll_into_view_if_needed()
     page.wait_for_timeout(500)
     page.evaluate(FLIGHTS)
-    served.engine.let(1)
+    engine.let(1)
     until(lambda: page.evaluate("tokenoscope.store.run.steps.length") == 3, page)
     until(lambda: page.evaluate("window.flights.length") == 1, page)
-    served.engine.let(30)
+    engine.let(30)
 
 
 def test_the_rail_says_what_the_pass_read_and_took(ran):

@@ -4,12 +4,10 @@ import re
 
 from playwright.sync_api import expect
 
-from tests.browser.pages import run_to_the_end
-from viz.markup import ASSETS
 
-
-def test_a_chat_turn_shows_what_the_model_really_reads(serve, visit):
-    page = visit(serve(recorded=ASSETS / "runs").url)
+def test_a_chat_turn_shows_what_the_model_really_reads(plain_server, go):
+    page = go(plain_server)
+    page.wait_for_selector(".ts-board[data-run]")
     pane = page.locator(".ts-reads-pane")
     expect(pane).to_contain_text("nothing was added")
     expect(pane.locator(".ts-reads")).to_be_hidden()
@@ -25,8 +23,9 @@ def test_a_chat_turn_shows_what_the_model_really_reads(serve, visit):
     expect(pane.locator(".ts-read-now")).to_have_count(1)
 
 
-def test_the_marks_of_the_format_stand_out_and_bytes_are_said(serve, visit):
-    page = visit(serve(recorded=ASSETS / "runs").url)
+def test_the_marks_of_the_format_stand_out_and_bytes_are_said(plain_server, go):
+    page = go(plain_server)
+    page.wait_for_selector(".ts-board[data-run]")
     page.get_by_role("button", name="A chat turn").click()
     chips = page.locator(".ts-strip .ts-chip")
     expect(chips.first).to_have_class(re.compile("ts-is-special"))
@@ -37,8 +36,9 @@ def test_the_marks_of_the_format_stand_out_and_bytes_are_said(serve, visit):
     expect(page.locator("[data-goes-to=tokens] .ts-rail-value")).to_have_text("“system” 9,690")
 
 
-def test_the_table_and_the_words_say_who_put_each_token_there(serve, visit):
-    page = visit(serve(recorded=ASSETS / "runs").url)
+def test_the_table_and_the_words_say_who_put_each_token_there(plain_server, go):
+    page = go(plain_server)
+    page.wait_for_selector(".ts-board[data-run]")
     page.get_by_role("button", name="A chat turn").click()
     page.wait_for_function("tokenoscope.store.run.head.settings.chat && tokenoscope.store.run.end")
     page.locator(".ts-card-tokens > .ts-details > summary").press("Enter")
@@ -57,9 +57,8 @@ def test_the_table_and_the_words_say_who_put_each_token_there(serve, visit):
     expect(page.locator(".ts-card-tokens .ts-readout")).to_contain_text("added by the chat template")
 
 
-def test_arrow_keys_in_the_strip_go_from_token_to_token(serve, visit):
-    page = visit(serve().url)
-    run_to_the_end(page)
+def test_arrow_keys_in_the_strip_go_from_token_to_token(look):
+    page = look()
     page.evaluate("tokenoscope.selection.set({ token: 2 })")
     page.locator(".ts-strip").focus()
     page.keyboard.press("ArrowRight")

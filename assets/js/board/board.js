@@ -242,7 +242,7 @@ export class Board {
     const state = /** @type {import("./card.js").State} */ ({ run: this.run, at, step, colours: this.colours });
     if (record instanceof ServedRecord) this.wish(record, at);
     for (const card of this.cards) card.stale = true;
-    const seen = this.cards.filter((card) => card.inSight);
+    const seen = this.cards.filter((card) => card.inSight || !this.run); // server pictures change seldom, and are drawn by themselves
     this.transport.paint(record instanceof ServedRecord ? servedAxis(record, at, this.pictures.words(at)) : runAxis(state), this.colours);
     this.rail?.paint(state);
     for (const card of seen) card.paint(state);

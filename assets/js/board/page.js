@@ -23,7 +23,7 @@ import { listenToKeys } from "./keys.js";
  * `earlier`: the visitor's own record before it; `silent`: the program did not answer when it was asked last; `cutOff`: nor will it go on.
  * @typedef {{id: string, experiment: string | null, record: Run | ServedRecord | null, status: Status | null, own: boolean, shipped: boolean, restored: boolean,
  *   earlier: string | null, silent: boolean, cutOff: boolean, press: number, opening: Opening | null, away: AbortController}} Held */
-/** @typedef {{at: Partial<At>, card: string | null}} Opening */
+/** `at` null: where its kind begins. @typedef {{at: Partial<At> | null, card: string | null}} Opening */
 
 const STYLES = ["theme", "scope", ...["output", "tokens", "embeddings", "passes", "attention", "layers", "next-token", "kv-cache", "measured", "serving", "rounds"].map((view) => `views/${view}`)];
 /** The page of each kind. @type {Record<string, string>} */
@@ -83,21 +83,21 @@ export class Page {
     this.shipped = experiments.includes("run") ? new ShippedRecords(base, (id) => this.choose(id)) : null;
     /** @type {Map<string, HTMLElement>} */
     this.keeps = new Map();
-    this.boards = new Map(experiments.map((experiment) => [experiment, this.board(experiment)]));
-    fill(root, ...[...this.boards.values()].map((board) => board.element));
+    const places = experiments.map((experiment) => h("div", { id: `board-${experiment}`, class: PARTS[experiment] ? `ts-part-${PARTS[experiment]}` : "" }));
+    fill(root, ...places); // before they are boards: which read their colours from where they stand
+    this.boards = new Map(experiments.map((experiment, i) => [experiment, this.board(experiment, places[i])]));
     this.wireParts();
     this.listen();
   }
 
-  /** @param {string} experiment */
-  board(experiment) {
+  /** @param {string} experiment @param {HTMLElement} place */
+  board(experiment, place) {
     const isRun = experiment === "run";
     const keep = (isRun && find("#status .ts-keep")) || h("p", { class: "ts-keep", hidden: true });
     this.keeps.set(experiment, keep);
     const [title, sentence] = EMPTY[experiment] ?? [];
     const empty = title ? h("section", { class: "ts-card" }, h("h2", { class: "ts-title" }, title), h("p", { class: "ts-sentence" }, sentence)) : null;
-    const part = PARTS[experiment] ? `ts-part-${PARTS[experiment]}` : "";
-    const board = new Board(h("div", { class: part, id: `board-${experiment}` }), experiment, {
+    const board = new Board(place, experiment, {
       base: this.base, empty, above: isRun ? this.shipped?.element : null, below: keep.isConnected ? null : keep, rail: isRun ? find("#rail .ts-rail-root") : null,
       changed: () => this.changed(experiment),
     });
@@ -322,7 +322,8 @@ export class Page {
 
   /** Go where the address says. @returns {string | null} the record that it names */
   openAddress() {
-    const { record, at, card, word } = readAddress(location.hash);
+    const { record, card, word, ...said } = readAddress(location.hash);
+    const at = Object.keys(said.at).length ? said.at : null;
     const part = this.experiments.find((experiment) => PARTS[experiment] === word);
     if (part) this.turnTo(part);
     if (!record) return null;

@@ -70,8 +70,9 @@ class ServerPicture {
 
   /** @param {Drawing} drawing */
   async paint({ missing, html, figure }) {
-    this.element.classList.toggle("ts-waits", missing === "");
-    if (missing === "" && this.element.childElementCount) { // nothing of before is in sight, but its room is kept
+    const waits = missing === "" && this.element.childElementCount > 0;
+    this.element.classList.toggle("ts-waits", waits); // nothing of before is in sight, but its room is kept
+    if (waits) {
       this.element.dataset.waits = WAITS;
       return;
     }
