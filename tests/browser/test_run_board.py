@@ -54,7 +54,7 @@ def test_scrubbing_asks_the_server_for_nothing(look):
 
 
 def test_pause_step_resume_and_stop_by_their_buttons(house: Plain, go):
-    engine = house.use(FakeEngine(seconds=0.1))
+    engine = house.use(FakeEngine(seconds=0.6))  # so that it is not over before Stop
     page = go(house)
     page.locator("#run").click()
     expect(page.locator(LINE)).to_have_text(re.compile("^Running"))
