@@ -11,7 +11,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,13 +23,10 @@ from model.weights.sources import DEFAULT
 if TYPE_CHECKING:
     import gradio as gr
 
-    from model.capture.hooked import HookedModel
-    from model.records.cache import CacheTrials
+    from model.api.engine import Engine, Models, ModelState
     from model.weights.sources import Progress
-    from viz.server.experiments import Begin, Experiments, Job, Say
-    from viz.server.live import Engine, Live, Models, ModelState
-    from viz.server.requested import Kind, Serving, Speculating, Wanted
-    from viz.server.store import RunStore
+    from viz.server.store import Store
+    from viz.server.visitors import Visitors
 
     Load = Callable[[str, Progress], Engine]
 
@@ -38,6 +35,7 @@ log = logging.getLogger("tokenoscope")
 PORT = 7860
 PORTS_TO_TRY = 100
 ASSETS = Path(__file__).parent / "assets"
+TITLE = "Tokenoscope"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,53 +43,48 @@ class App:
     """The page with what stands behind it. `options` go to `demo.launch`."""
 
     demo: "gr.Blocks"
-    live: "Live"
-    store: "RunStore"
-    experiments: "Experiments"
+    visitors: "Visitors"
+    store: "Store"
     options: dict[str, Any]
 
 
-def build(
-    models: "Models", limits: Limits, recorded: Path = ASSETS / "runs", begin: "Mapping[Kind, Begin] | None" = None
-) -> App:
-    """The whole app around the models that it is given, which may still be loading.
-
-    `recorded` holds finished runs (*.frames, *.deep); the first by name is what the page opens on. `begin` says how
-    each kind of experiment is begun on an engine, where it is not as the models of this program do it.
-    """
-    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    from viz.pages import look, measure, run, serve
-    from viz.server import experiment_routes, guard, routes
-    from viz.server.experiments import Experiments
-    from viz.server.live import Live, Notice
-    from viz.server.store import RunStore
+def make_store(limits: Limits, recorded: Path = ASSETS / "runs") -> "Store":
+    """Where records are kept, with those that come with the app: `recorded` holds them (*.frames, *.deep)."""
+    from viz.server.store import Store
     from viz.wire import recorded as recordings
 
-    runs = recordings.load(recorded)
-    first = Notice()
-    if name := next(iter(runs), None):
-        first = Notice(id=name, source="recorded", ready=len(runs[name].frames))
-    store = RunStore(limits.store_bytes)
-    live = Live(models, store, first)
-    experiments = Experiments(models, begin or _begin(limits, models), most_bytes=limits.store_bytes // 4)
-    demo = run.build_page(live, limits, first)
-    measure.build_page(demo, experiments, limits, store.finished)
-    serve.build_page(demo, experiments, limits)
+    return Store(limits.store_bytes, limits.disk_bytes, recordings.load(recorded))
+
+
+def build(models: "Models", limits: Limits, store: "Store") -> App:
+    """The whole app around the models that it is given, which may still be loading.
+
+    The first record of the store that comes with the app is what the page opens on.
+    """
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    import gradio as gr
+
+    from viz.pages import look, measure, run, serve
+    from viz.server import guard, routes
+    from viz.server.visitors import Visitors
+
+    first = next((kept.id for kept in store.shipped()), None)
+    visitors = Visitors(models, store, limits)
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
+        run.build_page(demo, visitors, limits, first)
+    measure.build_page(demo, visitors, limits)
+    serve.build_page(demo, visitors, limits)
     demo.queue(max_size=None, default_concurrency_limit=None)  # the engine has the queue, bounded and in order
     return App(
         demo=demo,
-        live=live,
+        visitors=visitors,
         store=store,
-        experiments=experiments,
         options={
-            "app_kwargs": {
-                "routes": [*routes.build_routes(store, models, runs), *experiment_routes.build_routes(experiments)],
-                "middleware": guard.MIDDLEWARE,
-            },
+            "app_kwargs": {"routes": routes.build_routes(store, models), "middleware": guard.MIDDLEWARE},
             "theme": look.THEME,
             "css": look.css(),
-            "head": look.head(name),
-            "max_threads": 40 + 2 * limits.queue,  # every run on its way holds one while it waits for news
+            "head": look.head(first),
+            "max_threads": 40,
             "state_session_capacity": 300,
             "max_file_size": "1kb",
             "show_error": False,
@@ -117,8 +110,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"app.py: {error}\n")
         return 2
 
-    models = HostedModels(limits, _load_with(limits), default=asked.model)
-    app = build(models, limits)
+    store = make_store(limits)
+    models = HostedModels(limits, loader(limits, store), default=asked.model)
+    app = build(models, limits, store)
     app.demo.launch(
         server_name=host,
         server_port=port,
@@ -133,6 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app.demo.block_thread()
     finally:
         models.close()
+        store.close()
     return 0
 
 
@@ -155,7 +150,7 @@ class HostedModels:
 
     def state(self, name: str) -> "ModelState":
         """Whether the model by that name is here, or how far it is."""
-        from viz.server.live import ModelState
+        from model.api.engine import ModelState
 
         return self._states.get(name) or ModelState(phase="loading", text=f"{name} is loaded when a run asks for it.")
 
@@ -224,7 +219,7 @@ class HostedModels:
         self._say(name, "loading", f"Getting the model: {what}{percent}", fraction)
 
     def _say(self, name: str, phase: Any, text: str, fraction: float | None) -> None:
-        from viz.server.live import ModelState
+        from model.api.engine import ModelState
 
         self._states[name] = ModelState(phase=phase, text=text, fraction=fraction)
 
@@ -260,97 +255,20 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _load_with(limits: Limits) -> "Load":
+def loader(limits: Limits, store: "Store") -> "Load":
+    """What loads a model and puts its engine before it; all engines share one clock, and have room in one store."""
+    from model.api.clock import Clock
+
+    clock = Clock()
+
     def load(name: str, progress: "Progress") -> "Engine":
         from model.engine.engine import Engine
         from model.loading.load import load as load_model
 
-        return Engine(load_model(name, progress=progress, limits=limits, settle_threads=True), limits)
+        hooked = load_model(name, progress=progress, limits=limits, settle_threads=True)
+        return Engine(hooked, limits, clock=clock, room=store)
 
     return load
-
-
-def _begin(limits: Limits, models: "Models") -> "dict[Kind, Begin]":
-    """How each kind of experiment is begun on an engine."""
-
-    def measurement(engine: Any, wanted: "Wanted", say: "Say") -> "Job":
-        from model.experiments.timing.timing import measure
-
-        stopping = threading.Event()
-        return engine.submit_job(
-            lambda hooked: measure(
-                hooked,
-                wanted.prompt,
-                wanted.settings,
-                limits,
-                n_prompt=wanted.n_prompt,
-                progress=say,
-                cancelled=stopping.is_set,
-            ),
-            stopping,
-        )
-
-    def trials(engine: Any, wanted: "Wanted", say: "Say") -> "Job":
-        from model.experiments.cache import trials as smaller_cache
-
-        stopping = threading.Event()
-
-        def make(hooked: "HookedModel") -> "Iterator[CacheTrials]":
-            run = wanted.run or smaller_cache.Script.to_write(hooked, wanted.prompt, wanted.settings, limits)
-            asked = smaller_cache.usual(hooked, wanted.window, wanted.sink, wanted.dropped)
-            return smaller_cache.trials(hooked, run, asked, progress=say, cancelled=stopping.is_set)
-
-        return engine.submit_job(make, stopping)
-
-    def batching(engine: Any, wanted: "Serving", say: "Say") -> "Job":
-        from model.experiments.batching.batching import Ask, arrivals, serve
-
-        stopping = threading.Event()
-        times = arrivals(len(wanted.texts), wanted.rate, wanted.settings.seed)
-        asked = [
-            Ask(prompt=each.prompt, max_new_tokens=each.max_new_tokens, arrives_s=at)
-            for each, at in zip(wanted.texts, times, strict=True)
-        ]
-        return engine.submit_job(
-            lambda hooked: serve(
-                hooked,
-                asked,
-                wanted.settings,
-                limits,
-                block_size=wanted.block_size,
-                n_blocks=wanted.n_blocks,
-                token_budget=wanted.token_budget,
-                max_requests=wanted.max_requests,
-                sharing=wanted.sharing,
-                repeats=3,
-                progress=say,
-                cancelled=stopping.is_set,
-            ),
-            stopping,
-        )
-
-    def speculation(engine: Any, wanted: "Speculating", say: "Say") -> "Job":
-        from model.experiments.speculation.speculative import speculate
-
-        stopping = threading.Event()
-        draft: Any = models.engine(wanted.draft) if wanted.draft else None
-        return engine.submit_job(
-            lambda hooked: speculate(
-                hooked,
-                wanted.prompt,
-                wanted.settings,
-                limits,
-                modes=wanted.modes,
-                n_draft=wanted.n_draft,
-                exit_layer=wanted.exit_layer,
-                draft=draft and draft.hooked,
-                progress=say,
-                cancelled=stopping.is_set,
-            ),
-            stopping,
-        )
-
-    return {"measurement": measurement, "trials": trials, "batching": batching, "speculation": speculation}
 
 
 def _is_free(host: str, port: int) -> bool:

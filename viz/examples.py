@@ -1,6 +1,10 @@
-"""Prompts worth running first, as every form offers them."""
+"""What is worth asking for first, as every form offers it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from model.requests.batching import Text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,4 +22,72 @@ EXAMPLES = (
     Example(label="Code", prompt="def is_even(n):\n    return"),
     Example(label="Español 🌍", prompt="Hola 👋 Me llamo Ana y vivo en"),
     Example(label="A question", prompt="Why is the sky blue? Answer in one sentence.", chat=True),
+)
+DRAFTED = (  # for a draft before the model
+    EXAMPLES[1],
+    EXAMPLES[0],
+    Example(
+        label="A list that repeats",
+        prompt="Monday, Tuesday, Wednesday, Thursday, Friday, Saturday, Sunday, Monday, Tuesday, Wednesday, Thursday,",
+    ),
+    Example(label="Code", prompt="def add(a, b):\n    return a + b\n\ndef sub(a, b):\n    return"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """Texts to be served that show something, with an engine that shows it."""
+
+    label: str
+    texts: tuple[Text, ...]
+    changed: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def engine(self) -> Mapping[str, Any]:
+        """How the texts arrive and what the engine may do for them."""
+        usual = {"rate": 0, "n_blocks": 48, "block_size": 8, "token_budget": 24, "max_requests": 8, "sharing": True}
+        return {**usual, **self.changed}
+
+
+def _texts(*rows: tuple[str, int]) -> tuple[Text, ...]:
+    return tuple(Text(prompt=prompt, max_new_tokens=new) for prompt, new in rows)
+
+
+_FOUR = _texts(  # two that begin alike, and lengths that differ
+    ("The capital of France is Paris. The capital of Italy is", 8),
+    ("The capital of France is Paris. The capital of Spain is", 16),
+    ("Once upon a time, a small robot found a door in the forest. Behind it", 32),
+    ("def is_even(n):\n    return", 12),
+)
+_GUIDE = "Here are some things that every child should know about animals and where they live. "
+SCENES = (
+    Scene(label="Four texts", texts=_FOUR),
+    Scene(
+        label="They begin alike",
+        changed={"rate": 2},
+        texts=_texts(*((f"{_GUIDE}{begun}", 20) for begun in ("A penguin lives", "A camel lives", "A whale lives"))),
+    ),
+    Scene(
+        label="Two at a time",
+        changed={"max_requests": 2},
+        texts=_texts(
+            ("The best thing about winter is", 24),
+            ("1, 2, 3, 4,", 8),
+            ("She opened the old book and", 12),
+            ("In the middle of the city there is", 16),
+            ("A whale lives", 8),
+        ),
+    ),
+    Scene(
+        label="One long, five short",
+        texts=_texts(
+            (_FOUR[2].prompt, 48),
+            ("Hot is to cold as big is to", 6),
+            ("A young dog is called a", 6),
+            ("One, two, three, four,", 6),
+            ("The opposite of early is", 6),
+            ("Monday, Tuesday, Wednesday,", 6),
+        ),
+    ),
+    Scene(label="Too few blocks", changed={"n_blocks": 14}, texts=_texts(*((each.prompt, 32) for each in _FOUR))),
 )

@@ -10,10 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NewType, Protocol
 
 from model.errors import BadSetting, NotShown
-from model.records.batching import Batching
-from model.records.cache import CacheTrials
-from model.records.speculation import Speculation
-from model.records.timing import Measurement
+from model.records.file import Saved
 from model.records.trace import Trace
 from viz import glossary, markup, theme
 from viz.theme import Mode
@@ -58,7 +55,7 @@ class Selection:
 AXES = ("step", "layer", "head", "token", "tick", "request", "attempt", "round")
 """What is counted in a record, from 0."""
 
-Record = Trace | Measurement | CacheTrials | Batching | Speculation
+Record = Saved
 Follows = Literal["step", "layer", "token", "load", "tick", "attempt", "round", "pick", "nothing"]
 
 

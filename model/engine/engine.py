@@ -82,7 +82,7 @@ class Engine:
         job: Job,
         *,
         records: Mapping[str, Saved] | None = None,
-        drafts: Mapping[str, "Engine"] | None = None,
+        drafts: Mapping[str, Any] | None = None,
     ) -> None:
         """Check the request against the model and put the job in the queue.
 

@@ -5,6 +5,7 @@ A form field, a check on the server, a flag of the command line and an API's sch
 
 import dataclasses
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -53,7 +54,8 @@ class Field:
             self._check_number(name, given, *self.bounds(limits, card))
 
     def _check_number(self, name: str, given: Any, low: float, high: float) -> None:
-        is_number = isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given)
+        is_number = isinstance(given, int | float) and not isinstance(given, bool)
+        is_number = is_number and -sys.float_info.max <= given <= sys.float_info.max  # a whole number may have any digits
         if self.kind == "whole" and not isinstance(given, int):
             is_number = False
         if not is_number or not low <= given <= high or (self.above and given == low):

@@ -40,6 +40,9 @@ class Request:
         """
         if unknown := sorted(values.keys() - cls.fields().keys()):
             raise BadSetting(f"there is no setting {shown(unknown[0])}; there are {', '.join(cls.fields())}.")
+        required = {each.name for each in dataclasses.fields(cls) if each.default is dataclasses.MISSING}
+        if missing := sorted(required - values.keys()):
+            raise BadPrompt(f"{missing[0]} is missing; there is nothing to go on from.")
         return cls(**{name: cls._value(name, cls.fields()[name], given) for name, given in values.items()})
 
     @classmethod
@@ -60,8 +63,9 @@ class Request:
 
         Raises: Refusal, with the field's name, what was given and what would do.
         """
+        optional = {each.name for each in dataclasses.fields(self) if each.default is None}
         for name, field in self.fields().items():
-            if (given := getattr(self, name)) is not None:
+            if (given := getattr(self, name)) is not None or name not in optional:
                 field.check(name, given, limits, card)
         self.check_together(limits, card)
 

@@ -59,6 +59,7 @@ class Speculate(Run):
         kind="whole",
         label="Early exit after layer",
         low=1,
+        slider=(0, 64),
         metavar="L",
         high=lambda _, card: 10_000 if card is None else card.n_layers - 1,
         help="Layers that early exit runs. Left out: half of them.",
@@ -73,7 +74,8 @@ class Speculate(Run):
     @property
     def models(self) -> Mapping[str, str | None]:
         """The draft model, if it is to draft, before the target."""
-        return {**({"draft": self.draft} if self.draft else {}), "target": self.model}
+        drafts = self.draft is not None and "draft model" in self.modes
+        return {**({"draft": self.draft} if drafts else {}), "target": self.model}
 
     def check_together(self, limits: Limits, card: "ModelCard | None") -> None:
         """Raises: Refusal, for no draft, one that there is not, or a draft model without a name."""

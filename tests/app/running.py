@@ -34,8 +34,7 @@ class House:
         self.engine, self.limits = engine or FakeEngine(), limits or Limits()
         self.store = Store(self.limits.store_bytes, self.limits.disk_bytes)
         self.models = FakeModels(self.engine)
-        self.models.store = self.store
-        self.models.use(self.engine)
+        self.models.keep_in(self.store)
         self.visitors = Visitors(self.models, self.store, self.limits, silence_s=silence_s)
         self.listening: set[str] = set()
         self._closed = threading.Event()

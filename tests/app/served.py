@@ -7,15 +7,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from app import App, build
+from app import App, build, make_store
 from model.limits import Limits
 from tests.app.fakes_engine import FakeEngine, FakeModels
-from tests.app.fakes_experiments import FAKE_EXPERIMENTS
 from tests.app.visitor import Visitor
-from viz.server.live import Models
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,22 +32,28 @@ class Served:
         return self.visitors[-1]
 
     def close(self) -> None:
-        """End the runs and close the tabs; the app itself goes on."""
+        """End the jobs and close the tabs; the app itself goes on."""
         for visitor in self.visitors:
             visitor.leave()
         self.engine.close()
 
 
 @contextlib.contextmanager
-def serving(models: Models, limits: Limits, recorded: Path) -> Iterator[tuple[str, App]]:
-    """An app on a free port, with its address."""
-    app = build(models, limits, recorded, begin=FAKE_EXPERIMENTS)
+def serving(
+    models: Any, limits: Limits, recorded: Path | None = None, *, store: Any = None
+) -> Iterator[tuple[str, App]]:
+    """An app on a free port, with its address; `recorded` is where the records are that come with it."""
+    store = store or make_store(limits, *([recorded] if recorded else []))
+    app = build(models, limits, store)
+    if isinstance(models, FakeModels):
+        models.keep_in(store)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     app.demo.launch(server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, **app.options)
     yield f"http://127.0.0.1:{port}", app
     app.demo.close(verbose=False)
+    store.close()
     with warnings.catch_warnings():  # Gradio leaves event loops and sockets to the garbage collector
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()

@@ -12,9 +12,10 @@ import pytest
 
 import app
 from app import HostedModels, choose_port
+from model.api.job import Job
 from model.errors import BadSetting, Busy, UnknownModel
 from model.limits import Limits
-from model.records.trace import Settings
+from model.requests.run import Run
 from tests.app.fakes_engine import FakeEngine
 from tests.app.running import wait_for
 from tests.patience import PATIENCE_S
@@ -150,12 +151,13 @@ def test_two_models_stay_and_an_idle_one_makes_room_for_a_third():
     models = HostedModels(Limits(models=("b", "c")), load, default="a")
     for name in ("a", "b"):
         wait_for(lambda name=name: models.engine(name) is not None)
-    run = engines["b"].submit("x", Settings(max_new_tokens=4))
-    wait_for(lambda: run.state == "running")
+    run = Job()
+    engines["b"].submit(Run(prompt="x", max_new_tokens=4), run)
+    wait_for(lambda: run.status.state == "running")
     with pytest.raises(Busy, match="all are in use"):
         models.engine("c")
     run.stop()
-    wait_for(lambda: run.state == "stopped")
+    wait_for(lambda: run.status.state == "stopped")
     wait_for(lambda: models.engine("c") is not None)
     assert set(models._engines) == {"a", "c"}
     models.close()

@@ -27,7 +27,7 @@ SILENCE_S = 15.0  # for which nobody fetches a job's parts before it is stopped
 _GRACE_S = 3.0  # of silence, after which a waiting job gives up its place where the queue is full
 _LOOK_S = 0.25
 _MORE = 16  # jobs that may be followed beside those of full queues
-_BROKEN = "Something broke inside the program. The host's log says what."
+BROKEN = "Something broke inside the program. The host's log says what."
 
 
 @dataclass(eq=False, kw_only=True)
@@ -142,7 +142,7 @@ class Visitors:
             refusal = str(error)
         except Exception:
             log.exception("a job could not be followed")
-            refusal = _BROKEN
+            refusal = BROKEN
         if refusal:
             asked.job.stop()
         self._forget(visitor, asked)
@@ -256,7 +256,7 @@ def _standing(asked: _Asked, status: Status, record: Saved | None) -> Standing:
         fraction=status.done / status.total if status.total and not status.over else None,
         eta_s=status.eta_s,
         ended=_ended(record),
-        refusal="" if error is None else str(error) if isinstance(error, Refusal) else _BROKEN,
+        refusal="" if error is None else str(error) if isinstance(error, Refusal) else BROKEN,
         stopped_by=asked.stopped_by if status.state == "stopped" else "",
     )
 

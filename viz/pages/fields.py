@@ -1,0 +1,186 @@
+"""A form made from a request's fields: a component for each kind, what is posted read back, and the browser's memory.
+
+The browser's own bounds are a courtesy: Gradio hands on whatever is posted, so every value is checked here again.
+"""
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import gradio as gr
+from gradio.blocks import BlockContext
+from gradio.components import Component
+
+from model.errors import BadSetting, Refusal
+from model.limits import Limits
+from model.records.fields import Field, shown
+from model.requests.request import Request
+from viz.pages import texts
+
+Input = Component | BlockContext
+R = TypeVar("R", bound=Request)
+
+_LONGEST_SLIDER = 10_000  # steps; beyond, a number is typed
+_TELL_MODEL = '(name) => { document.dispatchEvent(new CustomEvent("tokenoscope-model", { detail: name })); return []; }'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Form:
+    """Makes the components of one kind of request, where each is called for.
+
+    `values` are those that the page opens with, where they are not the defaults.
+    """
+
+    request: type[Request]
+    limits: Limits
+    models: tuple[str, ...]
+    values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def make(self, *names: str) -> dict[str, Any]:
+        """A component for each of these fields, laid out where this is called; none for a choice of one model."""
+        fields = self.request.fields()
+        return {name: self._component(name, fields[name]) for name in names if self._is_offered(fields[name])}
+
+    def _is_offered(self, field: Field) -> bool:
+        return field.kind != "model" or len(self.models) > 1
+
+    def _component(self, name: str, field: Field) -> Input:
+        value = self.values.get(name, self._default(name))
+        label = f"{field.label}, {field.unit}" if field.unit else field.label
+        match field.kind:
+            case "whole" | "number":
+                return self._number(name, field, label, value)
+            case "switch":
+                said = f"{field.help[:1].lower()}{field.help[1:].removesuffix('.')}"
+                return gr.Checkbox(value, label=f"{label}: {said}", elem_id=name, container=False)
+            case "choices":
+                choices = [(text, given) for given, text in field.choices if self._is_possible(given)]
+                return gr.CheckboxGroup(choices, value=list(value), label=label, elem_id=name)
+            case "model":
+                return self._model(name, field)
+            case "rows":
+                return texts.editor(value, self.limits, elem_id=name)
+            case "record":
+                return gr.Textbox("", visible="hidden")
+            case "positions":
+                written = ", ".join(map(str, value))
+                return gr.Textbox(written, label=label, info=field.help, placeholder=field.placeholder, elem_id=name)
+            case _:
+                return gr.Textbox(
+                    value, label=label, lines=3, max_lines=8, elem_id=name, placeholder=field.placeholder or None
+                )
+
+    def _number(self, name: str, field: Field, label: str, value: Any) -> Input:
+        """A slider where it has ends that a hand can tell apart; one that may be left out begins at 0 for that."""
+        low, high = field.bounds(self.limits)
+        first, last = field.slider or (low, high)
+        last = min(last, high)
+        if not math.isfinite(last - first) or (last - first) / field.step > _LONGEST_SLIDER:
+            precision = 0 if field.kind == "whole" else None
+            return gr.Number(value, precision=precision, label=label, info=field.help, elem_id=name)
+        at = min(max(first if value is None else value, first), last)
+        return gr.Slider(first, last, value=at, step=field.step, label=label, info=field.help, elem_id=name)
+
+    def _model(self, name: str, field: Field) -> Input:
+        if name != "model":
+            other = next(each for each in self.models[1:])
+            return gr.Dropdown(list(self.models), value=other, label=field.label, info=field.help, elem_id=name)
+        info = "Which model does the work. Another one is loaded first."
+        made = gr.Dropdown(list(self.models), value=self.models[0], label=field.label, info=info, elem_id=name)
+        made.change(None, made, None, js=_TELL_MODEL, queue=False, api_visibility="private")
+        return made
+
+    def _is_possible(self, choice: str) -> bool:
+        """A choice that needs another model is offered where there is one."""
+        return choice != "draft model" or len(self.models) > 1
+
+    def _default(self, name: str) -> Any:
+        default = next(each.default for each in dataclasses.fields(self.request) if each.name == name)
+        return "" if default is dataclasses.MISSING else default
+
+
+def read(kind: type[R], posted: Mapping[str, Any], limits: Limits) -> R:
+    """What was posted, as a request whose values may be asked for.
+
+    Raises: Refusal, naming the field as the page labels it.
+    """
+    fields = kind.fields()
+    try:
+        values = {name: _value(name, fields[name], posted[name], kind, limits) for name in posted if name in fields}
+        request = kind.read(values)
+        request.check(limits)
+    except Refusal as error:
+        raise type(error)(labelled(str(error), fields)) from error
+    return request
+
+
+def labelled(sentence: str, fields: Mapping[str, Field]) -> str:
+    """The sentence with the page's name of the field in place of the program's."""
+    name, _, rest = sentence.partition(" ")
+    return f"{fields[name].label} {rest}" if name in fields else sentence
+
+
+def _value(name: str, field: Field, given: Any, kind: type[Request], limits: Limits) -> Any:
+    """A posted value as the request wants it: numbers left out, texts and positions as they are typed."""
+    if field.kind in ("whole", "number") and (given is None or given == "" or given == 0):
+        optional = next(each.default for each in dataclasses.fields(kind) if each.name == name) is None
+        if optional and (given != 0 or field.bounds(limits)[0] > 0) and not isinstance(given, bool):
+            return None
+        if given is None or given == "":
+            raise BadSetting(f"{name} is empty; type a number.")
+    if field.kind == "positions":
+        return positions(name, given)
+    return texts.rows(given) if field.kind == "rows" else given
+
+
+def positions(name: str, given: Any) -> tuple[int, ...]:
+    """Positions as a person writes them: "3, 5, 8-11" -> 3, 5, 8, 9, 10, 11. Raises: BadSetting, for anything else."""
+    text, found = "" if given is None else str(given), set[int]()
+    for part in filter(None, re.split(r"[,\s]+", text.strip())):
+        ends = re.fullmatch(r"(\d{1,6})(?:[-–](\d{1,6}))?", part, re.ASCII)
+        first, last = (int(ends[1]), int(ends[2] or ends[1])) if ends else (1, 0)
+        if last < first or last - first > 10_000:
+            raise BadSetting(f"{name} has {shown(part[:20])}; write positions and ranges, such as 3, 5, 8-11.")
+        found |= set(range(first, last + 1))
+    return tuple(sorted(found))
+
+
+def chips(labels: Sequence[str], values: Sequence[Sequence[Any]], filled: Sequence[Any], **look: Any) -> None:
+    """Buttons that fill fields with examples, in the browser alone."""
+    with gr.Row(**look):
+        made = [gr.Button(label, size="sm", elem_classes="chip") for label in labels]
+    for chip, example in zip(made, values, strict=True):
+        js = f"() => {json.dumps(example[0] if len(filled) == 1 else list(example))}"
+        chip.click(None, None, list(filled), js=js, queue=False, api_visibility="private")
+
+
+def remember(page: gr.Blocks, fields: Mapping[str, Any], memory: str) -> None:
+    """Keep what a person chose over reloads, in the browser by the name `memory`; the server keeps nothing of it."""
+    names, kept = json.dumps(list(fields)), list(fields.values())
+    choices = json.dumps(
+        {n: [v for _, v in f.choices] for n, f in fields.items() if isinstance(f, gr.Dropdown | gr.CheckboxGroup)}
+    )
+    keep = f"""(...values) => {{
+        const names = {names};
+        const chosen = Object.fromEntries(names.map((n, i) => [n, values[i]]));
+        try {{ localStorage.setItem("{memory}", JSON.stringify(chosen)); }}
+        catch {{ /* a private window keeps nothing */ }}
+        return [];
+    }}"""
+    untouched = json.dumps([field.value for field in kept])
+    restore = f"""(...values) => {{
+        const names = {names}, choices = {choices}, untouched = {untouched};
+        let kept = {{}};
+        try {{ kept = JSON.parse(localStorage.getItem("{memory}")) ?? {{}}; }} catch {{ /* nothing kept */ }}
+        const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
+        const fits = (n, i) => same(values[i], untouched[i])  // else somebody was quicker than this
+            && typeof kept[n] === typeof values[i] && Array.isArray(kept[n]) === Array.isArray(values[i])
+            && (!choices[n] || [kept[n]].flat().every(each => choices[n].includes(each)));
+        return names.map((n, i) => fits(n, i) ? kept[n] : values[i]);
+    }}"""
+    page.load(None, kept, kept, js=restore, queue=False, api_visibility="private")
+    for field in kept:
+        field.change(None, kept, None, js=keep, queue=False, api_visibility="private")

@@ -1,0 +1,43 @@
+"""The editor of several texts: a row each, with the tokens to write for it; what it posts is JSON."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import gradio as gr
+
+from model.errors import BadSetting
+from model.limits import Limits
+from model.records.fields import shown
+from model.requests.batching import Text
+from viz.pages import addresses
+
+
+def editor(texts: Iterable[Text], limits: Limits, *, elem_id: str) -> gr.HTML:
+    """The editor, laid out where this is called; assets/js/board/texts.js fills it."""
+    bounds = f"most: {limits.requests}, newTokens: {limits.new_tokens}"
+    script = addresses.script("board/texts.js", f"texts => texts.connect({{ element, props, watch, {bounds} }})")
+    return gr.HTML(
+        value(texts, limits),
+        html_template='<div class="ts-texts-root"></div>',
+        js_on_load=script,
+        apply_default_css=False,
+        elem_id=elem_id,
+    )
+
+
+def value(texts: Iterable[Text], limits: Limits) -> str:
+    """Texts as the editor holds them, within the host's bounds."""
+    kept = list(texts)[: limits.requests]
+    return json.dumps([[each.prompt, min(each.max_new_tokens, limits.new_tokens)] for each in kept])
+
+
+def rows(given: Any) -> Any:
+    """What the editor posts, as rows of [prompt, new tokens]. Raises: BadSetting, for what it never posts."""
+    try:
+        found = json.loads(given) if isinstance(given, str) else None
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list):
+        raise BadSetting(f"texts is {shown(given)}; it must be a list of texts with their new tokens.")
+    return found
