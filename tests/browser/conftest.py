@@ -13,15 +13,7 @@ from model.records.speculation import Speculation
 from model.records.timing import Measurement
 from model.records.trace import Trace
 from tests.app.fakes_engine import FakeEngine
-
-try:
-    from tests.app.served import forgive_open_sockets, serve, shared_app
-except ImportError:
-    serve = shared_app = None
-
-    def forgive_open_sockets(*_): ...
-
-
+from tests.app.served import forgive_open_sockets, serve, shared_app
 from tests.browser.plain import Plain, finished, plain
 from tests.patience import PATIENCE_S
 from viz.markup import ASSETS
@@ -126,10 +118,9 @@ def look(house: Plain, go: Callable[..., Page]) -> Callable[..., Page]:
         name = PLACES.get(type(shown), "")
         page = go(house, f"{name}#record={house.keep(shown)}{'&' + moment if moment else ''}", **size)
         page.wait_for_selector(".ts-board[data-run]")
-        if isinstance(shown, Trace):
-            page.wait_for_function("tokenoscope.store.run.lens && tokenoscope.store.run.embeddings")
-            if not moment:
-                page.evaluate("tokenoscope.selection.set({ step: Infinity })")
+        page.wait_for_function("[...tokenoscope.page.held.values()].some(({ status }) => status?.complete)")
+        if isinstance(shown, Trace) and not moment:
+            page.evaluate("tokenoscope.selection.set({ step: Infinity })")
         return page
 
     return open_record
