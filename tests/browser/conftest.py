@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route, expect
 
 from model.records.batching import Batching
 from model.records.cache import CacheTrials
@@ -13,15 +13,7 @@ from model.records.speculation import Speculation
 from model.records.timing import Measurement
 from model.records.trace import Trace
 from tests.app.fakes_engine import FakeEngine
-
-try:
-    from tests.app.served import forgive_open_sockets, serve, shared_app
-except ImportError:
-    serve = shared_app = None
-
-    def forgive_open_sockets(*_): ...
-
-
+from tests.app.served import forgive_open_sockets, serve, shared_app
 from tests.browser.plain import Plain, finished, plain
 from tests.patience import PATIENCE_S
 from viz.markup import ASSETS
@@ -57,13 +49,15 @@ def visit(window: BrowserContext) -> Iterator[Callable[..., Page]]:
     wrong: list[str] = []
     pages: list[Page] = []
 
-    def open_page(url: str | None, *, width: int = 1280, height: int = 640, theme: str = "light") -> Page:
+    def open_page(
+        url: str | None, *, width: int = 1280, height: int = 640, theme: str = "light", missing: bool = False
+    ) -> Page:
         page = window.new_page()
         pages.append(page)
         page.set_viewport_size({"width": width, "height": height})
         page.route("**/*", _loopback_only(wrong))
         page.on("pageerror", lambda error: wrong.append(f"page error: {error}"))
-        page.on("console", lambda said: wrong.append(f"console: {said.text}") if said.type == "error" else None)
+        page.on("console", lambda said: wrong.extend(_faults(said, missing)))
         if url is None:
             return page  # an empty tab: the test itself goes somewhere
         page.goto(f"{url}/?__theme={theme}")
@@ -73,7 +67,7 @@ def visit(window: BrowserContext) -> Iterator[Callable[..., Page]]:
     yield open_page
     for page in pages:
         if not page.is_closed():
-            page.evaluate("localStorage.clear()")
+            page.evaluate("try { localStorage.clear() } catch { /* a page without an origin */ }")
             page.close()
     assert wrong == []
 
@@ -124,13 +118,18 @@ def look(house: Plain, go: Callable[..., Page]) -> Callable[..., Page]:
         name = PLACES.get(type(shown), "")
         page = go(house, f"{name}#record={house.keep(shown)}{'&' + moment if moment else ''}", **size)
         page.wait_for_selector(".ts-board[data-run]")
-        if isinstance(shown, Trace):
-            page.wait_for_function("tokenoscope.store.run.lens && tokenoscope.store.run.embeddings")
-            if not moment:
-                page.evaluate("tokenoscope.selection.set({ step: Infinity })")
+        page.wait_for_function("[...tokenoscope.page.held.values()].some(({ status }) => status?.complete)")
+        if isinstance(shown, Trace) and not moment:
+            page.evaluate("tokenoscope.selection.set({ step: Infinity })")
         return page
 
     return open_record
+
+
+def _faults(said: ConsoleMessage, missing: bool) -> list[str]:
+    """What an error on the console is to be called; with `missing` a record may be missing, which browsers log."""
+    expected = missing and "status of 404" in said.text
+    return [f"console: {said.text}"] if said.type == "error" and not expected else []
 
 
 def _loopback_only(wrong: list[str]) -> Callable[[Route], None]:

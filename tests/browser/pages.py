@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Callable
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.patience import PATIENCE_S
@@ -49,3 +50,22 @@ def no_overflow(page: Page) -> bool:
     return page.evaluate("""document.documentElement.scrollWidth <= innerWidth
         && [...document.querySelectorAll("#header, #form, #main, .ts-board, .ts-card")]
             .every((part) => part.getBoundingClientRect().right <= innerWidth)""")
+
+
+def serious_faults(page: Page, inside: str = "html") -> list[str]:
+    """What axe-core calls serious or critical there, with the first elements it names."""
+    found = Axe().run(page, context=inside).response["violations"]
+    return [
+        f"{fault['id']}: {[node['html'][:120] + node['failureSummary'][-180:] for node in fault['nodes'][:3]]}"
+        for fault in found
+        if fault["impact"] in ("serious", "critical")
+    ]
+
+
+def too_small(page: Page) -> list[str]:
+    """Text of the pictures that is smaller than 14 px."""
+    return page.evaluate("""() => [...document.querySelectorAll(".ts-scope *")]
+        .filter((e) => [...e.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim()))
+        .filter((e) => e.checkVisibility() && !e.closest(".ts-hidden, .js-plotly-plot"))
+        .filter((e) => parseFloat(getComputedStyle(e).fontSize) < 14)
+        .map((e) => `${e.className} ${e.textContent.slice(0, 30)} ${getComputedStyle(e).fontSize}`)""")

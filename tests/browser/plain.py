@@ -50,7 +50,7 @@ BUTTONS = {"run": "run", "measure": "run", "cache": "replay", "serve": "serve", 
 _HTML = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Boards</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="data:,">STYLES</head><body class="THEME">
-<div id="app" class="ts-root"><div id="header"><header class="ts-header"><h1>Tokenoscope</h1></header></div>
+<div id="app" class="ts-root ts-NAME-page"><div id="header"><header class="ts-header"><h1>Tokenoscope</h1></header></div>
 <div id="page" style="display: flex"><div id="side"><div id="form">
 PARTS<label id="prompt">Prompt<textarea>PROMPT</textarea></label>
 <label id="chat"><input type="checkbox"> Chat</label>
@@ -135,8 +135,7 @@ def plain(shipped: Mapping[str, Recorded] | None = None) -> Iterator[Plain]:
     limits, engine = Limits(), FakeEngine()
     store = Store(limits.store_bytes, limits.disk_bytes, shipped)
     models = FakeModels(engine)
-    models.store = store
-    models.use(engine)
+    models.keep_in(store)
     visitors = Visitors(models, store, limits)
     first = next(iter(shipped or {}), None)
     presses = _Presses(visitors)
@@ -211,6 +210,7 @@ def _page(name: str, first: str | None) -> Callable[[Request], Any]:
             "PARTS": _PARTS if name == "serve" else "",
             "PROMPT": PROMPT,
             "BUTTONS": buttons,
+            "NAME": name or "watch",
             "FIRST": json.dumps(value),
             "GOES": json.dumps({kind: BUTTONS[kind] for kind in kinds}),
             "KINDS": json.dumps(kinds),

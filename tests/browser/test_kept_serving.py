@@ -10,8 +10,7 @@ from model.records.batching import Batching
 from model.records.speculation import Speculation
 from model.records.trace import Settings
 from tests.app.fakes_served import drafted
-from tests.browser.pages import no_overflow
-from tests.browser.test_promises import serious_faults
+from tests.browser.pages import no_overflow, serious_faults
 from tests.fakes_serving import PUT_BACK, fake_batching
 from viz.export import page as page_of
 

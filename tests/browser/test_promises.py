@@ -12,11 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.app.fakes_engine import FakeEngine, FakeRun
-from tests.browser.pages import no_overflow, run_to_the_end, until
+from tests.browser.pages import no_overflow, run_to_the_end, serious_faults, too_small, until
 from tests.fakes import fake_trace
 from viz import export
 from viz.markup import ASSETS
@@ -290,22 +289,3 @@ def tab_to(page: Page, selector: str) -> None:
             return
         page.keyboard.press("Tab")
     raise AssertionError(f"Tab never came to {selector}")
-
-
-def serious_faults(page: Page) -> list[str]:
-    """What axe-core calls serious or critical, with the first elements it names."""
-    found = Axe().run(page).response["violations"]
-    return [
-        f"{fault['id']}: {[node['html'][:120] + node['failureSummary'][-180:] for node in fault['nodes'][:3]]}"
-        for fault in found
-        if fault["impact"] in ("serious", "critical")
-    ]
-
-
-def too_small(page: Page) -> list[str]:
-    """Text of the pictures that is smaller than 14 px."""
-    return page.evaluate("""() => [...document.querySelectorAll(".ts-scope *")]
-        .filter((e) => [...e.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim()))
-        .filter((e) => e.checkVisibility() && !e.closest(".ts-hidden, .js-plotly-plot"))
-        .filter((e) => parseFloat(getComputedStyle(e).fontSize) < 14)
-        .map((e) => `${e.className} ${e.textContent.slice(0, 30)} ${getComputedStyle(e).fontSize}`)""")

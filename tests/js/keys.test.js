@@ -2,12 +2,13 @@
 
 import { test } from "node:test";
 import assert from "node:assert/strict";
-import { keyFor } from "../../assets/js/board/keys.js";
+import { keyFor as keyOf } from "../../assets/js/board/keys.js";
 
 const press = (key, more = {}) => ({ key, ctrlKey: false, metaKey: false, altKey: false, defaultPrevented: false, ...more });
 /** As if an element that one of these selectors names had the focus. */
 const focus = (...names) => (selector) => selector.split(", ").some((each) => names.includes(each));
 const nowhere = () => false;
+const keyFor = (event, isIn, is = isIn) => keyOf(event, isIn, is);
 
 test("keys are heard on the page, on a button and in a card", () => {
   for (const key of ["ArrowLeft", "ArrowUp", "[", "Home", " ", "?", "Escape"]) assert.equal(keyFor(press(key), nowhere), key);
@@ -25,6 +26,11 @@ test("a control keeps the keys that it uses itself", () => {
     assert.equal(keyFor(press("ArrowRight"), focus(own)), null, own);
     assert.equal(keyFor(press("["), focus(own)), "[", own);
   }
+});
+
+test("a box that scrolls has its arrows while it has the focus itself, not what stands in it", () => {
+  assert.equal(keyOf(press("ArrowRight"), focus("[role=region]"), focus("[role=region]")), null);
+  assert.equal(keyOf(press("ArrowRight"), focus("[role=region]"), nowhere), "ArrowRight");
 });
 
 test("the browser's own keys are its own, but Ctrl and Enter run what the form asks for, also while somebody types", () => {

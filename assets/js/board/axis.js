@@ -30,7 +30,7 @@ export function servedAxis(record, at, words) {
   if (!moving) return null;
   const n = record.countAt(at);
   const name = moving === "tick" ? "Tick" : "Round";
-  const why = moving === "tick" && ended && at.tick === counts.starts?.[0] ? counts.why ?? "" : ""; // why this tick is shown first
+  const why = words && moving === "tick" && ended && at.tick === counts.starts?.[0] ? counts.why ?? "" : ""; // why this tick is shown first
   return {
     places: Array.from({ length: n }, () => ({ width: 1, hatched: false })),
     at: at[moving],

@@ -14,18 +14,20 @@ export const KEYS = [
 ];
 
 const TEXT_FIELDS = "textarea, select, [contenteditable=true], input:not([type=checkbox], [type=radio], [type=range], [type=button], [type=submit], [type=reset])";
-const ARROWS_OF_ITS_OWN = "[data-own-keys], [role=region], [role=tab], [role=listbox], [role=grid], [role=slider]:not(.ts-axis), input[type=range], input[type=radio]";
+const SCROLLS = "[role=region]"; // by arrows, while it has the focus itself
+const ARROWS_OF_ITS_OWN = "[data-own-keys], [role=tab], [role=listbox], [role=grid], [role=slider]:not(.ts-axis), input[type=range], input[type=radio]";
 const SPACE_OF_ITS_OWN = "button, a, summary, input, [role=button], [role=tab]";
 
 /** What a press of a key asks for, or null where it is none of ours.
  * @param {{key: string, ctrlKey: boolean, metaKey: boolean, altKey: boolean, defaultPrevented: boolean}} event
- * @param {(selector: string) => boolean} isIn whether what has the focus is one of these, or in one @returns {string | null} */
-export function keyFor({ key, ctrlKey, metaKey, altKey, defaultPrevented }, isIn) {
+ * @param {(selector: string) => boolean} isIn whether what has the focus is one of these, or in one
+ * @param {(selector: string) => boolean} is whether it is one of these @returns {string | null} */
+export function keyFor({ key, ctrlKey, metaKey, altKey, defaultPrevented }, isIn, is) {
   if (defaultPrevented || altKey) return null;
   if (ctrlKey || metaKey) return key === "Enter" ? "run" : null;
   if (isIn(TEXT_FIELDS)) return null;
   if (key === " " && isIn(SPACE_OF_ITS_OWN)) return null;
-  if ((key.startsWith("Arrow") || key === "Home" || key === "End") && isIn(ARROWS_OF_ITS_OWN)) return null;
+  if ((key.startsWith("Arrow") || key === "Home" || key === "End") && (isIn(ARROWS_OF_ITS_OWN) || is(SCROLLS))) return null;
   return key;
 }
 
@@ -33,7 +35,7 @@ export function keyFor({ key, ctrlKey, metaKey, altKey, defaultPrevented }, isIn
 export function listenToKeys(moves) {
   const listener = (/** @type {KeyboardEvent} */ event) => {
     const target = event.target instanceof Element ? event.target : document.body;
-    const key = keyFor(event, (selector) => target.closest(selector) !== null);
+    const key = keyFor(event, (selector) => target.closest(selector) !== null, (selector) => target.matches(selector));
     const move = key === null ? undefined : moves(key);
     if (!move) return;
     event.preventDefault();
