@@ -1,7 +1,7 @@
 # All the set-up there is: `make run` opens the page, `make test` passes everything. Python 3.11 or newer is needed.
 #
 #   make run ARGS="--port 7861"     arguments for app.py
-#   make test ARGS="tests/model"    arguments for pytest
+#   make test ARGS="tests/model"    arguments for pytest, in place of everything
 #   make run PYTHON=python3.12      another Python than the first one found
 #   make run TORCH_INDEX=URL        one more package index to look for torch in. On Linux without a GPU, name the index
 #                                   of CPU builds there (PyTorch's installation page gives it): pip then prefers that
@@ -9,7 +9,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types model chromium
+.PHONY: help run test test-long lint types model chromium
 .DELETE_ON_ERROR:
 
 ARGS ?=
@@ -19,22 +19,30 @@ PY := .venv/bin/python
 PIP := $(PY) -m pip install --disable-pip-version-check --no-input -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
 help:
-	@echo "make run     set up what is missing, fetch the default model, open the page"
-	@echo "make test    set up what is missing, run every test"
-	@echo "make lint    ruff: rules and formatting"
-	@echo "make types   pyright for Python, tsc for the page's scripts"
+	@echo "make run         set up what is missing, fetch the default model, open the page"
+	@echo "make test        set up what is missing, run every test but the long ones"
+	@echo "make test-long   sweeps over families, searches by the ten thousand, load, installation"
+	@echo "make lint        ruff: rules and formatting"
+	@echo "make types       pyright for Python, tsc for the page's scripts"
 
 run: .venv/installed model
 	$(PY) app.py $(ARGS)
 
-# All tests: in two processes, a file at a time, but for those that measure time, which come last and alone.
+# In two processes, the one that is done first taking over tests of the other; those that measure time come last and
+# alone, and only the files that hold them are read for it.
+ALONE = $$(grep -rl --include='test_*.py' 'mark\.alone' tests)
 test: .venv/installed-dev model chromium
 ifeq ($(ARGS),)
-	$(PY) -m pytest -n 2 --dist loadfile -m "not alone"
-	$(PY) -m pytest -m alone
+	$(PY) -m pytest -n 2 --dist worksteal -m "not alone and not long"
+	$(PY) -m pytest -m "alone and not long" $(ALONE)
 else
 	$(PY) -m pytest $(ARGS)
 endif
+
+# Tests marked long, and the searches of hypothesis once more, at random and for far longer.
+test-long: .venv/installed-dev model chromium
+	$(PY) -m pytest -n 2 --dist worksteal -m "(long or hypothesis) and not alone" --hypothesis-profile=long $(ARGS)
+	$(PY) -m pytest -m "alone and long" $(ALONE) || [ $$? = 5 ]  # 5: there are none
 
 lint: .venv/installed-dev
 	$(PY) -m ruff check .

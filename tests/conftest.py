@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 from playwright.sync_api import Browser, sync_playwright
 
-import tests.searching  # noqa: F401 - its profiles have to be there before pytest's options are read
 from model.limits import Limits
+from tests.searching import QUICK
 
 if TYPE_CHECKING:
     from model import HookedModel
 
+settings.load_profile(QUICK)  # before pytest reads --hypothesis-profile, which may choose the other one
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported; programs that tests start inherit it
 
 CHROMIUM_ARGS = ["--no-sandbox", "--disable-gpu"]  # a graphics card imitated in software draws slower than none

@@ -10,7 +10,6 @@ _ALWAYS = settings(
 )
 settings.register_profile(QUICK, _ALWAYS, derandomize=True)
 settings.register_profile(LONG, _ALWAYS, print_blob=True)
-settings.load_profile(QUICK)
 
 
 def searched(*, quick: int, long: int) -> settings:

@@ -36,6 +36,7 @@ class Field:
     low: Bound | None = None
     high: Bound | None = None
     above: bool = False  # whether `low` itself is refused too
+    off: float | None = None  # the number that switches it off
     slider: tuple[float, float] | None = None
     step: float = 1
     choices: tuple[tuple[str, str], ...] = ()  # value and label
@@ -74,11 +75,18 @@ class Field:
     def wanted(self, low: float, high: float) -> str:
         """What would do, in words: "a whole number from 1 to 256"."""
         number = "a whole number" if self.kind == "whole" else "a finite number"
+        most = (
+            f"2^{high.bit_length()} - 1"
+            if isinstance(high, int) and high > 10**9 and high & high + 1 == 0
+            else f"{high:,g}"
+        )
         if low == -math.inf:
-            return number if high == math.inf else f"{number} of at most {high:,g}"
-        if high == math.inf:
-            return f"{number} above {low:g}" if self.above else f"{number} of at least {low:g}"
-        return f"{number} above {low:g} and at most {high:,g}" if self.above else f"{number} from {low:g} to {high:,g}"
+            wanted = number if high == math.inf else f"{number} of at most {most}"
+        elif high == math.inf:
+            wanted = f"{number} above {low:g}" if self.above else f"{number} of at least {low:g}"
+        else:
+            wanted = f"{number} above {low:g} and at most {most}" if self.above else f"{number} from {low:g} to {most}"
+        return wanted if self.off is None else f"{wanted}; {self.off:g} is off"
 
 
 def setting(default: Any = dataclasses.MISSING, **described: Any) -> Any:

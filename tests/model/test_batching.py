@@ -51,7 +51,7 @@ def test_each_text_is_what_generate_writes_recorded_and_in_every_way(hooked: Hoo
     check_conserved(record)
 
 
-@searched(quick=15, long=400)
+@searched(quick=15, long=1_000)
 @given(
     prompts=some.lists(some.lists(some.integers(5, 7), min_size=1, max_size=14), min_size=1, max_size=6),
     lengths=some.lists(some.integers(1, 10), min_size=6, max_size=6),
