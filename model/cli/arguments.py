@@ -152,7 +152,11 @@ def _fitting(experiment: Experiment[Any, Any], given: dict[str, Any]) -> dict[st
 def _add_output(parser: Parser) -> None:
     output = parser.add_argument_group("what comes out (without these: a text or a table)")
     output.add_argument(
-        "-o", "--output", metavar="FILE", type=Path, help="keep the whole record in a file, which python -m viz draws"
+        "-o",
+        "--output",
+        metavar="FILE",
+        type=Path,
+        help=as_called("keep the whole record in a file, which python -m viz draws"),
     )
     output.add_argument("--json", action="store_true", help="print the record in plain values, for a program")
 
