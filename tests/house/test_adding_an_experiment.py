@@ -16,7 +16,7 @@ import torch
 from tests.house.directions import bad_names, circles, wrong_directions
 from tests.tiny import tiny_model, tiny_tokenizer
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[2]
 TEXT = "w5 w33 w40 w8 w90 w77 w5"  # no word that begins like a special one: w0, w1, w2

@@ -74,7 +74,7 @@ def recorded(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run.trace"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_installed_library_takes_one_name_and_says_its_version(installed: Path, tmp_path: Path):
     program = (
         "import importlib.util, json, sys\n"
@@ -90,7 +90,7 @@ def test_an_installed_library_takes_one_name_and_says_its_version(installed: Pat
     assert names == model.__all__
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_file_of_the_clone_that_a_program_reads_is_installed(installed: Path):
     there = files(ROOT, "model", "viz", "assets") | files(ROOT / "tokenoscope", ".") | {Path("app.py")}
     there -= files(ROOT, "assets/readme")
@@ -102,7 +102,7 @@ def files(root: Path, *folders: str) -> set[Path]:
     return {file.relative_to(root) for file in found if "__pycache__" not in file.parts}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_installed_module_is_imported_and_only_the_page_needs_gradio(installed: Path, tmp_path: Path):
     program = (
         "import importlib, pkgutil, sys, tokenoscope\n"
@@ -118,19 +118,19 @@ def test_every_installed_module_is_imported_and_only_the_page_needs_gradio(insta
     assert (done.returncode, done.stdout) == (0, "False True\n"), done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_installed_pictures_are_those_of_the_clone(installed: Path, tmp_path: Path):
     program = "from tokenoscope.viz.views import all_views; print([each.title for each in all_views()])"
     done = run(sys.executable, "-c", program, cwd=tmp_path, PYTHONPATH=str(installed))
     assert ast.literal_eval(done.stdout) == [each.title for each in all_views()], done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_installed_library_records_a_run_that_this_one_opens(recorded: Path):
     assert Trace.open(recorded).n_generated == 3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("program", ["tokenoscope", "tokenoscope-page"])
 def test_both_command_lines_say_what_they_are_called(installed: Path, tmp_path: Path, program: str):
     done = run(installed / "bin" / program, "--help", cwd=tmp_path, PYTHONPATH=str(installed))
@@ -140,7 +140,7 @@ def test_both_command_lines_say_what_they_are_called(installed: Path, tmp_path: 
     assert said.stdout == f"tokenoscope {model.__version__}\n", said.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_installed_command_lines_record_a_run_and_make_its_page(installed: Path, recorded: Path, tmp_path: Path):
     asked = ["w4 w5", "--model", recorded.parent / "tiny", "--max-new-tokens", "2", "-o", "two.trace"]
     done = run(sys.executable, "-m", "tokenoscope", *asked, cwd=tmp_path, PYTHONPATH=str(installed))
@@ -150,7 +150,7 @@ def test_the_installed_command_lines_record_a_run_and_make_its_page(installed: P
     assert (tmp_path / "two.html").stat().st_size > 1_000_000  # plotly.js and the page's scripts are in it
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_clone_is_not_installed_as_it_stands(clone: Path, tmp_path: Path):
     done = run(sys.executable, "-c", BUILD.format("build_editable"), tmp_path, cwd=clone)
     assert done.returncode == 1
