@@ -7,13 +7,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from model.api.job import Job
     from model.capture.hooked import HookedModel
+    from model.errors import Refusal
     from model.experiments.batching.batching import serve
     from model.experiments.batching.checks import Ask
     from model.experiments.cache.trials import trials
     from model.experiments.generation.generate import trace
     from model.experiments.speculation.speculative import speculate
     from model.experiments.timing.timing import measure
+    from model.limits import Limits
     from model.loading.load import load
     from model.records.batching import Batching
     from model.records.cache import CacheTrials
@@ -28,7 +31,10 @@ __all__ = [
     "Batching",
     "CacheTrials",
     "HookedModel",
+    "Job",
+    "Limits",
     "Measurement",
+    "Refusal",
     "Settings",
     "Speculation",
     "Trace",
@@ -43,6 +49,9 @@ __all__ = [
 _HOMES = {
     "load": "loading.load",
     "HookedModel": "capture.hooked",
+    "Limits": "limits",
+    "Job": "api.job",
+    "Refusal": "errors",
     "trace": "experiments.generation.generate",
     "Trace": "records.trace",
     "Settings": "records.trace",

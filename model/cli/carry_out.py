@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ _TABLES = f"{__package__}.tables"
 
 def carry_out(asked: Asked, limits: Limits) -> int:
     """Do it to its end, or to Ctrl-C; keep and print what there is. Returns the exit code."""
-    shown: Shown = import_module(f"{_TABLES}.{asked.experiment.name}").SHOWN
+    shown = _shown(asked.experiment.name)
     inputs = Inputs(models=_loaded(asked.request.models, limits), records=asked.records, limits=limits)
     if reason := asked.experiment.fits(inputs.target.card):
         raise NotShown(reason)
@@ -46,6 +47,12 @@ def carry_out(asked: Asked, limits: Limits) -> int:
         say(shown.stopped(record, asked.request))
         return 130
     return 0
+
+
+def _shown(experiment: str) -> Shown:
+    """How the record is printed: by the kind's own table, or plainly where it has none."""
+    own = f"{_TABLES}.{experiment}"
+    return import_module(own if find_spec(own) else f"{_TABLES}.plain").SHOWN
 
 
 def _loaded(names: Mapping[str, str | None], limits: Limits) -> dict[str, Any]:

@@ -111,7 +111,8 @@ def test_every_installed_module_is_imported_and_only_the_page_needs_gradio(insta
         "for name in found:\n"
         "    if not name.startswith(page): importlib.import_module(name)\n"
         "print(any(each in sys.modules for each in ('gradio', 'starlette')), len(found) > 100)\n"
-        "for name in found: importlib.import_module(name)"
+        "for name in found: importlib.import_module(name)\n"
+        "for name in tokenoscope.__all__: getattr(tokenoscope, name)"
     )
     done = run(sys.executable, "-c", program, cwd=tmp_path, PYTHONPATH=str(installed))
     assert (done.returncode, done.stdout) == (0, "False True\n"), done.stderr
