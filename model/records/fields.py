@@ -60,9 +60,7 @@ class Field:
 
     def _check_number(self, name: str, given: Any, low: float, high: float) -> None:
         is_number = isinstance(given, int | float) and not isinstance(given, bool)
-        is_number = (
-            is_number and -sys.float_info.max <= given <= sys.float_info.max
-        )
+        is_number = is_number and -sys.float_info.max <= given <= sys.float_info.max
         if self.kind == "whole" and not isinstance(given, int):
             is_number = False
         if is_number and self.variable and given > high:

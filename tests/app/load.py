@@ -52,7 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
     models.close()
     states = [each["state"] for each in told]
     lost = [each["refusal"] for each in told if each["state"] != "done" or each["parts"] < TOKENS]
-    sys.stdout.write(json.dumps({"idle": idle, "grown": grown, "held": held, "done": states.count("done"), "lost": lost}) + "\n")
+    sys.stdout.write(
+        json.dumps({"idle": idle, "grown": grown, "held": held, "done": states.count("done"), "lost": lost}) + "\n"
+    )
     return 0
 
 
