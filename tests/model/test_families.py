@@ -31,7 +31,7 @@ HIDDEN: dict[str, dict[str, str]] = {
     "gpt_oss": {"units": "mixture"},
     "llama4_text": {"units": "mixture"},
     "granite": {"parts": "sum"},
-    "bloom": {"attention": "interface", "units": "matrix", "parts": "sum", "positions": "ALiBi"},
+    "bloom": {"attention": "interface", "units": "matrix", "parts": "sum", "positions": "ALiBi", "resume": "keys"},
 }
 
 
