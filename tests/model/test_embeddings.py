@@ -8,9 +8,9 @@ import torch
 
 from model import HookedModel, Trace, trace
 from model.arch.positions import Rotary
-from model.experiments.generation import embeddings
-from model.experiments.generation.additions import additions, with_additions
-from model.experiments.generation.embeddings import NEIGHBOURS, map_steps, principal
+from model.capture import embeddings
+from model.capture.additions import additions, with_additions
+from model.capture.embeddings import NEIGHBOURS, map_steps, principal
 from tests.fakes import AFTER_RUN, MAP
 from tests.tiny import FAMILIES, N_WORDS, tiny
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from model import HookedModel, Trace, trace
-from model.experiments.generation import logit_lens
+from model.capture import logit_lens
 from tests.fakes import AFTER_RUN
 from tests.tiny import FAMILIES, WINDOW, tiny, tiny_model
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+from model.capture.additions import with_additions
 from model.capture.generation import Generation
 from model.capture.hooked import HookedModel
 from model.errors import BadSetting
-from model.experiments.generation.additions import with_additions
 from model.limits import Limits
 from model.records.trace import Settings, Trace
 

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 from model.api.inputs import Inputs
 from model.api.job import Job
+from model.capture.additions import additions
 from model.capture.generation import Generation
 from model.capture.hooked import HookedModel
+from model.capture.record_size import trace_bytes
 from model.errors import Cancelled
-from model.experiments.generation.additions import additions
-from model.experiments.generation.record_size import trace_bytes
 from model.records.trace import Trace
 from model.requests.run import Run
 
