@@ -13,6 +13,7 @@ from model.capture.decoding import Earlier, Resumed, continued
 from model.capture.generation import Generation
 from model.capture.hooked import HookedModel
 from model.capture.restored import NotRestorable
+from model.capture.same_model import check_same_model
 from model.capture.sampling import chosen_by_person
 from model.errors import BadSetting, BadTrace
 from model.limits import Limits
@@ -21,7 +22,6 @@ from model.records.schema import form_of
 from model.records.trace import Origin, Step, Trace
 
 _CLOSE = 1e-3  # logits of one run on two machines differ by less than this share of the largest
-_SAME = ("family", "n_layers", "n_heads", "n_kv_heads", "d_model", "d_vocab", "n_parameters", "dtype")
 _BY_POSITION = ("queries", "keys", "values", "resid", "unit_ids", "unit_values")
 _AFTER_RUN = "is left out: the run has"  # what is said of an earlier run's length need not hold for the new one
 
@@ -39,7 +39,7 @@ class Continuation(Generation):
     def __init__(
         self, hooked: HookedModel, run: Trace, *, step: int, token_id: int, limits: Limits, called: str = ""
     ) -> None:
-        check_same_model(hooked, run)
+        check_same_model(hooked, run, "continue")
         _check_place(run, step, token_id)
         ids = tuple(token.id for token in run.tokens[: run.n_prompt])
         notes = tuple(note for note in run.notes if _AFTER_RUN not in note)
@@ -150,17 +150,6 @@ class Continuation(Generation):
             raise BadTrace(
                 f"at step {step}, {self._hooked.card.name} gives logits that differ from the run's by {gap:.2g} of "
                 "the largest: other weights made it. Load the model that made it, or run the prompt again."
-            )
-
-
-def check_same_model(hooked: HookedModel, run: Trace) -> None:
-    """Check that the loaded model is of the shape and precision that made a run. Raises: BadTrace."""
-    for name in _SAME:
-        made, loaded = getattr(run.model, name), getattr(hooked.card, name)
-        if made != loaded:
-            raise BadTrace(
-                f"the run was made by {run.model.name} ({name} {made}), and {hooked.card.name} ({name} {loaded}) is "
-                "loaded; only the model that made a run can continue it. Load that model, or run the prompt again."
             )
 
 

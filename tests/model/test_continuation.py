@@ -12,6 +12,8 @@ import torch
 
 from model import HookedModel, Trace, load, trace
 from model.arch.anatomy import attached
+from model.capture import embeddings, logit_lens
+from model.capture.additions import with_additions
 from model.capture.continuation import Continuation
 from model.capture.generation import Generation
 from model.errors import BadSetting, BadTrace, PromptTooLong
@@ -215,7 +217,8 @@ def test_a_token_that_ends_the_text_ends_the_run_without_a_pass(llama: HookedMod
 def test_a_run_that_was_stopped_is_continued_to_its_length(llama: HookedModel) -> None:
     whole = written(llama)
     stopped = Generation(llama, PROMPT, whole.settings, Limits())
-    next(stopped), next(stopped)
+    next(stopped)
+    next(stopped)
     stopped.close()
     assert (stopped.trace().ended, stopped.trace().n_generated) == ("stopped", 2)
     assert_same(go_on(llama, stopped.trace(), 1, whole.choices[1].id), whole, 1)
@@ -229,9 +232,13 @@ def test_a_prompt_with_padding_in_it_keeps_its_mask(llama: HookedModel) -> None:
         assert_same(go_on(llama, padded, step, padded.choices[step].id), padded, step)
 
 
-def test_notes_of_the_prompt_are_kept_and_those_of_the_runs_length_are_not(llama: HookedModel) -> None:
-    said = "The embedding map is left out: the run has 900 different tokens, and it goes up to 512."
-    run = replace(written(llama), notes=("A broken character became U+FFFD.", said))
+def test_notes_of_the_prompt_are_kept_and_those_of_the_runs_length_are_not(
+    llama: HookedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embeddings, "WORDS", 3)
+    monkeypatch.setattr(logit_lens, "POSITIONS", 3)
+    run = with_additions(llama, replace(written(llama), notes=("A broken character became U+FFFD.",)))
+    assert len(run.notes) == 3
     assert go_on(llama, run, 0, 9).notes == ("A broken character became U+FFFD.",)
 
 
@@ -266,17 +273,30 @@ def test_a_step_or_a_token_that_is_not_there_is_refused(
 
 def test_another_models_run_is_refused_with_what_was_given_and_the_way_out(models: dict[str, HookedModel]) -> None:
     run = written(models["gpt2"])
-    with pytest.raises(BadTrace, match=r"made by GPT2LMHeadModel .*family gpt2.* LlamaForCausalLM .*Load that model"):
+    with pytest.raises(BadTrace, match=r"made by GPT2LMHeadModel .*family gpt2.* LlamaForCausalLM .*Load that one"):
         Continuation(models["llama"], run, step=0, token_id=5, limits=Limits())
 
 
-def test_other_weights_of_the_same_shape_are_refused(models: dict[str, HookedModel]) -> None:
-    for family in ("llama", "bloom"):  # by the head alone, and by the passes that are run again
-        weights = tiny_model(family)
+@pytest.mark.parametrize("family", ["llama", "bloom"])  # found by the head alone, and by the passes that are run again
+def test_other_weights_of_the_same_shape_are_refused(models: dict[str, HookedModel], family: str) -> None:
+    weights = tiny_model(family)
+    with torch.no_grad():
+        weights.get_output_embeddings().weight *= 1.1
+    other, run = load(model=weights, tokenizer=tiny_tokenizer()), written(models[family])
+    with pytest.raises(BadTrace, match=r"which has other weights; .*Load that one"):
+        go_on(other, run, 1, 9)
+    with pytest.raises(BadTrace, match=r"differ from the run's by .* other weights made it"):
+        go_on(other, replace(run, model=replace(run.model, fingerprint="")), 1, 9)  # as in older records
+
+
+def test_a_model_of_which_one_matrix_was_changed_is_another() -> None:
+    def found(change: float) -> str:
+        model = tiny_model("llama")
         with torch.no_grad():
-            weights.get_output_embeddings().weight *= 1.1
-        with pytest.raises(BadTrace, match=r"differ from the run's by .* other weights made it"):
-            go_on(load(model=weights, tokenizer=tiny_tokenizer()), written(models[family]), 1, 9)
+            model.model.layers[1].self_attn.q_proj.weight += change
+        return load(model=model, tokenizer=tiny_tokenizer()).card.fingerprint
+
+    assert found(0) == found(0) == tiny().card.fingerprint != found(0.001)
 
 
 def test_a_run_longer_than_this_host_allows_is_refused(llama: HookedModel) -> None:
