@@ -49,8 +49,15 @@ class Continuation(Generation):
         self._stands, self._begun_s = False, 0.0
         self._passes = continued(hooked.model, ids, run.settings, self._tracer, self._earlier())
 
-    def resuming(self) -> Iterator[None]:
+    @property
+    def beginning(self) -> str:
+        """What is done first, for a person."""
+        return "replay" if self._why_not_restored() else "restore"
+
+    def resuming(self) -> Iterator[int]:
         """Bring the model to where the earlier run stood, a piece at each value; `next` does what is left of it.
+
+        The values count the passes that were run again.
 
         Raises: BadTrace, if the model gives other logits than the run holds: other weights made it.
         """
@@ -79,7 +86,7 @@ class Continuation(Generation):
                 note=self._why_not_restored() if done.n_replayed else "",
             )
             self._stands = done.n_reused + done.n_replayed == self._n_taken
-            yield
+            yield max(0, done.n_replayed - self._run.n_prompt + 1)
 
     def __next__(self) -> Step:
         for _ in self.resuming():

@@ -37,6 +37,25 @@ class Generation:
         self._tracer = Tracer(hooked.anatomy, len(self._prompt.ids) + settings.max_new_tokens - 1)
         self._origin: Origin | None = None
 
+    @property
+    def beginning(self) -> str:
+        """What is done first, for a person."""
+        return "prefill"
+
+    @property
+    def n_steps(self) -> int:
+        """Steps that are complete."""
+        return len(self._steps)
+
+    @property
+    def n_most(self) -> int:
+        """Steps that the run has at most."""
+        return self._settings.max_new_tokens
+
+    def resuming(self) -> Iterator[int]:
+        """What must be done before the first new pass, a piece at each value, which counts the passes run again."""
+        return iter(())
+
     def __iter__(self) -> Iterator[Step]:
         return self
 

@@ -429,10 +429,9 @@ class Trace(Saved):
         choices = self.steps[origin.step].choices if 0 <= origin.step < len(self.steps) else ()
         if [(each.id, each.chosen_by) for each in choices] != [(origin.token_id, "person")]:
             raise BadTrace(f"the run was continued from step {origin.step}, where no person chose {origin.token_id}.")
-        if min(origin.n_reused, origin.n_replayed) < 0 or origin.n_reused + origin.n_replayed > self.n_fed:
-            raise BadTrace(
-                f"the run reused {origin.n_reused} positions and replayed {origin.n_replayed}, and has {self.n_fed}."
-            )
+        reused, replayed = origin.n_reused, origin.n_replayed
+        if min(reused, replayed) < 0 or reused + replayed > self.n_fed:
+            raise BadTrace(f"the run reused {reused} positions and replayed {replayed}, and has {self.n_fed}.")
 
     def _check_mentions(self) -> None:
         """Every token that the record names has its text."""

@@ -316,11 +316,11 @@ def test_others_may_have_the_model_between_two_passes_that_are_run_again(models:
     run = written(hooked)
     continuation = Continuation(hooked, run, step=3, token_id=another(run, 3), limits=Limits())
     reached = []
-    for _ in continuation.resuming():
+    for count in continuation.resuming():
         assert not hooked.guard.locked()
         origin = continuation.trace().origin
-        reached.append(None if origin is None else origin.n_replayed)
-    assert reached == [len(PROMPT) + at for at in range(4)]
+        reached.append((count, origin and origin.n_replayed))
+    assert reached == [(at + 1, len(PROMPT) + at) for at in range(4)]
     assert list(continuation.resuming()) == []
 
 
