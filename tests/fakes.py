@@ -7,7 +7,7 @@ import numpy as np
 from model.records.attention import AttentionRule
 from model.records.trace import Candidate, Check, Choice, ModelCard, Part, Runner, Settings, Stage, Step, Token, Trace
 
-CHECKS = ("parity", "attention", "residual", "lens", "units", "parts", "embeddings", "positions")
+CHECKS = ("parity", "attention", "residual", "lens", "units", "parts", "embeddings", "positions", "resume")
 MAP = ("embed_ids", "embeddings", "embed_xy", "embed_shares", "embed_near", "embed_cosine")
 AFTER_RUN = (*MAP, "rotary_cos", "rotary_sin", "position_vectors", "lens_ids", "lens_probs")  # arrive when it has ended
 NEIGHBOURS = 6

@@ -11,9 +11,12 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from transformers.utils.generic import ModelOutput
 
-from model.capture.sampling import Chosen, choose
+from model.capture.restored import NotRestorable, restore
+from model.capture.sampling import Chosen, choose, skip_draws
 from model.capture.tracer import Tracer
 from model.errors import NotANumber, NotShown
 from model.records.trace import Settings, Step
@@ -59,6 +62,32 @@ class Pass:
     logits: torch.Tensor  # float32 [1, V]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Earlier:
+    """What a new run takes over from an earlier one of the same prompt and settings: its first passes.
+
+    With keys [L, G, S, D] and values [L, G, S, E], of the S positions that these passes read, the model's cache is
+    rebuilt and nothing is computed again. Without them, the passes are run again, each in its own shape: one prefill
+    over all of their tokens would round otherwise.
+    """
+
+    ids: tuple[int, ...]  # the token that followed each of the passes
+    kv_bytes: int  # of the cache after the last of them
+    d_vocab: int
+    keys: np.ndarray | None = None
+    values: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed:
+    """The run stands where the earlier one stood, or has come nearer to that by one pass."""
+
+    n_reused: int  # positions that were not computed again
+    n_replayed: int
+    seconds: float  # since the start, the time between two values left out
+    logits: torch.Tensor | None = None  # float32 [1, V], of a pass that was run again
+
+
 def passes(
     model: Any,
     ids: Sequence[int],
@@ -75,9 +104,26 @@ def passes(
     Nothing is computed ahead, and global random state is not touched: the run draws with a generator of its own.
     Raises: NotANumber, if the model computes NaN; Cancelled, if the tracer is told to stop.
     """
+    return _generate(model, ids, settings, _Loop(settings.seed, tracer, forced=tuple(forced)), cache)
+
+
+def continued(
+    model: Any, ids: Sequence[int], settings: Settings, tracer: Tracer | None, earlier: Earlier
+) -> Generator[Resumed | Pass]:
+    """Go on with an earlier run of the prompt `ids`: first how far it has been taken up, then new passes.
+
+    The library prepares the run from its prompt, as it did then; mask, positions and random numbers are brought to
+    where they stood, and only passes that are run are traced. A run that has ended is not taken up: it gives
+    one Resumed.
+    Raises: as `passes`; NotRestorable, if keys and values do not make this model's cache.
+    """
+    return _generate(model, ids, settings, _Loop(settings.seed, tracer, earlier=earlier))
+
+
+def _generate(model: Any, ids: Sequence[int], settings: Settings, loop: "_Loop", cache: Any = None) -> Any:
     return model.generate(
         torch.tensor([list(ids)], device=model.device),
-        custom_generate=_Loop(settings.seed, tracer, tuple(forced)).decode,
+        custom_generate=loop.decode,
         **({} if cache is None else {"past_key_values": cache}),
         **generate_options(settings),
     )
@@ -139,11 +185,48 @@ def cache_bytes(cache: Any) -> int:
     return total
 
 
+@dataclass(slots=True)
+class _Stand:
+    """Where a run stands between two passes."""
+
+    model: Any
+    ids: torch.Tensor  # prompt and written tokens so far: int64 [1, n]
+    kwargs: dict[str, Any]  # what the library hands from pass to pass: the cache, the mask
+    processors: Any
+    generator: torch.Generator | None
+    first: int = 0  # tokens that have been read
+
+    @property
+    def n_unread(self) -> int:
+        return self.ids.shape[1] - self.first
+
+    def follow(self, ids: torch.Tensor) -> None:
+        """The pass is over, and these ids [n] follow it."""
+        self.first = self.ids.shape[1]
+        self.ids = torch.cat([self.ids, ids[None]], dim=-1)
+
+    def take_up(self, earlier: Earlier) -> None:
+        """Come to stand where an earlier run stood, without a pass."""
+        for token in earlier.ids:
+            self.kwargs = self.model._update_model_kwargs_for_generation(ModelOutput(), self.kwargs)
+            self.follow(self.ids.new_tensor([token]))
+        cache, like = self.kwargs.get("past_key_values"), torch.empty(0, dtype=self.model.dtype, device=self.ids.device)
+        restore(cache, earlier.keys, earlier.values, like=like)
+        if cache_bytes(cache) != earlier.kv_bytes:
+            raise NotRestorable(
+                f"the cache had {earlier.kv_bytes:,} bytes, and keys and values as attention read them make "
+                f"{cache_bytes(cache):,}: it keeps them in another form"
+            )
+        if self.generator is not None:
+            skip_draws(self.generator, torch.empty(1, earlier.d_vocab, device=self.ids.device), len(earlier.ids))
+
+
 @dataclass(frozen=True, slots=True)
 class _Loop:
     seed: int
     tracer: Tracer | None
-    forced: tuple[int, ...]
+    forced: tuple[int, ...] = ()
+    earlier: Earlier | None = None
 
     def decode(
         self,
@@ -153,7 +236,7 @@ class _Loop:
         stopping_criteria: Any,
         generation_config: Any,
         **model_kwargs: Any,
-    ) -> Generator[Pass]:
+    ) -> Generator[Pass | Resumed]:
         """The library's sampling loop. inference_mode stands around each pass, never around a yield: a generator may
         be resumed by another thread, and would take the mode away with it.
         """
@@ -161,32 +244,58 @@ class _Loop:
         if generation_config.do_sample:
             generator = torch.Generator(device=input_ids.device).manual_seed(self.seed)
         forced = torch.tensor(self.forced, device=input_ids.device)
-        first, n_prompt, finished = 0, input_ids.shape[1], False
+        at = _Stand(model, input_ids, model_kwargs, logits_processor, generator)
+        n_prompt, finished = input_ids.shape[1], False
+        if self.earlier is not None:
+            finished = yield from self._resume(at, self.earlier, stopping_criteria)
         while not finished:
             started = time.perf_counter()
-            n_tokens = input_ids.shape[1] - first
+            first, n_tokens = at.first, at.n_unread
             with torch.inference_mode():
-                with nullcontext() if self.tracer is None else self.tracer.watching(first, n_tokens):
-                    output = _forward(model, input_ids, first == 0, model_kwargs)
-                model_kwargs = model._update_model_kwargs_for_generation(output, model_kwargs)
-                logits = output.logits[:, -1].to(copy=True, dtype=torch.float32, device=input_ids.device)
-                del output  # its logits may be large
-                self._refuse_nan(logits)
-                chosen = choose(logits, logits_processor, input_ids, generator)
-                written = input_ids.shape[1] - n_prompt
-                following = forced[written : written + 1] if self.forced else chosen.ids
-                input_ids = torch.cat([input_ids, following[:, None]], dim=-1)
-                finished = written + 1 == len(self.forced) or bool(stopping_criteria(input_ids, None).all())
+                logits, chosen = self._pass(at, self.tracer)
+                written = at.ids.shape[1] - n_prompt
+                at.follow(forced[written : written + 1] if self.forced else chosen.ids)
+                finished = written + 1 == len(self.forced) or bool(stopping_criteria(at.ids, None).all())
             step = Step(
                 kind="prefill" if first == 0 else "decode",
                 first=first,
                 n_tokens=n_tokens,
-                kv_bytes=cache_bytes(model_kwargs.get("past_key_values")),
+                kv_bytes=cache_bytes(at.kwargs.get("past_key_values")),
                 seconds=time.perf_counter() - started,
                 choices=(chosen.choice,),
             )
-            first += n_tokens
             yield Pass(step=step, chosen=chosen, logits=logits)
+
+    def _resume(self, at: _Stand, earlier: Earlier, stopping_criteria: Any) -> Generator[Resumed, None, bool]:
+        """Come to stand where the earlier run stood. Returns whether nothing is left to be written."""
+        started = time.perf_counter()
+        with torch.inference_mode():
+            whole = torch.cat([at.ids, at.ids.new_tensor([earlier.ids])], dim=-1)
+            finished = bool(stopping_criteria(whole, None).all())
+            if restored := not finished and earlier.keys is not None:
+                at.take_up(earlier)
+        seconds = time.perf_counter() - started
+        if finished or restored:
+            yield Resumed(n_reused=whole.shape[1] - 1, n_replayed=0, seconds=seconds)
+            return finished
+        for token in earlier.ids:
+            started = time.perf_counter()
+            with torch.inference_mode():
+                logits, _ = self._pass(at, self.tracer)
+                at.follow(at.ids.new_tensor([token]))
+            seconds += time.perf_counter() - started
+            yield Resumed(n_reused=0, n_replayed=at.first, seconds=seconds, logits=logits)
+        return False
+
+    def _pass(self, at: _Stand, tracer: Tracer | None) -> tuple[torch.Tensor, Chosen]:
+        """One forward pass over what has not been read, and the choice after it."""
+        with nullcontext() if tracer is None else tracer.watching(at.first, at.n_unread):
+            output = _forward(at.model, at.ids, at.first == 0, at.kwargs)
+        at.kwargs = at.model._update_model_kwargs_for_generation(output, at.kwargs)
+        logits = output.logits[:, -1].to(copy=True, dtype=torch.float32, device=at.ids.device)
+        del output  # its logits may be large
+        self._refuse_nan(logits)
+        return logits, choose(logits, at.processors, at.ids, at.generator)
 
     def _refuse_nan(self, logits: torch.Tensor) -> None:
         if bool(torch.isnan(logits).any()):

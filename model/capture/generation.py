@@ -1,16 +1,18 @@
 """One run in progress: Steps as they happen, and the Trace of the run so far at any time."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Literal
 
+import numpy as np
 import torch
 
-from model.capture.decoding import passes
+from model.arch.tokens import Prompt
+from model.capture.decoding import Pass, Resumed, passes
 from model.capture.hooked import HookedModel
 from model.capture.prompts import check_lengths, read_prompt
 from model.capture.tracer import Tracer
 from model.limits import Limits
-from model.records.trace import Choice, Settings, Step, Trace
+from model.records.trace import Choice, Origin, Settings, Step, Trace
 
 
 class Generation:
@@ -20,9 +22,11 @@ class Generation:
     """
 
     def __init__(self, hooked: HookedModel, prompt: str | Sequence[int], settings: Settings, limits: Limits) -> None:
-        self._hooked = hooked
-        self._prompt = read_prompt(hooked, prompt, settings)
-        self._settings = settings
+        self._open(hooked, read_prompt(hooked, prompt, settings), settings, limits)
+        self._passes: Generator[Pass | Resumed] = passes(hooked.model, self._prompt.ids, settings, self._tracer)
+
+    def _open(self, hooked: HookedModel, prompt: Prompt, settings: Settings, limits: Limits) -> None:
+        self._hooked, self._prompt, self._settings = hooked, prompt, settings
         check_lengths(hooked, len(self._prompt.ids), settings, limits)
         self._tokens = list(hooked.reader.tokens(self._prompt.ids))
         self._texts = hooked.reader.texts(self._prompt.ids)
@@ -31,7 +35,26 @@ class Generation:
         self._logits = torch.empty(settings.max_new_tokens, hooked.card.d_vocab)
         self._ended: Literal["running", "end of sequence", "length", "stopped"] = "running"
         self._tracer = Tracer(hooked.anatomy, len(self._prompt.ids) + settings.max_new_tokens - 1)
-        self._passes = passes(hooked.model, self._prompt.ids, settings, self._tracer)
+        self._origin: Origin | None = None
+
+    @property
+    def beginning(self) -> str:
+        """What is done first, for a person."""
+        return "prefill"
+
+    @property
+    def n_steps(self) -> int:
+        """Steps that are complete."""
+        return len(self._steps)
+
+    @property
+    def n_most(self) -> int:
+        """Steps that the run has at most."""
+        return self._settings.max_new_tokens
+
+    def resuming(self) -> Iterator[int]:
+        """What must be done before the first new pass, a piece at each value, which counts the passes run again."""
+        return iter(())
 
     def __iter__(self) -> Iterator[Step]:
         return self
@@ -44,13 +67,18 @@ class Generation:
             if self._ended == "running":
                 self._ended = "length" if len(self._steps) == self._settings.max_new_tokens else "end of sequence"
             raise
-        choice, reader = done.chosen.choice, self._hooked.reader
+        assert isinstance(done, Pass)
         self._logits[len(self._steps)] = done.logits[0]
-        self._steps.append(done.step)
+        self._add(done.step, done.chosen.choice)
+        return done.step
+
+    def _add(self, step: Step, choice: Choice) -> None:
+        """One more step is complete."""
+        reader = self._hooked.reader
+        self._steps.append(step)
         self._tokens.append(reader.token(choice.id, self._tokens[-1].span[1], generated=True))
         self._texts |= reader.texts(_mentioned(choice))
         self._fragments |= reader.fragments(_mentioned(choice))
-        return done.step
 
     def stop_when(self, cancelled: Callable[[], bool]) -> None:
         """Ask this before every layer; when it says yes, the pass ends at once with `Cancelled`."""
@@ -69,10 +97,7 @@ class Generation:
 
     def trace(self) -> Trace:
         """The run so far: complete steps only. Its arrays share memory with the run until the run has ended."""
-        arrays = self._tracer.arrays(sum(step.n_tokens for step in self._steps), own=self._ended != "running")
-        hidden = [check for check in _SHOWN_BY if self._hooked.card.reason_against(check) is not None]
-        for name in (name for check in hidden for name in _SHOWN_BY[check]):
-            arrays.pop(name, None)
+        arrays = self._arrays()
         n_prompt = len(self._prompt.ids)
         return Trace(
             model=self._hooked.card,
@@ -87,9 +112,18 @@ class Generation:
             ended=self._ended,
             notes=self._prompt.notes,
             rules=self._tracer.rules_in_order() if "queries" in arrays else (),
+            origin=self._origin,
             logits=self._logits[: len(self._steps)].numpy(),
             **arrays,
         )
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """What was recorded, all but what this model does not show."""
+        arrays = self._tracer.arrays(sum(step.n_tokens for step in self._steps), own=self._ended != "running")
+        hidden = [check for check in _SHOWN_BY if self._hooked.card.reason_against(check) is not None]
+        for name in (name for check in hidden for name in _SHOWN_BY[check]):
+            arrays.pop(name, None)
+        return arrays
 
 
 _SHOWN_BY = {

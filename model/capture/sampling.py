@@ -1,6 +1,6 @@
 """From logits to one token: the library's own processors, one stage each, and the draw, recorded as they run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -52,8 +52,37 @@ def choose(
     return Chosen(ids=ids, scores=scores, choice=_choice(int(ids), logits, raw, tuple(stages), draw))
 
 
+def chosen_by_person(made: Choice, logits: torch.Tensor, token: int) -> Choice:
+    """The choice of a step as a person made it: another token of the same distribution, which nobody drew.
+
+    Shape: logits float32 [V], the step's raw ones.
+    """
+    if token == made.id:
+        return replace(made, draw=(), chosen_by="person")
+    raw = torch.softmax(logits, dim=-1)
+    return replace(
+        made,
+        id=token,
+        probability=float(raw[token]),
+        logit=float(logits[token]),
+        rank=int((logits > logits[token]).sum()),
+        draw=(),
+        chosen_by="person",
+    )
+
+
+def skip_draws(generator: torch.Generator, like: torch.Tensor, count: int) -> None:
+    """Leave the generator where `count` choices among so many tokens leave it. `like` is one step's logits [1, V]."""
+    for _ in range(count):
+        _waits(like, generator)
+
+
+def _waits(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return torch.empty_like(like).exponential_(1, generator=generator)
+
+
 def _race(probabilities: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, tuple[Runner, ...]]:
-    waits = torch.empty_like(probabilities).exponential_(1, generator=generator)
+    waits = _waits(probabilities, generator)
     speed = probabilities / waits
     winner = speed.argmax(dim=-1)
     first = speed[0].topk(min(RUNNERS, int((probabilities > 0).sum()))).indices

@@ -6,7 +6,7 @@ tracer that is active in this thread, if there is one. Between passes a model ca
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -90,6 +90,19 @@ class Tracer:
             _ACTIVE.reset(token)
             for of_this_pass in (self._as_ruled, self._kept, self._units_seen):
                 of_this_pass.clear()
+
+    def take_over(self, arrays: Mapping[str, np.ndarray], rules: Sequence[AttentionRule], device: torch.device) -> None:
+        """Begin with what an earlier run recorded of its first positions, by the names of `records.Trace`."""
+        for name, rows in arrays.items():
+            if name not in ("sinks", "masks"):
+                self.buffers.take_over(name, rows, device)
+        self.rules = dict(enumerate(rules))
+        if "sinks" in arrays:
+            self._sinks = dict(enumerate(torch.tensor(arrays["sinks"])))
+        for layer, rule in enumerate(rules):
+            if rule.mask is not None:
+                mask = torch.tensor(arrays["masks"][rule.mask])
+                self._masks[layer] = [(0, len(mask), mask[None, None])]
 
     def arrays(self, n_fed: int, *, own: bool = False) -> dict[str, np.ndarray]:
         """What was recorded of the first n_fed positions, by the names of `records.Trace`. See `Buffers.arrays`."""

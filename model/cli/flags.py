@@ -56,6 +56,8 @@ def add_flags(kind: type[Request], parser: Any, *, without: Mapping[str, Any] | 
         if field.flag is None or name in (without or {}):
             continue
         how: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS}
+        if default is dataclasses.MISSING:
+            how["required"] = True
         if field.kind == "switch":
             how |= {"action": "store_false" if default is True else "store_true", "help": _switch_help(field, default)}
         else:

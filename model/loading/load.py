@@ -11,6 +11,7 @@ from model.arch import anatomy
 from model.arch.anatomy import Anatomy
 from model.arch.tokens import Reader
 from model.capture.hooked import HookedModel, no_bar
+from model.capture.same_model import fingerprint
 from model.errors import BadWeights, UnknownModel
 from model.limits import Limits
 from model.loading import selfcheck, threads
@@ -124,6 +125,7 @@ def _card(model: Any, found: Anatomy, source: Source | None) -> ModelCard:
         checks=selfcheck.check(model, found),
         block=found.block,
         block_note=found.block_note,
+        fingerprint=fingerprint(model),
     )
 
 

@@ -1,6 +1,6 @@
 """About a second of proof whenever a model is loaded: what the hooks show is what the model computes, or is hidden."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -9,7 +9,8 @@ import torch
 
 from model.arch.anatomy import Anatomy, attached, hidden
 from model.arch.positions import LearnedPositions, Rotary, tensors
-from model.capture.decoding import Pass, passes
+from model.capture.decoding import Earlier, Pass, continued, passes
+from model.capture.restored import NotRestorable
 from model.capture.tracer import Tracer
 from model.records import attention
 from model.records.trace import Check, Name, Settings
@@ -17,6 +18,7 @@ from model.records.trace import Check, Name, Settings
 _LENGTH = 27  # tokens of the check's prompt: no multiple of a usual chunk, so that decoding starts inside one
 _LONGEST_WINDOW = 64
 _NEW = 4
+_BY_POSITION = ("queries", "keys", "values", "resid", "unit_ids", "unit_values")
 _CLOSE = 1e-5  # relative to the largest number of the row compared
 
 
@@ -30,7 +32,7 @@ class _Failed(Exception):
 class _Evidence:
     """A traced run on random ids, and the same run by the library alone."""
 
-    def __init__(self, model: Any, anatomy: Anatomy) -> None:
+    def __init__(self, model: Any, anatomy: Anatomy, *, forced: Sequence[int] = ()) -> None:
         self.model, self.anatomy = model, anatomy
         self.config = model.config.get_text_config()
         self.ids = _random_ids(self.config, anatomy)
@@ -38,7 +40,9 @@ class _Evidence:
         self.looked_up = torch.empty(0)  # what the embedding gave in the first pass: [token, width]
         self.given: list[torch.Tensor] = []  # every tensor that layer 0 was called with in the first pass
         with attached(list(self._first_calls())):
-            self.passes: list[Pass] = list(passes(model, self.ids, Settings(max_new_tokens=_NEW), self.tracer))
+            settings = Settings(max_new_tokens=_NEW)
+            self.passes: list[Pass] = list(passes(model, self.ids, settings, self.tracer, forced=forced))
+        self.followed = forced or [each.chosen.choice.id for each in self.passes]  # the token after each pass
         self.n_fed = sum(each.step.n_tokens for each in self.passes)
         self.arrays = self.tracer.arrays(self.n_fed)
 
@@ -78,6 +82,7 @@ def check(model: Any, anatomy: Anatomy) -> tuple[Check, ...]:
         ("parts", _parts),
         ("embeddings", _embeddings),
         ("positions", _positions),
+        ("resume", _resume),
     )
     if parity.passed:
         return parity, *(_judge(name, prove, evidence) for name, prove in others)
@@ -239,6 +244,56 @@ def _positions(evidence: _Evidence) -> str:
         "neither a rotation that is handed to its layers nor a table of learned positions was found; a model may also "
         "weigh distance in its attention scores (as ALiBi does), or turn queries and keys inside its attention"
     )
+
+
+def _resume(evidence: _Evidence) -> str:
+    """Each pass on a cache rebuilt from the keys and values before it equals the recorded pass, number for number."""
+    for name in ("keys", "values"):
+        evidence.require_layers(name)
+    if len(evidence.passes) < _NEW:  # it came to its end too soon
+        evidence = _Evidence(evidence.model, evidence.anatomy, forced=_no_ends(evidence))
+    try:
+        for at in range(1, len(evidence.passes)):
+            _require_resumed(evidence, at)
+    except (_Failed, NotRestorable) as failed:
+        raise _Failed(str(failed)) from failed
+    except Exception as error:  # whatever a family trips over, its runs are then replayed
+        raise _Failed(f"a cache rebuilt from the record fails ({type(error).__name__}: {str(error)[:200]})") from error
+    return f"{len(evidence.passes) - 1} passes on a cache rebuilt from the record equal the recorded ones, bit for bit"
+
+
+def _no_ends(evidence: _Evidence) -> list[int]:
+    """Tokens for a run to read that do not end it."""
+    found: Any = evidence.model.generation_config.eos_token_id
+    ends = {found} if isinstance(found, int) else set(found or ())
+    return [each for each in evidence.ids if each not in ends][:_NEW]
+
+
+def _require_resumed(evidence: _Evidence, at: int) -> None:
+    recorded, first = evidence.passes[at], evidence.passes[at].step.first
+    earlier = Earlier(
+        ids=tuple(evidence.followed[:at]),
+        kv_bytes=evidence.passes[at - 1].step.kv_bytes,
+        d_vocab=evidence.anatomy.d_vocab,
+        keys=evidence.arrays["keys"][:, :, :first],
+        values=evidence.arrays["values"][:, :, :first],
+    )
+    tracer = Tracer(evidence.anatomy, len(evidence.ids) + _NEW)
+    run = continued(evidence.model, evidence.ids, Settings(max_new_tokens=_NEW), tracer, earlier)
+    _, resumed = next(run), next(run)
+    assert isinstance(resumed, Pass)
+    if not torch.equal(resumed.logits, recorded.logits):
+        gap = float((resumed.logits - recorded.logits).abs().max())
+        raise _Failed(f"on a cache rebuilt from the record, the logits of step {at} differ by up to {gap:.2g}")
+    if not torch.equal(resumed.chosen.scores, recorded.chosen.scores):
+        raise _Failed(f"on a cache rebuilt from the record, the scores of step {at} are processed otherwise")
+    for name, rows in tracer.arrays(first + 1).items():
+        if name in _BY_POSITION and (_row(name, rows, first) != _row(name, evidence.arrays[name], first)).any():
+            raise _Failed(f"on a cache rebuilt from the record, the {name} of step {at} differ")
+
+
+def _row(name: str, array: np.ndarray, position: int) -> np.ndarray:
+    return array[:, :, position] if name in ("queries", "keys", "values") else array[:, position]
 
 
 @contextmanager

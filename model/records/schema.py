@@ -10,7 +10,7 @@ import math
 import re
 import types
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -21,6 +21,7 @@ R = TypeVar("R")
 
 TENSOR_TYPES = {"float32": "F32", "float64": "F64", "int32": "I32", "int64": "I64", "uint8": "U8"}
 _AXIS = re.compile(r"([A-Za-z_]\w*)(?:\+(\d{1,3}))?")
+_ADDED = "added"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,15 @@ class Form(NamedTuple):
 
     arrays: dict[str, ArrayField]
     plain: dict[str, Codec]
+    added: dict[str, Any]  # of the plain ones: what those hold that a file may lack
+
+
+def added(default: Any) -> Any:
+    """A field that a record has not always had: a file without it opens, and the field then holds this default.
+
+    It is written only where it holds something else, so that a record that makes no use of it is the file it was.
+    """
+    return field(default=default, metadata={_ADDED: True})
 
 
 @cache
@@ -67,7 +77,18 @@ def form_of(kind: type) -> Form:
         raise TypeError(f"{kind.__name__} is not a dataclass, and so no record")
     hints = get_type_hints(kind, include_extras=True)
     arrays = {f.name: array for f in fields(kind) if (array := _array_field(hints[f.name])) is not None}
-    return Form(arrays, {f.name: _codec(hints[f.name]) for f in fields(kind) if f.name not in arrays})
+    plain = [f for f in fields(kind) if f.name not in arrays]
+    return Form(
+        arrays=arrays,
+        plain={f.name: _codec(hints[f.name]) for f in plain},
+        added={f.name: _default(f) for f in plain if _ADDED in f.metadata},
+    )
+
+
+def _default(of: Field[Any]) -> Any:
+    if of.default is MISSING:
+        raise TypeError(f"{of.name} was added to a record and has no default")
+    return of.default
 
 
 def _array_field(hint: Any) -> ArrayField | None:
@@ -232,14 +253,18 @@ def _nested(kind: type) -> Codec:
 
 
 def encode_fields(value: Any, form: Form) -> dict[str, Any]:
-    return {name: within(f".{name}", codec.encode, getattr(value, name)) for name, codec in form.plain.items()}
+    held = {name: getattr(value, name) for name in form.plain}
+    written = {name: each for name, each in held.items() if name not in form.added or each != form.added[name]}
+    return {name: within(f".{name}", form.plain[name].encode, each) for name, each in written.items()}
 
 
 def decode_fields(value: Any, form: Form) -> dict[str, Any]:
-    if require(dict, value).keys() != form.plain.keys():
-        unknown, missing = sorted(value.keys() - form.plain.keys()), sorted(form.plain.keys() - value.keys())
+    given = require(dict, value).keys()
+    unknown, missing = sorted(given - form.plain.keys()), sorted(form.plain.keys() - form.added.keys() - given)
+    if unknown or missing:
         raise Wrong(f"has the entries {brief(unknown)} too many, and lacks {brief(missing)}")
-    return {name: within(f".{name}", codec.decode, value[name]) for name, codec in form.plain.items()}
+    read = {name: within(f".{name}", codec.decode, value[name]) for name, codec in form.plain.items() if name in given}
+    return {**form.added, **read}
 
 
 def build(kind: type[R], values: dict[str, Any]) -> R:

@@ -19,10 +19,10 @@ from model.errors import BadSetting, BadTrace, NotShown
 from model.records import attention
 from model.records.attention import AttentionRule
 from model.records.file import Saved, Shape
-from model.records.schema import form_of
+from model.records.schema import added, form_of
 from model.records.settings import Settings
 
-Name = Literal["parity", "attention", "residual", "lens", "units", "parts", "embeddings", "positions"]
+Name = Literal["parity", "attention", "residual", "lens", "units", "parts", "embeddings", "positions", "resume"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -80,6 +80,7 @@ class ModelCard:
     checks: tuple[Check, ...]
     block: tuple[Part, ...]  # the modules of layer 0 in the order in which they ran
     block_note: str  # in words: which layers are built otherwise, or why there is no block; empty if all are alike
+    fingerprint: str = added("")  # a digest of a sample of its weights; empty in records from before there was one
 
     def reason_against(self, name: str) -> str | None:
         """Why this cannot be shown for this model, or None if it can."""
@@ -143,7 +144,8 @@ class Choice:
     entropy: float  # of the raw distribution, in nats
     candidates: tuple[Candidate, ...]  # the likeliest, raw
     stages: tuple[Stage, ...]
-    draw: tuple[Runner, ...]  # the winner first, then the next to arrive; empty when greedy
+    draw: tuple[Runner, ...]  # the winner first, then the next to arrive; empty when greedy, or a person chose
+    chosen_by: Literal["model", "person"] = added("model")  # a person's choice stands beside what the model offered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -156,6 +158,29 @@ class Step:
     kv_bytes: int  # size of the KV cache after this pass, from its tensors
     seconds: float  # of this recorded pass and choice; recording makes it longer
     choices: tuple[Choice, ...]  # empty for a chunk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Origin:
+    """The run that this one was continued from, the token that a person chose there, and what was not computed again.
+
+    All steps up to that one are the earlier run's own: their numbers, and the seconds that they took there.
+    """
+
+    run: str  # what the earlier run was called: a file or an id; empty where it had no name
+    step: int  # index in `steps` whose token a person chose
+    token_id: int  # what they chose
+    instead_of: int  # what the earlier run had chosen there
+    n_reused: int  # positions that were not computed again: the record gave their keys and values
+    n_replayed: int  # positions that were run again to rebuild the cache
+    recorded_s: float  # seconds that the passes over the reused positions took in the earlier run
+    restore_s: float  # seconds that it took here to stand where the earlier run stood
+    note: str  # why passes were replayed; empty where none were
+
+    @property
+    def saved_s(self) -> float:
+        """Seconds that the record of the earlier run saved; 0 where its passes were replayed."""
+        return 0.0 if self.n_replayed else self.recorded_s - self.restore_s
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -193,6 +218,7 @@ class Trace(Saved):
     ended: Literal["running", "end of sequence", "length", "stopped"]
     notes: tuple[str, ...] = ()  # what a person should know, such as replaced characters
     rules: tuple[AttentionRule, ...] = ()  # one a layer; empty where attention is not shown
+    origin: Origin | None = added(None)  # noqa: RUF009  (a field; None: the run began with its prompt)
 
     queries: Annotated[np.ndarray | None, Shape("float32", "L H S D")] = None
     keys: Annotated[np.ndarray | None, Shape("float32", "L G S D")] = None
@@ -226,6 +252,7 @@ class Trace(Saved):
         self._check_steps()
         self._check_heads()
         self._check_map()
+        self._check_origin()
 
     @property
     def choices(self) -> tuple[Choice, ...]:
@@ -394,9 +421,21 @@ class Trace(Saved):
         if self.embed_near.size and not 0 <= self.embed_near.min() <= self.embed_near.max() < len(self.embed_ids):
             raise BadTrace(f"a neighbour in the embedding map is none of its {len(self.embed_ids)} points.")
 
+    def _check_origin(self) -> None:
+        """The step that the run was continued from is there, and a person chose its token."""
+        origin = self.origin
+        if origin is None:
+            return
+        choices = self.steps[origin.step].choices if 0 <= origin.step < len(self.steps) else ()
+        if [(each.id, each.chosen_by) for each in choices] != [(origin.token_id, "person")]:
+            raise BadTrace(f"the run was continued from step {origin.step}, where no person chose {origin.token_id}.")
+        reused, replayed = origin.n_reused, origin.n_replayed
+        if min(reused, replayed) < 0 or reused + replayed > self.n_fed:
+            raise BadTrace(f"the run reused {reused} positions and replayed {replayed}, and has {self.n_fed}.")
+
     def _check_mentions(self) -> None:
         """Every token that the record names has its text."""
-        named = {token.id for token in self.tokens}
+        named = {token.id for token in self.tokens} | ({self.origin.instead_of} if self.origin else set())
         for choice in self.choices:
             named |= {choice.id, *(each.id for each in choice.candidates), *(each.id for each in choice.draw)}
             named |= {each.id for stage in choice.stages for each in stage.candidates}

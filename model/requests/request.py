@@ -40,9 +40,10 @@ class Request:
         """
         if unknown := sorted(values.keys() - cls.fields().keys()):
             raise BadSetting(f"there is no setting {shown(unknown[0])}; there are {', '.join(cls.fields())}.")
-        required = {each.name for each in dataclasses.fields(cls) if each.default is dataclasses.MISSING}
-        if missing := sorted(required - values.keys()):
-            raise BadPrompt(f"{missing[0]} is missing; there is nothing to go on from.")
+        needed = [each.name for each in dataclasses.fields(cls) if each.default is dataclasses.MISSING]
+        if missing := [name for name in needed if name not in values]:
+            kind = BadPrompt if cls.fields()[missing[0]].kind in ("text", "rows") else BadSetting
+            raise kind(f"{missing[0]} is missing. Say what it should be.")
         return cls(**{name: cls._value(name, cls.fields()[name], given) for name, given in values.items()})
 
     @classmethod

@@ -10,9 +10,9 @@ import torch
 
 from model import HookedModel, Trace, trace
 from model.arch.positions import Rotary
-from model.experiments.generation import embeddings
-from model.experiments.generation.embeddings import NEIGHBOURS, map_steps, principal
-from model.experiments.generation.post_run import post_run, with_post_run
+from model.capture import embeddings
+from model.capture.embeddings import NEIGHBOURS, map_steps, principal
+from model.capture.post_run import post_run, with_post_run
 from tests.fakes import AFTER_RUN, MAP
 from tests.tiny import FAMILIES, N_WORDS, shared, tiny
 

@@ -10,10 +10,10 @@ import torch
 
 from model import Trace, trace, trials
 from model.api.job import Job
+from model.capture.post_run import with_post_run
 from model.engine.engine import Engine
 from model.errors import NotShown, PromptTooLong
 from model.experiments.cache.trials import usual
-from model.experiments.generation.post_run import with_post_run
 from model.limits import Limits
 from model.requests.cache import TryCaches
 from model.requests.registry import EXPERIMENTS, named

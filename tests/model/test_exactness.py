@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from model import HookedModel, Trace, trace
-from model.experiments.generation import logit_lens
+from model.capture import logit_lens
 from tests.model import reference
 
 PROMPT = "The capital of France is"

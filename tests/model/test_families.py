@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from model import HookedModel, Trace, trace
-from model.experiments.generation import logit_lens
+from model.capture import logit_lens
 from tests.fakes import AFTER_RUN
 from tests.tiny import FAMILIES, WINDOW, shared, tiny_model
 
@@ -31,7 +31,7 @@ HIDDEN: dict[str, dict[str, str]] = {
     "gpt_oss": {"units": "mixture"},
     "llama4_text": {"units": "mixture"},
     "granite": {"parts": "sum"},
-    "bloom": {"attention": "interface", "units": "matrix", "parts": "sum", "positions": "ALiBi"},
+    "bloom": {"attention": "interface", "units": "matrix", "parts": "sum", "positions": "ALiBi", "resume": "keys"},
 }
 
 

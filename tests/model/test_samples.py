@@ -12,6 +12,7 @@ from safetensors import safe_open
 
 from model.errors import BadTrace
 from model.records.file import kind_of
+from model.records.schema import form_of
 from model.requests.registry import EXPERIMENTS
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -20,9 +21,13 @@ RECORDS = {each.record.__name__: each.record for each in EXPERIMENTS}
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it, taken apart without the program's own writer."""
+    """A value as JSON has it, taken apart without the program's own writer.
+
+    A field that was added later is left out where it holds what it stands for in a file that lacks it.
+    """
     if is_dataclass(value) and not isinstance(value, type):
-        return {each.name: plain(getattr(value, each.name)) for each in fields(value)}
+        held = {each.name: plain(getattr(value, each.name)) for each in fields(value)}
+        return {name: each for name, each in held.items() if each != form_of(type(value)).added.get(name, ...)}
     if isinstance(value, Mapping):
         return {str(name): plain(each) for name, each in value.items()}
     if isinstance(value, tuple | list):

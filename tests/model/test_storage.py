@@ -3,7 +3,7 @@
 import errno
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +18,7 @@ from model.errors import BadTrace, NoSpace
 from model.records import file as storage
 from model.records import strict_json
 from model.records.file import Shape, open_record, save
+from model.records.schema import added
 from tests.model.stored import VERSION, Leaf, Sample, assert_same, names_in, run, sample, take_apart
 from tests.searching import searched
 
@@ -236,3 +237,10 @@ def test_only_what_can_be_stored_may_be_declared() -> None:
 
     with pytest.raises(TypeError, match="at the top of a record"):
         save(Deep(()), "never", version=1)
+
+    @dataclass(frozen=True)
+    class Bare:
+        word: str = field(metadata=added("").metadata)
+
+    with pytest.raises(TypeError, match="word was added to a record and has no default"):
+        save(Bare(""), "never", version=1)

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ from model.cli.main import main
 from model.cli.tables.cache import summary, table
 from model.errors import BadPrompt, BadSetting, BadTrace, Refusal
 from model.limits import Limits
+from model.records.fields import setting
 from model.requests.batching import Serve, Text
 from model.requests.cache import TryCaches
-from model.requests.registry import EXPERIMENTS, named
+from model.requests.registry import EXPERIMENTS, Experiment, named
+from model.requests.request import Request
 from model.requests.run import Run
 from model.requests.speculation import Speculate
 from model.requests.timing import Measure
@@ -27,6 +29,7 @@ from tests.tiny import tiny
 
 ROOT = Path(__file__).parents[2]
 KINDS = pytest.mark.parametrize("kind", [each.name for each in EXPERIMENTS])
+OF_A_PROMPT = pytest.mark.parametrize("kind", [each.name for each in EXPERIMENTS if "prompt" in given_by(each.request)])
 PROMPT = "w5 w37 w40"
 
 
@@ -50,7 +53,7 @@ def test_a_sub_commands_name_alone_is_a_prompt(kind: str) -> None:
     assert asked("--max-new-tokens", "3", "--", kind).request == Run(prompt=kind, max_new_tokens=3)
 
 
-@KINDS
+@OF_A_PROMPT
 def test_followed_by_anything_it_is_the_sub_command(kind: str) -> None:
     assert asked(kind, "a").experiment.name == kind
     assert asked(kind, "--", "-a").experiment.name == kind
@@ -131,6 +134,22 @@ def test_every_field_of_a_request_can_be_given(kind: str) -> None:
     request = named(kind).request
     assert {each.name for each in fields(request)} - {"texts"} <= set(given_by(request))
     assert all(action.help for action in sub_command(named(kind))._actions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted(Request):
+    """To try a setting that has no default."""
+
+    count: int = setting(kind="whole", label="Count", metavar="N")
+
+
+def test_a_setting_without_a_default_must_be_given() -> None:
+    parser = sub_command(Experiment(name="count", request=Counted, record=Trace, run="", suffix=""))
+    assert Counted.read({"count": parser.parse_args(["--count", "3"]).count}).count == 3
+    with pytest.raises(BadSetting, match="--count"):
+        parser.parse_args([])
+    with pytest.raises(BadSetting, match="count is missing"):
+        Counted.read({})
 
 
 # Refused before a model is looked for

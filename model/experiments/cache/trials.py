@@ -19,6 +19,7 @@ from model.capture.cache_layers import odd_layers, smaller
 from model.capture.decoding import Pass, passes
 from model.capture.hooked import HookedModel
 from model.capture.prompts import check_lengths, read_prompt
+from model.capture.same_model import check_same_model
 from model.errors import BadPrompt, BadSetting, BadTrace, Cancelled, NotShown, PromptTooLong
 from model.limits import Limits
 from model.records.cache import CacheKind, CacheTrial, CacheTrials
@@ -126,7 +127,7 @@ def trials_in_passes(
     script = run if isinstance(run, Script) else Script.of(run)
     _check_script(hooked, script)
     if isinstance(run, Trace):
-        _check_same_model(hooked, run)
+        check_same_model(hooked, run, "replay")
     if asked is None:
         n_context = len(script.ids) + (0 if script.written else script.settings.max_new_tokens) - 1
         asked = usual(hooked, max(1, n_context // 2))
@@ -272,15 +273,6 @@ def _check_script(hooked: HookedModel, script: Script) -> None:
     if longest > n_ctx:
         raise PromptTooLong(
             f"the run has {longest:,} tokens; {hooked.card.name} reads at most {n_ctx:,} at once. Replay a shorter one."
-        )
-
-
-def _check_same_model(hooked: HookedModel, trace: Trace) -> None:
-    same = ("family", "n_layers", "n_heads", "d_model", "d_vocab", "n_parameters")
-    if any(getattr(trace.model, name) != getattr(hooked.card, name) for name in same):
-        raise BadTrace(
-            f"the run was made by {trace.model.name}, and {hooked.card.name} is loaded; only the model that made a run "
-            "can replay it. Load it, or run the prompt again."
         )
 
 

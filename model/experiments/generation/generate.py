@@ -5,8 +5,8 @@ from typing import Any
 
 from model.capture.generation import Generation
 from model.capture.hooked import HookedModel
+from model.capture.post_run import with_post_run
 from model.errors import BadSetting
-from model.experiments.generation.post_run import with_post_run
 from model.limits import Limits
 from model.records.trace import Settings, Trace
 

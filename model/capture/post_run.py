@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
+from model.capture.embeddings import map_steps
 from model.capture.hooked import HookedModel
-from model.experiments.generation.embeddings import map_steps
-from model.experiments.generation.logit_lens import lens_steps
+from model.capture.logit_lens import lens_steps
 from model.records.trace import Trace
 
 

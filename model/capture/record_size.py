@@ -1,7 +1,7 @@
 """How much memory the record of a run will take, predicted from the model's shapes before it runs."""
 
-from model.experiments.generation.embeddings import NEIGHBOURS, WORDS
-from model.experiments.generation.logit_lens import KEPT, POSITIONS
+from model.capture.embeddings import NEIGHBOURS, WORDS
+from model.capture.logit_lens import KEPT, POSITIONS
 from model.records.trace import ModelCard
 
 _UNITS = 8  # strongest MLP units kept at each layer and position

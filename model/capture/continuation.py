@@ -1,0 +1,194 @@
+"""A run that goes on from a step of an earlier one, where a person chose another token, or the same."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from numbers import Integral
+
+import numpy as np
+import torch
+
+from model.arch.tokens import Prompt
+from model.capture.decoding import Earlier, Resumed, continued
+from model.capture.generation import Generation
+from model.capture.hooked import HookedModel
+from model.capture.restored import NotRestorable
+from model.capture.same_model import check_same_model
+from model.capture.sampling import chosen_by_person
+from model.errors import BadSetting, BadTrace
+from model.limits import Limits
+from model.records.fields import shown
+from model.records.schema import form_of
+from model.records.trace import Origin, Step, Trace
+
+_CLOSE = 1e-3  # logits of one run on two machines differ by less than this share of the largest
+_BY_POSITION = ("queries", "keys", "values", "resid", "unit_ids", "unit_values")
+_AFTER_RUN = "is left out: the run has"  # what is said of an earlier run's length need not hold for the new one
+
+
+class Continuation(Generation):
+    """A run in progress whose first steps are an earlier run's; the last of them chose what a person says.
+
+    The earlier steps are taken over: tokens, choices, arrays, and the seconds that they took there. Where the check
+    `resume` has proved it, the record's own keys and values are the cache, and no position is computed again; else the
+    recorded passes are run again, each in its own shape. `resuming` does either. The run's settings go on to hold:
+    `max_new_tokens` counts from the prompt, and random numbers are drawn as if the run had never stopped.
+    Raises: Refusal, at once: BadSetting for a step or a token that is not there, BadTrace for another model's run.
+    """
+
+    def __init__(
+        self, hooked: HookedModel, run: Trace, *, step: int, token_id: int, limits: Limits, called: str = ""
+    ) -> None:
+        check_same_model(hooked, run, "continue")
+        _check_place(run, step, token_id)
+        ids = tuple(token.id for token in run.tokens[: run.n_prompt])
+        notes = tuple(note for note in run.notes if _AFTER_RUN not in note)
+        self._open(hooked, Prompt(text=run.prompt, ids=ids, notes=notes), run.settings, limits)
+        self._run, self._step, self._token_id, self._called = run, int(step), int(token_id), called
+        self._n_taken = sum(each.n_tokens for each in run.steps[: step + 1])
+        self._stands, self._begun_s = False, 0.0
+        self._passes = continued(hooked.model, ids, run.settings, self._tracer, self._earlier())
+
+    @property
+    def beginning(self) -> str:
+        """What is done first, for a person."""
+        return "replay" if self._why_not_restored() else "restore"
+
+    def resuming(self) -> Iterator[int]:
+        """Bring the model to where the earlier run stood, a piece at each value; `next` does what is left of it.
+
+        The values count the passes that were run again.
+
+        Raises: BadTrace, if the model gives other logits than the run holds: other weights made it.
+        """
+        if self._origin is None:
+            started = time.perf_counter()
+            self._take_over()
+            self._check_weights()
+            self._begun_s = time.perf_counter() - started
+        while not self._stands:
+            try:
+                with self._hooked.guard:
+                    done = next(self._passes)
+            except NotRestorable as error:
+                raise BadTrace(
+                    f"the run cannot be continued from its record: {error}. Run the prompt again."
+                ) from error
+            assert isinstance(done, Resumed) and self._origin is not None
+            if done.logits is not None:  # the prefill is step 0, and each pass after it reads one token
+                self._require_close(done.n_replayed - self._run.n_prompt, done.logits[0])
+            self._origin = replace(
+                self._origin,
+                n_reused=done.n_reused,
+                n_replayed=done.n_replayed,
+                recorded_s=0.0 if done.n_replayed else sum(each.seconds for each in self._steps),
+                restore_s=self._begun_s + done.seconds,
+                note=self._why_not_restored() if done.n_replayed else "",
+            )
+            self._stands = done.n_reused + done.n_replayed == self._n_taken
+            yield max(0, done.n_replayed - self._run.n_prompt + 1)
+
+    def __next__(self) -> Step:
+        for _ in self.resuming():
+            pass
+        return super().__next__()
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        held = self._run.arrays().keys()  # what the earlier steps lack, the new ones alone do not make whole
+        return {name: array for name, array in super()._arrays().items() if name in held or name not in _BY_POSITION}
+
+    def _earlier(self) -> Earlier:
+        """What the model needs of the earlier run to go on with it."""
+        run, restored, n_taken = self._run, not self._why_not_restored(), self._n_taken
+        ids = (*(choice.id for choice in run.choices[: self._step]), self._token_id)
+        return Earlier(
+            ids=ids,
+            kv_bytes=run.steps[self._step].kv_bytes,
+            d_vocab=run.model.d_vocab,
+            keys=run.keys[:, :, :n_taken] if restored and run.keys is not None else None,
+            values=run.values[:, :, :n_taken] if restored and run.values is not None else None,
+        )
+
+    def _why_not_restored(self) -> str:
+        """Why the cache cannot be rebuilt from the record; empty if it can."""
+        if (reason := self._hooked.card.reason_against("resume")) is not None:
+            return reason
+        return "the run was recorded without keys and values" if self._run.keys is None else ""
+
+    def _take_over(self) -> None:
+        """The earlier run's steps up to the one whose token is the person's."""
+        run, step, reader = self._run, self._step, self._hooked.reader
+        for at, each in enumerate(run.steps[: step + 1]):
+            logits = torch.tensor(run.logits[at])
+            (choice,) = each.choices
+            if at == step:
+                choice = chosen_by_person(choice, logits, self._token_id)
+            self._add(replace(each, choices=(choice,)), choice)
+            self._logits[at] = logits
+        self._tracer.take_over(_first(run, self._n_taken), run.rules, self._hooked.model.device)
+        self._origin = Origin(
+            run=self._called,
+            step=step,
+            token_id=self._token_id,
+            instead_of=run.choices[step].id,
+            n_reused=0,
+            n_replayed=0,
+            recorded_s=0.0,
+            restore_s=0.0,
+            note="",
+        )
+        self._texts |= reader.texts([self._origin.instead_of])
+        self._fragments |= reader.fragments([self._origin.instead_of])
+
+    def _check_weights(self) -> None:
+        """What the last layer left at the step gives the recorded logits, through this model's own head."""
+        run, hooked = self._run, self._hooked
+        if run.resid is None or hooked.card.reason_against("lens") is not None:
+            return
+        left = torch.tensor(run.resid[-1, self._n_taken - 1], device=hooked.model.device)
+        with hooked.guard, torch.inference_mode():
+            logits = hooked.anatomy.logits(left[None, None], hooked.model.config.get_text_config())[0, 0]
+        self._require_close(self._step, logits)
+
+    def _require_close(self, step: int, logits: torch.Tensor) -> None:
+        recorded = torch.tensor(self._run.logits[step])
+        gap = float((logits.cpu() - recorded).abs().max() / recorded.abs().max())
+        if not gap <= _CLOSE:
+            raise BadTrace(
+                f"at step {step}, {self._hooked.card.name} gives logits that differ from the run's by {gap:.2g} of "
+                "the largest: other weights made it. Load the model that made it, or run the prompt again."
+            )
+
+
+def _check_place(run: Trace, step: int, token_id: int) -> None:
+    """The step and the token are there. Raises: BadSetting, BadTrace."""
+    n_steps, d_vocab = len(run.steps), run.model.d_vocab
+    if not _counts(step, n_steps):
+        raise BadSetting(
+            f"step is {shown(step)}; this run has steps 0 to {n_steps - 1} (0 is the prefill, which chose the first "
+            "token). Choose among them."
+        )
+    if not _counts(token_id, d_vocab):
+        raise BadSetting(
+            f"token_id is {shown(token_id)}; {run.model.name} has tokens 0 to {d_vocab - 1}. Choose among them."
+        )
+    odd = next((at for at, each in enumerate(run.steps) if len(each.choices) != 1 or (each.n_tokens != 1 and at)), None)
+    if odd is not None:
+        raise BadTrace(
+            f"step {odd} of the run reads {run.steps[odd].n_tokens} tokens and chooses {len(run.steps[odd].choices)}; "
+            "only a run that reads its prompt, then writes one token a step, can be continued. Run the prompt again."
+        )
+
+
+def _counts(given: object, count: int) -> bool:
+    return isinstance(given, Integral) and not isinstance(given, bool) and 0 <= int(given) < count
+
+
+def _first(run: Trace, n_fed: int) -> dict[str, np.ndarray]:
+    """What the run recorded of its first positions."""
+    axes = {name: field.shape.axes.split() for name, field in form_of(Trace).arrays.items()}
+    return {
+        name: array[tuple(slice(n_fed) if axis == "S" else slice(None) for axis in axes[name])]
+        for name, array in run.arrays().items()
+        if name in (*_BY_POSITION, "sinks", "masks")
+    }

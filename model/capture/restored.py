@@ -1,0 +1,40 @@
+"""A KV cache rebuilt from the keys and values that a run recorded, so that its prefix need not be computed again."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+_PLAIN = (DynamicLayer, DynamicSlidingWindowLayer)  # hold keys and values of tokens as attention reads them, no more
+_HOLDS = {
+    "DynamicIndexedLayer": "an index beside keys and values",
+    "DummyLayer": "no keys and values of its own",
+    "LinearAttentionLayer": "a state that sums up the text, not keys and values of tokens",
+}
+
+
+class NotRestorable(Exception):
+    """What a run records does not make this cache; the message says why."""
+
+
+def restore(cache: Any, keys: np.ndarray | None, values: np.ndarray | None, *, like: torch.Tensor) -> None:
+    """Fill an empty cache, as the library made it for its model, with what the first S positions of a run left in it.
+
+    Shapes: keys float32 [L, G, S, D] after the model's rotation and norms, values [L, G, S, E], as a Trace holds them.
+    `like` says the precision and the device of the model's own: they were recorded from it in float32, which holds
+    every number of fewer bits. A layer with a window keeps the latest of them, as it does in a run.
+    Raises: NotRestorable, if the record does not hold all that this cache does.
+    """
+    layers = getattr(cache, "layers", ())
+    if keys is None or values is None:
+        raise NotRestorable("the run holds no keys and values of this model")
+    for place, layer in enumerate(layers):
+        if type(layer) not in _PLAIN:
+            kind = type(layer).__name__
+            raise NotRestorable(f"the cache of layer {place} holds {_HOLDS.get(kind, f'what a {kind} holds')}")
+    if len(layers) != len(keys):
+        raise NotRestorable(f"the run holds keys and values of {len(keys)} layers, and the cache has {len(layers)}")
+    own_keys, own_values = (torch.tensor(each).to(like.device, like.dtype) for each in (keys, values))
+    for place in range(len(layers)):
+        cache.update(own_keys[place, None], own_values[place, None], place)

@@ -1,0 +1,46 @@
+"""Whether the model that is loaded is the one that made a run: its shape, its precision and a sample of its weights."""
+
+import hashlib
+from typing import Any
+
+import torch
+
+from model.capture.hooked import HookedModel
+from model.errors import BadTrace
+from model.records.trace import Trace
+
+_SHAPE = ("family", "n_layers", "n_heads", "n_kv_heads", "d_model", "d_vocab", "n_parameters", "dtype")
+_SAMPLE = 64  # numbers of each weight
+
+
+def fingerprint(model: Any) -> str:
+    """A digest of some numbers of every weight of a model: other weights of the same shape have another.
+
+    A fine-tuned copy that left most weights as they were differs too, where it changed any of a weight's sample.
+    """
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.named_parameters()):
+        flat = weight.detach().reshape(-1)
+        sample = flat[:: max(1, flat.numel() // _SAMPLE)].to("cpu", torch.float32)
+        digest.update(name.encode() + sample.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def check_same_model(hooked: HookedModel, run: Trace, do: str) -> None:
+    """Check that the loaded model is the one that made a run; `do` says what only that one can do with it.
+
+    Raises: BadTrace.
+    """
+    way_out = f"only the model that made a run can {do} it. Load that one, or run the prompt again."
+    for name in _SHAPE:
+        made, loaded = getattr(run.model, name), getattr(hooked.card, name)
+        if made != loaded:
+            raise BadTrace(
+                f"the run was made by {run.model.name} ({name} {made}), and {hooked.card.name} ({name} {loaded}) is "
+                f"loaded; {way_out}"
+            )
+    if run.model.fingerprint not in ("", hooked.card.fingerprint):
+        raise BadTrace(
+            f"the run was made by {run.model.name}, and {hooked.card.name} is loaded, which has other weights; "
+            f"{way_out}"
+        )
