@@ -16,19 +16,17 @@ import tempfile
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
-import httpx
-from viz.server.live import Engine
-
-from app import App, HostedModels, _load_with
+from app import App, HostedModels, loader, make_store
+from model.api.engine import Engine
+from model.api.job import Job
 from model.limits import Limits
-from model.records.trace import Settings, Trace
+from model.records.trace import Trace
+from model.requests.run import Run
 from tests.app.served import serving
 from tests.app.visitor import Visitor
 
 _PROMPT = "Once upon a time, a small robot found a door in the forest. Behind it"
-_BASE = "/gradio_api/tokenoscope"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,16 +36,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--pairs", type=int, default=8)
     asked = parser.parse_args(arguments)
     limits = dataclasses.replace(Limits.from_environment(), models=())
-    models = HostedModels(limits, _load_with(limits))
+    store = make_store(limits)
+    models = HostedModels(limits, loader(limits, store))
     alone, watched = [], []
-    with tempfile.TemporaryDirectory() as folder, serving(models, limits, Path(folder)) as (url, app):
+    with tempfile.TemporaryDirectory() as folder, serving(models, limits, Path(folder), store) as (url, app):
         while (engine := models.engine(models.names[0])) is None:
             time.sleep(0.2)
         ours, theirs = multiprocessing.Pipe()
         watcher = multiprocessing.get_context("spawn").Process(target=_watch, args=(url, theirs))
         watcher.start()
-        settings = Settings(max_new_tokens=asked.tokens)
-        kinds = [lambda: _alone(engine, settings), lambda: _watched(ours, app, asked.tokens)]
+        kinds = [lambda: _alone(engine, asked.tokens), lambda: _watched(ours, app, asked.tokens)]
         for pair in range(asked.pairs + 1):
             medians = {each: kinds[each]() for each in random.sample([0, 1], 2)}
             if pair > 0:  # the first warms up
@@ -69,45 +67,31 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _alone(engine: Engine, settings: Settings) -> float:
-    run = engine.submit(_PROMPT, settings)
-    for _ in run.updates(wait_s=5):
+def _alone(engine: Engine, tokens: int) -> float:
+    job = Job()
+    engine.submit(Run(prompt=_PROMPT, max_new_tokens=tokens), job)
+    for _ in job.updates(wait_s=5):
         pass
-    return _typical(run.trace())
+    return _typical(job.record)
 
 
 def _watched(watcher: Connection, app: App, tokens: int) -> float:
     watcher.send(tokens)
-    stored = app.store.get(watcher.recv())
-    assert stored is not None
-    return _typical(stored.trace)
+    kept = app.store.get(watcher.recv())
+    assert kept is not None
+    record = app.store.record(kept)
+    assert isinstance(record, Trace)
+    return _typical(record)
 
 
 def _watch(url: str, asked: Connection) -> None:
-    """The visitor, in a process of its own, as a browser is: asks for a run, and pulls its frames to the end."""
-    with httpx.Client(base_url=url) as client:
-        while (tokens := asked.recv()) is not None:
-            visitor = Visitor(url)
-            visitor.run(prompt=_PROMPT, max_new_tokens=tokens)
-            held = 0
-            told: dict[str, Any] = {"id": None, "ready": 0, "done": False}
-            while held < told["ready"] or not told["done"]:
-                told = visitor.told[-1] if visitor.told else told
-                if told["id"] and told["ready"] > held:
-                    place = f"{_BASE}/runs/{told['id']}/frames"
-                    held += _count(client.get(place, params={"from": held, "follow": 1}).content)
-                else:
-                    time.sleep(0.005)
-            visitor.leave()
-            asked.send(told["id"])
-
-
-def _count(body: bytes) -> int:
-    n, at = 0, 0
-    while at < len(body):
-        at += 4 + int.from_bytes(body[at : at + 4], "little")
-        n += 1
-    return n
+    """The visitor, in a process of its own, as a browser is: asks for a run, and follows its parts to the end."""
+    while (tokens := asked.recv()) is not None:
+        visitor = Visitor(url)
+        told = visitor.run(prompt=_PROMPT, max_new_tokens=tokens)
+        visitor.finished()
+        visitor.leave()
+        asked.send(told["id"])
 
 
 def _typical(trace: Trace | None) -> float:
