@@ -123,17 +123,17 @@ class FakeModels:
 
     def __init__(self, engine: FakeEngine, *names: str, ready: bool = True) -> None:
         self.names = names or ("fake-1k",)
-        self._store: Room | None = None
+        self.store: Room | None = None  # of the app around it
         self.use(engine, ready=ready)
 
     def keep_in(self, store: Room) -> None:
         """Room for records is that of this store, from now on."""
-        self._store = self._engine.room.store = store
+        self.store = self._engine.room.store = store
 
     def use(self, engine: FakeEngine, *, ready: bool = True) -> None:
         """Put another engine behind the page."""
         self._engine, self.ready = engine, ready
-        engine.room.store = self._store
+        engine.room.store = self.store
         self.failure: Exception | None = None
 
     def state(self, name: str) -> ModelState:

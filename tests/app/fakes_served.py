@@ -133,11 +133,11 @@ def drafted(prompt: str, settings: Settings, modes: tuple[str, ...], *, n_rounds
             )
             ids += written
         return Attempt(
-            mode=mode,
+            mode=mode,  # pyright: ignore[reportArgumentType]
             name=mode,
             n_draft=3,
             rounds=tuple(rounds),
-            tokens=_tokens(read, [texts[i] for i in ids], ids),  # pyright: ignore[reportArgumentType]
+            tokens=_tokens(read, [texts[i] for i in ids], ids),
             same_tokens=True if settings.greedy else None,
             plain_s=(1.0, 1.1),
             speculated_s=(0.8, 0.9),
@@ -186,11 +186,11 @@ def _way(name: str, n: int, written: int) -> Way:
     rows = tuple((i, 3, 2 if name == "static" else 0) for i in range(n))
     passes = tuple(TimedPass(at_s=0.1 * i, seconds=0.1, rows=rows) for i in range(4))
     return Way(
-        name=name,
+        name=name,  # pyright: ignore[reportArgumentType]
         seconds=(0.4, 0.5),
         ttft=(0.1,) * n,
         latency=(0.4,) * n,
         passes=passes,
-        n_written=written,  # pyright: ignore[reportArgumentType]
+        n_written=written,
         same_tokens=(True,) * n,
     )

@@ -7,14 +7,15 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from app import App, build, make_store
+from model.api.engine import Models
 from model.limits import Limits
 from tests.app.fakes_engine import FakeEngine, FakeModels
 from tests.app.visitor import Visitor
+from viz.server.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +40,9 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(
-    models: Any, limits: Limits, recorded: Path | None = None, *, store: Any = None
-) -> Iterator[tuple[str, App]]:
+def serving(models: Models, limits: Limits, recorded: Path, store: Store | None = None) -> Iterator[tuple[str, App]]:
     """An app on a free port, with its address; `recorded` is where the records are that come with it."""
-    store = store or make_store(limits, *([recorded] if recorded else []))
+    store = store or make_store(limits, recorded)
     app = build(models, limits, store)
     if isinstance(models, FakeModels):
         models.keep_in(store)

@@ -25,7 +25,7 @@ WAYS = {
 }
 
 
-@pytest.fixture(scope="module", params=WAYS.values(), ids=WAYS.keys())
+@pytest.fixture(scope="module", params=list(WAYS.values()), ids=list(WAYS))
 def seen(request, tmp_path_factory) -> Iterator[str]:
     """The app's address as a visitor has it."""
     path, host = request.param

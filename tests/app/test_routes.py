@@ -248,6 +248,7 @@ def test_a_layer_read_while_the_run_ends_is_not_kept(house: House, monkeypatch, 
     def slowly(*asked) -> bytes:
         body = made(*asked)
         kept = house.store.get("kept1")
+        assert kept is not None
         house.store.tell(kept, Standing(id="kept1", experiment="run", state="done", complete=True))
         return body
 

@@ -6,7 +6,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from app import HostedModels, _load_with
+from app import HostedModels, loader, make_store
 from model.limits import Limits
 from model.records.trace import Trace
 from tests.app.served import serving
@@ -15,8 +15,9 @@ from tests.browser.pages import open_settings
 
 def test_the_default_model_goes_on_from_a_prompt_on_the_page(default_folder, visit, tmp_path):
     limits = dataclasses.replace(Limits.from_environment(), models=())
-    models = HostedModels(limits, _load_with(limits))
-    with serving(models, limits, tmp_path) as (url, _):
+    store = make_store(limits, tmp_path)
+    models = HostedModels(limits, loader(limits, store))
+    with serving(models, limits, tmp_path, store) as (url, _):
         page = visit(url)
         expect(page.locator(".ts-model-text")).to_have_text(
             re.compile(r"^Ready: SmolLM2-135M-Instruct, 30 layers × 9 heads, \w+, float32$"), timeout=60_000
@@ -26,14 +27,14 @@ def test_the_default_model_goes_on_from_a_prompt_on_the_page(default_folder, vis
         page.get_by_label("number input for New tokens").fill("8")
         page.locator("#run").click()
         expect(page.locator(".ts-run-text")).to_have_text(re.compile("^Done: "), timeout=60_000)
-        page.wait_for_function("window.tokenoscope.store.run?.lens", timeout=60_000)
+        page.wait_for_function("window.tokenoscope.store.record?.lens", timeout=60_000)
         with page.expect_download() as download:
             page.get_by_role("link", name="trace file").click()
         download.value.save_as(tmp_path / "run.trace")
         trace = Trace.open(tmp_path / "run.trace")
         assert trace.text.startswith(" Paris")
         held = page.evaluate("""() => {
-            const run = window.tokenoscope.store.run;
+            const run = window.tokenoscope.store.record;
             return {text: run.tokens.map((t) => t.text).join(""), kv: run.steps.at(-1).kvBytes,
                     row: Array.from(run.row(3, 2, run.nRead - 1)), best: run.steps[0].choices[0].candidates[0]};
         }""")
