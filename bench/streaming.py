@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from viz.server.live import Engine
 
 from app import App, HostedModels, _load_with
 from model.limits import Limits
 from model.records.trace import Settings, Trace
 from tests.app.served import serving
 from tests.app.visitor import Visitor
-from viz.server.live import Engine
 
 _PROMPT = "Once upon a time, a small robot found a door in the forest. Behind it"
 _BASE = "/gradio_api/tokenoscope"

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from model.records.timing import Measurement
     from model.records.trace import Settings, Trace
 
+__version__ = "0.2.0"
+
 __all__ = [
     "Ask",
     "Batching",
@@ -39,24 +41,24 @@ __all__ = [
 ]
 
 _HOMES = {
-    "load": "model.loading.load",
-    "HookedModel": "model.capture.hooked",
-    "trace": "model.experiments.generation.generate",
-    "Trace": "model.records.trace",
-    "Settings": "model.records.trace",
-    "measure": "model.experiments.timing.timing",
-    "Measurement": "model.records.timing",
-    "trials": "model.experiments.cache.trials",
-    "CacheTrials": "model.records.cache",
-    "Ask": "model.experiments.batching.checks",
-    "serve": "model.experiments.batching.batching",
-    "Batching": "model.records.batching",
-    "speculate": "model.experiments.speculation.speculative",
-    "Speculation": "model.records.speculation",
+    "load": "loading.load",
+    "HookedModel": "capture.hooked",
+    "trace": "experiments.generation.generate",
+    "Trace": "records.trace",
+    "Settings": "records.trace",
+    "measure": "experiments.timing.timing",
+    "Measurement": "records.timing",
+    "trials": "experiments.cache.trials",
+    "CacheTrials": "records.cache",
+    "Ask": "experiments.batching.checks",
+    "serve": "experiments.batching.batching",
+    "Batching": "records.batching",
+    "speculate": "experiments.speculation.speculative",
+    "Speculation": "records.speculation",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

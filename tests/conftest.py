@@ -1,14 +1,20 @@
-"""What several suites share: the default model's folder, one thread for torch, and one Chromium."""
+"""What several suites share: the default model, one thread for torch, and one Chromium."""
 
+import gc
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+import tests.searching  # noqa: F401 - its profiles have to be there before pytest's options are read
 from model.limits import Limits
+
+if TYPE_CHECKING:
+    from model import HookedModel
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported; programs that tests start inherit it
 
@@ -25,6 +31,25 @@ def default_folder() -> Path:
 
     torch.set_num_threads(1)  # the suite shares its machine, and sums come out alike on every one
     return find(None, Limits.from_environment()).folder
+
+
+@pytest.fixture(scope="session")
+def default_model(default_folder: Path) -> "HookedModel":
+    """The default model, loaded once a process for all tests: what a test changes in it, it puts back."""
+    from model import load
+
+    return load(default_folder)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the default model stand first: one of two processes then gets them all, and loads it alone."""
+    items.sort(key=lambda item: "default_model" not in getattr(item, "fixturenames", ()))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: the collector need not look through it again, which cost a quarter second each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,10 @@
 """Tiny random models of many families, with a tokenizer of as many made-up words: contracts are proved on them."""
 
+from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
+import pytest
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -9,6 +12,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from model import HookedModel, load
+from model.experiments.timing.timing import count_hooks
 
 N_WORDS = 199
 WINDOW = 8  # shorter than the prompts of the contract
@@ -66,6 +70,11 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 
 
+def sweep(families: Sequence[str], always: Sequence[str]) -> list[Any]:
+    """Families to go through: some always, the others, which are built of the same parts, in `make test-long`."""
+    return [each if each in always else pytest.param(each, marks=pytest.mark.long) for each in families]
+
+
 def tiny_model(family: str) -> Any:
     """A random model of this family, its weights large enough for its attention to be far from even."""
     torch.manual_seed(0)
@@ -87,3 +96,50 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 def tiny(family: str = "llama") -> HookedModel:
     """A hooked tiny model."""
     return load(model=tiny_model(family), tokenizer=tiny_tokenizer())
+
+
+def shared(family: str = "llama", copy: int = 0) -> HookedModel:
+    """A hooked tiny model that all tests of a process share and none changes; `copy` tells alike ones apart.
+
+    A model costs a tenth of a second, most of it the self-check. `tests/model/conftest.py` sees to it that no test
+    changes one for the next.
+    """
+    return _made(family, copy)
+
+
+@cache
+def _made(family: str, copy: int) -> HookedModel:
+    made = tiny(family)
+    _LENT.append((made, _state(made)))
+    return made
+
+
+def changed() -> list[str]:
+    """In what the shared models differ from what they were; if they do, they are shared no longer."""
+    found = [
+        f"{made.card.family}: {name}"
+        for made, state in _LENT
+        for name, now in _state(made).items()
+        if state[name] != now
+    ]
+    if found:
+        _LENT.clear()
+        _made.cache_clear()
+    return found
+
+
+_LENT: list[tuple[HookedModel, dict[str, Any]]] = []
+
+
+def _state(hooked: HookedModel) -> dict[str, Any]:
+    model = hooked.model
+    return {
+        "weights": [(each._version, each.data_ptr(), each.dtype) for each in model.parameters()],
+        "modules": [(name, type(module)) for name, module in model.named_modules()],
+        "hooks": count_hooks(model),
+        "training": model.training,
+        "attributes": sorted(vars(model)),
+        "config": model.config.to_dict() | {"attention": model.config._attn_implementation},
+        "generation config": model.generation_config.to_dict(),
+        "guard": hooked.guard.locked(),
+    }

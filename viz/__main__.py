@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from model.api.terminal import bug, say
+from model.api.terminal import VERSION, as_called, bug, say
 from model.errors import BadSetting, Refusal
 from model.records import file as storage
 from model.records.trace import Trace
@@ -66,12 +66,15 @@ def _of_other(asked: argparse.Namespace, record: Any, target: Path) -> bytes:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m viz", description="Make one self-contained page of a record.")
+    parser = argparse.ArgumentParser(
+        prog=as_called("python -m viz"), description="Make one self-contained page of a record."
+    )
+    parser.add_argument("--version", action="version", version=VERSION)
     parser.add_argument(
         "record",
         type=Path,
         metavar="FILE",
-        help="a record of any kind, as `python -m model` saves it",
+        help=as_called("a record of any kind, as `python -m model` saves it"),
     )
     parser.add_argument(
         "-o",

@@ -8,8 +8,19 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
+from model import __version__
 from model.errors import Refusal
 from model.limits import Limits
+
+VERSION = f"tokenoscope {__version__}"
+_INSTALLED = not __name__.startswith("model.")
+
+
+def as_called(text: str) -> str:
+    """A text that names the command lines, with the names that they have here: others once they are installed."""
+    if not _INSTALLED:
+        return text
+    return text.replace("python -m model", "tokenoscope").replace("python -m viz", "tokenoscope-page")
 
 
 def say(message: str) -> None:

@@ -100,11 +100,14 @@ def _before(module: nn.Module) -> Callable[..., Any]:
     return lambda hook: module.register_forward_pre_hook(hook, with_kwargs=True)
 
 
+# Dropout does something only while a model learns.
+_DOES_NOTHING = (nn.Identity, nn.modules.dropout._DropoutNd)  # pyright: ignore[reportPrivateUsage]
+
+
 def _is_part(module: nn.Module) -> bool:
     if any(True for _ in module.parameters(recurse=False)):
         return True
-    does_nothing = isinstance(module, nn.Identity | nn.modules.dropout._DropoutNd)  # dropout: only while learning
-    return not does_nothing and not any(True for _ in module.children())
+    return not isinstance(module, _DOES_NOTHING) and not any(True for _ in module.children())
 
 
 def _part(name: str, module: nn.Module, reads: Reads, d_in: int, d_out: int) -> Part:

@@ -5,6 +5,7 @@ A form field, a check on the server, a flag of the command line and an API's sch
 
 import dataclasses
 import math
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ Bound = float | Callable[[Limits, "ModelCard | None"], float]
 """A number, or a function of the host's limits and the loaded model, which is None while it is not known."""
 
 KEY = "field"
+_MOST_POSITIONS = 10_000  # in one range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +40,9 @@ class Field:
     step: float = 1
     choices: tuple[tuple[str, str], ...] = ()  # value and label
     placeholder: str = ""
-    flag: str | None = ""  # on the command line: empty for the field's own name, None for no flag
+    variable: str = ""  # the environment variable that moves `high`, where the host sets it
+    row: type | None = None  # of "rows": the class of one row, whose fields are described too
+    flag: str | None = ""  # on the command line: empty for the field's own name, None for an argument without a flag
     metavar: str = ""
 
     def bounds(self, limits: Limits, card: "ModelCard | None" = None) -> tuple[float, float]:
@@ -55,9 +59,15 @@ class Field:
 
     def _check_number(self, name: str, given: Any, low: float, high: float) -> None:
         is_number = isinstance(given, int | float) and not isinstance(given, bool)
-        is_number = is_number and -sys.float_info.max <= given <= sys.float_info.max  # a whole number may have any digits
+        is_number = (
+            is_number and -sys.float_info.max <= given <= sys.float_info.max
+        )
         if self.kind == "whole" and not isinstance(given, int):
             is_number = False
+        if is_number and self.variable and given > high:
+            raise BadSetting(
+                f"{name} is {shown(given)}; this host allows at most {high:,g} ({self.variable}). Ask for fewer."
+            )
         if not is_number or not low <= given <= high or (self.above and given == low):
             raise BadSetting(f"{name} is {shown(given)}; it must be {self.wanted(low, high)}.")
 
@@ -90,6 +100,18 @@ def same_as(kind: type, name: str, default: Any = dataclasses.MISSING, **changed
 def fields_of(kind: type) -> Mapping[str, Field]:
     """The described settings of a class, by name, in order."""
     return {each.name: each.metadata[KEY] for each in dataclasses.fields(kind) if KEY in each.metadata}
+
+
+def positions(name: str, text: str) -> tuple[int, ...]:
+    """Positions as a person writes them: "3, 5, 8-11" -> 3, 5, 8, 9, 10, 11. Raises: BadSetting, for anything else."""
+    found: set[int] = set()
+    for part in filter(None, re.split(r"[,\s]+", text.strip())):
+        ends = re.fullmatch(r"(\d{1,6})(?:[-–](\d{1,6}))?", part, re.ASCII)
+        first, last = (int(ends[1]), int(ends[2] or ends[1])) if ends else (1, 0)
+        if last < first or last - first > _MOST_POSITIONS:
+            raise BadSetting(f"{name} has {shown(part[:20])}; write positions and ranges, such as 3, 5, 8-11.")
+        found |= set(range(first, last + 1))
+    return tuple(sorted(found))
 
 
 def shown(given: object) -> str:

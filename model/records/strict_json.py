@@ -1,4 +1,4 @@
-"""JSON as a stranger might write it: what Python's parser is too kind to refuse is refused, before it costs much."""
+"""JSON from a file that nobody vouches for: stricter than `json.loads`, and bounded before anything is parsed."""
 
 import json
 import math
@@ -26,7 +26,10 @@ class Wrong(Exception):
 
 
 def parse(text: str, most_objects: int | None = None) -> Any:
-    """JSON, with all that Python's parser is too kind to refuse: repeated keys, NaN, endless numbers, deep nesting."""
+    """JSON, stricter than `json.loads`: no repeated keys, NaN, numbers of more than 64 bits, or deep nesting.
+
+    Raises: Wrong.
+    """
     left = most_objects
 
     def table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

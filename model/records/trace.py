@@ -315,7 +315,7 @@ class Trace(Saved):
     def open(cls, path: str | os.PathLike[str]) -> "Trace":
         """Read a run from its file. Raises: BadTrace, if the file is damaged, cut short or not a trace."""
         trace = super().open(path)
-        trace._check_mentions()
+        cls._check_mentions(trace)
         return trace
 
     def __repr__(self) -> str:
@@ -329,9 +329,10 @@ class Trace(Saved):
 
         It is looked up by name when a notebook asks, so that this part knows no screen and works without one.
         """
-        if importlib.util.find_spec("viz") is None:
+        root = __name__.rpartition("model.")[0]  # of the clone: nothing; of the installed package: its name and a dot
+        if importlib.util.find_spec(f"{root}viz") is None:
             return None
-        return importlib.import_module("viz.export").notebook_html(self)
+        return importlib.import_module(f"{root}viz.export").notebook_html(self)
 
     def _shown(self, name: str, check: str) -> np.ndarray:
         array = getattr(self, name)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from model.errors import BadPrompt, BadSetting, PromptTooLong
 from model.limits import Limits
 from model.records.batching import letter
-from model.records.fields import Field, same_as, setting, shown
+from model.records.fields import Field, fields_of, same_as, setting, shown
 from model.records.settings import Settings
 from model.requests.request import Request, check_prompt
+from model.requests.run import Run
 
 if TYPE_CHECKING:
     from model.records.trace import ModelCard
@@ -21,15 +22,17 @@ _DRAWN = 128  # blocks that a picture can show one by one
 class Text:
     """One of several texts to be continued."""
 
-    prompt: str
-    max_new_tokens: int
+    prompt: str = same_as(Run, "prompt", help="A text to go on from, as many as are to be served.")
+    max_new_tokens: int = same_as(Run, "max_new_tokens")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Serve(Request):
-    """To continue several texts together, tick by tick, then to time that beside two other schedulers."""
+    """To continue several texts together, tick by tick, and time that beside two other schedulers."""
 
-    texts: tuple[Text, ...] = setting(kind="rows", label="Texts", help="The texts to go on from, and how far.")
+    texts: tuple[Text, ...] = setting(
+        kind="rows", row=Text, label="Texts", help="The texts to go on from, and how far."
+    )
     chat: bool = same_as(Settings, "chat")
     rate: float = setting(
         0.0,
@@ -37,7 +40,7 @@ class Serve(Request):
         label="Arrivals",
         unit="texts a second",
         low=0,
-        high=20,
+        high=1000,
         slider=(0, 5),
         step=0.5,
         metavar="R",
@@ -49,6 +52,7 @@ class Serve(Request):
         label="Blocks of the cache",
         low=1,
         high=lambda limits, _: limits.cache_tokens,
+        variable="TOKENOSCOPE_CACHE_TOKENS",
         slider=(4, _DRAWN),
         flag="blocks",
         metavar="N",
@@ -60,6 +64,7 @@ class Serve(Request):
         label="Tokens a block",
         low=1,
         high=lambda limits, _: limits.cache_tokens,
+        variable="TOKENOSCOPE_CACHE_TOKENS",
         slider=(4, 32),
         step=4,
         metavar="N",
@@ -70,7 +75,8 @@ class Serve(Request):
         kind="whole",
         label="Token budget",
         low=1,
-        high=lambda limits, _: limits.prompt_tokens,
+        high=lambda limits, _: limits.cache_tokens,
+        variable="TOKENOSCOPE_CACHE_TOKENS",
         slider=(4, 256),
         metavar="N",
         help="The most tokens that one tick reads; a longer prompt is read in chunks.",
@@ -81,6 +87,7 @@ class Serve(Request):
         label="Texts at once",
         low=1,
         high=lambda limits, _: limits.requests,
+        variable="TOKENOSCOPE_REQUESTS",
         flag="together",
         metavar="N",
         help="The most texts in one tick, or in a static batch; the others wait.",
@@ -116,17 +123,25 @@ class Serve(Request):
 
 
 def _texts(given: Any) -> tuple[Text, ...]:
-    """Rows as a form or a program posts them: lists of [prompt, new tokens], or tables with these two names."""
+    """Rows as a form or a program posts them: lists of [prompt, new tokens], or tables with these two names.
+
+    New tokens may be left out of a table.
+    """
     if isinstance(given, tuple) and all(isinstance(each, Text) for each in given):
         return given
-    rows = [list(each.values()) if isinstance(each, Mapping) else each for each in given] if _rows(given) else None
-    if rows is None or any(not isinstance(row, list) or len(row) != 2 for row in rows):
+    rows = [_row(each) for each in given] if isinstance(given, list | tuple) else [None]
+    if any(row is None for row in rows):
         raise BadSetting(f"texts is {shown(given)}; it must be a list of texts with their new tokens.")
-    return tuple(Text(prompt=prompt, max_new_tokens=new) for prompt, new in rows)
+    return tuple(Text(**row) for row in rows if row is not None)
 
 
-def _rows(given: Any) -> bool:
-    return isinstance(given, list | tuple)
+def _row(given: Any) -> dict[str, Any] | None:
+    """The values of one row by name, or None if it is none."""
+    names = tuple(fields_of(Text))
+    if isinstance(given, list | tuple) and len(given) == len(names):
+        return dict(zip(names, given, strict=True))
+    known = isinstance(given, Mapping) and "prompt" in given and given.keys() <= set(names)
+    return dict(given) if known else None
 
 
 def _check_texts(texts: tuple[Text, ...], limits: Limits) -> None:
@@ -137,7 +152,7 @@ def _check_texts(texts: tuple[Text, ...], limits: Limits) -> None:
         )
     if not texts:
         raise BadPrompt("there is no text to serve. Add one, and type a few words for the model to go on from.")
-    new_tokens = Field(kind="whole", label="New tokens", low=1, high=limits.new_tokens)
+    new_tokens = fields_of(Text)["max_new_tokens"]
     for at, each in enumerate(texts):
         if not isinstance(each.prompt, str) or not each.prompt.strip():
             raise BadPrompt(f"text {letter(at)} is empty. Type a few words for the model to go on from, or remove it.")

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from model.errors import BadPrompt
 from model.limits import Limits
-from model.records.fields import setting
+from model.records.fields import same_as, setting
 from model.requests.run import Run
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 class TryCaches(Run):
     """To replay a finished run, or a prompt that is run first, with smaller caches."""
 
-    prompt: str = setting("", kind="text", label="Prompt", help="The text to run first, where no run is named.")
+    prompt: str = same_as(Run, "prompt", "", help="The text to run first, where no run is named.")
     run: str | None = setting(None, kind="record", label="Run", help="A finished run to replay.", metavar="FILE")
     window: int = setting(
         16,
@@ -51,5 +52,7 @@ class TryCaches(Run):
 
     def check_together(self, limits: Limits, card: "ModelCard | None") -> None:
         """A prompt is needed only where no run is named. Raises: BadPrompt or PromptTooLong."""
+        if self.run is None and not self.prompt:
+            raise BadPrompt("there is no run and no prompt to replay. Name a run, or type a few words.")
         if self.run is None:
             super().check_together(limits, card)

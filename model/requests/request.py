@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from model.errors import BadPrompt, BadSetting, PromptTooLong
 from model.limits import Limits
-from model.records.fields import Field, fields_of, setting, shown
+from model.records.fields import Field, fields_of, positions, setting, shown
 from model.records.settings import Settings
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ class Request:
             raise BadPrompt(f"{name} is not text. Type a few words for the model to go on from.")
         if field.kind in ("model", "record") and not (given is None or isinstance(given, str)):
             raise BadSetting(f"{name} is {shown(given)}; it must be a name.")
+        if field.kind == "positions" and isinstance(given, str):
+            return positions(name, given)
         if field.kind in ("choices", "positions"):
             return tuple(given) if isinstance(given, list | tuple) else given
         return given

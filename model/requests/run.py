@@ -17,10 +17,17 @@ class Run(Request):
     """To continue one prompt and record every pass."""
 
     prompt: str = setting(
-        kind="text", label="Prompt", help=PROMPT_HELP, placeholder="Type the beginning of a text. The model writes on."
+        kind="text",
+        label="Prompt",
+        help=PROMPT_HELP,
+        placeholder="Type the beginning of a text. The model writes on.",
+        flag=None,
+        metavar="PROMPT",
     )
     chat: bool = same_as(Settings, "chat")
-    max_new_tokens: int = same_as(Settings, "max_new_tokens", high=lambda limits, _: limits.new_tokens)
+    max_new_tokens: int = same_as(
+        Settings, "max_new_tokens", high=lambda limits, _: limits.new_tokens, variable="TOKENOSCOPE_NEW_TOKENS"
+    )
     temperature: float = same_as(Settings, "temperature")
     top_k: int = same_as(Settings, "top_k")
     top_p: float = same_as(Settings, "top_p")

@@ -1,8 +1,9 @@
 """To continue a prompt with a draft before the model."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from model.errors import BadSetting
 from model.limits import Limits
@@ -70,6 +71,14 @@ class Speculate(Run):
         "temperature",
         help="At 0 the text is the very one that is written without a draft.",
     )
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Self:
+        """As of every request; a draft model that is named drafts too, unless the drafts are chosen one by one."""
+        if values.get("draft") is not None and "modes" not in values:
+            modes = next(each.default for each in dataclasses.fields(cls) if each.name == "modes")
+            values = {**values, "modes": (*modes, "draft model")}
+        return super().read(values)
 
     @property
     def models(self) -> Mapping[str, str | None]:

@@ -17,9 +17,10 @@ class Measure(Run):
         unit="tokens",
         low=1,
         high=lambda limits, _: limits.prompt_tokens,
+        variable="TOKENOSCOPE_PROMPT_TOKENS",
         slider=(0, 512),
         flag="prompt-tokens",
         metavar="N",
         help="The prompt is cut or repeated to this many tokens. Left out, it is taken as it is.",
     )
-    max_new_tokens: int = same_as(Run, "max_new_tokens", low=2, help="How many tokens each timed run writes.")
+    max_new_tokens: int = same_as(Run, "max_new_tokens", help="How many tokens each timed run writes.")

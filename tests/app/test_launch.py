@@ -1,5 +1,7 @@
 """Starting the program: its port, its arguments, and models that load behind the page."""
 
+# pyright: reportPrivateUsage=false
+
 import os
 import socket
 import subprocess

@@ -15,8 +15,7 @@ FLOORS = (  # a room uses rooms of lower floors, and its own; rooms of one floor
     ("model.requests", "model.weights", "model.arch"),
     ("model.api", "model.capture"),
     ("model.loading",),
-    ("model.experiments",),
-    ("model.engine",),
+    ("model.experiments", "model.engine"),  # the engine knows the kinds by their registry alone
     ("model.cli",),
     ("viz.theme", "viz.markup", "viz.examples"),
     ("viz.glossary",),

@@ -6,13 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.house.directions import bad_names, circles, long_modules, wrong_directions
+from tests.house.directions import FLOORS, bad_names, circles, long_modules, wrong_directions
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_every_import_points_down():
     assert wrong_directions(ROOT) == []
+
+
+def test_the_model_stands_on_at_most_eight_floors():
+    rooms = [room for floor in FLOORS for room in floor if room.startswith("model.")]
+    assert sum(any(room.startswith("model.") for room in floor) for floor in FLOORS) <= 8
+    folders = {f"model.{each.name}" for each in (ROOT / "model").iterdir() if (each / "__init__.py").exists()}
+    assert folders <= set(rooms), "a room of model/ stands on no floor"
 
 
 def test_no_modules_import_each_other_in_a_circle():
@@ -98,6 +105,10 @@ def test_a_tree_that_keeps_to_the_directions_passes(tmp_path: Path):
         ("viz__views__tokens", "from viz.views.layers import strip"),
         ("viz__views__tokens", "from . import layers"),
         ("viz__pages__run", "from model.engine.engine import Engine"),
+        ("model__engine", "from model.experiments.generation import run"),
+        ("model__engine", "def late():\n    import model.experiments.generation.run"),
+        ("model__experiments__a__run", "from model.engine.engine import Engine"),
+        ("model__experiments__a__run", "from model.experiments.b.run import run"),
     ],
 )
 def test_an_import_that_points_up_is_found(tmp_path: Path, file: str, content: str):

@@ -12,6 +12,13 @@ from model.engine.engine import Engine
 from model.limits import Limits
 from model.records import file as storage
 from tests.model.stored import VERSION, sample
+from tests.tiny import changed
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_models_stay_as_they_are() -> Iterator[None]:
+    yield
+    assert changed() == [], "a test of this file changed a model that all tests share: it takes tiny(), not shared()"
 
 
 @pytest.fixture(scope="session")

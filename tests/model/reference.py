@@ -24,9 +24,9 @@ def main(folder: str, out: str, prompt: str) -> None:
     greedy = stock.generate(ids, do_sample=False, **told)
     torch.manual_seed(SEED)
     drawn = stock.generate(ids, do_sample=True, **SAMPLING, **told)
-    eager: Any = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")
+    stock.set_attn_implementation("eager")
     with torch.no_grad():
-        whole = eager(greedy.sequences[:, :-1], output_attentions=True, output_hidden_states=True, use_cache=False)
+        whole = stock(greedy.sequences[:, :-1], output_attentions=True, output_hidden_states=True, use_cache=False)
     np.savez(
         out,
         ids=greedy.sequences[0].numpy(),

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as some
 
-from model import Batching, HookedModel, Settings, load, serve
-from model.__main__ import main
-from model.cli.tables import served_summary, served_table
+from model import Batching, HookedModel, Settings, serve
+from model.cli.main import main
+from model.cli.tables.serve import summary as served_summary
+from model.cli.tables.serve import table as served_table
 from model.engine.engine import Engine
 from model.errors import BadSetting, BadTrace, NotANumber
 from model.experiments.batching import batching
@@ -25,14 +26,13 @@ from model.records.batching import letter
 from tests.model.jobs import Told
 from tests.model.served_texts import ASKED, BOUNDS, PROMPTS, check_conserved, last, plain, recorded, tokens
 from tests.model.waiting import ended
-from tests.tiny import tiny
-
-_SHARED = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow)
+from tests.searching import searched
+from tests.tiny import shared, tiny
 
 
 @pytest.fixture(scope="module")
 def hooked() -> HookedModel:
-    return tiny("llama")
+    return shared()
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_each_text_is_what_generate_writes_recorded_and_in_every_way(hooked: Hoo
     check_conserved(record)
 
 
-@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=_SHARED)
+@searched(quick=15, long=400)
 @given(
     prompts=some.lists(some.lists(some.integers(5, 7), min_size=1, max_size=14), min_size=1, max_size=6),
     lengths=some.lists(some.integers(1, 10), min_size=6, max_size=6),
@@ -282,7 +282,8 @@ def test_texts_are_called_by_letters() -> None:
 # The command line
 
 
-def test_the_command_line_serves_several_prompts(capsys, hooked: HookedModel, tmp_path: Path, monkeypatch: Any) -> None:
+def test_the_command_line_serves_several_prompts(capsys, tmp_path: Path, monkeypatch: Any) -> None:
+    hooked = tiny()  # its own, as to write it into a folder changes its config
     monkeypatch.setattr("model.loading.load.load", lambda *_, **__: hooked)
     kept = tmp_path / "three.batching"
     call = [
@@ -316,33 +317,30 @@ def test_the_command_line_serves_several_prompts(capsys, hooked: HookedModel, tm
 # The default model
 
 
-@pytest.fixture(scope="module")
-def real(default_folder: Path) -> HookedModel:
-    return load(default_folder)
-
-
 @pytest.mark.alone
-def test_from_four_texts_on_batching_pays(real: HookedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(real.model.generation_config, "eos_token_id", None)  # every text has its full length
+def test_from_four_texts_on_batching_pays(default_model: HookedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(default_model.model.generation_config, "eos_token_id", None)  # every text has its full length
     asked = [
-        Ask(prompt=text, max_new_tokens=12)
+        Ask(prompt=text, max_new_tokens=6)
         for text in ("The capital of France is", "Once upon a time", "def is_even(n):", "A young dog is called a")
     ]
-    *_, record = serve(real, asked, Settings(), Limits(), token_budget=64, repeats=3, attention=False)
+    *_, record = serve(default_model, asked, Settings(), Limits(), token_budget=64, repeats=2, attention=False)
     seconds = {way.name: min(way.seconds) for way in record.ways}  # a busy moment makes any of them longer
     assert seconds["continuous"] < seconds["one by one"]  # 2.1 times as fast, by bench.serving
 
 
-def test_the_default_model_writes_the_same_together_as_alone(real: HookedModel) -> None:
+def test_the_default_model_writes_the_same_together_as_alone(default_model: HookedModel) -> None:
     asked = [
         Ask(prompt="The capital of France is Paris. The capital of Italy is", max_new_tokens=5),
         Ask(prompt="The capital of France is Paris. The capital of Spain is", max_new_tokens=7, arrives_s=0.5),
         Ask(prompt="Once upon a time", max_new_tokens=6),
     ]
-    record = recorded(serve(real, asked, Settings(), Limits(), n_blocks=24, token_budget=16))
+    record = recorded(serve(default_model, asked, Settings(), Limits(), n_blocks=24, token_budget=16))
     check_conserved(record)
     prompts = [[token.id for token in each.tokens[: each.n_prompt]] for each in record.requests]
-    assert tokens(record) == [plain(real, ids, each.max_new_tokens) for ids, each in zip(prompts, asked, strict=True)]
+    assert tokens(record) == [
+        plain(default_model, ids, each.max_new_tokens) for ids, each in zip(prompts, asked, strict=True)
+    ]
     assert record.requests[0].text.startswith(" Rome") and {tick.stray for tick in record.ticks} == {0.0}
     assert record.block_bytes == 46_080 * record.block_size
     assert [reused for tick in record.ticks for reused in tick.reused] == [(1, 8)]

@@ -17,12 +17,12 @@ from model.limits import Limits
 from tests.model.jobs import StopsAfter, Told
 from tests.model.served_texts import ASKED, BOUNDS, PROMPTS, check_conserved, last, tokens
 from tests.model.waiting import ended
-from tests.tiny import tiny
+from tests.tiny import shared
 
 
 @pytest.fixture(scope="module")
 def hooked() -> HookedModel:
-    return tiny("llama")
+    return shared()
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ def test_a_text_that_just_fits_is_served(hooked: HookedModel, monkeypatch: pytes
 
 def test_a_model_that_cannot_be_paged_is_refused_at_the_door() -> None:
     with pytest.raises(NotShown, match="window"):
-        serve(tiny("mistral"), ASKED, Settings(), Limits(), **BOUNDS)
+        serve(shared("mistral"), ASKED, Settings(), Limits(), **BOUNDS)
 
 
 @pytest.mark.parametrize(
@@ -165,9 +165,11 @@ def test_a_model_that_cannot_be_paged_is_refused_at_the_door() -> None:
         ("max_time", 1.0),
     ],
 )
-def test_a_model_that_asks_for_more_than_plain_decoding_is_refused_at_the_door(setting: str, value: Any) -> None:
-    asking, plain_one = tiny(), tiny()
-    setattr(asking.model.generation_config, setting, value)
+def test_a_model_that_asks_for_more_than_plain_decoding_is_refused_at_the_door(
+    setting: str, value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking, plain_one = shared(), shared(copy=1)
+    monkeypatch.setattr(asking.model.generation_config, setting, value, raising=False)
     said = re.escape(f"asks in its generation config for {setting} = {value!r}")
     with pytest.raises(NotShown, match=said):
         serve(asking, ASKED, Settings(), Limits(), **BOUNDS)

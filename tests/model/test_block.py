@@ -7,7 +7,7 @@ from torch import nn
 from model import HookedModel
 from model.arch import anatomy
 from model.arch.block import BlockProbe, block_note
-from tests.tiny import FAMILIES, tiny
+from tests.tiny import FAMILIES, shared, tiny
 
 _GATED = ("mlp.gate_proj part 48>96", "mlp.act_fn part 96>96", "mlp.up_proj part 48>96", "mlp.down_proj part 96>48")
 _LLAMA = (
@@ -111,7 +111,7 @@ PARALLEL = ("gpt_neox", "cohere")
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def hooked(request: pytest.FixtureRequest) -> HookedModel:
-    return tiny(request.param)
+    return shared(request.param)
 
 
 def test_the_parts_are_those_of_the_family_in_the_order_in_which_they_run(hooked: HookedModel) -> None:
@@ -136,7 +136,7 @@ def test_every_parameter_of_the_layer_stands_in_one_part_with_its_shape(hooked: 
 
 
 def test_a_fused_matrix_turned_as_it_multiplies() -> None:
-    hooked = tiny("gpt2")
+    hooked = shared("gpt2")
     part = next(part for part in hooked.card.block if part.name == "attn.c_attn")
     matrix: nn.Module = hooked.anatomy.layers[0].get_submodule(part.name)
     assert part.weight is not None and isinstance(matrix.weight, torch.Tensor)

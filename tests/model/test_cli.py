@@ -19,9 +19,12 @@ import pytest
 import torch
 
 from model import Settings, Trace, trace
-from model.__main__ import _parser, main
 from model.capture.generation import Generation
+from model.cli.arguments import everything, sub_command
+from model.cli.flags import read
+from model.cli.main import main
 from model.records.trace import Step
+from model.requests.registry import EXPERIMENTS
 
 PROMPT = "The cat sat on the mat"
 ROOT = Path(__file__).parents[2]
@@ -140,9 +143,15 @@ def test_on_a_terminal_control_characters_are_pictures(capsys, folder, small, mo
 
 
 def test_every_setting_is_an_option_with_its_neutral_value_and_a_help_text():
-    given = _parser().parse_args(["x"])
-    assert Settings(**{name: getattr(given, name) for name in Settings.__slots__}) == Settings()
-    assert all(action.help for action in _parser()._actions)
+    for experiment in EXPERIMENTS:
+        parser = sub_command(experiment)
+        given = vars(parser.parse_args([] if experiment.name == "cache" else ["x"]))
+        del given["output"], given["json"]
+        if experiment.name == "serve":
+            given["prompt"] = [given["prompt"]] if isinstance(given["prompt"], str) else given["prompt"]
+        assert read(experiment.request, given).settings == Settings(), experiment.name
+        assert all(action.help for action in parser._actions)
+    assert all(action.help for action in everything()._actions)
 
 
 # Refusals, one line each and exit code 2
@@ -196,7 +205,7 @@ def refused_early(tmp_path_factory) -> list[tuple[int, str, str, bool]]:
             (tmp / name / file).write_text(content)
     driver = """
 import contextlib, io, json, sys
-from model.__main__ import main
+from model.cli.main import main
 for arguments in json.load(open(sys.argv[1])):
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -298,7 +307,7 @@ def test_a_bug_where_no_log_can_be_kept_in_the_cache(capsys, tmp_path, monkeypat
     (tmp_path / "cache").write_text("in the way")
     monkeypatch.setenv("TOKENOSCOPE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr("model.__main__.readable", lambda _: 1 / 0)
+    monkeypatch.setattr("model.cli.arguments.readable", lambda _: 1 / 0)
     assert main(["a"]) == 1
     [log] = tmp_path.glob("error-*.log")
     assert str(log) in capsys.readouterr().err

@@ -1,7 +1,6 @@
 """Predicted work is the work: operations as torch counts them on an eager copy, bytes as the tensors have them."""
 
 import copy
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from model.capture.decoding import cache_bytes, next_pass, prefilled
 from model.errors import NotShown
 from model.experiments.timing.costs import shapes_of, windows_of, work
 from model.records.timing import kv_bytes
-from tests.tiny import tiny, tiny_model, tiny_tokenizer
+from tests.tiny import shared, tiny, tiny_model, tiny_tokenizer
 
 PLAIN = ("llama", "gpt2", "gpt_neox", "qwen3", "gemma2", "gemma3_text", "mistral", "granite", "cohere", "opt", "bloom")
 EXPERTS = ("gpt_oss", "llama4_text")
@@ -23,7 +22,7 @@ TOLERANCE = 0.002
 
 @pytest.fixture(scope="module", params=PLAIN)
 def hooked(request: pytest.FixtureRequest) -> HookedModel:
-    return tiny(request.param)
+    return shared(request.param)
 
 
 def ids_of(length: int, *, batch: int = 1) -> torch.Tensor:
@@ -94,7 +93,7 @@ def test_an_embedding_table_counts_where_the_head_reads_it_too() -> None:
 @pytest.mark.parametrize("family", EXPERTS)
 def test_a_mixture_of_experts_is_refused_with_the_reason(family: str) -> None:
     with pytest.raises(NotShown, match="expert"):
-        work(tiny(family), n_new=1, n_context=4)
+        work(shared(family), n_new=1, n_context=4)
 
 
 def test_a_matrix_that_nobody_knows_is_refused() -> None:
@@ -104,14 +103,16 @@ def test_a_matrix_that_nobody_knows_is_refused() -> None:
         shapes_of(hooked)
 
 
-def test_the_default_models_work(default_folder: Path) -> None:
-    hooked = load(default_folder)
-    eager = hooked.model
+def test_the_default_models_work(default_model: HookedModel) -> None:
+    model = default_model.model
     with torch.no_grad():
-        held = cache_bytes(prefilled(hooked.model, ids_of(64)))
-    assert held == kv_bytes(hooked.card, 64) == 64 * 46_080
-    assert shapes_of(hooked).weight_bytes == hooked.card.weights_bytes
-    eager.set_attn_implementation("eager")
-    for decode in (False, True):
-        predicted = work(hooked, n_new=1 if decode else 64, n_context=64)
-        assert predicted.flops == pytest.approx(counted(eager, ids_of(64), decode=decode), rel=TOLERANCE)
+        held = cache_bytes(prefilled(model, ids_of(64)))
+    assert held == kv_bytes(default_model.card, 64) == 64 * 46_080
+    assert shapes_of(default_model).weight_bytes == default_model.card.weights_bytes
+    model.set_attn_implementation("eager")
+    try:
+        for decode in (False, True):
+            predicted = work(default_model, n_new=1 if decode else 64, n_context=64)
+            assert predicted.flops == pytest.approx(counted(model, ids_of(64), decode=decode), rel=TOLERANCE)
+    finally:
+        model.set_attn_implementation(default_model.card.attention)

@@ -1,5 +1,7 @@
 """The embedding map and the positions are the model's own, against computations that share nothing with them."""
 
+# pyright: reportPrivateUsage=false
+
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +14,7 @@ from model.experiments.generation import embeddings
 from model.experiments.generation.additions import additions, with_additions
 from model.experiments.generation.embeddings import NEIGHBOURS, map_steps, principal
 from tests.fakes import AFTER_RUN, MAP
-from tests.tiny import FAMILIES, N_WORDS, tiny
+from tests.tiny import FAMILIES, N_WORDS, shared, tiny
 
 PROMPT = [5, 17, 40, 8, 120, 77, 5, 6, 190, 33, 64, 9, 18, 150, 4, 88, 23, 61, 7, 100]
 LEARNED = {"gpt2": 0, "opt": 2}  # rows before position 0
@@ -26,7 +28,7 @@ def family(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def hooked(family: str) -> HookedModel:
-    return tiny(family)
+    return shared(family)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +92,7 @@ def test_the_rotation_is_the_one_that_made_the_queries(family: str) -> None:
     """Queries of the same token at several positions are the first one's, turned."""
     if family in LEARNED or family == "bloom":
         return
-    hooked = tiny(family)
+    hooked = shared(family)
     run = trace(hooked, [7] * 9, max_new_tokens=1)
     assert run.queries is not None and run.rotary_cos is not None and run.rotary_sin is not None
     pairs = run.rotary_cos.shape[1]
@@ -134,7 +136,7 @@ def test_of_two_kinds_of_rotation_the_one_of_layer_0_is_shown(
 
 
 def test_a_looked_up_row_is_what_enters_layer_0_of_a_llama() -> None:
-    run = trace(tiny("llama"), PROMPT, max_new_tokens=2)
+    run = trace(shared("llama"), PROMPT, max_new_tokens=2)
     assert run.embed_ids is not None and run.embeddings is not None and run.resid is not None
     for position, token in enumerate(run.tokens[:-1]):
         row = run.embeddings[run.embed_ids.tolist().index(token.id)]
@@ -142,7 +144,7 @@ def test_a_looked_up_row_is_what_enters_layer_0_of_a_llama() -> None:
 
 
 def test_an_embedding_that_scales_says_by_how_much() -> None:
-    details = {check.name: check.detail for check in tiny("gemma2").card.checks}
+    details = {check.name: check.detail for check in shared("gemma2").card.checks}
     assert f"times {48**0.5:.6g}" in details["embeddings"]
 
 
@@ -157,14 +159,14 @@ def test_a_rotation_that_layer_0_was_not_given_is_caught(monkeypatch: pytest.Mon
 
 def test_a_run_of_too_many_words_goes_without_a_map_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embeddings, "WORDS", 9)
-    run = trace(tiny(), PROMPT, max_new_tokens=2)
+    run = trace(shared(), PROMPT, max_new_tokens=2)
     assert not run.arrays().keys() & set(MAP) and run.rotary_cos is not None and run.lens_ids is not None
     assert any("embedding map is left out" in note and "up to 9" in note for note in run.notes)
 
 
 def test_the_map_comes_before_the_lens_and_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embeddings, "_CHUNK", 50)
-    hooked = tiny()
+    hooked = shared()
     bare = trace(hooked, PROMPT, max_new_tokens=2, additions=False)
     assert not bare.arrays().keys() & set(AFTER_RUN)
     pieces = list(map_steps(hooked, bare))

@@ -1,5 +1,7 @@
 """However a job ends, stopped, closed or failed, the engine and the model go on as they were."""
 
+# pyright: reportPrivateUsage=false
+
 import logging
 import threading
 import weakref

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from model import HookedModel, Trace, load, trace
+from model import HookedModel, Trace, trace
 from model.experiments.generation import logit_lens
 from tests.model import reference
 
@@ -25,8 +25,8 @@ def alone(default_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
 
 
 @pytest.fixture(scope="module")
-def hooked(default_folder: Path) -> HookedModel:
-    return load()
+def hooked(default_model: HookedModel) -> HookedModel:
+    return default_model
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import torch
 from model import HookedModel, Trace, trace
 from model.experiments.generation import logit_lens
 from tests.fakes import AFTER_RUN
-from tests.tiny import FAMILIES, WINDOW, tiny, tiny_model
+from tests.tiny import FAMILIES, WINDOW, shared, tiny_model
 
 PROMPT = [5, 17, 40, 8, 120, 77, 5, 6, 190, 33, 64, 9, 18, 150, 4, 88, 23, 61, 7, 100]
 NEW = 6
@@ -42,7 +42,7 @@ def family(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def hooked(family: str) -> HookedModel:
-    return tiny(family)
+    return shared(family)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """Folders that are not quite a model: each is refused with a sentence, none runs on random numbers."""
 
+# pyright: reportPrivateUsage=false
+
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from model import load, trace
 from model.errors import BadPrompt, BadSetting, BadWeights, Refusal, UnknownModel
-from tests.tiny import tiny, tiny_model, tiny_tokenizer
+from tests.tiny import shared, tiny, tiny_model, tiny_tokenizer
 
 
 @pytest.fixture
@@ -78,7 +80,7 @@ def test_a_chat_template_that_fails_is_told() -> None:
 def test_a_setting_that_float32_cannot_hold_is_named(setting: dict[str, Any]) -> None:
     name = next(iter(setting)).replace("_", " ")
     with pytest.raises(BadSetting, match=name):
-        trace(tiny(), [5, 6, 7], max_new_tokens=2, **setting)
+        trace(shared(), [5, 6, 7], max_new_tokens=2, **setting)
 
 
 def test_one_position_cannot_hide_what_is_wrong_at_another() -> None:
@@ -96,13 +98,13 @@ def test_one_position_cannot_hide_what_is_wrong_at_another() -> None:
 @pytest.mark.parametrize("prompt", [["a"], [1.5], [-1], [10**6], []])
 def test_a_prompt_that_is_neither_text_nor_ids(prompt: Any) -> None:
     with pytest.raises(BadPrompt, match="token ids from 0 to 198"):
-        trace(tiny(), prompt)
+        trace(shared(), prompt)
 
 
 def test_what_is_not_asked_for_is_named() -> None:
     with pytest.raises(BadSetting, match="no setting 'foo'"):
-        trace(tiny(), [5], foo=1)
-    hooked = tiny()
+        trace(shared(), [5], foo=1)
+    hooked = shared()
     with pytest.raises(UnknownModel, match="one of the two"):
         load("x", model=hooked.model, tokenizer=hooked.tokenizer)
     assert len(repr(hooked)) < 200

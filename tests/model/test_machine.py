@@ -1,5 +1,7 @@
 """The probe says how fast this machine is, and is made once."""
 
+# pyright: reportPrivateUsage=false
+
 import json
 from collections.abc import Iterator
 from dataclasses import replace

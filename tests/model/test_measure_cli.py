@@ -1,5 +1,7 @@
 """`python -m model --measure`: the table says what the record says; the record is kept, after Ctrl-C as well."""
 
+# pyright: reportPrivateUsage=false
+
 import json
 import os
 import re
@@ -11,9 +13,9 @@ import numpy as np
 import pytest
 
 from model import HookedModel
-from model.__main__ import main
 from model.capture import machine
-from model.cli.tables import summary, table
+from model.cli.main import main
+from model.cli.tables.measure import summary, table
 from model.experiments.timing import timing
 from model.records.timing import Measurement
 from tests.fakes_measured import fake_measurement
@@ -113,8 +115,8 @@ def test_ctrl_c_keeps_what_was_measured(
 ) -> None:
     real, kept = timing._Timing._lap, tmp_path / "tiny.measurement"
 
-    def interrupted(self: timing._Timing, length: int) -> None:
-        real(self, length)
+    def interrupted(self: timing._Timing, length: int) -> Iterator[None]:
+        yield from real(self, length)
         if length == 32:
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -131,8 +133,11 @@ def test_ctrl_c_keeps_what_was_measured(
     ("given", "said"),
     [
         (["--measure", "  "], "the prompt is empty"),
-        (["--measure", PROMPT, "--prompt-tokens", "0"], "n_prompt 0"),
-        (["--measure", PROMPT, "--prompt-tokens", "100000"], "100,000"),
+        (["--measure", PROMPT, "--prompt-tokens", "0"], "n_prompt is 0"),
+        (
+            ["--measure", PROMPT, "--prompt-tokens", "100000"],
+            "n_prompt is 100000; this host allows at most 2,048 (TOKENOSCOPE_PROMPT_TOKENS)",
+        ),
         (["--measure", PROMPT, "--prompt-tokens", "many"], "--prompt-tokens"),
         (["--measure", PROMPT, "--max-new-tokens", "9999"], "9999"),
         (["--measure", PROMPT, "-o", "no/such/folder/x"], "its folder does not exist"),

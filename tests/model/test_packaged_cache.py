@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from model.errors import BadSetting, BadWeights, NoSpace
 from model.weights import packaged
 from model.weights.packaged import default_folder
 from tests.model.packed import ROOT, left_behind, never, put, sha256, small_conversion, wheel_of
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -101,12 +101,18 @@ def test_a_killed_conversion_is_cleared_away_at_the_next_start(brought: Path):
 
 def test_of_two_at_once_one_converts_and_both_find_it(brought: Path, monkeypatch: pytest.MonkeyPatch):
     made: list[Path] = []
+    arrived, make_folder = threading.Semaphore(0), packaged.make_folder
+
+    def arriving(folder: Path) -> None:
+        make_folder(folder)
+        arrived.release()
 
     def slow(gguf: Path, folder: Path, progress: packaged.Progress) -> None:
         made.append(folder)
-        time.sleep(0.3)
+        assert all(arrived.acquire(timeout=PATIENCE_S) for _ in range(3))  # the others stand before the lock
         small_conversion(gguf, folder, progress)
 
+    monkeypatch.setattr(packaged, "make_folder", arriving)
     monkeypatch.setattr(packaged, "convert", slow)
     found: list[Path] = []
     threads = [threading.Thread(target=lambda: found.append(default_folder(brought))) for _ in range(3)]

@@ -6,7 +6,6 @@ import shutil
 import socket
 import sys
 import threading
-import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from model.errors import BadWeights, UnknownModel
 from model.weights import packaged
 from model.weights.packaged import default_folder
 from tests.model.packed import left_behind, put, sha256, small_conversion, wheel_of
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -37,10 +37,12 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["Index"]:
 
 
 class Index:
-    """Serves one wheel in two halves with a pause between; `breaks` ends it after the first half."""
+    """Serves one wheel in two halves; the second waits for `go_on`, and `breaks` ends it after the first."""
 
     def __init__(self, wheel: bytes) -> None:
         self.wheel, self.breaks, self.asked = wheel, False, 0
+        self.go_on = threading.Event()
+        self.go_on.set()
         index = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -61,23 +63,32 @@ class Index:
                 for part in parts:
                     self.wfile.write(part)
                     self.wfile.flush()
-                    time.sleep(0.6 if len(part) > 1000 else 0)
+                    if part is not parts[-1]:
+                        index.go_on.wait(PATIENCE_S)
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name it has above
                 return
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.port = self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=[0.01], daemon=True).start()
 
     def close(self) -> None:
+        self.go_on.set()
         self.server.shutdown()
         self.server.server_close()
 
 
 def test_the_wheel_is_fetched_by_pip_and_its_progress_is_told(index: Index, tmp_path: Path):
     steps: list[tuple[str, int, int]] = []
-    folder = default_folder(tmp_path / "cache", lambda *step: steps.append(step))
+
+    def keep(what: str, done: int, total: int) -> None:
+        steps.append((what, done, total))
+        if done:
+            index.go_on.set()
+
+    index.go_on.clear()
+    folder = default_folder(tmp_path / "cache", keep)
     assert (folder / "config.json").exists()
     done = [step[1] for step in steps if step[0].startswith("downloading")]
     assert done == sorted(done)
@@ -100,6 +111,7 @@ def test_a_person_who_stops_a_download_leaves_no_pip_running(index: Index, tmp_p
             raise KeyboardInterrupt
 
     index.wheel += bytes(10)
+    index.go_on.clear()
     with pytest.raises(KeyboardInterrupt):
         default_folder(tmp_path / "cache", stop)
     import psutil

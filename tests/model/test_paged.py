@@ -1,5 +1,7 @@
 """The adapter of the library's engine: its contract with the pinned version, the bytes of its blocks, what it sees."""
 
+# pyright: reportPrivateUsage=false
+
 import math
 import sys
 
@@ -17,7 +19,7 @@ from model.capture.decoding import cache_bytes
 from model.errors import NotShown
 from model.experiments.batching.paged import EAGER, Bounds, NoBlockLeft, Paged, Seen
 from model.records.timing import kv_bytes
-from tests.tiny import FAMILIES, tiny, tiny_model, tiny_tokenizer
+from tests.tiny import FAMILIES, shared, sweep, tiny, tiny_model, tiny_tokenizer
 
 PAGED = ("gpt2", "gpt_neox", "llama", "qwen3", "granite", "cohere", "opt")  # all keys of all tokens in every layer
 PROMPTS = ([5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15], [5, 6, 7, 8, 9, 10, 11, 12, 33], [40, 41], [90] * 13)
@@ -56,10 +58,10 @@ def written(seen: list[Seen]) -> list[list[int]]:
     return texts
 
 
-@pytest.mark.parametrize("family", PAGED)
+@pytest.mark.parametrize("family", sweep(PAGED, ("gpt2", "gpt_neox", "llama", "opt")))
 @pytest.mark.parametrize("eager", [True, False], ids=["paged eager", "own attention"])
 def test_every_text_is_what_generate_writes(family: str, eager: bool) -> None:
-    hooked = tiny(family)
+    hooked = shared(family)
     assert written(ticks(hooked, eager=eager)) == [plain(hooked, ids) for ids in PROMPTS]
 
 
@@ -94,7 +96,7 @@ def test_a_model_that_runs_on_eager_attention_is_paged_too() -> None:
 @pytest.mark.parametrize("family", sorted(FAMILIES.keys() - set(PAGED)))
 def test_what_cannot_be_paged_is_refused_with_its_reason(family: str) -> None:
     with pytest.raises(NotShown, match=r"cannot be served from a paged cache: its? (keeps|attention) .*Pick a model"):
-        Paged(tiny(family), BOUNDS, eager=True)
+        Paged(shared(family), BOUNDS, eager=True)
 
 
 def test_scores_that_are_capped_are_refused(llama: HookedModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +107,7 @@ def test_scores_that_are_capped_are_refused(llama: HookedModel, monkeypatch: pyt
 
 @pytest.mark.parametrize("family", PAGED)
 def test_a_block_has_the_bytes_of_the_formula_of_the_tensors_and_of_a_plain_cache(family: str) -> None:
-    hooked = tiny(family)
+    hooked = shared(family)
     paged = Paged(hooked, BOUNDS, eager=True)
     cache = DynamicCache()
     hooked.model(torch.tensor([[7] * BOUNDS.block_size]), past_key_values=cache)

@@ -1,5 +1,7 @@
 """The self-check can fail: broken captures are caught, switched off, and say why."""
 
+# pyright: reportPrivateUsage=false
+
 from typing import Any
 
 import pytest

@@ -18,7 +18,7 @@ from model.experiments.cache.trials import Asked, Script, trials, usual
 from model.limits import Limits
 from model.records.cache import CacheTrials
 from tests.model.jobs import Told
-from tests.tiny import tiny, tiny_model, tiny_tokenizer
+from tests.tiny import shared, sweep, tiny_model, tiny_tokenizer
 
 PROMPT = [5, 17, 40, 8, 120, 77, 5, 6, 190, 33, 64, 9, 18, 150, 4, 88, 23, 61, 7, 100]
 NEW = 14
@@ -40,19 +40,25 @@ WAYS = (
 )
 
 
-@pytest.fixture(scope="module", params=PLAIN)
+@pytest.fixture(scope="module", params=sweep(PLAIN, ("gpt2", "gpt_neox", "llama", "opt")))
 def hooked(request: pytest.FixtureRequest) -> HookedModel:
-    return tiny(request.param)
+    return shared(request.param)
 
 
 @pytest.fixture(scope="module")
 def llama() -> HookedModel:
-    return tiny("llama")
+    return shared()
 
 
 @pytest.fixture(scope="module")
 def run(hooked: HookedModel) -> Trace:
     return trace(hooked, PROMPT, max_new_tokens=NEW, additions=False)
+
+
+@pytest.fixture(scope="module")
+def record(hooked: HookedModel, run: Trace) -> CacheTrials:
+    """The run replayed with every cache: the exact one stands before WAYS."""
+    return replayed(hooked, run, *WAYS)
 
 
 def last(pieces: Iterator[CacheTrials]) -> CacheTrials:
@@ -174,22 +180,20 @@ def test_attention_that_is_given_a_mask_sees_the_tokens_that_stay(way: Asked) ->
     model.set_attn_implementation("eager")
     eager = load(model=model, tokenizer=tiny_tokenizer())
     run = trace(eager, PROMPT, max_new_tokens=NEW, additions=False)
-    theirs, ours = replayed(tiny("llama"), Script.of(run), way), replayed(eager, run, way)
+    theirs, ours = replayed(shared(), Script.of(run), way), replayed(eager, run, way)
     assert eager.card.attention == "eager"
     assert np.allclose(ours.kl, theirs.kl, rtol=1e-3, atol=1e-6) and np.array_equal(ours.kv_bytes, theirs.kv_bytes)
 
 
-def test_the_cache_holds_as_many_tokens_as_are_said_to_stay(hooked: HookedModel, run: Trace) -> None:
-    record = replayed(hooked, run, *WAYS[2:])
+def test_the_cache_holds_as_many_tokens_as_are_said_to_stay(record: CacheTrials) -> None:
     each = int(record.kv_bytes[0, 0]) // len(PROMPT)
-    assert record.kv_bytes[1].tolist() == [9 * each] * NEW
-    assert record.kv_bytes[2].tolist() == [9 * each] * NEW
-    assert record.kv_bytes[3].tolist() == [(len(PROMPT) - 3 + step) * each for step in range(NEW)]
+    assert record.kv_bytes[3].tolist() == [9 * each] * NEW
+    assert record.kv_bytes[4].tolist() == [9 * each] * NEW
+    assert record.kv_bytes[5].tolist() == [(len(PROMPT) - 3 + step) * each for step in range(NEW)]
     assert [trial.n_bytes for trial in record.trials] == record.kv_bytes[:, -1].tolist()
 
 
-def test_the_prefill_reads_with_the_whole_cache(hooked: HookedModel, run: Trace) -> None:
-    record = replayed(hooked, run, *WAYS)
+def test_the_prefill_reads_with_the_whole_cache(record: CacheTrials) -> None:
     assert record.kl[:, 0].tolist() == [0.0] * len(record.trials)
     assert (record.kl[1:, 1:].max(axis=1) > 0).all()
 
@@ -209,8 +213,7 @@ def predicted_bytes(record: CacheTrials, bits: int) -> list[int]:
 
 
 @pytest.mark.parametrize("bits", [8, 4])
-def test_bytes_are_codes_scales_and_the_tokens_that_wait(hooked: HookedModel, run: Trace, bits: int) -> None:
-    record = replayed(hooked, run, *WAYS[:2])
+def test_bytes_are_codes_scales_and_the_tokens_that_wait(record: CacheTrials, bits: int) -> None:
     assert record.kv_bytes[2 if bits == 4 else 1].tolist() == predicted_bytes(record, bits)
 
 
@@ -273,8 +276,7 @@ def test_each_token_is_quantised_once_with_its_group() -> None:
         assert torch.equal(one, other)
 
 
-def test_eight_bits_do_less_damage_than_four(hooked: HookedModel, run: Trace) -> None:
-    record = replayed(hooked, run, *WAYS[:2])
+def test_eight_bits_do_less_damage_than_four(record: CacheTrials) -> None:
     assert 0 < record.kl[1].mean() < record.kl[2].mean() / 10
 
 
@@ -352,13 +354,13 @@ def test_what_means_nothing_is_refused_at_once(llama: HookedModel, way: Asked, w
 
 @pytest.mark.parametrize("family", ["mistral", "gemma2", "gpt_oss", "gemma3_text", "llama4_text"])
 def test_a_cache_that_is_not_plain_is_refused_with_the_reason(family: str) -> None:
-    hooked = tiny(family)
+    hooked = shared(family)
     with pytest.raises(NotShown, match="window of the latest tokens"):
         trials(hooked, Script(prompt="", ids=(5, 6), n_prompt=2, settings=Settings(max_new_tokens=2)))
 
 
 def test_without_positions_in_the_keys_tokens_stay_and_bits_go() -> None:
-    hooked = tiny("bloom")
+    hooked = shared("bloom")
     run = trace(hooked, PROMPT, max_new_tokens=NEW, additions=False)
     for way in WAYS[2:]:
         with pytest.raises(NotShown, match="ALiBi"):
@@ -375,7 +377,7 @@ def _script(ids: Sequence[int], n_prompt: int, n_new: int) -> Script:
 def test_a_run_that_this_model_cannot_have_made_is_refused(llama: HookedModel) -> None:
     run = trace(llama, PROMPT, max_new_tokens=3, additions=False)
     with pytest.raises(BadTrace, match="only the model that made a run"):
-        trials(tiny("gpt2"), run)
+        trials(shared("gpt2"), run)
     with pytest.raises(BadTrace, match="other weights"):
         next(trials(llama, replace(run, logits=run.logits + 0.1)))
     with pytest.raises(BadPrompt, match="199 is no such id"):
@@ -393,20 +395,19 @@ def test_a_run_that_this_model_cannot_have_made_is_refused(llama: HookedModel) -
 # The default model
 
 
-def test_on_the_default_model_bits_cost_little_and_the_first_tokens_matter_most(default_folder: Any) -> None:
-    hooked = load()
+def test_on_the_default_model_bits_cost_little_and_the_first_tokens_matter_most(default_model: HookedModel) -> None:
     text = (
         "The capital of France is Paris, and its largest river is the Seine. The capital of Italy is Rome, and its "
         "largest river is the Po. The capital of Spain is"
     )
-    run = trace(hooked, text, max_new_tokens=16, additions=False)
-    record = last(trials(hooked, run))
+    run = trace(default_model, text, max_new_tokens=10, additions=False)
+    record = last(trials(default_model, run))
     exact, int8, int4, window, sink = record.kl.mean(axis=1)
     assert exact == 0
     assert 0 < int8 < 1e-3 and 10 * int8 < int4 < 0.1
     assert window > 0.3 and sink < window / 5
     assert [trial.first_changed for trial in record.trials[:2]] == [None, None]
     shares = record.kv_bytes[:, -1] / record.kv_bytes[0, -1]
-    assert shares[1] < 0.5 and shares[2] < 0.35 and shares[3] == pytest.approx(0.5, abs=0.02)
+    assert shares[1] < 0.5 and shares[2] < 0.42 and shares[3] == pytest.approx(0.5, abs=0.02)
     assert record.kv_bytes[1].tolist() == predicted_bytes(record, 8)
     assert record.kv_bytes[2].tolist() == predicted_bytes(record, 4)

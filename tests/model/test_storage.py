@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save_file
@@ -19,6 +19,7 @@ from model.records import file as storage
 from model.records import strict_json
 from model.records.file import Shape, open_record, save
 from tests.model.stored import VERSION, Leaf, Sample, assert_same, names_in, run, sample, take_apart
+from tests.searching import searched
 
 
 def test_a_record_comes_back_bit_for_bit(tmp_path: Path) -> None:
@@ -56,7 +57,7 @@ def test_unusual_values_come_back_too(tmp_path: Path, changes: dict[str, Any]) -
     whole=st.integers(-(2**63), 2**64 - 1).filter(lambda n: n not in (13, 14)),
     data=st.binary(),
 )
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@searched(quick=100, long=10_000)
 def test_any_text_and_number_comes_back(tmp_path: Path, text: str, number: float, whole: int, data: bytes) -> None:
     record = sample(leaves=(Leaf(word=text, score=number, data=data),), counts={text: ()}, seed=whole)
     save(record, tmp_path / "run.trace", version=VERSION)

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import BPE
@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from model.arch.tokens import Reader, encode, readable
 from model.errors import BadPrompt, BadSetting
+from tests.searching import searched
 
 UNSPELLED = b"\x04\x06\x13\x14\x16\x1d\xf1\xf2"  # of bytes that occur in text; SmolLM2 has no tokens for these
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466"  # one picture, seven code points
@@ -57,7 +58,7 @@ def test_hostile_text_comes_back_whole(tokenizer, reader, text):
 
 
 @given(text=st.text(min_size=1).filter(str.strip) | st.text("a \x04\x1b\U00040000", min_size=1).filter(str.strip))
-@settings(deadline=None, max_examples=150, database=None)
+@searched(quick=150, long=20_000)
 def test_any_text_is_the_sum_of_its_tokens(tokenizer, reader, text):
     ids = encode(tokenizer, text, chat=False).ids if text.encode().translate(None, UNSPELLED) else ()
     assert spelled(reader, ids) == text.encode().translate(None, UNSPELLED)

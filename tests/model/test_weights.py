@@ -1,5 +1,7 @@
 """Weights are found by name, from a folder or the hub, and nothing is opened that could run code of its own."""
 
+# pyright: reportPrivateUsage=false
+
 import http.server
 import json
 import os
@@ -7,9 +9,11 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -168,7 +172,7 @@ class Hub:
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=[0.01], daemon=True).start()
 
     def close(self) -> None:
         self.server.shutdown()
@@ -278,10 +282,12 @@ def test_a_hub_that_is_not_there_leaves_three_ways(tmp_path: Path, limits: Limit
 
 
 def test_a_hub_that_accepts_and_never_answers_is_left_after_five_seconds(tmp_path: Path, limits: Limits, monkeypatch):
+    assert weights.HUB_SECONDS == 5
+    monkeypatch.setattr(weights, "HUB_SECONDS", 0.5)  # for the test
     with ThreadPoolExecutor() as pool, socket.create_server(("127.0.0.1", 0)) as silent:
         point_at(f"http://127.0.0.1:{silent.getsockname()[1]}", tmp_path, monkeypatch)
         asking = pool.submit(find, "org/tiny", limits)
-        with pytest.raises(UnknownModel, match="the hub gave no answer within 5 seconds"):
+        with pytest.raises(UnknownModel, match=r"the hub gave no answer within 0\.5 seconds"):
             asking.result(PATIENCE_S)
 
 
@@ -294,7 +300,11 @@ def test_a_name_lookup_that_hangs_is_left_as_well(limits: Limits, monkeypatch: p
     hanging.set()
 
 
-def test_a_download_that_breaks_off_says_so_and_goes_on_at_the_next_try(hub: Hub, limits: Limits):
+def test_a_download_that_breaks_off_says_so_and_goes_on_at_the_next_try(hub: Hub, limits: Limits, monkeypatch):
+    from huggingface_hub import file_download
+
+    waits: list[float] = []  # of the library between its own tries
+    monkeypatch.setattr(file_download, "time", SimpleNamespace(**{**vars(time), "sleep": waits.append}))
     hub.cut = True
     with pytest.raises(BadWeights, match=r"broke off.*Try again"):
         find("org/tiny", limits)

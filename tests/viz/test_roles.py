@@ -105,7 +105,8 @@ def test_a_long_run_measures_some_rows_and_says_how_many():
     found = roles.measure(trace)
     assert found.rows == 256
     positions = np.unique(np.linspace(2, 699, 256).round().astype(int))
-    exact = np.stack([trace.pattern(1, 1)[p, [0, p - 1, p]] for p in positions]).mean(axis=0)
+    pattern = trace.pattern(1, 1)
+    exact = np.stack([pattern[p, [0, p - 1, p]] for p in positions]).mean(axis=0)
     np.testing.assert_allclose(found.shares[1, 1, :3], exact, rtol=1e-4)
 
 

@@ -1,5 +1,7 @@
 """The pictures of served texts: every text and block is in them, what is 0 is told as 0, text is inert."""
 
+# pyright: reportPrivateUsage=false
+
 import gc
 import json
 import re

@@ -4,6 +4,7 @@ They stand under /gradio_api/, the one prefix that every way of hosting a Gradio
 and are all that opens a record.
 """
 
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Route
 from starlette.staticfiles import StaticFiles
 
 from model.api.engine import Models
@@ -58,18 +59,24 @@ def build_routes(store: Store, models: Models) -> list[BaseRoute]:
         Route(f"{PREFIX}/views", _views),
         Route(f"{PREFIX}/plotly.js", _plotly),
         Route(f"{PREFIX}/model", _model_state(models)),
-        Mount(f"{PREFIX}/assets", _Assets(directory=ASSETS)),
+        Route(f"{PREFIX}/assets/{{path:path}}", _assets()),
         Route("/gradio_api/upload", _no_uploads, methods=["POST"]),
     ]
 
 
-class _Assets(StaticFiles):
-    """The page's scripts and styles; browsers ask each time whether they have changed."""
+def _assets() -> Callable[[Request], Awaitable[Response]]:
+    """The page's scripts and styles; browsers ask each time whether they have changed.
 
-    def file_response(self, *args, **kwargs) -> Response:
-        response = super().file_response(*args, **kwargs)
+    No mount: below one, Starlette takes the path of a proxy in front (GRADIO_ROOT_PATH) for a part of the file's name.
+    """
+    files = StaticFiles(directory=ASSETS)
+
+    async def endpoint(request: Request) -> Response:
+        response = await files.get_response(os.path.normpath(request.path_params["path"]), request.scope)
         response.headers["cache-control"] = "no-cache"
         return response
+
+    return endpoint
 
 
 def _is_there(_: Request, __: Store, kept: Kept) -> Response:

@@ -30,7 +30,7 @@ def _all(kind: type[_T]) -> list[_T]:
 
 @cache
 def _modules() -> tuple[ModuleType, ...]:
-    names = sorted(found.name for found in pkgutil.walk_packages(__path__, "viz.views.") if not found.ispkg)
+    names = sorted(found.name for found in pkgutil.walk_packages(__path__, f"{__name__}.") if not found.ispkg)
     return tuple(importlib.import_module(name) for name in names)
 
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import torch
 from torch import LongTensor, Tensor
-from transformers.generation import utils as library
+from transformers.generation import utils
 from transformers.generation.candidate_generator import CandidateGenerator
 
 from model.api.job import Job
@@ -22,6 +22,7 @@ from model.arch.pinned import other_release
 from model.capture.device import own_randomness, wait_for
 
 _WHAT = "assisted generation"
+library: Any = utils  # whose private parts are watched
 
 Make = Callable[..., CandidateGenerator]
 """Makes a draft's candidate generator from what `generate` knows: generation_config, logits_processor, ..."""

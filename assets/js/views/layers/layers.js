@@ -83,7 +83,7 @@ function numbers({ run, at }) {
     rows,
     note: "Places: the length of the token's vector there, and the three likeliest of the lens, of the full vocabulary. The lens was computed after the run from its own float32 vectors: "
       + "final norm, then the output head, at every layer. The last one is the model's real answer. Then the strongest units of the selected layer, as they ran, and the parts of a layer with the numbers that they learned.",
-    code: "import numpy as np, torch\nfrom model import Trace, load, logit_lens\n"
+    code: "import numpy as np, torch\nfrom model import Trace, load\nfrom model.experiments.generation import logit_lens\n"
       + "run, hooked = Trace.open('run.trace'), load()   # the model that made the run\n"
       + `token, layer = ${at.token}, ${at.layer}\n`
       + "for level in range(len(run.resid)):   # 0: the input; then after each layer\n"

@@ -1,0 +1,217 @@
+"""What the arguments ask for: a kind of experiment, its request, and where the answer goes. No torch."""
+
+import argparse
+import os
+import stat
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from model.api.terminal import VERSION, as_called
+from model.arch.tokens import readable
+from model.cli.flags import Parser, add_argument, add_flags, fields, flag, read
+from model.errors import BadPrompt, BadSetting, BadTrace
+from model.limits import Limits
+from model.records.file import Saved, kind_of
+from model.requests.registry import EXPERIMENTS, Experiment, named
+from model.requests.request import Request
+
+_PROG = as_called("python -m model")
+_FLAGS = ("measure", "serve", "speculate")  # kinds that a flag asks for as well
+_EXAMPLES = """examples:
+  python -m model "The capital of France is"
+  python -m model "The capital of France is" -o paris.trace
+  python -m viz paris.trace -o paris.html          the run as a page to look at
+  python -m model "Tell me a joke." --chat --temperature 0.8 --top-p 0.9 --seed 7
+  python -m model "1, 2, 3," --max-new-tokens 4 --json
+  python -m model measure "The capital of France is" --prompt-tokens 64 -o paris.measurement
+  python -m model serve "The sky is" "The sky at night is" "Once upon a time" -o three.batching
+  python -m model speculate "Once upon a time" --max-new-tokens 48
+  python -m model cache --run paris.trace --window 8 --sink 2 --drop "3, 5"
+  python -m model - < story.txt
+  python -m model -- "-5 + 3 ="                    a prompt that begins with a minus sign, or is a sub-command's name"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """One call of the command line."""
+
+    experiment: Experiment[Any, Any]
+    request: Request
+    records: Mapping[str, Saved]  # that the request names, by its fields
+    output: Path | None
+    json: bool
+
+
+def parse(arguments: Sequence[str], limits: Limits) -> Asked:
+    """What is asked for, checked as far as it can be without a model. Raises: Refusal."""
+    experiment, given = _given(list(arguments))
+    output, as_json = given.pop("output"), given.pop("json")
+    _read_prompts(given)
+    request = read(experiment.request, given)
+    request.check(limits)
+    if output is not None:
+        _check_place(output)
+    records = {name: _opened(path) for name, path in request.records.items()}
+    return Asked(experiment=experiment, request=request, records=records, output=output, json=as_json)
+
+
+def page_limits_off(limits: Limits) -> Limits:
+    """Without the bound that is the page's alone: a file may be longer than what visitors may send."""
+    return replace(limits, prompt_bytes=sys.maxsize)
+
+
+def sub_command(experiment: Experiment[Any, Any]) -> Parser:
+    """The arguments of one kind."""
+    parser = Parser(
+        prog=f"{_PROG} {experiment.name}",
+        description=experiment.request.__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_argument(experiment.request, parser)
+    _add_output(parser)
+    settings = parser.add_argument_group("settings")
+    add_flags(experiment.request, settings)
+    return parser
+
+
+def everything() -> Parser:
+    """The arguments without a sub-command: a prompt to continue, or one of three other kinds by its flag."""
+    run = named("run").request
+    parser = Parser(
+        prog=_PROG,
+        usage="%(prog)s PROMPT [PROMPT ...] [--measure | --serve | --speculate] [-o FILE] [--json] [settings]\n"
+        f"       %(prog)s {{{','.join(each.name for each in EXPERIMENTS)}}} ...",
+        description="Let a language model continue a text, and keep what it computed on the way.\n\n" + _sub_commands(),
+        epilog=as_called(_EXAMPLES),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=VERSION)
+    parser.add_argument(
+        "prompts",
+        metavar="PROMPT",
+        nargs="+",
+        help="the text to go on from, with --serve several; - reads it from standard input, "
+        "without its last line break",
+    )
+    _add_output(parser)
+    add_flags(run, parser.add_argument_group("how the next token is chosen"))
+    known = dict(fields(run))
+    for name in _FLAGS:
+        kind = named(name).request
+        group = parser.add_argument_group(f"with --{name}")
+        group.add_argument(f"--{name}", action="store_true", help=_first_line(kind))
+        add_flags(kind, group, without=known)
+        known |= fields(kind)
+    return parser
+
+
+def _given(arguments: list[str]) -> tuple[Experiment[Any, Any], dict[str, Any]]:
+    """The kind, and what was given by field. A sub-command's name alone is a prompt."""
+    if len(arguments) > 1 and (found := next((each for each in EXPERIMENTS if each.name == arguments[0]), None)):
+        return found, vars(sub_command(found).parse_args(arguments[1:]))
+    given = vars(everything().parse_args(arguments))
+    asked = [name for name in _FLAGS if given.pop(name)]
+    if len(asked) > 1:
+        flags = " and ".join(f"--{name}" for name in asked)
+        raise BadSetting(f"{flags} were given; they are experiments of their own. Ask for one.")
+    experiment = named(asked[0] if asked else "run")
+    prompts = given.pop("prompts")
+    several = any(field.row is not None for field in experiment.request.fields().values())
+    if len(prompts) > 1 and not several:
+        raise BadSetting(
+            f"{len(prompts)} prompts were given, and one is continued; the second: {prompts[1][:80]}. "
+            "Put a prompt of several words in quotes, or add --serve. "
+            f"`{_PROG} --help` says what can be given."
+        )
+    return experiment, {**_fitting(experiment, given), "prompt": prompts if several else prompts[0]}
+
+
+def _fitting(experiment: Experiment[Any, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """What was given, without neutral settings that this kind has not. Raises: BadSetting, for others of those."""
+    own = fields(experiment.request)
+    for name in [each for each in given if each not in own and each not in ("output", "json")]:
+        homes = [each for each in ("run", *_FLAGS) if name in fields(named(each).request)]
+        field, default = fields(named(homes[0]).request)[name]
+        if given[name] == default:
+            del given[name]
+        elif "run" in homes:
+            raise BadSetting(f"{flag(name, field)} does not go with --{experiment.name}. Leave it out.")
+        else:
+            home = f"--{homes[0]}"
+            raise BadSetting(
+                f"{flag(name, field)} goes with {home}, and that is missing. Add it, or leave out {flag(name, field)}."
+            )
+    return given
+
+
+def _add_output(parser: Parser) -> None:
+    output = parser.add_argument_group("what comes out (without these: a text or a table)")
+    output.add_argument(
+        "-o", "--output", metavar="FILE", type=Path, help="keep the whole record in a file, which python -m viz draws"
+    )
+    output.add_argument("--json", action="store_true", help="print the record in plain values, for a program")
+
+
+def _sub_commands() -> str:
+    rows = [f"  {each.name:<10} {_first_line(each.request)}" for each in EXPERIMENTS]
+    return "\n".join(["sub-commands, each with its own --help:", *rows])
+
+
+def _first_line(kind: type[Request]) -> str:
+    said = (kind.__doc__ or "").strip().partition("\n")[0].removesuffix(".")
+    return said.removeprefix("To ")
+
+
+def _read_prompts(given: dict[str, Any]) -> None:
+    """Standard input in the place of -. Raises: BadPrompt, for what is no text."""
+    prompt = given.get("prompt")
+    if isinstance(prompt, list):
+        given["prompt"] = [_prompt(each) for each in prompt]
+    elif prompt is not None:
+        given["prompt"] = _prompt(prompt)
+
+
+def _prompt(given: str) -> str:
+    text = _standard_input() if given == "-" else given
+    readable(text)
+    return text
+
+
+def _standard_input() -> str:
+    if sys.stdin is None:
+        raise BadPrompt("the prompt is -, which means standard input, and there is none. Give the prompt itself.")
+    text = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")  # what is not UTF-8 is replaced, and told
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def _opened(path: str) -> Saved:
+    """The record in a file. Raises: BadTrace, if there is none that this version reads."""
+    held = kind_of(path)
+    experiment = next((each for each in EXPERIMENTS if each.record.__name__ == held), None)
+    if experiment is None:
+        raise BadTrace(f"{path!r} cannot be opened: it holds a {ascii(held)[:40]}. Choose a file saved by Tokenoscope.")
+    return experiment.record.open(path)
+
+
+def _check_place(path: Path) -> None:
+    """Refuse now what would fail only after the run. Raises: BadTrace, if no file can be written there."""
+    if reason := _reason_against(path):
+        raise BadTrace(f"{os.fspath(path)!r} cannot be saved: {reason}. Choose another name or folder.")
+
+
+def _reason_against(path: Path) -> str | None:
+    target = Path(os.path.realpath(path))
+    try:
+        if not stat.S_ISREG(target.stat().st_mode):
+            return "a folder or a device has that name"
+    except FileNotFoundError:
+        if not target.parent.is_dir():
+            return "its folder does not exist"
+    except (OSError, ValueError) as error:  # a name too long for the disk, a file in place of a folder
+        return getattr(error, "strerror", None) or str(error)
+    return None if os.access(target.parent, os.W_OK) else "its folder cannot be written to"

@@ -1,0 +1,58 @@
+"""What all tables share: columns, counts with their nouns, medians with their spread; and what a kind declares."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """How the command line shows one kind of record."""
+
+    doing: str  # beside the progress bar
+    unit: str = ""  # of its progress
+    post_run: str = ""  # beside the bar of what is added afterwards, which is done where the record is kept
+    table: Callable[[Any], str]
+    summary: Callable[[Any], dict[str, Any]]  # the same in plain values, for JSON
+    stopped: Callable[[Any, Any], str]  # of the record so far, None before the first, and the request: how far it came
+    alone: bool = False  # whether the table is left out where the record is kept in a file, or was stopped
+
+
+def fields_of(value: Any) -> dict[str, Any]:
+    """The fields of a slotted dataclass, by name."""
+    return {name: getattr(value, name) for name in type(value).__slots__}
+
+
+def many(count: int, thing: str) -> str:
+    """Such as "1 tick", "2 ticks"."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
+def spread(middle: float, span: tuple[float, float], unit: float) -> str:
+    """The median, with the least and the most of the tries."""
+    return f"{middle / unit:,.1f} ({span[0] / unit:,.1f} to {span[1] / unit:,.1f})"
+
+
+def middle(values: np.ndarray) -> str:
+    """The median, with the least and the most, one decimal."""
+    return f"{np.median(values):,.1f} ({values.min():,.1f} to {values.max():,.1f})"
+
+
+def decimals(values: np.ndarray) -> str:
+    """The same with two decimals."""
+    return f"{np.median(values):,.2f} ({values.min():,.2f} to {values.max():,.2f})"
+
+
+def columns(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Lines of a table: the first column to the left, the others to the right."""
+    lines = [head, *rows]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
+    return [
+        "  ".join(
+            cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]

@@ -1,0 +1,46 @@
+"""A run: the text that the model wrote, and for each token its likeliest candidates."""
+
+from typing import Any
+
+from model.cli.tables.columns import Shown
+from model.records.trace import Trace
+from model.requests.run import Run
+
+_CANDIDATES = 10
+
+
+def table(run: Trace) -> str:
+    """What the model wrote."""
+    return run.text
+
+
+def summary(run: Trace) -> dict[str, Any]:
+    """The tokens, and for each new one the likeliest candidates; probabilities are those before any processor."""
+    return {
+        "model": run.model.name,
+        "prompt": run.prompt,
+        "text": run.text,
+        "tokens": [{"id": token.id, "text": token.text, "generated": token.generated} for token in run.tokens],
+        "steps": [
+            {
+                "kind": step.kind,
+                "chosen_id": choice.id,
+                "probability": choice.probability,
+                "candidates": [
+                    {"id": each.id, "text": run.texts[each.id], "probability": each.probability}
+                    for each in choice.candidates[:_CANDIDATES]
+                ],
+            }
+            for step in run.steps
+            for choice in step.choices
+        ],
+    }
+
+
+def _stopped(run: Trace | None, asked: Run) -> str:
+    return f"stopped after {0 if run is None else run.n_generated} of {asked.max_new_tokens} new tokens"
+
+
+SHOWN = Shown(
+    doing="writing", unit=" tokens", post_run="map and lens", table=table, summary=summary, stopped=_stopped, alone=True
+)
