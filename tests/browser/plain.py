@@ -50,7 +50,8 @@ BUTTONS = {"run": "run", "measure": "run", "cache": "replay", "serve": "serve", 
 _HTML = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Boards</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="data:,">STYLES</head><body class="THEME">
-<div id="app" class="ts-root ts-NAME-page"><div id="header"><header class="ts-header"><h1>Tokenoscope</h1></header></div>
+<div id="app" class="ts-root ts-NAME-page">
+<div id="header"><header class="ts-header"><h1>Tokenoscope</h1></header></div>
 <div id="page" style="display: flex"><div id="side"><div id="form">
 PARTS<label id="prompt">Prompt<textarea>PROMPT</textarea></label>
 <label id="chat"><input type="checkbox"> Chat</label>
