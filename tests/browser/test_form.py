@@ -23,7 +23,7 @@ def test_a_refusal_stands_beside_the_form_and_the_run_and_the_form_stay(serve, v
     alert = page.locator("#form").get_by_role("alert")
     expect(alert).to_contain_text("prompt is empty")
     expect(alert).to_be_in_viewport()
-    assert page.locator(".ts-scope-root").get_attribute("data-run") == shown
+    assert page.locator(".ts-board").get_attribute("data-run") == shown
     assert page.locator("#chat input").is_checked()
     assert page.locator("#prompt textarea").input_value() == "  "
     run_to_the_end(page, "It works again")
@@ -41,7 +41,7 @@ def test_the_form_survives_a_reload(serve, visit):
     page.locator("h1").click()
     page.wait_for_function("(localStorage.getItem('tokenoscope-form') ?? '').includes('11')")
     page.reload()
-    page.wait_for_selector('.ts-scope-root[data-ready="1"]', state="attached")
+    page.wait_for_selector('.ts-board[data-ready="1"]', state="attached")
     expect(page.locator("#prompt textarea")).to_have_value("Mine,\nin two lines 🌍")
     expect(page.locator("#chat input")).to_be_checked()
     open_settings(page)
@@ -55,7 +55,7 @@ def test_what_the_browser_kept_cannot_break_the_form(serve, visit):
     for kept in ('{"model": "gone", "prompt": 5, "seed": null, "temperature": "x"}', "not json"):
         page.evaluate("kept => localStorage.setItem('tokenoscope-form', kept)", kept)
         page.reload()
-        page.wait_for_selector('.ts-scope-root[data-ready="1"]', state="attached")
+        page.wait_for_selector('.ts-board[data-ready="1"]', state="attached")
         expect(page.locator("#prompt textarea")).to_have_value(EXAMPLES[0].prompt)
     run_to_the_end(page)
 
@@ -111,7 +111,7 @@ def test_hostile_prompts_are_inert_and_whole(serve, visit):
     for text in (HOSTILE, "${window.pwned=6}", "{{constructor}}", "\x00\x07 nul"):
         run_to_the_end(page, text)
         assert page.evaluate("window.pwned") is None
-        assert page.evaluate("document.querySelectorAll('.ts-scope-root img, .ts-scope-root script').length") == 0
+        assert page.evaluate("document.querySelectorAll('.ts-board img, .ts-board script').length") == 0
         held = page.evaluate("window.tokenoscope.store.run.tokens.filter(t => !t.generated).map(t => t.text).join('')")
         assert held == page.locator("#prompt textarea").input_value()
         assert no_overflow(page)

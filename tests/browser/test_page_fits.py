@@ -9,8 +9,9 @@ SIZES = ((1440, 900), (1280, 640), (390, 844))
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_page_fits_is_legible_and_has_its_first_picture_in_sight(look, theme):
-    page = look(theme=theme)
+def test_the_page_fits_is_legible_and_has_its_first_picture_in_sight(serve, visit, theme):
+    page = visit(serve().url, theme=theme)
+    run_to_the_end(page)
     assert page.evaluate("document.body.classList.contains('dark')") == (theme == "dark")
     for width, height in SIZES:
         page.set_viewport_size({"width": width, "height": height})
@@ -26,25 +27,6 @@ def test_the_page_fits_is_legible_and_has_its_first_picture_in_sight(look, theme
     page.get_by_label("Seed").wait_for()
     assert page.evaluate(LEGIBLE) == []
     assert no_overflow(page)
-
-
-@pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)])
-def test_the_player_stays_in_sight_while_the_page_scrolls_and_so_does_the_rail_where_there_is_room(
-    serve, visit, width, height
-):
-    page = visit(serve().url, width=width, height=height)
-    run_to_the_end(page, "Some words that are " + "W" * 60 + " long and not to be broken apart " * 6)
-    for down in (0.4, 0.7):
-        page.evaluate("(down) => scrollTo(0, document.documentElement.scrollHeight * down)", down)
-        page.wait_for_function("scrollY > innerHeight * 0.8")
-        bar = page.locator(".ts-player-bar").bounding_box()
-        assert bar is not None
-        assert 0 <= bar["y"] < 20
-        assert bar["height"] <= height / 4
-        expect(page.locator(".ts-play")).to_be_in_viewport(ratio=1)
-        if width > 860:
-            expect(page.locator(".ts-rail-row").last).to_be_in_viewport(ratio=1)
-        assert no_overflow(page)
 
 
 # Text of the form and header that is smaller than 14 px or has less contrast than 4.5 to the ground behind it.
@@ -72,15 +54,6 @@ LEGIBLE = """() => {
   }
   return faults;
 }"""
-
-
-def test_another_run_keeps_the_layer_and_head_that_were_chosen(look):
-    page = look()
-    looked = page.evaluate("(({ layer, head }) => [layer, head])(tokenoscope.selection.at)")
-    other = [(looked[0] + 1) % 4, (looked[1] + 2) % 6]
-    page.evaluate("([layer, head]) => tokenoscope.selection.set({ layer, head })", other)
-    run_to_the_end(page, "Two words")
-    assert page.evaluate("(({ layer, head }) => [layer, head])(tokenoscope.selection.at)") == other
 
 
 def test_what_scrolls_under_a_resting_pointer_is_not_previewed(look):
