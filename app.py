@@ -64,7 +64,7 @@ def build(models: "Models", limits: Limits, store: "Store") -> App:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     import gradio as gr
 
-    from viz.pages import look, measure, run, serve
+    from viz.pages import look, measure, other, run, serve
     from viz.server import guard, routes
     from viz.server.visitors import Visitors
 
@@ -74,6 +74,7 @@ def build(models: "Models", limits: Limits, store: "Store") -> App:
         run.build_page(demo, visitors, limits, first)
     measure.build_page(demo, visitors, limits)
     serve.build_page(demo, visitors, limits)
+    other.build_pages(demo, visitors, limits)
     demo.queue(max_size=None, default_concurrency_limit=None)  # the engine has the queue, bounded and in order
     return App(
         demo=demo,

@@ -46,8 +46,14 @@ class Experiment(Generic[Q, R]):
     record: type[R]
     run: str
     suffix: str  # of its files
+    page: str = ""  # whose form asks for it; empty: a page of its own, made from its fields
     fits: Callable[["ModelCard"], str | None] = always  # why this kind can't be had of that model
     brief: bool = False  # ends soon: others wait for its end. One that is not makes room between its values
+
+    @property
+    def label(self) -> str:
+        """What it is called on a page."""
+        return self.name.replace("_", " ").capitalize()
 
     def function(self) -> Callable[..., Any]:
         """The function that does it; torch is imported now."""
@@ -57,19 +63,45 @@ class Experiment(Generic[Q, R]):
 
 EXPERIMENTS: tuple[Experiment[Any, Any], ...] = (
     Experiment(
-        name="run", request=Run, record=Trace, run="experiments.generation.run:run", suffix=".trace", brief=True
+        name="run",
+        request=Run,
+        record=Trace,
+        run="experiments.generation.run:run",
+        suffix=".trace",
+        page="watch",
+        brief=True,
     ),
     Experiment(
-        name="measure", request=Measure, record=Measurement, run="experiments.timing.run:run", suffix=".measurement"
+        name="measure",
+        request=Measure,
+        record=Measurement,
+        run="experiments.timing.run:run",
+        suffix=".measurement",
+        page="measure",
     ),
-    Experiment(name="cache", request=TryCaches, record=CacheTrials, run="experiments.cache.run:run", suffix=".trials"),
-    Experiment(name="serve", request=Serve, record=Batching, run="experiments.batching.run:run", suffix=".batching"),
+    Experiment(
+        name="cache",
+        request=TryCaches,
+        record=CacheTrials,
+        run="experiments.cache.run:run",
+        suffix=".trials",
+        page="measure",
+    ),
+    Experiment(
+        name="serve",
+        request=Serve,
+        record=Batching,
+        run="experiments.batching.run:run",
+        suffix=".batching",
+        page="serve",
+    ),
     Experiment(
         name="speculate",
         request=Speculate,
         record=Speculation,
         run="experiments.speculation.run:run",
         suffix=".speculation",
+        page="serve",
     ),
 )
 

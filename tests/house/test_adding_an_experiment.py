@@ -32,6 +32,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for room in ("model", "viz"):
         shutil.copytree(ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "assets").symlink_to(ROOT / "assets")
+    shutil.copy(ROOT / "app.py", folder)
     for name, content in _FILE.findall(told):
         assert not (folder / name).exists()
         (folder / name).write_text(content, "utf-8")
@@ -80,6 +81,23 @@ def test_its_record_becomes_a_page_with_its_picture(house: Path):
     program = "from model.records.surprise import Surprise; from viz.pictures import saved\n"
     program += "print(b'How surprising each token was' in b''.join(saved(Surprise.open('run.surprise'))))"
     assert run(house, "-c", program).stdout == "True\n"
+
+
+def test_it_has_a_page_whose_form_asks_for_it(house: Path):
+    program = """
+import app
+from model.limits import Limits
+class Models:
+    names = ("tiny",)
+limits = Limits()
+store = app.make_store(limits)
+demo = app.build(Models(), limits, store).demo
+print("surprise" in [each.api_name for each in demo.fns.values()])
+print("surprise" in [address for address, *_ in demo.pages])
+store.close()
+"""
+    done = run(house, "-c", program)
+    assert (done.returncode, done.stdout) == (0, "True\nTrue\n"), done.stderr
 
 
 def test_it_is_refused_before_the_model_is_asked(house: Path):

@@ -1,28 +1,57 @@
 """The line at the top of every page: the name, what the page is for, and the way to the other pages."""
 
-from typing import Literal
+import dataclasses
+from typing import Any, NamedTuple
 
+from model.requests.registry import EXPERIMENTS, Experiment
 from viz import markup
 
-Here = Literal["watch", "measure", "serve"]
 
-_PAGES: dict[Here, tuple[str, str, str]] = {
-    "watch": ("./", "Watch a run", "Watch a real language model read your text and write on, one token at a time."),
-    "measure": ("measure", "Measure", "See what a real language model costs on this machine: time, work and memory."),
-    "serve": ("serve", "Serve", "See a real language model serve several texts at once, and write with a draft."),
+class _Page(NamedTuple):
+    address: str
+    label: str
+    sentence: str  # what it is for
+
+
+_PAGES = {
+    "watch": _Page(
+        "./", "Watch a run", "Watch a real language model read your text and write on, one token at a time."
+    ),
+    "measure": _Page(
+        "measure", "Measure", "See what a real language model costs on this machine: time, work and memory."
+    ),
+    "serve": _Page("serve", "Serve", "See a real language model serve several texts at once, and write with a draft."),
 }
 
 
-def header(here: Here) -> str:
+def header(here: str) -> str:
     """Markup for the page `here`."""
-    links = "".join(_link(name, here) for name in _PAGES)
+    pages = _PAGES | {each.name: _own(each) for each in EXPERIMENTS if has_own_page(each)}
+    links = "".join(_link(name, page, name == here) for name, page in pages.items())
     return (
-        f'<header class="ts-header"><h1>Tokenoscope</h1><p>{markup.text(_PAGES[here][2])}</p>'
+        f'<header class="ts-header"><h1>Tokenoscope</h1><p>{markup.text(pages[here].sentence)}</p>'
         f'<nav class="ts-nav" aria-label="pages">{links}</nav></header>'
     )
 
 
-def _link(name: Here, here: Here) -> str:
-    address, label, _ = _PAGES[name]
-    current = ' aria-current="page"' if name == here else ""
-    return f'<a href="{address}" data-page="{name}"{current}>{markup.text(label)}</a>'
+def has_own_page(kind: Experiment[Any, Any]) -> bool:
+    """Whether its form is made from its fields: it stands on no other page, and no record is needed to begin."""
+    described = kind.request.fields()
+    needed = [each.name for each in dataclasses.fields(kind.request) if each.default is dataclasses.MISSING]
+    return not kind.page and all(described[name].kind != "record" for name in needed)
+
+
+def addresses() -> dict[str, str]:
+    """Where each kind is shown, relative to the app."""
+    shared = {each.name: _PAGES[each.page].address for each in EXPERIMENTS if each.page}
+    return shared | {each.name: each.name for each in EXPERIMENTS if has_own_page(each)}
+
+
+def _own(kind: Experiment[Any, Any]) -> _Page:
+    said = (kind.request.__doc__ or "").partition("\n")[0].removeprefix("To ")
+    return _Page(kind.name, kind.label, said[:1].upper() + said[1:])
+
+
+def _link(name: str, page: _Page, is_here: bool) -> str:
+    current = ' aria-current="page"' if is_here else ""
+    return f'<a href="{page.address}" data-page="{name}"{current}>{markup.text(page.label)}</a>'

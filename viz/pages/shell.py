@@ -5,6 +5,7 @@ the record by itself. No `cancels=`: Gradio loses the next press with it; a job 
 """
 
 import itertools
+import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ import gradio as gr
 from model.errors import Refusal
 from model.requests.registry import named
 from viz.pages import addresses, fields
-from viz.pages.header import Here, header
+from viz.pages import header as headers
 from viz.server.visitors import BROKEN, Visitors
 
 log = logging.getLogger("tokenoscope")
@@ -56,11 +57,11 @@ class Page:
 
 
 @contextmanager
-def laid_out(here: Here, *experiments: str, first: str | None = None, rail: bool = False) -> Iterator[Page]:
+def laid_out(here: str, *experiments: str, first: str | None = None, rail: bool = False) -> Iterator[Page]:
     """The page around a form that is laid out inside. `first` is the record that it opens on."""
     page = Page(experiments=experiments)
     with gr.Column(elem_id="app", elem_classes=f"ts-root ts-{here}-page"):
-        _html(header(here), "header")
+        _html(headers.header(here), "header")
         with gr.Row(elem_id="page", equal_height=False):
             with gr.Column(elem_id="side", scale=0, min_width=300):
                 with gr.Column(elem_id="form"):
@@ -137,7 +138,8 @@ def _press(act: Callable[[str], None]) -> Callable[[gr.Request], None]:
 
 def _board(experiments: tuple[str, ...], first: str | None) -> gr.HTML:
     names = ", ".join(f'"{name}"' for name in experiments)
-    then = f"page => page.connect({{ element, props, watch, experiments: [{names}] }})"
+    pages = json.dumps(headers.addresses())
+    then = f"page => page.connect({{ element, props, watch, experiments: [{names}], pages: {pages} }})"
     return gr.HTML(
         {"id": first, "experiment": experiments[0], "refusal": "", "press": 0},
         html_template='<div class="ts-boards"></div>',

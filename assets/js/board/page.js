@@ -17,8 +17,9 @@ import { listenToKeys } from "./keys.js";
 /** @typedef {import("../data/axes.js").At} At */
 /** @typedef {import("../data/follow.js").Status} Status */
 /** What a press of a button came to: a job's id, or why there is none. `press` grows with each press. @typedef {{id: string | null, experiment: string, refusal: string, press: number}} Press */
-/** `experiments`: the kinds that this page shows, each on a board of its own; `base`: the address of the program's routes, by default where this script came from.
- * @typedef {{element: HTMLElement, props: {value: Press}, watch: (name: string, fn: () => void) => void, experiments: string[], base?: string}} Link */
+/** `experiments`: the kinds that this page shows, each on a board of its own; `pages`: where each kind is shown, relative to the app;
+ * `base`: the address of the program's routes, by default where this script came from.
+ * @typedef {{element: HTMLElement, props: {value: Press}, watch: (name: string, fn: () => void) => void, experiments: string[], pages?: Record<string, string>, base?: string}} Link */
 /** A record that is followed, or was. `opening`: where it is opened, if not where its kind begins; `restored`: it ran before the page was left;
  * `earlier`: the visitor's own record before it; `silent`: the program did not answer when it was asked last; `cutOff`: nor will it go on.
  * @typedef {{id: string, experiment: string | null, record: Run | ServedRecord | null, status: Status | null, own: boolean, shipped: boolean, restored: boolean,
@@ -26,10 +27,8 @@ import { listenToKeys } from "./keys.js";
 /** `at` null: where its kind begins. @typedef {{at: Partial<At> | null, card: string | null}} Opening */
 
 const STYLES = ["theme", "scope", ...["output", "tokens", "embeddings", "passes", "attention", "layers", "next-token", "kv-cache", "measured", "serving", "rounds"].map((view) => `views/${view}`)];
-/** The page of each kind. @type {Record<string, string>} */
-const PAGES = { run: "./", measure: "measure", cache: "measure", serve: "serve", speculate: "serve" };
-/** The button that begins each kind. @type {Record<string, string>} */
-const BUTTONS = { run: "#run", measure: "#run", cache: "#replay", serve: "#serve", speculate: "#speculate" };
+/** The button that begins each kind, where it is not `#run`. @type {Record<string, string>} */
+const BUTTONS = { cache: "#replay", serve: "#serve", speculate: "#speculate" };
 /** Kinds that stand on the page one at a time, each behind its tab. @type {Record<string, string>} */
 const PARTS = { serve: "batching", speculate: "speculation" };
 const RUN_EMPTY = "Type a prompt and press Run: the run appears here, pass by pass.";
@@ -52,18 +51,19 @@ const EMPTY = {
 const SILENT = "The program does not answer; the pictures stay as they are. Trying again…";
 
 /** Wire a page. @param {Link} link */
-export async function connect({ element, props, watch, experiments, base = new URL("../../..", import.meta.url).href.replace(/\/$/, "") }) {
+export async function connect({ element, props, watch, experiments, pages = {}, base = new URL("../../..", import.meta.url).href.replace(/\/$/, "") }) {
   await Promise.all(STYLES.map((name) => loadStyle(new URL(`../../css/${name}.css`, import.meta.url).href)));
-  const page = new Page(base, /** @type {HTMLElement} */ (element.querySelector(".ts-boards") ?? element), experiments);
+  const page = new Page(base, /** @type {HTMLElement} */ (element.querySelector(".ts-boards") ?? element), experiments, pages);
   watch("value", () => page.take(props.value));
   page.begin(props.value);
   return page;
 }
 
 export class Page {
-  /** @param {string} base @param {HTMLElement} root @param {string[]} experiments */
-  constructor(base, root, experiments) {
+  /** @param {string} base @param {HTMLElement} root @param {string[]} experiments @param {Record<string, string>} pages */
+  constructor(base, root, experiments, pages) {
     this.base = base;
+    this.pages = pages;
     this.experiments = experiments;
     this.active = experiments[0];
     /** @type {Map<string, Held>} by id */
@@ -95,8 +95,8 @@ export class Page {
     const isRun = experiment === "run";
     const keep = (isRun && find("#status .ts-keep")) || h("p", { class: "ts-keep", hidden: true });
     this.keeps.set(experiment, keep);
-    const [title, sentence] = EMPTY[experiment] ?? [];
-    const empty = title ? h("section", { class: "ts-card" }, h("h2", { class: "ts-title" }, title), h("p", { class: "ts-sentence" }, sentence)) : null;
+    const [title, sentence] = EMPTY[experiment] ?? ["Nothing here yet", "Fill in the form and press its button: what comes of it is drawn here."];
+    const empty = !isRun ? h("section", { class: "ts-card" }, h("h2", { class: "ts-title" }, title), h("p", { class: "ts-sentence" }, sentence)) : null;
     const board = new Board(place, experiment, {
       base: this.base, empty, above: isRun ? this.shipped?.element : null, below: keep.isConnected ? null : keep, rail: isRun ? find("#rail .ts-rail-root") : null,
       changed: () => this.changed(experiment),
@@ -115,7 +115,7 @@ export class Page {
   listen() {
     listenToKeys((key) => {
       if (key !== "run") return this.boards.get(this.active)?.onKey(key);
-      const go = /** @type {HTMLButtonElement | null} */ (find(BUTTONS[this.active]));
+      const go = /** @type {HTMLButtonElement | null} */ (find(BUTTONS[this.active] ?? "#run"));
       return go && !go.disabled ? () => go.click() : undefined;
     });
     this.bar.listen(() => this.openAddress());
@@ -308,12 +308,12 @@ export class Page {
     }
     const looked = this.boards.get(experiment);
     this.again = { experiment, ...(held.opening ?? { at: looked?.selection.base ?? {}, card: looked?.reading ?? null }) };
-    find(BUTTONS[experiment])?.click();
+    find(BUTTONS[experiment] ?? "#run")?.click();
   }
 
   /** A record of a kind that another page shows. @param {Held} held */
   elsewhere(held) {
-    const page = PAGES[held.experiment ?? ""];
+    const page = this.pages[held.experiment ?? ""];
     held.away.abort();
     if (page === undefined) return;
     const to = new URL(page + location.search + location.hash, document.baseURI).href;
