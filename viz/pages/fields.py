@@ -16,7 +16,8 @@ from gradio.components import Component
 
 from model.errors import BadSetting, Refusal
 from model.limits import Limits
-from model.records.fields import Field, shown
+from model.records.fields import Field, fields_of, shown
+from model.requests.batching import Text
 from model.requests.request import Request
 from viz.pages import texts
 
@@ -113,7 +114,8 @@ def read(kind: type[R], posted: Mapping[str, Any], limits: Limits) -> R:
         request = kind.read(values)
         request.check(limits)
     except Refusal as error:
-        raise type(error)(labelled(str(error), fields)) from error
+        in_rows = fields_of(Text) if any(each.kind == "rows" for each in fields.values()) else {}
+        raise type(error)(labelled(str(error), {**in_rows, **fields})) from error
     return request
 
 

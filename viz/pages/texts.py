@@ -8,6 +8,7 @@ import gradio as gr
 
 from model.errors import BadSetting
 from model.limits import Limits
+from model.records.batching import letter
 from model.records.fields import shown
 from model.requests.batching import Text
 from viz.pages import addresses
@@ -33,11 +34,14 @@ def value(texts: Iterable[Text], limits: Limits) -> str:
 
 
 def rows(given: Any) -> Any:
-    """What the editor posts, as rows of [prompt, new tokens]. Raises: BadSetting, for what it never posts."""
+    """What the editor posts, as rows of [prompt, new tokens]. Raises: BadSetting, for no number and for no rows."""
     try:
         found = json.loads(given) if isinstance(given, str) else None
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, list):
         raise BadSetting(f"texts is {shown(given)}; it must be a list of texts with their new tokens.")
+    for at, row in enumerate(found):
+        if isinstance(row, list) and row[1:] == [None]:
+            raise BadSetting(f"max_new_tokens of text {letter(at)} is empty; type a number.")
     return found
