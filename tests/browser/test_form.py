@@ -78,7 +78,7 @@ def test_settings_reach_the_run(serve, visit):
     page.get_by_label("number input for New tokens").fill("3")
     page.get_by_label("Seed").fill("11")
     run_to_the_end(page)
-    _, settings = served.engine.asked[0]
+    settings = served.engine.asked[0].settings
     assert (settings.temperature, settings.max_new_tokens, settings.seed) == (0.7, 3, 11)
 
 
@@ -102,7 +102,7 @@ def test_a_second_visitor_sees_the_queue_and_gets_a_turn_when_the_first_tab_clos
     eve.locator("#run").click()
     expect(eve.locator(".ts-run-text")).to_have_text(re.compile("^Waiting: 2 runs before yours"))
     ann.close()
-    until(lambda: served.engine.runs[0].state == "stopped", bob)
+    until(lambda: served.engine.state(0) == "stopped", bob)
     expect(bob.locator(".ts-run-text")).to_have_text("Done: 16 tokens written, as many as asked.")
 
 

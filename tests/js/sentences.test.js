@@ -52,3 +52,8 @@ test("what ran before the page was left, what comes with the app, and what fell 
 test("a run is over when nothing more is written, though a lens may come", () => {
   assert.deepEqual(["waiting", "running", "paused", "done", "stopped", "failed"].map((state) => isOver(status({ state }))), [false, false, false, true, true, true]);
 });
+
+test("a run that another kind made is told token by token too", () => {
+  assert.equal(sentence(status({ experiment: "fork" }), { trace: true }), "Running: token 3 of at most 9.");
+  assert.equal(sentence(status({ experiment: "fork", state: "waiting", place: 1 }), { trace: true }), "Waiting: yours is next.");
+});

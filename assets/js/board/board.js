@@ -43,7 +43,10 @@ export class Board {
     this.selection = new Selection();
     this.slices = new Slices(() => this.redraw(), app.base ? `${app.base}/plotly.js` : undefined);
     this.pictures = new Pictures(() => this.redraw());
-    this.serverViews = app.base && experiment === "run" ? new ServerViews(app.base) : null;
+    /** @type {ServerViews | null} */
+    this.serverViews = null;
+    /** @type {Rail | null} */
+    this.rail = null;
     this.frame = 0;
     this.rest = 0;
     this.idle = 0;
@@ -63,8 +66,9 @@ export class Board {
     this.origin = h("section", { class: "ts-card ts-origin", hidden: true }, h("h2", { class: "ts-title" }, "What was run, and where"), this.facts);
     this.model = h("p", { class: "ts-model-line" });
     this.list = h("div", { class: "ts-cards", "data-experiment": experiment });
-    this.below = h("div", { class: "ts-below" }, app.below, experiment === "run" ? this.model : this.origin);
-    this.pictureBox = h("div", { class: "ts-pictures", hidden: true }, this.transport.element, this.list, this.serverViews?.element, this.below);
+    this.below = h("div", { class: "ts-below" }, app.below, this.origin, this.model);
+    this.pictureBox = h("div", { class: "ts-pictures", hidden: true }, this.transport.element, this.list, this.below);
+    this.beside = h("div", {}, this.pictureBox);
     this.load = new MemoryLoad((change) => this.selection.set(change));
     this.choices = new Choices([...LISTS[/** @type {keyof typeof LISTS} */ (experiment)] ?? []], (change) => this.select(change));
     this.build();
@@ -80,15 +84,27 @@ export class Board {
     const { element, app } = this;
     element.classList.add("ts-root", "ts-scope", "ts-board");
     element.dataset.experiment = this.experiment;
-    if (this.experiment === "run") this.setCards(RUN_VIEWS.map((view) => new Card(view, this.context())));
-    this.rail = this.experiment === "run" ? new Rail(this.cards) : null;
-    if (app.rail && this.rail) {
-      app.rail.classList.add("ts-root", "ts-scope");
-      app.rail.append(this.rail.element);
-    }
-    const beside = this.rail && !app.rail ? h("div", { class: "ts-with-rail" }, this.rail.element, this.pictureBox) : this.pictureBox;
-    fill(element, app.above, app.empty, this.message, beside, this.help);
+    fill(element, app.above, app.empty, this.message, this.beside, this.help);
+    if (this.experiment === "run") this.runCards(); // before there is a run: it is in sight the sooner
     if (this.experiment === "speculate") this.transport.row.append(this.choices.element);
+  }
+
+  /** The cards of a run, whatever made it, with their rail. */
+  runCards() {
+    const { app } = this;
+    if (this.rail) return;
+    this.setCards(RUN_VIEWS.map((view) => new Card(view, this.context())));
+    this.rail = new Rail(this.cards);
+    if (app.rail) {
+      app.rail.classList.add("ts-root", "ts-scope");
+      fill(app.rail, this.rail.element);
+    } else {
+      this.beside.className = "ts-with-rail";
+      this.beside.prepend(this.rail.element);
+    }
+    if (!app.base) return;
+    this.serverViews = new ServerViews(app.base);
+    this.list.after(this.serverViews.element);
   }
 
   /** What a view may ask for. @returns {import("./card.js").Context} */
@@ -195,6 +211,7 @@ export class Board {
       this.pictures.open(record, place ? async (path, signal) => (await answered(`${place}/${path}`, signal)).json() : null);
       this.serveCards(record);
     } else {
+      this.runCards();
       this.slices.open(record, place ? { live: live === true, get: (path) => get(`${place}/slice/${path}`) } : null);
     }
     this.say("");

@@ -98,7 +98,7 @@ export class Page {
     const [title, sentence] = EMPTY[experiment] ?? ["Nothing here yet", "Fill in the form and press its button: what comes of it is drawn here."];
     const empty = !isRun ? h("section", { class: "ts-card" }, h("h2", { class: "ts-title" }, title), h("p", { class: "ts-sentence" }, sentence)) : null;
     const board = new Board(place, experiment, {
-      base: this.base, empty, above: isRun ? this.shipped?.element : null, below: keep.isConnected ? null : keep, rail: isRun ? find("#rail .ts-rail-root") : null,
+      base: this.base, empty, above: isRun ? this.shipped?.element : null, below: keep.isConnected ? null : keep, rail: find("#rail .ts-rail-root"),
       changed: () => this.changed(experiment),
     });
     if (isRun) board.say(RUN_EMPTY);
@@ -153,7 +153,8 @@ export class Page {
   take(press) {
     if (!press || press.press <= this.press) return; // a newer one has overtaken it
     this.press = press.press;
-    const { id, experiment, refusal } = press;
+    const { id, refusal } = press;
+    const experiment = this.boards.has(press.experiment) ? press.experiment : this.experiments[0]; // a kind without a board of its own
     this.refusal = refusal ? { experiment, text: refusal } : null;
     this.message = "";
     if (!PARTS[experiment]) this.active = experiment;
@@ -216,7 +217,7 @@ export class Page {
     }
     if (status) {
       held.status = status;
-      held.experiment ??= status.experiment;
+      if (held.record || this.boards.has(status.experiment)) held.experiment ??= status.experiment; // else its first part says what it is
     }
     if (held.record instanceof ServedRecord && held.status) held.record.ended = isOver(held.status);
     this.draw(held);
@@ -403,7 +404,7 @@ export class Page {
     const newest = all.find(({ own }) => own);
     const told = all.find((held) => held.own && held.status && !isOver(held.status) && !held.cutOff) ?? all.find((held) => held.status && this.isWanted(held)) ?? newest;
     const refusal = this.refusal && this.inSight.includes(this.refusal.experiment) ? this.refusal.text : newest?.status?.refusal ?? "";
-    this.line.say({ status: told?.status ?? null, circumstances: told ?? {}, message: this.message, refusal });
+    this.line.say({ status: told?.status ?? null, circumstances: { ...told, trace: told?.experiment === "run" || told?.record instanceof Run }, message: this.message, refusal });
     for (const experiment of this.experiments) this.offer(experiment);
     const isBusy = this.experiments.some((experiment) => this.isBusy(experiment));
     this.shipped?.show(this.wanted.get("run") ?? null, this.own.has("run"), isBusy);
@@ -419,7 +420,8 @@ export class Page {
   offer(experiment) {
     const line = this.keeps.get(experiment);
     const held = this.held.get(this.wanted.get(experiment) ?? "");
-    const over = held?.status && (experiment === "run" ? held.status.complete : isOver(held.status));
+    const isRun = held?.record instanceof Run;
+    const over = held?.status && (isRun ? held.status.complete : isOver(held.status));
     const kept = held && over && held.record?.begun && !held.shipped ? held : null;
     if (experiment === "run") this.leadToMeasure(kept?.id ?? null);
     if (!line || line.dataset.of === (kept?.id ?? "")) return;
@@ -427,7 +429,7 @@ export class Page {
     line.hidden = kept === null;
     if (!kept) return;
     const link = (/** @type {string} */ what, /** @type {string} */ name) => h("a", { href: `${this.base}/records/${encodeURIComponent(kept.id)}/${what}`, download: true }, name);
-    const file = experiment === "run" ? [link("file", "trace file"), "."] : [link("file", "file"), " that the Python library opens."];
+    const file = isRun ? [link("file", "trace file"), "."] : [link("file", "file"), " that the Python library opens."];
     fill(line, "Keep it as a ", link("page", "web page"), " or as a ", ...file);
   }
 

@@ -2,8 +2,8 @@
 // How a job stands, in words for the line beside the form.
 
 /** @typedef {import("../data/follow.js").Status} Status */
-/** Beside the status: `shipped` records come with the app; `restored` ones ran before the page was left; of those `cutOff` nothing more was heard.
- * @typedef {{shipped?: boolean, restored?: boolean, cutOff?: boolean}} Circumstances */
+/** Beside the status: a `trace` is told token by token; `shipped` records come with the app; `restored` ones ran before the page was left; of those `cutOff` nothing more was heard.
+ * @typedef {{trace?: boolean, shipped?: boolean, restored?: boolean, cutOff?: boolean}} Circumstances */
 
 const CUT_OFF = "Cut off: the program does not answer any more. What had arrived stays here.";
 const RESTORED = "Shown again: what ran last, before you left this page.";
@@ -24,26 +24,26 @@ export function isOver({ state }) {
 }
 
 /** @param {Status} status @param {Circumstances} [circumstances] */
-export function sentence(status, { shipped = false, restored = false, cutOff = false } = {}) {
+export function sentence(status, { trace = status.experiment === "run", shipped = false, restored = false, cutOff = false } = {}) {
   if (cutOff) return CUT_OFF;
   if (shipped) return SHIPPED;
-  if (status.state === "waiting") return waiting(status);
+  if (status.state === "waiting") return waiting(status, trace);
   if (status.state === "stopped" && status.stopped_by === "silence") return UNHEARD;
-  if (status.experiment === "run") return ofRun(status);
+  if (trace) return ofTrace(status);
   if (isOver(status) && restored) return RESTORED;
   return ofOther(status);
 }
 
-/** @param {Status} status */
-function waiting({ experiment, place, what, eta_s }) {
+/** @param {Status} status @param {boolean} trace */
+function waiting({ place, what, eta_s }, trace) {
   if (place === 0) return what || "Waiting to begin.";
   const left = eta_s === null ? "" : `, about ${seconds(eta_s)} left`;
-  if (experiment !== "run") return `Waiting: ${place} before yours${left}.`;
+  if (!trace) return `Waiting: ${place} before yours${left}.`;
   return place === 1 ? `Waiting: yours is next${left}.` : `Waiting: ${place} runs before yours${left}.`; // the one that runs is among them
 }
 
 /** @param {Status} status */
-function ofRun({ state, done, max_new_tokens: most, ended, complete, eta_s, stopped_by: by }) {
+function ofTrace({ state, done, max_new_tokens: most, ended, complete, eta_s, stopped_by: by }) {
   const tokens = done === 1 ? "1 token" : `${done} tokens`;
   const at = done === 0 ? "reading the prompt" : `token ${done} of at most ${most}`;
   if (state === "running") return `Running: ${at}${eta_s === null ? "" : `, about ${seconds(eta_s)} left`}.`;

@@ -90,13 +90,13 @@ export class StatusLine {
     write(".ts-spoken", state === "running" ? "Running." : words); // read out once a state, not once a token
     write(".ts-message", message);
     write(".ts-refusal", refusal);
-    progress(".ts-progress", over ? null : fraction(status));
+    progress(".ts-progress", over ? null : fraction(status, circumstances.trace === true));
   }
 }
 
-/** How far it is; undefined where nobody knows. @param {Status} status */
-function fraction({ experiment, fraction: far, done, max_new_tokens: most }) {
-  if (experiment === "run") return most ? done / most : 0;
+/** How far it is; undefined where nobody knows. @param {Status} status @param {boolean} trace */
+function fraction({ fraction: far, done, max_new_tokens: most }, trace) {
+  if (trace) return most ? done / most : 0;
   return far ?? undefined;
 }
 
