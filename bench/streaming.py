@@ -37,10 +37,10 @@ def main(arguments: list[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     limits = dataclasses.replace(Limits.from_environment(), models=())
     alone, watched = [], []
-    with tempfile.TemporaryDirectory() as folder:
-        store = make_store(limits, Path(folder))
+    nothing = Path(tempfile.mkdtemp())  # no records come with this app
+    store = make_store(limits, nothing)
     models = HostedModels(limits, loader(limits, store))
-    with serving(models, limits, store=store) as (url, app):
+    with serving(models, limits, nothing, store) as (url, app):
         while (engine := models.engine(models.names[0])) is None:
             time.sleep(0.2)
         ours, theirs = multiprocessing.Pipe()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from model.experiments.batching.batching import serve
     from model.experiments.batching.checks import Ask
     from model.experiments.cache.trials import trials
+    from model.experiments.fork.fork import fork
     from model.experiments.generation.generate import trace
     from model.experiments.speculation.speculative import speculate
     from model.experiments.timing.timing import measure
@@ -38,6 +39,7 @@ __all__ = [
     "Settings",
     "Speculation",
     "Trace",
+    "fork",
     "load",
     "measure",
     "serve",
@@ -52,6 +54,7 @@ _HOMES = {
     "Limits": "limits",
     "Job": "api.job",
     "Refusal": "errors",
+    "fork": "experiments.fork.fork",
     "trace": "experiments.generation.generate",
     "Trace": "records.trace",
     "Settings": "records.trace",

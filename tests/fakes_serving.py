@@ -159,10 +159,10 @@ def _way(name: str) -> Way:
     ]
     last = float(ends[-1])
     return Way(
-        name=name,
+        name=name,  # pyright: ignore[reportArgumentType]
         seconds=(last, last * 1.1, last * 0.9),
         n_written=sum(NEW),
-        same_tokens=(True,) * len(PROMPTS),  # pyright: ignore[reportArgumentType]
+        same_tokens=(True,) * len(PROMPTS),
         ttft=tuple(max(float(each[0]) - at, 0.01) for each, at in zip(mine, ARRIVES, strict=True)),
         latency=tuple(max(float(each[-1]) - at, 0.02) for each, at in zip(mine, ARRIVES, strict=True)),
         passes=tuple(

@@ -13,6 +13,7 @@ from model.records.timing import Measurement
 from model.records.trace import Trace
 from model.requests.batching import Serve
 from model.requests.cache import TryCaches
+from model.requests.fork import Fork
 from model.requests.request import Request
 from model.requests.run import Run
 from model.requests.speculation import Speculate
@@ -102,6 +103,15 @@ EXPERIMENTS: tuple[Experiment[Any, Any], ...] = (
         run="experiments.speculation.run:run",
         suffix=".speculation",
         page="serve",
+    ),
+    Experiment(
+        name="fork",
+        request=Fork,
+        record=Trace,
+        run="experiments.fork.run:run",
+        suffix=".trace",
+        page="watch",
+        brief=True,
     ),
 )
 

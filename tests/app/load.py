@@ -8,8 +8,10 @@ import argparse
 import dataclasses
 import json
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -37,9 +39,10 @@ def main(arguments: list[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
     limits = dataclasses.replace(Limits.from_environment(), store_bytes=asked.store_bytes, queue=64, models=())
-    store = make_store(limits)
+    nothing = Path(tempfile.mkdtemp())  # no records come with this app
+    store = make_store(limits, nothing)
     models = HostedModels(limits, lambda *_: Engine(wide_model(), limits, room=store), default="wide")
-    with serving(models, limits, store=store) as (url, _):
+    with serving(models, limits, nothing, store) as (url, _):
         while models.engine("wide") is None:
             time.sleep(0.05)
         prompt = " ".join(f"w{3 + i % 190}" for i in range(asked.prompt_tokens))

@@ -23,7 +23,7 @@ from viz.wire import recorded
 __all__ = ["serve", "shared_app"]
 
 
-PLACES = {Batching: "serve", Speculation: "serve", Measurement: "measure", CacheTrials: "measure"}
+PLACES: dict[type, str] = {Batching: "serve", Speculation: "serve", Measurement: "measure", CacheTrials: "measure"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

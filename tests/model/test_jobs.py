@@ -113,7 +113,8 @@ def test_a_library_call_gives_records_alone_and_closes_its_work() -> None:
             closed.append(True)
 
     assert list(records_of(pieces())) == [1, 2]
-    records = records_of(pieces())
+    work = pieces()  # somebody else may hold it: it is closed, not only let go
+    records = records_of(work)
     next(records)
     records.close()
     assert closed == [True, True]

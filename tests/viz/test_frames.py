@@ -1,7 +1,7 @@
 """The frames say what the trace says, in few bytes, and no token text can break them."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import safetensors.numpy
 from model.errors import BadSetting, NotShown
 from model.records import attention
 from model.records.attention import AttentionRule
-from model.records.trace import Check, Trace
+from model.records.trace import Check, Origin, Trace
 from tests.fakes import AFTER_RUN, MAP, fake_trace
 from viz import markup
 from viz.wire import frames, packing, parts, recorded, roles, slices
@@ -144,6 +144,36 @@ def test_a_step_carries_its_choice_stage_by_stage_and_the_race():
         np.testing.assert_allclose(runners, [(r.probability, r.wait, r.time) for r in choice.draw], rtol=1e-6)
         assert {int(i) for i in blobs["ids"]} == {int(i) for i in about["texts"]}
         assert all(about["texts"][str(each.id)] == trace.texts[each.id] for each in choice.candidates)
+
+
+def test_a_continued_run_tells_who_chose_and_where_it_came_from():
+    trace = fake_trace()
+    unlikely = int(trace.logits[1].argmin())  # no candidate, and nobody drew it
+    chosen = replace(trace.steps[1].choices[0], id=unlikely, chosen_by="person", draw=())
+    steps = (trace.steps[0], replace(trace.steps[1], choices=(chosen,)), *trace.steps[2:])
+    origin = Origin(
+        run="one.trace",
+        step=1,
+        token_id=unlikely,
+        instead_of=11,
+        n_reused=6,
+        n_replayed=0,
+        recorded_s=0.5,
+        restore_s=0.25,
+        note="",
+    )
+    forked = replace(trace, steps=steps, origin=origin)
+    head, _ = packing.unpack(frames.head(forked))
+    assert head["origin"] == {
+        **asdict(origin),
+        "saved_s": 0.25,
+        "token": trace.texts[unlikely],
+        "instead_of_token": trace.texts[11],
+    }
+    told = [packing.unpack(frames.step(forked, i))[0] for i in range(3)]
+    assert [each["choices"][0].get("chosen_by") for each in told] == [None, "person", None]
+    assert told[1]["texts"][str(unlikely)] == trace.texts[unlikely]
+    assert "origin" not in packing.unpack(frames.head(trace))[0]
 
 
 def test_norms_are_those_of_the_residual_stream():

@@ -27,7 +27,7 @@ TEXTS = range(len(PROMPTS))
 
 
 def drawn(name: str, record: Batching = STORY, mode: theme.Mode = "light", **at: int) -> Any:
-    return VIEWS[name].draw(record, Selection(**at), mode)
+    return VIEWS[name].draw(record, Selection(**at), mode)  # pyright: ignore[reportArgumentType]
 
 
 def cells(html: str, kind: str) -> list[str]:

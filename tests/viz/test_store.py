@@ -1,41 +1,38 @@
 """The browser's store reads from the frames what the trace holds: run under node."""
 
+import base64
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from model.records.trace import Trace
 from tests.fakes import fake_trace
+from tests.js.node import in_node
 from tests.viz.test_frames import HOSTILE, big
-from tests.viz.test_theme import in_node
 from viz.wire import parts, roles, slices
 
 
-def read(folder: Path, trace: Trace, program: str, more: bytes = b"") -> list:
+def read(trace: Trace, program: str, more: bytes = b"") -> list:
     """What `program` pushes into `said`, with the trace's frames fed into `run`."""
-    folder.mkdir(exist_ok=True)
-    (folder / "run.frames").write_bytes(b"".join(parts.all_parts(trace)) + more)
     return in_node(
-        folder,
         f"""
-        import {{ readFileSync }} from "node:fs";
-        import {{ Run, parseFrames, WEIGHTS }} from "./data/store.js";
-        import {{ Selection, firstLook }} from "./board/selection.js";
-        const bytes = new Uint8Array(readFileSync(new URL("run.frames", import.meta.url)));
+        import {{ parseFrames }} from "@/data/frames.js";
+        import {{ Run, WEIGHTS }} from "@/data/store.js";
+        import {{ Selection, firstLook }} from "@/board/selection.js";
+        const frames = bytes(given);
         const run = new Run("test");
-        run.feed(bytes);
+        run.feed(frames);
         const said = [];
         {program}
-        console.log(JSON.stringify(said));""",
+        const answer = said;""",
+        base64.b64encode(b"".join(parts.all_parts(trace)) + more).decode(),
     )
 
 
-def test_every_row_is_found_where_the_frames_put_it(tmp_path: Path):
+def test_every_row_is_found_where_the_frames_put_it():
     trace = fake_trace()
     rows = read(
-        tmp_path,
         trace,
         """
         for (let l = 0; l < 4; l += 1) for (let h = 0; h < 6; h += 1) for (let p = 0; p < run.nRead; p += 1)
@@ -47,10 +44,9 @@ def test_every_row_is_found_where_the_frames_put_it(tmp_path: Path):
         assert np.abs(np.array(sent) - row).max() <= 0.004
 
 
-def test_tokens_choices_stages_race_and_lens_arrive(tmp_path: Path):
+def test_tokens_choices_stages_race_and_lens_arrive():
     trace = fake_trace(HOSTILE, HOSTILE[::-1])
     tokens, choices, lens, end = read(
-        tmp_path,
         trace,
         """
         said.push(run.tokens.map((t) => t.text), run.steps.map((s) => s.choices[0]), run.lensAt(3, 2));
@@ -70,13 +66,12 @@ def test_tokens_choices_stages_race_and_lens_arrive(tmp_path: Path):
     assert [each["id"] for each in lens] == trace.lens_ids[3, 2].tolist()
 
 
-def test_a_long_run_takes_its_rows_from_a_layer_asked_for(tmp_path: Path):
+def test_a_long_run_takes_its_rows_from_a_layer_asked_for():
     trace = big(300, 2)
     without, held, row = read(
-        tmp_path,
         trace,
         """
-        run.layers.clear(); said.push(run.row(2, 4, 299)); run.feed(bytes);
+        run.layers.clear(); said.push(run.row(2, 4, 299)); run.feed(frames);
         said.push(run.holds(2, 300), Array.from(run.row(2, 4, 299), (byte) => WEIGHTS[byte]));""",
         more=slices.layer(trace, 2),
     )
@@ -85,10 +80,9 @@ def test_a_long_run_takes_its_rows_from_a_layer_asked_for(tmp_path: Path):
     assert np.abs(np.array(row) - trace.pattern(2, 4)[299, :300]).max() <= 0.004
 
 
-def test_what_follows_the_end_arrives_as_the_trace_has_it(tmp_path: Path):
+def test_what_follows_the_end_arrives_as_the_trace_has_it():
     trace = fake_trace()
     words, shares, units, near, xy, cos, point = read(
-        tmp_path,
         trace,
         """
         const list = (data) => Array.from(data), e = run.embeddings;
@@ -111,14 +105,13 @@ def test_what_follows_the_end_arrives_as_the_trace_has_it(tmp_path: Path):
 
 
 @pytest.mark.parametrize("small", [False, True])
-def test_vectors_and_logits_are_decoded_whatever_their_size(tmp_path: Path, small: bool):
+def test_vectors_and_logits_are_decoded_whatever_their_size(small: bool):
     trace = fake_trace()
     assert trace.keys is not None
     tiny = trace.keys.copy()
     tiny[2, 0, :5, 0] = (0, -0.0, 6e-8, -3e-5, 65504)  # zero, the smallest half, one below the normal ones, the largest
     trace = replace(trace, keys=tiny)
     keys, queries, values, scores, bits = read(
-        tmp_path,
         trace,
         """
         const found = run.vectors.get(2), chosen = run.logits.get(1);
@@ -134,14 +127,13 @@ def test_vectors_and_logits_are_decoded_whatever_their_size(tmp_path: Path, smal
     np.testing.assert_allclose(scores, trace.logits[1], atol=np.ptp(trace.logits[1]) / 65_535 if small else 0)
 
 
-def test_frames_cut_short_are_refused(tmp_path: Path):
+def test_frames_cut_short_are_refused():
     (said,) = read(
-        tmp_path,
         fake_trace(),
         """
         let refused = 0;
         for (let cut = 1; cut < 400; cut += 1)
-          try { parseFrames(bytes.subarray(0, bytes.length - cut)); } catch { refused += 1; }
+          try { parseFrames(frames.subarray(0, frames.length - cut)); } catch { refused += 1; }
         said.push(refused);""",
     )
     ends = np.cumsum([len(frame) for frame in parts.all_parts(fake_trace())])
@@ -149,10 +141,9 @@ def test_frames_cut_short_are_refused(tmp_path: Path):
     assert said == 399 - whole
 
 
-def test_fragments_of_one_character_are_joined_with_their_own_alone(tmp_path: Path):
+def test_fragments_of_one_character_are_joined_with_their_own_alone():
     trace = fake_trace(("a", "b", "c", "d", "e"), ("f", "g"))
     said = read(
-        tmp_path,
         trace,
         """
         const parts = ["e4bb80", "e4", "b988", "41", "e2"];
@@ -163,10 +154,9 @@ def test_fragments_of_one_character_are_joined_with_their_own_alone(tmp_path: Pa
     assert said == [None, {"text": "\u4ec0", "first": 0}, {"text": "\u4e48", "first": 2}, None, None]
 
 
-def test_the_selection_stays_within_the_run_and_brings_the_pass_of_a_token(tmp_path: Path):
+def test_the_selection_stays_within_the_run_and_brings_the_pass_of_a_token():
     trace = fake_trace()
     said = read(
-        tmp_path,
         trace,
         """
         const selection = new Selection();

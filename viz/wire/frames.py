@@ -13,7 +13,7 @@ from dataclasses import asdict
 import numpy as np
 
 from model.errors import NotShown
-from model.records.trace import Choice, Step, Token, Trace
+from model.records.trace import Choice, Origin, Step, Token, Trace
 from viz.wire import roles
 from viz.wire.packing import pack, packed_rows
 
@@ -39,7 +39,7 @@ def head(trace: Trace) -> bytes:
     return pack(
         "head",
         {
-            "model": asdict(card),
+            "model": {name: value for name, value in asdict(card).items() if name != "fingerprint"},  # no picture's
             "settings": asdict(trace.settings),
             "prompt": trace.prompt,
             "n_prompt": trace.n_prompt,
@@ -54,6 +54,7 @@ def head(trace: Trace) -> bytes:
             },
             "rows_up_to": ROWS_UP_TO,
             "kv_shape": _kv_shape(trace),
+            **({} if trace.origin is None else {"origin": _origin(trace, trace.origin)}),
         },
     )
 
@@ -92,7 +93,7 @@ def step(trace: Trace, i: int) -> bytes:
             "seconds": _finite(this.seconds),
             "tokens": [_token(token) for token in trace.tokens[chosen : chosen + len(this.choices)]],
             "choices": [_choice(choice) for choice in this.choices],
-            **_words(trace, _ids(this.choices)),
+            **_words(trace, np.append(_ids(this.choices), [each.id for each in this.choices]).astype(np.int32)),
             "summary_rows": summary_rows,
         },
         blobs,
@@ -210,6 +211,16 @@ def _token(token: Token) -> dict[str, object]:
     }
 
 
+def _origin(trace: Trace, origin: Origin) -> dict[str, object]:
+    """The run that this one was continued from, with what the two tokens read as."""
+    return {
+        **asdict(origin),
+        "saved_s": origin.saved_s,
+        "token": trace.texts[origin.token_id],
+        "instead_of_token": trace.texts[origin.instead_of],
+    }
+
+
 def _choice(choice: Choice) -> dict[str, object]:
     return {
         "id": choice.id,
@@ -230,6 +241,7 @@ def _choice(choice: Choice) -> dict[str, object]:
             for stage in choice.stages
         ],
         "n_runners": len(choice.draw),
+        **({} if choice.chosen_by == "model" else {"chosen_by": choice.chosen_by}),
     }
 
 

@@ -1,0 +1,26 @@
+"""A fork: the text as it went on; for a program also who chose each token, and what was not computed again."""
+
+from dataclasses import asdict, replace
+from typing import Any
+
+from model.cli.tables import run as runs
+from model.records.trace import Trace
+from model.requests.fork import Fork
+
+
+def summary(run: Trace) -> dict[str, Any]:
+    """As of a run, with the one that it was continued from."""
+    told = runs.summary(run)
+    for step, choice in zip(told["steps"], run.choices, strict=True):
+        step["chosen_by"] = choice.chosen_by
+    if run.origin is not None:
+        told["origin"] = {**asdict(run.origin), "saved_s": run.origin.saved_s}
+    return told
+
+
+def _stopped(run: Trace | None, asked: Fork) -> str:
+    written = f"{run.n_generated} of {run.settings.max_new_tokens} new tokens" if run else "no new token"
+    return f"stopped after {written}, continuing {asked.run} from step {asked.step}"
+
+
+SHOWN = replace(runs.SHOWN, doing="continuing", summary=summary, stopped=_stopped)
