@@ -67,7 +67,7 @@ test("a record that is gone says so, in the program's words", async () => {
 });
 
 test("what comes with the app is asked for once", async () => {
-  const { asked } = await followed([joined(pack("head", {}), status({ state: "done", complete: true }))], { live: false });
+  const { asked } = await followed([joined(pack("head", {}), status({ state: "done" }))], { live: false });
   assert.deepEqual(asked, ["/parts?since=0"]);
 });
 

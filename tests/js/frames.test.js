@@ -36,6 +36,12 @@ test("what is cut short is said to be, and never read as something else", () => 
   assert.throws(() => parseFrames(new TextEncoder().encode(header)), /cut short in small|JSON/);
 });
 
+test("an array that would reach beyond its frame is not read", () => {
+  const frame = pack("a", {}, { x: Uint8Array.of(1, 2, 3) }, { shapes: { x: [9] } });
+  const text = new TextDecoder().decode(frame).replace('"data_offsets":[0,3]', '"data_offsets":[0,9]');
+  assert.throws(() => parseFrames(joined(new TextEncoder().encode(text), pack("b", {}))), /cut short in x/);
+});
+
 test("a type that the page does not read is named", () => {
   assert.throws(() => parseFrames(pack("a", {}, { x: Uint8Array.of(1) }, { dtypes: { x: "BF16" } })), /x as BF16/);
 });
