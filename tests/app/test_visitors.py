@@ -346,7 +346,7 @@ def test_a_job_to_which_nobody_listens_is_stopped_whether_it_waits_runs_or_is_pa
 
 
 def test_posts_that_never_listen_lock_nobody_out(build):
-    house = build(FakeEngine(seconds=None, queue=4), silence_s=15)
+    house = build(FakeEngine(seconds=None, queue=4), silence_s=600)
     house.until(house.ask("first", run(), listen=True), "running")
     silent = [house.ask(f"post {i}", run(), listen=False) for i in range(4)]
     wait_for(lambda: {each.standing.place for each in silent} == {1, 2, 3, 4})
