@@ -85,7 +85,7 @@ def test_a_valid_form_becomes_a_request():
         ({"seed": ""}, BadSetting, "Seed is empty"),
         ({"seed": 1e300}, BadSetting, "Seed is 1000"),
         ({"max_new_tokens": 0}, BadSetting, "New tokens is 0"),
-        ({"max_new_tokens": 257}, BadSetting, "New tokens is 257; it must be a whole number from 1 to 256"),
+        ({"max_new_tokens": 257}, BadSetting, "New tokens is 257; this host allows at most 256"),
         ({"chat": "yes"}, BadSetting, "Chat is 'yes'"),
         ({"chat": None}, BadSetting, "Chat is None"),
         ({"model": ["\ud800"]}, BadSetting, r"Model is \['\\ud800'\]"),
@@ -252,6 +252,8 @@ def test_what_a_form_opens_with_may_be_posted_as_it_is(made):
     """Each default lies within its slider, and the host's bounds hold for it."""
     for experiment in EXPERIMENTS:
         components = made[experiment.name]
+        if experiment.name == "fork":
+            continue  # which has nothing to begin with: a run, a step and a token are chosen
         posted = {name: each.value for name, each in components.items() if name not in ("run", "draft")}
         posted |= {"prompt": "a"} if "prompt" in posted else {}
         posted |= {"texts": json.dumps([["a", 3]])} if "texts" in posted else {}

@@ -27,6 +27,7 @@ from model.records.trace import Trace
 from model.requests.registry import named, of_record
 from tests.app.fakes_engine import FakeEngine, FakeModels, whole_trace
 from tests.patience import PATIENCE_S
+from viz.pages import header
 from viz.server.routes import PREFIX, build_routes
 from viz.server.store import Store
 from viz.server.visitors import Visitors
@@ -82,7 +83,7 @@ for (const [experiment, id] of Object.entries(GOES)) {
 for (const id of ["pause", "resume", "step", "stop"]) {
   document.getElementById(id).addEventListener("click", () => post(id, {}));
 }
-connect({ element: document.getElementById("boards"), props, experiments: KINDS,
+connect({ element: document.getElementById("boards"), props, experiments: KINDS, pages: PAGES,
   watch: (_, fn) => { changed = fn; } });
 </script></body></html>"""
 _SHEETS = ("theme.css", "page.css", "scope.css", "measure.css", "serve.css")
@@ -215,6 +216,7 @@ def _page(name: str, first: str | None) -> Callable[[Request], Any]:
             "FIRST": json.dumps(value),
             "GOES": json.dumps({kind: BUTTONS[kind] for kind in kinds}),
             "KINDS": json.dumps(kinds),
+            "PAGES": json.dumps(header.addresses()),
         }
         page = _HTML
         for mark, text in filled.items():

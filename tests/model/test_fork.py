@@ -27,7 +27,7 @@ from tests.tiny import tiny
 
 PROMPT = "w5 w37 w40 w8 w120"
 NEW = 6
-SAMPLED = {"temperature": 1.1, "top_k": 60, "seed": 4}
+SAMPLED: dict[str, Any] = {"temperature": 1.1, "top_k": 60, "seed": 4}
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,8 @@ def another(run: Trace, step: int) -> int:
 
 
 def begin(hooked: HookedModel, job: Job, record: Saved | None, **given: Any) -> Iterator[Trace | None]:
-    request = Fork(**{"run": "its id", "step": 2, "token_id": 9, **given})
+    values: dict[str, Any] = {"run": "its id", "step": 2, "token_id": 9, **given}
+    request = Fork(**values)
     request.check(Limits(), hooked.card)
     inputs = Inputs(models={"target": hooked}, limits=Limits(), records={"run": record} if record else {})
     return of_request(request).function()(inputs, request, job)

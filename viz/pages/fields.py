@@ -100,7 +100,8 @@ class Form:
 
     def _default(self, name: str) -> Any:
         default = next(each.default for each in dataclasses.fields(self.request) if each.name == name)
-        return "" if default is dataclasses.MISSING else default
+        empty = None if self.request.fields()[name].kind in ("whole", "number") else ""
+        return empty if default is dataclasses.MISSING else default
 
 
 def read(kind: type[R], posted: Mapping[str, Any], limits: Limits) -> R:

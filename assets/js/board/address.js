@@ -55,14 +55,20 @@ export class AddressBar {
   /** @param {string} hash */
   set(hash) {
     this.next = hash;
-    this.timer ??= setTimeout(() => {
+    if (this.timer !== undefined) return;
+    this.flush(); // at once: a reload right after it keeps it
+    this.timer = setTimeout(() => {
       this.timer = undefined;
-      if (this.next === this.written) return;
-      this.written = this.next;
-      try {
-        history.replaceState(history.state, "", location.pathname + location.search + this.next); // a hash alone is taken from the page's base
-      } catch { /* a frame without an address of its own */ }
+      this.flush();
     }, WRITE_MS);
+  }
+
+  flush() {
+    if (this.next === this.written) return;
+    this.written = this.next;
+    try {
+      history.replaceState(history.state, "", location.pathname + location.search + this.next); // a hash alone is taken from the page's base
+    } catch { /* a frame without an address of its own */ }
   }
 
   /** Call when the address was changed by a person, or by going back. @param {() => void} changed */
