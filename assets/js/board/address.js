@@ -55,14 +55,13 @@ export class AddressBar {
   /** @param {string} hash */
   set(hash) {
     this.next = hash;
-    if (this.timer !== undefined) return;
-    this.flush(); // at once: a reload right after it keeps it
-    this.timer = setTimeout(() => {
+    this.timer ??= setTimeout(() => {
       this.timer = undefined;
       this.flush();
     }, WRITE_MS);
   }
 
+  /** Write what waits, now: for what changes seldom, so that a reload right after it keeps it. */
   flush() {
     if (this.next === this.written) return;
     this.written = this.next;

@@ -352,7 +352,7 @@ export class Page {
     const parts = this.experiments.filter((experiment) => PARTS[experiment]);
     const tabs = parts.map((experiment) => find(`#part-${PARTS[experiment]}`));
     tabs.forEach((tab, i) => {
-      tab?.addEventListener("click", () => { this.turnTo(parts[i]); this.writeAddress(); });
+      tab?.addEventListener("click", () => { this.turnTo(parts[i]); this.writeAddress(); this.bar.flush(); });
       tab?.addEventListener("keydown", (event) => {
         if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
         event.preventDefault();
