@@ -34,7 +34,7 @@ def test_a_reload_reopens_the_very_moment_of_a_run(look):
     page.reload()
     page.wait_for_function("tokenoscope.store?.run?.lens")
     assert at(page, "step", "layer", "head") == [6, 2, 5]
-    expect(page.locator("[data-view=attention] .ts-title")).to_be_in_viewport()
+    expect(page.locator("[data-view=attention]")).to_be_in_viewport()
 
 
 def test_a_pasted_address_and_going_back_lead_to_their_moments(look, house: Plain):
