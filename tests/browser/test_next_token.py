@@ -1,6 +1,7 @@
 """The card of the next token: its arithmetic is that of the library's own processors, and the card says what ran."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,17 @@ def test_the_headline_says_the_chance_as_the_model_said_it_and_the_one_that_was_
     expect(headline).to_contain_text(f"{raw} as the model said it")
     expect(headline).to_contain_text(f"{drawn} after temperature 0.8, top-k 50: from these it was drawn")
     expect(card.locator(f"{CARD} .ts-chances").first.locator(".ts-chosen .ts-bar-number")).to_have_text(f"✓ {drawn}")
+
+
+def test_what_a_person_chose_is_said_to_be_neither_drawn_nor_the_likeliest(look: Any) -> None:
+    run = whole_trace("a b c", 3)
+    choices = [replace(each, chosen_by="person", draw=()) for each in run.steps[1].choices]
+    steps = (run.steps[0], replace(run.steps[1], choices=tuple(choices)), *run.steps[2:])
+    page = look(replace(run, steps=steps), "step=1")
+    expect(page.locator(f"{CARD} .ts-headline")).to_contain_text("chosen by a person")
+    expect(page.locator(CARD)).to_contain_text("A person chose this token: nothing was drawn here")
+    expect(page.locator(CARD)).not_to_contain_text("the likeliest was taken")
+    expect(page.locator(CARD)).not_to_contain_text("the likeliest token is taken")
 
 
 def test_a_stage_is_previewed_by_the_pointer_and_kept_by_a_click_or_a_key(card: Page) -> None:

@@ -13,7 +13,7 @@ import { clamp } from "./axes.js";
 /** @typedef {{id: number, text: string, hex?: string, score: number, probability: number}} Candidate */
 /** @typedef {{name: string, setting: number | null, alive: number, removed_mass: number, entropy: number, candidates: Candidate[]}} Stage */
 /** @typedef {{id: number, text: string, hex?: string, probability: number, wait: number, time: number}} Runner */
-/** @typedef {{id: number, probability: number, logit: number, rank: number, entropy: number, candidates: Candidate[], stages: Stage[], runners: Runner[]}} Choice */
+/** @typedef {{id: number, probability: number, logit: number, rank: number, entropy: number, candidates: Candidate[], stages: Stage[], runners: Runner[], byPerson: boolean}} Choice */
 /** @typedef {{index: number, kind: string, first: number, last: number, n: number, kvBytes: number, seconds: number, chosenAt: number, choices: Choice[],
  *   attention: Uint8Array | null, summary: Float32Array | null, summaryRows: number, norms: Float32Array | null}} Step */
 /** @typedef {{ids: Int32Array, probabilities: Float32Array, positions: number, kept: number}} Lens */
@@ -297,7 +297,7 @@ class Reader {
     const candidates = this.candidates(about.n_candidates);
     const stages = about.stages.map((/** @type {any} */ stage) => ({ ...stage, candidates: this.candidates(stage.n_candidates) }));
     const runners = this.take(about.n_runners, (id, text, [probability, wait, time]) => ({ id, text, probability, wait, time }));
-    return { id, probability, logit, rank, entropy, candidates, stages, runners };
+    return { id, probability, logit, rank, entropy, candidates, stages, runners, byPerson: about.chosen_by === "person" };
   }
 
   /** @param {number} n @returns {Candidate[]} */

@@ -100,7 +100,7 @@ function sayChoice({ run, step }, choice) {
   if (!choice) return ["This pass read a part of the prompt; no token was chosen from it yet."];
   const vocabulary = count(run.head.model.d_vocab);
   return ["After ", quoted(run.tokens[step.last]), " came ", quoted(run.tokens[step.chosenAt]), ": ", h("strong", {}, percent(choice.probability)),
-    ` as the model said it, ${choice.rank === 0 ? "the likeliest" : `number ${count(choice.rank + 1)} in likelihood`}`, ...sayDrawnFrom(run, choice), `. Probabilities are of the full vocabulary, ${vocabulary} of ${vocabulary} tokens.`];
+    ` as the model said it, ${choice.rank === 0 ? "the likeliest" : `number ${count(choice.rank + 1)} in likelihood`}${choice.byPerson ? ", chosen by a person" : ""}`, ...sayDrawnFrom(run, choice), `. Probabilities are of the full vocabulary, ${vocabulary} of ${vocabulary} tokens.`];
 }
 
 /** How likely it was where it was drawn from, after the last stage. @param {import("../../data/store.js").Run} run @param {Choice} choice */
@@ -108,7 +108,13 @@ function sayDrawnFrom(run, choice) {
   const levels = recordedLevels(run, choice);
   const last = levels[levels.length - 1];
   if (levels.length === 1 || typeof last.chosen !== "number") return [];
-  return ["; ", h("strong", {}, percent(last.chosen)), ` after ${levels.slice(1).map(named).join(", ")}: ${choice.runners.length ? "from these it was drawn" : "of these the likeliest was taken"}`];
+  return ["; ", h("strong", {}, percent(last.chosen)), ` after ${levels.slice(1).map(named).join(", ")}: ${howTaken(choice)}`];
+}
+
+/** @param {Choice} choice */
+function howTaken(choice) {
+  if (choice.byPerson) return "a person chose it, whatever these say";
+  return choice.runners.length ? "from these it was drawn" : "of these the likeliest was taken";
 }
 
 /** The three tallest bars on a track of 100%, the chosen one in its colour if it is among them.

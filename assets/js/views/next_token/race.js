@@ -82,6 +82,7 @@ export class Race {
 
 /** How the choice was made. @param {Run} run @param {Choice} choice @param {number} alive @returns {import("../../core/dom.js").Child[]} */
 function aboutChoice(run, choice, alive) {
+  if (choice.byPerson) return ["A person chose this token: nothing was drawn here, and the run goes on from it. The bars show what the model offered."];
   if (!choice.runners.length) {
     const [likeliest, next] = (choice.stages[choice.stages.length - 1] ?? choice).candidates;
     return ["Temperature is 0: nothing is drawn, the likeliest token is taken. ",

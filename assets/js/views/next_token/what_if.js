@@ -152,7 +152,7 @@ function ownAt(made, name) {
 function verdict({ run, step }, choice, last, settings) {
   const drawn = quoted(run.tokens[step.chosenAt]);
   const taken = last.candidates[0];
-  const start = [`The token that was ${choice.runners.length ? "drawn" : "taken"} is still `, drawn, ". With these settings it "];
+  const start = [`The token that was ${choice.byPerson ? "chosen by a person" : choice.runners.length ? "drawn" : "taken"} is still `, drawn, ". With these settings it "];
   if (settings.temperature === 0) {
     return taken.id === choice.id ? [...start, "is taken again: it is the likeliest, and there are no dice."]
       : [...start, "is not taken: there are no dice, and ", quoted(taken), ` with ${percent(taken.probability)} is likelier.`];
