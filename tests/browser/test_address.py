@@ -29,8 +29,10 @@ def test_a_reload_reopens_the_very_moment_of_a_run(look):
     assert at(page, "step", "layer", "head", "token") == [3, 2, 4, 1]
     page.evaluate("tokenoscope.selection.set({ step: 6, head: 5 })")
     moment(page, "step=6&layer=2&head=5")
-    page.evaluate("document.querySelector('[data-view=attention]').scrollIntoView({ block: 'start' })")
-    moment(page, "card=attention")
+    page.wait_for_function("""() => {  // again and again: cards above it still grow while they are drawn
+        document.querySelector('[data-view=attention]').scrollIntoView({ block: 'start' });
+        return location.hash.includes("card=attention");
+    }""")
     page.reload()
     page.wait_for_function("tokenoscope.store?.run?.lens")
     assert at(page, "step", "layer", "head") == [6, 2, 5]
