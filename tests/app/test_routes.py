@@ -140,10 +140,11 @@ def test_a_follower_is_told_of_every_change_of_state(slow: House):
 
 def test_asking_for_parts_is_what_keeps_a_job(slow: House):
     site, kept = Site(slow), slow.ask("ann", Run(prompt="a b c"), listen=False)
-    kept.heard -= 100
+    asked_at = kept.heard
+    kept.heard -= 10  # of the 15 seconds of silence that end a job
     site.get(f"{RECORDS}/{kept.id}/parts")
-    assert site.get(f"{RECORDS}/{kept.id}").status_code == 200
-    wait_for(lambda: kept.standing.state == "running")
+    assert kept.heard >= asked_at
+    slow.until(kept, "running")
     kept.heard -= 100
     slow.finished(kept)
     assert kept.standing.stopped_by == "silence"
