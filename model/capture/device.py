@@ -1,7 +1,7 @@
 """What a device needs around timed or seeded work: waiting until it is done, and random numbers of its own."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -15,6 +15,7 @@ def wait_for(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
+_State = tuple[Callable[[], torch.Tensor], Callable[[torch.Tensor], None]]  # asks for a generator's state, and sets it
 _RANDOM = threading.RLock()  # torch's generators are the process's: two that seed them at once draw from each other
 
 
@@ -27,3 +28,34 @@ def own_randomness(device: torch.device) -> Iterator[None]:
     kind = device.type if device.type in ("cuda", "mps") else "cuda"
     with _RANDOM, torch.random.fork_rng([device] if device.type == kind else [], device_type=kind):
         yield
+
+
+class Randomness:
+    """Random numbers of torch from a seed, for work that is left and taken up again: they go on where they were."""
+
+    def __init__(self, device: torch.device, seed: int) -> None:
+        self._device, self._seed = device, seed
+        self._states: list[torch.Tensor] = []
+
+    @contextmanager
+    def drawn(self) -> Iterator[None]:
+        """Inside this context torch draws from these numbers, in one thread at a time."""
+        with own_randomness(self._device):
+            torch.manual_seed(self._seed)
+            for (_, restore), state in zip(self._states_of(), self._states, strict=False):
+                restore(state)
+            try:
+                yield
+            finally:
+                self._states = [get() for get, _ in self._states_of()]
+
+    def _states_of(self) -> list[_State]:
+        device = self._device
+        found: list[_State] = [(torch.get_rng_state, torch.set_rng_state)]
+        if device.type == "cuda":
+            found.append(
+                (lambda: torch.cuda.get_rng_state(device), lambda state: torch.cuda.set_rng_state(state, device))
+            )
+        if device.type == "mps":
+            found.append((torch.mps.get_rng_state, torch.mps.set_rng_state))
+        return found

@@ -170,8 +170,8 @@ def test_what_is_drawn_with_a_draft_follows_the_model_and_not_the_draft() -> Non
             ids=tuple(PROMPT), prompt="", settings=replace(settings, seed=seed), n_draft=1, repeats=1
         )
         run = speculative._Speculating(hooked, asked, [drafter], (), Job())
-        drawn.append(run._run("drawn", drafter, seen := [], record=True)[0][0])
-        rounds.append(seen[0])
+        drawn.append((ran := run._run("drawn", drafter, record=True)).written[0])
+        rounds.append(ran.rounds[0])
     assert 0.1 < sum(each.n_accepted for each in rounds) / len(rounds) < 0.9
     assert chi_square(drawn, odds(hooked)) < 16.3  # of 3 degrees of freedom: 1 in 1,000 is above it by chance
     assert rounds[0].q is not None

@@ -45,8 +45,15 @@ class Verified:
 
 
 @contextmanager
-def watched(model: Any, *, record: bool, job: Job | None = None, make: Make | None = None) -> Iterator[list[Verified]]:
-    """Watch a model's assisted generation inside this context; gives the rounds, as they come.
+def watched(
+    model: Any,
+    *,
+    record: bool,
+    job: Job | None = None,
+    make: Make | None = None,
+    rounds: list[Verified] | None = None,
+) -> Iterator[list[Verified]]:
+    """Watch a model's assisted generation inside this context; gives the rounds, as they come, added to `rounds`.
 
     `make` puts a candidate generator of its own in the place of the one that the library would make. Without
     `record` only times and token ids are kept. If `job` was stopped, the run ends with `Cancelled` before the next
@@ -54,7 +61,7 @@ def watched(model: Any, *, record: bool, job: Job | None = None, make: Make | No
     Raises: NotShown, if this version of the library works in another way, which may show only when the run is over.
     """
     _check_library(model)
-    rounds: list[Verified] = []
+    rounds = [] if rounds is None else rounds
     theirs = model._get_candidate_generator
     sampling = library._speculative_sampling
 

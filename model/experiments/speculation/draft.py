@@ -192,14 +192,14 @@ class Thoughts:
 
 
 @contextmanager
-def thoughts(hooked: "HookedModel", reads: Sequence[int]) -> Iterator[Thoughts]:
-    """Inside this context every pass leaves the residual stream after the layers `reads` and after the final norm.
+def thoughts(hooked: "HookedModel", reads: Sequence[int], kept: Thoughts) -> Iterator[None]:
+    """Inside this context every pass leaves the residual stream after the layers `reads` and after the final norm in
+    `kept`.
 
     Hooks of our own, taken off again: to ask the library for hidden states leaves two hooks on every layer for good.
     """
     assert hooked.anatomy.final_norm is not None
     read = [hooked.anatomy.layers[at] for at in reads]
-    kept = Thoughts()
     held: dict[nn.Module, Tensor] = {}
 
     def hold(layer: nn.Module, _args: Any, output: Any) -> None:
@@ -214,7 +214,7 @@ def thoughts(hooked: "HookedModel", reads: Sequence[int]) -> Iterator[Thoughts]:
             (hooked.anatomy.final_norm.register_forward_hook, keep),
         ]
     ):
-        yield kept
+        yield
 
 
 class OwnDraft(CandidateGenerator):

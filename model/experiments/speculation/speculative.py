@@ -7,9 +7,10 @@ Every round runs in the library's own assisted generation (`assisted` watches it
 import statistics
 import threading
 import time
-from collections.abc import Generator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,14 +19,15 @@ from torch import Tensor
 from transformers import StoppingCriteriaList
 
 from model.api.job import Job, records_of
+from model.api.pieces import Contexts, in_pieces
 from model.capture.decoding import check_plain, generate_options, prefilled
-from model.capture.device import own_randomness, wait_for
+from model.capture.device import Randomness, wait_for
 from model.capture.hooked import HookedModel
 from model.capture.machine import in_words
 from model.capture.prompts import check_lengths, read_prompt
 from model.errors import BadSetting, Cancelled, NotShown
 from model.experiments.speculation.assisted import Make, Verified, drafting, watched
-from model.experiments.speculation.draft import OwnDraft, borrowed_head, thoughts
+from model.experiments.speculation.draft import Draft, OwnDraft, Thoughts, borrowed_head, thoughts
 from model.experiments.speculation.drafters import Drafter, drafters_of, verdict_on
 from model.experiments.speculation.verified import ids_of, round_of
 from model.limits import Limits
@@ -38,6 +40,9 @@ _MOST_DRAFTED = 16
 _TOKEN_BYTES = 500  # of the Python objects that tell of one token
 _DRAFTED_BYTES = 3000  # of those that tell of one drafted token, with the likeliest tokens of both distributions
 _ALONE = threading.Lock()  # a run seeds the process's random generators and watches the library: one at a time
+_PIECE_S = 0.5  # of a recorded run, after which others may have the model
+Pause = Callable[[], None]
+_Make = Callable[[], AbstractContextManager[Any]]
 
 
 def speculate(
@@ -94,7 +99,7 @@ def speculate_in_runs(
     repeats: int = 3,
     job: Job,
 ) -> Generator[Speculation | None]:
-    """The same, with None after every run that adds nothing to the record yet: others may have the model there.
+    """The same, with None where others may have the model: between the pieces of a recorded run, and after a timed one.
 
     Sets the job's `expected_bytes`.
     """
@@ -124,6 +129,34 @@ class _Setup:
     repeats: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ran:
+    written: list[int]
+    rounds: list[Verified]
+    seconds: float
+
+
+class _BetweenPasses:
+    """A stopping criterion that never stops: where a run can be cancelled, and makes room for others now and then."""
+
+    def __init__(self, job: Job, around: Contexts, pause: Pause | None) -> None:
+        self._job, self._around, self._pause, self._since = job, around, pause, time.monotonic()
+
+    def __call__(self, ids: Tensor, _scores: Any, **_: Any) -> Tensor:
+        self._job.check()
+        if self._pause is not None and time.monotonic() - self._since >= _PIECE_S:
+            with self._around.left():
+                self._pause()
+            self._since = time.monotonic()
+        return torch.zeros(ids.shape[0], dtype=torch.bool, device=ids.device)
+
+
+@contextmanager
+def _held(lock: threading.Lock) -> Iterator[None]:
+    with lock:
+        yield
+
+
 class _Speculating:
     """The runs of one prompt, one after the other, and what has come of them."""
 
@@ -144,7 +177,7 @@ class _Speculating:
         self._verify: list[list[float]] = []
 
     def records(self) -> Generator[Speculation | None]:
-        """The record after each recorded run and at the end, None after each timed one."""
+        """The record after each recorded run and at the end, None wherever others may have the model in between."""
         try:
             yield from self._pieces()
         except Cancelled:
@@ -152,20 +185,19 @@ class _Speculating:
                 yield self._record()
 
     def _pieces(self) -> Generator[Speculation | None]:
-        self._plain, _ = self._run("plain decoding")
+        self._plain = (yield from self._run_recorded("plain decoding")).written
         yield self._record()
         for drafter in self._drafters:
-            self._attempts.append(self._recorded(drafter))
+            self._attempts.append(self._attempt(drafter, (yield from self._run_recorded(drafter.name, drafter))))
             yield self._record()
         for at, drafter in enumerate(self._drafters):
             yield from self._timed(at, drafter)
         yield from self._timed_passes()
         yield self._record()
 
-    def _recorded(self, drafter: Drafter) -> Attempt:
-        rounds: list[Verified] = []
-        written, _ = self._run(drafter.name, drafter, rounds, record=True)
-        kept = [round_of(each) for each in rounds]
+    def _attempt(self, drafter: Drafter, ran: _Ran) -> Attempt:
+        """What the recorded run of a draft says; its times come later."""
+        written, kept = ran.written, [round_of(each) for each in ran.rounds]
         self._mentioned |= {each for one in kept for each in ids_of(one)}
         greedy = self._setup.settings.greedy
         return Attempt(
@@ -190,16 +222,16 @@ class _Speculating:
         attempt, drafted = self._attempts[at], list[float]()
         for turn in range(1, self._setup.repeats + 1):
             of = f"timed, {turn} of {self._setup.repeats}"
-            plain, plain_s = self._run(f"plain decoding beside {drafter.name}, {of}", timed=True)
+            plain = self._run_timed(f"plain decoding beside {drafter.name}, {of}")
             yield
-            rounds: list[Verified] = []
-            written, speculated_s = self._run(f"{drafter.name}, {of}", drafter, rounds, timed=True)
-            self._compare(drafter, (len(plain), len(written)), (attempt.plain_tokens, attempt.speculated_tokens))
-            drafted += [each.draft_s / len(each.drafted) for each in rounds if each.drafted]
+            with_draft = self._run_timed(f"{drafter.name}, {of}", drafter)
+            wrote = (len(plain.written), len(with_draft.written))
+            self._compare(drafter, wrote, (attempt.plain_tokens, attempt.speculated_tokens))
+            drafted += [each.draft_s / len(each.drafted) for each in with_draft.rounds if each.drafted]
             attempt = replace(
                 attempt,
-                plain_s=(*attempt.plain_s, plain_s),
-                speculated_s=(*attempt.speculated_s, speculated_s),
+                plain_s=(*attempt.plain_s, plain.seconds),
+                speculated_s=(*attempt.speculated_s, with_draft.seconds),
                 draft_token_s=statistics.median(drafted) if drafted else None,
             )
             attempt = replace(attempt, notes=verdict_on(drafter, attempt))
@@ -215,48 +247,53 @@ class _Speculating:
             self._reasons = (*self._reasons, note)
 
     def _run(
-        self,
-        what: str,
-        drafter: Drafter | None = None,
-        rounds: list[Verified] | None = None,
-        *,
-        record: bool = False,
-        timed: bool = False,
-    ) -> tuple[list[int], float]:
-        """The token ids that one run writes, and its seconds. Global random state is as before afterwards."""
+        self, what: str, drafter: Drafter | None = None, *, record: bool = False, pause: Pause | None = None
+    ) -> _Ran:
+        """One run. Global random state is as before afterwards, and wherever it is paused."""
         self._go_on(what)
         model, setup = self._hooked.model, self._setup
         ids = torch.tensor([list(setup.ids)], device=model.device)
         options = generate_options(setup.settings) | ({} if drafter is None else self._options(drafter))
-        with ExitStack() as stack:
-            if timed:
-                stack.enter_context(self._job.clock())
-            stack.enter_context(_ALONE)  # before any model: two runs that draft for each other would wait for ever
-            stack.enter_context(self._hooked.guard)
-            if drafter is not None and drafter.other is not None:
-                stack.enter_context(drafter.other.guard)
-            stack.enter_context(own_randomness(model.device))
-            torch.manual_seed(setup.settings.seed)
-            seen: list[Verified] = []
-            if drafter is not None:
-                if drafter.model is not None:
-                    stack.enter_context(drafting(drafter.model, setup.n_draft))
-                seen = stack.enter_context(
-                    watched(model, record=record, job=self._job, make=self._make(drafter, stack))
-                )
+        rounds: list[Verified] = []
+        with Contexts(*self._around(drafter, rounds, record)) as around:
             started = time.perf_counter()
             out = model.generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
-                stopping_criteria=StoppingCriteriaList([self._asks]),
+                stopping_criteria=StoppingCriteriaList([_BetweenPasses(self._job, around, pause)]),
                 **options,
             )
             wait_for(model.device)
             seconds = time.perf_counter() - started
-        if rounds is not None:
-            rounds += seen
         self._done += 1
-        return out[0, len(setup.ids) :].tolist(), seconds
+        return _Ran(written=out[0, len(setup.ids) :].tolist(), rounds=rounds, seconds=seconds)
+
+    def _run_timed(self, what: str, drafter: Drafter | None = None) -> _Ran:
+        with self._job.clock():
+            return self._run(what, drafter)
+
+    def _run_recorded(self, what: str, drafter: Drafter | None = None) -> Generator[None, None, _Ran]:
+        return in_pieces(lambda pause: self._run(what, drafter, record=True, pause=pause))
+
+    def _around(self, drafter: Drafter | None, rounds: list[Verified], record: bool) -> list[_Make]:
+        """What a run is done in: locks, random numbers, and what is changed about the models and the library."""
+        model = self._hooked.model
+        locks = [_ALONE, self._hooked.guard]  # alone first: two runs that draft for each other would wait for ever
+        if drafter is not None and drafter.other is not None:
+            locks.append(drafter.other.guard)
+        around: list[_Make] = [partial(_held, lock) for lock in locks]
+        around.append(Randomness(model.device, self._setup.settings.seed).drawn)
+        if drafter is None:
+            return around
+        if drafter.model is not None:
+            around.append(partial(drafting, drafter.model, self._setup.n_draft))
+        make = None
+        if drafter.own is not None:
+            kept = Thoughts()
+            around.append(partial(thoughts, self._hooked, drafter.own.shape.reads, kept))
+            make = self._own_draft(drafter.own, kept)
+        around.append(partial(watched, model, record=record, job=self._job, make=make, rounds=rounds))
+        return around
 
     def _options(self, drafter: Drafter) -> dict[str, Any]:
         """What `generate` is told. A generator of our own comes in by the door of prompt lookup."""
@@ -264,18 +301,15 @@ class _Speculating:
             return drafter.options
         return {"prompt_lookup_num_tokens": self._setup.n_draft, **drafter.options}
 
-    def _make(self, drafter: Drafter, stack: ExitStack) -> Make | None:
-        if drafter.own is None:
-            return None
-        draft, head = drafter.own, borrowed_head(self._hooked, drafter.own)  # copied here, before the clock runs
-        thought = stack.enter_context(thoughts(self._hooked, draft.shape.reads))
+    def _own_draft(self, draft: Draft, kept: Thoughts) -> Make:
+        head = borrowed_head(self._hooked, draft)  # copied here, before the clock runs
 
         def make(*, generation_config: Any, logits_processor: Any, **_: Any) -> OwnDraft:
             return OwnDraft(
                 self._hooked,
                 draft,
                 head,
-                thought,
+                kept,
                 n_draft=self._setup.n_draft,
                 max_length=generation_config.max_length,
                 sample=generation_config.do_sample,
@@ -283,11 +317,6 @@ class _Speculating:
             )
 
         return make
-
-    def _asks(self, ids: Tensor, _scores: Any, **_: Any) -> Tensor:
-        """A stopping criterion that never stops, and is where a run can be cancelled."""
-        self._job.check()
-        return torch.zeros(ids.shape[0], dtype=torch.bool, device=ids.device)
 
     def _timed_passes(self) -> Generator[None]:
         """Time a pass of the target that reads 1, 2, ... n_draft + 1 tokens after the run's context."""
