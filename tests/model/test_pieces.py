@@ -85,12 +85,18 @@ def test_contexts_are_left_in_order_and_entered_again():
 
 def speculation(hooked: HookedModel, mode: Mode, prompt: Any, settings: dict[str, Any]) -> Iterator[Speculation | None]:
     asked = Settings(max_new_tokens=NEW, **settings)
-    others = {
-        "exit_layer": 1 if mode == "early exit" else None,
-        "draft": shared(copy=1) if mode == "draft model" else None,
-    }
-    limits = Limits.from_environment()
-    return speculate_in_runs(hooked, prompt, asked, limits, modes=[mode], n_draft=2, repeats=1, job=Job(), **others)
+    return speculate_in_runs(
+        hooked,
+        prompt,
+        asked,
+        Limits.from_environment(),
+        modes=[mode],
+        n_draft=2,
+        exit_layer=1 if mode == "early exit" else None,
+        draft=shared(copy=1) if mode == "draft model" else None,
+        repeats=1,
+        job=Job(),
+    )
 
 
 def recorded(pieces: Iterator[Speculation | None]) -> list[Any]:
