@@ -120,6 +120,7 @@ def check_others_between(
         for record in speculation(hooked, mode, prompt, settings):
             if record is None:
                 n_pauses += 1
+            if record is None and n_pauses % 6 == 1:
                 assert state(hooked) == before
                 assert (trace(hooked, prompt, additions=False, **drawn).logits == alone.logits).all()
             yield record
