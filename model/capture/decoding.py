@@ -263,6 +263,7 @@ class _Loop:
                 kv_bytes=cache_bytes(at.kwargs.get("past_key_values")),
                 seconds=time.perf_counter() - started,
                 choices=(chosen.choice,),
+                entered_s=self._entered(started, at.ids.device),
             )
             yield Pass(step=step, chosen=chosen, logits=logits)
 
@@ -296,6 +297,12 @@ class _Loop:
         del output  # its logits may be large
         self._refuse_nan(logits)
         return logits, choose(logits, at.processors, at.ids, at.generator)
+
+    def _entered(self, started: float, device: torch.device) -> tuple[float, ...]:
+        """When each layer of the latest pass was entered. An accelerator is told of layers before it comes to them."""
+        if self.tracer is None or device.type != "cpu" or not self.tracer.entered_once:
+            return ()
+        return tuple(at - started for at in self.tracer.entered)
 
     def _refuse_nan(self, logits: torch.Tensor) -> None:
         if bool(torch.isnan(logits).any()):

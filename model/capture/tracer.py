@@ -6,6 +6,7 @@ tracer that is active in this thread, if there is one. Between passes a model ca
 """
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -65,6 +66,9 @@ class Tracer:
         self.cancelled: Callable[[], bool] = lambda: False
         self._anatomy = anatomy
         self._n_layers = len(anatomy.layers)
+        self.entered: list[
+            float
+        ] = []  # perf_counter at each layer's entrance in the latest pass, and at the last one's end
         self._first = self._count = 0
         self._sinks: dict[int, torch.Tensor] = {}
         self._masks: dict[int, list[tuple[int, int, torch.Tensor]]] = {}
@@ -78,7 +82,7 @@ class Tracer:
 
         Raises: Cancelled, from within the pass, as soon as `cancelled()` says so.
         """
-        self._first, self._count = first, count
+        self._first, self._count, self.entered = first, count, []
         self.buffers.begin(first, count)
         token = _ACTIVE.set(self)
         try:
@@ -117,6 +121,11 @@ class Tracer:
     def rules_in_order(self) -> tuple[AttentionRule, ...]:
         """Each layer's rule, from the first layer to the last."""
         return tuple(self.rules[layer] for layer in sorted(self.rules))
+
+    @property
+    def entered_once(self) -> bool:
+        """Whether the latest pass went through each layer once, so that `entered` has one time for each."""
+        return len(self.entered) == self._n_layers + 1
 
     def first_nan(self) -> str | None:
         """The first place in the latest pass where the model computed NaN, in words; None if it computed none."""
@@ -169,11 +178,13 @@ class Tracer:
         def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if self.cancelled():
                 raise Cancelled
+            self.entered.append(time.perf_counter())
             self._put("resid", layer, layer_input(args, kwargs)[0])
 
         return hook
 
     def _end(self, _: nn.Module, __: Any, output: Any) -> None:
+        self.entered.append(time.perf_counter())
         self._put("resid", self._n_layers, hidden(output)[0])
 
     def _units(self, layer: int) -> Callable[..., None]:

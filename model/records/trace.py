@@ -158,6 +158,8 @@ class Step:
     kv_bytes: int  # size of the KV cache after this pass, from its tensors
     seconds: float  # of this recorded pass and choice; recording makes it longer
     choices: tuple[Choice, ...]  # empty for a chunk
+    entered_s: tuple[float, ...] = added(())  # seconds from the step's beginning to each layer's entrance and, last, to
+    # the end of the last layer, as recorded; empty where the device runs behind the program, so that nobody knows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -389,6 +391,12 @@ class Trace(Saved):
             if step.first != reached or step.n_tokens < 1:
                 raise BadTrace(f"a step reads {step.n_tokens} tokens from position {step.first}; {reached} is next.")
             reached += step.n_tokens
+            times = (0.0, *step.entered_s, step.seconds)
+            in_order = all(one <= other for one, other in zip(times, times[1:], strict=False))  # not where one is NaN
+            if step.entered_s and (len(step.entered_s) != self.model.n_layers + 1 or not in_order):
+                raise BadTrace(
+                    f"a step's {len(step.entered_s)} times of {self.model.n_layers} layers are not in order."
+                )
         if self.n_prompt < 1 or len(self.tokens) != self.n_prompt + self.n_generated:
             raise BadTrace(
                 f"the run has {len(self.tokens)} tokens, but {self.n_prompt} were read and {self.n_generated} chosen."

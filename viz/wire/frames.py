@@ -91,6 +91,7 @@ def step(trace: Trace, i: int) -> bytes:
             "n_tokens": this.n_tokens,
             "kv_bytes": this.kv_bytes,
             "seconds": _finite(this.seconds),
+            "entered_s": [_finite(each) for each in this.entered_s],
             "tokens": [_token(token) for token in trace.tokens[chosen : chosen + len(this.choices)]],
             "choices": [_choice(choice) for choice in this.choices],
             **_words(trace, np.append(_ids(this.choices), [each.id for each in this.choices]).astype(np.int32)),
