@@ -5,9 +5,19 @@ beside the form on the page, as one line on stderr with exit code 2 on the comma
 not a `Refusal` is a bug: logged whole, shown as one short line, exit code 1.
 """
 
+from typing import LiteralString
+
+from model.texts import phrase
+
 
 class Refusal(Exception):
-    """A request this program will not carry out, with the reason and the way out in the message."""
+    """A request this program will not carry out, with the reason and the way out in the message.
+
+    The message is a template and its values, as `model.texts.phrase` takes them.
+    """
+
+    def __init__(self, template: LiteralString, /, **values: object) -> None:
+        super().__init__(phrase(template, **values))
 
 
 class BadPrompt(Refusal):

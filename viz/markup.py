@@ -2,13 +2,17 @@
 
 import base64
 import hashlib
+import json
 import re
 from html import escape
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+from model import texts
 from model.records.trace import Token
 
 ASSETS = Path(__file__).parent.parent / "assets"
+CATALOGUE_MODULE = PurePosixPath("core/catalogue.js")
 STYLES = ("theme.css", "scope.css")  # before those of the views
 
 _NAMED = {
@@ -107,6 +111,13 @@ def script(entry: str = "board/saved_page.js") -> str:
     return f'"use strict";\nconst tokenoscopePage = (() => {{\n{body}\nreturn {names[entry]}.mountPage;\n}})();\n'
 
 
+def module_source(path: PurePosixPath) -> str:
+    """A module of assets/js as browsers get it: the catalogue of texts is that of the host's language."""
+    if path == CATALOGUE_MODULE:
+        return f"export const CATALOGUE = new Map({_inert(list(texts.CATALOGUE.items()))});\n"
+    return (ASSETS / "js" / path).read_text(encoding="utf-8")
+
+
 def integrity(source: str) -> str:
     """What a content security policy calls this very script or style."""
     return "'sha256-" + base64.b64encode(hashlib.sha256(source.encode("utf-8")).digest()).decode("ascii") + "'"
@@ -127,7 +138,7 @@ def _symbol(point: str, before: str | None, after: str | None) -> str:
 
 def _bundle(path: PurePosixPath, names: dict[str, str]) -> list[str]:
     """This module's source after those of all that it imports, each once; `names` says how each is called."""
-    source = (ASSETS / "js" / path).read_text(encoding="utf-8")
+    source = module_source(path)
     parts: list[str] = []
 
     def imported(match: re.Match[str]) -> str:
@@ -143,6 +154,16 @@ def _bundle(path: PurePosixPath, names: dict[str, str]) -> list[str]:
     names[str(path)] = name = f"module{len(names)}"
     parts.append(f"const {name} = (() => {{\n{body}\nreturn {{ {', '.join(exports)} }};\n}})();")
     return parts
+
+
+def _inert(value: Any) -> str:
+    """JSON that can stand in a script of a page: nothing in it ends the script."""
+    return (
+        json.dumps(value, ensure_ascii=False)
+        .replace("<", "\\u003c")
+        .replace("\u2028", "\\u2028")
+        .replace("\u2029", "\\u2029")
+    )
 
 
 def _resolve(folder: PurePosixPath, address: str) -> PurePosixPath:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 MODEL_MAY_NOT = ("viz", "app", "gradio", "plotly", "bertviz")
 VIZ_MAY_NOT = ("app", "torch", "transformers")
-VIZ_MAY_TAKE = ("records", "requests", "api", "errors", "limits")  # of model/
+VIZ_MAY_TAKE = ("records", "requests", "api", "errors", "limits", "texts")  # of model/
 FLOORS = (  # a room uses rooms of lower floors, and its own; rooms of one floor do not know each other
+    ("model.texts",),
     ("model.errors",),
     ("model.limits",),
     ("model.records",),

@@ -2,6 +2,7 @@
 
 import hashlib
 
+from viz import markup
 from viz.server.routes import ASSETS, PREFIX
 
 _FOLDER = PREFIX.lstrip("/")
@@ -25,4 +26,5 @@ def version() -> str:
     digest = hashlib.sha256()
     for path in sorted(path for folder in ("js", "css") for path in (ASSETS / folder).rglob("*") if path.is_file()):
         digest.update(path.name.encode() + path.read_bytes())
+    digest.update(markup.module_source(markup.CATALOGUE_MODULE).encode())
     return digest.hexdigest()[:12]

@@ -18,7 +18,7 @@ from starlette.staticfiles import StaticFiles
 from model.api.engine import Models
 from model.errors import Refusal
 from model.requests.registry import EXPERIMENTS
-from viz import views
+from viz import markup, views
 from viz.examples import EXAMPLES
 from viz.server import downloads, drawings, parts, slices
 from viz.server.answers import PASSING, not_found, refused_frame
@@ -72,7 +72,11 @@ def _assets() -> Callable[[Request], Awaitable[Response]]:
     files = StaticFiles(directory=ASSETS)
 
     async def endpoint(request: Request) -> Response:
-        response = await files.get_response(os.path.normpath(request.path_params["path"]), request.scope)
+        path = os.path.normpath(request.path_params["path"])
+        if path == f"js/{markup.CATALOGUE_MODULE}":
+            response = Response(markup.module_source(markup.CATALOGUE_MODULE), media_type="text/javascript")
+        else:
+            response = await files.get_response(path, request.scope)
         response.headers["cache-control"] = "no-cache"
         return response
 
