@@ -9,7 +9,7 @@ import { answered } from "../data/follow.js";
 import { paint } from "../core/canvas.js";
 import { h, fill, say, table, button } from "../core/dom.js";
 import { COUNTING } from "../core/format.js";
-import { Selection, firstLook, watchPointer } from "./selection.js";
+import { Selection, watchPointer } from "./selection.js";
 import { KEYS } from "./keys.js";
 import { Transport } from "./transport.js";
 import { Card } from "./card.js";
@@ -19,6 +19,8 @@ import { serverView } from "./server_picture.js";
 import { Choices, markSelected, pressed, pressedByKey, revealTick } from "./choices.js";
 import { MemoryLoad } from "./memory_load.js";
 import { RUN_VIEWS, aboutModel } from "./run_views.js";
+import { Loom } from "../views/loom/loom.js";
+import { opening } from "../views/loom/story.js";
 import { runAxis, servedAxis } from "./axis.js";
 
 /** @typedef {import("../data/store.js").Run} Run */
@@ -47,6 +49,8 @@ export class Board {
     this.serverViews = null;
     /** @type {Rail | null} */
     this.rail = null;
+    /** @type {Loom | null} */
+    this.loom = null;
     this.frame = 0;
     this.rest = 0;
     this.idle = 0;
@@ -94,6 +98,9 @@ export class Board {
     const { app } = this;
     if (this.rail) return;
     this.setCards(RUN_VIEWS.map((view) => new Card(view, this.context())));
+    this.loom = new Loom({ selection: this.selection, redraw: () => this.redraw(), show: (card) => this.show(card) });
+    this.pictureBox.prepend(this.loom.element);
+    this.transport.element.after(this.loom.story);
     this.rail = new Rail(this.cards);
     if (app.rail) {
       app.rail.classList.add("ts-root", "ts-scope");
@@ -212,6 +219,7 @@ export class Board {
       this.serveCards(record);
     } else {
       this.runCards();
+      this.loom?.open();
       this.slices.open(record, place ? { live: live === true, get: (path) => get(`${place}/slice/${path}`) } : null);
     }
     this.say("");
@@ -219,8 +227,13 @@ export class Board {
     this.pictureBox.hidden = false;
     this.element.dataset.run = record.id;
     this.transport.open(record.moving, record.moving === "step");
-    this.selection.open(record, () => (record instanceof ServedRecord ? record.lead : firstLook(record)), following, at);
+    this.selection.open(record, () => (record instanceof ServedRecord ? record.lead : opening(record)), following, at);
     this.grown();
+  }
+
+  /** Bring a card in sight. @param {string} name */
+  show(name) {
+    this.cards.find((card) => card.view.id === name)?.element.scrollIntoView({ block: "start", behavior: "smooth" });
   }
 
   /** The record that is shown has grown. */
@@ -261,9 +274,11 @@ export class Board {
     for (const card of this.cards) card.stale = true;
     const seen = this.cards.filter((card) => card.inSight || !this.run); // server pictures change seldom, and are drawn by themselves
     this.transport.paint(record instanceof ServedRecord ? servedAxis(record, at, this.pictures.words(at)) : runAxis(state), this.colours);
+    this.loom?.paint(state);
     this.rail?.paint(state);
     for (const card of seen) card.paint(state);
     this.transport.draw();
+    this.loom?.draw(state);
     for (const card of seen) card.draw(state);
     this.rail?.draw();
     if (this.run) this.serverViews?.draw(this.run, this.slices.live, this.selection.base);

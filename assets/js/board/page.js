@@ -26,7 +26,7 @@ import { listenToKeys } from "./keys.js";
  *   earlier: string | null, silent: boolean, cutOff: boolean, press: number, opening: Opening | null, away: AbortController}} Held */
 /** `at` null: where its kind begins. @typedef {{at: Partial<At> | null, card: string | null}} Opening */
 
-const STYLES = ["theme", "scope", ...["output", "tokens", "embeddings", "passes", "attention", "layers", "next-token", "kv-cache", "measured", "serving", "rounds"].map((view) => `views/${view}`)];
+const STYLES = ["theme", "scope", ...["output", "tokens", "embeddings", "passes", "loom", "attention", "layers", "next-token", "kv-cache", "measured", "serving", "rounds"].map((view) => `views/${view}`)];
 /** The button that begins each kind, where it is not `#run`. @type {Record<string, string>} */
 const BUTTONS = { cache: "#replay", serve: "#serve", speculate: "#speculate" };
 /** Kinds that stand on the page one at a time, each behind its tab. @type {Record<string, string>} */

@@ -1,7 +1,7 @@
 // @ts-check
 // Drawing on a canvas: sharp pixels, colours from the page's theme, and the scale that turns a weight into a colour.
 
-/** @typedef {{ink: string, muted: string, card: string, sunk: string, line: string, weight: string, prompt: string, generated: string,
+/** @typedef {{ink: string, muted: string, card: string, sunk: string, line: string, spine: string, guess: string, weight: string, "weight-text": string, prompt: string, generated: string,
  *   doubt: string, query: string, key: string, value: string, "prompt-text": string, "generated-text": string, scale: Uint32Array}} Paint */
 
 /** Set the size in CSS pixels and return a cleared context in those units, with this font. The font is set only when
@@ -46,7 +46,7 @@ export function widthOf(box, changed) {
 export function paint(root) {
   const style = getComputedStyle(root);
   const get = (/** @type {string} */ name) => style.getPropertyValue(`--ts-${name}`).trim() || "#808080";
-  const names = ["ink", "muted", "card", "sunk", "line", "weight", "prompt", "generated", "doubt", "query", "key", "value", "prompt-text", "generated-text"];
+  const names = ["ink", "muted", "card", "sunk", "line", "spine", "guess", "weight", "weight-text", "prompt", "generated", "doubt", "query", "key", "value", "prompt-text", "generated-text"];
   const colours = Object.fromEntries(names.map((name) => [name, get(name)]));
   return /** @type {Paint} */ ({ ...colours, scale: scale(colours.card, colours.weight) });
 }

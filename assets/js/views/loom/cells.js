@@ -1,0 +1,148 @@
+// @ts-check
+// The cells: what the model would say at each place, by colour and word; the residual stream beside each column, keys and values behind it.
+
+import { hatch, overColour } from "../../core/canvas.js";
+import { percent } from "../../core/format.js";
+import { blocks, guessAt } from "./guesses.js";
+import { mix, word, write } from "./ink.js";
+
+/** @typedef {import("../../data/store.js").Run} Run */
+/** @typedef {import("./geometry.js").Geometry} Geometry */
+/** @typedef {import("../../core/canvas.js").Paint} Paint */
+/** What is to be seen of the run: passes up to `step`, and of that pass levels up to `top`. @typedef {{run: Run, step: number, top: number, focus: number[], keep: boolean}} Seen */
+
+const SPINE = 13; // px, of the longest vector
+const SPINE_EXPONENT = 0.42; // the first token's vector is a hundred times as long as others: a power still shows both
+const USUAL_LENGTH = 200;
+const GAP = 1.5; // px between blocks
+const FOLLOWS_SHARE = 0.82; // of orange, so that cells are not louder than the token that is handed on
+const [FADED, BESIDE] = [0.55, 0.75]; // what earlier passes have read, and what this pass reads beside what is looked at
+const WORD_ROOM = 13; // px of height that a word needs
+
+/** @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {Seen} seen @param {Paint} colours */
+export function drawCells(g, geometry, seen, colours) {
+  const { run, step } = seen;
+  const pass = run.steps[step];
+  for (let token = 0; token < geometry.count; token += 1) {
+    if (token > pass.last) drawEmpty(g, geometry, token, colours);
+    else drawColumn(g, geometry, seen, token, colours);
+  }
+}
+
+/** The highest level of a column that has been computed. @param {Seen} seen @param {number} token */
+export function topOf({ run, step, top }, token) {
+  return run.stepOf[token] < step ? run.nLayers : top;
+}
+
+/** @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {Seen} seen @param {number} token @param {Paint} colours */
+function drawColumn(g, geometry, seen, token, colours) {
+  const { run, step, focus } = seen;
+  const top = topOf(seen, token);
+  if (top < 0) return drawEmpty(g, geometry, token, colours);
+  const faded = focus.includes(token) ? 1 : run.stepOf[token] < step ? FADED : BESIDE;
+  const { wide } = geometry.columns[token];
+  for (const block of blocks(run, token, top)) {
+    drawBlock(g, geometry, run, token, block, faded, colours);
+    if (wide) writeGuess(g, geometry, run, token, block, { faded, isFocus: focus.includes(token), keep: seen.keep }, colours);
+  }
+  if (!wide) return undefined;
+  drawSpine(g, geometry, run, token, top, colours);
+  drawKept(g, geometry, token, Math.min(top, run.nLayers), faded, seen.keep, colours);
+  return undefined;
+}
+
+/** @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {Run} run @param {number} token @param {import("./guesses.js").Block} block @param {number} faded @param {Paint} colours */
+function drawBlock(g, geometry, run, token, { low, high, guess }, faded, colours) {
+  const { wide } = geometry.columns[token];
+  const inner = wide ? 4 : 0;
+  if (!guess) {
+    const box = geometry.block(token, low, high);
+    g.fillStyle = colours.sunk;
+    g.fillRect(box.x + inner, box.y, box.w - inner - (wide ? 3 : 0), box.h - (wide ? GAP : 0));
+    if (wide) hatch(g, box.x + inner, box.y, box.w - inner - 3, box.h - GAP, colours.line, 8);
+    return;
+  }
+  for (let level = low; level <= high; level += 1) {
+    const here = guessAt(run, level, token);
+    if (!here) continue;
+    const box = geometry.cell(token, level);
+    g.fillStyle = cellColour(here, faded, colours);
+    const isEnd = level === (geometry.transposed ? high : low);
+    if (geometry.transposed) g.fillRect(box.x, box.y + 2, box.w - (isEnd && wide ? GAP : -0.5), box.h - (wide ? 6 : 0));
+    else g.fillRect(box.x + inner, box.y, box.w - inner - (wide ? 3 : 0), box.h - (isEnd && wide ? GAP : -0.5));
+  }
+}
+
+/** @param {import("./guesses.js").Guess} guess @param {number} faded @param {Paint} colours */
+export function cellColour(guess, faded, colours) {
+  const share = (0.12 + 0.88 * guess.probability) * faded;
+  return guess.follows ? mix(colours.card, colours.generated, share * FOLLOWS_SHARE) : mix(colours.card, colours.guess, share);
+}
+
+/** The guess, once a block: where it begins. @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {Run} run @param {number} token
+ * @param {import("./guesses.js").Block} block @param {{faded: number, isFocus: boolean, keep: boolean}} how @param {Paint} colours */
+function writeGuess(g, geometry, run, token, { low, high, guess }, { faded, isFocus }, colours) {
+  if (!guess) return;
+  const box = geometry.block(token, low, high);
+  const n = high - low + 1;
+  if (geometry.transposed ? box.w < 16 || box.h < WORD_ROOM : box.h < WORD_ROOM || (!isFocus && n < 2 && high !== run.nLayers && geometry.step < 20)) return;
+  const first = geometry.cell(token, low);
+  const lowest = guessAt(run, low, token) ?? guess;
+  const ground = cellColour(lowest, faded, colours);
+  const ink = mix(overColour(colours, ground), colours.card, faded < 1 ? 0.1 : 0);
+  const { text, mark } = word({ id: guess.id, text: run.texts.get(guess.id) ?? "", hex: run.hexes.get(guess.id) });
+  if (geometry.transposed) {
+    write(g, text, box.x + 4, box.y + box.h / 2 - 1, { colour: ink, bold: guess.follows, slanted: mark, most: box.w - 6 });
+    return;
+  }
+  const y = geometry.step < WORD_ROOM ? box.y + box.h - WORD_ROOM / 2 : first.y + first.h / 2 - 0.5;
+  const right = isFocus && faded === 1 ? write(g, percentShort(guess.probability), box.x + box.w - 8, y, { colour: ink, align: "right" }) + 6 : 0;
+  write(g, text, box.x + 7.5, y, { colour: ink, bold: guess.follows, slanted: mark, most: box.w - 13 - right });
+}
+
+/** In two digits, as there is no room for three. @param {number} share */
+export function percentShort(share) {
+  if (share >= 0.995) return percent(share > 0.9995 ? share : 0.995).replace(".50", "").replace(".5", "");
+  return share >= 0.0995 ? `${Math.round(share * 100)}%` : percent(share);
+}
+
+/** How long the residual stream's vector is at each level: a line beside the column. @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {Run} run @param {number} token @param {number} top @param {Paint} colours */
+function drawSpine(g, geometry, run, token, top, colours) {
+  const pass = run.steps[run.stepOf[token]];
+  if (!pass.norms) return;
+  g.fillStyle = colours.spine;
+  for (let level = 0; level <= top; level += 1) {
+    const length = pass.norms[level * pass.n + (token - pass.first)];
+    const thick = Math.min(SPINE, 0.9 + 1.9 * (length / USUAL_LENGTH) ** SPINE_EXPONENT);
+    const box = geometry.cell(token, level);
+    if (geometry.transposed) g.fillRect(box.x, box.y + 1 - thick / 4, box.w + 0.5, thick / 2);
+    else g.fillRect(box.x + 1.6 - thick / 2, box.y - 0.5, thick, box.h + 1);
+  }
+}
+
+/** Keys and values that the cache keeps of each layer: two lines behind each cell. @param {CanvasRenderingContext2D} g @param {Geometry} geometry
+ * @param {number} token @param {number} top @param {number} faded @param {boolean} keep @param {Paint} colours */
+function drawKept(g, geometry, token, top, faded, keep, colours) {
+  const thick = keep ? 3.2 : 1.5;
+  g.globalAlpha = keep ? 1 : 0.75 * faded;
+  for (const [i, colour] of [colours.key, colours.value].entries()) {
+    g.fillStyle = colour;
+    for (let level = 1; level <= top; level += 1) {
+      const box = geometry.cell(token, level);
+      if (geometry.transposed) g.fillRect(box.x, box.y + box.h - 4 + i * thick, box.w - 1, thick);
+      else g.fillRect(box.x + box.w - 3 - (1 - i) * thick, box.y, thick, box.h - GAP);
+    }
+  }
+  g.globalAlpha = 1;
+}
+
+/** A column that nothing was computed of. @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {number} token @param {Paint} colours */
+function drawEmpty(g, geometry, token, colours) {
+  if (!geometry.columns[token].wide) return;
+  g.fillStyle = colours.sunk;
+  for (let level = 1; level < geometry.levels; level += 2) {
+    const box = geometry.cell(token, level);
+    if (geometry.transposed) g.fillRect(box.x, box.y + box.h / 2, 2, 1.5);
+    else g.fillRect(box.x + 5, box.y + box.h / 2, box.w - 12, 1.5);
+  }
+}

@@ -1,0 +1,58 @@
+// @ts-check
+// How wide each token's column is: the newest ones and the one that is looked at have room for words, older ones of a long run are narrow.
+
+/** A column along the token axis: where it begins, how wide it is, and whether words fit in it.
+ * @typedef {{start: number, size: number, wide: boolean}} Column */
+/** `wanted`: the size that each token's words need; `focus`: columns that are looked at, which are the widest; from `known` on, columns
+ * are empty, and as narrow as they may be. @typedef {{wanted: number[], focus: number[], known: number, room: number}} Asked */
+
+export const WIDE = 24; // columns with words, of a run that is longer
+const FOCUS_SHARE = 0.1; // of the room, for a column that is looked at
+const [FOCUS_LEAST, FOCUS_MOST] = [76, 112];
+const NARROW_MOST = 8; // px
+const NARROW_SHARE = 0.45; // of the room, for all narrow columns at most
+const EMPTY = 34; // px, of a column that nothing is known of
+const STRETCH = 1.6; // a run of few tokens does not fill the room at any price
+
+/** Columns side by side in the order of the tokens, in fractions of a pixel. @param {Asked} asked @returns {Column[]} */
+export function columns({ wanted, focus, known, room }) {
+  const n = wanted.length;
+  const wide = wideOnes(n, focus);
+  const narrow = Math.min(NARROW_MOST, (room * NARROW_SHARE) / Math.max(n - wide.size, 1));
+  const looked = Math.min(Math.max(room * FOCUS_SHARE, FOCUS_LEAST), FOCUS_MOST);
+  const isLoose = wanted.map((_, i) => wide.has(i) && !focus.includes(i) && i < known);
+  const natural = wanted.map((size, i) => {
+    if (!wide.has(i)) return narrow;
+    if (focus.includes(i)) return Math.max(looked, size);
+    return i < known ? size : Math.min(EMPTY, (room * NARROW_SHARE) / (n - known));
+  });
+  const whole = natural.reduce((sum, size) => sum + size, 0);
+  const loose = natural.reduce((sum, size, i) => sum + (isLoose[i] ? size : 0), 0);
+  const factor = loose ? Math.min(Math.max((room - (whole - loose)) / loose, 0.2), STRETCH) : 1;
+  let start = 0;
+  return natural.map((size, i) => {
+    const column = { start, size: isLoose[i] ? size * factor : size, wide: wide.has(i) };
+    start += column.size;
+    return column;
+  });
+}
+
+/** Which columns have words: all of a short run; else the last ones, and those around what is looked at. @param {number} n @param {number[]} focus */
+function wideOnes(n, focus) {
+  if (n <= WIDE) return new Set(Array.from({ length: n }, (_, i) => i));
+  const wide = new Set(focus.filter((i) => i >= 0 && i < n));
+  for (const i of focus) for (const near of [i - 1, i + 1]) if (near >= 0 && near < n && wide.size < WIDE) wide.add(near);
+  for (let i = n - 1; i >= 0 && wide.size < WIDE; i -= 1) wide.add(i);
+  return wide;
+}
+
+/** The column at a place along the axis; the nearest, if it lies outside. @param {Column[]} all @param {number} place */
+export function columnAt(all, place) {
+  let [low, high] = [0, all.length - 1];
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (all[middle].start <= place) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}

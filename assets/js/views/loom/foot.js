@@ -1,0 +1,102 @@
+// @ts-check
+// The foot of the loom: every token as a chip, the cache as a tape below it, and how large it is by now.
+
+import { size } from "../../core/format.js";
+import { phrase } from "../../core/texts.js";
+import { mix, rounded, setFont, word, write } from "./ink.js";
+import { topOf } from "./cells.js";
+
+/** @typedef {import("./cells.js").Seen} Seen */
+/** @typedef {import("./geometry.js").Geometry} Geometry */
+/** @typedef {import("../../core/canvas.js").Paint} Paint */
+
+/** @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {Seen} seen @param {Paint} colours */
+export function drawFoot(g, geometry, seen, colours) {
+  for (let token = 0; token < geometry.count; token += 1) {
+    drawChip(g, geometry, seen, token, colours);
+    drawTape(g, geometry, seen, token, colours);
+  }
+  if (geometry.transposed) return;
+  const [chip, tape] = [geometry.chip(0), geometry.tape(0)];
+  for (const [text, box] of /** @type {const} */ ([[phrase("tokens"), chip], [phrase("cache"), tape]])) {
+    write(g, text, geometry.before - 10, box.y + box.h / 2, { colour: colours.muted, align: "right", size: 13 });
+  }
+  writeBytes(g, geometry, seen, tape.y + tape.h + 16, colours);
+}
+
+/** A chip: solid for a prompt's token, dashed below for a written one; an empty frame while it is not known. @param {CanvasRenderingContext2D} g
+ * @param {Geometry} geometry @param {Seen} seen @param {number} token @param {Paint} colours */
+function drawChip(g, geometry, seen, token, colours) {
+  const { run, step, top } = seen;
+  const pass = run.steps[step];
+  const box = geometry.chip(token);
+  if (!geometry.columns[token].wide) {
+    g.fillStyle = token > pass.last ? colours.line : token < run.nPrompt ? colours.muted : colours.generated;
+    if (geometry.transposed) g.fillRect(box.x, box.y, box.w, Math.max(box.h - 1, 1));
+    else g.fillRect(box.x, box.y + 8, Math.max(box.w - 1, box.w * 0.8), box.h - 12);
+    return;
+  }
+  const isNext = token === pass.last + 1 && top >= run.nLayers && token < run.tokens.length;
+  const known = token <= pass.last || isNext;
+  const [x, y, w, h] = [box.x + 1, box.y + (geometry.transposed ? 1.5 : 0), box.w - 4, box.h - (geometry.transposed ? 3 : 0)];
+  rounded(g, x, y, w, h, 5);
+  if (!known) {
+    g.setLineDash([2, 3]);
+    g.strokeStyle = colours.line;
+    g.lineWidth = 1.2;
+    g.stroke();
+    g.setLineDash([]);
+    return;
+  }
+  const written = token >= run.nPrompt;
+  g.fillStyle = written ? mix(colours.card, colours.generated, 0.16) : colours.sunk;
+  g.fill();
+  if (isNext) {
+    g.strokeStyle = colours.generated;
+    g.lineWidth = 2;
+    g.stroke();
+  }
+  g.strokeStyle = written ? colours.generated : colours.muted;
+  g.lineWidth = 2.2;
+  g.setLineDash(written ? [4.5, 2.5] : []);
+  g.beginPath();
+  if (geometry.transposed) { g.moveTo(x + 3, y + h - 1.5); g.lineTo(x + w - 3, y + h - 1.5); } else { g.moveTo(x + 4, y + h - 3); g.lineTo(x + w - 4, y + h - 3); }
+  g.stroke();
+  g.setLineDash([]);
+  const { text, mark } = word(run.tokens[token]);
+  const bold = isNext || seen.focus.includes(token) || token === pass.last;
+  if (geometry.transposed) write(g, text, x + 5, y + h / 2, { colour: colours.ink, bold, slanted: mark, most: w - 8, size: 14 });
+  else write(g, text, x + w / 2, y + h / 2 - 1, { colour: colours.ink, bold, slanted: mark, align: "center", most: w - 4, size: 13.5 });
+}
+
+/** Keys above values, as far as they have been computed. @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {Seen} seen @param {number} token @param {Paint} colours */
+function drawTape(g, geometry, seen, token, colours) {
+  const { run, step, top } = seen;
+  if (token > run.steps[step].last) return;
+  const share = Math.min(Math.max(topOf(seen, token), 0) / run.nLayers, 1);
+  const box = geometry.tape(token);
+  const gap = geometry.columns[token].wide ? 4 : 0;
+  for (const [i, colour] of [colours.key, colours.value].entries()) {
+    g.fillStyle = colour;
+    if (geometry.transposed) g.fillRect(box.x + i * 4.5, box.y + 1.5, 3.5, (box.h - 3) * share);
+    else g.fillRect(box.x + 1, box.y + i * 6.5, Math.max(box.w - gap, box.w * 0.7) * share, 5.5);
+  }
+}
+
+/** @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {Seen} seen @param {number} y @param {Paint} colours */
+function writeBytes(g, geometry, seen, y, colours) {
+  const { run, step, top } = seen;
+  const pass = run.steps[step];
+  const before = step ? run.steps[step - 1].kvBytes : 0;
+  const share = Math.min(Math.max(top, 0) / run.nLayers, 1);
+  const [bytes, each] = [before + (pass.kvBytes - before) * share, (pass.kvBytes - before) / pass.n];
+  if (!pass.kvBytes) return;
+  let x = geometry.before + 1;
+  x += write(g, phrase("KV cache {bytes}", { bytes: size(bytes) }), x, y, { colour: colours.ink, bold: true, size: 14 }) + 12;
+  const n = run.nLayers;
+  const said = share < 1
+    ? phrase("keys and values of {tokens} tokens, in {layers} of {all} layers so far", { tokens: pass.last + 1, layers: Math.max(top, 0), all: n })
+    : phrase("keys and values of {tokens} tokens in {all} layers, kept so that nothing is read twice. Each token adds {each}.", { tokens: pass.last + 1, all: n, each: size(each) });
+  setFont(g, { size: 13.5 });
+  write(g, said, x, y, { colour: colours.muted, size: 13.5, most: geometry.width - x - 8 });
+}

@@ -1,0 +1,45 @@
+// @ts-check
+// What the model would say at each place, as the logit lens has it: one guess a cell, and neighbouring layers with the same guess as one block.
+
+/** @typedef {import("../../data/store.js").Run} Run */
+/** What the model would say at a level (0: the embedding, L: after the last layer): null while it is still to come.
+ * `follows`: it is the token that really came next. @typedef {{id: number, probability: number, follows: boolean}} Guess */
+/** Levels `low` to `high` of one column that have the same guess; null: still to come. @typedef {{low: number, high: number, guess: Guess | null}} Block */
+
+/** @param {Run} run @param {number} level @param {number} token @returns {Guess | null} */
+export function guessAt(run, level, token) {
+  const { lens } = run;
+  if (!lens || token >= lens.positions) return null;
+  const at = (level * lens.positions + token) * lens.kept;
+  const id = lens.ids[at];
+  return id < 0 ? null : { id, probability: lens.probabilities[at], follows: run.tokens[token + 1]?.id === id };
+}
+
+/** The blocks of one column up to a level, from the embedding up. @param {Run} run @param {number} token @param {number} [top] @returns {Block[]} */
+export function blocks(run, token, top = run.nLayers) {
+  /** @type {Block[]} */
+  const found = [];
+  for (let level = 0; level <= top; level += 1) {
+    const guess = guessAt(run, level, token);
+    const last = found[found.length - 1];
+    if (last && last.guess?.id === guess?.id) {
+      last.high = level;
+      last.guess = guess; // how sure it is at the top of the block
+    } else found.push({ low: level, high: level, guess });
+  }
+  return found;
+}
+
+/** When the token that followed is first said in a column, and from which level on for good; null where it never is, or is still to come.
+ * @param {Run} run @param {number} token @returns {{first: number, forGood: number | null} | null} */
+export function settled(run, token) {
+  let [first, forGood] = [-1, -1];
+  for (let level = 0; level <= run.nLayers; level += 1) {
+    const guess = guessAt(run, level, token);
+    if (!guess) return null;
+    if (guess.follows && first < 0) first = level;
+    if (!guess.follows) forGood = -1;
+    else if (forGood < 0) forGood = level;
+  }
+  return first < 0 ? null : { first, forGood: forGood < 0 ? null : forGood };
+}

@@ -1,0 +1,70 @@
+// @ts-check
+// How things are drawn in the loom: words in a place, mixed colours, a token in a few letters.
+
+import { cut, FONT } from "../../core/canvas.js";
+import { label } from "../../core/format.js";
+import { phrase } from "../../core/texts.js";
+
+/** @typedef {import("../../core/canvas.js").Paint} Paint */
+/** How words are drawn; `most`: how wide they may be, in px. @typedef {{colour: string, bold?: boolean, slanted?: boolean, align?: CanvasTextAlign, most?: number, size?: number, halo?: string}} Style */
+/** `mark`: no text of its own, but a name for what cannot be seen. @typedef {{text: string, mark: boolean}} Word */
+
+const NARROWEST = 0.74; // letters are squeezed that far before a word is cut
+
+/** A token in a few letters: without the blank before a word, what cannot be seen by its name.
+ * @param {{text: string, hex?: string, id?: number} | undefined} token @returns {Word} */
+export function word(token) {
+  if (!token) return { text: "", mark: false };
+  if (/^ +$/.test(token.text)) return { text: token.text.length > 1 ? phrase("{n} spaces", { n: token.text.length }) : phrase("space"), mark: true };
+  if (/^\n+$/.test(token.text)) return { text: "↵".repeat(Math.min(token.text.length, 3)), mark: true };
+  return { text: label({ ...token, text: token.text.replace(/^ (?=\S)/, "") }, 40), mark: false };
+}
+
+/** Words at a place, their middle at y; how wide they are. @param {CanvasRenderingContext2D} g @param {string} text @param {number} x @param {number} y @param {Style} style */
+export function write(g, text, x, y, { colour, bold = false, slanted = false, align = "left", most = Infinity, size = 13, halo }) {
+  setFont(g, { bold, slanted, size });
+  g.textAlign = align;
+  g.textBaseline = "middle";
+  const squeeze = most === Infinity ? 1 : Math.max(Math.min(most / g.measureText(text).width, 1), NARROWEST);
+  const shown = squeeze > NARROWEST ? text : cut(g, text, most / NARROWEST);
+  if (squeeze < 1) {
+    g.save();
+    g.translate(x, 0);
+    g.scale(squeeze, 1);
+    g.translate(-x, 0);
+  }
+  if (halo) {
+    g.strokeStyle = halo;
+    g.lineWidth = 4;
+    g.lineJoin = "round";
+    g.strokeText(shown, x, y);
+  }
+  g.fillStyle = colour;
+  g.fillText(shown, x, y);
+  const width = g.measureText(shown).width * squeeze;
+  if (squeeze < 1) g.restore();
+  return width;
+}
+
+/** @param {CanvasRenderingContext2D} g @param {{bold?: boolean, slanted?: boolean, size?: number}} how */
+export function setFont(g, { bold = false, slanted = false, size = 13 }) {
+  const font = `${slanted ? "italic " : ""}${bold ? "650 " : ""}${FONT.replace("14px", `${size}px`)}`;
+  if (g.font !== font) g.font = font;
+}
+
+/** A colour between two others. @param {string} from @param {string} to @param {number} share 0 to 1 */
+export function mix(from, to, share) {
+  const [a, b] = [channels(from), channels(to)];
+  return `#${a.map((c, i) => Math.round(c + (b[i] - c) * share).toString(16).padStart(2, "0")).join("")}`;
+}
+
+/** @param {string} hex */
+function channels(hex) {
+  return [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16) || 0);
+}
+
+/** A rectangle with round corners, as a path. @param {CanvasRenderingContext2D} g @param {number} x @param {number} y @param {number} w @param {number} h @param {number} r */
+export function rounded(g, x, y, w, h, r) {
+  g.beginPath();
+  g.roundRect(x, y, Math.max(w, 0), Math.max(h, 0), Math.min(r, w / 2, h / 2));
+}

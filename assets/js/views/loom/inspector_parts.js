@@ -1,0 +1,136 @@
+// @ts-check
+// What the inspector says of each part of a pass: a head's row, a cell, a token, the choice, the cache.
+
+import { h } from "../../core/dom.js";
+import { bytesOf, count, duration, percent, plain, size } from "../../core/format.js";
+import { counted, phrase } from "../../core/texts.js";
+import { WEIGHTS } from "../../data/store.js";
+import { bytesOfOne, sharing } from "../kv_cache/cache_shape.js";
+import { percentShort } from "./cells.js";
+import { settled } from "./guesses.js";
+import { word } from "./ink.js";
+
+/** @typedef {import("../../board/card.js").State} State */
+/** @typedef {import("./loom.js").Part} Part */
+/** @typedef {import("../../core/dom.js").Child} Child */
+/** @typedef {{crumb: string, title: string, body: Child[]}} Closer */
+
+const ROWS = 12;
+
+/** @param {Part} part @param {State} state @returns {Closer} */
+export function partOf(part, state) {
+  return { head: headPart, cell: cellPart, token: tokenPart, choice: choicePart, cache: cachePart }[part](state);
+}
+
+/** @param {State} state */
+function name({ run, at }) {
+  return phrase("“{token}”", { token: word(run.tokens[at.token]).text });
+}
+
+/** @param {State} state @returns {Closer} */
+function headPart(state) {
+  const { run, at } = state;
+  const row = run.row(at.layer, at.head, at.token);
+  const crumb = phrase("{token} › layer {layer} › head {head}", { token: name(state), layer: at.layer, head: at.head });
+  if (!row) return { crumb, title: phrase("Where it looks is not here yet"), body: [] };
+  const all = Array.from(row, (byte, source) => ({ source, share: WEIGHTS[byte] }));
+  const strongest = [...all].sort((one, other) => other.share - one.share).slice(0, ROWS).sort((one, other) => one.source - other.source);
+  const rest = 1 - strongest.reduce((sum, { share }) => sum + share, 0);
+  const best = all.slice(1, -1).sort((one, other) => other.share - one.share)[0];
+  const title = best && best.share >= 0.1
+    ? phrase("{token} looks back at “{source}”, {share}", { token: name(state), source: word(run.tokens[best.source]).text, share: percentShort(best.share) })
+    : phrase("{token} looks at no earlier token in particular", { token: name(state) });
+  const left = all.length - strongest.length;
+  return {
+    crumb, title,
+    body: [
+      h("p", { class: "ts-loom-label" }, phrase("Of what this head fetches for {token}, so much comes from each token:", { token: name(state) })),
+      bars(strongest.map(({ source, share }) => ({ ...word(run.tokens[source]), share, isHatched: source === 0 && at.token > 0, title: phrase("position {position}", { position: source }) }))),
+      left > 0 && h("p", { class: "ts-loom-label" }, counted(left, "{n} other token: {share}", "{n} other tokens: {share} together", { n: count(left), share: percentShort(Math.max(rest, 0)) })),
+      at.token > 0 && h("p", { class: "ts-loom-label" }, phrase("Hatched: the first token, where heads with nothing to fetch rest.")),
+    ],
+  };
+}
+
+/** @param {State} state @returns {Closer} */
+function cellPart(state) {
+  const { run, at } = state;
+  const crumb = phrase("{token} › layer {layer}", { token: name(state), layer: at.layer });
+  const likely = run.lensAt(at.layer + 1, at.token);
+  const pass = run.steps[run.stepOf[at.token]];
+  const length = pass?.norms ? pass.norms[(at.layer + 1) * pass.n + (at.token - pass.first)] : null;
+  const next = run.tokens[at.token + 1];
+  const there = settled(run, at.token);
+  return {
+    crumb,
+    title: likely.length ? phrase("After this layer it would say “{word}”", { word: word(likely[0]).text }) : phrase("What it would say here is coming"),
+    body: [
+      bars(likely.map((each) => ({ ...word(each), share: each.probability, isFollowing: each.id === next?.id }))),
+      next && h("p", { class: "ts-loom-label" }, phrase("What really came next: “{word}”.", { word: word(next).text }),
+        there && (there.forGood === null || there.forGood === there.first ? ` ${phrase("First said after layer {first}.", { first: there.first - 1 })}`
+          : ` ${phrase("First said after layer {first}, for good after layer {good}.", { first: there.first - 1, good: there.forGood - 1 })}`)),
+      length !== null && h("p", { class: "ts-loom-label" }, phrase("The residual stream's vector is {length} long here.", { length: plain(length) })),
+    ],
+  };
+}
+
+/** @param {State} state @returns {Closer} */
+function tokenPart(state) {
+  const { run, at } = state;
+  const token = run.tokens[at.token];
+  const map = run.embeddings;
+  const own = map?.pointOf.get(token.id);
+  const near = map && own !== undefined && own < map.own ? Array.from({ length: Math.min(map.kept, 5) }, (_, k) => ({ point: map.near[own * map.kept + k], cosine: map.cosine[own * map.kept + k] })) : [];
+  return {
+    crumb: phrase("token {position}, counted from 0", { position: at.token }),
+    title: phrase("{token} is number {id} of {all}", { token: name(state), id: count(token.id), all: count(run.head.model.d_vocab) }),
+    body: [
+      h("p", { class: "ts-loom-label" }, token.generated ? phrase("Written by the model.") : phrase("From the prompt."), " ", token.hex && phrase("Its bytes: {bytes}.", { bytes: bytesOf(token.hex) })),
+      near.length > 0 && h("p", { class: "ts-loom-label" }, phrase("Nearest in the whole vocabulary, by the angle between their vectors (cosine):")),
+      near.length > 0 && bars(near.map(({ point, cosine }) => ({ ...word({ id: map?.ids[point] ?? 0, text: run.texts.get(map?.ids[point] ?? 0) ?? "" }), share: Math.max(cosine, 0), said: cosine.toFixed(2) }))),
+    ],
+  };
+}
+
+/** @param {State} state @returns {Closer} */
+function choicePart({ run, at, step }) {
+  const crumb = phrase("step {step} › choice", { step: at.step });
+  const choice = step.choices[0];
+  if (!choice) return { crumb, title: phrase("Nothing is chosen here"), body: [] };
+  const { temperature } = run.head.settings;
+  const greedy = temperature === 0;
+  return {
+    crumb,
+    title: choice.byPerson ? phrase("A person chose the token") : greedy ? phrase("The likeliest token is taken") : phrase("One token is drawn by chance"),
+    body: [
+      h("p", { class: "ts-loom-label" }, phrase("“{token}” is number {rank} of the likeliest, with {share}.", { token: word(run.tokens[step.chosenAt]).text, rank: choice.rank + 1, share: percent(choice.probability) })),
+      ...choice.stages.map((stage) => h("p", { class: "ts-loom-label" }, phrase("{stage} {setting}: {n} tokens left", { stage: stage.name, setting: stage.setting ?? "", n: count(stage.alive) }))),
+      h("p", { class: "ts-loom-label" }, phrase("Doubt (entropy): {nats} nats; 0 would be no doubt at all.", { nats: choice.entropy.toFixed(2) })),
+    ],
+  };
+}
+
+/** @param {State} state @returns {Closer} */
+function cachePart({ run, at, step }) {
+  const [n, one] = [step.last + 1, bytesOfOne(run)];
+  return {
+    crumb: phrase("step {step} › cache", { step: at.step }),
+    title: phrase("{bytes} kept after this pass", { bytes: size(step.kvBytes) }),
+    body: [
+      h("p", { class: "ts-loom-label" }, phrase("A key is what a token offers to be found by; a value is what it hands over. The model keeps one of each for every token, layer and key/value head.")),
+      one !== null && h("p", { class: "ts-loom-label" }, phrase("{n} tokens × {layers} layers × {one} = {all}", { n: count(n), layers: run.nLayers, one: size(one), all: size(n * run.nLayers * one) })),
+      sharing(run) > 1 && h("p", { class: "ts-loom-label" }, phrase("{n} query heads share each key/value head, so the cache is {n} times smaller than with one for each.", { n: sharing(run) })),
+      step.seconds > 0 && h("p", { class: "ts-loom-label" }, phrase("This pass read {n} new tokens in {time}.", { n: step.n, time: duration(step.seconds) })),
+    ],
+  };
+}
+
+/** Names, bars and shares, a row each. @param {{text: string, mark: boolean, share: number, said?: string, isHatched?: boolean, isFollowing?: boolean, title?: string}[]} rows */
+function bars(rows) {
+  return h("ol", { class: "ts-likelies ts-looks-list" }, ...rows.map(({ text, mark, share, said, isHatched, isFollowing, title }) => h("li", { class: `ts-likely ${isHatched ? "ts-likely-hatched" : ""} ${isFollowing ? "ts-likely-chosen" : ""}`, title },
+    h("bdi", { class: `ts-token-text ${mark ? "ts-mark" : ""}` }, text),
+    h("span", { class: "ts-likely-bar" }, h("i", { style: `width:${(100 * Math.min(share, 1)).toFixed(2)}%` })),
+    h("span", { class: "ts-likely-share" }, said ?? percentShort(share)))));
+}
+
+

@@ -1,0 +1,218 @@
+// @ts-check
+// The loom: the whole run in one picture. Columns are tokens, rows are layers; attention, cache, output and the loop back in one place.
+
+import { fit, pointer, widthOf } from "../../core/canvas.js";
+import { fill, h, say } from "../../core/dom.js";
+import { phrase } from "../../core/texts.js";
+import { looksOfHead, looksOfLayer } from "./arcs.js";
+import { drawCells } from "./cells.js";
+import { drawFoot } from "./foot.js";
+import { Geometry } from "./geometry.js";
+import { guessAt } from "./guesses.js";
+import { setFont, word } from "./ink.js";
+import { Inspector } from "./inspector.js";
+import { drawFalling, drawOutput } from "./output.js";
+import { drawArcs, drawFront, drawNames, drawPlace } from "./overlay.js";
+import { Readout } from "./readout.js";
+import { captions, line } from "./story.js";
+import { drawTop } from "./top.js";
+
+/** @typedef {import("../../board/card.js").State} State */
+/** @typedef {import("../../board/selection.js").Selection} Selection */
+/** @typedef {import("../../data/store.js").Run} Run */
+/** @typedef {import("./story.js").Chapter} Chapter */
+/** What the inspector shows. @typedef {"head" | "cell" | "token" | "choice" | "cache"} Part */
+/** How far a pass is played: in levels up to L + 1, then how far the chosen token has fallen, 0 to 1. @typedef {{level: number, falling: number}} Front */
+
+const NARROW = 760; // px: below it tokens go down
+const [LEAST_HEIGHT, ROW_DOWN] = [300, 30]; // px
+/** @type {Record<Chapter, Part>} */
+const PART_OF = { read: "token", look: "head", guess: "cell", choose: "choice", keep: "cache" };
+/** @type {Record<Part, Chapter>} */
+const CHAPTER_OF = { token: "read", head: "look", cell: "guess", choice: "choose", cache: "keep" };
+
+export class Loom {
+  /** @param {{selection: Selection, redraw: () => void, show: (card: string) => void}} context */
+  constructor({ selection, redraw, show }) {
+    this.selection = selection;
+    this.redraw = redraw;
+    /** @type {Part} */
+    this.part = "head";
+    /** @type {Front | null} */
+    this.front = null;
+    /** @type {{token: number, level: number} | null} */
+    this.pointed = null;
+    this.says = h("p", { class: "ts-loom-line" });
+    this.about = h("p", { class: "ts-loom-about" });
+    this.base = h("canvas", { class: "ts-loom-base", "aria-hidden": "true" });
+    this.over = h("canvas", { class: "ts-loom-over", tabindex: "0", role: "img", "aria-label": phrase("The loom: tokens across, layers up, and in each cell what the model would say there.") });
+    this.picture = h("div", { class: "ts-loom-picture" }, this.base, this.over);
+    this.inspector = new Inspector(selection, (part) => this.turnTo(part), show);
+    this.readout = new Readout();
+    this.stage = h("div", { class: "ts-loom-stage" }, this.picture, this.inspector.element);
+    this.element = h("section", { class: "ts-loom", "aria-label": phrase("the whole run") }, h("div", { class: "ts-loom-says" }, this.says, this.about), this.stage, this.readout.element);
+    this.story = h("ol", { class: "ts-story" });
+    this.width = widthOf(this.picture, () => { this.drawnBase = ""; redraw(); });
+    this.drawnBase = "";
+    this.told = "";
+    /** @type {Geometry | null} */
+    this.geometry = null;
+    /** @type {{key: string, sizes: number[]}} */
+    this.wanted = { key: "", sizes: [] };
+    this.listen();
+  }
+
+  listen() {
+    const { over, selection } = this;
+    over.addEventListener("pointermove", (event) => {
+      if (event.pointerType === "mouse") this.point(this.hitAt(event), event);
+    });
+    over.addEventListener("pointerleave", () => this.point(null));
+    over.addEventListener("click", (event) => {
+      const hit = this.hitAt(event);
+      if (!hit || this.front) return;
+      this.point(null);
+      this.part = hit.part === "cell" ? "cell" : hit.part === "chip" ? "token" : "cache";
+      selection.set({ token: hit.token, ...(hit.part === "cell" && hit.level > 0 ? { layer: hit.level - 1 } : {}) }, { lock: true });
+    });
+  }
+
+  /** @param {MouseEvent} event */
+  hitAt(event) {
+    const { x, y } = pointer(this.over, event);
+    return this.geometry?.hit(x, y) ?? null;
+  }
+
+  /** @param {import("./geometry.js").Hit | null} hit @param {PointerEvent} [event] */
+  point(hit, event) {
+    const run = /** @type {Run | null} */ (this.selection.record);
+    const last = run?.steps[this.selection.at.step]?.last ?? -1;
+    const pointed = hit && hit.token <= last && !this.front ? { token: hit.token, level: hit.part === "cell" ? hit.level : -1 } : null;
+    if (pointed?.token === this.pointed?.token && pointed?.level === this.pointed?.level) {
+      if (pointed && event) this.readout.move(event);
+      return;
+    }
+    this.pointed = pointed;
+    if (!pointed || !run || !event) this.readout.hide();
+    else this.readout.show(run, pointed.token, pointed.level, event);
+    this.redraw();
+  }
+
+  /** @param {Part} part @param {Partial<import("../../data/axes.js").At>} [go] */
+  turnTo(part, go = {}) {
+    this.part = part;
+    this.selection.set(go);
+  }
+
+  /** A record begins. */
+  open() {
+    this.part = "head";
+    this.drawnBase = "";
+    this.told = "";
+    this.wanted.key = "";
+    this.front = null;
+    this.point(null);
+  }
+
+  /** While a pass is played. @param {Front | null} front */
+  play(front) {
+    this.front = front;
+    this.redraw();
+  }
+
+  /** @param {State} state */
+  seen({ run, at }) {
+    const { base } = this.selection;
+    const last = run.steps[at.step].last;
+    const top = this.front ? Math.min(Math.floor(this.front.level), run.nLayers) : run.nLayers;
+    return { run, step: at.step, top, focus: [...new Set([last, this.front ? last : Math.min(base.token, last)])], keep: this.part === "cache" };
+  }
+
+  /** @param {State} state */
+  paint(state) {
+    const width = this.width();
+    if (!width) return;
+    const { run, at, colours } = state;
+    const transposed = width < NARROW;
+    const seen = this.seen(state);
+    const wanted = this.sizes(run, transposed);
+    const height = transposed ? 46 + wanted.reduce((sum, size) => sum + size, 0) : Math.max(this.picture.clientHeight, LEAST_HEIGHT);
+    const key = [run.id, run.frames, at.step, seen.top, seen.focus, seen.keep, width, height, colours.card].join("/");
+    if (key !== this.drawnBase) {
+      this.drawnBase = key;
+      const { last } = run.steps[at.step];
+      this.geometry = new Geometry({ width, height, transposed, levels: run.nLayers + 1, wanted, focus: seen.focus, known: last + 2 });
+      const g = fit(this.base, width, height);
+      drawCells(g, this.geometry, seen, colours);
+      drawTop(g, this.geometry, seen, this.front, colours);
+      drawFoot(g, this.geometry, seen, colours);
+      drawOutput(g, this.geometry, seen, colours);
+    }
+    this.paintOver(state, seen);
+  }
+
+  /** @param {State} state @param {import("./cells.js").Seen} seen */
+  paintOver({ run, at, colours }, seen) {
+    const { geometry, pointed, front } = this;
+    if (!geometry) return;
+    const g = fit(this.over, geometry.width, geometry.height);
+    const { last } = run.steps[at.step];
+    if (front) {
+      const layer = Math.min(Math.max(Math.floor(front.level) - 1, 0), run.nLayers - 1);
+      drawNames(g, geometry, layer, colours);
+      if (front.level <= run.nLayers) {
+        drawFront(g, geometry, seen, front.level, colours);
+        const looks = front.level >= 1 ? looksOfLayer(run, layer, last) : null;
+        if (looks) drawArcs(g, geometry, seen, { token: last, layer, head: null, looks }, colours);
+      } else drawFalling(g, geometry, seen, front.falling, colours);
+      return;
+    }
+    const place = pointed && pointed.level > 0 ? { token: pointed.token, layer: pointed.level - 1 } : { token: Math.min(at.token, last), layer: at.layer };
+    drawNames(g, geometry, place.layer, colours);
+    const head = pointed || this.part !== "head" ? null : at.head;
+    const looks = this.part === "token" && !pointed ? null : head === null ? looksOfLayer(run, place.layer, place.token) : looksOfHead(run, place.layer, head, place.token);
+    drawPlace(g, geometry, pointed?.token ?? place.token, pointed ? Math.max(pointed.level, 0) : place.layer + 1, pointed !== null, colours);
+    if (looks && (this.part === "head" || this.part === "cell" || pointed)) drawArcs(g, geometry, seen, { ...place, head, looks }, colours);
+  }
+
+  /** How wide each column's words are, measured once a run and size of it. @param {Run} run @param {boolean} transposed */
+  sizes(run, transposed) {
+    const key = `${run.id}/${run.tokens.length}/${transposed}/${run.lens !== null}`;
+    if (this.wanted.key === key) return this.wanted.sizes;
+    const g = /** @type {CanvasRenderingContext2D} */ (this.over.getContext("2d", { willReadFrequently: true }));
+    setFont(g, { bold: true, size: 13.5 });
+    const sizes = run.tokens.map((token, i) => {
+      if (transposed) return ROW_DOWN;
+      const guess = i < run.nRead ? guessAt(run, run.nLayers, i) : null;
+      const said = guess ? g.measureText(word({ id: guess.id, text: run.texts.get(guess.id) ?? "" }).text).width : 0;
+      return Math.min(Math.max(g.measureText(word(token).text).width + 12, said + 18, 34), 64);
+    });
+    this.wanted = { key, sizes };
+    return sizes;
+  }
+
+  /** @param {State} state */
+  draw(state) {
+    const { run, at } = state;
+    const moment = this.front && this.front.level <= run.nLayers ? Math.floor(this.front.level) : null;
+    say(this.says, line(run, at, moment));
+    const { model } = run.head;
+    say(this.about, phrase("{model}, {layers} layers × {heads} heads", { model: model.name, layers: model.n_layers, heads: model.n_heads }));
+    this.inspector.draw(state, this.part, this.front ? Math.min(Math.floor(this.front.level), run.nLayers) : null);
+    this.drawStory(state);
+  }
+
+  /** @param {State} state */
+  drawStory({ run, at }) {
+    const all = captions(run, at);
+    const key = JSON.stringify([all.map(({ text }) => text), this.part]);
+    if (key === this.told) return;
+    this.told = key;
+    const held = this.story.contains(document.activeElement) ? Array.from(this.story.querySelectorAll("button")).indexOf(/** @type {any} */ (document.activeElement)) : -1;
+    fill(this.story, ...all.map(({ chapter, title, text, go }, i) => h("li", {},
+      h("button", { type: "button", class: "ts-caption", "aria-pressed": String(CHAPTER_OF[this.part] === chapter), onclick: () => this.turnTo(PART_OF[chapter], go) },
+        h("span", { class: "ts-caption-number" }, String(i + 1)),
+        h("span", {}, h("b", {}, title), h("span", { class: "ts-caption-text" }, text))))));
+    this.story.querySelectorAll("button")[held]?.focus();
+  }
+}

@@ -1,0 +1,140 @@
+// @ts-check
+// What the loom says in words: one line that says what is seen, and five captions that tell a pass from reading to repeating.
+
+import { count, duration, percent, size } from "../../core/format.js";
+import { phrase } from "../../core/texts.js";
+import { WEIGHTS } from "../../data/store.js";
+import { percentShort } from "./cells.js";
+import { blocks, settled } from "./guesses.js";
+import { word } from "./ink.js";
+
+/** @typedef {import("../../data/store.js").Run} Run */
+/** @typedef {import("../../data/axes.js").At} At */
+/** Which part of a pass is looked at. @typedef {"read" | "look" | "guess" | "choose" | "keep"} Chapter */
+/** @typedef {{chapter: Chapter, title: string, text: string, go: Partial<At>}} Caption */
+
+/** @param {{text: string, hex?: string, id?: number} | undefined} token */
+function quote(token) {
+  return phrase("“{token}”", { token: word(token).text });
+}
+
+/** What is seen, in a line; `front`: the level that a pass has come to while it is played. @param {Run} run @param {At} at @param {number | null} front */
+export function line(run, at, front) {
+  const pass = run.steps[at.step];
+  const token = run.tokens[pass.last];
+  if (front !== null && front < run.nLayers + 1) {
+    const layer = Math.min(Math.max(Math.floor(front) - 1, 0), run.nLayers - 1);
+    if (pass.n > 1) return phrase("Prefill: the model reads all {n} tokens at once, now in layer {layer}.", { n: count(pass.n), layer });
+    return phrase("Decode: only {token} is read; it looks back into the cache, now in layer {layer}.", { token: quote(token), layer });
+  }
+  const choice = pass.choices[0];
+  if (!choice) return phrase("A part of the prompt was read: {n} tokens.", { n: count(pass.n) });
+  const next = run.tokens[pass.chosenAt];
+  const goes = choice.byPerson ? phrase("A person chose {token}; the model gave it {share}.", { token: quote(next), share: percentShort(choice.probability) })
+    : phrase("The model goes on with {token}, {share}.", { token: quote(next), share: percentShort(choice.probability) });
+  return `${goes} ${changedItsMind(run, pass.last)}`.trim();
+}
+
+/** Up to which layer the model would have said another word, where that is a word that a person knows. @param {Run} run @param {number} token */
+function changedItsMind(run, token) {
+  const there = settled(run, token);
+  if (!there || there.forGood === null || there.forGood === 0) return "";
+  for (const block of blocks(run, token).reverse()) {
+    const text = block.guess && !block.guess.follows ? run.texts.get(block.guess.id) ?? "" : "";
+    if (/^ \p{L}{3,}$/u.test(text) && block.high > 0) return phrase("After layer {layer} it would still have said {token}.", { layer: block.high - 1, token: quote({ text }) });
+  }
+  return "";
+}
+
+/** The five captions of a pass. @param {Run} run @param {At} at @returns {Caption[]} */
+export function captions(run, at) {
+  const pass = run.steps[at.step];
+  const [last, choice] = [pass.last, pass.choices[0]];
+  const [token, next] = [quote(run.tokens[last]), quote(run.tokens[pass.chosenAt])];
+  const time = pass.seconds ? duration(pass.seconds) : phrase("an unknown time");
+  const look = tellingLook(run, at);
+  const read = pass.n > 1 ? phrase("Prefill: {n} tokens go through {layers} layers at once, in {time}.", { n: count(pass.n), layers: run.nLayers, time })
+    : phrase("Decode: one token, {token}, goes through {layers} layers, in {time}.", { token, layers: run.nLayers, time });
+  return [
+    { chapter: "read", title: phrase("Read"), text: read, go: { token: last } },
+    { chapter: "look", title: phrase("Look back"), go: look ? look.go : { token: last }, text: look ? look.text : phrase("Attention is not shown here.") },
+    { chapter: "guess", title: phrase("Guess"), go: { token: last }, text: guessWords(run, last) },
+    { chapter: "choose", title: phrase("Choose"), go: { token: last }, text: choice ? chooseWords(run, choice, next) : phrase("Nothing is chosen before the prompt is read.") },
+    { chapter: "keep", title: phrase("Keep and repeat"), go: { token: last },
+      text: phrase("{bytes} of keys and values stay. {token} is read next.", { bytes: size(pass.kvBytes), token: next }) },
+  ];
+}
+
+/** @param {Run} run @param {import("../../data/store.js").Choice} choice @param {string} next */
+function chooseWords(run, choice, next) {
+  const values = { token: next, share: percent(choice.probability), all: count(run.head.model.d_vocab) };
+  if (choice.byPerson) return phrase("A person chose {token}; it had {share} of {all} tokens.", values);
+  if (run.head.settings.temperature === 0) return phrase("{token} has {share}, the most of {all} tokens: it is taken.", values);
+  return phrase("{token}, with {share} among {all} tokens, is drawn by chance.", values);
+}
+
+/** @param {Run} run @param {number} token */
+function guessWords(run, token) {
+  const all = blocks(run, token);
+  if (!all[0]?.guess) return phrase("What it would say at each layer is coming.");
+  const names = all.slice(-4).map(({ guess }) => (guess ? word({ id: guess.id, text: run.texts.get(guess.id) ?? "" }).text : ""));
+  return phrase("Its best guess at {token}, layer by layer: {guesses}.", { token: quote(run.tokens[token]), guesses: `${all.length > 4 ? "… → " : ""}${names.join(" → ")}` });
+}
+
+/** Where the selected head looks from the selected token, in words; else the pass's most telling look. @param {Run} run @param {At} at */
+function tellingLook(run, at) {
+  const row = run.row(at.layer, at.head, at.token);
+  if (!row) return null;
+  const strong = Array.from(row, (byte, source) => ({ source, share: WEIGHTS[byte] })).slice(1, -1).filter(({ share }) => share >= 0.1)
+    .sort((one, other) => other.share - one.share).slice(0, 2);
+  const values = { layer: at.layer, head: at.head, token: quote(run.tokens[at.token]) };
+  const names = strong.map(({ source, share }) => `${quote(run.tokens[source])} (${percentShort(share)})`).join(", ");
+  const text = strong.length ? phrase("Layer {layer}, head {head}: {token} looks back at {names}.", { ...values, names })
+    : phrase("Layer {layer}, head {head}: {token} looks at no earlier token in particular.", values);
+  return { text, go: { layer: at.layer, head: at.head, token: at.token } };
+}
+
+/** Where to look first in a run, by a measure: the step at whose token the lens changes its mind latest and surest, and in it the
+ * head that looks hardest at tokens which are neither first, nor just before. @param {Run} run @param {number} [step] @returns {Partial<At>} */
+export function opening(run, step = 0) {
+  const pass = run.steps[step];
+  const found = { step, layer: Math.floor(run.nLayers / 2), head: 0, token: pass?.last ?? 0 };
+  if (!pass) return found;
+  let best = 0;
+  for (let token = Math.max(pass.first, 2); token <= pass.last; token += 1) {
+    for (let layer = 0; layer < run.nLayers; layer += 1) {
+      for (let head = 0; head < run.nHeads; head += 1) {
+        const worth = telling(run, layer, head, token);
+        if (worth > best) {
+          best = worth;
+          Object.assign(found, { token, layer, head });
+        }
+      }
+    }
+  }
+  return found;
+}
+
+/** How much a look tells: its share on names further back, more for looking at several, none for looking at the same token again.
+ * @param {Run} run @param {number} layer @param {number} head @param {number} token */
+function telling(run, layer, head, token) {
+  const weightHere = namedness(run.tokens[token].text);
+  const row = weightHere ? run.row(layer, head, token) : null;
+  if (!row) return 0;
+  let [sum, n] = [0, 0];
+  for (let source = 1; source < token - 1; source += 1) {
+    const share = WEIGHTS[row[source]];
+    if (share < 0.15) continue;
+    const { text } = run.tokens[source];
+    const weight = text === run.tokens[token].text ? 0 : namedness(text);
+    sum += share * weight;
+    n += Number(weight === 1);
+  }
+  return weightHere * (n > 1 ? sum * 1.5 : sum);
+}
+
+/** How much a word stands for something: a name with a capital most, a word of four letters or more less. @param {string} text */
+function namedness(text) {
+  if (/^ ?\p{Lu}\p{L}{3,}$/u.test(text)) return 1;
+  return /^ ?\p{L}{4,}$/u.test(text) ? 0.5 : 0;
+}

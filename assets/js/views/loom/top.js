@@ -1,0 +1,52 @@
+// @ts-check
+// Above the columns: what this pass is, which columns it reads, and what the colours say.
+
+import { duration } from "../../core/format.js";
+import { phrase } from "../../core/texts.js";
+import { mix, setFont, write } from "./ink.js";
+
+/** @typedef {import("./cells.js").Seen} Seen */
+/** @typedef {import("./geometry.js").Geometry} Geometry */
+/** @typedef {import("../../core/canvas.js").Paint} Paint */
+
+/** @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {Seen} seen @param {import("./loom.js").Front | null} front @param {Paint} colours */
+export function drawTop(g, geometry, { run, step }, front, colours) {
+  if (geometry.transposed) return;
+  const pass = run.steps[step];
+  const time = pass.seconds ? duration(pass.seconds) : "";
+  const text = pass.n > 1 ? phrase("Prefill: {n} tokens in one pass, {time}", { n: pass.n, time })
+    : phrase("Decode: one token, {time}; it reads {n} from the cache", { n: pass.first, time });
+  const width = write(g, text, geometry.before + 1, 16, { colour: colours.ink, bold: true, size: 14 });
+  bracket(g, geometry, pass, colours);
+  const left = geometry.before + width + 30;
+  if (geometry.width - left > 420) drawLegend(g, geometry.width - 12, 16, colours);
+}
+
+/** Over the columns that the pass reads. @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {import("../../data/store.js").Step} pass @param {Paint} colours */
+function bracket(g, geometry, { first, last }, colours) {
+  const [one, other] = [geometry.cell(first, geometry.levels - 1), geometry.cell(last, geometry.levels - 1)];
+  const end = last > first ? other.x - 6 : other.x + 22; // the output leaves from the last one
+  g.strokeStyle = colours.muted;
+  g.lineWidth = 1.2;
+  g.beginPath();
+  g.moveTo(one.x + 2, one.y - 6);
+  g.lineTo(one.x + 2, one.y - 13);
+  g.lineTo(end, one.y - 13);
+  g.lineTo(end, one.y - 6);
+  g.stroke();
+}
+
+/** @param {CanvasRenderingContext2D} g @param {number} right @param {number} y @param {Paint} colours */
+function drawLegend(g, right, y, colours) {
+  let x = right;
+  const end = (/** @type {string} */ text) => { x -= write(g, text, x, y, { colour: colours.muted, align: "right" }) + 6; };
+  const box = (/** @type {string} */ colour, w = 14) => { g.fillStyle = colour; g.fillRect(x - w, y - 7, w, 13); x -= w; };
+  setFont(g, {});
+  end(phrase("what really came next"));
+  box(mix(colours.card, colours.generated, 0.8), 16);
+  x -= 18;
+  end(phrase("sure"));
+  for (const share of [1, 0.75, 0.5, 0.3, 0.12]) box(mix(colours.card, colours.guess, share));
+  x -= 6;
+  end(phrase("what it would say at each layer: unsure"));
+}
