@@ -56,6 +56,7 @@ class Job:
         self._watcher: Callable[[Job], None] | None = None  # the engine that has it
         self._stopping = threading.Event()
         self._settled = False
+        self._same_piece = self._others_wait = False
         self._paused = False
         self._allowed = 0  # values that may still be made while paused
         self._touched = time.monotonic()
@@ -84,6 +85,15 @@ class Job:
         """Around what is timed: no other model of this host works inside, and the job is not paused there."""
         return nullcontext() if self._clock is None else self._clock.timing()
 
+    def goes_on(self, same_piece: bool) -> None:
+        """Say whether the next value belongs to the piece of work that was just done: a pause then waits for it."""
+        self._same_piece = same_piece
+
+    @property
+    def others_wait(self) -> bool:
+        """Whether another job waits for the model: work that can be done later is then left for later."""
+        return self._others_wait
+
     def settled(self) -> None:
         """Say that the record is whole: what is yielded from now on is post-run work, of low priority."""
         self._settled = True
@@ -103,7 +113,7 @@ class Job:
     def may_go_on(self) -> bool:
         """Whether the next value may be made. A paused job uses up a step for it, or is held from now on."""
         with self._change:
-            if not self._paused or self._stopping.is_set():
+            if not self._paused or self._stopping.is_set() or self._same_piece:
                 return True
             if self._allowed > 0:
                 self._allowed -= 1
@@ -117,6 +127,10 @@ class Job:
         with self._change:
             self._marks = []
             self._move("waiting")
+
+    def has_company(self, others_wait: bool) -> None:
+        """Say, while it has the model, whether another job waits for it."""
+        self._others_wait = others_wait
 
     def place_in_queue(self, place: int) -> None:
         """Say which place it has."""

@@ -9,6 +9,7 @@ import torch
 from model.arch.tokens import Prompt
 from model.capture.decoding import Pass, Resumed, passes
 from model.capture.hooked import HookedModel
+from model.capture.logit_lens import POSITIONS, LensColumns, with_columns
 from model.capture.prompts import check_lengths, read_prompt
 from model.capture.tracer import Tracer
 from model.limits import Limits
@@ -36,6 +37,7 @@ class Generation:
         self._ended: Literal["running", "end of sequence", "length", "stopped"] = "running"
         self._tracer = Tracer(hooked.anatomy, len(self._prompt.ids) + settings.max_new_tokens - 1)
         self._origin: Origin | None = None
+        self._lens = LensColumns(hooked, len(self._prompt.ids) + settings.max_new_tokens - 1)
 
     @property
     def beginning(self) -> str:
@@ -84,6 +86,17 @@ class Generation:
         """Ask this before every layer; when it says yes, the pass ends at once with `Cancelled`."""
         self._tracer.cancelled = cancelled
 
+    def lens_missing(self) -> list[int]:
+        """Positions that were read and have no column of the logit lens yet; none where the lens is not shown."""
+        n_fed = sum(step.n_tokens for step in self._steps)
+        if n_fed > POSITIONS or any(self._hooked.card.reason_against(check) for check in ("lens", "residual")):
+            return []
+        return self._lens.missing(n_fed)
+
+    def add_lens(self, position: int) -> None:
+        """Work out one column of the logit lens, outside the time of any step."""
+        self._lens.add(position, self._tracer.arrays(position + 1)["resid"][:, position])
+
     @property
     def n_prompt(self) -> int:
         """Tokens of the prompt, as the model reads it."""
@@ -99,7 +112,7 @@ class Generation:
         """The run so far: complete steps only. Its arrays share memory with the run until the run has ended."""
         arrays = self._arrays()
         n_prompt = len(self._prompt.ids)
-        return Trace(
+        trace = Trace(
             model=self._hooked.card,
             settings=self._settings,
             prompt=self._prompt.text,
@@ -116,6 +129,7 @@ class Generation:
             logits=self._logits[: len(self._steps)].numpy(),
             **arrays,
         )
+        return with_columns(self._hooked, trace, self._lens) if self._lens.any else trace
 
     def _arrays(self) -> dict[str, np.ndarray]:
         """What was recorded, all but what this model does not show."""

@@ -1,5 +1,6 @@
-"""What the model would say at each layer, if it had to speak there: the logit lens, added after the run."""
+"""What the model would say at each layer, if it had to speak there: the logit lens, outside the time of any pass."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from model.records.trace import Trace
 
 KEPT = 5  # likeliest tokens kept at each layer and position
 POSITIONS = 512  # a longer run goes without: the lens costs a head's work at every layer and position
+_TELL_S = 0.4  # between two copies that are not whole
 _CHUNK = 64  # places (layer, position) put through the head at once: 64 x 49,152 float32 are 12.6 MB
 
 
@@ -29,29 +31,73 @@ def logits(hooked: HookedModel, trace: Trace, layer: int, position: int) -> np.n
         return hooked.anatomy.logits(stream[None, None], hooked.model.config.get_text_config())[0, 0].cpu().numpy()
 
 
+class LensColumns:
+    """The lens of one run, column by column: ids and probabilities [L+1, S, K], with id -1 where one is missing."""
+
+    def __init__(self, hooked: HookedModel, capacity: int) -> None:
+        self._hooked = hooked
+        size = (hooked.card.n_layers + 1, min(capacity, POSITIONS), min(KEPT, hooked.card.d_vocab))
+        self.ids = np.full(size, -1, np.int32)
+        self.probs = np.zeros(size, np.float32)
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a column."""
+        return bool((self.ids[0, :, 0] >= 0).any())
+
+    def missing(self, n_fed: int) -> list[int]:
+        """Positions, of the first n_fed, whose column is not there yet."""
+        return np.flatnonzero(self.ids[0, :n_fed, 0] < 0).tolist()
+
+    def take_over(self, trace: Trace) -> None:
+        """Begin with the columns that a record has."""
+        if trace.lens_ids is not None and trace.lens_probs is not None:
+            n = min(trace.lens_ids.shape[1], self.ids.shape[1])
+            self.ids[:, :n], self.probs[:, :n] = trace.lens_ids[:, :n], trace.lens_probs[:, :n]
+
+    def add(self, position: int, stream: np.ndarray) -> None:
+        """Work out one column from its residual stream [L+1, M]: one product with the head, of a few dozen rows."""
+        for start in range(0, len(stream), _CHUNK):
+            levels = slice(start, start + _CHUNK)
+            self.ids[levels, position], self.probs[levels, position] = _likeliest(self._hooked, stream[levels])
+
+    def arrays(self, n_fed: int) -> dict[str, np.ndarray]:
+        """As a record holds them."""
+        return {"lens_ids": self.ids[:, :n_fed].copy(), "lens_probs": self.probs[:, :n_fed].copy()}
+
+
 def lens_steps(hooked: HookedModel, trace: Trace) -> Iterator[Trace | None]:
-    """Add the lens at each layer and position in short pieces of work: None, until the finished copy."""
+    """Add the lens at each layer and position in short pieces of work: None after most, and a copy with what there is
+    by then a few times a second; the last copy is whole.
+    """
     if trace.resid is None or hooked.card.reason_against("lens") is not None:
         return
     if trace.n_fed > POSITIONS:
         note = f"The logit lens is left out: the run has {trace.n_fed:,} positions, and it goes up to {POSITIONS}."
-        yield replace(trace, notes=(*trace.notes, note))
+        yield replace(trace, notes=(*trace.notes, note), lens_ids=None, lens_probs=None)
         return
-    places = trace.resid.reshape(-1, trace.resid.shape[-1])
-    ids, chances = [], []
-    for start in range(0, len(places), _CHUNK):
-        top_ids, top_chances = _likeliest(hooked, places[start : start + _CHUNK])
-        ids.append(top_ids)
-        chances.append(top_chances)
-        yield None
-    shape = (*trace.resid.shape[:2], -1)
-    lens_ids = np.concatenate(ids).astype(np.int32).reshape(shape)
-    yield replace(
+    columns = LensColumns(hooked, trace.n_fed)
+    columns.take_over(trace)
+    told = time.monotonic()
+    for position in reversed(columns.missing(trace.n_fed)):
+        columns.add(position, trace.resid[:, position])
+        if time.monotonic() - told > _TELL_S:
+            told = time.monotonic()
+            yield with_columns(hooked, trace, columns)
+        else:
+            yield None
+    yield with_columns(hooked, trace, columns)
+
+
+def with_columns(hooked: HookedModel, trace: Trace, columns: LensColumns) -> Trace:
+    """A copy of the run with the columns that there are, and what their tokens read as."""
+    arrays = columns.arrays(trace.n_fed)
+    named = [each for each in np.unique(arrays["lens_ids"]).tolist() if each >= 0]
+    return replace(
         trace,
-        texts=trace.texts | hooked.reader.texts(np.unique(lens_ids).tolist()),
-        fragments=trace.fragments | hooked.reader.fragments(np.unique(lens_ids).tolist()),
-        lens_ids=lens_ids,
-        lens_probs=np.concatenate(chances).reshape(shape),
+        texts=trace.texts | hooked.reader.texts(named),
+        fragments=trace.fragments | hooked.reader.fragments(named),
+        **arrays,
     )
 
 

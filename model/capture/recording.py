@@ -1,5 +1,8 @@
-"""A run that an engine carries out: the record after every pass, then what is added to it as post-run work."""
+"""A run that an engine carries out: the record after every pass, with what of the logit lens there is time for between
+two passes, then what is added to it as post-run work.
+"""
 
+import time
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -16,6 +19,9 @@ class Watched(Protocol):
     def check(self) -> None: ...
     def stopped(self) -> bool: ...
     def progress(self, done: int, total: int, what: str) -> None: ...
+    def goes_on(self, same_piece: bool) -> None: ...
+    @property
+    def others_wait(self) -> bool: ...
     def settled(self) -> None: ...
 
 
@@ -48,6 +54,25 @@ def _passes(generation: Generation, job: Watched) -> Iterator[Trace | None]:
     if generation.n_steps:  # an earlier run's, taken over
         job.progress(generation.n_steps, generation.n_most, "decode")
         yield generation.trace()
-    for _ in generation:
+    for step in generation:
         job.progress(generation.n_steps, generation.n_most, "decode")
+        job.goes_on(same_piece=True)
         yield generation.trace()
+        added = _add_lens(generation, job, step.seconds)
+        job.goes_on(same_piece=False)
+        if added:
+            yield generation.trace()
+
+
+def _add_lens(generation: Generation, job: Watched, seconds: float) -> bool:
+    """The newest column of the logit lens, then older ones for no longer than the pass took, while nobody else waits.
+
+    Returns whether there is a new one.
+    """
+    ends, n_added = time.monotonic() + seconds, 0
+    for position in reversed(generation.lens_missing()):
+        if job.others_wait or job.stopped() or (n_added and time.monotonic() >= ends):
+            break
+        generation.add_lens(position)
+        n_added += 1
+    return n_added > 0

@@ -307,6 +307,8 @@ class Engine:
     def _tell_places(self) -> None:
         for place, turn in enumerate(self._queue, 1):
             turn.job.place_in_queue(place)
+        if self._current is not None:
+            self._current.job.has_company(bool(self._queue))
         self._change.notify_all()
 
 

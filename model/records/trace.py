@@ -9,6 +9,7 @@ C directions of the map (2), F pairs of numbers that a rotary embedding turns.
 
 import importlib
 import importlib.util
+import itertools
 import os
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
@@ -193,7 +194,7 @@ class Trace(Saved):
     resid [L+1, S, M] the residual stream at each layer's entrance and, last, at the end, before the final norm;
     logits [N, V] raw, of each generated token; unit_ids and unit_values [L, S, U] the strongest MLP units;
     sinks [L, H] learned sink scores; masks [R, S, S] what the model added to the scores where no simple rule says it;
-    lens_ids and lens_probs [L+1, S, K] the logit lens.
+    lens_ids and lens_probs [L+1, S, K] the logit lens; -1 as an id in a column that is not there yet.
 
     The embedding map: embed_ids [P] the run's own token ids, each once, in order of first appearance, then their
     neighbours; embeddings [W, M] the own tokens' rows of the embedding table; embed_xy [P, C] where each point's row
@@ -392,7 +393,7 @@ class Trace(Saved):
                 raise BadTrace(f"a step reads {step.n_tokens} tokens from position {step.first}; {reached} is next.")
             reached += step.n_tokens
             times = (0.0, *step.entered_s, step.seconds)
-            in_order = all(one <= other for one, other in zip(times, times[1:], strict=False))  # not where one is NaN
+            in_order = all(one <= other for one, other in itertools.pairwise(times))  # not where one is NaN
             if step.entered_s and (len(step.entered_s) != self.model.n_layers + 1 or not in_order):
                 raise BadTrace(
                     f"a step's {len(step.entered_s)} times of {self.model.n_layers} layers are not in order."
@@ -449,6 +450,7 @@ class Trace(Saved):
             named |= {each.id for stage in choice.stages for each in stage.candidates}
         for ids in (self.lens_ids, self.embed_ids):
             named |= set() if ids is None else set(np.unique(ids).tolist())
+        named.discard(-1)  # a column of the lens that is not there yet
         if missing := named - self.texts.keys():
             raise BadTrace(f"the run names token {min(missing)} and does not say how it reads.")
 

@@ -62,7 +62,7 @@ def test_snapshots_are_frozen_and_do_not_change_later(engine):
 
 def test_a_paused_run_goes_on_as_if_nothing_had_been(engine, small):
     one = submitted(engine, 4, paused=True, temperature=1.0, seed=1)
-    assert stepped(one, 2).version == 2
+    assert stepped(one, 2).done == 2
     finished(submitted(engine, 3, temperature=1.0, seed=2))
     assert (one.status.state, one.record.n_generated, engine.stats().paused) == ("paused", 2, 1)
     one.resume()

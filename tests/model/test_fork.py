@@ -155,7 +155,8 @@ def test_the_run_so_far_is_there_at_once_then_a_record_after_every_pass(hooked: 
             seen.append((value.n_generated, job.is_settled))
         record = value or record
     assert record is not None and record.origin is not None and record.lens_ids is not None
-    assert [each for each in seen if not each[1]] == [(3, False), (4, False), (5, False), (6, False)]
+    passes = dict.fromkeys(each for each in seen if not each[1])  # after each, what of the lens there was time for
+    assert list(passes) == [(3, False), (4, False), (5, False), (6, False)]
     assert record.ended == "length" and record.origin.run == "its id"
     assert [done for done, _, _ in job.said] == [0, 0, 3, 4, 5, 6] and {total for _, total, _ in job.said} == {NEW}
     assert [what for _, _, what in job.said][:2] == ["restore", "restore"]

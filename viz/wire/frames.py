@@ -1,7 +1,9 @@
 """A run as the binary frames that the browser reads: append-only, each one final once it is made. numpy only.
 
 Kinds: head, step (one a pass), end; then, once each and in the order in which they become known: heads, units,
-embeddings, lens. viz/wire/packing.py lays a frame out in bytes, viz/wire/slices.py has what is asked for one by one.
+embeddings, lens. Between them, lens_columns: columns of the lens,
+as soon as they are worked out. viz/wire/packing.py lays a frame out in bytes, viz/wire/slices.py has what is asked for
+one by one.
 Attention travels as one byte a weight, the square root of the weight in 255 steps: decoded as (byte / 255)^2 it errs
 by at most 0.004, and the page says so.
 """
@@ -28,7 +30,7 @@ def after_run(trace: Trace) -> dict[str, Callable[[Trace], bytes]]:
         "heads": (heads, trace.queries is not None and trace.n_fed > roles.BEFORE),
         "units": (units, trace.unit_ids is not None and trace.n_fed <= ROWS_UP_TO),
         "embeddings": (embeddings, trace.embed_ids is not None),
-        "lens": (lens, trace.lens_ids is not None),
+        "lens": (lens, trace.lens_ids is not None and not missing_columns(trace)),
     }
     return {kind: make for kind, (make, is_there) in there.items() if is_there and trace.ended != "running"}
 
@@ -198,6 +200,22 @@ def lens(trace: Trace) -> bytes:
         "lens",
         _words(trace, np.unique(trace.lens_ids)),
         [("ids", trace.lens_ids), ("probabilities", trace.lens_probs)],
+    )
+
+
+def missing_columns(trace: Trace) -> list[int]:
+    """Positions whose column of the lens is not there yet."""
+    return [] if trace.lens_ids is None else np.flatnonzero(trace.lens_ids[0, :, 0] < 0).tolist()
+
+
+def lens_columns(trace: Trace, positions: list[int]) -> bytes:
+    """Some columns of the lens. Blobs: ids i32 and probabilities f32, both [L+1, n, K], in the order of `positions`."""
+    assert trace.lens_ids is not None and trace.lens_probs is not None
+    ids = np.ascontiguousarray(trace.lens_ids[:, positions])
+    return pack(
+        "lens_columns",
+        {"positions": positions, **_words(trace, np.unique(ids))},
+        [("ids", ids), ("probabilities", np.ascontiguousarray(trace.lens_probs[:, positions]))],
     )
 
 

@@ -28,6 +28,7 @@ class Parts:
         self._experiment = experiment
         self._made: set[str] = set()  # kinds that come once
         self._steps = 0
+        self._columns: set[int] = set()  # of the lens
         self._notes: tuple[str, ...] = ()  # as the end of the run has them
 
     def newer(self, record: Record, version: int) -> list[bytes]:
@@ -37,6 +38,7 @@ class Parts:
         new = self._once("head", record, frames.head)
         new += [frames.step(record, i) for i in range(self._steps, len(record.steps))]
         self._steps = len(record.steps)
+        new += self._new_columns(record)
         if record.ended != "running" and "end" not in self._made:
             new += self._once("end", record, frames.end)
             self._notes = record.notes
@@ -54,6 +56,15 @@ class Parts:
         if not isinstance(record, Trace) or "end" not in self._made or record.notes == self._notes:
             return []
         return [frames.notes(record)]
+
+    def _new_columns(self, trace: Trace) -> list[bytes]:
+        """Columns of the lens that are new, while others are missing: the whole lens is a part of its own."""
+        missing = frames.missing_columns(trace)
+        if trace.lens_ids is None or (trace.ended != "running" and not missing):
+            return []
+        found = [at for at in range(trace.lens_ids.shape[1]) if at not in self._columns and at not in set(missing)]
+        self._columns.update(found)
+        return [frames.lens_columns(trace, found)] if found else []
 
     def _once(self, kind: str, trace: Trace, make: Callable[[Trace], bytes]) -> list[bytes]:
         if kind in self._made:

@@ -53,6 +53,8 @@ export class Run {
     this.hexes = new Map();
     /** @type {Lens | null} */
     this.lens = null;
+    /** @type {Map<number, {ids: Int32Array, probabilities: Float32Array, kept: number}>} columns of the lens that came before it, by position */
+    this.columns = new Map();
     /** @type {Heads | null} */
     this.heads = null;
     /** @type {Units | null} */
@@ -134,6 +136,8 @@ export class Run {
     } else if (kind === "lens") {
       const [, positions, kept] = tensors.ids.shape;
       this.lens = { ids: tensors.ids.data, probabilities: tensors.probabilities.data, positions, kept };
+    } else if (kind === "lens_columns") {
+      this.addColumns(about.positions, tensors);
     } else if (kind === "heads") {
       const { classes, words, rows, rows_same: rowsSame, rows_after: rowsAfter } = about;
       this.heads = { classes, words, rows, rowsSame, rowsAfter, shares: tensors.shares.data, possible: tensors.possible.data, word: tensors.word.data };
@@ -147,6 +151,29 @@ export class Run {
     } else if (kind === "end") {
       this.end = about;
     }
+  }
+
+  /** @param {number[]} positions @param {Frame["tensors"]} tensors */
+  addColumns(positions, { ids, probabilities }) {
+    const [levels, n, kept] = ids.shape;
+    positions.forEach((position, i) => {
+      const column = { ids: new Int32Array(levels * kept), probabilities: new Float32Array(levels * kept), kept };
+      for (let level = 0; level < levels; level += 1) {
+        const from = (level * n + i) * kept;
+        column.ids.set(ids.data.subarray(from, from + kept), level * kept);
+        column.probabilities.set(probabilities.data.subarray(from, from + kept), level * kept);
+      }
+      this.columns.set(position, column);
+    });
+  }
+
+  /** Where the lens has its candidates of one place: arrays, and the index of the first; null while it is to come. @param {number} level @param {number} position
+   * @returns {{ids: Int32Array, probabilities: Float32Array, at: number, kept: number} | null} */
+  lensPlace(level, position) {
+    const { lens } = this;
+    if (lens && position < lens.positions) return { ...lens, at: (level * lens.positions + position) * lens.kept };
+    const column = this.columns.get(position);
+    return column ? { ...column, at: level * column.kept } : null;
   }
 
   /** What was asked for by itself is no part of the run's own sequence of frames. @param {string} kind @param {any} about @param {Frame["tensors"]} tensors */
@@ -228,12 +255,11 @@ export class Run {
 
   /** The logit lens at one place, likeliest first. @param {number} level 0 to n_layers @param {number} position @returns {Candidate[]} */
   lensAt(level, position) {
-    const lens = this.lens;
-    if (!lens || position >= lens.positions) return [];
-    const start = (level * lens.positions + position) * lens.kept;
-    return Array.from({ length: lens.kept }, (_, k) => {
-      const id = lens.ids[start + k];
-      return { id, text: this.texts.get(id) ?? "", hex: this.hexes.get(id), score: NaN, probability: lens.probabilities[start + k] };
+    const place = this.lensPlace(level, position);
+    if (!place) return [];
+    return Array.from({ length: place.kept }, (_, k) => {
+      const id = place.ids[place.at + k];
+      return { id, text: this.texts.get(id) ?? "", hex: this.hexes.get(id), score: NaN, probability: place.probabilities[place.at + k] };
     });
   }
 

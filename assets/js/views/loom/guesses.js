@@ -8,11 +8,10 @@
 
 /** @param {Run} run @param {number} level @param {number} token @returns {Guess | null} */
 export function guessAt(run, level, token) {
-  const { lens } = run;
-  if (!lens || token >= lens.positions) return null;
-  const at = (level * lens.positions + token) * lens.kept;
-  const id = lens.ids[at];
-  return id < 0 ? null : { id, probability: lens.probabilities[at], follows: run.tokens[token + 1]?.id === id };
+  const place = run.lensPlace(level, token);
+  if (!place) return null;
+  const id = place.ids[place.at];
+  return { id, probability: place.probabilities[place.at], follows: run.tokens[token + 1]?.id === id };
 }
 
 /** The blocks of one column up to a level, from the embedding up. @param {Run} run @param {number} token @param {number} [top] @returns {Block[]} */

@@ -1,0 +1,78 @@
+"""The logit lens comes while a run runs: the newest column after its pass, outside its time, if nobody waits."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model import HookedModel, Settings, Trace, trace
+from model.api.job import Job
+from model.capture.generation import Generation
+from model.capture.recording import recorded
+from model.limits import Limits
+from tests.tiny import shared
+
+PROMPT = [5, 17, 40, 8, 120, 77, 5, 6, 190, 33]
+NEW = 5
+
+
+@pytest.fixture(scope="module")
+def hooked() -> HookedModel:
+    return shared()
+
+
+def records(hooked: HookedModel, job: Job) -> Iterator[Trace]:
+    generation = Generation(hooked, PROMPT, Settings(max_new_tokens=NEW), Limits())
+    return (each for each in recorded(hooked, generation, job) if each is not None)
+
+
+def columns(run: Trace) -> list[int]:
+    """Positions whose column of the lens is there."""
+    return [] if run.lens_ids is None else np.flatnonzero(run.lens_ids[0, :, 0] >= 0).tolist()
+
+
+def test_the_newest_column_is_there_after_its_pass_and_the_whole_lens_is_the_same(hooked: HookedModel):
+    seen = list(records(hooked, Job()))
+    for n in range(1, NEW + 1):
+        after = [each for each in seen if each.n_generated == n and each.ended == "running"]
+        assert len(PROMPT) + n - 2 in columns(after[-1])
+    whole, alone = seen[-1], trace(hooked, PROMPT, max_new_tokens=NEW)
+    for name in ("lens_ids", "lens_probs"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(alone, name))
+    assert whole.texts == alone.texts
+
+
+def test_no_step_s_time_holds_it(hooked: HookedModel, monkeypatch: pytest.MonkeyPatch):
+    busy: list[bool] = []
+    add = Generation.add_lens
+
+    def watched(self: Generation, position: int) -> None:
+        busy.append(self._hooked.guard.locked())  # pyright: ignore[reportPrivateUsage]  (a pass holds it)
+        add(self, position)
+
+    monkeypatch.setattr(Generation, "add_lens", watched)
+    list(records(hooked, Job()))
+    assert busy and not any(busy)
+
+
+def test_who_waits_comes_first_and_older_columns_take_no_longer_than_the_pass(hooked: HookedModel):
+    job = Job()
+    job.has_company(True)
+    assert all(columns(each) == [] for each in records(hooked, job) if each.ended == "running")
+    slow: list[Any] = [each for each in records(hooked, Job()) if each.ended == "running"]
+    assert len(columns(slow[1])) >= 1
+
+
+def test_a_pause_takes_hold_after_the_column_of_the_pass(hooked: HookedModel):
+    job = Job()
+    seen: list[tuple[int, int, bool]] = []
+    for run in records(hooked, job):
+        job.pause()
+        seen.append((run.n_generated, len(columns(run)), job.may_go_on()))
+        job.resume()
+        if run.ended != "running":
+            break
+    held = [each for each in seen if not each[2]]
+    assert [n for n, _, _ in held][:NEW] == [*range(1, NEW + 1)][: len(held)]
+    assert all(n_columns >= n for n, n_columns, _ in held)
