@@ -20,6 +20,7 @@ export function runAxis({ run, at, step }) {
     ],
     spoken: `pass ${at.step + 1} of ${run.steps.length}, ${step.kind}, ${duration(step.seconds)}`,
     title: `This pass took ${duration(step.seconds)}. Widths are to scale: seconds as recorded; recording makes it slower.`,
+    inside: (place) => (run.steps[place]?.entered.length ? run.steps[place] : null),
     wait_ms: (place) => (run.steps[place]?.seconds ?? 0) * 1000,
   };
 }

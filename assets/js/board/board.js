@@ -62,7 +62,7 @@ export class Board {
     /** @type {string | null} */
     this.goal = null;
     this.help = helpSheet();
-    this.transport = new Transport(this.selection, () => this.help.showModal());
+    this.transport = new Transport(this.selection, () => this.help.showModal(), experiment === "run" ? (front) => this.loom?.play(front) : undefined);
     /** @type {Card[]} */
     this.cards = [];
     this.message = h("div", { class: "ts-empty", role: "status", hidden: true });

@@ -3,24 +3,32 @@
 
 import { h, fill, button } from "../core/dom.js";
 import { fit, hatch, pointer, widthOf } from "../core/canvas.js";
+import { phrase } from "../core/texts.js";
+import { Climb } from "./climb.js";
 
 /** A place along the axis that moves: how wide it is drawn, in a unit of its own, and how. @typedef {{width: number, hatched: boolean}} Place */
 /** What is told of the axis that moves. `words` say where we are, `spoken` is the same in short, `title` what its widths mean; `wait_ms`: how long a
  * place lasted, if it was timed.
- * @typedef {{places: Place[], at: number, words: import("../core/dom.js").Child[], spoken: string, title: string, wait_ms: ((at: number) => number) | null}} Axis */
+ * `inside`: when the layers of a place were entered, if that is known.
+ * @typedef {{inside?: (at: number) => import("./climb.js").Timed | null, places: Place[], at: number, words: import("../core/dom.js").Child[], spoken: string, title: string, wait_ms: ((at: number) => number) | null}} Axis */
 /** @typedef {import("../data/axes.js").MovingAxis} MovingAxis */
 
 const NAMES = { step: "pass", tick: "tick", round: "round" };
 /** @type {[string, number][]} */
 const PACES = [["1 a second", 1000], ["3 a second", 333], ["10 a second", 100]];
 const AS_RECORDED = 0;
+/** How many times slower than recorded, where layers can be seen. */
+const SLOWER = [5, 20, 60];
 const HEIGHT = 30;
-const [USUAL, USUAL_TIMED] = [1, 0]; // of PACES
+const [USUAL, USUAL_TIMED] = [1, 1]; // of PACES, of SLOWER
 
 export class Transport {
-  /** @param {import("./selection.js").Selection} selection @param {() => void} help */
-  constructor(selection, help) {
+  /** @param {import("./selection.js").Selection} selection @param {() => void} help @param {(front: import("../views/loom/loom.js").Front | null) => void} [climb] shows how
+   * far a pass has come */
+  constructor(selection, help, climb) {
     this.selection = selection;
+    this.climb = climb ? new Climb(climb) : null;
+    this.playedPlace = -1;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.timer = undefined;
     /** @type {Axis | null} */
@@ -77,7 +85,8 @@ export class Transport {
       each.setAttribute("aria-label", words);
       each.title = `${words} (${each === this.back ? "left" : "right"} arrow)`;
     }
-    fill(this.pace, ...PACES.map(([words, ms]) => h("option", { value: ms }, words)), timed && h("option", { value: AS_RECORDED }, "as recorded"));
+    fill(this.pace, ...(timed ? SLOWER.map((times) => h("option", { value: -times }, phrase("{times}× slower", { times }))) : []),
+      timed && h("option", { value: AS_RECORDED }, phrase("as recorded")), ...PACES.map(([words, ms]) => h("option", { value: ms }, words)));
     this.pace.selectedIndex = timed ? USUAL_TIMED : USUAL;
   }
 
@@ -88,7 +97,8 @@ export class Transport {
 
   start() {
     if (!this.axis || !this.moving) return;
-    if (this.place >= this.last) this.selection.set({ [this.moving]: 0 });
+    if (this.playedPlace !== this.place) this.climb?.reset();
+    if (!this.climb?.played && this.place >= this.last) this.selection.set({ [this.moving]: 0 });
     this.crumbs.setAttribute("aria-live", "off"); // nobody can hear that many
     fill(this.play, "❚❚ Pause");
     this.play.setAttribute("aria-pressed", "true");
@@ -100,17 +110,29 @@ export class Transport {
 
   /** Wait as long as the place that is shown next lasted, or as the pace says, then show it. */
   wait() {
-    const ms = Number(this.pace.value) || Math.max(this.axis?.wait_ms?.(this.place + 1) ?? 0, 16);
-    this.timer = setTimeout(() => {
-      this.selection.move(1);
-      if (this.place >= this.last) this.pause();
-      else this.wait();
-    }, ms);
+    const [slower, inside] = [-Number(this.pace.value), this.axis?.inside?.(this.place)];
+    if (slower > 0 && this.climb && inside && !window.matchMedia("(prefers-reduced-motion: reduce)").matches) {
+      this.timer = 0;
+      this.playedPlace = this.place;
+      this.climb.start(inside, slower, () => this.next());
+      return;
+    }
+    const ms = slower > 0 ? slower * Math.max(this.axis?.wait_ms?.(this.place) ?? 0, 16) : Number(this.pace.value) || Math.max(this.axis?.wait_ms?.(this.place + 1) ?? 0, 16);
+    this.timer = setTimeout(() => this.next(), ms);
+  }
+
+  /** The place that was played is over. */
+  next() {
+    const wasLast = this.place >= this.last;
+    if (!wasLast) this.selection.move(1);
+    if (wasLast || (this.place >= this.last && !this.climb)) this.pause();
+    else this.wait();
   }
 
   pause() {
     if (this.timer === undefined) return;
     clearTimeout(this.timer);
+    this.climb?.stop();
     this.timer = undefined;
     this.crumbs.setAttribute("aria-live", "polite");
     fill(this.play, "▶ Play");

@@ -4,7 +4,7 @@
 /** A column along the token axis: where it begins, how wide it is, and whether words fit in it.
  * @typedef {{start: number, size: number, wide: boolean}} Column */
 /** `wanted`: the size that each token's words need; `focus`: columns that are looked at, which are the widest; from `known` on, columns
- * are empty, and as narrow as they may be. @typedef {{wanted: number[], focus: number[], known: number, room: number}} Asked */
+ * are empty, and as narrow as they may be. @typedef {{wanted: number[], focus: number[], known: number, room: number, least?: number, empty?: number}} Asked */
 
 export const WIDE = 24; // columns with words, of a run that is longer
 const FOCUS_SHARE = 0.1; // of the room, for a column that is looked at
@@ -15,16 +15,16 @@ const EMPTY = 34; // px, of a column that nothing is known of
 const STRETCH = 1.6; // a run of few tokens does not fill the room at any price
 
 /** Columns side by side in the order of the tokens, in fractions of a pixel. @param {Asked} asked @returns {Column[]} */
-export function columns({ wanted, focus, known, room }) {
+export function columns({ wanted, focus, known, room, least = FOCUS_LEAST, empty = EMPTY }) {
   const n = wanted.length;
   const wide = wideOnes(n, focus);
   const narrow = Math.min(NARROW_MOST, (room * NARROW_SHARE) / Math.max(n - wide.size, 1));
-  const looked = Math.min(Math.max(room * FOCUS_SHARE, FOCUS_LEAST), FOCUS_MOST);
+  const looked = Math.min(Math.max(room * FOCUS_SHARE, least), Math.max(least, least === FOCUS_LEAST ? FOCUS_MOST : 0));
   const isLoose = wanted.map((_, i) => wide.has(i) && !focus.includes(i) && i < known);
   const natural = wanted.map((size, i) => {
     if (!wide.has(i)) return narrow;
     if (focus.includes(i)) return Math.max(looked, size);
-    return i < known ? size : Math.min(EMPTY, (room * NARROW_SHARE) / (n - known));
+    return i < known ? size : Math.min(empty, (room * NARROW_SHARE) / (n - known));
   });
   const whole = natural.reduce((sum, size) => sum + size, 0);
   const loose = natural.reduce((sum, size, i) => sum + (isLoose[i] ? size : 0), 0);

@@ -40,6 +40,7 @@ function drawChip(g, geometry, seen, token, colours) {
   const known = token <= pass.last || isNext;
   const [x, y, w, h] = [box.x + 1, box.y + (geometry.transposed ? 1.5 : 0), box.w - 4, box.h - (geometry.transposed ? 3 : 0)];
   rounded(g, x, y, w, h, 5);
+  if (!known && geometry.transposed && h < 16) return;
   if (!known) {
     g.setLineDash([2, 3]);
     g.strokeStyle = colours.line;

@@ -6,6 +6,7 @@ import { fill, h, say } from "../../core/dom.js";
 import { phrase } from "../../core/texts.js";
 import { looksOfHead, looksOfLayer } from "./arcs.js";
 import { drawCells } from "./cells.js";
+import { WIDE } from "./columns.js";
 import { drawFoot } from "./foot.js";
 import { Geometry } from "./geometry.js";
 import { guessAt } from "./guesses.js";
@@ -25,7 +26,7 @@ import { drawTop } from "./top.js";
 /** How far a pass is played: in levels up to L + 1, then how far the chosen token has fallen, 0 to 1. @typedef {{level: number, falling: number}} Front */
 
 const NARROW = 760; // px: below it tokens go down
-const [LEAST_HEIGHT, ROW_DOWN] = [300, 30]; // px
+const [LEAST_HEIGHT, ROW_DOWN, EDGES_DOWN] = [300, 30, 46]; // px
 /** @type {Record<Chapter, Part>} */
 const PART_OF = { read: "token", look: "head", guess: "cell", choose: "choice", keep: "cache" };
 /** @type {Record<Part, Chapter>} */
@@ -40,6 +41,7 @@ export class Loom {
     this.part = "head";
     /** @type {Front | null} */
     this.front = null;
+    this.playedStep = -1;
     /** @type {{token: number, level: number} | null} */
     this.pointed = null;
     this.says = h("p", { class: "ts-loom-line" });
@@ -117,6 +119,7 @@ export class Loom {
   /** While a pass is played. @param {Front | null} front */
   play(front) {
     this.front = front;
+    this.playedStep = this.selection.at.step;
     this.redraw();
   }
 
@@ -130,13 +133,15 @@ export class Loom {
 
   /** @param {State} state */
   paint(state) {
+    if (state.at.step !== this.playedStep) this.front = null; // the selection has moved on
     const width = this.width();
     if (!width) return;
     const { run, at, colours } = state;
     const transposed = width < NARROW;
     const seen = this.seen(state);
     const wanted = this.sizes(run, transposed);
-    const height = transposed ? 46 + wanted.reduce((sum, size) => sum + size, 0) : Math.max(this.picture.clientHeight, LEAST_HEIGHT);
+    const height = transposed ? this.heightDown(run, at.step) : Math.max(this.picture.clientHeight, LEAST_HEIGHT);
+    this.picture.style.height = transposed ? `${height}px` : "";
     const key = [run.id, run.frames, at.step, seen.top, seen.focus, seen.keep, width, height, colours.card].join("/");
     if (key !== this.drawnBase) {
       this.drawnBase = key;
@@ -173,6 +178,13 @@ export class Loom {
     const looks = this.part === "token" && !pointed ? null : head === null ? looksOfLayer(run, place.layer, place.token) : looksOfHead(run, place.layer, head, place.token);
     drawPlace(g, geometry, pointed?.token ?? place.token, pointed ? Math.max(pointed.level, 0) : place.layer + 1, pointed !== null, colours);
     if (looks && (this.part === "head" || this.part === "cell" || pointed)) drawArcs(g, geometry, seen, { ...place, head, looks }, colours);
+  }
+
+  /** Where tokens go down, the picture is as high as they need. @param {Run} run @param {number} step */
+  heightDown(run, step) {
+    const known = run.steps[step].last + 2;
+    const all = run.tokens.length;
+    return EDGES_DOWN + ROW_DOWN * Math.min(known, WIDE) + 28 + 14 * Math.max(all - known, 0) + 2 * Math.max(known - WIDE, 0);
   }
 
   /** How wide each column's words are, measured once a run and size of it. @param {Run} run @param {boolean} transposed */
