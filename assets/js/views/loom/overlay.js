@@ -59,7 +59,7 @@ export function drawArcs(g, geometry, { run }, { token, layer, head, looks }, co
     }
     if (rise > apex.rise) apex = { x: from.x + dx * 0.46, y: reader.y - rise * 0.97, rise };
     if (!named.has(source) || looks.arcs.some((other) => other.source === source && other.share > share)) continue;
-    names.push({ text: `${word(run.tokens[source]).text} ${percentShort(share)}`, x: from.x, y: from.y, share });
+    names.push({ text: geometry.transposed ? percentShort(share) : `${word(run.tokens[source]).text} ${percentShort(share)}`, x: from.x, y: from.y, share });
   }
   drawSink(g, geometry, reader, looks.sink, colours);
   drawTip(g, geometry, reader, colours);
