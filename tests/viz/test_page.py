@@ -402,7 +402,7 @@ def test_a_whole_page_has_what_some_pictures_unfold(show: Callable[..., Page]):
 def test_a_light_page_goes_without(show: Callable[..., Page]):
     page = show(fake_trace())
     assert page.evaluate("tokenoscope.store.slices.plotly()") is None
-    assert "This page holds no queries" in page.evaluate("tokenoscope.store.slices.vectors(1).why")
+    assert "This page does not include queries" in page.evaluate("tokenoscope.store.slices.vectors(1).why")
 
 
 def test_a_notebook_shows_the_page_in_its_frame(browser: Browser):

@@ -3,6 +3,7 @@
 
 import { h, fill, button } from "../core/dom.js";
 import { fit, hatch, pointer, widthOf } from "../core/canvas.js";
+import { phrase } from "../core/texts.js";
 
 /** A place along the axis that moves: how wide it is drawn, in a unit of its own, and how. @typedef {{width: number, hatched: boolean}} Place */
 /** What is told of the axis that moves. `words` say where we are, `spoken` is the same in short, `title` what its widths mean; `wait_ms`: how long a
@@ -10,9 +11,13 @@ import { fit, hatch, pointer, widthOf } from "../core/canvas.js";
  * @typedef {{places: Place[], at: number, words: import("../core/dom.js").Child[], spoken: string, title: string, wait_ms: ((at: number) => number) | null}} Axis */
 /** @typedef {import("../data/axes.js").MovingAxis} MovingAxis */
 
-const NAMES = { step: "pass", tick: "tick", round: "round" };
+const NAMES = {
+  step: { axis: phrase("pass"), back: phrase("previous pass"), on: phrase("next pass"), backKey: phrase("previous pass (left arrow)"), onKey: phrase("next pass (right arrow)") },
+  tick: { axis: phrase("tick"), back: phrase("previous tick"), on: phrase("next tick"), backKey: phrase("previous tick (left arrow)"), onKey: phrase("next tick (right arrow)") },
+  round: { axis: phrase("round"), back: phrase("previous round"), on: phrase("next round"), backKey: phrase("previous round (left arrow)"), onKey: phrase("next round (right arrow)") },
+};
 /** @type {[string, number][]} */
-const PACES = [["1 a second", 1000], ["3 a second", 333], ["10 a second", 100]];
+const PACES = [[phrase("{n} per second", { n: 1 }), 1000], [phrase("{n} per second", { n: 3 }), 333], [phrase("{n} per second", { n: 10 }), 100]];
 const AS_RECORDED = 0;
 const HEIGHT = 30;
 const [USUAL, USUAL_TIMED] = [1, 0]; // of PACES
@@ -30,17 +35,17 @@ export class Transport {
     /** @type {MovingAxis | null} */
     this.moving = null;
     this.crumbs = h("p", { class: "ts-crumbs", role: "status" });
-    this.play = button("▶ Play", () => this.toggle(), { class: "ts-button ts-play", "aria-pressed": "false" });
+    this.play = button(phrase("▶ Play"), () => this.toggle(), { class: "ts-button ts-play", "aria-pressed": "false" });
     this.back = button("◀", () => selection.move(-1));
     this.on = button("▶", () => selection.move(1));
-    this.pace = h("select", { class: "ts-select", "aria-label": "pace of playing" });
-    this.lock = button("Unlock (Esc)", () => selection.unlock());
+    this.pace = h("select", { class: "ts-select", "aria-label": phrase("playback speed") });
+    this.lock = button(phrase("Unlock (Esc)"), () => selection.unlock());
     this.canvas = h("canvas", { class: "ts-axis", role: "slider", tabindex: "0", "aria-valuemin": "1" });
     this.axisBox = h("div", { class: "ts-axis-box" }, this.canvas);
     this.width = widthOf(this.axisBox, () => this.drawAxis());
     this.row = h("div", { class: "ts-player-row" },
       h("span", { class: "ts-player-buttons" }, this.back, this.play, this.on), this.axisBox,
-      h("span", { class: "ts-player-buttons" }, this.pace, button("?", help, { "aria-label": "keys" })));
+      h("span", { class: "ts-player-buttons" }, this.pace, button("?", help, { "aria-label": phrase("keys") })));
     this.element = h("div", { class: "ts-player", hidden: true },
       h("div", { class: "ts-player-bar" },
         h("div", { class: "ts-player-top" }, this.crumbs, h("span", { class: "ts-player-lock" }, this.lock)), this.row));
@@ -71,13 +76,13 @@ export class Transport {
     if (moving === this.moving) return;
     this.moving = moving;
     this.element.dataset.moving = moving ?? "";
-    const name = moving ? NAMES[moving] : "";
-    this.canvas.setAttribute("aria-label", name);
-    for (const [each, words] of /** @type {const} */ ([[this.back, `${name} before`], [this.on, `next ${name}`]])) {
+    const names = NAMES[moving ?? "step"]; // without an axis nothing of the transport is shown
+    this.canvas.setAttribute("aria-label", names.axis);
+    for (const [each, words, title] of /** @type {const} */ ([[this.back, names.back, names.backKey], [this.on, names.on, names.onKey]])) {
       each.setAttribute("aria-label", words);
-      each.title = `${words} (${each === this.back ? "left" : "right"} arrow)`;
+      each.title = title;
     }
-    fill(this.pace, ...PACES.map(([words, ms]) => h("option", { value: ms }, words)), timed && h("option", { value: AS_RECORDED }, "as recorded"));
+    fill(this.pace, ...PACES.map(([words, ms]) => h("option", { value: ms }, words)), timed && h("option", { value: AS_RECORDED }, phrase("as recorded")));
     this.pace.selectedIndex = timed ? USUAL_TIMED : USUAL;
   }
 
@@ -90,7 +95,7 @@ export class Transport {
     if (!this.axis || !this.moving) return;
     if (this.place >= this.last) this.selection.set({ [this.moving]: 0 });
     this.crumbs.setAttribute("aria-live", "off"); // nobody can hear that many
-    fill(this.play, "❚❚ Pause");
+    fill(this.play, phrase("❚❚ Pause"));
     this.play.setAttribute("aria-pressed", "true");
     this.wait();
   }
@@ -113,7 +118,7 @@ export class Transport {
     clearTimeout(this.timer);
     this.timer = undefined;
     this.crumbs.setAttribute("aria-live", "polite");
-    fill(this.play, "▶ Play");
+    fill(this.play, phrase("▶ Play"));
     this.play.setAttribute("aria-pressed", "false");
   }
 
