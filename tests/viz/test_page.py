@@ -276,7 +276,7 @@ def test_the_cache_of_a_model_with_a_window_says_what_was_measured(show: Callabl
     said = words_of(page, "kv-cache")
     assert f"+ {theme.size(2 * per_token)}" in said
     assert "written by it" not in said.lower()
-    assert "2 of 4 layers look back over a window of 4 tokens" in said
+    assert "2 of 4 layers attend to a window of 4 tokens" in said
     assert "exactly what was measured" in said
     assert "window" not in words_of(show(plain), "kv-cache")
 
