@@ -130,7 +130,7 @@ def test_layers_heads_and_tokens_bear_their_index_as_in_the_code(show: Callable[
     crumbs = page.inner_text(".ts-crumbs")
     assert all(each in crumbs for each in ("Pass 3 of 4", "layer 1", "head 3", "token 6"))
     assert page.locator(".ts-stepper-value").all_inner_texts() == ["layer 1 of 0\u20133", "head 3 of 0\u20135"]
-    assert "(token 6) looks back" in page.inner_text(".ts-looks-title")
+    assert "(token 6) attends" in page.inner_text(".ts-looks-title")
     assert page.inner_text(".ts-card-tokens .ts-readout").startswith("Token 6 (of 0\u20138): ")
     levels = page.locator(".ts-level-name").all_inner_texts()
     assert levels == [*(f"layer {i}" for i in (3, 2, 1, 0)), "input"]
@@ -258,9 +258,9 @@ def test_the_attention_code_gives_the_row_that_is_shown(
 
 def test_with_a_learned_sink_no_row_is_said_to_sum_to_all(show: Callable[..., Page]):
     plain, sinks = fake_trace(), np.ones((4, 6), dtype=np.float32)
-    assert "must sum to 100%" in words_of(show(plain), "attention")
+    assert "Weights sum to 100%" in words_of(show(plain), "attention")
     said = words_of(show(replace(plain, sinks=sinks)), "attention")
-    assert "must sum to 100%" not in said
+    assert "Weights sum to 100%" not in said
     assert "learned sink" in said
 
 

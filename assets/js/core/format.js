@@ -61,7 +61,7 @@ export function plain(number) {
 }
 
 /** @param {string} number */
-function over(number) {
+export function over(number) {
   return phrase("over {number}", { number });
 }
 
