@@ -85,7 +85,9 @@ def test_pointing_at_a_cell_says_what_is_kept_there_and_a_click_stays(page: Page
     column = min(22, (box["width"] - 68) / page.evaluate("tokenoscope.store.run.nRead"))
     at: Position = {"x": 64 + 2.5 * column, "y": box["height"] * 0.9}
     cells.hover(position=at)
-    said = page.locator(".ts-card-kv-cache").get_by_text(re.compile("^Layer 3 keeps 2 keys of .* and 2 values of .* for token 2"))
+    said = page.locator(".ts-card-kv-cache").get_by_text(
+        re.compile("^Layer 3 keeps 2 keys of .* and 2 values of .* for token 2")
+    )
     expect(said).to_be_visible()
     assert page.evaluate("tokenoscope.selection.locked") is False
     cells.click(position=at)

@@ -107,7 +107,7 @@ def test_what_was_measured_last_is_shown_again_after_a_reload(measuring):
     page = measuring()
     measure(page)
     page.reload()
-    expect(page.locator(LINE)).to_have_text("Showing again what ran last before you left this page.")
+    expect(page.locator(LINE)).to_have_text("Showing your last result from before you left this page.")
     expect(card(page, "roofline").locator(".main-svg").first).to_be_visible()
     expect(page.locator("#board-measure .ts-keep a").first).to_be_visible()
     measure(page)

@@ -70,7 +70,7 @@ def test_what_ran_last_is_shown_again_after_a_reload_or_a_visit_elsewhere(small_
     kept = link.get_attribute("href")
     page.goto(f"{house.url}/measure")
     page.goto(f"{house.url}/serve")
-    expect(page.locator(LINE)).to_have_text("Showing again what ran last before you left this page.")
+    expect(page.locator(LINE)).to_have_text("Showing your last result from before you left this page.")
     tick(page, "Tick 1 of 16")
     page.locator('[data-pick="tick=4"]').click()
     tick(page, "Tick 5 of 16")
@@ -215,7 +215,7 @@ def test_stop_keeps_what_was_seen(small_views, serving, monkeypatch: pytest.Monk
     begin(page)
     tick(page, "Tick 1 of 1")
     page.locator("#stop").click()
-    expect(page.locator(LINE)).to_have_text("Stopped. The steps so far stay.")
+    expect(page.locator(LINE)).to_have_text("Stopped. The results so far stay.")
     expect(page.locator('[data-view="by_tick"]')).to_contain_text("after tick 0")
     expect(page.locator("#stop")).to_be_disabled()
 
@@ -231,7 +231,7 @@ def test_what_the_other_part_ended_says_so(small_views, serving, monkeypatch: py
     expect(page.locator(LINE)).to_contain_text("piece")
     page.get_by_role("tab", name="Batching").click()
     expect(page.locator(LINE)).to_have_text(
-        "Ended because the other part of this page was started. The steps so far stay."
+        "Ended because the other part of this page was started. The results so far stay."
     )
     gate.release(100)
 

@@ -19,7 +19,7 @@ const SAID = [
   [{ state: "stopped", stopped_by: "person" }, "Stopped after 3 tokens."],
   [{ state: "stopped", done: 1 }, "Stopped after 1 token."],
   [{ state: "stopped", stopped_by: "overtaken" }, "Ended after 3 tokens because another run was started."],
-  [{ state: "stopped", stopped_by: "silence" }, "Ended because this page lost contact with the program for a while. What had arrived stays."],
+  [{ state: "stopped", stopped_by: "silence" }, "Ended because the program lost contact with this page for a while. What was received so far stays."],
   [{ state: "failed" }, "Ended after 3 tokens."],
   [{ state: "done", ended: "end of sequence", complete: true }, "Done: 3 tokens written; the model wrote its end-of-sequence token."],
   [{ state: "done", ended: "end of sequence" }, "Done: 3 tokens written; the model wrote its end-of-sequence token. Adding the logit lens…"],
@@ -31,9 +31,9 @@ const SAID = [
   [{ experiment: "serve", state: "done" }, "Done: all texts are written under all three schedulers."],
   [{ experiment: "speculate", state: "done" }, "Done: all drafting methods are measured."],
   [{ experiment: "measure", state: "stopped", stopped_by: "person" }, "Stopped. The measurements so far stay."],
-  [{ experiment: "serve", state: "stopped", stopped_by: "person" }, "Stopped. The steps so far stay."],
+  [{ experiment: "serve", state: "stopped", stopped_by: "person" }, "Stopped. The results so far stay."],
   [{ experiment: "measure", state: "stopped", stopped_by: "overtaken" }, "Ended because something else was started. The measurements so far stay."],
-  [{ experiment: "serve", state: "stopped", stopped_by: "overtaken" }, "Ended because the other part of this page was started. The steps so far stay."],
+  [{ experiment: "serve", state: "stopped", stopped_by: "overtaken" }, "Ended because the other part of this page was started. The results so far stay."],
   [{ experiment: "speculate", state: "failed" }, "Ended."],
   [{ experiment: "speculate", state: "failed", refusal: "The prompt is empty." }, ""],
   [{ experiment: "a kind to come", state: "done" }, "Done."],
@@ -43,7 +43,7 @@ for (const [about, said] of SAID) test(`${JSON.stringify(about)} is told`, () =>
 
 test("what ran before the page was left, what comes with the app, and what fell silent is told as such", () => {
   const over = status({ experiment: "serve", state: "done" });
-  assert.equal(sentence(over, { restored: true }), "Showing again what ran last before you left this page.");
+  assert.equal(sentence(over, { restored: true }), "Showing your last result from before you left this page.");
   assert.match(sentence(status({ experiment: "serve", what: "piece" }), { restored: true }), /^piece$/);
   assert.match(sentence(status({ state: "done" }), { shipped: true }), /^Showing a recorded run/);
   assert.match(sentence(status({}), { cutOff: true }), /^Connection lost: the program does not answer/);

@@ -343,9 +343,9 @@ const [whenIdle, cancelIdle] = "requestIdleCallback" in window
   : [(/** @type {() => void} */ work) => window.setTimeout(work, 30), (/** @type {number} */ id) => window.clearTimeout(id)];
 
 function helpSheet() {
-  const sheet = h("dialog", { class: "ts-help", "aria-label": phrase("Keys") },
-    h("h2", { class: "ts-title" }, phrase("Keys")),
-    table(phrase("Keys and what they do"), [phrase("key"), phrase("what it does")], KEYS.map(([key, does]) => [h("kbd", {}, key), does])),
+  const sheet = h("dialog", { class: "ts-help", "aria-label": phrase("Keyboard shortcuts") },
+    h("h2", { class: "ts-title" }, phrase("Keyboard shortcuts")),
+    table(phrase("Keyboard shortcuts"), [phrase("shortcut"), phrase("what it does")], KEYS.map(([key, does]) => [h("kbd", {}, key), does])),
     h("p", { class: "ts-note" }, phrase("Pointing at something previews it in every picture. A click or a tap locks the selection until you click something else or press Esc.")),
     h("p", { class: "ts-note" }, `${COUNTING} `, phrase("Passes are counted like steps: the first is pass 1.")),
     button(phrase("Close"), () => sheet.close()));

@@ -12,7 +12,7 @@ export const KEYS = [
   [phrase("Space"), phrase("play or pause")],
   [phrase("Esc"), phrase("unlock the selection")],
   ["?", phrase("this list")],
-  [phrase("Ctrl + Enter"), phrase("start what the form describes")],
+  [phrase("Ctrl + Enter"), phrase("submit the form")],
 ];
 
 const TEXT_FIELDS = "textarea, select, [contenteditable=true], input:not([type=checkbox], [type=radio], [type=range], [type=button], [type=submit], [type=reset])";

@@ -7,18 +7,18 @@ import { counted, phrase } from "../core/texts.js";
 /** Beside the status: a `trace` is told token by token; `shipped` records come with the app; `restored` ones ran before the page was left; of those `cutOff` nothing more was heard.
  * @typedef {{trace?: boolean, shipped?: boolean, restored?: boolean, cutOff?: boolean}} Circumstances */
 
-const CUT_OFF = phrase("Connection lost: the program does not answer any more. What had arrived stays on this page.");
-const RESTORED = phrase("Showing again what ran last before you left this page.");
+const CUT_OFF = phrase("Connection lost: the program does not answer. What was received so far stays on this page.");
+const RESTORED = phrase("Showing your last result from before you left this page.");
 const SHIPPED = phrase("Showing a recorded run. Press Run to start your own with the prompt above.");
-const UNHEARD = phrase("Ended because this page lost contact with the program for a while. What had arrived stays.");
+const UNHEARD = phrase("Ended because the program lost contact with this page for a while. What was received so far stays.");
 
 const MEASURED = {
   stopped: phrase("Stopped. The measurements so far stay."),
   overtaken: phrase("Ended because something else was started. The measurements so far stay."),
 };
 const SERVED = {
-  stopped: phrase("Stopped. The steps so far stay."),
-  overtaken: phrase("Ended because the other part of this page was started. The steps so far stay."),
+  stopped: phrase("Stopped. The results so far stay."),
+  overtaken: phrase("Ended because the other part of this page was started. The results so far stay."),
 };
 /** `overtaken`: the visitor has started something else. @type {Record<string, {done: string, stopped: string, overtaken: string}>} */
 const KINDS = {
@@ -29,8 +29,8 @@ const KINDS = {
 };
 const OTHER = {
   done: phrase("Done."),
-  stopped: phrase("Stopped. What had arrived stays."),
-  overtaken: phrase("Ended because something else was started. What had arrived stays."),
+  stopped: phrase("Stopped. What was received so far stays."),
+  overtaken: phrase("Ended because something else was started. What was received so far stays."),
 };
 
 /** Whether nothing more is written, measured or tried; a run may still be added to. @param {Status} status */

@@ -45,7 +45,7 @@ export class Transport {
     this.width = widthOf(this.axisBox, () => this.drawAxis());
     this.row = h("div", { class: "ts-player-row" },
       h("span", { class: "ts-player-buttons" }, this.back, this.play, this.on), this.axisBox,
-      h("span", { class: "ts-player-buttons" }, this.pace, button("?", help, { "aria-label": phrase("keys") })));
+      h("span", { class: "ts-player-buttons" }, this.pace, button("?", help, { "aria-label": phrase("keyboard shortcuts") })));
     this.element = h("div", { class: "ts-player", hidden: true },
       h("div", { class: "ts-player-bar" },
         h("div", { class: "ts-player-top" }, this.crumbs, h("span", { class: "ts-player-lock" }, this.lock)), this.row));

@@ -109,7 +109,7 @@ export function makeHeads(selection, redraw) {
       fill(list);
       return;
     }
-    say(listTitle, phrase("What the heads mostly do, and how many:"));
+    say(listTitle, phrase("The main pattern of the heads, with the number of heads:"));
     buttons = heads.words.flatMap((name, word) => {
       const places = Array.from(heads.word.keys()).filter((place) => heads.word[place] === word);
       const number = h("b", {});

@@ -89,7 +89,7 @@ export function makeLooks(selection, pointed) {
       const key = `${run.id}/${at.layer}/${at.head}/${at.token}/${row !== null}`;
       if (bestOf === key) return;
       bestOf = key;
-      fill(title, ...phraseParts("{token} (token {n}) attends, in the colours of the map, to:", { token: quoted(run.tokens[at.token]), n: String(at.token) }));
+      fill(title, ...phraseParts("{token} (token {n}) attends to these tokens, in the colours of the map:", { token: quoted(run.tokens[at.token]), n: String(at.token) }));
       if (!row) return;
       const order = Array.from(row.keys()).sort((a, b) => row[b] - row[a]).slice(0, 5).filter((i) => row[i] > 0);
       fill(best, ...order.flatMap((i, place) => [place ? ", " : "", quoted(run.tokens[i]), `${whichOne(run, i, at.token)} ${roughly(WEIGHTS[row[i]])}`, i === at.token ? ` ${phrase("(itself)")}` : i === 0 ? ` ${phrase("(first)")}` : ""]), ".");

@@ -87,7 +87,7 @@ export const embeddings = {
         dials.element.hidden = found.position !== "rotary";
         learned.element.hidden = learnedNote.hidden = found.position !== "learned";
         noPlaces.hidden = found.position !== null;
-        say(noPlaces, found.why ?? phrase("This model adds no position to the vectors."));
+        say(noPlaces, found.why ?? phrase("This model adds no position information to the vectors."));
         fill(nearTitle, ...phraseParts("Nearest to {token} of all {n} tokens", { token: quoted(token), n: count(run.head.model.d_vocab) }));
         near.draw(run, found, point);
       },
