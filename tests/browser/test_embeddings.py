@@ -73,7 +73,7 @@ def test_the_first_hand_stands_at_the_angle_of_the_position(ran):
         )
         ran.wait_for_timeout(60)
         assert ran.evaluate(tip, [position]) == [True, False, False]
-    assert ran.locator(".ts-card-embeddings").inner_text().count("only how far apart") == 1
+    assert ran.locator(".ts-card-embeddings").inner_text().count("only on how far apart") == 1
 
 
 def test_a_click_on_a_point_of_the_run_selects_its_token(ran):

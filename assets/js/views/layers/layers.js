@@ -66,6 +66,11 @@ function whereItIs(run) {
   return run.head.shows.lens !== null || run.late ? phrase("not in this run") : phrase("being computed");
 }
 
+/** For a narrow column. @param {number} probability */
+function brief(probability) {
+  return probability > 0 && probability < 1e-6 ? "<0.0001%" : percent(probability);
+}
+
 /** The selected token at each layer, the strongest units of the selected layer, and the parts of a layer.
  * @param {import("../../board/card.js").State} state @returns {import("../../board/card.js").Numbers} */
 function numbers({ run, at }) {
@@ -74,13 +79,13 @@ function numbers({ run, at }) {
     const length = lengthAt(run, level, at.token);
     const guesses = run.lensAt(level, at.token);
     rows.push([level === 0 ? phrase("input") : phrase("after layer {n}", { n: level - 1 }), length === null ? "–" : length < 1000 ? plain(length) : plainLength(length),
-      ...[0, 1, 2].flatMap((k) => (guesses[k] ? [tokenText(guesses[k]), percent(guesses[k].probability)] : ["–", "–"]))]);
+      ...[0, 1, 2].flatMap((k) => (guesses[k] ? [tokenText(guesses[k]), brief(guesses[k].probability)] : ["–", "–"]))]);
   }
   const empty = ["", "", "", "", "", ""];
   for (const { id, value } of unitsAt(run, at.layer, at.token)) rows.push([phrase("layer {layer}, unit {id}", { layer: at.layer, id }), plain(value), ...empty]);
   for (const part of run.head.model.block ?? []) rows.push([`${part.name}, ${count(part.d_in)} → ${count(part.d_out)}`, phrase("{n} parameters", { n: count(part.n_parameters) }), ...empty]);
   return {
-    columns: [phrase("place"), phrase("length or value"), phrase("guess"), phrase("probability"), phrase("second guess"), phrase("probability"), phrase("third guess"), phrase("probability")],
+    columns: [phrase("place"), phrase("length or value"), phrase("guess"), phrase("probability"), phrase("second"), phrase("probability"), phrase("third"), phrase("probability")],
     rows,
     note: phrase("Places: the length of the token's vector there, and the lens's three most likely tokens of the full vocabulary. The lens was computed after the run from its own float32 vectors: final norm, then the output head, at every layer. The last row is the model's actual prediction. Below: the strongest units of the selected layer, as recorded, and the modules of a layer with their parameters."),
     code: "import numpy as np, torch\nfrom model import Trace, load\nfrom model.capture import logit_lens\n"
