@@ -177,7 +177,7 @@ def test_space_plays_to_the_end_and_pauses(small_views, serving):
     run(page)
     play, said = page.locator(f"{SERVE} .ts-play"), page.locator(f"{SERVE} .ts-crumbs strong")
     pace = page.locator(SERVE).get_by_label("playback speed")
-    pace.select_option("1 a second")
+    pace.select_option("1 per second")
     blur(page)
     page.keyboard.press(" ")
     expect(play).to_have_attribute("aria-pressed", "true")
@@ -185,7 +185,7 @@ def test_space_plays_to_the_end_and_pauses(small_views, serving):
     page.keyboard.press(" ")
     expect(play).to_have_attribute("aria-pressed", "false")
     assert page.evaluate("tokenoscope.store.transport.timer") is None, "nothing is still to come"
-    pace.select_option("10 a second")
+    pace.select_option("10 per second")
     blur(page)
     page.keyboard.press("End")
     page.keyboard.press("ArrowLeft")

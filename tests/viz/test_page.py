@@ -345,7 +345,7 @@ def test_the_first_tokens_sink_leaves_the_colours_by_a_switch(show: Callable[...
     assert "outside the first column" in page.inner_text(".ts-card-attention")
     page.locator("#ts-sink").uncheck()
     settle(page)
-    assert "the most in this map" in page.inner_text(".ts-card-attention")
+    assert "the highest weight in this map" in page.inner_text(".ts-card-attention")
 
 
 def test_charts_and_bertviz_draw_without_a_network(show: Callable[..., Page]):
