@@ -288,7 +288,7 @@ def test_what_a_head_mostly_does_is_the_measured_word_with_its_shares(opened):
         shows(page, layer=layer, head=head)
         said = page.locator(".ts-does").inner_text()
         assert roles.WORDS[found.word[layer, head]] in said
-        assert f"rests {100 * found.shares[layer, head, 0]:.0f}% on the first token" in said
+        assert f"puts {100 * found.shares[layer, head, 0]:.0f}% on the first token" in said
         assert f"Mean over {found.rows} rows" in said
         first = 3 * (head // 3)
         assert f"Heads {first}\u2013{first + 2} share key/value head {head // 3}." in said

@@ -73,7 +73,7 @@ def test_the_first_hand_stands_at_the_angle_of_the_position(ran):
         )
         ran.wait_for_timeout(60)
         assert ran.evaluate(tip, [position]) == [True, False, False]
-    assert ran.locator(".ts-card-embeddings").inner_text().count("only how far apart") == 1
+    assert ran.locator(".ts-card-embeddings").inner_text().count("only on how far apart") == 1
 
 
 def test_a_click_on_a_point_of_the_run_selects_its_token(ran):
@@ -160,7 +160,7 @@ def test_without_the_chart_library_the_list_is_there_and_the_card_says_so(house,
     page.evaluate("record => { location.hash = `#record=${record}` }", house.keep(finished()))
     page.locator(".ts-near li").first.wait_for(state="attached")
     page.locator(".ts-near").scroll_into_view_if_needed()
-    expect(page.locator(".ts-map-holder")).to_contain_text("The chart library is not there")
+    expect(page.locator(".ts-map-holder")).to_contain_text("The chart library could not be loaded")
 
 
 def test_before_the_vectors_have_come_a_sentence_stands_there(house, go):

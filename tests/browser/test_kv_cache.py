@@ -46,9 +46,9 @@ def test_the_last_written_token_is_said_not_to_be_in_the_cache(page: Page) -> No
     )
     card = page.locator(".ts-card-kv-cache")
     page.evaluate("step => tokenoscope.selection.set({ step })", steps - 1)
-    expect(card).to_contain_text(f"The cache holds {read} of {written} tokens: nobody has read the last one yet.")
+    expect(card).to_contain_text(f"The cache holds {read} of {written} tokens: no pass has read the last one.")
     page.evaluate("step => tokenoscope.selection.set({ step })", steps - 2)
-    expect(card).not_to_contain_text("nobody has read the last one yet")
+    expect(card).not_to_contain_text("no pass has read the last one")
 
 
 def test_without_shared_heads_it_would_be_larger_by_the_heads(page: Page) -> None:
@@ -85,7 +85,9 @@ def test_pointing_at_a_cell_says_what_is_kept_there_and_a_click_stays(page: Page
     column = min(22, (box["width"] - 68) / page.evaluate("tokenoscope.store.run.nRead"))
     at: Position = {"x": 64 + 2.5 * column, "y": box["height"] * 0.9}
     cells.hover(position=at)
-    said = page.locator(".ts-card-kv-cache").get_by_text(re.compile("^Of token 2 .*layer 3 keeps 2 keys and 2 values"))
+    said = page.locator(".ts-card-kv-cache").get_by_text(
+        re.compile("^Layer 3 keeps 2 keys of .* and 2 values of .* for token 2")
+    )
     expect(said).to_be_visible()
     assert page.evaluate("tokenoscope.selection.locked") is False
     cells.click(position=at)

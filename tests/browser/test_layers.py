@@ -115,10 +115,10 @@ def test_every_part_that_ran_is_drawn_once_with_its_shape_and_size(show: Callabl
     run = fake_trace()
     page = show(run)
     said = [part.get_attribute("aria-label") or "" for part in page.locator(".ts-block-part").all()]
-    names = [re.search(r", ([\w.]+):", each) for each in said]
+    names = [re.search(r"\(([\w.]+)\):", each) for each in said]
     assert sorted(found[1] for found in names if found) == sorted(part.name for part in run.model.block)
     for part in run.model.block:
-        (label,) = [each for each in said if f", {part.name}:" in each]
+        (label,) = [each for each in said if f"({part.name}):" in each]
         assert (f"{part.n_parameters:,} parameters" if part.n_parameters else "no parameters") in label
         if part.kind == "linear":
             assert f"from {part.d_in} to {part.d_out} numbers" in label
@@ -189,7 +189,7 @@ def test_a_layer_that_could_not_be_taken_apart_says_why(show: Callable[..., Page
 def test_a_part_says_what_it_does_by_pointer_and_by_keyboard(show: Callable[..., Page]):
     page = show(fake_trace())
     page.locator(".ts-block-key rect").hover()
-    expect(page.locator(".ts-block-readout")).to_have_text(re.compile(r"^keys \(self_attn.k_proj\) makes the keys"))
+    expect(page.locator(".ts-block-readout")).to_have_text(re.compile(r"^keys \(self_attn.k_proj\): computes the keys"))
     page.mouse.move(0, 0)
     page.locator(".ts-block-part").first.focus()
     expect(page.locator(".ts-block-readout")).to_have_text(re.compile(r"^norm \(input_layernorm\)"))
@@ -309,7 +309,7 @@ def test_missing_units_and_lens_say_why(show: Callable[..., Page]):
 def test_a_stopped_run_says_so_where_its_lens_would_be(show: Callable[..., Page]):
     page = show(replace(fake_trace(), ended="stopped", lens_ids=None, lens_probs=None))
     expect(page.locator(".ts-card-layers .ts-empty:visible")).to_have_text(
-        "This run was stopped. The logit lens is added after it, unless it was stopped once more."
+        "This run was stopped. The logit lens is added afterwards, unless that was stopped too."
     )
     expect(page.locator(".ts-rail-row[data-goes-to=layers] .ts-rail-value")).to_have_text("run was stopped")
 
@@ -331,7 +331,7 @@ def test_the_first_tokens_length_is_told_where_it_stands_out(show: Callable[...,
     assert run.resid is not None
     resid = run.resid.copy()
     page = show(run)
-    assert "A surprise" not in page.locator(".ts-card-layers").inner_text()
+    assert "an outlier" not in page.locator(".ts-card-layers").inner_text()
     page.close()
     resid[3, 0] *= 1000
     page = show(replace(run, resid=resid))

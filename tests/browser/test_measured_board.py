@@ -52,7 +52,7 @@ def measure(page: Page) -> None:
 
 def try_caches(page: Page) -> None:
     page.get_by_role("button", name="Cache", exact=True).click()
-    expect(page.locator(LINE)).to_have_text("Done: all caches tried.")
+    expect(page.locator(LINE)).to_have_text("Done: all caches are measured.")
     expect(card(page, "cache_table").locator("table")).to_be_visible()
 
 
@@ -107,7 +107,7 @@ def test_what_was_measured_last_is_shown_again_after_a_reload(measuring):
     page = measuring()
     measure(page)
     page.reload()
-    expect(page.locator(LINE)).to_have_text("Shown again: what ran last, before you left this page.")
+    expect(page.locator(LINE)).to_have_text("Showing your last result from before you left this page.")
     expect(card(page, "roofline").locator(".main-svg").first).to_be_visible()
     expect(page.locator("#board-measure .ts-keep a").first).to_be_visible()
     measure(page)
@@ -118,7 +118,7 @@ def test_the_bill_is_worked_out_for_what_the_sliders_say(measuring):
     measure(page)
     table = card(page, "bill_table").locator("table")
     before = table.inner_text()
-    page.get_by_label("users at once").focus()
+    page.get_by_label("concurrent users").focus()
     page.keyboard.press("ArrowRight")
     expect(page.locator(".ts-bill output").nth(1)).to_have_text("2 users")
     expect(card(page, "bill_table")).to_contain_text("2 users")
@@ -135,7 +135,7 @@ def test_stop_keeps_what_was_measured(measuring, monkeypatch: pytest.MonkeyPatch
     begin(page)
     card(page, "phases").locator(".main-svg").first.wait_for()
     page.locator("#stop").click()
-    expect(page.locator(LINE)).to_have_text("Stopped. What was measured stays.")
+    expect(page.locator(LINE)).to_have_text("Stopped. The measurements so far stay.")
     expect(card(page, "phases").locator(".main-svg").first).to_be_visible()
     expect(page.locator("#stop")).to_be_disabled()
 

@@ -63,8 +63,8 @@ def test_the_phases_say_tokens_seconds_and_tokens_a_second(ran):
     expect(ran.locator(".ts-phase").nth(0)).to_contain_text(f"read {steps[0]['n']} tokens in 1 pass")
     expect(ran.locator(".ts-phase").nth(1)).to_contain_text(f"read {len(decode)} tokens in {len(decode)} passes")
     rate = len(decode) / sum(step["seconds"] for step in decode)
-    expect(ran.locator(".ts-phase-rate").nth(1)).to_have_text(f"{rate:.1f} tokens a second")
-    expect(ran.locator(".ts-card-passes")).to_contain_text("recording makes it slower")
+    expect(ran.locator(".ts-phase-rate").nth(1)).to_have_text(f"{rate:.1f} tokens per second")
+    expect(ran.locator(".ts-card-passes")).to_contain_text("recording makes every pass slower")
 
 
 def test_the_loop_shows_what_is_read_kept_and_written(ran):

@@ -266,7 +266,7 @@ def test_a_person_without_a_mouse_runs_a_prompt_and_looks_at_every_picture(serve
     page.keyboard.type("only keys are used here")
     tab_to(page, "#run")
     page.keyboard.press("Enter")
-    expect(page.locator(".ts-run-text")).to_have_text("Done: 16 tokens written, as many as asked.")
+    expect(page.locator(".ts-run-text")).to_have_text("Done: 16 tokens written, as many as requested.")
     page.wait_for_function("tokenoscope.store.run.lens")
     for view in VIEWS:
         tab_to(page, f"[data-goes-to={view}]")

@@ -35,7 +35,7 @@ def test_parts_arrive_while_the_run_goes_on(house: Plain, go):
         assert engine.state(0) == "running"
     expect(page.locator(LINE)).to_have_text(re.compile("^Running: token 3 of at most 16"))
     engine.let(30)
-    expect(page.locator(LINE)).to_have_text("Done: 16 tokens written, as many as asked.")
+    expect(page.locator(LINE)).to_have_text("Done: 16 tokens written, as many as requested.")
     until(lambda: frames_held(page) == 22, page)  # head, 16 passes, end, heads, units, map, lens
 
 
@@ -80,7 +80,7 @@ def test_a_program_that_stops_answering_is_told_where_the_run_stands(house: Plai
     expect(page.locator(LINE)).to_have_text(re.compile("^Running: token 2"))
     expect(page.locator(".ts-spoken")).to_have_text("Running.")
     page.evaluate("() => { window.kept = fetch; window.fetch = () => Promise.reject(new TypeError('gone')); }")
-    expect(page.locator(LINE)).to_have_text(re.compile("^Cut off: the program does not answer"))
+    expect(page.locator(LINE)).to_have_text(re.compile("^Connection lost: the program does not answer"))
     expect(page.locator("body")).to_have_attribute("data-model", "silent")
     expect(page.locator(".ts-board > .ts-empty")).to_contain_text("the pictures stay as they are")
     expect(page.locator(".ts-progress")).to_be_hidden()

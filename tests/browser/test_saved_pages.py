@@ -68,7 +68,7 @@ def test_a_saved_page_of_drafts_steps_over_the_rounds_of_each(saved):
     step(page, f"Round 2 of {first}")
     shown = page.locator(".ts-told:visible")
     expect(shown).to_contain_text("prompt lookup, round 2 of")
-    page.get_by_label("who drafts").select_option("early exit")
+    page.get_by_label("drafting method").select_option("early exit")
     step(page, f"Round 1 of {second}")
     expect(shown).to_contain_text("early exit, round 1 of")
     expect(page.locator(".ts-subtitle:visible").first).to_contain_text("early exit:")

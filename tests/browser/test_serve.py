@@ -42,12 +42,12 @@ def test_the_address_leads_to_the_second_part_and_the_header_to_the_page(serving
 
 def test_texts_are_added_taken_away_and_served_as_they_were_typed(small_views, serving):
     page = serving()
-    page.get_by_label("take text B away").click()
+    page.get_by_label("remove text B").click()
     expect(page.locator("#texts .ts-texts-row")).to_have_count(3)
-    page.get_by_role("button", name="Bring back the texts before").click()
+    page.get_by_role("button", name="Restore the previous texts").click()
     expect(page.locator("#texts .ts-texts-row")).to_have_count(4)
     for name in ("D", "C", "B"):
-        page.get_by_label(f"take text {name} away").click()
+        page.get_by_label(f"remove text {name}").click()
     page.get_by_label("text A", exact=True).fill("just one text")
     page.get_by_label("new tokens of text A").fill("3")
     page.get_by_role("button", name="+ Add a text").click()
@@ -67,10 +67,10 @@ def test_the_form_survives_a_reload_and_an_example_can_be_undone(small_views, se
     page.get_by_label("text B", exact=True).fill("mine, before an example")
     page.get_by_role("button", name="One long, five short").click()
     expect(page.locator("#texts .ts-texts-row")).to_have_count(6)
-    page.get_by_role("button", name="Bring back the texts before").click()
+    page.get_by_role("button", name="Restore the previous texts").click()
     expect(page.locator("#texts .ts-texts-row")).to_have_count(4)
     expect(page.get_by_label("text B", exact=True)).to_have_value("mine, before an example")
-    expect(page.get_by_role("button", name="Bring back the texts before")).to_be_hidden()
+    expect(page.get_by_role("button", name="Restore the previous texts")).to_be_hidden()
     page.get_by_role("tab", name="Speculation").click()
     page.locator("#prompt textarea").fill("a prompt of mine")
     page.get_by_label("Prompt lookup").uncheck()
@@ -83,7 +83,7 @@ def test_the_form_survives_a_reload_and_an_example_can_be_undone(small_views, se
     expect(page.get_by_label("Early exit")).to_be_checked()
     page.get_by_role("tab", name="Batching").click()
     expect(page.get_by_label("text B", exact=True)).to_have_value("mine, before an example")
-    expect(page.get_by_role("button", name="Bring back the texts before")).to_be_hidden()
+    expect(page.get_by_role("button", name="Restore the previous texts")).to_be_hidden()
 
 
 def test_what_the_browser_kept_cannot_break_the_form(small_views, serving):

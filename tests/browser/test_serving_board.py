@@ -70,7 +70,7 @@ def test_what_ran_last_is_shown_again_after_a_reload_or_a_visit_elsewhere(small_
     kept = link.get_attribute("href")
     page.goto(f"{house.url}/measure")
     page.goto(f"{house.url}/serve")
-    expect(page.locator(LINE)).to_have_text("Shown again: what ran last, before you left this page.")
+    expect(page.locator(LINE)).to_have_text("Showing your last result from before you left this page.")
     tick(page, "Tick 1 of 16")
     page.locator('[data-pick="tick=4"]').click()
     tick(page, "Tick 5 of 16")
@@ -176,8 +176,8 @@ def test_space_plays_to_the_end_and_pauses(small_views, serving):
     page = serving()
     run(page)
     play, said = page.locator(f"{SERVE} .ts-play"), page.locator(f"{SERVE} .ts-crumbs strong")
-    pace = page.locator(SERVE).get_by_label("pace of playing")
-    pace.select_option("1 a second")
+    pace = page.locator(SERVE).get_by_label("playback speed")
+    pace.select_option("1 per second")
     blur(page)
     page.keyboard.press(" ")
     expect(play).to_have_attribute("aria-pressed", "true")
@@ -185,7 +185,7 @@ def test_space_plays_to_the_end_and_pauses(small_views, serving):
     page.keyboard.press(" ")
     expect(play).to_have_attribute("aria-pressed", "false")
     assert page.evaluate("tokenoscope.store.transport.timer") is None, "nothing is still to come"
-    pace.select_option("10 a second")
+    pace.select_option("10 per second")
     blur(page)
     page.keyboard.press("End")
     page.keyboard.press("ArrowLeft")
@@ -215,7 +215,7 @@ def test_stop_keeps_what_was_seen(small_views, serving, monkeypatch: pytest.Monk
     begin(page)
     tick(page, "Tick 1 of 1")
     page.locator("#stop").click()
-    expect(page.locator(LINE)).to_have_text("Stopped. What was seen stays.")
+    expect(page.locator(LINE)).to_have_text("Stopped. The results so far stay.")
     expect(page.locator('[data-view="by_tick"]')).to_contain_text("after tick 0")
     expect(page.locator("#stop")).to_be_disabled()
 
@@ -231,7 +231,7 @@ def test_what_the_other_part_ended_says_so(small_views, serving, monkeypatch: py
     expect(page.locator(LINE)).to_contain_text("piece")
     page.get_by_role("tab", name="Batching").click()
     expect(page.locator(LINE)).to_have_text(
-        "Ended, because the other part of this page was started. What was seen stays."
+        "Ended because the other part of this page was started. The results so far stay."
     )
     gate.release(100)
 
@@ -247,7 +247,7 @@ def test_a_refusal_is_of_the_part_that_was_asked(small_views, serving):
 def test_of_drafts_each_is_looked_at_and_the_best_one_first(small_views, serving):
     page = serving(part="#speculation")
     run(page, "Speculate")
-    shown, who = page.locator('[data-view="by_round"]'), page.get_by_label("who drafts")
+    shown, who = page.locator('[data-view="by_round"]'), page.get_by_label("drafting method")
     expect(shown).to_contain_text("prompt lookup, round 0")
     blur(page)
     page.keyboard.press("ArrowRight")
@@ -261,7 +261,7 @@ def test_a_late_answer_of_another_draft_is_not_shown(small_views, serving, monke
     monkeypatch.setattr(fakes_experiments, "GATE", threading.Semaphore(1))  # two drafts are seen; the third waits
     page = serving(part="#speculation")
     page.evaluate("press('speculate', { modes: ['prompt lookup', 'early exit', 'own draft'] })")
-    shown, who = page.locator('[data-view="by_round"]'), page.get_by_label("who drafts")
+    shown, who = page.locator('[data-view="by_round"]'), page.get_by_label("drafting method")
     expect(shown).to_contain_text("early exit, round")
     held: list[Any] = []
     page.route("**/view/by_round?attempt=0**", lambda route: route.continue_() if held else held.append(route))

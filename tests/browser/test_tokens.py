@@ -52,7 +52,7 @@ def test_the_table_and_the_words_say_who_put_each_token_there(plain_server, go):
     for i, (words, added) in enumerate(zip(said, template, strict=True)):
         start = "written by the model" if i >= written else "added by the chat template" if added else "from the prompt"
         assert words.startswith(start)
-    assert said[0] == "added by the chat template, a mark of the format"
+    assert said[0] == "added by the chat template, a special token"
     page.evaluate("tokenoscope.selection.set({ token: 1 })")
     expect(page.locator(".ts-card-tokens .ts-readout")).to_contain_text("added by the chat template")
 

@@ -15,25 +15,25 @@ const SAID = [
   [{ state: "waiting", experiment: "serve", place: 2 }, "Waiting: 2 before yours."],
   [{ done: 0 }, "Running: reading the prompt."],
   [{ eta_s: 0.2 }, "Running: token 3 of at most 9, about 1 s left."],
-  [{ state: "paused" }, "Paused: token 3 of at most 9. Step goes one token on."],
+  [{ state: "paused" }, "Paused: token 3 of at most 9. Step runs one more token."],
   [{ state: "stopped", stopped_by: "person" }, "Stopped after 3 tokens."],
   [{ state: "stopped", done: 1 }, "Stopped after 1 token."],
-  [{ state: "stopped", stopped_by: "overtaken" }, "Ended after 3 tokens, because another run was started."],
-  [{ state: "stopped", stopped_by: "silence" }, "Ended, because this page was not heard of for a while. What had arrived stays."],
+  [{ state: "stopped", stopped_by: "overtaken" }, "Ended after 3 tokens because another run was started."],
+  [{ state: "stopped", stopped_by: "silence" }, "Ended because the program lost contact with this page for a while. What was received so far stays."],
   [{ state: "failed" }, "Ended after 3 tokens."],
-  [{ state: "done", ended: "end of sequence", complete: true }, "Done: 3 tokens written; the model wrote its end mark."],
-  [{ state: "done", ended: "end of sequence" }, "Done: 3 tokens written; the model wrote its end mark. Adding the logit lens…"],
-  [{ state: "done", ended: "length", complete: true }, "Done: 3 tokens written, as many as asked."],
+  [{ state: "done", ended: "end of sequence", complete: true }, "Done: 3 tokens written; the model wrote its end-of-sequence token."],
+  [{ state: "done", ended: "end of sequence" }, "Done: 3 tokens written; the model wrote its end-of-sequence token. Adding the logit lens…"],
+  [{ state: "done", ended: "length", complete: true }, "Done: 3 tokens written, as many as requested."],
   [{ state: "done", complete: true }, "Done: 3 tokens written."],
   [{ experiment: "measure", what: "Timing piece 2 of 5." }, "Timing piece 2 of 5."],
   [{ experiment: "measure", state: "done" }, "Done: measured."],
-  [{ experiment: "cache", state: "done" }, "Done: all caches tried."],
-  [{ experiment: "serve", state: "done" }, "Done: all texts are written, in all three ways."],
-  [{ experiment: "speculate", state: "done" }, "Done: all drafts are tried."],
-  [{ experiment: "measure", state: "stopped", stopped_by: "person" }, "Stopped. What was measured stays."],
-  [{ experiment: "serve", state: "stopped", stopped_by: "person" }, "Stopped. What was seen stays."],
-  [{ experiment: "measure", state: "stopped", stopped_by: "overtaken" }, "Ended, because something else was started. What was measured stays."],
-  [{ experiment: "serve", state: "stopped", stopped_by: "overtaken" }, "Ended, because the other part of this page was started. What was seen stays."],
+  [{ experiment: "cache", state: "done" }, "Done: all caches are measured."],
+  [{ experiment: "serve", state: "done" }, "Done: all texts are written under all three schedulers."],
+  [{ experiment: "speculate", state: "done" }, "Done: all drafting methods are measured."],
+  [{ experiment: "measure", state: "stopped", stopped_by: "person" }, "Stopped. The measurements so far stay."],
+  [{ experiment: "serve", state: "stopped", stopped_by: "person" }, "Stopped. The results so far stay."],
+  [{ experiment: "measure", state: "stopped", stopped_by: "overtaken" }, "Ended because something else was started. The measurements so far stay."],
+  [{ experiment: "serve", state: "stopped", stopped_by: "overtaken" }, "Ended because the other part of this page was started. The results so far stay."],
   [{ experiment: "speculate", state: "failed" }, "Ended."],
   [{ experiment: "speculate", state: "failed", refusal: "The prompt is empty." }, ""],
   [{ experiment: "a kind to come", state: "done" }, "Done."],
@@ -43,10 +43,10 @@ for (const [about, said] of SAID) test(`${JSON.stringify(about)} is told`, () =>
 
 test("what ran before the page was left, what comes with the app, and what fell silent is told as such", () => {
   const over = status({ experiment: "serve", state: "done" });
-  assert.equal(sentence(over, { restored: true }), "Shown again: what ran last, before you left this page.");
+  assert.equal(sentence(over, { restored: true }), "Showing your last result from before you left this page.");
   assert.match(sentence(status({ experiment: "serve", what: "piece" }), { restored: true }), /^piece$/);
   assert.match(sentence(status({ state: "done" }), { shipped: true }), /^Showing a recorded run/);
-  assert.match(sentence(status({}), { cutOff: true }), /^Cut off: the program does not answer/);
+  assert.match(sentence(status({}), { cutOff: true }), /^Connection lost: the program does not answer/);
 });
 
 test("a run is over when nothing more is written, though a lens may come", () => {

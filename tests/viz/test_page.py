@@ -130,7 +130,7 @@ def test_layers_heads_and_tokens_bear_their_index_as_in_the_code(show: Callable[
     crumbs = page.inner_text(".ts-crumbs")
     assert all(each in crumbs for each in ("Pass 3 of 4", "layer 1", "head 3", "token 6"))
     assert page.locator(".ts-stepper-value").all_inner_texts() == ["layer 1 of 0\u20133", "head 3 of 0\u20135"]
-    assert "(token 6) looks back" in page.inner_text(".ts-looks-title")
+    assert "(token 6) attends" in page.inner_text(".ts-looks-title")
     assert page.inner_text(".ts-card-tokens .ts-readout").startswith("Token 6 (of 0\u20138): ")
     levels = page.locator(".ts-level-name").all_inner_texts()
     assert levels == [*(f"layer {i}" for i in (3, 2, 1, 0)), "input"]
@@ -258,9 +258,9 @@ def test_the_attention_code_gives_the_row_that_is_shown(
 
 def test_with_a_learned_sink_no_row_is_said_to_sum_to_all(show: Callable[..., Page]):
     plain, sinks = fake_trace(), np.ones((4, 6), dtype=np.float32)
-    assert "must sum to 100%" in words_of(show(plain), "attention")
+    assert "Weights sum to 100%" in words_of(show(plain), "attention")
     said = words_of(show(replace(plain, sinks=sinks)), "attention")
-    assert "must sum to 100%" not in said
+    assert "Weights sum to 100%" not in said
     assert "learned sink" in said
 
 
@@ -276,7 +276,7 @@ def test_the_cache_of_a_model_with_a_window_says_what_was_measured(show: Callabl
     said = words_of(page, "kv-cache")
     assert f"+ {theme.size(2 * per_token)}" in said
     assert "written by it" not in said.lower()
-    assert "2 of 4 layers look back over a window of 4 tokens" in said
+    assert "2 of 4 layers attend to a window of 4 tokens" in said
     assert "exactly what was measured" in said
     assert "window" not in words_of(show(plain), "kv-cache")
 
@@ -345,7 +345,7 @@ def test_the_first_tokens_sink_leaves_the_colours_by_a_switch(show: Callable[...
     assert "outside the first column" in page.inner_text(".ts-card-attention")
     page.locator("#ts-sink").uncheck()
     settle(page)
-    assert "the most in this map" in page.inner_text(".ts-card-attention")
+    assert "the highest weight in this map" in page.inner_text(".ts-card-attention")
 
 
 def test_charts_and_bertviz_draw_without_a_network(show: Callable[..., Page]):
@@ -402,7 +402,7 @@ def test_a_whole_page_has_what_some_pictures_unfold(show: Callable[..., Page]):
 def test_a_light_page_goes_without(show: Callable[..., Page]):
     page = show(fake_trace())
     assert page.evaluate("tokenoscope.store.slices.plotly()") is None
-    assert "This page holds no queries" in page.evaluate("tokenoscope.store.slices.vectors(1).why")
+    assert "This page does not include queries" in page.evaluate("tokenoscope.store.slices.vectors(1).why")
 
 
 def test_a_notebook_shows_the_page_in_its_frame(browser: Browser):

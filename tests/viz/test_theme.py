@@ -91,17 +91,17 @@ def test_a_weight_from_8_bits_is_told_with_the_digits_that_they_carry():
         sent,
     )
     for weight, reads, number in zip(weights, *said, strict=True):
-        if reads == "below 0.1%":
+        if reads == "under 0.1%":
             assert weight < 0.001
         elif reads == "over 99%":
             assert weight > 0.99
         else:
             share = reads.removeprefix("\u2248 ").removesuffix("%")
             assert abs(float(share) - 100 * weight) <= (0.2 if "." in share else 1), (weight, reads)
-        if number.startswith("below "):
-            assert weight < float(number.removeprefix("below "))
+        if number.startswith("under "):
+            assert weight < float(number.removeprefix("under "))
         elif number.startswith("over "):
             assert weight > float(number.removeprefix("over "))
         else:
             assert abs(float(number) - weight) <= 0.0045, (weight, number)
-    assert (said[0][0], said[0][-1], said[0][10_000]) == ("below 0.1%", "over 99%", "\u2248 50%")
+    assert (said[0][0], said[0][-1], said[0][10_000]) == ("under 0.1%", "over 99%", "\u2248 50%")

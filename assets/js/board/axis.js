@@ -3,23 +3,25 @@
 
 import { h, quoted } from "../core/dom.js";
 import { count, duration } from "../core/format.js";
+import { kindName } from "../data/pass_kinds.js";
+import { counted, phrase, phraseParts } from "../core/texts.js";
 
 /** @typedef {import("./transport.js").Axis} Axis */
 /** @typedef {import("../data/axes.js").At} At */
 
 /** @param {import("./card.js").State} state @returns {Axis} */
 export function runAxis({ run, at, step }) {
-  const written = step.choices.length ? quoted(run.tokens[step.chosenAt]) : "nothing yet";
-  const read = step.n === 1 ? quoted(run.tokens[step.first]) : `${count(step.n)} tokens`;
+  const written = step.choices.length ? quoted(run.tokens[step.chosenAt]) : phrase("nothing yet");
+  const read = step.n === 1 ? quoted(run.tokens[step.first]) : counted(step.n, "{n} token", "{n} tokens", { n: count(step.n) });
   return {
     places: run.steps.map(({ seconds, kind }) => ({ width: seconds, hatched: kind !== "decode" })),
     at: at.step,
     words: [
-      h("span", {}, h("strong", {}, `Pass ${at.step + 1} of ${run.steps.length}`), ` (${step.kind}): read `, read, ", wrote ", written),
-      crumb("layer", String(at.layer)), crumb("head", String(at.head)), crumb("token", String(at.token), quoted(run.tokens[at.token])),
+      h("span", {}, ...phraseParts("{pass} ({kind}): read {read}, wrote {written}", { pass: h("strong", {}, phrase("Pass {n} of {all}", { n: at.step + 1, all: run.steps.length })), kind: kindName(step.kind), read, written })),
+      crumb(phrase("layer {n}", { n: at.layer })), crumb(phrase("head {n}", { n: at.head })), crumb(...phraseParts("token {n} {token}", { n: String(at.token), token: quoted(run.tokens[at.token]) })),
     ],
-    spoken: `pass ${at.step + 1} of ${run.steps.length}, ${step.kind}, ${duration(step.seconds)}`,
-    title: `This pass took ${duration(step.seconds)}. Widths are to scale: seconds as recorded; recording makes it slower.`,
+    spoken: phrase("pass {n} of {all}, {kind}, {time}", { n: at.step + 1, all: run.steps.length, kind: kindName(step.kind), time: duration(step.seconds) }),
+    title: phrase("This pass took {time}. Widths are proportional to the recorded seconds; recording makes a pass slower.", { time: duration(step.seconds) }),
     inside: (place) => (run.steps[place]?.entered.length ? run.steps[place] : null),
     wait_ms: (place) => (run.steps[place]?.seconds ?? 0) * 1000,
   };
@@ -30,19 +32,19 @@ export function servedAxis(record, at, words) {
   const { moving, counts, ended } = record;
   if (!moving) return null;
   const n = record.countAt(at);
-  const name = moving === "tick" ? "Tick" : "Round";
+  const values = { n: at[moving] + 1, all: n };
   const why = words && moving === "tick" && ended && at.tick === counts.starts?.[0] ? counts.why ?? "" : ""; // why this tick is shown first
   return {
     places: Array.from({ length: n }, () => ({ width: 1, hatched: false })),
     at: at[moving],
-    words: [h("span", {}, h("strong", {}, `${name} ${at[moving] + 1} of ${n}`), ` ${words}${why}`)],
-    spoken: `${moving} ${at[moving] + 1} of ${n}`,
+    words: [h("span", {}, h("strong", {}, moving === "tick" ? phrase("Tick {n} of {all}", values) : phrase("Round {n} of {all}", values)), ` ${words}${why}`)],
+    spoken: moving === "tick" ? phrase("tick {n} of {all}", values) : phrase("round {n} of {all}", values),
     title: "",
     wait_ms: null,
   };
 }
 
-/** @param {string} name @param {string} value @param {Node | string} [extra] */
-function crumb(name, value, extra = "") {
-  return h("span", { class: "ts-crumb" }, `${name} ${value}`, extra ? " " : "", extra);
+/** @param {import("../core/dom.js").Child[]} words */
+function crumb(...words) {
+  return h("span", { class: "ts-crumb" }, ...words);
 }

@@ -22,6 +22,7 @@ import { RUN_VIEWS, aboutModel } from "./run_views.js";
 import { Loom } from "../views/loom/loom.js";
 import { opening } from "../views/loom/story.js";
 import { runAxis, servedAxis } from "./axis.js";
+import { phrase } from "../core/texts.js";
 
 /** @typedef {import("../data/store.js").Run} Run */
 /** @typedef {import("../data/axes.js").At} At */
@@ -67,7 +68,7 @@ export class Board {
     this.cards = [];
     this.message = h("div", { class: "ts-empty", role: "status", hidden: true });
     this.facts = h("ul", { class: "ts-measured-notes" });
-    this.origin = h("section", { class: "ts-card ts-origin", hidden: true }, h("h2", { class: "ts-title" }, "What was run, and where"), this.facts);
+    this.origin = h("section", { class: "ts-card ts-origin", hidden: true }, h("h2", { class: "ts-title" }, phrase("What was run, and where")), this.facts);
     this.model = h("p", { class: "ts-model-line" });
     this.list = h("div", { class: "ts-cards", "data-experiment": experiment });
     this.below = h("div", { class: "ts-below" }, app.below, this.origin, this.model);
@@ -357,11 +358,11 @@ const [whenIdle, cancelIdle] = "requestIdleCallback" in window
   : [(/** @type {() => void} */ work) => window.setTimeout(work, 30), (/** @type {number} */ id) => window.clearTimeout(id)];
 
 function helpSheet() {
-  const sheet = h("dialog", { class: "ts-help", "aria-label": "Keys" },
-    h("h2", { class: "ts-title" }, "Keys"),
-    table("Keys and what they do", ["key", "what it does"], KEYS.map(([key, does]) => [h("kbd", {}, key), does])),
-    h("p", { class: "ts-note" }, "Pointing at something previews it everywhere. A click or a tap locks it: it stays until you click elsewhere or press Esc."),
-    h("p", { class: "ts-note" }, COUNTING, " Passes are counted like steps: the first is pass 1."),
-    button("Close", () => sheet.close()));
+  const sheet = h("dialog", { class: "ts-help", "aria-label": phrase("Keyboard shortcuts") },
+    h("h2", { class: "ts-title" }, phrase("Keyboard shortcuts")),
+    table(phrase("Keyboard shortcuts"), [phrase("shortcut"), phrase("what it does")], KEYS.map(([key, does]) => [h("kbd", {}, key), does])),
+    h("p", { class: "ts-note" }, phrase("Pointing at something previews it in every picture. A click or a tap locks the selection until you click something else or press Esc.")),
+    h("p", { class: "ts-note" }, `${COUNTING} `, phrase("Passes are counted like steps: the first is pass 1.")),
+    button(phrase("Close"), () => sheet.close()));
   return sheet;
 }

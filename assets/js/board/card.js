@@ -2,6 +2,8 @@
 // What every picture shares: a title, one sentence, the picture, and "Numbers and code" below it.
 
 import { h, fill, table, button } from "../core/dom.js";
+import { count, isNumber } from "../core/format.js";
+import { counted, phrase } from "../core/texts.js";
 
 /** @typedef {import("../data/store.js").Run} Run */
 /** @typedef {import("./selection.js").Selection} Selection */
@@ -24,7 +26,6 @@ import { h, fill, table, button } from "../core/dom.js";
  * @typedef {{id: string, title: string, sentence: string | (Node | string)[], create: (body: HTMLElement, context: Context) => Picture, glance?: (state: State) => Glance}} View */
 
 const FEW = 10; // rows that a box of numbers shows without scrolling
-const NUMBER = /^(?:[<≈+−-]|under |over |about )*\d[\d,.]*(?:e[−-]?\d+)?(?: ?%| ?(?:bytes|kB|MB|GB|ms|s|numbers))?$/;
 
 export class Card {
   /** @param {View} view @param {Context} context */
@@ -33,7 +34,7 @@ export class Card {
     this.body = h("div", { class: "ts-body" });
     this.sheet = h("div", { class: "ts-sheet" });
     this.details = h("details", { class: "ts-details", ontoggle: () => this.drawSheet() },
-      h("summary", {}, "Numbers and code"), this.sheet);
+      h("summary", {}, phrase("Numbers and code")), this.sheet);
     const sentence = typeof view.sentence === "string" ? [view.sentence] : view.sentence;
     this.element = h("section", { class: `ts-card ts-card-${view.id}`, "aria-labelledby": `ts-${view.id}-title`, "data-view": view.id, tabindex: "-1" },
       h("h2", { class: "ts-title", id: `ts-${view.id}-title` }, view.title),
@@ -70,18 +71,25 @@ export class Card {
     if (asked !== this.asked) return;
     const rows = numbers.rows.slice(0, 400);
     const left = numbers.rows.length - rows.length;
-    const values = table(`${this.view.title}: values`, numbers.columns, rows.map((row) => row.map(typeset)));
+    const title = phrase("{title}: values", { title: this.view.title });
+    const values = table(title, numbers.columns, rows.map((row) => row.map(typeset)));
     alignNumbers(values);
-    const n = numbers.rows.length;
     fill(this.sheet,
       h("p", { class: "ts-note" }, numbers.note),
-      h("div", { class: "ts-scroll", tabindex: "0", role: "region", "aria-label": `${this.view.title}: values` }, values),
-      h("p", { class: "ts-note" }, `${n.toLocaleString("en-US")} row${n === 1 ? "" : "s"}${n > FEW ? "; the table scrolls" : ""}.${left > 0 ? ` ${left.toLocaleString("en-US")} of them are not drawn, but copied with the table.` : ""}`),
-      copier("Copy the table", () => tabbed(numbers)),
-      h("p", { class: "ts-note" }, "The same in Python, from a run kept as a trace file:"),
+      h("div", { class: "ts-scroll", tabindex: "0", role: "region", "aria-label": title }, values),
+      h("p", { class: "ts-note" }, rowsWords(numbers.rows.length, left)),
+      copier(phrase("Copy the table"), () => tabbed(numbers)),
+      h("p", { class: "ts-note" }, phrase("The same in Python, from a run saved as a trace file:")),
       h("pre", { class: "ts-code", tabindex: "0" }, h("code", {}, numbers.code)),
-      copier("Copy the code", () => numbers.code));
+      copier(phrase("Copy the code"), () => numbers.code));
   }
+}
+
+/** How many rows there are, and how many of them are not drawn. @param {number} n @param {number} left */
+function rowsWords(n, left) {
+  const rows = { n: count(n), left: count(left) };
+  if (left > 0) return phrase("{n} rows; the table scrolls. {left} of them are not drawn, but are copied with the table.", rows);
+  return n > FEW ? phrase("{n} rows; the table scrolls.", rows) : counted(n, "{n} row.", "{n} rows.");
 }
 
 /** A cell as it is read: a minus as long as a plus. Copied it keeps its hyphen, which spreadsheets know. @param {import("../core/dom.js").Child} cell */
@@ -96,7 +104,7 @@ function alignNumbers(values) {
   for (let column = 0; column < width; column += 1) {
     const cells = rows.map((row) => row.cells[column]);
     const texts = cells.slice(1).map((cell) => cell?.textContent ?? "").filter((text) => text !== "" && text !== "–");
-    if (texts.length && texts.every((text) => NUMBER.test(text))) for (const cell of cells) cell?.classList.add("ts-number");
+    if (texts.length && texts.every(isNumber)) for (const cell of cells) cell?.classList.add("ts-number");
   }
 }
 
@@ -106,9 +114,9 @@ function copier(name, text) {
   const press = async () => {
     try {
       await navigator.clipboard.writeText(text());
-      fill(said, "Copied.");
+      fill(said, phrase("Copied."));
     } catch {
-      fill(said, "The browser does not let this page copy: select the text and copy it.");
+      fill(said, phrase("The browser does not allow this page to copy. Select the text and copy it."));
     }
   };
   return h("p", { class: "ts-row" }, button(name, press), said);

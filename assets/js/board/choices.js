@@ -2,13 +2,14 @@
 // Selecting in pictures that the program draws: elements that stand for a tick, a text or a token, and lists to choose from.
 
 import { h, fill } from "../core/dom.js";
+import { phrase } from "../core/texts.js";
 
 /** @typedef {import("../data/axes.js").At} At */
 /** @typedef {"request" | "layer" | "head" | "attempt"} Listed */
 
 /** @type {("tick" | "request" | "round" | "token")[]} */
 const MARKED = ["tick", "request", "round", "token"];
-const WORDS = { request: "text", layer: "layer", head: "head", attempt: "who drafts" };
+const WORDS = { request: phrase("text"), layer: phrase("layer"), head: phrase("head"), attempt: phrase("drafting method") };
 
 /** What the pressed element stands for, as its data-pick says. @param {Event} event @returns {Partial<At> | null} */
 export function pressed(event) {

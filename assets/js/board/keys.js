@@ -1,16 +1,18 @@
 // @ts-check
 // The keys of a board: they work wherever the focus is, except in text fields, and where a focused control uses them itself.
 
+import { phrase } from "../core/texts.js";
+
 /** What each key does. */
 export const KEYS = [
-  ["←  →", "the pass, tick or round before, the next one"],
-  ["↑  ↓", "a layer up, a layer down"],
-  ["[  ]", "the head before, the next head"],
-  ["Home  End", "the first, the newest"],
-  ["Space", "play or pause"],
-  ["Esc", "unlock the selection"],
-  ["?", "this list"],
-  ["Ctrl + Enter", "run what the form asks for"],
+  ["←  →", phrase("previous, next pass, tick or round")],
+  ["↑  ↓", phrase("one layer up, one layer down")],
+  ["[  ]", phrase("previous, next head")],
+  [phrase("Home  End"), phrase("first, newest pass, tick or round")],
+  [phrase("Space"), phrase("play or pause")],
+  [phrase("Esc"), phrase("unlock the selection")],
+  ["?", phrase("this list")],
+  [phrase("Ctrl + Enter"), phrase("submit the form")],
 ];
 
 const TEXT_FIELDS = "textarea, select, [contenteditable=true], input:not([type=checkbox], [type=radio], [type=range], [type=button], [type=submit], [type=reset])";

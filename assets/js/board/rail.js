@@ -3,6 +3,7 @@
 
 import { h, fill } from "../core/dom.js";
 import { fit } from "../core/canvas.js";
+import { phrase } from "../core/texts.js";
 
 /** @typedef {import("./card.js").Card} Card */
 /** @typedef {import("./card.js").State} State */
@@ -13,8 +14,8 @@ export class Rail {
   /** @param {Card[]} cards in the order of the data */
   constructor(cards) {
     this.rows = cards.map((card) => makeRow(card));
-    this.element = h("nav", { class: "ts-rail", "aria-label": "The pictures", hidden: true }, ...this.rows.map((row) => row.element),
-      h("p", { class: "ts-rail-loop" }, "↺ the chosen token is read next"));
+    this.element = h("nav", { class: "ts-rail", "aria-label": phrase("The pictures"), hidden: true }, ...this.rows.map((row) => row.element),
+      h("p", { class: "ts-rail-loop" }, phrase("↺ the chosen token is the next input")));
   }
 
   /** @param {State} state */

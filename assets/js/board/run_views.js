@@ -10,6 +10,7 @@ import { kvCache } from "../views/kv_cache/kv_cache.js";
 import { embeddings } from "../views/embeddings/embeddings.js";
 import { passes } from "../views/passes/passes.js";
 import { count, size } from "../core/format.js";
+import { phrase } from "../core/texts.js";
 
 /** @type {import("./card.js").View[]} */
 export const RUN_VIEWS = [output, tokens, embeddings, passes, attention, layers, nextToken, kvCache];
@@ -18,9 +19,9 @@ export const RUN_VIEWS = [output, tokens, embeddings, passes, attention, layers,
 export function aboutModel(run) {
   const { model, settings } = run.head;
   return [
-    `${model.name}: ${count(model.n_parameters)} parameters (${size(model.weights_bytes)}), ${model.n_layers} layers, ${model.n_heads} heads, a vocabulary of ${count(model.d_vocab)}; ${model.dtype} on ${model.device}`,
-    settings.temperature === 0 ? "greedy: always the likeliest token" : `temperature ${settings.temperature}, seed ${settings.seed}`,
-    model.note,
-    ...run.notes,
-  ].filter(Boolean).map((/** @type {string} */ part) => `${part[0].toUpperCase()}${part.slice(1).replace(/\.$/, "")}.`).join(" ");
+    phrase("{model}: {parameters} parameters ({size}), {layers} layers, {heads} heads, a vocabulary of {vocabulary} tokens; {dtype} on {device}.", { model: model.name, parameters: count(model.n_parameters),
+      size: size(model.weights_bytes), layers: model.n_layers, heads: model.n_heads, vocabulary: count(model.d_vocab), dtype: model.dtype, device: model.device }),
+    settings.temperature === 0 ? phrase("Greedy decoding: always the most likely token.") : phrase("Temperature {temperature}, seed {seed}.", { temperature: settings.temperature, seed: settings.seed }),
+    ...[model.note, ...run.notes].filter(Boolean).map((/** @type {string} */ note) => `${note[0].toUpperCase()}${note.slice(1).replace(/\.$/, "")}.`),
+  ].join(" ");
 }

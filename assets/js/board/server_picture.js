@@ -4,6 +4,7 @@
 import { h, fill } from "../core/dom.js";
 import { rebuilt } from "../core/tables.js";
 import { makeReachable } from "./choices.js";
+import { phrase } from "../core/texts.js";
 
 /** @typedef {import("../data/record.js").ServedView} ServedView */
 /** @typedef {import("../data/record.js").Drawing} Drawing */
@@ -11,7 +12,7 @@ import { makeReachable } from "./choices.js";
 /** @typedef {import("./card.js").View} View */
 
 const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
-const WAITS = "Fetching this picture…";
+const WAITS = phrase("Fetching this picture…");
 
 /** A view that the program draws. @param {ServedView} served @param {(at: At) => Drawing} find what there is of it at a place
  * @param {(change: Partial<At>) => void} select called with what a pressed point of a chart stands for @param {() => void} drawn @returns {View} */
@@ -61,7 +62,7 @@ class ServerPicture {
       try {
         await this.paint(next);
       } catch {
-        this.words("This picture could not be drawn.");
+        this.words(phrase("This picture could not be drawn."));
       }
       this.drawn();
     }
@@ -96,7 +97,7 @@ class ServerPicture {
     this.element.removeAttribute("role");
     this.element.removeAttribute("aria-label");
     if (typeof missing === "string") this.words(missing || WAITS);
-    else if (figure) this.words("Charts need plotly.js, which could not be loaded.");
+    else if (figure) this.words(phrase("Charts need plotly.js, which could not be loaded."));
     else fill(this.element, ...rebuilt(html ?? ""));
     makeReachable(this.element, this.title);
   }

@@ -3,6 +3,7 @@
 // of its own in a frame that can run its scripts and reach nothing of this page.
 
 import { h, fill, say, button } from "../core/dom.js";
+import { phrase } from "../core/texts.js";
 
 /** @typedef {import("../data/store.js").Run} Run */
 /** @typedef {import("../data/axes.js").At} At */
@@ -23,7 +24,7 @@ export class ServerViews {
     this.reason = h("p", { class: "ts-empty", role: "status", hidden: true });
     this.list = h("div", {});
     this.element = h("details", { class: "ts-card ts-more-pictures", ontoggle: () => this.unfold() },
-      h("summary", { class: "ts-title" }, "More pictures: drawn by plotly and bertviz"), this.reason, this.list);
+      h("summary", { class: "ts-title" }, phrase("More pictures: drawn by plotly and bertviz")), this.reason, this.list);
     window.addEventListener("message", (event) => this.fit(event));
   }
 
@@ -41,7 +42,7 @@ export class ServerViews {
         if (!this.pictures.length) this.pictures = (await answer.json()).map((/** @type {Shown} */ shown) => this.make(shown));
         fill(this.list, ...this.pictures.map((picture) => picture.element));
       } catch {
-        this.explain("The program does not answer. Fold this and unfold it to try again.");
+        this.explain(phrase("The program does not answer. Fold this and unfold it to try again."));
         return;
       }
     }
@@ -51,7 +52,7 @@ export class ServerViews {
   /** @param {Shown} shown @returns {Picture} */
   make(shown) {
     const said = h("span", { class: "ts-muted", role: "status" });
-    const draw = button("Draw", () => this.fetch(picture));
+    const draw = button(phrase("Draw"), () => this.fetch(picture));
     const element = h("div", { class: "ts-more-picture", "data-picture": shown.name },
       h("h3", { class: "ts-subtitle" }, shown.title), h("p", { class: "ts-sentence" }, shown.caption), h("p", { class: "ts-row" }, draw, said));
     /** @type {Picture} */
@@ -63,14 +64,14 @@ export class ServerViews {
   update() {
     if (!this.state) return;
     const { run, live, at } = this.state;
-    this.explain(!live ? "These are drawn from a run's own arrays, which a recorded run does not bring along. Press Run: of your own run they can be drawn."
-      : run.end ? "" : "These are drawn when the run has ended.");
+    this.explain(!live ? phrase("These pictures need the run's full arrays, which a recorded run does not include. Press Run: they can be drawn for your own run.")
+      : run.end ? "" : phrase("These pictures can be drawn when the run has ended."));
     for (const picture of this.pictures) {
       if (picture.run !== run.id) this.drop(picture);
       if (picture.frame && picture.at && picture.dark !== this.dark) this.fetch(picture, picture.at);
       const same = picture.frame !== null && picture.at !== null && picture.at[picture.shown.follows] === at[picture.shown.follows];
       picture.draw.disabled = same;
-      say(picture.draw, `${same ? "Drawn:" : "Draw"} ${what(picture.shown, at)}`);
+      say(picture.draw, drawWords(picture.shown, at, same));
     }
   }
 
@@ -95,7 +96,7 @@ export class ServerViews {
     const src = `${this.base}/records/${encodeURIComponent(run)}/view/${encodeURIComponent(shown.name)}?${place}&frame=1`;
     const frame = h("iframe", { class: "ts-frame", sandbox: "allow-scripts", referrerpolicy: "no-referrer", title: shown.title, src, onload: () => say(picture.said, "") });
     Object.assign(picture, { frame, run, at: { ...at }, dark: this.dark });
-    say(picture.said, "Drawing…");
+    say(picture.said, phrase("Drawing…"));
     picture.element.append(frame);
     this.update();
   }
@@ -115,8 +116,9 @@ export class ServerViews {
   }
 }
 
-/** What a picture shows of the selection. @param {Shown} shown @param {At} at */
-function what({ follows }, at) {
-  if (follows === "layer") return `layer ${at.layer}`;
-  return follows === "token" ? `with token ${at.token} marked` : `with pass ${at.step + 1} marked`;
+/** What the button draws of the selection, or has drawn. @param {Shown} shown @param {At} at @param {boolean} drawn */
+function drawWords({ follows }, at, drawn) {
+  if (follows === "layer") return drawn ? phrase("Drawn: layer {n}", { n: at.layer }) : phrase("Draw layer {n}", { n: at.layer });
+  if (follows === "token") return drawn ? phrase("Drawn: with token {n} marked", { n: at.token }) : phrase("Draw with token {n} marked", { n: at.token });
+  return drawn ? phrase("Drawn: with pass {n} marked", { n: at.step + 1 }) : phrase("Draw with pass {n} marked", { n: at.step + 1 });
 }

@@ -2,6 +2,7 @@
 // The records that come with the app: choose one to look at, while the model still loads or for a lesson that never changes.
 
 import { h, fill, button } from "../core/dom.js";
+import { phrase } from "../core/texts.js";
 
 /** @typedef {{id: string, experiment: string, label: string, prompt: string, chat: boolean}} Shipped */
 
@@ -14,7 +15,7 @@ export class ShippedRecords {
     /** @type {Set<string>} prompts that the page itself offers */
     this.offered = new Set();
     this.key = "";
-    this.element = h("p", { class: "ts-recorded", role: "group", "aria-label": "Recorded runs", hidden: true });
+    this.element = h("p", { class: "ts-recorded", role: "group", "aria-label": phrase("Recorded runs"), hidden: true });
     this.loaded = this.load(base);
   }
 
@@ -43,9 +44,9 @@ export class ShippedRecords {
       made.disabled = busy && !now; // a run on its way is shown as it goes
       return made;
     };
-    fill(this.element, h("span", {}, "Recorded:"),
+    fill(this.element, h("span", {}, phrase("Recorded:")),
       ...this.records.map((record) => chip(record.label, record.id === shown, () => this.press(record))),
-      own && h("span", {}, "Live:"), own && chip("your run", !this.has(shown), () => this.choose(null)));
+      own && h("span", {}, phrase("Live:")), own && chip(phrase("your run"), !this.has(shown), () => this.choose(null)));
   }
 
   /** @param {Shipped} record */

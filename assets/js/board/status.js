@@ -2,6 +2,7 @@
 // The lines and buttons beside a form: what they say, which of them make sense now, and how far the model is.
 
 import { isOver, sentence } from "./sentences.js";
+import { phrase } from "../core/texts.js";
 
 /** @typedef {import("../data/follow.js").Status} Status */
 
@@ -26,7 +27,7 @@ export function watchModel(base, { silent, back }) {
       if (was) back();
     } catch {
       if (mine === asked) {
-        showModel({ phase: "silent", text: "The program does not answer. Is it still running?", fraction: null });
+        showModel({ phase: "silent", text: phrase("The program does not answer. Is it still running?"), fraction: null });
         silent();
       }
     }
@@ -87,7 +88,7 @@ export class StatusLine {
     enable("#step", state === "running" || state === "paused");
     enable("#stop", !over);
     write(".ts-run-text", words);
-    write(".ts-spoken", state === "running" ? "Running." : words); // read out once a state, not once a token
+    write(".ts-spoken", state === "running" ? phrase("Running.") : words); // read out once a state, not once a token
     write(".ts-message", message);
     write(".ts-refusal", refusal);
     progress(".ts-progress", over ? null : fraction(status, circumstances.trace === true));

@@ -2,6 +2,7 @@
 // The texts to be served: a row each, with the tokens to write for it; kept as JSON in the value of the form's field.
 
 import { h, fill, button } from "../core/dom.js";
+import { phrase } from "../core/texts.js";
 
 /** @typedef {{element: HTMLElement, props: {value: string}, watch: (name: string, fn: () => void) => void, most: number, newTokens: number}} Link */
 /** @typedef {[string, number]} Row a text, and how many tokens to write for it */
@@ -30,9 +31,9 @@ class Editor {
     document.addEventListener("click", () => { this.pressed = true; }, { capture: true, once: true });
     /** What stood here before an example took its place, or a text was taken away. @type {Row[] | null} */
     this.before = null;
-    this.undo = button("Bring back the texts before", () => this.bringBack(), { class: "ts-texts-add" });
-    this.add = button("+ Add a text", () => this.change([...this.rows, ["", Math.min(NEW_TOKENS, newTokens)]], this.rows.length), { class: "ts-texts-add" });
-    fill(root, h("p", { class: "ts-texts-head" }, h("span", {}, "Texts"), h("span", {}, "New tokens")), this.list, this.add, this.undo);
+    this.undo = button(phrase("Restore the previous texts"), () => this.bringBack(), { class: "ts-texts-add" });
+    this.add = button(phrase("+ Add a text"), () => this.change([...this.rows, ["", Math.min(NEW_TOKENS, newTokens)]], this.rows.length), { class: "ts-texts-add" });
+    fill(root, h("p", { class: "ts-texts-head" }, h("span", {}, phrase("Texts")), h("span", {}, phrase("New tokens"))), this.list, this.add, this.undo);
   }
 
   /** @param {string} value */
@@ -68,20 +69,20 @@ class Editor {
     this.undo.hidden = this.before === null;
     fill(this.list, ...this.rows.map((row, at) => this.row(row, at)));
     this.add.disabled = this.rows.length >= this.most;
-    this.add.title = this.add.disabled ? `This host serves at most ${this.most} texts at once.` : "";
+    this.add.title = this.add.disabled ? phrase("This host serves at most {n} texts at once.", { n: this.most }) : "";
   }
 
   /** @param {Row} row @param {number} at */
   row(row, at) {
     const name = letter(at);
-    const text = h("textarea", { rows: 3, "aria-label": `text ${name}`, placeholder: "Type the beginning of a text.",
+    const text = h("textarea", { rows: 3, "aria-label": phrase("text {name}", { name }), placeholder: phrase("Type the beginning of a text."),
       oninput: (/** @type {Event} */ event) => { row[0] = /** @type {HTMLTextAreaElement} */ (event.target).value; this.keep(); } });
     text.value = row[0];
-    const count = h("input", { type: "number", min: 1, max: this.newTokens, step: 1, value: row[1], "aria-label": `new tokens of text ${name}`,
+    const count = h("input", { type: "number", min: 1, max: this.newTokens, step: 1, value: row[1], "aria-label": phrase("new tokens of text {name}", { name }),
       oninput: (/** @type {Event} */ event) => { row[1] = /** @type {HTMLInputElement} */ (event.target).valueAsNumber; this.keep(); } });
     return h("li", { class: "ts-texts-row" }, h("span", { class: `ts-texts-name ts-request-${at % 12}`, "aria-hidden": "true" }, name), text,
       h("span", { class: "ts-texts-side" }, count,
-        button("×", () => this.change(this.rows.filter((_, i) => i !== at), at, this.rows), { class: "ts-texts-away", "aria-label": `take text ${name} away`, title: "take away" })));
+        button("×", () => this.change(this.rows.filter((_, i) => i !== at), at, this.rows), { class: "ts-texts-away", "aria-label": phrase("remove text {name}", { name }), title: phrase("remove") })));
   }
 }
 

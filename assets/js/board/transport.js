@@ -13,9 +13,13 @@ import { Climb } from "./climb.js";
  * @typedef {{inside?: (at: number) => import("./climb.js").Timed | null, places: Place[], at: number, words: import("../core/dom.js").Child[], spoken: string, title: string, wait_ms: ((at: number) => number) | null}} Axis */
 /** @typedef {import("../data/axes.js").MovingAxis} MovingAxis */
 
-const NAMES = { step: "pass", tick: "tick", round: "round" };
+const NAMES = {
+  step: { axis: phrase("pass"), back: phrase("previous pass"), on: phrase("next pass"), backKey: phrase("previous pass (left arrow)"), onKey: phrase("next pass (right arrow)") },
+  tick: { axis: phrase("tick"), back: phrase("previous tick"), on: phrase("next tick"), backKey: phrase("previous tick (left arrow)"), onKey: phrase("next tick (right arrow)") },
+  round: { axis: phrase("round"), back: phrase("previous round"), on: phrase("next round"), backKey: phrase("previous round (left arrow)"), onKey: phrase("next round (right arrow)") },
+};
 /** @type {[string, number][]} */
-const PACES = [["1 a second", 1000], ["3 a second", 333], ["10 a second", 100]];
+const PACES = [[phrase("{n} per second", { n: 1 }), 1000], [phrase("{n} per second", { n: 3 }), 333], [phrase("{n} per second", { n: 10 }), 100]];
 const AS_RECORDED = 0;
 /** How many times slower than recorded, where layers can be seen. */
 const SLOWER = [5, 20, 60];
@@ -38,17 +42,17 @@ export class Transport {
     /** @type {MovingAxis | null} */
     this.moving = null;
     this.crumbs = h("p", { class: "ts-crumbs", role: "status" });
-    this.play = button("▶ Play", () => this.toggle(), { class: "ts-button ts-play", "aria-pressed": "false" });
+    this.play = button(phrase("▶ Play"), () => this.toggle(), { class: "ts-button ts-play", "aria-pressed": "false" });
     this.back = button("◀", () => selection.move(-1));
     this.on = button("▶", () => selection.move(1));
-    this.pace = h("select", { class: "ts-select", "aria-label": "pace of playing" });
-    this.lock = button("Unlock (Esc)", () => selection.unlock());
+    this.pace = h("select", { class: "ts-select", "aria-label": phrase("playback speed") });
+    this.lock = button(phrase("Unlock (Esc)"), () => selection.unlock());
     this.canvas = h("canvas", { class: "ts-axis", role: "slider", tabindex: "0", "aria-valuemin": "1" });
     this.axisBox = h("div", { class: "ts-axis-box" }, this.canvas);
     this.width = widthOf(this.axisBox, () => this.drawAxis());
     this.row = h("div", { class: "ts-player-row" },
       h("span", { class: "ts-player-buttons" }, this.back, this.play, this.on), this.axisBox,
-      h("span", { class: "ts-player-buttons" }, this.pace, button("?", help, { "aria-label": "keys" })));
+      h("span", { class: "ts-player-buttons" }, this.pace, button("?", help, { "aria-label": phrase("keyboard shortcuts") })));
     this.element = h("div", { class: "ts-player", hidden: true },
       h("div", { class: "ts-player-bar" },
         h("div", { class: "ts-player-top" }, this.crumbs, h("span", { class: "ts-player-lock" }, this.lock)), this.row));
@@ -79,11 +83,11 @@ export class Transport {
     if (moving === this.moving) return;
     this.moving = moving;
     this.element.dataset.moving = moving ?? "";
-    const name = moving ? NAMES[moving] : "";
-    this.canvas.setAttribute("aria-label", name);
-    for (const [each, words] of /** @type {const} */ ([[this.back, `${name} before`], [this.on, `next ${name}`]])) {
+    const names = NAMES[moving ?? "step"]; // without an axis nothing of the transport is shown
+    this.canvas.setAttribute("aria-label", names.axis);
+    for (const [each, words, title] of /** @type {const} */ ([[this.back, names.back, names.backKey], [this.on, names.on, names.onKey]])) {
       each.setAttribute("aria-label", words);
-      each.title = `${words} (${each === this.back ? "left" : "right"} arrow)`;
+      each.title = title;
     }
     fill(this.pace, ...(timed ? SLOWER.map((times) => h("option", { value: -times }, phrase("{times}× slower", { times }))) : []),
       timed && h("option", { value: AS_RECORDED }, phrase("as recorded")), ...PACES.map(([words, ms]) => h("option", { value: ms }, words)));
@@ -100,7 +104,7 @@ export class Transport {
     if (this.playedPlace !== this.place) this.climb?.reset();
     if (!this.climb?.played && this.place >= this.last) this.selection.set({ [this.moving]: 0 });
     this.crumbs.setAttribute("aria-live", "off"); // nobody can hear that many
-    fill(this.play, "❚❚ Pause");
+    fill(this.play, phrase("❚❚ Pause"));
     this.play.setAttribute("aria-pressed", "true");
     this.wait();
   }
@@ -135,7 +139,7 @@ export class Transport {
     this.climb?.stop();
     this.timer = undefined;
     this.crumbs.setAttribute("aria-live", "polite");
-    fill(this.play, "▶ Play");
+    fill(this.play, phrase("▶ Play"));
     this.play.setAttribute("aria-pressed", "false");
   }
 

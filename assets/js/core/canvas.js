@@ -142,9 +142,9 @@ export function pointer(canvas, event) {
   return { x: event.clientX - box.left, y: event.clientY - box.top };
 }
 
-/** How a person looks closer here: with a pointer that rests, or with a finger. */
-export function pointAt() {
-  return window.matchMedia("(hover: none)").matches ? "Tap" : "Point at";
+/** Whether a person looks closer here by tapping, without a pointer that rests. */
+export function taps() {
+  return window.matchMedia("(hover: none)").matches;
 }
 
 export const FONT = "14px system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', sans-serif";

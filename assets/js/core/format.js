@@ -1,8 +1,10 @@
 // @ts-check
 // How numbers read, and how token text is made visible. The number formats repeat viz/theme.py; a test compares them.
 
+import { phrase } from "./texts.js";
+
 /** How layers, heads and tokens are numbered: one number for one thing, on the page and in the code. */
-export const COUNTING = "Layers, heads and tokens are counted from 0, as in the code.";
+export const COUNTING = phrase("Layers, heads and tokens are counted from 0, as in the code.");
 
 /** @param {number} number */
 export function count(number) {
@@ -13,26 +15,26 @@ export function count(number) {
 export function percent(probability) {
   const value = probability * 100;
   if (value === 0) return "0%";
-  if (value >= 99.95) return probability >= 1 ? "100%" : "over 99.9%";
+  if (value >= 99.95) return probability >= 1 ? "100%" : over("99.9%");
   if (value >= 10) return `${value.toFixed(1)}%`;
   if (value >= 0.1) return `${value.toFixed(2)}%`;
-  return value >= 0.0001 ? `${Number(value.toPrecision(2))}%` : "under 0.0001%";
+  return value >= 0.0001 ? `${Number(value.toPrecision(2))}%` : under("0.0001%");
 }
 
 /** A share known from 8 bits, as a percentage with the digits that they carry; the ends of the code are not 0% and 100%.
  * @param {number} share */
 export function roughly(share) {
   const value = share * 100;
-  if (value >= 99.5) return "over 99%";
-  if (value < 0.095) return "below 0.1%";
+  if (value >= 99.5) return over("99%");
+  if (value < 0.095) return under("0.1%");
   return `≈ ${value < 9.95 ? value.toFixed(1) : value.toFixed(0)}%`;
 }
 
 /** An attention weight as its byte tells it, the root of the weight in 255 steps: off by at most 0.0045. @param {number} byte */
 export function decoded(byte) {
   const weight = (byte / 255) ** 2;
-  if (byte === 0) return "below 0.000004";
-  if (byte === 255) return "over 0.996";
+  if (byte === 0) return under("0.000004");
+  if (byte === 255) return over("0.996");
   return weight >= 0.1 ? weight.toFixed(3) : weight.toPrecision(2);
 }
 
@@ -40,7 +42,7 @@ export function decoded(byte) {
 export function size(bytes) {
   let rest = bytes;
   for (const unit of ["bytes", "kB", "MB", "GB"]) {
-    if (rest < 999.5) return unit === "bytes" ? `${rest.toFixed(0)} bytes` : `${threeDigits(rest)} ${unit}`;
+    if (rest < 999.5) return unit === "bytes" ? phrase("{n} bytes", { n: rest.toFixed(0) }) : `${threeDigits(rest)} ${unit}`;
     rest /= 1000;
   }
   return `${threeDigits(rest)} TB`;
@@ -53,10 +55,30 @@ export function duration(seconds) {
 
 /** A number as the model computed it, with enough digits to tell neighbours apart. @param {number | null} number */
 export function plain(number) {
-  if (number === null || !Number.isFinite(number)) return "not finite";
+  if (number === null || !Number.isFinite(number)) return phrase("not finite");
   const text = number.toPrecision(4);
   return text.includes("e") ? text : String(Number(text));
 }
+
+/** @param {string} number */
+export function over(number) {
+  return phrase("over {number}", { number });
+}
+
+/** @param {string} number */
+export function under(number) {
+  return phrase("under {number}", { number });
+}
+
+/** Whether a text is one number, bounded or with its unit: "5", "−0.3 ms", "under 0.1%". @param {string} text */
+export function isNumber(text) {
+  return NUMBERS.some((form) => form.test(text));
+}
+
+const NUMBERS = ["{number}", over("{number}"), under("{number}")].map((template) => {
+  const [before, after = ""] = template.split("{number}").map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+  return new RegExp(`^${before}[<≈+−-]*\\d[\\d,.]*(?:e[−-]?\\d+)?(?: ?[^\\s\\d]{1,12})?${after}$`, "u");
+});
 
 /** @param {number} number */
 function threeDigits(number) {
@@ -126,10 +148,10 @@ export function label(token, most = 60) {
  * @param {{text: string, hex?: string, id?: number}} token @returns {Piece[]} */
 export function tokenPieces(token) {
   if (token.text.includes("\ufffd")) {
-    if (token.hex === undefined) return [{ text: `bytes #${token.id}`, mark: true }];
-    if (token.hex && !token.hex.includes("efbfbd")) return [{ text: `${token.hex.length > 2 ? "bytes" : "byte"} ${bytesOf(token.hex)}`, mark: true }];
+    if (token.hex === undefined) return [{ text: phrase("bytes #{id}", { id: token.id ?? "" }), mark: true }];
+    if (token.hex && !token.hex.includes("efbfbd")) return [{ text: token.hex.length > 2 ? phrase("bytes {hex}", { hex: bytesOf(token.hex) }) : phrase("byte {hex}", { hex: bytesOf(token.hex) }), mark: true }];
   }
-  return token.text === "" ? [{ text: "(empty)", mark: true }] : visible(token.text);
+  return token.text === "" ? [{ text: phrase("(empty)"), mark: true }] : visible(token.text);
 }
 
 /** @param {string} hex */

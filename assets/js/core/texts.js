@@ -26,7 +26,12 @@ export function counted(n, one, many, values) {
   return phrase(n === 1 ? one : many, { n, ...values });
 }
 
+/** @type {Map<string, string[]>} by template: a frame says many sentences, and the same again in the next one */
+const SPLIT = new Map();
+
 /** Text, name, text, name, ..., text. @param {string} template */
 function pieces(template) {
-  return template.split(PLACE);
+  let found = SPLIT.get(template);
+  if (!found) SPLIT.set(template, found = template.split(PLACE));
+  return found;
 }

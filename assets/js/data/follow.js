@@ -3,6 +3,7 @@
 // program works on it: a record that nobody fetches for a while is stopped.
 
 import { FrameBuffer } from "./frames.js";
+import { phrase } from "../core/texts.js";
 
 /** How a record stands, as the program says it. `place` in the queue: 1 is next; `parts`: how many there are; `ended`: why a run
  * wrote no more; `stopped_by`: "person", "overtaken" or "silence"; `complete`: nothing more comes.
@@ -79,7 +80,7 @@ export async function answered(address, signal = new AbortController().signal, f
 
 /** What an answer that failed says to a person. @param {unknown} error */
 export function saidBy(error) {
-  return error instanceof Error && error.name === "Gone" ? error.message : "The program does not answer.";
+  return error instanceof Error && error.name === "Gone" ? error.message : phrase("The program does not answer.");
 }
 
 /** @param {number} ms @param {AbortSignal} signal @returns {Promise<void>} */

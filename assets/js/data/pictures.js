@@ -3,6 +3,7 @@
 // in sight first. What belongs to another record, or came too late, is never handed out.
 
 import { saidBy } from "./follow.js";
+import { phrase } from "../core/texts.js";
 
 /** @typedef {import("./axes.js").At} At */
 /** @typedef {import("./axes.js").Axis} Axis */
@@ -24,7 +25,7 @@ const FOLLOWED = {
 const AT_ONCE = 100; // pictures along an axis in one answer, at most
 const REST_MS = 120; // a selection that moves on asks for nothing that is large
 const RETRY_MS = 2000;
-const NOT_HELD = "This page does not hold this picture.";
+const NOT_HELD = phrase("This page does not hold this picture.");
 
 export class Pictures {
   /** @param {() => void} changed called when something new is held */

@@ -4,6 +4,7 @@
 
 import { answered, saidBy } from "./follow.js";
 import { parseFrames } from "./frames.js";
+import { phrase } from "../core/texts.js";
 
 /** @typedef {import("./store.js").Run} Run */
 /** What a picture asked for beside the run: `why` says in words why it is not there, or that it is on its way.
@@ -54,9 +55,9 @@ export class Slices {
   layer(layer) {
     const run = this.run;
     if (!run) return null;
-    if (!this.live) return `This page holds the attention of runs up to ${run.head.rows_up_to} tokens, and of some layers of longer ones; not of this layer.`;
-    if (!run.end) return `This run is longer than ${run.head.rows_up_to} tokens: its newer rows can be fetched when it has ended.`;
-    return this.ask(`layer/${layer}`, `Fetching the attention of layer ${layer}…`);
+    if (!this.live) return phrase("This page includes the attention of runs of up to {n} tokens and of some layers of longer runs, but not of this layer.", { n: run.head.rows_up_to });
+    if (!run.end) return phrase("This run is longer than {n} tokens: its newer rows can be fetched when it has ended.", { n: run.head.rows_up_to });
+    return this.ask(`layer/${layer}`, phrase("Fetching the attention of layer {layer}…", { layer }));
   }
 
   /** A layer's queries, keys and values, of this token and those before it. @param {number} layer @param {number} token @returns {Slice<import("./store.js").Vectors>} */
@@ -64,16 +65,16 @@ export class Slices {
     const run = this.run;
     const found = run?.vectors.get(layer) ?? null;
     if (found && run && (found.positions > token || !this.live)) return { found, why: null };
-    if (!this.server) return { found: null, why: "This page holds no queries, keys and values: run it live, or open its trace file." };
-    return { found: null, why: this.ask(`vectors/${layer}`, `Fetching the queries, keys and values of layer ${layer}…`, found ? String(run?.nRead) : "") };
+    if (!this.server) return { found: null, why: phrase("This page does not include queries, keys and values: run the prompt live, or open the trace file.") };
+    return { found: null, why: this.ask(`vectors/${layer}`, phrase("Fetching the queries, keys and values of layer {layer}…", { layer }), found ? String(run?.nRead) : "") };
   }
 
   /** Every token's score before one choice. @param {number} choice @returns {Slice<import("./store.js").Logits>} */
   logits(choice) {
     const found = this.run?.logits.get(choice) ?? null;
     if (found) return { found, why: null };
-    if (!this.server) return { found: null, why: "This page holds only the likeliest tokens' scores: run it live, or open its trace file." };
-    return { found: null, why: this.ask(`logits/${choice}`, "Fetching the score of every token…") };
+    if (!this.server) return { found: null, why: phrase("This page includes only the scores of the most likely tokens: run the prompt live, or open the trace file.") };
+    return { found: null, why: this.ask(`logits/${choice}`, phrase("Fetching the score of every token…")) };
   }
 
   /** The exact numbers of one row, where a server can give them. @param {number} layer @param {number} head @param {number} position */

@@ -7,22 +7,22 @@ import { WEIGHTS } from "../../data/store.js";
 import { drawThumb } from "./thumbnails.js";
 import { makeMap } from "./attention_map.js";
 import { makeLooks } from "./attention_looks.js";
-import { makeHeads, inWords } from "./attention_heads.js";
+import { makeHeads, inWords, patternName } from "./attention_heads.js";
 import { makeRow } from "./attention_row.js";
 import { rowCode, rowWords } from "./attention_code.js";
+import { phrase } from "../../core/texts.js";
 
 /** @typedef {import("../../board/card.js").State} State */
 /** @typedef {import("../../data/store.js").Run} Run */
 
-const SINK_FIRST = "Weights must sum to 100%, so a head with nothing to fetch rests on the first token (an “attention sink”): it marks idleness more than importance.";
-const SINK_LEARNED = "The weights on tokens sum to less than 100%: the rest goes to this head's learned sink, a score that belongs to no token and takes what a head with nothing to fetch leaves.";
+const SINK_FIRST = phrase("Weights sum to 100%, so a head that finds nothing relevant puts its weight on the first token (an “attention sink”): this marks idleness rather than importance.");
+const SINK_LEARNED = phrase("The weights on tokens sum to less than 100%: the rest goes to this head's learned sink, a score that belongs to no token and takes the weight when the head finds nothing relevant.");
 
 /** @type {import("../../board/card.js").View} */
 export const attention = {
   id: "attention",
-  title: "Attention",
-  sentence: "Each head lets a token look back at the tokens before it and take something from them. "
-    + "In the map, this token (row) looks back at (column): the stronger the colour, the more.",
+  title: phrase("Attention"),
+  sentence: phrase("Each head lets a token attend to the tokens before it and read something from them. In the map each row is a token and each column a token that it attends to: the stronger the colour, the higher the weight."),
   create(body, context) {
     const { selection, redraw } = context;
     const layerName = h("span", { class: "ts-stepper-value" });
@@ -40,10 +40,10 @@ export const attention = {
       h("div", { class: "ts-attention-panes" }, map.element,
         h("div", { class: "ts-row-words" },
           h("div", { class: "ts-row" },
-            stepper("layer", layerName, () => selection.set({ layer: selection.at.layer - 1 }), () => selection.set({ layer: selection.at.layer + 1 })),
-            stepper("head", headName, () => selection.set({ head: selection.at.head - 1 }), () => selection.set({ head: selection.at.head + 1 }))),
+            stepper({ name: phrase("layer"), before: phrase("previous layer"), next: phrase("next layer") }, layerName, () => selection.set({ layer: selection.at.layer - 1 }), () => selection.set({ layer: selection.at.layer + 1 })),
+            stepper({ name: phrase("head"), before: phrase("previous head"), next: phrase("next head") }, headName, () => selection.set({ head: selection.at.head - 1 }), () => selection.set({ head: selection.at.head + 1 }))),
           does, looks.element,
-          h("div", { class: "ts-aside" }, sinkWords, h("label", { class: "ts-check", for: "ts-sink" }, sinkSwitch, "leave the first token out of the colours (hatched)")),
+          h("div", { class: "ts-aside" }, sinkWords, h("label", { class: "ts-check", for: "ts-sink" }, sinkSwitch, phrase("leave the first token out of the colours (hatched)"))),
           row.element)),
       heads.element);
     body.append(empty, picture);
@@ -55,7 +55,7 @@ export const attention = {
       if (doesOf === key) return;
       doesOf = key;
       const { word, shares, group } = inWords(run, at.layer, at.head);
-      fill(does, word && h("b", {}, word === "spread" ? "No single habit: spread. " : `Mostly: ${word}. `), [shares, group].filter(Boolean).join(" "));
+      fill(does, word && h("b", {}, word === "spread" ? phrase("No single pattern: spread.") : phrase("Mostly: {pattern}.", { pattern: patternName(word) }), " "), [shares, group].filter(Boolean).join(" "));
       does.hidden = !word && !group;
     }
 
@@ -74,10 +74,10 @@ export const attention = {
         const missing = reason ?? (run.holds(at.layer, at.token) ? null : context.layerSlice(at.layer));
         empty.hidden = missing === null;
         picture.hidden = reason !== null;
-        if (missing !== null) say(empty, reason === null ? missing : `This model's attention is not shown: ${reason}.`);
+        if (missing !== null) say(empty, reason === null ? missing : phrase("This model's attention is not shown: {reason}.", { reason }));
         if (reason !== null) return;
-        say(layerName, `layer ${at.layer} of 0–${run.nLayers - 1}`);
-        say(headName, `head ${at.head} of 0–${run.nHeads - 1}`);
+        say(layerName, phrase("layer {n} of 0–{last}", { n: at.layer, last: run.nLayers - 1 }));
+        say(headName, phrase("head {n} of 0–{last}", { n: at.head, last: run.nHeads - 1 }));
         sayHead(state);
         const held = run.row(at.layer, at.head, at.token);
         looks.draw(state, held, sinkSwitch.checked, map.most);
@@ -98,19 +98,18 @@ export const attention = {
           return [String(key), tokenText(run.tokens[key]), exact ? plain(exact.scores[key]) : "–", weight];
         });
         return {
-          columns: ["position", "looks back at", "query · key, scaled", exact ? "weight, exact" : "weight, from 8 bits"],
+          columns: [phrase("position"), phrase("attends to"), phrase("query · key, scaled"), exact ? phrase("weight, exact") : phrase("weight, from 8 bits")],
           rows,
-          note: exact ? `Exact: float32, from the model's own queries and keys. ${rowWords(run, at.layer)}`
-            : "From 8 bits a weight, all that this page holds of it: off by at most 0.004 before rounding; the scores (–) are not in it. A recorded run may bring queries and keys at 16 bits, "
-              + "from which “Unfold this row” works out scores and closer weights. For the exact numbers run it live, or open its trace file.",
+          note: exact ? `${phrase("Exact: float32, from the model's own queries and keys.")} ${rowWords(run, at.layer)}`
+            : phrase("From 8 bits per weight, which is all that this page holds: off by at most 0.004 before rounding; the scores (–) are not included. A recorded run may include queries and keys at 16 bits, from which “Unfold this row” computes scores and more exact weights. For the exact numbers run the prompt live, or open the trace file."),
           code: rowCode(run, at),
         };
       },
     };
   },
   glance({ run, at, colours }) {
-    if (!run.showsAttention) return { value: ["not shown"] };
-    return { value: [`layer ${at.layer}, head ${at.head}`], mini: (g, width, height) => drawMini(g, width, height, run, at, colours) };
+    if (!run.showsAttention) return { value: [phrase("not shown")] };
+    return { value: [phrase("layer {layer}, head {head}", { layer: at.layer, head: at.head })], mini: (g, width, height) => drawMini(g, width, height, run, at, colours) };
   },
 };
 
@@ -138,10 +137,10 @@ function pointing(selection, redraw) {
   };
 }
 
-/** @param {string} name @param {HTMLElement} value @param {() => void} less @param {() => void} more */
-function stepper(name, value, less, more) {
+/** @param {{name: string, before: string, next: string}} words @param {HTMLElement} value @param {() => void} less @param {() => void} more */
+function stepper({ name, before, next }, value, less, more) {
   return h("span", { class: "ts-stepper", role: "group", "aria-label": name },
-    button("−", less, { "aria-label": `${name} before` }), value, button("+", more, { "aria-label": `next ${name}` }));
+    button("−", less, { "aria-label": before }), value, button("+", more, { "aria-label": next }));
 }
 
 /** What this head did so far with the first token, the one before and itself, while no word for it is known. @param {State} state */
@@ -155,7 +154,7 @@ function measured({ run, at, step }) {
     self += WEIGHTS[row[p]];
     n += 1;
   }
-  return n ? `So far this head puts, on average, ${roughly(first / n)} on the first token, ${roughly(before / n)} on the token just before, ${roughly(self / n)} on the token itself. ` : "";
+  return n ? `${phrase("So far this head puts on average {first} on the first token, {before} on the previous token and {self} on the token itself.", { first: roughly(first / n), before: roughly(before / n), self: roughly(self / n) })} ` : "";
 }
 
 /** The head's map in little, and the selected row as bars. @param {CanvasRenderingContext2D} g @param {number} width @param {number} height

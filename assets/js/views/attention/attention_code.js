@@ -2,6 +2,7 @@
 // One row of attention as numbers: what a layer does to its scores, in words and in the Python that repeats it.
 
 import { plain } from "../../core/format.js";
+import { phrase } from "../../core/texts.js";
 
 /** @typedef {import("../../data/store.js").Run} Run */
 
@@ -9,10 +10,10 @@ import { plain } from "../../core/format.js";
 export function rowWords(run, layer) {
   const rule = run.head.rules[layer];
   return [
-    run.head.learned_sinks ? "The weights are the softmax of the scaled scores and the head's learned sink, which takes the rest: they sum to less than 1." : "The weights are the softmax of the scaled scores.",
-    rule.softcap !== null && `The scores are shown after this layer's soft cap of ${plain(rule.softcap)}.`,
-    rule.mask !== null && "This layer's own mask hides some of the tokens: they weigh 0.",
-    rule.mask === null && rule.window !== null && `Tokens outside the window of ${rule.window} weigh 0.`,
+    run.head.learned_sinks ? phrase("The weights are the softmax of the scaled scores and the head's learned sink, which takes the rest: they sum to less than 1.") : phrase("The weights are the softmax of the scaled scores."),
+    rule.softcap !== null && phrase("The scores are shown after this layer's soft cap of {n}.", { n: plain(rule.softcap) }),
+    rule.mask !== null && phrase("This layer's own mask hides some of the tokens: their weight is 0."),
+    rule.mask === null && rule.window !== null && phrase("Tokens outside the window of {n} have weight 0.", { n: rule.window }),
   ].filter(Boolean).join(" ");
 }
 

@@ -3,8 +3,9 @@
 
 import { h, fill, say, button } from "../../core/dom.js";
 import { fit, pointer, widthOf } from "../../core/canvas.js";
-import { COUNTING } from "../../core/format.js";
+import { COUNTING, over, under } from "../../core/format.js";
 import { drawThumbs } from "./thumbnails.js";
+import { phrase } from "../../core/texts.js";
 
 /** @typedef {import("../../board/card.js").State} State */
 /** @typedef {import("../../data/store.js").Run} Run */
@@ -13,28 +14,35 @@ import { drawThumbs } from "./thumbnails.js";
 const [LEFT, TOP, GAP] = [46, 24, 5]; // GAP: between heads that share different key/value heads
 const [LARGEST, HIGHEST] = [38, 340]; // pixels: one square, all heads
 const [FINGER, FINGER_HIGHEST] = [26, 620]; // the same for fingers: a square that can be hit; what is wider scrolls sideways
-const MEANS = /** @type {Record<string, string>} */ ({
-  "first token": "nearly all its weight rests on the first token: it is idle here",
-  "previous token": "most of the rest goes to the token just before",
-  itself: "most of the rest stays on the token itself",
-  "same token before": "where the same token stood earlier, it looks there",
-  "after the same token": "where the same token stood earlier, it looks at what came next: it can copy (an “induction head”)",
-  "learned sink": "nearly all its weight goes to its learned sink: it is idle here",
-  spread: "no such habit: nothing named here gets half of what does not rest on the first token",
-});
+/** By the name that a record gives each pattern: what it is called, and what it means. @type {Record<string, {name: string, means: string}>} */
+const PATTERNS = {
+  "first token": { name: phrase("first token"), means: phrase("“first token”: nearly all its weight is on the first token; the head is idle here.") },
+  "previous token": { name: phrase("previous token"), means: phrase("“previous token”: most of the rest goes to the previous token.") },
+  itself: { name: phrase("itself"), means: phrase("“itself”: most of the rest stays on the token itself.") },
+  "same token before": { name: phrase("same token before"), means: phrase("“same token before”: if the same token appeared earlier, the head attends to it.") },
+  "after the same token": { name: phrase("after the same token"), means: phrase("“after the same token”: if the same token appeared earlier, the head attends to the token that followed it, and so can copy (an “induction head”).") },
+  "learned sink": { name: phrase("learned sink"), means: phrase("“learned sink”: nearly all its weight goes to its learned sink; the head is idle here.") },
+  spread: { name: phrase("spread"), means: phrase("“spread”: no such pattern; nothing named here gets half of the weight that is not on the first token.") },
+};
+
+/** @param {string} word of a record */
+export function patternName(word) {
+  return PATTERNS[word]?.name ?? word;
+}
+
 
 /** @param {import("../../board/selection.js").Selection} selection @param {() => void} redraw */
 export function makeHeads(selection, redraw) {
   const canvas = h("canvas", { class: "ts-grid-canvas", role: "img", tabindex: "0", "data-own-keys": true });
   const box = h("div", { class: "ts-grid-box" }, canvas);
   const words = h("p", { class: "ts-note ts-grid-words" });
-  const list = h("div", { class: "ts-head-words", role: "group", "aria-label": "Heads by what they mostly do: press to go to the next one; all of them are marked in the grid" });
+  const list = h("div", { class: "ts-head-words", role: "group", "aria-label": phrase("Heads by what they mostly do: press to go to the next one; all of them are marked in the grid") });
   const listTitle = h("p", { class: "ts-head-words-title" });
   const means = h("p", { class: "ts-note ts-word-means" });
   const pane = h("div", { class: "ts-head-grid" }, box, words);
   const width = widthOf(box, redraw);
   const element = h("div", {},
-    h("h3", { class: "ts-subtitle" }, "All layers (across) and heads (down): choose one"),
+    h("h3", { class: "ts-subtitle" }, phrase("All layers (across) and heads (down): choose one")),
     h("div", { class: "ts-all-heads" }, pane, h("div", { class: "ts-head-side" }, listTitle, list, means)));
   let thumbs = { key: "", image: document.createElement("canvas"), at: 0 };
   /** @type {Layout | null} */
@@ -97,15 +105,15 @@ export function makeHeads(selection, redraw) {
     listOf = key;
     [hovered, pressed, buttons] = [null, null, []];
     if (!heads) {
-      say(listTitle, of.end ? "What each head mostly does was not measured in this run." : "What each head mostly does is measured when the run has ended.");
+      say(listTitle, of.end ? phrase("What each head mostly does was not measured in this run.") : phrase("What each head mostly does is measured when the run has ended."));
       fill(list);
       return;
     }
-    say(listTitle, "What they mostly do, and how many:");
+    say(listTitle, phrase("The main pattern of the heads, with the number of heads:"));
     buttons = heads.words.flatMap((name, word) => {
       const places = Array.from(heads.word.keys()).filter((place) => heads.word[place] === word);
       const number = h("b", {});
-      return places.length ? [{ word, places, number, element: button("", () => goOn(word, places, of.nHeads), {}, name, number) }] : [];
+      return places.length ? [{ word, places, number, element: button("", () => goOn(word, places, of.nHeads), {}, patternName(name), number) }] : [];
     });
     for (const { word, element: each } of buttons) {
       each.addEventListener("pointerenter", () => mark(word));
@@ -154,8 +162,7 @@ export function makeHeads(selection, redraw) {
       g.lineWidth = 3;
       g.strokeRect(LEFT + at.layer * layout.cell, topOf(layout, at.head), layout.cell, layout.cell);
       g.lineWidth = 1;
-      canvas.setAttribute("aria-label", `A grid of ${run.nLayers} layers (across) by ${run.nHeads} heads (down); layer ${at.layer}, head ${at.head} is selected. `
-        + "Arrow keys move in it, Enter keeps the head.");
+      canvas.setAttribute("aria-label", phrase("A grid of {layers} layers (across) by {heads} heads (down); layer {layer}, head {head} is selected. Arrow keys move in it, Enter keeps the head.", { layers: run.nLayers, heads: run.nHeads, layer: at.layer, head: at.head }));
     },
     /** @param {State} state */
     draw(state) {
@@ -169,13 +176,13 @@ export function makeHeads(selection, redraw) {
         const now = places.indexOf(at.layer * of.nHeads + at.head);
         each.setAttribute("aria-pressed", String(word === pressed));
         each.classList.toggle("ts-of-selected", now >= 0);
-        say(number, word === pressed && now >= 0 ? `${now + 1} of ${places.length}` : String(places.length));
+        say(number, word === pressed && now >= 0 ? phrase("{n} of {all}", { n: now + 1, all: places.length }) : String(places.length));
       }
       const shown = marked === null ? of.wordOf(at.layer, at.head) : of.heads?.words[marked];
-      say(means, shown ? `“${shown}”: ${MEANS[shown] ?? ""}.` : "");
-      say(words, "Each small square is that head's whole map."
-        + (of.nRead > of.head.rows_up_to ? " In a run this long most squares show three bands instead: the head's weight on the first token, on the token before, on the token itself, in the newest pass." : "")
-        + (groupOf(of) > 1 ? " A bracket joins heads that share one key/value head." : "") + (scrolls() ? " The grid scrolls sideways: all layers are in it." : "") + ` ${COUNTING}`);
+      say(means, shown ? PATTERNS[shown]?.means ?? "" : "");
+      say(words, [phrase("Each small square is that head's whole map."),
+        of.nRead > of.head.rows_up_to && phrase("In a run this long most squares show three bands instead: the head's weight on the first token, on the previous token and on the token itself, in the newest pass."),
+        groupOf(of) > 1 && phrase("A bracket joins heads that share one key/value head."), scrolls() && phrase("The grid scrolls sideways: all layers are in it."), COUNTING].filter(Boolean).join(" "));
     },
   };
 }
@@ -188,7 +195,7 @@ export function inWords(run, layer, head) {
   return {
     word: run.wordOf(layer, head),
     shares: sharesOf(run, layer, head),
-    group: group === 1 ? "" : `Heads ${first}–${first + group - 1} share key/value head ${head / group | 0}.`,
+    group: group === 1 ? "" : phrase("Heads {first}–{last} share key/value head {n}.", { first, last: first + group - 1, n: head / group | 0 }),
   };
 }
 
@@ -202,19 +209,18 @@ function sharesOf(run, layer, head) {
   const [same, after] = heads.possible.subarray(place * 2, place * 2 + 2);
   const sink = run.head.learned_sinks ? Math.max(0, 1 - heads.shares.subarray(place * 6, place * 6 + 6).reduce((sum, each) => sum + each, 0)) : 0;
   const rest = Math.max(1 - first - sink, 1e-9);
-  const does = /** @type {Record<string, string>} */ ({
-    "first token": "",
-    "learned sink": "",
-    "same token before": `; where the same token stood earlier (${heads.rowsSame} rows), ${whole(same)} on it`,
-    "after the same token": `; where the same token stood earlier (${heads.rowsAfter} rows), ${whole(after)} on what came after it`,
-  })[word] ?? `; of the rest, ${whole(before / rest)} on the token just before and ${whole(self / rest)} on the token itself`;
-  return `It rests ${whole(first)} on the first token${sink > 0.005 ? ` and ${whole(sink)} on its learned sink` : ""}${does}. Mean over ${heads.rows} rows.`;
+  const idle = sink > 0.005 ? phrase("It puts {first} on the first token and {sink} on its learned sink.", { first: whole(first), sink: whole(sink) }) : phrase("It puts {first} on the first token.", { first: whole(first) });
+  const does = word === "first token" || word === "learned sink" ? ""
+    : word === "same token before" ? phrase("If the same token appeared earlier ({rows} rows), it puts {share} on it.", { rows: heads.rowsSame, share: whole(same) })
+    : word === "after the same token" ? phrase("If the same token appeared earlier ({rows} rows), it puts {share} on the token that followed it.", { rows: heads.rowsAfter, share: whole(after) })
+    : phrase("Of the rest it puts {before} on the previous token and {self} on the token itself.", { before: whole(before / rest), self: whole(self / rest) });
+  return [idle, does, phrase("Mean over {n} rows.", { n: heads.rows })].filter(Boolean).join(" ");
 }
 
 /** @param {number} share */
 function whole(share) {
-  if (share < 0.005) return "under 1%";
-  return share >= 0.995 ? "over 99%" : `${(share * 100).toFixed(0)}%`;
+  if (share < 0.005) return under("1%");
+  return share >= 0.995 ? over("99%") : `${(share * 100).toFixed(0)}%`;
 }
 
 /** How many neighbouring heads share one key/value head. @param {Run} run */

@@ -5,6 +5,7 @@ import { h, fadeWhatGoesOn, fill, keepInView, say, tokenText, quoted } from "../
 import { shade, textOn } from "../../core/canvas.js";
 import { roughly } from "../../core/format.js";
 import { WEIGHTS } from "../../data/store.js";
+import { phrase, phraseParts } from "../../core/texts.js";
 
 /** @typedef {import("../../board/card.js").State} State */
 
@@ -14,7 +15,7 @@ const MANY = 60; // tokens: a list this long fills its box, whichever of them ar
 export function makeLooks(selection, pointed) {
   const title = h("p", { class: "ts-looks-title" });
   const looks = h("div", { class: "ts-looks", role: "group", tabindex: "0", "data-own-keys": true,
-    "aria-label": "The tokens it looks back at: arrow left and right point at one, Enter goes to it" });
+    "aria-label": phrase("The tokens it attends to: arrow left and right point at one, Enter goes to it") });
   const looksOn = fadeWhatGoesOn(looks);
   const best = h("p", { class: "ts-readout ts-looks-best", "aria-live": "polite" });
   const element = h("div", { class: "ts-looks-box" }, title, looks, best);
@@ -88,10 +89,10 @@ export function makeLooks(selection, pointed) {
       const key = `${run.id}/${at.layer}/${at.head}/${at.token}/${row !== null}`;
       if (bestOf === key) return;
       bestOf = key;
-      fill(title, quoted(run.tokens[at.token]), ` (token ${at.token}) looks back, in the colours of the map, at:`);
+      fill(title, ...phraseParts("{token} (token {n}) attends to these tokens, in the colours of the map:", { token: quoted(run.tokens[at.token]), n: String(at.token) }));
       if (!row) return;
       const order = Array.from(row.keys()).sort((a, b) => row[b] - row[a]).slice(0, 5).filter((i) => row[i] > 0);
-      fill(best, ...order.flatMap((i, place) => [place ? ", " : "", quoted(run.tokens[i]), `${whichOne(run, i, at.token)} ${roughly(WEIGHTS[row[i]])}`, i === at.token ? " (itself)" : i === 0 ? " (first)" : ""]), ".");
+      fill(best, ...order.flatMap((i, place) => [place ? ", " : "", quoted(run.tokens[i]), `${whichOne(run, i, at.token)} ${roughly(WEIGHTS[row[i]])}`, i === at.token ? ` ${phrase("(itself)")}` : i === 0 ? ` ${phrase("(first)")}` : ""]), ".");
       keepInView(looks, chips[strongestKey(row)].chip);
       looksOn();
     },
@@ -101,7 +102,7 @@ export function makeLooks(selection, pointed) {
 /** The token's position, where the same text stands more than once up to the token that looks back.
  * @param {import("../../data/store.js").Run} run @param {number} key @param {number} last */
 export function whichOne({ tokens }, key, last) {
-  for (let i = 0; i <= last; i += 1) if (i !== key && tokens[i].text === tokens[key].text) return ` (token ${key})`;
+  for (let i = 0; i <= last; i += 1) if (i !== key && tokens[i].text === tokens[key].text) return ` ${phrase("(token {n})", { n: key })}`;
   return "";
 }
 

@@ -2,10 +2,11 @@
 // One head's map: this token (row) looks back at (column). One pixel a weight, kept until something in it changes.
 
 import { h, fill, quoted } from "../../core/dom.js";
-import { context2d, fit, hatch, cut, pointAt, pointer, widthOf, MONO } from "../../core/canvas.js";
+import { context2d, fit, hatch, cut, pointer, taps, widthOf, MONO } from "../../core/canvas.js";
 import { label, roughly } from "../../core/format.js";
 import { WEIGHTS } from "../../data/store.js";
 import { whichOne } from "./attention_looks.js";
+import { phrase, phraseParts } from "../../core/texts.js";
 
 /** @typedef {import("../../board/card.js").State} State */
 /** @typedef {import("../../core/canvas.js").Paint} Paint */
@@ -16,8 +17,8 @@ import { whichOne } from "./attention_looks.js";
 
 const MOST_CELLS = 512; // pixels a side of the map; a longer run shows the largest weight of each square
 const LINE = 18; // pixels from one name to the next
-const COLUMNS = "looks back at (column)";
-const ROWS = ["this token", "(row)"];
+const COLUMNS = phrase("attends to (column)");
+const ROWS = [phrase("this token"), phrase("(row)")];
 
 /** @param {import("../../board/selection.js").Selection} selection @param {Pointed} pointed @param {() => void} redraw */
 export function makeMap(selection, pointed, redraw) {
@@ -80,8 +81,9 @@ export function makeMap(selection, pointed, redraw) {
   function sayCell({ run, at }) {
     const looked = cell ?? (pointed.key === null ? null : { row: at.token, column: Math.min(pointed.key, at.token) });
     const row = looked && run.row(at.layer, at.head, looked.row);
-    if (!looked || !row) fill(words, `${pointAt()} a square for its weight${pointAt() === "Tap" ? "" : "; a click keeps it"}.`);
-    else fill(words, quoted(run.tokens[looked.row]), whichOne(run, looked.row, looked.row), " looks back at ", quoted(run.tokens[looked.column]), `${whichOne(run, looked.column, looked.row)}: ${roughly(WEIGHTS[row[looked.column]])}.`);
+    if (!looked || !row) fill(words, taps() ? phrase("Tap a square for its weight.") : phrase("Point at a square for its weight; a click keeps it."));
+    else fill(words, ...phraseParts("{query} attends to {key}: {weight}.", { query: [quoted(run.tokens[looked.row]), whichOne(run, looked.row, looked.row)],
+      key: [quoted(run.tokens[looked.column]), whichOne(run, looked.column, looked.row)], weight: roughly(WEIGHTS[row[looked.column]]) }));
   }
 
   /** @param {string} text @param {number} room @param {CanvasRenderingContext2D} g */
@@ -119,8 +121,8 @@ export function makeMap(selection, pointed, redraw) {
       drawGround(g, state, layout);
       drawNames(g, state, layout, pointed.key, short);
       drawSelected(g, state, layout, pointed.key);
-      canvas.setAttribute("aria-label", `Attention of layer ${at.layer}, head ${at.head}: ${n} tokens by ${n} tokens. `
-        + `The row of ${label(run.tokens[at.token])} is selected and read out beside it. Arrow up and down: another row; left and right: one weight; Enter keeps the row.`);
+      canvas.setAttribute("aria-label", phrase("Attention of layer {layer}, head {head}: {n} tokens by {n} tokens. The row of {token} is selected and read out beside it. Arrow up and down: another row; left and right: one weight; Enter keeps the row.",
+        { layer: at.layer, head: at.head, n, token: label(run.tokens[at.token]) }));
       g.fillStyle = colours.muted;
       g.textAlign = "left";
       g.textBaseline = "alphabetic";
@@ -180,8 +182,8 @@ function drawWhy(g, { step, colours }, { left, top, side, cell, n }) {
     g.fillText(words, x, y + 5);
   };
   g.textAlign = "center";
-  if (side > 230 && side - future > 60) say("never looks ahead", left + side - 84, top + 16);
-  if (future >= 44 && side >= 150) say("not read yet", left + side / 2, top + side - future / 2);
+  if (side > 230 && side - future > 60) say(phrase("causal mask"), left + side - 84, top + 16);
+  if (future >= 44 && side >= 150) say(phrase("not read yet"), left + side / 2, top + side - future / 2);
 }
 
 /** Token names beside rows and above columns: as many as fit without touching, the selected ones always.
@@ -270,5 +272,7 @@ function sayScale(legend, most, colours, withoutSink) {
   legend.dataset.key = key;
   const bar = h("span", { class: "ts-bar-scale" });
   bar.style.backgroundImage = `linear-gradient(to right, ${colours.card}, ${colours.weight})`;
-  fill(legend, "0% ", bar, ` ${roughly(most)}`, withoutSink ? ", the most outside the first column" : ", the most in this map", "; from 8 bits a weight (± 0.4 points).");
+  const values = { bar, most: roughly(most) };
+  fill(legend, ...(withoutSink ? phraseParts("0% {bar} {most}, the highest weight outside the first column; from 8 bits per weight (± 0.4 percentage points).", values)
+    : phraseParts("0% {bar} {most}, the highest weight in this map; from 8 bits per weight (± 0.4 percentage points).", values)));
 }

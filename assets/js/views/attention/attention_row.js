@@ -7,6 +7,7 @@ import { fit } from "../../core/canvas.js";
 import { plain as hyphened } from "../../core/format.js";
 import { workOut, hundredths, asPercent } from "./attention_sums.js";
 import { strongestKey, whichOne } from "./attention_looks.js";
+import { counted, phrase, phraseParts } from "../../core/texts.js";
 
 /** @typedef {import("../../board/card.js").State} State */
 /** @typedef {import("./attention_sums.js").Work} Work */
@@ -21,7 +22,7 @@ export function makeRow(context, pointed) {
   const bits = h("p", { class: "ts-note" });
   const work = h("div", { class: "ts-row-work", hidden: true });
   const inside = h("div", { class: "ts-unfolded", id: "ts-unfolded", hidden: true }, why, work);
-  const [open, close] = ["Unfold this row: from query and keys to what is fetched", "Fold this row up again"];
+  const [open, close] = [phrase("Unfold this row: from query and keys to the head’s output"), phrase("Fold this row")];
   const unfold = button(open, () => {
     inside.hidden = !inside.hidden;
     say(unfold, inside.hidden ? open : close);
@@ -38,7 +39,7 @@ export function makeRow(context, pointed) {
   /** @param {State} state */
   function worked({ run, at }) {
     const { found, why: reason } = context.vectorsSlice(at.layer, at.token);
-    if (!found || found.positions <= at.token) return { found: null, why: reason ?? "This row's query and keys are not kept: it was written after them." };
+    if (!found || found.positions <= at.token) return { found: null, why: reason ?? phrase("This row's query and keys are not included: its token was written after they were stored.") };
     const key = `${run.id}/${at.layer}/${at.head}/${at.token}/${found.positions}/${found.bits}`;
     if (made.key !== key) made = { key, ...workOut(run, found, at) };
     return made;
@@ -68,8 +69,8 @@ export function makeRow(context, pointed) {
       work.hidden = found === null;
       if (!found) return;
       if (!work.childElementCount) fill(work, stages.element, list.element, stages.handed, bits);
-      say(bits, found.bits === 16 ? "Queries, keys and values are kept at 16 bits in this recording, each off by up to 1 part in 2,000; the weights made of them here can be off by 0.2 percentage points."
-        : "Queries, keys and values are the model's own, at 32 bits.");
+      say(bits, found.bits === 16 ? phrase("Queries, keys and values are kept at 16 bits in this recording, each off by up to 1 part in 2,000; the weights computed from them here can be off by 0.2 percentage points.")
+        : phrase("Queries, keys and values are the model's own, at 32 bits."));
       const key = keyOf(state, found);
       stages.draw(state, found, key);
       list.draw(state, found, key, all);
@@ -77,8 +78,11 @@ export function makeRow(context, pointed) {
   };
 }
 
+const ROLES = { query: phrase("query"), key: phrase("key"), value: phrase("value"), weight: phrase("weight") };
+const STRIPS = { ...ROLES, products: phrase("products"), sum: phrase("sum") };
+
 /** A word of the three roles, in its colour. @param {"query" | "key" | "value" | "weight"} role @param {string} [text] */
-function role(role, text = role) {
+function role(role, text = ROLES[role]) {
   return h("span", { class: `ts-role-${role}` }, text);
 }
 
@@ -91,9 +95,9 @@ function makeStages() {
   const strip = (/** @type {string} */ name, /** @type {import("../../core/dom.js").Child} */ called) =>
     h("div", { class: "ts-vector-row" }, h("span", { class: "ts-vector-name" }, called), canvases[name], notes[name]);
   const element = h("ol", { class: "ts-row-stages" },
-    h("li", {}, heads.scores, strip("query", role("query", "Query")), strip("key", h("span", {}, "× ", role("key", "Key"))), strip("products", "= products")),
-    h("li", {}, heads.scale), h("li", {}, heads.softmax), h("li", {}, heads.values, strip("value", role("value", "Value"))));
-  const handed = h("div", { class: "ts-handed" }, heads.handed, strip("sum", role("value", "sum")));
+    h("li", {}, heads.scores, strip("query", role("query", phrase("Query"))), strip("key", h("span", {}, "× ", role("key", phrase("Key")))), strip("products", phrase("= products"))),
+    h("li", {}, heads.scale), h("li", {}, heads.softmax), h("li", {}, heads.values, strip("value", role("value", phrase("Value")))));
+  const handed = h("div", { class: "ts-handed" }, heads.handed, strip("sum", role("value", phrase("sum"))));
   const shown = { strips: "", words: "" };
 
   return {
@@ -117,22 +121,23 @@ function makeStages() {
       const [self, other] = [at.token, key].map((each) => h("span", {}, quoted(run.tokens[each]), whichOne(run, each, at.token)));
       const rule = run.head.rules[at.layer];
       const weight = asPercent(hundredths(found)[key], found);
-      fill(heads.scores, h("b", {}, "Score. "), "The ", role("query"), " of ", self, " meets the ", role("key"), " of ", other,
-        `: number times number, ${found.query.length} of them, added up.`);
-      fill(heads.scale, h("b", {}, "Scale. "), `${plain(found.raw[key])} ÷ ${found.divisor} = ${plain(found.scaled[key])}`,
-        rule.softcap !== null ? `, softly capped at ${plain(rule.softcap)}: ${plain(found.scores[key])}.` : ".");
-      const hidden = found.hidden(key);
-      fill(heads.softmax, h("b", {}, "Softmax. "), ...(hidden ? [`Hidden: outside this layer's window of ${rule.window}. Weight 0.`] : found.powers
-        ? [`e^(${plain(found.scores[key])} ${found.most < 0 ? "+" : "−"} ${plain(Math.abs(found.most))}) = ${plain(found.powers[key])}; divided by the sum over all tokens, ${plain(found.total)}: `, role("weight", "weight"), ` ${weight}.`]
-        : [role("weight", "Weight"), ` ${weight}, from the run's 8 bits.`]));
-      fill(heads.values, h("b", {}, "Fetch. "), "The ", role("value"), " of ", other.cloneNode(true), `, taken ${weight}: length ${plain(found.lengths[key])} becomes ${plain(found.taken[key])}.`);
-      fill(heads.handed, h("b", {}, "Handed on. "), "All ", role("value", "values"), ", each by its ", role("weight", "weight"), ", added up: what this head gives to ", self.cloneNode(true), ".");
-      say(notes.query, `length ${plain(found.queryLength)}`);
-      say(notes.key, `length ${plain(found.keyLength(key))}`);
-      say(notes.products, `sum ${plain(found.raw[key])}`);
-      say(notes.value, `length ${plain(found.lengths[key])}`);
-      say(notes.sum, `length ${plain(found.sumLength)}`);
-      for (const name of names) canvases[name].setAttribute("aria-label", `${name}: ${name === "value" || name === "sum" ? found.sum.length : found.query.length} numbers as bars, ${notes[name].textContent}`);
+      const titled = (/** @type {string} */ title, /** @type {import("../../core/dom.js").Child[]} */ words) => [h("b", {}, title), " ", ...words];
+      fill(heads.scores, ...titled(phrase("Score."), phraseParts("The {query} of {self} times the {key} of {other}: {n} products of two numbers, added up.", { query: role("query"), self, key: role("key"), other, n: String(found.query.length) })));
+      const scaled = { raw: plain(found.raw[key]), divisor: found.divisor, scaled: plain(found.scaled[key]) };
+      fill(heads.scale, ...titled(phrase("Scale."), rule.softcap === null ? [`${scaled.raw} ÷ ${scaled.divisor} = ${scaled.scaled}.`]
+        : [phrase("{raw} ÷ {divisor} = {scaled}, soft-capped at {cap}: {score}.", { ...scaled, cap: plain(rule.softcap), score: plain(found.scores[key]) })]));
+      const power = `e^(${plain(found.scores[key])} ${found.most < 0 ? "+" : "−"} ${plain(Math.abs(found.most))}) = ${plain(found.powers?.[key] ?? NaN)}`;
+      fill(heads.softmax, ...titled(phrase("Softmax."), found.hidden(key) ? [phrase("Hidden: outside this layer's window of {n}. The weight is 0.", { n: rule.window })]
+        : found.powers ? phraseParts("{power}; divided by the sum over all tokens, {total}: {weight} {percent}.", { power, total: plain(found.total), weight: role("weight"), percent: weight })
+        : phraseParts("{weight} {percent}, from the run's 8 bits.", { weight: role("weight", phrase("Weight")), percent: weight })));
+      fill(heads.values, ...titled(phrase("Value."), phraseParts("The {value} of {other}, times {percent}: length {before} becomes {after}.", { value: role("value"), other: other.cloneNode(true), percent: weight, before: plain(found.lengths[key]), after: plain(found.taken[key]) })));
+      fill(heads.handed, ...titled(phrase("Output."), phraseParts("All {values}, each times its {weight}, added up: this head's output for {self}.", { values: role("value", phrase("values")), weight: role("weight"), self: self.cloneNode(true) })));
+      say(notes.query, lengthWords(found.queryLength));
+      say(notes.key, lengthWords(found.keyLength(key)));
+      say(notes.products, phrase("sum {n}", { n: plain(found.raw[key]) }));
+      say(notes.value, lengthWords(found.lengths[key]));
+      say(notes.sum, lengthWords(found.sumLength));
+      for (const name of names) canvases[name].setAttribute("aria-label", phrase("{name}: {n} numbers as bars, {note}", { name: STRIPS[name], n: name === "value" || name === "sum" ? found.sum.length : found.query.length, note: notes[name].textContent ?? "" }));
     },
   };
 }
@@ -160,17 +165,17 @@ function makeList(pointed, toggle) {
   const scaledHead = h("th", { scope: "col" });
   const [restName, restPower, restWeight] = [h("th", { scope: "row" }), h("td", { class: "ts-power" }), h("td", { class: "ts-weight-cell" })];
   const rest = h("tr", { class: "ts-rest" }, restName, h("td"), h("td"), restPower, restWeight, h("td"));
-  const [sumName, sumPower, sumWeight] = [h("th", { scope: "row" }, "all together"), h("td", { class: "ts-power" }), h("td", { class: "ts-weight-cell" })];
+  const [sumName, sumPower, sumWeight] = [h("th", { scope: "row" }, phrase("total")), h("td", { class: "ts-power" }), h("td", { class: "ts-weight-cell" })];
   const sink = h("td", { class: "ts-weight-cell" });
-  const sinkRow = h("tr", {}, h("th", { scope: "row" }, "its learned sink"), h("td"), h("td"), h("td", { class: "ts-power" }), sink, h("td"));
+  const sinkRow = h("tr", {}, h("th", { scope: "row" }, phrase("its learned sink")), h("td"), h("td"), h("td", { class: "ts-power" }), sink, h("td"));
   const hidden = h("p", { class: "ts-note" });
   const more = button("", toggle);
-  const power = h("th", { class: "ts-power", scope: "col", title: "e to the power of: the score less the highest score of this row" });
+  const power = h("th", { class: "ts-power", scope: "col", title: phrase("e to the power of the score minus the highest score of this row") });
   const element = h("div", {},
-    h("div", { class: "ts-keys", tabindex: "0", role: "region", "aria-label": "Every key of this row" },
+    h("div", { class: "ts-keys", tabindex: "0", role: "region", "aria-label": phrase("Every key of this row") },
       h("table", { class: "ts-keys-table" },
-        h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "looks at"), h("th", { scope: "col" }, role("query", "Query"), " · ", role("key", "Key")),
-          scaledHead, power, h("th", { scope: "col" }, role("weight", "weight")), h("th", { scope: "col", title: "the weight times the length of the value" }, "× ", role("value", "Value")))),
+        h("thead", {}, h("tr", {}, h("th", { scope: "col" }, phrase("attends to")), h("th", { scope: "col" }, role("query", phrase("Query")), " · ", role("key", phrase("Key"))),
+          scaledHead, power, h("th", { scope: "col" }, role("weight")), h("th", { scope: "col", title: phrase("the weight times the length of the value") }, "× ", role("value", phrase("Value"))))),
         rows, h("tfoot", {}, rest, sinkRow, h("tr", { class: "ts-sum" }, sumName, h("td"), h("td"), sumPower, sumWeight, h("td"))))),
     h("p", { class: "ts-row" }, more), hidden);
   /** @type {Line[]} */
@@ -205,7 +210,7 @@ function makeList(pointed, toggle) {
       power.hidden = found.powers === null;
       say(power, `e^(x ${found.most < 0 ? "+" : "−"} ${plain(Math.abs(found.most))})`);
       const rule = run.head.rules[at.layer];
-      scaledHead.textContent = `÷ ${found.divisor}${rule.softcap !== null ? ", capped" : ""}`;
+      scaledHead.textContent = rule.softcap === null ? `÷ ${found.divisor}` : phrase("÷ {n}, capped", { n: found.divisor });
     },
   };
 
@@ -219,7 +224,7 @@ function makeList(pointed, toggle) {
       if (line.element.hidden) return;
       const j = keys[i];
       line.key = j;
-      const which = `${whichOne(run, j, at.token)}${j === at.token ? " itself" : j === 0 ? " first" : ""}`;
+      const which = `${whichOne(run, j, at.token)}${j === at.token ? ` ${phrase("itself")}` : j === 0 ? ` ${phrase("first")}` : ""}`;
       fill(line.name, tokenText(run.tokens[j], "ts-short"), which && h("span", { class: "ts-key-which" }, which));
       say(line.raw, minus(found.raw[j].toFixed(2)));
       say(line.scaled, minus(found.scores[j].toFixed(3)));
@@ -233,7 +238,7 @@ function makeList(pointed, toggle) {
     rest.hidden = others <= 0;
     const drawn = keys.reduce((sum, j) => sum + shares[j], 0);
     const whole = shares.reduce((sum, each) => sum + each, 0);
-    say(restName, `${others} other token${others === 1 ? "" : "s"}`);
+    say(restName, counted(others, "{n} other token", "{n} other tokens"));
     say(restWeight, asPercent(whole - drawn, found));
     const powers = found.powers;
     say(restPower, powers ? brief(Math.max(0, found.seenPowers - keys.reduce((sum, j) => sum + powers[j], 0))) : "");
@@ -243,7 +248,7 @@ function makeList(pointed, toggle) {
     say(sink, asPercent(10000 - whole, found));
     say(sumWeight, asPercent(found.sink > 0 ? 10000 : whole, found));
     more.hidden = others <= 0 && !all;
-    say(more, all ? `Show the strongest ${STRONGEST} only` : `Show all ${shares.length}`);
+    say(more, all ? phrase("Show only the strongest {n}", { n: STRONGEST }) : phrase("Show all {n}", { n: shares.length }));
     say(hidden, hiddenWords(run, at, found));
   }
 }
@@ -252,11 +257,16 @@ function makeList(pointed, toggle) {
 function hiddenWords(run, at, found) {
   const later = run.steps[run.stepOf[at.token]].last - at.token;
   return [
-    found.nHidden > 0 && `Hidden by this layer's window of ${run.head.rules[at.layer].window}: ${found.nHidden} earlier token${found.nHidden === 1 ? "" : "s"}.`,
-    later > 0 ? `Hidden by the mask: ${later} later token${later === 1 ? "" : "s"} of the prompt; a token may not look ahead.` : "What comes after this token was not yet written: there was nothing to hide.",
-    `The weights are rounded so that they sum to ${asPercent(10000, found)}.`,
+    found.nHidden > 0 && counted(found.nHidden, "Hidden by this layer's window of {window}: {n} earlier token.", "Hidden by this layer's window of {window}: {n} earlier tokens.", { window: run.head.rules[at.layer].window }),
+    later > 0 ? counted(later, "Hidden by the causal mask: {n} later token of the prompt.", "Hidden by the causal mask: {n} later tokens of the prompt.") : phrase("The tokens after this one were not written yet: there was nothing to hide."),
+    phrase("The weights are rounded so that they sum to {percent}.", { percent: asPercent(10000, found) }),
     found.note,
   ].filter(Boolean).join(" ");
+}
+
+/** @param {number} length */
+function lengthWords(length) {
+  return phrase("length {n}", { n: plain(length) });
 }
 
 /** @param {number} number */

@@ -2,6 +2,7 @@
 // The sums behind one row of attention, from a layer's queries, keys and values: scores, weights, and what they fetch.
 
 import { WEIGHTS } from "../../data/store.js";
+import { phrase } from "../../core/texts.js";
 
 /** `raw` query·key; `scaled`; `scores` after the soft cap; `powers` e^(score − highest), null where only the 8-bit weights are known;
  * `total` their sum, with the learned sink's; `taken` weight times the value's length; `sink` the learned sink's weight; `key` names all this.
@@ -16,7 +17,7 @@ export function workOut(run, vectors, { layer, head, token }) {
   const { dHead, dValue, positions, bits } = vectors;
   const rule = run.head.rules[layer];
   const bytes = run.row(layer, head, token);
-  if ((rule.mask !== null || run.head.learned_sinks) && !bytes) return { found: null, why: "This row's weights are not held by this page, and its model's own mask or sink does not travel: open the trace file." };
+  if ((rule.mask !== null || run.head.learned_sinks) && !bytes) return { found: null, why: phrase("This page includes neither this row's weights nor the model's own mask or sink: open the trace file.") };
   const group = Math.floor(head / (vectors.heads / vectors.kvHeads));
   const n = token + 1;
   const part = (/** @type {Float32Array} */ of, /** @type {number} */ row, /** @type {number} */ width) => of.subarray(row * width, (row + 1) * width);
@@ -50,7 +51,7 @@ function softmax(scores, hidden, bytes) {
   const seenPowers = powers.reduce((sum, each) => sum + each, 0);
   const total = bytes ? Math.max(seenPowers, 1 / (WEIGHTS[bytes[scores.indexOf(most)]] || 1e-9)) : seenPowers;
   return { powers, most, seenPowers, total, weights: powers.map((each) => each / total), sink: bytes ? 1 - seenPowers / total : 0,
-    note: bytes ? "What the learned sink takes is told from the run's 8-bit weights, within about 1%." : "" };
+    note: bytes ? phrase("The learned sink's share is estimated from the run's 8-bit weights, within about 1%.") : "" };
 }
 
 /** What a score is divided by, with four digits that count. @param {number} scaling */
@@ -66,7 +67,7 @@ function fromBytes(bytes, withSink) {
   const seen = rough.reduce((sum, each) => sum + each, 0) || 1;
   const whole = withSink ? Math.max(seen, 1) : seen;
   return { powers: null, most: NaN, seenPowers: NaN, total: NaN, sink: Math.max(0, 1 - seen / whole), weights: rough.map((each) => each / whole),
-    note: "This layer adds a mask of its own to the scores, which does not travel to this page: the weights are the run's, from 8 bits." };
+    note: phrase("This layer adds its own mask to the scores, which this page does not include: the weights are the run's, from 8 bits.") };
 }
 
 /** The strongest keys, the strongest first; the first token and the token itself always among them.

@@ -4,6 +4,7 @@
 import { h, say } from "../../core/dom.js";
 import { fit, widthOf } from "../../core/canvas.js";
 import { count } from "../../core/format.js";
+import { phrase } from "../../core/texts.js";
 
 /** @typedef {import("../../data/store.js").Embeddings} Embeddings */
 /** @typedef {import("../../core/canvas.js").Paint} Paint */
@@ -15,7 +16,7 @@ export function makeDials(redraw) {
   const canvas = h("canvas", { role: "img" });
   const box = h("div", { class: "ts-canvas-box" }, canvas);
   const words = h("p", { class: "ts-note" });
-  const element = h("div", {}, h("p", { class: "ts-dials-ends", "aria-hidden": "true" }, h("span", {}, "pair 0: fast"), h("span", {}, "slow")), box, words);
+  const element = h("div", {}, h("p", { class: "ts-dials-ends", "aria-hidden": "true" }, h("span", {}, phrase("pair 0: fast")), h("span", {}, phrase("slow"))), box, words);
   const width = widthOf(box, redraw);
   let drawn = "";
   let told = "";
@@ -53,12 +54,12 @@ export function makeDials(redraw) {
       const now = `${run}/${position}`;
       if (told === now) return;
       told = now;
-      canvas.setAttribute("aria-label", `${found.pairs} dials, their hands at the angles of position ${position}: fast pairs first`);
+      canvas.setAttribute("aria-label", phrase("{n} dials; their hands show the angles of position {position}: fast pairs first", { n: found.pairs, position }));
       const [fast, slow] = [turn(found, 0), turn(found, found.pairs - 1)];
       say(words, [
-        "Each token's queries and keys are turned, pair of numbers by pair, by these angles before they are compared: what counts then is only how far apart two tokens are.",
-        fast && slow ? `From one token to the next, pair 0 turns by ${degrees(fast)}, pair ${found.pairs - 1} by ${degrees(slow)}: once round in ${rounds(fast)} and ${rounds(slow)} tokens.` : "",
-        position > 0 ? "The grey hand stands where it was one token before." : "At position 0 nothing is turned yet.",
+        phrase("Each token's queries and keys are rotated by these angles, one pair of numbers at a time, before they are compared (rotary position embedding). The comparison then depends only on how far apart two tokens are."),
+        fast && slow ? phrase("From one token to the next, pair 0 rotates by {fast} and pair {last} by {slow}: a full turn takes {fastTokens} and {slowTokens} tokens.", { fast: degrees(fast), last: found.pairs - 1, slow: degrees(slow), fastTokens: rounds(fast), slowTokens: rounds(slow) }) : "",
+        position > 0 ? phrase("The grey hand shows the angle one token earlier.") : phrase("At position 0 nothing is rotated."),
       ].filter(Boolean).join(" "));
     },
   };

@@ -6,6 +6,7 @@ import { count, plain, label } from "../../core/format.js";
 import { makeDials } from "./dials.js";
 import { makeMap } from "./token_map.js";
 import { makeStrip, limitOf, drawNumbers, signs, signed } from "./vector_strip.js";
+import { phrase, phraseParts } from "../../core/texts.js";
 
 /** @typedef {import("../../data/store.js").Run} Run */
 /** @typedef {import("../../data/store.js").Embeddings} Embeddings */
@@ -13,30 +14,29 @@ import { makeStrip, limitOf, drawNumbers, signs, signed } from "./vector_strip.j
 /** @type {import("../../board/card.js").View} */
 export const embeddings = {
   id: "embeddings",
-  title: "Embeddings",
-  sentence: "Each token's id looks up one row of a table: a vector, a list of numbers that the model learned. "
-    + "It is all that the model knows of a token before its layers begin; tokens of like meaning have like vectors.",
+  title: phrase("Embeddings"),
+  sentence: phrase("Each token's id selects one row of the embedding table: a vector, a list of learned numbers. It is all that the model knows of a token before its first layer; tokens with similar meanings have similar vectors."),
   create(body, context) {
     const empty = h("p", { class: "ts-empty", role: "status" });
     const title = h("h3", { class: "ts-subtitle" });
-    const strip = makeStrip(context.redraw, "The token's vector");
+    const strip = makeStrip(context.redraw, phrase("The token's vector"));
     const words = h("p", { class: "ts-readout" });
     const places = h("h3", { class: "ts-subtitle" });
     const dials = makeDials(context.redraw);
-    const learned = makeStrip(context.redraw, "The position's vector");
-    const learnedNote = h("p", { class: "ts-note" }, "This vector, learned for each position, is added to the token's own before the first layer: so the same word is another vector at another place.");
+    const learned = makeStrip(context.redraw, phrase("The position's vector"));
+    const learnedNote = h("p", { class: "ts-note" }, phrase("This vector, learned for each position, is added to the token's own before the first layer, so the same token has another vector at another position."));
     const noPlaces = h("p", { class: "ts-note" });
     const map = makeMap(context);
     const nearTitle = h("h3", { class: "ts-subtitle" });
     const near = makeNearest();
     const panes = h("div", { class: "ts-panes" },
       h("div", {}, title, strip.element, words, places, dials.element, learned.element, learnedNote, noPlaces),
-      h("div", {}, h("h3", { class: "ts-subtitle" }, "The table as a map"),
-        h("p", { class: "ts-legend" }, h("span", {}, h("span", { class: "ts-dot-key ts-is-prompt", "aria-hidden": "true" }), "prompt"),
-          h("span", {}, h("span", { class: "ts-diamond-key", "aria-hidden": "true" }), "written"),
-          h("span", {}, h("span", { class: "ts-grey-key", "aria-hidden": "true" }), "their neighbours in the vocabulary")),
+      h("div", {}, h("h3", { class: "ts-subtitle" }, phrase("The embedding table as a map")),
+        h("p", { class: "ts-legend" }, h("span", {}, h("span", { class: "ts-dot-key ts-is-prompt", "aria-hidden": "true" }), phrase("prompt")),
+          h("span", {}, h("span", { class: "ts-diamond-key", "aria-hidden": "true" }), phrase("written")),
+          h("span", {}, h("span", { class: "ts-grey-key", "aria-hidden": "true" }), phrase("their neighbours in the vocabulary"))),
         map.element,
-        h("p", { class: "ts-note" }, "Many directions flattened to the two in which these vectors differ most (variance: how much they differ, all in all). So near here is only a hint; the cosines below are of the whole vectors."),
+        h("p", { class: "ts-note" }, phrase("The vectors are projected onto the two directions in which they differ most; the variance measures how much they differ. Distance on the map is only a hint: the cosines below are of the full vectors.")),
         nearTitle, near.element));
     body.append(empty, panes);
     let shown = "";
@@ -81,14 +81,14 @@ export const embeddings = {
         shown = now;
         const token = run.tokens[at.token];
         const vector = rowOf(found.vectors, point, found.width);
-        fill(title, "Row ", count(token.id), " of the table, for ", quoted(token));
-        fill(words, `${count(found.width)} numbers, in rows as one reads. The vector's length is `, h("strong", {}, plain(lengthOf(vector))), ".");
-        say(places, `Its place in the text: position ${at.token}`);
+        fill(title, ...phraseParts("Row {id} of the table, for {token}", { id: count(token.id), token: quoted(token) }));
+        fill(words, ...phraseParts("{n} numbers, in rows from left to right. The vector's length is {length}.", { n: count(found.width), length: h("strong", {}, plain(lengthOf(vector))) }));
+        say(places, phrase("Its position in the text: {n}", { n: at.token }));
         dials.element.hidden = found.position !== "rotary";
         learned.element.hidden = learnedNote.hidden = found.position !== "learned";
         noPlaces.hidden = found.position !== null;
-        say(noPlaces, found.why ?? "This model adds nothing that tells a token's position.");
-        fill(nearTitle, "Nearest to ", quoted(token), ` of all ${count(run.head.model.d_vocab)}`);
+        say(noPlaces, found.why ?? phrase("This model adds no position information to the vectors."));
+        fill(nearTitle, ...phraseParts("Nearest to {token} of all {n} tokens", { token: quoted(token), n: count(run.head.model.d_vocab) }));
         near.draw(run, found, point);
       },
       numbers({ run, at }) {
@@ -96,9 +96,9 @@ export const embeddings = {
         const point = found?.pointOf.get(run.tokens[at.token]?.id) ?? -1;
         const vector = found && point >= 0 && point < found.own ? Array.from(rowOf(found.vectors, point, found.width)) : [];
         return {
-          columns: ["number", "value"],
+          columns: [phrase("number"), phrase("value")],
           rows: vector.map((number, i) => [String(i), plain(number)]),
-          note: vector.length ? `The vector of token ${at.token}, “${label(run.tokens[at.token], 24)}”, as it stands in the embedding table.` : whyNone(run),
+          note: vector.length ? phrase("The vector of token {n}, “{text}”, from the embedding table.", { n: at.token, text: label(run.tokens[at.token], 24) }) : whyNone(run),
           code: "import torch\nfrom model import Trace\nrun = Trace.open('run.trace')\n"
             + `point = run.embed_ids.tolist().index(run.tokens[${at.token}].id)\n`
             + "vector = torch.from_numpy(run.embeddings.copy())[point]\nprint(vector.norm(), vector)\n"
@@ -113,10 +113,10 @@ export const embeddings = {
   glance({ run, at, colours }) {
     const found = run.embeddings;
     const point = found?.pointOf.get(run.tokens[at.token]?.id);
-    if (!found || point === undefined || point >= found.own) return { value: [!run.end ? "after the run" : run.end.ended === "stopped" ? "run was stopped" : "not in this run"] };
+    if (!found || point === undefined || point >= found.own) return { value: [!run.end ? phrase("after the run") : run.end.ended === "stopped" ? phrase("run was stopped") : phrase("not in this run")] };
     const id = found.ids[found.near[point * found.kept]];
     return {
-      value: ["near ", quoted(run.named({ id, text: run.texts.get(id) ?? "" }))],
+      value: phraseParts("near {token}", { token: quoted(run.named({ id, text: run.texts.get(id) ?? "" })) }),
       mini(g, width, height) {
         const image = mini.image;
         const key = `${run.id}/${point}`;
@@ -154,7 +154,7 @@ function lengthOf(vector) {
 
 /** The nearest neighbours as rows that stay and take new names: to make them anew for each token costs more than all else. */
 function makeNearest() {
-  const element = h("ol", { class: "ts-bars ts-near", "aria-label": "Nearest neighbours" });
+  const element = h("ol", { class: "ts-bars ts-near", "aria-label": phrase("Nearest neighbours") });
   /** @type {{name: HTMLElement, bar: HTMLElement, number: HTMLElement}[]} */
   let rows = [];
   /** @param {number} n */
@@ -172,7 +172,7 @@ function makeNearest() {
         const cosine = found.cosine[point * found.kept + k];
         fill(name, tokenText(run.named({ id, text: run.texts.get(id) ?? "" })));
         bar.style.transform = `scaleX(${Math.max(0, Math.min(1, cosine))})`;
-        say(number, `cosine ${signed(cosine)}`);
+        say(number, phrase("cosine {n}", { n: signed(cosine) }));
       });
     },
   };
@@ -182,7 +182,7 @@ function makeNearest() {
 function whyNone(run) {
   const note = run.notes.find((each) => /embedding/i.test(each));
   if (run.end && note) return note;
-  if (run.end?.ended === "stopped") return "This run was stopped. The vectors and their map are added after it, unless it was stopped once more.";
-  return run.end ? "The vectors are added just after a run has ended, where the model shows them; this run has not brought them."
-    : "The vectors and their map are added when the run has ended.";
+  if (run.end?.ended === "stopped") return phrase("This run was stopped. The vectors and their map are added afterwards, unless that was stopped too.");
+  return run.end ? phrase("The vectors are added just after a run has ended, if the model provides them; this run does not include them.")
+    : phrase("The vectors and their map are added when the run has ended.");
 }

@@ -5,6 +5,7 @@
 import { button, fill, h } from "../../core/dom.js";
 import { label } from "../../core/format.js";
 import { wide } from "../../core/svg.js";
+import { phrase } from "../../core/texts.js";
 
 /** @typedef {import("../../board/card.js").State} State */
 /** @typedef {import("../../board/card.js").Context} Context */
@@ -21,14 +22,13 @@ const MOST_LABELS = 40;
  * @type {[string, number, number][]} */
 const SIDES = [["top center", 0, -1], ["middle right", 1, 0], ["bottom center", 0, 1], ["middle left", -1, 0],
   ["top right", 1, -1], ["top left", -1, -1], ["bottom right", 1, 1], ["bottom left", -1, 1]];
-const MOST = "differ most";
 const [MARKED, LABELS] = [3, 4]; // the traces that change with the selection
 
 /** @param {Context} context */
 export function makeMap({ selection, plotly }) {
-  const chart = h("div", { class: "ts-map-chart", role: "group", "aria-label": "Map of the tokens' vectors; the list of the selected token's nearest neighbours says the same", hidden: true });
-  const note = h("p", { class: "ts-empty", role: "status" }, "Loading the chart library…");
-  const again = button("Try again", () => { asked = false; load(); });
+  const chart = h("div", { class: "ts-map-chart", role: "group", "aria-label": phrase("Map of the tokens' vectors; the list of the selected token's nearest neighbours says the same"), hidden: true });
+  const note = h("p", { class: "ts-empty", role: "status" }, phrase("Loading the chart library…"));
+  const again = button(phrase("Try again"), () => { asked = false; load(); });
   const element = h("div", { class: "ts-map-holder" }, note, chart);
   /** @type {any} */
   let library = null;
@@ -56,7 +56,7 @@ export function makeMap({ selection, plotly }) {
     }
     asked = true;
     library = await plotly();
-    fill(note, "The chart library is not there, so the map is not drawn: the list says the same neighbours. ", again);
+    fill(note, phrase("The chart library could not be loaded, so the map is not drawn; the list shows the same neighbours."), " ", again);
     note.hidden = library !== null;
     chart.hidden = library === null;
     element.classList.toggle("ts-without", library === null);
@@ -117,9 +117,9 @@ function traces({ run, colours }, found, id, width) {
   found.ids.forEach((each, i) => (i >= found.own ? neighbours : prompt.has(each) ? read : written).push(i));
   const selected = found.pointOf.get(id) ?? -1;
   const name = (/** @type {number} */ i) => label(run.named({ id: found.ids[i], text: run.texts.get(found.ids[i]) ?? "" }), 18);
-  const dots = (/** @type {number[]} */ points, /** @type {string} */ what, /** @type {object} */ marker) => ({
+  const dots = (/** @type {number[]} */ points, /** @type {(id: number) => string} */ about, /** @type {object} */ marker) => ({
     type: "scatter", mode: "markers", x: points.map((i) => found.xy[i * 2]), y: points.map((i) => found.xy[i * 2 + 1]), customdata: points,
-    text: points.map((i) => `${shown(name(i))}<br>id ${found.ids[i]}, ${what}`), hoverinfo: "text", marker, cliponaxis: false,
+    text: points.map((i) => `${shown(name(i))}<br>${about(found.ids[i])}`), hoverinfo: "text", marker, cliponaxis: false,
   });
   const around = { color: colours.card, width: 1 };
   const [x, y] = [found.xy[selected * 2], found.xy[selected * 2 + 1]];
@@ -128,9 +128,9 @@ function traces({ run, colours }, found, id, width) {
   const ofModel = new Set(written);
   const colourOf = (/** @type {number} */ i) => (i === selected ? colours.ink : i >= found.own ? colours.muted : ofModel.has(i) ? colours["generated-text"] : colours["prompt-text"]);
   return [
-    dots(neighbours, "in the vocabulary, not in this text", { size: SPECK, color: colours.muted, opacity: 0.55 }),
-    dots(read, "in the prompt<br>a click selects it", { size: dot, symbol: "circle", color: colours.prompt, line: around }),
-    dots(written, "written by the model<br>a click selects it", { size: dot + 1, symbol: "diamond", color: colours.generated, line: around }),
+    dots(neighbours, (id) => phrase("id {id}, in the vocabulary, not in this text", { id }), { size: SPECK, color: colours.muted, opacity: 0.55 }),
+    dots(read, (id) => `${phrase("id {id}, in the prompt", { id })}<br>${phrase("a click selects it")}`, { size: dot, symbol: "circle", color: colours.prompt, line: around }),
+    dots(written, (id) => `${phrase("id {id}, written by the model", { id })}<br>${phrase("a click selects it")}`, { size: dot + 1, symbol: "diamond", color: colours.generated, line: around }),
     { type: "scatter", mode: "markers", x: selected < 0 ? [] : [x], y: selected < 0 ? [] : [y], text: [""], hoverinfo: "skip", cliponaxis: false,
       marker: { size: RING, symbol: "circle-open", color: colours.ink, line: { width: 2.5 } } },
     { type: "scatter", mode: "markers+text", x: labels.map(({ i }) => found.xy[i * 2]), y: labels.map(({ i }) => found.xy[i * 2 + 1]), text: labels.map(({ i }) => shown(name(i))),
@@ -141,17 +141,18 @@ function traces({ run, colours }, found, id, width) {
 
 /** @param {State} state @param {Embeddings} found */
 function layout({ colours }, found) {
-  const axis = (/** @type {string} */ words, /** @type {number} */ share, /** @type {number[]} */ range) => ({
-    title: { text: `${words}: ${(share * 100).toFixed(1)}%${words === MOST ? " of the variance" : ""}`, font: { size: 14 }, standoff: 8 }, range,
+  const axis = (/** @type {string} */ text, /** @type {number[]} */ range) => ({
+    title: { text, font: { size: 14 }, standoff: 8 }, range,
     showticklabels: false, gridcolor: colours.line, zeroline: false, showline: true, linecolor: colours.line, ticks: "",
   });
   const { x, y } = ranges(found);
+  const percents = [0, 1].map((i) => (found.shares[i] * 100).toFixed(1));
   return {
     height: HEIGHT, margin: MARGIN, showlegend: false, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "closest",
     font: { color: colours.ink, size: 14, family: "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', sans-serif" },
     hoverlabel: { bgcolor: colours.card, bordercolor: colours.ink, font: { color: colours.ink, size: 14 } },
     dragmode: window.matchMedia("(pointer: fine)").matches ? "zoom" : false,
-    xaxis: axis(MOST, found.shares[0], x), yaxis: axis("differ next most", found.shares[1], y), uirevision: "one",
+    xaxis: axis(phrase("direction 1: {percent}% of the variance", { percent: percents[0] }), x), yaxis: axis(phrase("direction 2: {percent}%", { percent: percents[1] }), y), uirevision: "one",
   };
 }
 

@@ -4,6 +4,7 @@
 import { h, say } from "../../core/dom.js";
 import { context2d, fit, pointer, widthOf } from "../../core/canvas.js";
 import { count } from "../../core/format.js";
+import { phrase } from "../../core/texts.js";
 
 /** @typedef {import("../../core/canvas.js").Paint} Paint */
 /** What to draw: `key` names it, so that it is drawn once. @typedef {{key: string, numbers: Float32Array, limit: number}} Strip */
@@ -29,7 +30,7 @@ export function makeStrip(redraw, what) {
     const { strip } = drawn;
     looked = index >= 0 && index < strip.numbers.length ? index : -1;
     stamp();
-    say(said, looked < 0 ? "" : `number ${looked}: ${signed(strip.numbers[looked])}`);
+    say(said, looked < 0 ? "" : phrase("number {n}: {value}", { n: looked, value: signed(strip.numbers[looked]) }));
   }
 
   canvas.addEventListener("pointermove", (event) => {
@@ -82,10 +83,10 @@ export function makeStrip(redraw, what) {
     draw() {
       if (!drawn) return;
       const { strip } = drawn;
-      say(low, `${signed(-strip.limit)} or less`);
-      say(high, `${signed(strip.limit)} or more`);
+      say(low, phrase("{n} or less", { n: signed(-strip.limit) }));
+      say(high, phrase("{n} or more", { n: signed(strip.limit) }));
       if (looked < 0) say(said, "");
-      const label = `${what}: ${count(strip.numbers.length)} numbers from ${signed(least(strip.numbers))} to ${signed(most(strip.numbers))}; arrow keys go from one to the next`;
+      const label = phrase("{what}: {n} numbers from {least} to {most}; arrow keys move between them", { what, n: count(strip.numbers.length), least: signed(least(strip.numbers)), most: signed(most(strip.numbers)) });
       if (canvas.getAttribute("aria-label") !== label) canvas.setAttribute("aria-label", label);
     },
   };

@@ -4,6 +4,7 @@
 import { fit, hatch } from "../../core/canvas.js";
 import { count, size } from "../../core/format.js";
 import { bytesByShape, hasWindows, kept } from "./cache_shape.js";
+import { counted, phrase } from "../../core/texts.js";
 
 /** @typedef {import("../../board/card.js").State} State */
 /** Where the columns of a drawing are. @typedef {{left: number, column: number, n: number, row: number, layers: number}} Places */
@@ -24,7 +25,7 @@ export function drawChart(chart, width, { run, at, colours }) {
   g.strokeStyle = colours.line;
   for (const share of [0, 0.5, 1]) {
     const y = top + height * (1 - share);
-    g.fillText(size(most * share).replace("0 bytes", "0"), left - 8, y + 5);
+    g.fillText(share ? size(most * share) : "0", left - 8, y + 5);
     g.beginPath();
     g.moveTo(left, y + 0.5);
     g.lineTo(left + n * column, y + 0.5);
@@ -54,12 +55,12 @@ export function drawChart(chart, width, { run, at, colours }) {
   g.lineWidth = 1;
   g.textAlign = "left";
   g.fillStyle = colours.muted;
-  g.fillText("pass 1", left, top + height + 20);
+  g.fillText(phrase("pass {n}", { n: 1 }), left, top + height + 20);
   if (n > 1 && column * n > 130) {
     g.textAlign = "right";
-    g.fillText(`pass ${count(n)}`, left + column * n, top + height + 20);
+    g.fillText(phrase("pass {n}", { n: count(n) }), left + column * n, top + height + 20);
   }
-  chart.setAttribute("aria-label", `Bar chart: the cache grows from ${size(run.steps[0].kvBytes)} to ${size(run.steps[n - 1].kvBytes)} over ${n} passes.`);
+  chart.setAttribute("aria-label", counted(n, "Bar chart: the cache grows from {from} to {to} over {n} pass.", "Bar chart: the cache grows from {from} to {to} over {n} passes.", { from: size(run.steps[0].kvBytes), to: size(run.steps[n - 1].kvBytes) }));
   return { left, column, n, row: height, layers: 1 };
 }
 
@@ -103,9 +104,9 @@ export function drawCells(cells, width, { run, at, step, colours }) {
   outline(g, left + at.token * column, top + at.layer * row, Math.max(column - 1, 2), row - 1, colours.ink, 1.5);
   g.fillStyle = colours.muted;
   g.textAlign = "right";
-  g.fillText("layer 0", left - 10, 14);
+  g.fillText(phrase("layer {n}", { n: 0 }), left - 10, 14);
   if (row * layers > 40) g.fillText(`${layers - 1}`, left - 10, row * layers + 2);
-  cells.setAttribute("aria-label", `${layers} layers by ${n} tokens; this pass wrote ${step.n} of ${step.last + 1} columns, in every layer.`);
+  cells.setAttribute("aria-label", phrase("{layers} layers by {tokens} tokens; this pass wrote {n} of {all} columns, in every layer.", { layers, tokens: n, n: step.n, all: step.last + 1 }));
   return { left, column, n, row, layers };
 }
 

@@ -2,9 +2,10 @@
 // What the cache would be: with a key/value head for each query head, and with longer texts and more users, all to scale.
 
 import { h, fill, say } from "../../core/dom.js";
-import { pointAt } from "../../core/canvas.js";
+import { taps } from "../../core/canvas.js";
 import { count, size } from "../../core/format.js";
 import { assumedWords, bytesByShape, sharing } from "./cache_shape.js";
+import { counted, phrase } from "../../core/texts.js";
 
 /** @typedef {import("../../data/store.js").Run} Run */
 
@@ -14,11 +15,11 @@ const USERS = [1, 8, 64];
 /** What sharing saves: the bar of what there is beside the bar of one key/value head for each query head. */
 export class Saving {
   constructor() {
-    this.title = h("h3", { class: "ts-subtitle" }, "What sharing heads saves");
+    this.title = h("h3", { class: "ts-subtitle" }, phrase("What sharing key/value heads saves"));
     this.words = h("p", { class: "ts-note" });
     this.has = bar("ts-heads");
     this.would = bar("ts-heads ts-would-be");
-    this.legend = h("p", { class: "ts-legend" }, h("span", { class: "ts-key-key" }), "keys", h("span", { class: "ts-key-value" }), "values, of one head each");
+    this.legend = h("p", { class: "ts-legend" }, h("span", { class: "ts-key-key" }), phrase("keys"), h("span", { class: "ts-key-value" }), phrase("values, of one head each"));
     this.element = h("div", {}, this.title, this.has.element, this.would.element, this.legend, this.words);
   }
 
@@ -27,13 +28,14 @@ export class Saving {
     const times = sharing(run);
     const [heads, all] = [run.head.model.n_kv_heads, run.nHeads];
     const bytes = step.kvBytes;
-    this.has.set(`${count(heads)} key/value ${heads === 1 ? "head" : "heads"}`, heads, heads / all, size(bytes));
+    this.has.set(counted(heads, "{n} key/value head", "{n} key/value heads", { n: count(heads) }), heads, heads / all, size(bytes));
     this.would.element.hidden = times <= 1;
-    if (times > 1) this.would.set(`${count(all)}, one a query head`, all, 1, size(bytes * times));
+    if (times > 1) this.would.set(phrase("{n}, one per query head", { n: count(all) }), all, 1, size(bytes * times));
     say(this.words, times > 1
-      ? `${all} query heads share ${heads} key/value ${heads === 1 ? "head" : "heads"}, ${plainly(times)} each (grouped-query attention): without sharing the cache would be ${plainly(times)} times as large, `
-        + `${count(bytes * times)} bytes in place of ${count(bytes)}.`
-      : `Each of the ${all} query heads has keys and values of its own: nothing is shared in this model.`);
+      ? counted(heads, "{all} query heads share {n} key/value head (multi-query attention): without sharing the cache would be {times} times as large, {would} bytes instead of {bytes}.",
+        "{all} query heads share {n} key/value heads, {times} per head (grouped-query attention): without sharing the cache would be {times} times as large, {would} bytes instead of {bytes}.",
+        { all, times: plainly(times), would: count(bytes * times), bytes: count(bytes) })
+      : phrase("Each of the {n} query heads has its own keys and values: this model shares none.", { n: all }));
   }
 }
 
@@ -56,14 +58,13 @@ function bar(kind) {
 /** The same model with longer texts and more users: nine squares and its weights, their areas on one scale. */
 export class Scale {
   constructor() {
-    this.grid = h("div", { class: "ts-scale-grid", role: "group", "aria-label": "Cache sizes by tokens and users, to scale" });
+    this.grid = h("div", { class: "ts-scale-grid", role: "group", "aria-label": phrase("Cache sizes by tokens and users, to scale") });
     this.said = h("p", { class: "ts-readout", "aria-live": "polite" });
     this.note = h("p", { class: "ts-note" });
     this.weights = h("span", {});
-    this.element = h("div", {}, h("h3", { class: "ts-subtitle" }, "The same model with longer texts and more users"),
-      h("p", { class: "ts-note" }, "Every user’s text needs a cache of its own, and each token in it adds as much as the one before. That is why long chats and many users cost memory: "
-        + "the weights are there once, the caches for everybody."),
-      h("p", { class: "ts-legend" }, h("span", {}, h("span", { class: "ts-cell-key ts-key-weights" }), this.weights), h("span", {}, h("span", { class: "ts-cell-key ts-square-cache" }), "the caches: keys and values")),
+    this.element = h("div", {}, h("h3", { class: "ts-subtitle" }, phrase("The same model with longer texts and more users")),
+      h("p", { class: "ts-note" }, phrase("Each user’s text needs its own cache, and every token adds the same amount. That is why long chats and many users cost memory: the weights are stored once, a cache for each user.")),
+      h("p", { class: "ts-legend" }, h("span", {}, h("span", { class: "ts-cell-key ts-key-weights" }), this.weights), h("span", {}, h("span", { class: "ts-cell-key ts-square-cache" }), phrase("the caches: keys and values"))),
       h("div", { class: "ts-scale-box" }, this.grid), this.said, this.note);
     this.of = "";
   }
@@ -78,18 +79,17 @@ export class Scale {
     const weights = run.head.model.weights_bytes;
     const most = Math.max(weights, ...LENGTHS.map((tokens) => (bytesByShape(run, tokens) ?? 0) * USERS[USERS.length - 1]));
     const side = (/** @type {number} */ bytes) => Math.sqrt(bytes / most);
-    const rest = `${pointAt()} a square to compare it with the weights.`;
-    const heads = LENGTHS.map((tokens) => h("span", { class: "ts-scale-head" }, `${tokens / 1024}k tokens`));
-    const rows = USERS.flatMap((users) => [h("span", { class: "ts-scale-user" }, users === 1 ? "1 user" : `${users} users`),
+    const rest = taps() ? phrase("Tap a square to compare it with the weights.") : phrase("Point at a square to compare it with the weights.");
+    const heads = LENGTHS.map((tokens) => h("span", { class: "ts-scale-head" }, phrase("{n}k tokens", { n: tokens / 1024 })));
+    const rows = USERS.flatMap((users) => [h("span", { class: "ts-scale-user" }, usersIn(users)),
       ...LENGTHS.map((tokens) => this.cell(run, tokens, users, weights, side, rest))]);
     fill(this.grid, h("span", {}), ...heads, ...rows);
     say(this.said, rest);
-    say(this.weights, `the model’s weights, ${size(weights)}: the same square each time, to compare`);
+    say(this.weights, phrase("the model’s weights, {size}: the same square each time, for comparison", { size: size(weights) }));
     const assumed = assumedWords(run);
     const over = LENGTHS.filter((tokens) => tokens > run.head.model.n_ctx);
-    say(this.note, `Worked out from the model’s sizes, in ${run.head.model.dtype} as in this run. All areas are on one linear scale, so the smallest is a speck: that is how far they are apart.`
-      + (over.length ? ` * Longer than this model’s own context of ${count(run.head.model.n_ctx)} tokens: it was not made for that.` : "")
-      + (assumed ? ` ${assumed}` : ""));
+    say(this.note, [phrase("Calculated from the model’s dimensions, in {dtype} as in this run. All areas are on one linear scale, so the smallest is only a dot.", { dtype: run.head.model.dtype }),
+      over.length && phrase("* Longer than this model’s context of {n} tokens, beyond what it was trained for.", { n: count(run.head.model.n_ctx) }), assumed].filter(Boolean).join(" "));
   }
 
   /** @param {Run} run @param {number} tokens @param {number} users @param {number} weights @param {(bytes: number) => number} side @param {string} rest */
@@ -104,14 +104,20 @@ export class Scale {
     const both = [square(`ts-square-cache ${over ? "ts-too-long" : ""}`, bytes), square("ts-square-weights", weights)];
     if (bytes < weights) both.reverse();
     const times = bytes / weights;
-    const words = `${users === 1 ? "1 user" : `${users} users`} with ${count(tokens)} tokens each: ${size(bytes)}, `
-      + `${times >= 1 ? `${plainly(times)} times the weights` : `${plainly(100 * times)}% of the weights`}${over ? "; longer than this model’s context" : ""}.`;
+    const values = { users: usersIn(users), tokens: count(tokens), size: size(bytes), times: plainly(times), percent: plainly(100 * times) };
+    const compared = times >= 1 ? phrase("{users} with {tokens} tokens each: {size}, {times} times the weights.", values) : phrase("{users} with {tokens} tokens each: {size}, {percent}% of the weights.", values);
+    const words = over ? `${compared} ${phrase("Longer than this model’s context.")}` : compared;
     const look = () => say(this.said, words);
     const area = h("span", { class: "ts-area" }, ...both);
     area.style.setProperty("--ts-share", String(Math.max(side(bytes), side(weights))));
     return h("button", { type: "button", class: "ts-scale-cell", "aria-label": words, onpointerenter: look, onfocus: look, onclick: look, onpointerleave: () => say(this.said, rest) },
       area, h("span", { class: "ts-scale-size" }, `${size(bytes)}${over ? "*" : ""}`));
   }
+}
+
+/** @param {number} users */
+function usersIn(users) {
+  return counted(users, "{n} user", "{n} users");
 }
 
 /** @param {number} number */

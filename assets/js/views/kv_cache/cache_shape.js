@@ -2,6 +2,7 @@
 // What the shape of a KV cache says of its bytes: layers, heads, widths, and how many tokens each layer keeps.
 
 import { count } from "../../core/format.js";
+import { phrase } from "../../core/texts.js";
 
 /** @typedef {import("../../data/store.js").Run} Run */
 
@@ -53,8 +54,8 @@ export function assumedWords(run) {
   const { rules } = run.head;
   const masked = rules.filter((/** @type {{window: number | null, mask: number | null}} */ rule) => rule.mask !== null && rule.window === null).length;
   if (rules.length && !masked) return "";
-  const which = rules.length ? `In ${count(masked)} of ${count(run.nLayers)} layers a mask of their own says which tokens are seen` : "How this model's layers look back is not recorded";
-  return `${which}, so how many tokens they keep is not known: sizes worked out assume that all are kept. They may be smaller.`;
+  if (!rules.length) return phrase("How far this model's layers look back is not recorded, so how many tokens they keep is not known: the calculated sizes assume that all are kept. They may be smaller.");
+  return phrase("In {n} of {all} layers a custom mask determines which tokens are visible, so how many tokens they keep is not known: the calculated sizes assume that all are kept. They may be smaller.", { n: count(masked), all: count(run.nLayers) });
 }
 
 /** Which layers drop old tokens. @param {Run} run */
@@ -65,17 +66,18 @@ export function windowWords(run) {
     const window = windowOf(run, layer);
     if (window !== null) layers.set(window, (layers.get(window) ?? 0) + 1);
   }
-  return [...layers].map(([window, n]) => `${n} of ${run.nLayers} layers look back over a window of ${count(window)} tokens, `
-    + `the newest one included: they keep the last ${count(window - 1)} for it and drop older ones.`).join(" ");
+  return [...layers].map(([window, n]) => phrase("{n} of {all} layers attend to a window of {window} tokens, the newest one included: they keep the last {kept} and drop older ones.",
+    { n, all: run.nLayers, window: count(window), kept: count(window - 1) })).join(" ");
 }
 
 /** The sum that gives the bytes after a pass, and whether it is what was measured. @param {Run} run @param {import("../../data/store.js").Step} step */
 export function shapeWords(run, step) {
   const shape = run.head.kv_shape;
   const bytes = bytesByShape(run, step.last + 1);
-  if (!shape || bytes === null) return "The shape of this model's cache is not recorded; the bytes above are measured.";
+  if (!shape || bytes === null) return phrase("The shape of this model's cache is not recorded; the bytes above are measured.");
   const [all, whole] = [keptInAll(run, step.last + 1), run.nLayers * (step.last + 1)];
-  const places = all === whole ? `${run.nLayers} layers × ${count(step.last + 1)} tokens` : `${count(all)} tokens kept, summed over the layers,`;
-  const same = bytes === step.kvBytes ? "exactly what was measured" : `measured: ${count(step.kvBytes)} bytes (what else the cache keeps or leaves out makes the difference)`;
-  return `Worked out: ${places} × ${shape.heads} key/value heads × (${shape.key} + ${shape.value}) numbers × ${shape.item_bytes} bytes = ${count(bytes)} bytes, ${same}.`;
+  const values = { layers: run.nLayers, tokens: count(step.last + 1), kept: count(all), heads: shape.heads, key: shape.key, value: shape.value, item: shape.item_bytes, bytes: count(bytes), measured: count(step.kvBytes) };
+  const sum = all === whole ? phrase("Calculated: {layers} layers × {tokens} tokens × {heads} key/value heads × ({key} + {value}) numbers × {item} bytes = {bytes} bytes.", values)
+    : phrase("Calculated: {kept} tokens kept, summed over the layers, × {heads} key/value heads × ({key} + {value}) numbers × {item} bytes = {bytes} bytes.", values);
+  return `${sum} ${bytes === step.kvBytes ? phrase("This is exactly what was measured.") : phrase("Measured: {measured} bytes; what else the cache keeps or leaves out makes the difference.", values)}`;
 }

@@ -4,9 +4,11 @@
 import { h, fact, fill, say, quoted } from "../../core/dom.js";
 import { pointer, widthOf } from "../../core/canvas.js";
 import { count, duration, size } from "../../core/format.js";
+import { kindName } from "../../data/pass_kinds.js";
 import { drawCells, drawChart } from "./cache_growth.js";
 import { Saving, Scale } from "./cache_scale.js";
 import { assumedWords, bytesByShape, bytesOfOne, hasWindows, kept, shapeWords, windowWords } from "./cache_shape.js";
+import { counted, phrase, phraseParts } from "../../core/texts.js";
 
 /** @typedef {import("../../board/card.js").State} State */
 /** @typedef {import("../../data/axes.js").At} At */
@@ -15,8 +17,8 @@ import { assumedWords, bytesByShape, bytesOfOne, hasWindows, kept, shapeWords, w
 /** @type {import("../../board/card.js").View} */
 export const kvCache = {
   id: "kv-cache",
-  title: "KV cache",
-  sentence: "Keys and values of tokens that were read are kept, so each new pass computes them for its new token only. That memory is the KV cache.",
+  title: phrase("KV cache"),
+  sentence: phrase("The model keeps the keys and values of the tokens it has read, so each new pass computes them only for its new token. That memory is the KV cache."),
   create(body, { selection, redraw }) {
     const facts = h("div", { class: "ts-facts" });
     const words = h("p", { class: "ts-readout", "aria-live": "polite" });
@@ -24,16 +26,16 @@ export const kvCache = {
     const [chartBox, cellsBox] = [h("div", { class: "ts-canvas-box" }, chart), h("div", { class: "ts-canvas-box" }, cells)];
     const place = h("p", { class: "ts-readout" });
     const [shape, windows] = [h("p", { class: "ts-note" }), h("p", { class: "ts-note" })];
-    const dropped = h("span", {}, h("span", { class: "ts-cell-key ts-is-absent" }), "not there: not read yet, or dropped");
+    const dropped = h("span", {}, h("span", { class: "ts-cell-key ts-is-absent" }), phrase("not there: not read yet, or dropped"));
     const [saving, scale] = [new Saving(), new Scale()];
     body.append(facts, words, h("div", { class: "ts-panes" },
       h("div", {},
-        h("h3", { class: "ts-subtitle" }, "Bytes after each pass"), chartBox,
-        h("p", { class: "ts-legend" }, h("span", {}, h("span", { class: "ts-cell-key ts-is-kept" }), "kept from before"), h("span", {}, h("span", { class: "ts-cell-key ts-is-written" }), "added"),
-          h("span", {}, h("span", { class: "ts-cell-key ts-is-predicted" }), "worked out from the model’s sizes")),
+        h("h3", { class: "ts-subtitle" }, phrase("Bytes after each pass")), chartBox,
+        h("p", { class: "ts-legend" }, h("span", {}, h("span", { class: "ts-cell-key ts-is-kept" }), phrase("kept from before")), h("span", {}, h("span", { class: "ts-cell-key ts-is-written" }), phrase("added")),
+          h("span", {}, h("span", { class: "ts-cell-key ts-is-predicted" }), phrase("calculated from the model’s dimensions"))),
         shape, windows,
-        h("h3", { class: "ts-subtitle" }, "What it holds: one column a token, one row a layer"), cellsBox,
-        h("p", { class: "ts-legend" }, h("span", {}, h("span", { class: "ts-cell-key ts-is-read" }), "read by this pass"), h("span", {}, h("span", { class: "ts-cell-key ts-is-written" }), "written now, and read"), dropped),
+        h("h3", { class: "ts-subtitle" }, phrase("Contents: one column per token, one row per layer")), cellsBox,
+        h("p", { class: "ts-legend" }, h("span", {}, h("span", { class: "ts-cell-key ts-is-read" }), phrase("read by this pass")), h("span", {}, h("span", { class: "ts-cell-key ts-is-written" }), phrase("written by this pass, and read")), dropped),
         place, saving.element),
       scale.element));
     const widths = [widthOf(chartBox, redraw), widthOf(cellsBox, redraw)];
@@ -48,21 +50,21 @@ export const kvCache = {
       draw({ run, at, step }) {
         const before = at.step === 0 ? 0 : run.steps[at.step - 1].kvBytes;
         const predicted = bytesByShape(run, step.last + 1);
-        fill(facts, fact("in the cache after this pass", size(step.kvBytes), step.kvBytes >= 1000 && h("span", { class: "ts-exact-bytes" }, ` ${count(step.kvBytes)} bytes`)), fact("grew by", `${step.kvBytes < before ? "−" : "+"} ${size(Math.abs(step.kvBytes - before))}`),
-          fact("tokens read so far", unread(run, step) ? `${count(step.last + 1)} of ${count(run.tokens.length)}` : count(step.last + 1)), fact("measured and worked out", agreement(step.kvBytes, predicted)));
-        say(words, [passWords(step, at, before), unread(run, step)].filter(Boolean).join(" "));
+        fill(facts, fact(phrase("in the cache after this pass"), size(step.kvBytes), step.kvBytes >= 1000 && h("span", { class: "ts-exact-bytes" }, " ", phrase("{n} bytes", { n: count(step.kvBytes) }))), fact(phrase("grew by"), `${step.kvBytes < before ? "−" : "+"} ${size(Math.abs(step.kvBytes - before))}`),
+          fact(phrase("tokens read so far"), unread(run, step) ? phrase("{n} of {all}", { n: count(step.last + 1), all: count(run.tokens.length) }) : count(step.last + 1)), fact(phrase("measured and calculated"), agreement(step.kvBytes, predicted)));
+        say(words, [passWords(step, at, before), grown(step.kvBytes - before), unread(run, step)].filter(Boolean).join(" "));
         say(shape, shapeWords(run, step));
         say(windows, [windowWords(run), assumedWords(run)].filter(Boolean).join(" "));
-        dropped.lastChild?.replaceWith(hasWindows(run) ? "not there: not read yet, or dropped" : "not read yet");
+        dropped.lastChild?.replaceWith(hasWindows(run) ? phrase("not there: not read yet, or dropped") : phrase("not read yet"));
         fill(place, ...placeWords(run, at, step));
         saving.draw(run, step);
         scale.draw(run);
       },
       numbers({ run }) {
         return {
-          columns: ["pass", "kind", "tokens read", "tokens so far", "bytes measured", "bytes worked out"],
-          rows: run.steps.map((step) => [String(step.index + 1), step.kind, count(step.n), count(step.last + 1), count(step.kvBytes), known(bytesByShape(run, step.last + 1))]),
-          note: "Measured: the size of the cache's tensors after each pass. Worked out: what the model's numbers of layers, heads, widths and tokens kept would need.",
+          columns: [phrase("pass"), phrase("kind"), phrase("tokens read"), phrase("tokens so far"), phrase("bytes measured"), phrase("bytes calculated")],
+          rows: run.steps.map((step) => [String(step.index + 1), kindName(step.kind), count(step.n), count(step.last + 1), count(step.kvBytes), known(bytesByShape(run, step.last + 1))]),
+          note: phrase("Measured: the size of the cache's tensors after each pass. Calculated: what the model's numbers of layers and heads, their widths and the tokens kept require."),
           code: CODE,
         };
       },
@@ -116,45 +118,44 @@ function listen(canvas, selection, of) {
 
 /** @param {number} measured @param {number | null} predicted */
 function agreement(measured, predicted) {
-  if (predicted === null) return "sizes not known";
-  return measured === predicted ? "exactly equal" : `${size(Math.abs(measured - predicted))} apart`;
+  if (predicted === null) return phrase("dimensions not known");
+  return measured === predicted ? phrase("exactly equal") : phrase("{size} apart", { size: size(Math.abs(measured - predicted)) });
 }
 
 /** @param {number | null} bytes */
 function known(bytes) {
-  return bytes === null ? "not known" : count(bytes);
+  return bytes === null ? phrase("not known") : count(bytes);
 }
 
 /** What this pass read and wrote. @param {import("../../data/store.js").Step} step @param {At} at @param {number} before */
 function passWords(step, at, before) {
-  const grew = grown(step.kvBytes - before);
-  if (step.kind === "decode") {
-    return `Pass ${at.step + 1} computed keys and values for 1 new token and wrote them; it read the ${size(before)} kept of the ${count(step.first)} before it instead of computing them again. So ${grew}.`;
-  }
-  const found = step.first > 0 ? ` It found ${size(before)} of the ${count(step.first)} tokens before them.` : " It found the cache empty.";
-  return `Pass ${at.step + 1} read ${count(step.n)} tokens of the prompt at once (in ${duration(step.seconds)}, recorded) and wrote keys and values for each.${found} So ${grew}.`;
+  const values = { n: at.step + 1, before: size(before), earlier: count(step.first), tokens: counted(step.n, "{n} token", "{n} tokens", { n: count(step.n) }), time: duration(step.seconds) };
+  if (step.kind === "decode") return phrase("Pass {n} computed keys and values for 1 new token and wrote them; it read the {before} kept of the {earlier} tokens before it instead of computing them again.", values);
+  if (step.first === 0) return phrase("Pass {n} read {tokens} of the prompt at once (in {time}, recorded) and wrote keys and values for each. The cache was empty before.", values);
+  return phrase("Pass {n} read {tokens} of the prompt at once (in {time}, recorded) and wrote keys and values for each. The cache held {before} of the {earlier} tokens before them.", values);
 }
 
 /** Why the last written token is not in the cache; empty before the run has come to its end. @param {import("../../data/store.js").Run} run @param {import("../../data/store.js").Step} step */
 function unread(run, step) {
   const [read, all] = [step.last + 1, run.tokens.length];
   if (!run.end || step.index < run.steps.length - 1 || read >= all) return "";
-  return `The cache holds ${count(read)} of ${count(all)} tokens: nobody has read the last one yet.`;
+  return phrase("The cache holds {n} of {all} tokens: no pass has read the last one.", { n: count(read), all: count(all) });
 }
 
 /** By how much the cache grew, in words; a layer whose window is full drops as much as it writes. @param {number} bytes */
 function grown(bytes) {
-  if (bytes > 0) return `the cache grew by ${size(bytes)}`;
-  return bytes < 0 ? `the cache shrank by ${size(-bytes)}` : "the cache stayed as large: its windows are full, and drop as much as is written";
+  if (bytes > 0) return phrase("The cache grew by {size}.", { size: size(bytes) });
+  return bytes < 0 ? phrase("The cache shrank by {size}.", { size: size(-bytes) }) : phrase("The cache did not grow: its windows are full, and drop as much as is written.");
 }
 
 /** What one layer keeps of one token. @param {import("../../data/store.js").Run} run @param {At} at @param {import("../../data/store.js").Step} step */
 function placeWords(run, at, step) {
   const one = bytesOfOne(run);
   const shape = run.head.kv_shape;
-  const token = [`token ${at.token} `, quoted(run.tokens[at.token])];
-  if (at.token < step.last + 1 - kept(run, at.layer, step.last + 1)) return [`Layer ${at.layer} keeps nothing of `, ...token, " any more: it is outside its window."];
-  if (one === null || !shape) return [`Layer ${at.layer} keeps keys and values of `, ...token, "."];
-  const widths = shape.key === shape.value ? `${shape.key} numbers each` : `${shape.key} and ${shape.value} numbers`;
-  return [`Of `, ...token, `, layer ${at.layer} keeps ${shape.heads} ${shape.heads === 1 ? "key and value" : `keys and ${shape.heads} values`} of ${widths}: ${count(one)} bytes.`];
+  const values = { layer: String(at.layer), n: String(at.token), token: quoted(run.tokens[at.token]) };
+  if (at.token < step.last + 1 - kept(run, at.layer, step.last + 1)) return phraseParts("Layer {layer} no longer keeps token {n} {token}: it is outside the layer's window.", values);
+  if (one === null || !shape) return phraseParts("Layer {layer} keeps the keys and values of token {n} {token}.", values);
+  const sizes = { ...values, heads: String(shape.heads), key: String(shape.key), value: String(shape.value), bytes: count(one) };
+  if (shape.heads === 1) return phraseParts("Layer {layer} keeps 1 key of {key} numbers and 1 value of {value} numbers for token {n} {token}: {bytes} bytes.", sizes);
+  return phraseParts("Layer {layer} keeps {heads} keys of {key} numbers and {heads} values of {value} numbers for token {n} {token}: {bytes} bytes.", sizes);
 }

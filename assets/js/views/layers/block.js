@@ -3,12 +3,13 @@
 // Everything flows upwards, as the layers are numbered.
 
 import { h, fill, say } from "../../core/dom.js";
-import { pointAt, widthOf } from "../../core/canvas.js";
+import { taps, widthOf } from "../../core/canvas.js";
 import { count } from "../../core/format.js";
 import { branchesOf, leaf } from "./parts.js";
 import { aboutPart, noBlock, sumOf, titleOf } from "./block_words.js";
 import { svg, words, arrow, arrowHead, fitting, wide, sharedOut } from "../../core/svg.js";
 import { Stack } from "./stack.js";
+import { counted, phrase, phraseParts } from "../../core/texts.js";
 
 /** @typedef {import("../../board/card.js").State} State */
 /** @typedef {import("./parts.js").Piece} Piece */
@@ -27,8 +28,7 @@ export function makeBlock(box, { selection, redraw }) {
   const readout = h("p", { class: "ts-readout ts-block-readout", "aria-live": "polite" });
   const shares = h("div", { class: "ts-block-shares", "aria-hidden": "true" });
   const sum = h("p", { class: "ts-note" });
-  const about = h("p", { class: "ts-note" }, "The grey column is the residual stream: the row of numbers that each token carries up through all layers. Norm: brings it to a "
-    + "standard length first. MLP (multi-layer perceptron): two steps of weights with a bend between.");
+  const about = h("p", { class: "ts-note" }, phrase("The grey column is the residual stream: each token's vector on its way up through all layers. Norm: scales the vector to a standard length. MLP (multi-layer perceptron): two matrices of weights with a non-linear function between them."));
   box.append(empty, about, drawing, readout, shares, sum);
   const width = widthOf(drawing, redraw);
   /** @type {Picture | null} */
@@ -40,8 +40,8 @@ export function makeBlock(box, { selection, redraw }) {
   const pointed = (/** @type {Piece | null} */ piece) => {
     if (!last) return;
     for (const [each, marks] of picture?.marks ?? []) for (const mark of marks) mark.classList.toggle("ts-pointed", each === piece);
-    if (piece) fill(readout, h("b", {}, piece.plain), ` (${piece.part.name}) ${aboutPart(piece, last.run)}`);
-    else say(readout, `${pointAt()} a part to see what it does and how large it is.`);
+    if (piece) fill(readout, ...phraseParts("{part} ({name}): {about}", { part: h("b", {}, piece.plain), name: piece.part.name, about: aboutPart(piece, last.run) }));
+    else say(readout, taps() ? phrase("Tap a part to see what it does and how large it is.") : phrase("Point at a part to see what it does and how large it is."));
   };
 
   return {
@@ -92,7 +92,7 @@ class Picture {
     this.height = this.layOut();
     this.stack = new Stack(run, this.height, selection);
     this.svg = svg("svg", { class: "ts-block", width, height: this.height, viewBox: `0 0 ${width} ${this.height}`, role: "group", "data-own-keys": "",
-      "aria-label": `One layer of ${run.nLayers}, from below: ${this.branches.map((branch) => branch.rows.flat().map((piece) => piece.plain).join(", ")).join("; then ")}` },
+      "aria-label": phrase("One layer of {n}, from bottom to top: {parts}", { n: run.nLayers, parts: this.branches.map((branch) => branch.rows.flat().map((piece) => piece.plain).join(", ")).join("; ") }) },
     arrowHead(), this.stack.element, this.frames, this.lines, this.boxes);
     this.svg.addEventListener("keydown", (event) => this.step(event));
     this.stops.forEach((stop, i) => stop.setAttribute("tabindex", i ? "-1" : "0"));
@@ -106,7 +106,7 @@ class Picture {
     const [edge, numbers] = [branches.some((each) => each.enters !== "sum") ? 14 : 0, count(run.head.model.d_model)];
     this.lines.append(svg("rect", { class: "ts-block-spine", x: SPINE - 6, y: 22, width: 12, height: height - 28 }),
       svg("path", { class: "ts-block-spine", d: `M ${SPINE - 13} 23 L ${SPINE} 6 L ${SPINE + 13} 23 Z` }));
-    this.boxes.append(words(FRAME, 18, `out: ${numbers} numbers a token`, "ts-block-code"), words(FRAME, height - 10, `in: ${numbers} numbers a token`, "ts-block-code"));
+    this.boxes.append(words(FRAME, 18, phrase("out: {n} numbers per token", { n: numbers }), "ts-block-code"), words(FRAME, height - 10, phrase("in: {n} numbers per token", { n: numbers }), "ts-block-code"));
     let y = height - BOTTOM;
     /** @type {{below: number, norm: Box | null}} */
     let before = { below: y, norm: null };
@@ -221,7 +221,7 @@ class Picture {
   part(piece, box) {
     const { part, role, plain } = piece;
     const shape = part.d_in === part.d_out && part.kind !== "linear" ? String(part.d_in) : `${part.d_in}→${part.d_out}`;
-    const code = part.kind === "activation" ? part.module.replace(/Activation$/, "") : `${isShared([piece]) ? "shared " : ""}${leaf(part)}`;
+    const code = part.kind === "activation" ? part.module.replace(/Activation$/, "") : isShared([piece]) ? phrase("shared {name}", { name: leaf(part) }) : leaf(part);
     const x = middle(box);
     const name = (/** @type {string} */ text) => svg("tspan", { class: "ts-block-name" }, text);
     const about = part.kind === "activation" ? [`${code}\u2002${shape}`, code, ""] : [`${code}\u2002${shape}`, shape, ""];
@@ -229,7 +229,7 @@ class Picture {
       ? [svg("text", { x, y: box.y + 19, "text-anchor": "middle" }, name(plain)), ...[[code], [shape, `→${part.d_out}`]].map((texts, i) => words(x, box.y + 37 + i * 17, fitting(texts, box.width - 4), "ts-block-code", "middle"))]
       : [svg("text", { x, y: box.y + 21, "text-anchor": "middle", class: "ts-block-code" }, name(fitting([plain], box.width - 4, true)),
         `\u2002${fitting(about, box.width - 20 - wide(plain, true))}`.trimEnd())];
-    const group = svg("g", { class: `ts-block-part ts-block-${role}`, role: "img", "aria-label": `${plain}, ${part.name}: ${aboutPart(piece, this.run)}` },
+    const group = svg("g", { class: `ts-block-part ts-block-${role}`, role: "img", "aria-label": phrase("{part} ({name}): {about}", { part: plain, name: part.name, about: aboutPart(piece, this.run) }) },
       svg("rect", { x: box.x, y: box.y, width: box.width, height: box.height, rx: 5 }), ...lines);
     this.reach(group, piece);
     this.boxes.append(group);
@@ -252,12 +252,12 @@ class Picture {
     const apart = groups > 1 && group > 14 ? 8 : 0;
     const side = (group - apart) / each;
     const start = box.x + (box.width - group * groups + apart) / 2;
-    const more = `${embeddings?.position === "rotary" ? ", turned by position" : ""}${sinks ? ", learned sinks" : ""}`;
-    const said = each > 1 ? [`${nHeads} query heads on ${groups} key/value heads`, `${nHeads} heads on ${groups} keys/values`] : [`${nHeads} heads`];
-    this.boxes.append(words(middle(box), box.y + 14, fitting([said[0] + more, ...said], box.width), "ts-block-code", "middle"));
+    const more = [embeddings?.position === "rotary" ? phrase("rotated by position") : "", sinks ? phrase("learned sinks") : ""].filter(Boolean);
+    const said = each > 1 ? [phrase("{n} query heads on {groups} key/value heads", { n: nHeads, groups }), phrase("{n} heads on {groups} keys/values", { n: nHeads, groups })] : [counted(nHeads, "{n} head", "{n} heads")];
+    this.boxes.append(words(middle(box), box.y + 14, fitting([[said[0], ...more].join(", "), ...said], box.width), "ts-block-code", "middle"));
     for (let i = 0; i < nHeads; i += 1) {
       const x = start + Math.floor(i / each) * group + (i % each) * side;
-      const head = svg("rect", { class: "ts-block-head", x, y: box.y + 22, width: Math.max(side - 2, 1), height: 16 }, svg("title", {}, `head ${i}`));
+      const head = svg("rect", { class: "ts-block-head", x, y: box.y + 22, width: Math.max(side - 2, 1), height: 16 }, svg("title", {}, phrase("head {n}", { n: i })));
       head.addEventListener("click", () => this.selection.set({ head: i }, { lock: true }));
       this.heads.push(head);
       const wide = (side * each - 2) / 2;

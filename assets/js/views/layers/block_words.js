@@ -4,26 +4,29 @@
 import { count, percent } from "../../core/format.js";
 import { MEANINGS } from "./parts.js";
 import { fitting } from "../../core/svg.js";
+import { phrase } from "../../core/texts.js";
 
 /** @typedef {import("./parts.js").Piece} Piece */
 /** @typedef {import("./parts.js").Branch} Branch */
 
+const KINDS = { attention: phrase("attention"), mlp: phrase("MLP"), experts: phrase("experts"), other: phrase("other") };
+
 /** @param {Branch["kind"]} kind @param {number} width */
 export function titleOf(kind, width) {
   return fitting({
-    attention: ["Attention: fetches from other tokens", "Attention"],
-    mlp: ["MLP: works on each token by itself", "MLP, token by token"],
-    experts: ["Experts: work on each token by itself", "Experts"],
-    other: ["A branch of its own kind", "Branch"],
+    attention: [phrase("Attention: reads from other tokens"), phrase("Attention")],
+    mlp: [phrase("MLP: processes each token separately"), phrase("MLP, per token")],
+    experts: [phrase("Experts: process each token separately"), phrase("Experts")],
+    other: [phrase("A branch of another kind"), phrase("Branch")],
   }[kind], width, true);
 }
 
 /** @param {Piece} piece @param {import("../../data/store.js").Run} run */
 export function aboutPart({ part, role }, run) {
-  const shape = part.d_in === part.d_out && part.kind !== "linear" ? `${count(part.d_in)} numbers wide` : `from ${count(part.d_in)} to ${count(part.d_out)} numbers`;
+  const shape = part.d_in === part.d_out && part.kind !== "linear" ? phrase("{n} numbers wide", { n: count(part.d_in) }) : phrase("from {in} to {out} numbers", { in: count(part.d_in), out: count(part.d_out) });
   const all = totalOf(run.head.model.block);
-  const size = part.n_parameters ? `${count(part.n_parameters)} parameters, ${percent(part.n_parameters / all)} of the layer's` : "no parameters";
-  return `${MEANINGS[role] ?? MEANINGS.other}. ${part.module}, ${shape}, ${size}.`;
+  const size = part.n_parameters ? phrase("{n} parameters, {percent} of the layer's", { n: count(part.n_parameters), percent: percent(part.n_parameters / all) }) : phrase("no parameters");
+  return phrase("{meaning}. {module}, {shape}, {size}.", { meaning: MEANINGS[role] ?? MEANINGS.other, module: part.module, shape, size });
 }
 
 /** A module that runs twice has its parameters once. @param {import("./parts.js").Part[]} parts */
@@ -38,14 +41,15 @@ export function sumOf(run, branches) {
   const all = totalOf(block);
   const shares = branches.map((branch) => {
     const own = totalOf(branch.rows.flat().map((piece) => piece.part));
-    return `${{ attention: "attention", mlp: "MLP", experts: "experts", other: "other" }[branch.kind]} ${percent(own / all)}`;
+    return `${KINDS[branch.kind]} ${percent(own / all)}`;
   });
-  const alike = note ? ` ${note[0].toUpperCase()}${note.slice(1)}${note.endsWith(".") ? "" : "."}` : ` All ${run.nLayers} layers are built alike.`;
-  return `The bar, to scale: where this layer's ${count(all)} parameters (learned numbers) are: ${shares.join(", ")}. The model has ${count(whole)}.${alike}`;
+  const alike = note ? `${note[0].toUpperCase()}${note.slice(1)}${note.endsWith(".") ? "" : "."}` : phrase("All {n} layers have the same structure.", { n: run.nLayers });
+  const sum = phrase("The bar shows to scale where this layer's {n} parameters (learned numbers) are: {shares}. The model has {all}.", { n: count(all), shares: shares.join(", "), all: count(whole) });
+  return `${sum} ${alike}`;
 }
 
 /** @param {import("../../data/store.js").Run} run */
 export function noBlock(run) {
   const note = run.head.model.block_note;
-  return note ? `The parts of a layer are not shown: ${note}` : "This run was recorded before the parts of a layer were kept: run the prompt again to see them.";
+  return note ? phrase("The parts of a layer are not shown: {reason}", { reason: note }) : phrase("This run was recorded without the parts of a layer: run the prompt again to see them.");
 }

@@ -8,21 +8,22 @@ import { makeBlock } from "./block.js";
 import { makeLens } from "./lens.js";
 import { makeLengths, lengthAt, plainLength } from "./lengths.js";
 import { makeUnits, unitsAt } from "./units.js";
+import { phrase } from "../../core/texts.js";
 
 /** @type {import("../../board/card.js").View} */
 export const layers = {
   id: "layers",
-  title: "Layers",
-  sentence: "Each layer adds something to every token's vector, its row of numbers. What the model would say next if it stopped after a layer can be read there: that is the “logit lens”.",
+  title: phrase("Layers"),
+  sentence: phrase("Each layer adds something to every token's vector. The “logit lens” shows which token the model would predict next if it stopped after that layer."),
   create(body, context) {
     const [block, lens, lengths, units] = [0, 1, 2, 3].map(() => h("div", { class: "ts-pane" }));
     const subtitle = (/** @type {string} */ text) => h("h3", { class: "ts-subtitle" }, text);
-    block.append(subtitle("One layer, from below"));
-    lens.append(subtitle("The guess after each layer"), h("p", { class: "ts-note" }, "Bottom row: before any layer. Top row: after the last one, the model's real answer."));
-    lengths.append(subtitle("Length of the vector in the residual stream"), h("p", { class: "ts-legend" },
-      h("span", {}, h("span", { class: "ts-line-key" }), " this token"), h("span", {}, h("span", { class: "ts-line-key ts-line-first" }), " the first token"),
-      h("span", {}, h("span", { class: "ts-line-key ts-line-others" }), " all others"), h("span", {}, "each line up: 10 times as long (log scale)")));
-    units.append(subtitle("Strongest units of the MLP"));
+    block.append(subtitle(phrase("One layer, from bottom to top")));
+    lens.append(subtitle(phrase("The guess after each layer")), h("p", { class: "ts-note" }, phrase("Bottom row: before the first layer. Top row: after the last layer, the model's actual prediction.")));
+    lengths.append(subtitle(phrase("Length of the vector in the residual stream")), h("p", { class: "ts-legend" },
+      h("span", {}, h("span", { class: "ts-line-key" }), " ", phrase("this token")), h("span", {}, h("span", { class: "ts-line-key ts-line-first" }), " ", phrase("the first token")),
+      h("span", {}, h("span", { class: "ts-line-key ts-line-others" }), " ", phrase("all others")), h("span", {}, phrase("log scale: each line is 10 times the one below"))));
+    units.append(subtitle(phrase("Strongest units of the MLP")));
     body.append(h("div", { class: "ts-layers-top" }, block, lens), h("div", { class: "ts-panes ts-layers-below" }, lengths, units));
     const [lensPart, lengthsPart] = [makeLens(lens, context), makeLengths(lengths, context)];
     const parts = [makeBlock(block, context), lensPart, lengthsPart, makeUnits(units)];
@@ -43,7 +44,7 @@ export const layers = {
     const next = run.tokens[at.token + 1]?.id;
     const id = lens.ids[placeOf(at.layer + 1)];
     return {
-      value: [`layer ${at.layer}: “${label({ id, text: run.texts.get(id) ?? "", hex: run.hexes.get(id) }, 5)}” ${(lens.probabilities[placeOf(at.layer + 1)] * 100).toFixed(0)}%`],
+      value: [phrase("layer {layer}: “{text}” {percent}%", { layer: at.layer, text: label({ id, text: run.texts.get(id) ?? "", hex: run.hexes.get(id) }, 5), percent: (lens.probabilities[placeOf(at.layer + 1)] * 100).toFixed(0) })],
       mini(g, width, height) {
         const bar = width / (run.nLayers + 1);
         for (let level = 0; level <= run.nLayers; level += 1) {
@@ -60,9 +61,14 @@ export const layers = {
 
 /** The lens in three words, while there is none. @param {import("../../data/store.js").Run} run */
 function whereItIs(run) {
-  if (!run.end) return "after the run";
-  if (run.end.ended === "stopped") return "run was stopped";
-  return run.head.shows.lens !== null || run.late ? "not in this run" : "being added";
+  if (!run.end) return phrase("after the run");
+  if (run.end.ended === "stopped") return phrase("run was stopped");
+  return run.head.shows.lens !== null || run.late ? phrase("not in this run") : phrase("being computed");
+}
+
+/** For a narrow column. @param {number} probability */
+function brief(probability) {
+  return probability > 0 && probability < 1e-6 ? "<0.0001%" : percent(probability);
 }
 
 /** The selected token at each layer, the strongest units of the selected layer, and the parts of a layer.
@@ -72,17 +78,16 @@ function numbers({ run, at }) {
   for (let level = 0; level <= run.nLayers; level += 1) {
     const length = lengthAt(run, level, at.token);
     const guesses = run.lensAt(level, at.token);
-    rows.push([level === 0 ? "input" : `after layer ${level - 1}`, length === null ? "–" : length < 1000 ? plain(length) : plainLength(length),
-      ...[0, 1, 2].flatMap((k) => (guesses[k] ? [tokenText(guesses[k]), percent(guesses[k].probability).replace("under ", "<")] : ["–", "–"]))]);
+    rows.push([level === 0 ? phrase("input") : phrase("after layer {n}", { n: level - 1 }), length === null ? "–" : length < 1000 ? plain(length) : plainLength(length),
+      ...[0, 1, 2].flatMap((k) => (guesses[k] ? [tokenText(guesses[k]), brief(guesses[k].probability)] : ["–", "–"]))]);
   }
   const empty = ["", "", "", "", "", ""];
-  for (const { id, value } of unitsAt(run, at.layer, at.token)) rows.push([`layer ${at.layer}, unit ${id}`, plain(value), ...empty]);
-  for (const part of run.head.model.block ?? []) rows.push([`${part.name}, ${count(part.d_in)} → ${count(part.d_out)}`, `${count(part.n_parameters)} numbers`, ...empty]);
+  for (const { id, value } of unitsAt(run, at.layer, at.token)) rows.push([phrase("layer {layer}, unit {id}", { layer: at.layer, id }), plain(value), ...empty]);
+  for (const part of run.head.model.block ?? []) rows.push([`${part.name}, ${count(part.d_in)} → ${count(part.d_out)}`, phrase("{n} parameters", { n: count(part.n_parameters) }), ...empty]);
   return {
-    columns: ["place", "length or value", "guess", "probability", "second", "probability", "third", "probability"],
+    columns: [phrase("place"), phrase("length or value"), phrase("guess"), phrase("probability"), phrase("second"), phrase("probability"), phrase("third"), phrase("probability")],
     rows,
-    note: "Places: the length of the token's vector there, and the three likeliest of the lens, of the full vocabulary. The lens was computed after the run from its own float32 vectors: "
-      + "final norm, then the output head, at every layer. The last one is the model's real answer. Then the strongest units of the selected layer, as they ran, and the parts of a layer with the numbers that they learned.",
+    note: phrase("Places: the length of the token's vector there, and the lens's three most likely tokens of the full vocabulary. The lens was computed after the run from its own float32 vectors: final norm, then the output head, at every layer. The last row is the model's actual prediction. Below: the strongest units of the selected layer, as recorded, and the modules of a layer with their parameters."),
     code: "import numpy as np, torch\nfrom model import Trace, load\nfrom model.capture import logit_lens\n"
       + "run, hooked = Trace.open('run.trace'), load()   # the model that made the run\n"
       + `token, layer = ${at.token}, ${at.layer}\n`

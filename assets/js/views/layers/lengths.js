@@ -4,6 +4,7 @@
 import { h, fill, quoted } from "../../core/dom.js";
 import { fit, pointer, widthOf } from "../../core/canvas.js";
 import { count } from "../../core/format.js";
+import { phrase, phraseParts } from "../../core/texts.js";
 
 /** @typedef {import("../../board/card.js").State} State */
 /** @typedef {import("../../data/store.js").Run} Run */
@@ -58,12 +59,12 @@ export function makeLengths(box, { selection, redraw }) {
       drawn = now;
       empty.hidden = lengths !== null;
       chartBox.hidden = words.hidden = about.hidden = lengths === null;
-      if (!lengths) { fill(empty, `The vectors of this run are not shown: ${run.head.shows.residual ?? "they were not recorded"}.`); return; }
+      if (!lengths) { fill(empty, run.head.shows.residual ? phrase("The vectors of this run are not shown: {reason}.", { reason: run.head.shows.residual }) : phrase("The vectors of this run were not recorded.")); return; }
       const [before, after] = [lengthAt(run, 0, at.token) ?? 0, lengthAt(run, at.layer + 1, at.token) ?? 0];
-      fill(words, "The vector of ", quoted(run.tokens[at.token]), ` is ${plainLength(before)} long at the input, ${plainLength(after)} after layer ${at.layer}.`);
+      fill(words, ...phraseParts("The vector of {token} has length {before} at the input and {after} after layer {layer}.", { token: quoted(run.tokens[at.token]), before: plainLength(before), after: plainLength(after), layer: String(at.layer) }));
       fill(about, ...aboutFirst(run, lengths));
-      chart.setAttribute("aria-label", `Line chart on a scale of tenfold steps: the vector of token ${at.token} is ${plainLength(before)} long at the input, `
-        + `${plainLength(lengthAt(run, run.nLayers, at.token) ?? 0)} after the last layer.`);
+      chart.setAttribute("aria-label", phrase("Line chart on a log scale: the vector of token {n} has length {before} at the input and {after} after the last layer.",
+        { n: at.token, before: plainLength(before), after: plainLength(lengthAt(run, run.nLayers, at.token) ?? 0) }));
     },
   };
 }
@@ -73,11 +74,10 @@ function aboutFirst(run, lengths) {
   const first = lengths.of.filter((_, i) => i % lengths.n === 0);
   const level = first.indexOf(Math.max(...first));
   const others = lengths.n > 1 ? lengths.high[level] : NaN;
-  const scale = "Length: the root of the sum of the squares of the vector's numbers.";
+  const scale = phrase("Length: the square root of the sum of the squares of the vector's numbers.");
   if (!(first[level] > 5 * others)) return [scale];
-  return [`${scale} A surprise that is real: the first token, `, quoted(run.tokens[0]),
-    `, reaches ${plainLength(first[level])}, ${count(first[level] / others)} times the longest of the others there. `
-    + "Many heads rest on it when they find nothing to fetch (see Attention), and it carries little meaning of its own."];
+  return [scale, " ", ...phraseParts("The first token, {token}, is an outlier: it reaches {length}, {times} times the longest of the other tokens there. Many heads attend to it when they find nothing relevant (see Attention), and it carries little meaning of its own.",
+    { token: quoted(run.tokens[0]), length: plainLength(first[level]), times: count(first[level] / others) })];
 }
 
 /** @param {Run} run @param {Lengths | null} held @returns {Lengths | null} */
@@ -147,8 +147,8 @@ function paintChart(canvas, { run, at, colours }, { of, n, low, high, bottom, to
   g.lineWidth = 1;
   g.fillStyle = colours.muted;
   g.textAlign = "left";
-  g.fillText("input", LEFT - 6, TOP + HEIGHT + 20);
+  g.fillText(phrase("input"), LEFT - 6, TOP + HEIGHT + 20);
   g.textAlign = "right";
-  g.fillText(`after layer ${run.nLayers - 1}`, width - 2, TOP + HEIGHT + 20);
+  g.fillText(phrase("after layer {n}", { n: run.nLayers - 1 }), width - 2, TOP + HEIGHT + 20);
   g.textAlign = "left";
 }

@@ -6,6 +6,7 @@ import { h, fill, say, tokenText, quoted, keepInView } from "../../core/dom.js";
 import { widthOf } from "../../core/canvas.js";
 import { label, percent } from "../../core/format.js";
 import { Guesses, overview, placeOf } from "./lens_map.js";
+import { phrase, phraseParts } from "../../core/texts.js";
 
 /** @typedef {import("../../board/card.js").State} State */
 /** @typedef {{token: number, level: number}} Place */
@@ -14,16 +15,16 @@ import { Guesses, overview, placeOf } from "./lens_map.js";
 export function makeLens(box, { selection, redraw }) {
   const title = h("p", { class: "ts-lens-title" });
   const empty = h("p", { class: "ts-empty" });
-  const list = h("ol", { class: "ts-levels", "aria-label": "The guess after each layer, the last layer first" });
+  const list = h("ol", { class: "ts-levels", "aria-label": phrase("The guess after each layer, the last layer first") });
   const foot = h("p", { class: "ts-level-foot" });
-  const map = canvas("Guesses of the tokens around the selected one");
+  const map = canvas(phrase("Guesses of the tokens around the selected one"));
   const mapBox = h("div", { class: "ts-lens-map" }, map);
-  const all = canvas("Guesses of all tokens");
+  const all = canvas(phrase("Guesses of all tokens"));
   const allTitle = h("p", { class: "ts-note ts-lens-all-title" });
   const allBox = h("div", { class: "ts-canvas-box" }, all);
   const readout = h("p", { class: "ts-readout", "aria-live": "polite" });
   const scroll = h("div", { class: "ts-lens-scroll" },
-    h("div", { class: "ts-level-column" }, h("p", { class: "ts-level-heads" }, h("span", {}, "after"), h("span", {}, "guess"), h("span"), h("span", {}, "how sure")), list, foot), mapBox);
+    h("div", { class: "ts-level-column" }, h("p", { class: "ts-level-heads" }, h("span", {}, phrase("after")), h("span", {}, phrase("guess")), h("span"), h("span", {}, phrase("probability"))), list, foot), mapBox);
   const shown = h("div", { class: "ts-lens" }, title, legend(), scroll, readout, allTitle, allBox);
   box.append(empty, shown);
   const [mapWidth, allWidth] = [widthOf(mapBox, redraw), widthOf(allBox, redraw)];
@@ -43,8 +44,8 @@ export function makeLens(box, { selection, redraw }) {
     if (!last?.run.lens) return;
     const { token, level } = pointed ?? { token: last.at.token, level: last.at.layer + 1 };
     const found = last.run.lensAt(level, token);
-    fill(readout, level === 0 ? "At the input, " : `After layer ${level - 1}, `, quoted(last.run.tokens[token]), " would go on with ",
-      ...found.flatMap((guess, i) => [i ? ", " : "", quoted(guess), ` ${percent(guess.probability)}`]), found.length ? "." : "nothing known.");
+    const values = { layer: String(level - 1), token: quoted(last.run.tokens[token]), guesses: found.length ? found.flatMap((guess, i) => [i ? ", " : "", quoted(guess), ` ${percent(guess.probability)}`]) : phrase("not known") };
+    fill(readout, ...(level === 0 ? phraseParts("At the input, the model would continue {token} with: {guesses}.", values) : phraseParts("After layer {layer}, the model would continue {token} with: {guesses}.", values)));
   };
   const at = (/** @type {Place} */ { token, level }) => ({ token, ...(level > 0 ? { layer: level - 1 } : {}) });
   const point = (/** @type {Place | null} */ place) => {
@@ -123,11 +124,11 @@ export function makeLens(box, { selection, redraw }) {
       if (!run.lens) { say(empty, lensMissing(run)); return; }
       makeRows(run);
       const next = run.tokens[token + 1];
-      fill(title, "After ", quoted(run.tokens[token]), ` (token ${token})`,
-        ...(next ? [" the text really goes on with ", h("b", { class: "ts-lens-next" }, quoted(next)), "."] : [" nothing was written yet."]));
-      fill(foot, "reads ", tokenText(run.tokens[token]));
-      say(allTitle, `All ${run.lens.positions} tokens in little, the same rows:`);
-      map.setAttribute("aria-label", `Logit lens: ${run.nLayers + 1} rows by tokens. Arrows choose the token and the layer; the list beside it reads out the guesses.`);
+      const values = { token: quoted(run.tokens[token]), n: String(token), next: next && h("b", { class: "ts-lens-next" }, quoted(next)) };
+      fill(title, ...(next ? phraseParts("After {token} (token {n}) the text continues with {next}.", values) : phraseParts("After {token} (token {n}) nothing was written yet.", values)));
+      fill(foot, ...phraseParts("reads {token}", { token: tokenText(run.tokens[token]) }));
+      say(allTitle, phrase("All {n} tokens at a glance, in the same rows:", { n: run.lens.positions }));
+      map.setAttribute("aria-label", phrase("Logit lens: {n} rows by tokens. Arrow keys choose the token and the layer; the list beside it reads out the guesses.", { n: run.nLayers + 1 }));
       drawList(state);
       sayPlace();
       keepInView(scroll, rows[run.nLayers - 1 - layer]?.element);
@@ -138,8 +139,8 @@ export function makeLens(box, { selection, redraw }) {
 /** A row of the list, changed only where it differs. @param {number} level @param {number} last */
 function makeRow(level, last) {
   const [guess, bar, number] = [h("bdi", { class: "ts-level-guess" }), h("span", { class: "ts-bar-fill" }), h("span", { class: "ts-level-number" })];
-  const name = h("span", { class: "ts-level-name" }, level === 0 ? "input" : `layer ${level - 1}`);
-  const element = h("li", { class: "ts-level", title: level === last ? "After the last layer: the model's real answer" : "" }, name, guess, h("span", { class: "ts-bar-track" }, bar), number);
+  const name = h("span", { class: "ts-level-name" }, level === 0 ? phrase("input") : phrase("layer {n}", { n: level - 1 }));
+  const element = h("li", { class: "ts-level", title: level === last ? phrase("After the last layer: the model's actual prediction") : "" }, name, guess, h("span", { class: "ts-bar-track" }, bar), number);
   return { level, element, guess, bar, number, id: -2, probability: -1, agrees: false, current: false };
 }
 
@@ -157,7 +158,7 @@ function canvas(name) {
 
 function legend() {
   const scale = (/** @type {string} */ name) => h("span", { class: `ts-bar-scale ts-lens-scale ${name}` });
-  return h("p", { class: "ts-legend" }, h("span", {}, scale(""), " how sure the guess is, 0% to 100%"), h("span", {}, scale("ts-lens-right"), " the guess is the token that really came next"));
+  return h("p", { class: "ts-legend" }, h("span", {}, scale(""), " ", phrase("probability of the guess, 0% to 100%")), h("span", {}, scale("ts-lens-right"), " ", phrase("the guess is the token that came next")));
 }
 
 /** A percentage that fits a narrow column; the exact one is in the sentence below and in the numbers. @param {number} probability */
@@ -170,10 +171,10 @@ function brief(probability) {
 /** @param {import("../../data/store.js").Run} run */
 function lensMissing(run) {
   const reason = run.head.shows.lens;
-  if (reason !== null) return `The logit lens is not shown for this model: ${reason}.`;
+  if (reason !== null) return phrase("The logit lens is not shown for this model: {reason}.", { reason });
   const left = run.notes.find((/** @type {string} */ note) => note.includes("logit lens"));
   if (left) return left;
-  if (run.end?.ended === "stopped") return "This run was stopped. The logit lens is added after it, unless it was stopped once more.";
-  return run.end ? "The logit lens is being computed; it appears here when it is done." : "The logit lens is added after the run has ended.";
+  if (run.end?.ended === "stopped") return phrase("This run was stopped. The logit lens is added afterwards, unless that was stopped too.");
+  return run.end ? phrase("The logit lens is being computed; it appears here when it is done.") : phrase("The logit lens is added after the run has ended.");
 }
 

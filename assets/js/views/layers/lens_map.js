@@ -4,6 +4,7 @@
 
 import { context2d, cut, fit, pointer, scale, shade, textOn } from "../../core/canvas.js";
 import { label } from "../../core/format.js";
+import { phrase } from "../../core/texts.js";
 
 /** @typedef {import("../../board/card.js").State} State */
 /** Where the cells of a map are. @typedef {{first: number, n: number, cell: number, row: number, top: number, levels: number}} Layout */
@@ -40,13 +41,13 @@ export class Guesses {
     g.textAlign = "center";
     const ahead = layout.first + n - 1 - Math.max(state.step.last, layout.first - 1);
     g.fillStyle = colours.muted;
-    if (ahead * cell > 96) g.fillText("not read yet", (n - ahead / 2) * cell, HEAD + (layout.levels * ROW) / 2 + 5);
+    if (ahead * cell > 96) g.fillText(phrase("not read yet"), (n - ahead / 2) * cell, HEAD + (layout.levels * ROW) / 2 + 5);
     for (let i = 0; i < n; i += 1) {
       const token = run.tokens[layout.first + i];
       const x = (i + 0.5) * cell;
       g.fillStyle = layout.first + i === at.token ? colours.ink : colours.muted;
       g.fillText(cut(g, label(token, 20), cell - 6), x, HEAD + layout.levels * ROW + 16);
-      if (layout.first + i === at.token || n < 4) g.fillText(`token ${layout.first + i}`, Math.min(Math.max(x, 38), n * cell - 38), 15);
+      if (layout.first + i === at.token || n < 4) g.fillText(phrase("token {n}", { n: layout.first + i }), Math.min(Math.max(x, 38), n * cell - 38), 15);
     }
     g.textAlign = "left";
     return layout;

@@ -1,4 +1,6 @@
 // @ts-check
+
+import { phrase } from "../../core/texts.js";
 // What a layer is made of, read from the modules that ran in it: its branches, and in each branch rows of parts.
 // Nothing is known of any family of models: only what each part read, what kind it is and what it is called.
 
@@ -29,30 +31,30 @@ function drawn(parts) {
 
 /** What each role is and does, for a person who meets it for the first time. @type {Record<string, string>} */
 export const MEANINGS = {
-  norm: "brings each token's vector to a standard length, so that large numbers do not drown small ones",
-  headNorm: "the same inside each head, before queries meet keys",
-  query: "makes the queries: what this token looks for in other tokens",
-  key: "makes the keys: what each token offers to be found by",
-  value: "makes the values: what is fetched from a token that is looked at",
-  fused: "makes queries, keys and values in one go: what a token looks for, what it is found by, what is fetched from it",
-  rotary: "turns queries and keys by an angle that grows with their position, so that heads can tell how far apart tokens are",
-  output: "puts what all heads have fetched together again, as a vector of the stream's width",
-  gate: "says for each unit how far it is open for this token",
-  up: "works out a number for each unit of the MLP; the gate lets part of it through",
-  gateUp: "works out gate and content of each unit in one go",
-  widen: "works out one number for each unit of the MLP",
-  activation: "bends each number: most of what is below zero is cut off",
-  narrow: "turns the numbers of all units back into a vector of the stream's width",
-  router: "chooses for each token which experts (small MLPs of their own) work on it",
-  experts: "small MLPs of which each token uses a few, those that the router has chosen",
-  linear: "multiplies the vector by a matrix of weights",
-  other: "a step of its own kind",
+  norm: phrase("scales each token's vector to a standard length, so that large numbers do not dominate small ones"),
+  headNorm: phrase("does the same in each head, before queries and keys are compared"),
+  query: phrase("computes the queries: what this token looks for in other tokens"),
+  key: phrase("computes the keys: what other tokens find each token by"),
+  value: phrase("computes the values: what is read from a token that is attended to"),
+  fused: phrase("computes queries, keys and values in one matrix product: what a token looks for, what it is found by, what is read from it"),
+  rotary: phrase("rotates queries and keys by an angle that grows with their position, so that heads can tell how far apart tokens are"),
+  output: phrase("combines what all heads have read into one vector of the stream's width"),
+  gate: phrase("computes how far each unit is open for this token"),
+  up: phrase("computes a number for each unit of the MLP; the gate lets part of it through"),
+  gateUp: phrase("computes the gate and the content of each unit in one matrix product"),
+  widen: phrase("computes one number for each unit of the MLP"),
+  activation: phrase("applies a non-linear function to each number: most of what is below zero is cut off"),
+  narrow: phrase("projects the numbers of all units back to a vector of the stream's width"),
+  router: phrase("chooses for each token which experts (small MLPs) process it"),
+  experts: phrase("small MLPs, of which each token uses the few that the router has chosen"),
+  linear: phrase("multiplies the vector by a matrix of weights"),
+  other: phrase("a step of another kind"),
 };
 
 /** @type {Record<string, string>} */
 const PLAIN = {
-  norm: "norm", headNorm: "norm", query: "queries", key: "keys", value: "values", fused: "queries, keys, values", rotary: "rotary", output: "output",
-  gate: "gate", up: "widen", gateUp: "gate and widen", widen: "widen", activation: "bend", narrow: "narrow", router: "router", experts: "experts",
+  norm: phrase("norm"), headNorm: phrase("norm"), query: phrase("queries"), key: phrase("keys"), value: phrase("values"), fused: phrase("queries, keys, values"), rotary: phrase("rotary"), output: phrase("output"),
+  gate: phrase("gate"), up: phrase("widen"), gateUp: phrase("gate and widen"), widen: phrase("widen"), activation: phrase("activation"), narrow: phrase("narrow"), router: phrase("router"), experts: phrase("experts"),
 };
 
 /** The part's own name: the last word of its path. @param {Part} part */
@@ -138,7 +140,7 @@ function takes(row, piece) {
 /** @param {Part} part @param {Branch["kind"]} kind @param {Part[]} parts @param {number} i @returns {Piece} */
 function pieceOf(part, kind, parts, i) {
   const role = roleOf(part, kind, parts, i);
-  return { part, role, plain: PLAIN[role] ?? (part.kind === "linear" ? "weights" : part.kind === "other" ? part.module : part.kind) };
+  return { part, role, plain: PLAIN[role] ?? (part.kind === "linear" ? phrase("weights") : part.kind === "other" ? part.module : part.kind) };
 }
 
 /** @param {Part} part @param {Branch["kind"]} kind @param {Part[]} parts @param {number} i */

@@ -2,8 +2,9 @@
 // The MLP units of the selected layer that are strongest for the selected token, with their values and signs.
 
 import { h, fill, say, quoted } from "../../core/dom.js";
-import { pointAt } from "../../core/canvas.js";
+import { taps } from "../../core/canvas.js";
 import { count } from "../../core/format.js";
+import { phrase, phraseParts } from "../../core/texts.js";
 
 /** @typedef {import("../../board/card.js").State} State */
 /** @typedef {import("../../data/store.js").Run} Run */
@@ -22,7 +23,7 @@ export function unitsAt(run, layer, token) {
 export function makeUnits(box) {
   const empty = h("p", { class: "ts-empty" });
   const title = h("p", { class: "ts-units-title" });
-  const list = h("ol", { class: "ts-units", "aria-label": "Strongest units", "data-own-keys": true });
+  const list = h("ol", { class: "ts-units", "aria-label": phrase("Strongest units"), "data-own-keys": true });
   const readout = h("p", { class: "ts-readout", "aria-live": "polite" });
   const about = h("p", { class: "ts-note" });
   box.append(empty, title, list, readout, about);
@@ -36,7 +37,7 @@ export function makeUnits(box) {
     if (!last) return;
     const unit = unitsAt(last.run, last.at.layer, last.at.token)[k];
     if (unit) fill(readout, ...aboutUnit(last, unit));
-    else say(readout, `${pointAt()} a unit to see for which other tokens of this run it is strong.`);
+    else say(readout, taps() ? phrase("Tap a unit to see for which other tokens of this run it is strong.") : phrase("Point at a unit to see for which other tokens of this run it is strong."));
   };
   list.addEventListener("keydown", (event) => {
     const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
@@ -70,13 +71,13 @@ export function makeUnits(box) {
       empty.hidden = found.length > 0;
       title.hidden = list.hidden = readout.hidden = about.hidden = !found.length;
       if (!found.length) { say(empty, unitsMissing(run)); return; }
-      fill(title, "Layer ", String(at.layer), " for ", quoted(run.tokens[at.token]), `: the ${found.length} largest of ${run.head.model.d_mlp ? count(run.head.model.d_mlp) : "all"} units`);
-      say(about, "A unit is one of the numbers in the middle of the MLP: it answers to certain things in a token's vector, "
-        + "and adds its own fixed vector to the stream, as often as its value says (below zero: takes it away).");
+      const values = { layer: String(at.layer), token: quoted(run.tokens[at.token]), n: String(found.length), all: count(run.head.model.d_mlp ?? 0) };
+      fill(title, ...(run.head.model.d_mlp ? phraseParts("Layer {layer} for {token}: the {n} largest of {all} units", values) : phraseParts("Layer {layer} for {token}: the {n} largest units", values)));
+      say(about, phrase("A unit is one of the numbers in the middle of the MLP: it responds to certain features of a token's vector, and adds its own fixed vector, multiplied by its value, to the residual stream."));
       if (rows.length !== found.length) makeRows(found.length);
       const most = Math.max(...found.map((unit) => Math.abs(unit.value)), 1e-9);
       found.forEach(({ id, value }, k) => {
-        say(rows[k].name, `unit ${id}`);
+        say(rows[k].name, phrase("unit {id}", { id }));
         say(rows[k].number, signed(value));
         rows[k].bar.style.transform = `translateX(${value < 0 ? -100 : 0}%) scaleX(${Math.abs(value) / most})`;
         rows[k].bar.style.transformOrigin = value < 0 ? "right" : "left";
@@ -107,16 +108,19 @@ function aboutUnit({ run, at }, { id }) {
     if (token !== at.token && units.ids.subarray(start, start + units.kept).includes(id)) tokens.push(token);
   }
   const others = tokens.slice(0, NAMED).flatMap((token, i) => [i ? ", " : "", quoted(run.tokens[token]), ` (${token})`]);
-  if (!tokens.length) return [`Unit ${id} of layer ${at.layer} is among the strongest for no other token of this run.`];
-  return [`Unit ${id} of layer ${at.layer} is also among the strongest for `, ...others, tokens.length > NAMED ? ` and ${tokens.length - NAMED} more tokens.` : "."];
+  const values = { id: String(id), layer: String(at.layer), tokens: others, n: String(tokens.length - NAMED) };
+  if (!tokens.length) return phraseParts("Unit {id} of layer {layer} is among the strongest for no other token of this run.", values);
+  if (tokens.length <= NAMED) return phraseParts("Unit {id} of layer {layer} is also among the strongest for {tokens}.", values);
+  return tokens.length === NAMED + 1 ? phraseParts("Unit {id} of layer {layer} is also among the strongest for {tokens} and 1 more token.", values)
+    : phraseParts("Unit {id} of layer {layer} is also among the strongest for {tokens} and {n} more tokens.", values);
 }
 
 /** @param {Run} run */
 function unitsMissing(run) {
   const check = run.head.model.checks.find((/** @type {{name: string, passed: boolean}} */ each) => each.name === "units");
-  if (check && !check.passed) return `The MLP's units are not shown for this model: ${check.detail}.`;
-  if (!run.end) return "The strongest units are added after the run has ended.";
-  if (run.nRead > run.head.rows_up_to) return `The units travel to this page for runs of up to ${count(run.head.rows_up_to)} tokens; the trace file has them.`;
-  if (run.end.ended === "stopped") return "This run was stopped. The strongest units are added after it, unless it was stopped once more.";
-  return run.units ? "This token was not read yet." : "This run was recorded without its units: run the prompt again to see them.";
+  if (check && !check.passed) return phrase("The MLP's units are not shown for this model: {reason}.", { reason: check.detail });
+  if (!run.end) return phrase("The strongest units are added after the run has ended.");
+  if (run.nRead > run.head.rows_up_to) return phrase("This page includes the units of runs of up to {n} tokens; the trace file has them.", { n: count(run.head.rows_up_to) });
+  if (run.end.ended === "stopped") return phrase("This run was stopped. The strongest units are added afterwards, unless that was stopped too.");
+  return run.units ? phrase("This token was not read yet.") : phrase("This run was recorded without its units: run the prompt again to see them.");
 }

@@ -5,12 +5,13 @@ import { h, fill, fadeWhatGoesOn, keepInView, tokenText, quoted } from "../../co
 import { percent, plain, count } from "../../core/format.js";
 import { additions, flowing, typedPart } from "../../data/running_text.js";
 import { ReservedSpace } from "../../core/reserve_space.js";
+import { phrase, phraseParts } from "../../core/texts.js";
 
 /** @typedef {import("../../data/store.js").Run} Run */
 /** @typedef {import("../../data/store.js").Step} Step */
 
 const SURE = 0.8; // a likelier token blends in
-const DOUBT = "Entropy measures doubt, in nats: 0 is sure; the more tokens are likely, the higher it is";
+const DOUBT = phrase("Entropy measures uncertainty, in nats: 0 is certain; the more tokens are likely, the higher it is");
 const TINT = 0.85; // of the colour of doubt, at most: the text on it stays legible
 const MOST_HIGH = 412; // px: twelve lines
 const MOST_MINI = 400; // tokens drawn in little
@@ -18,20 +19,19 @@ const MOST_MINI = 400; // tokens drawn in little
 /** @type {import("../../board/card.js").View} */
 export const output = {
   id: "output",
-  title: "The text",
-  sentence: "What the model read and what it wrote, token by token. The stronger the tint under a written token, the less likely the model "
-    + "found it. Point at one to see its numbers, click it to stay there and see below why it was chosen.",
+  title: phrase("The text"),
+  sentence: phrase("What the model read and what it wrote, token by token. The stronger the tint under a written token, the lower the probability that the model gave it. Point at a token to see its numbers; click it to select it and to see below why it was chosen."),
   create(body, { selection }) {
-    const text = h("p", { class: "ts-text", role: "group", tabindex: "0", dir: "auto", "aria-label": "Prompt and written text" });
+    const text = h("p", { class: "ts-text", role: "group", tabindex: "0", dir: "auto", "aria-label": phrase("Prompt and written text") });
     const grown = fadeWhatGoesOn(text, MOST_HIGH);
     const readout = h("p", { class: "ts-readout", "aria-live": "polite", title: DOUBT });
     const room = new ReservedSpace(readout, "readout");
-    const template = h("span", { class: "ts-swatch ts-is-prompt ts-is-template" }, "added by the chat template");
+    const template = h("span", { class: "ts-swatch ts-is-prompt ts-is-template" }, phrase("added by the chat template"));
     body.append(
-      h("p", { class: "ts-legend" }, h("span", { class: "ts-swatch ts-is-prompt" }, "prompt"), template,
-        h("span", { class: "ts-swatch ts-is-generated" }, "written by the model"), h("span", { class: "ts-now-key" }, "written in this pass"),
-        h("span", { class: "ts-not-yet-key" }, "not written yet"),
-        h("span", { class: "ts-doubt-key" }, "likely (80% and more)", h("span", { class: "ts-doubt-scale", "aria-hidden": "true" }), "unlikely")),
+      h("p", { class: "ts-legend" }, h("span", { class: "ts-swatch ts-is-prompt" }, phrase("prompt")), template,
+        h("span", { class: "ts-swatch ts-is-generated" }, phrase("written by the model")), h("span", { class: "ts-now-key" }, phrase("written in this pass")),
+        h("span", { class: "ts-not-yet-key" }, phrase("not written yet")),
+        h("span", { class: "ts-doubt-key" }, phrase("likely (80% and more)"), h("span", { class: "ts-doubt-scale", "aria-hidden": "true" }), phrase("unlikely"))),
       text, room.element);
     /** @type {HTMLElement[]} */
     let drawn = [];
@@ -54,7 +54,7 @@ export const output = {
       const doubt = doubtOf(choice.probability);
       const element = h("span", {
         class: `ts-word ts-is-generated ${doubt > 0 ? "ts-is-doubtful" : ""}`,
-        title: `${percent(choice.probability)}, ${placeOf(choice.rank)}`,
+        title: choice.rank === 0 ? phrase("{percent}, the most likely token", { percent: percent(choice.probability) }) : phrase("{percent}, rank {rank}", { percent: percent(choice.probability), rank: count(choice.rank + 1) }),
         onclick: () => selection.set({ step }, { lock: true }),
         onpointerenter: (event) => { if (/** @type {PointerEvent} */ (event).pointerType === "mouse") selection.preview({ step }); },
         onpointerleave: () => selection.preview(null),
@@ -108,10 +108,9 @@ export const output = {
           return [count(run.nPrompt + i), tokenText(token), count(choice.id), percent(choice.probability), count(choice.rank + 1), plain(choice.entropy)];
         });
         return {
-          columns: ["position", "token", "id", "probability", "place in likelihood", "entropy (nats)"],
+          columns: [phrase("position"), phrase("token"), phrase("id"), phrase("probability"), phrase("rank"), phrase("entropy (nats)")],
           rows,
-          note: `Probabilities are raw: over all ${count(run.head.model.d_vocab)} tokens, before any setting such as temperature changes them. Entropy measures doubt: `
-            + "e to its power is how many equally likely tokens would leave as much of it.",
+          note: phrase("Probabilities are raw: over all {n} tokens, before settings such as temperature change them. Entropy measures uncertainty: e to the power of the entropy is the number of equally likely tokens with the same uncertainty.", { n: count(run.head.model.d_vocab) }),
           code: "from model import Trace\nrun = Trace.open('run.trace')\nfor choice in run.choices:\n"
             + "    print(repr(run.texts[choice.id]), choice.probability, choice.rank + 1, choice.entropy)",
         };
@@ -121,7 +120,7 @@ export const output = {
   glance({ run, step, colours }) {
     const written = run.tokens.length - run.nPrompt;
     return {
-      value: [`wrote ${count(step.chosenAt + step.choices.length - run.nPrompt)} of ${count(written)}`],
+      value: [phrase("wrote {n} of {all}", { n: count(step.chosenAt + step.choices.length - run.nPrompt), all: count(written) })],
       mini: (g, width, height) => drawMini(g, width, height, run, step, colours),
     };
   },
@@ -162,22 +161,19 @@ function choiceOf(run, position) {
   return step.choices[position - step.chosenAt];
 }
 
-/** @param {number} rank from 0 */
-function placeOf(rank) {
-  return rank === 0 ? "the likeliest" : `number ${count(rank + 1)} in likelihood`;
-}
-
-/** Entropy in words: among how many equally likely tokens the doubt would be the same. @param {number} entropy in nats */
-function inDoubtAmong(entropy) {
+/** Entropy in words: among how many equally likely tokens the uncertainty would be the same. @param {number} entropy in nats */
+function entropyWords(entropy) {
   const many = Math.exp(entropy);
-  if (many < 1.15) return "The model was all but sure";
-  return `The model was as unsure as among ${many < 9.95 ? many.toFixed(1) : count(many)} equally likely tokens`;
+  if (many < 1.15) return phrase("The model was almost certain (entropy {entropy} nats, a measure of uncertainty: 0 is certain).", { entropy: plain(entropy) });
+  return phrase("The model was as uncertain as among {n} equally likely tokens (entropy {entropy} nats, a measure of uncertainty: 0 is certain).", { n: many < 9.95 ? many.toFixed(1) : count(many), entropy: plain(entropy) });
 }
 
 /** @param {Run} run @param {Step} step @returns {import("../../core/dom.js").Child[]} */
 function words(run, step) {
   const choice = step.choices[0];
-  if (!choice) return ["This pass read a part of the prompt and wrote nothing yet."];
-  return ["Written in this pass: ", quoted(run.tokens[step.chosenAt]), ", given ", h("strong", {}, percent(choice.probability)),
-    `: ${placeOf(choice.rank)} of ${count(run.head.model.d_vocab)} tokens. ${inDoubtAmong(choice.entropy)} (entropy ${plain(choice.entropy)} nats, a measure of doubt: 0 is sure).`];
+  if (!choice) return [phrase("This pass read a part of the prompt and wrote nothing yet.")];
+  const values = { token: quoted(run.tokens[step.chosenAt]), percent: h("strong", {}, percent(choice.probability)), rank: count(choice.rank + 1), all: count(run.head.model.d_vocab) };
+  const place = choice.rank === 0 ? phraseParts("Written in this pass: {token}, probability {percent}, the most likely of {all} tokens.", values)
+    : phraseParts("Written in this pass: {token}, probability {percent}, rank {rank} of {all} tokens.", values);
+  return [...place, " ", entropyWords(choice.entropy)];
 }

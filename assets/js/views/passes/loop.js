@@ -5,6 +5,7 @@
 import { h, fill, say, tokenText } from "../../core/dom.js";
 import { count } from "../../core/format.js";
 import { ReservedSpace } from "../../core/reserve_space.js";
+import { counted, phrase } from "../../core/texts.js";
 
 /** @typedef {import("../../data/store.js").Run} Run */
 /** @typedef {import("../../data/store.js").Step} Step */
@@ -61,7 +62,7 @@ export function makeLoop(selection) {
       for (; roomFor < run.steps.length; roomFor += 1) {
         const each = run.steps[roomFor];
         words.read.keep(readsWhat(each));
-        words.cache.keep(`KV cache: ${kept(run, each)}`);
+        words.cache.keep(cacheWords(run, each));
         words.written.keep(writesWhat(each));
       }
       if (shown.run === run.id && shown.step === step.index && shown.tokens === run.tokens.length && shown.ended === (run.end !== null)) return;
@@ -72,8 +73,8 @@ export function makeLoop(selection) {
       shown = { run: run.id, step: step.index, tokens: run.tokens.length, ended: run.end !== null };
       say(readWords, readsWhat(step));
       fill(read, ...chips(run, step.first, step.n));
-      say(layers, `${count(run.nLayers)} layers`);
-      say(cache, `KV cache: ${kept(run, step)}`);
+      say(layers, counted(run.nLayers, "{n} layer", "{n} layers"));
+      say(cache, cacheWords(run, step));
       say(writtenWords, writesWhat(step));
       fill(written, ...chips(run, step.chosenAt, step.choices.length));
       back.classList.toggle("ts-loop-ends", step.index === run.steps.length - 1 && run.end !== null);
@@ -85,24 +86,26 @@ export function makeLoop(selection) {
 
 /** @param {Step} step */
 function readsWhat({ n }) {
-  return n === 1 ? "reads 1 token" : `reads ${count(n)} tokens`;
+  return counted(n, "reads {n} token", "reads {n} tokens", { n: count(n) });
 }
 
 /** @param {Step} step */
 function writesWhat({ choices }) {
-  return choices.length ? "writes" : "writes nothing yet";
+  return choices.length ? phrase("writes") : phrase("writes nothing yet");
 }
 
 /** @param {Run} run @param {Step} step */
 function wayBack(run, step) {
-  if (step.index < run.steps.length - 1 || !run.end) return step.choices.length ? "the next pass reads it" : "the next pass reads on";
-  return "the run ended here";
+  if (step.index < run.steps.length - 1 || !run.end) return step.choices.length ? phrase("the next pass reads it") : phrase("the next pass reads more of the prompt");
+  return phrase("the run ended here");
 }
 
 /** @param {Run} run @param {Step} step */
-function kept(run, step) {
-  const all = `${count(step.last + 1)} ${step.last === 0 ? "token" : "tokens"} kept`;
-  return run.head.rules.some((/** @type {{window: number | null}} */ rule) => rule.window !== null && rule.window <= step.last + 1) ? `${all}, fewer where a layer has a window` : all;
+function cacheWords(run, step) {
+  const n = step.last + 1;
+  const drops = run.head.rules.some((/** @type {{window: number | null}} */ rule) => rule.window !== null && rule.window <= n);
+  if (drops) return counted(n, "KV cache: {n} token kept, fewer in layers with a window", "KV cache: {n} tokens kept, fewer in layers with a window", { n: count(n) });
+  return counted(n, "KV cache: {n} token kept", "KV cache: {n} tokens kept", { n: count(n) });
 }
 
 /** The tokens from `first` on; of many, the first and the last. @param {Run} run @param {number} first @param {number} n */
@@ -111,5 +114,5 @@ function chips(run, first, n) {
     h("span", { class: `ts-loop-chip ${position < run.nPrompt ? "ts-is-prompt" : "ts-is-generated"}` }, tokenText(run.tokens[position]));
   const range = (/** @type {number} */ from, /** @type {number} */ to) => Array.from({ length: to - from }, (_, i) => chip(from + i));
   if (n <= FROM_START + TO_END + 1) return range(first, first + n);
-  return [...range(first, first + FROM_START), h("span", { class: "ts-muted" }, `… ${count(n - FROM_START - TO_END)} more …`), ...range(first + n - TO_END, first + n)];
+  return [...range(first, first + FROM_START), h("span", { class: "ts-muted" }, phrase("… {n} more …", { n: count(n - FROM_START - TO_END) })), ...range(first + n - TO_END, first + n)];
 }

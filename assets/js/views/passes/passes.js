@@ -5,7 +5,9 @@ import { h, fill, say, tokenText } from "../../core/dom.js";
 import { fit, hatch, pointer, widthOf } from "../../core/canvas.js";
 import { count, duration } from "../../core/format.js";
 import { ReservedSpace } from "../../core/reserve_space.js";
+import { kindName } from "../../data/pass_kinds.js";
 import { makeLoop } from "./loop.js";
+import { counted, phrase } from "../../core/texts.js";
 
 /** @typedef {import("../../data/store.js").Run} Run */
 /** @typedef {import("../../data/store.js").Step} Step */
@@ -19,20 +21,20 @@ const TICK_ROOM = 84; // px between two ticks, at least
 /** @type {import("../../board/card.js").View} */
 export const passes = {
   id: "passes",
-  title: "Prefill and decode",
-  sentence: "The whole prompt is read in one pass, the prefill. Then each pass, a decode step, reads one token, the one just written, and writes the next.",
+  title: phrase("Prefill and decode"),
+  sentence: phrase("The prefill reads the whole prompt in one pass. Each decode step then reads one token, the one just written, and writes the next."),
   create(body, { selection, redraw }) {
     const phases = h("div", { class: "ts-phases" });
-    const axis = h("canvas", { class: "ts-pass-axis", role: "slider", tabindex: "0", "aria-label": "pass, on its measured axis", "aria-valuemin": "1" });
+    const axis = h("canvas", { class: "ts-pass-axis", role: "slider", tabindex: "0", "aria-label": phrase("pass, on an axis of time"), "aria-valuemin": "1" });
     const box = h("div", { class: "ts-canvas-box" }, axis);
     const words = h("p", { class: "ts-readout", "aria-live": "polite" });
     const room = new ReservedSpace(words, "readout");
     const note = h("p", { class: "ts-note" });
     const loop = makeLoop(selection);
     body.append(
-      h("h3", { class: "ts-subtitle" }, "Every pass to scale: as high as the tokens it read, as wide as its time"), box, room.element,
-      h("div", { class: "ts-loop-panes" }, h("div", {}, h("h3", { class: "ts-subtitle" }, "The loop"), loop.element),
-        h("div", {}, h("h3", { class: "ts-subtitle" }, "What it took"), phases, note)));
+      h("h3", { class: "ts-subtitle" }, phrase("Every pass to scale: height is tokens read, width is time")), box, room.element,
+      h("div", { class: "ts-loop-panes" }, h("div", {}, h("h3", { class: "ts-subtitle" }, phrase("The loop")), loop.element),
+        h("div", {}, h("h3", { class: "ts-subtitle" }, phrase("Time per phase")), phases, note)));
     const width = widthOf(box, redraw);
     /** @type {Run | null} */
     let shown = null;
@@ -58,22 +60,22 @@ export const passes = {
         say(words, aboutPass(run, step));
         axis.setAttribute("aria-valuemax", String(run.steps.length));
         axis.setAttribute("aria-valuenow", String(step.index + 1));
-        axis.setAttribute("aria-valuetext", `pass ${count(step.index + 1)} of ${count(run.steps.length)}, ${step.kind}, read ${tokensIn(step.n)} in ${duration(step.seconds)}`);
+        axis.setAttribute("aria-valuetext", phrase("pass {n} of {all}, {kind}, read {tokens} in {time}", passValues(run, step)));
         const now = `${run.id}/${run.steps.length}`;
         if (told === now) return;
         told = now;
         room.clear();
         for (const each of run.steps) room.keep(aboutPass(run, each));
         const [read, decoded] = phasesOf(run);
-        fill(phases, phase("Prefill", "ts-is-prompt", read), decoded.tokens > 0 && phase("Decode", "ts-is-generated", decoded));
+        fill(phases, phase(phrase("Prefill"), "ts-is-prompt", read), decoded.tokens > 0 && phase(phrase("Decode"), "ts-is-generated", decoded));
         say(note, aboutPhases(read, decoded));
       },
       numbers({ run }) {
         return {
-          columns: ["pass", "kind", "tokens read", "positions", "wrote", "seconds", "tokens per second", "KV cache after it"],
-          rows: run.steps.map((step) => [count(step.index + 1), step.kind, count(step.n), step.n > 1 ? `${count(step.first)}–${count(step.last)}` : count(step.first),
-            step.choices.length ? tokenText(run.tokens[step.chosenAt]) : "nothing", step.seconds.toFixed(4), rate(step.n, step.seconds), `${count(step.kvBytes)} bytes`]),
-          note: "Seconds as recorded: they hold what recording every layer costs. On a run without recording each pass is faster.",
+          columns: [phrase("pass"), phrase("kind"), phrase("tokens read"), phrase("positions"), phrase("wrote"), phrase("seconds"), phrase("tokens per second"), phrase("KV cache afterwards")],
+          rows: run.steps.map((step) => [count(step.index + 1), kindName(step.kind), count(step.n), step.n > 1 ? `${count(step.first)}–${count(step.last)}` : count(step.first),
+            step.choices.length ? tokenText(run.tokens[step.chosenAt]) : phrase("nothing"), step.seconds.toFixed(4), rate(step.n, step.seconds), phrase("{n} bytes", { n: count(step.kvBytes) })]),
+          note: phrase("Seconds are as recorded and include the cost of recording every layer. Without recording each pass is faster."),
           code: "from model import Trace\nrun = Trace.open('run.trace')\nfor step in run.steps:\n"
             + "    print(step.kind, step.n_tokens, step.seconds, step.n_tokens / step.seconds)",
         };
@@ -82,7 +84,7 @@ export const passes = {
   },
   glance({ run, step, colours }) {
     return {
-      value: [`${count(step.n)} read, ${duration(step.seconds)}`],
+      value: [phrase("{n} read, {time}", { n: count(step.n), time: duration(step.seconds) })],
       mini(g, width, height) {
         blocks(run, width, (each, x, w) => {
           const tall = Math.max(1, (each.n / mostRead(run)) * (height - 12));
@@ -131,7 +133,7 @@ function drawAxis(axis, width, run, selected, colours) {
   });
   g.fillStyle = colours.muted;
   g.textAlign = "right";
-  if (run.steps.length > 1) g.fillText("tokens read", width, TOP - 6);
+  if (run.steps.length > 1) g.fillText(phrase("tokens read"), width, TOP - 6);
   drawTicks(g, width, secondsOf(run), colours);
 }
 
@@ -210,24 +212,30 @@ function phasesOf(run) {
 /** @param {string} name @param {string} role @param {Phase} found */
 function phase(name, role, { passes: n, tokens, seconds }) {
   return h("div", { class: `ts-phase ${role}` }, h("strong", {}, name),
-    h("span", {}, `read ${tokensIn(tokens)} in ${n === 1 ? "1 pass" : `${count(n)} passes`}: ${duration(seconds)}`),
-    h("span", { class: "ts-phase-rate" }, `${rate(tokens, seconds)} tokens a second`));
+    h("span", {}, counted(n, "read {tokens} in {n} pass: {time}", "read {tokens} in {n} passes: {time}", { n: count(n), tokens: tokensIn(tokens), time: duration(seconds) })),
+    h("span", { class: "ts-phase-rate" }, phrase("{n} tokens per second", { n: rate(tokens, seconds) })));
 }
 
 /** @param {Phase} read @param {Phase} decoded */
 function aboutPhases(read, decoded) {
-  const recorded = "As recorded: recording makes it slower.";
+  const recorded = phrase("Times are as recorded; recording makes every pass slower.");
   if (!decoded.tokens || !read.tokens) return recorded;
   const [first, then] = [read.seconds / read.tokens, decoded.seconds / decoded.tokens];
   const gain = then / first;
   if (gain < 1.2) return recorded;
-  return `To read one token took ${duration(first)} in the prefill and ${duration(then)} in decode, ${gain < 10 ? gain.toFixed(1) : count(gain)} times as long: `
-    + `a pass goes through all the weights, however many tokens it reads, and the prefill shares that work among ${count(read.tokens)}. ${recorded}`;
+  const why = phrase("Reading one token took {first} in the prefill and {then} in decode, {times} times as long: every pass loads all the weights, however many tokens it reads, and the prefill spreads that cost over {n} tokens.",
+    { first: duration(first), then: duration(then), times: gain < 10 ? gain.toFixed(1) : count(gain), n: count(read.tokens) });
+  return `${why} ${recorded}`;
 }
 
 /** @param {Run} run @param {Step} step */
 function aboutPass(run, step) {
-  return `Pass ${count(step.index + 1)} of ${count(run.steps.length)} (${step.kind}): read ${tokensIn(step.n)} in ${duration(step.seconds)}, as recorded.`;
+  return phrase("Pass {n} of {all} ({kind}): read {tokens} in {time}, as recorded.", passValues(run, step));
+}
+
+/** @param {Run} run @param {Step} step */
+function passValues(run, step) {
+  return { n: count(step.index + 1), all: count(run.steps.length), kind: kindName(step.kind), tokens: tokensIn(step.n), time: duration(step.seconds) };
 }
 
 /** @param {number} tokens @param {number} seconds */
@@ -238,5 +246,5 @@ function rate(tokens, seconds) {
 
 /** @param {number} n */
 function tokensIn(n) {
-  return n === 1 ? "1 token" : `${count(n)} tokens`;
+  return counted(n, "{n} token", "{n} tokens", { n: count(n) });
 }

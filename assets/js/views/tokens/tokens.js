@@ -7,21 +7,21 @@ import { bytesOf, count, label, tokenPieces } from "../../core/format.js";
 import { additions, flowing, typedPart } from "../../data/running_text.js";
 import { ReservedSpace } from "../../core/reserve_space.js";
 import { isFragment } from "../../data/store.js";
+import { phrase, phraseParts } from "../../core/texts.js";
 
 /** @typedef {import("../../data/store.js").Run} Run */
 
-const NAMES = new Map([["[ZWJ]", "a joiner (ZWJ)"], ["[ZWNJ]", "a non-joiner (ZWNJ)"], ["\ufe0f", "an emoji mark (VS16)"], ["\ufe0e", "a text mark (VS15)"]]);
+const NAMES = new Map([["[ZWJ]", phrase("a joiner (ZWJ)")], ["[ZWNJ]", phrase("a non-joiner (ZWNJ)")], ["\ufe0f", phrase("an emoji variation selector (VS16)")], ["\ufe0e", phrase("a text variation selector (VS15)")]]);
 const MOST_HIGH = 408; // px: eight rows of tokens, or twelve lines
 const MOST_BYTES = 24; // shown of one token
 
 /** @type {import("../../board/card.js").View} */
 export const tokens = {
   id: "tokens",
-  title: "Text to tokens",
-  sentence: "The model never sees letters. The text is cut into tokens, pieces that are words or parts of words, and each is a number "
-    + "from its vocabulary; the number stands below the piece.",
+  title: phrase("Text to tokens"),
+  sentence: phrase("The model does not read letters. The tokenizer splits the text into tokens, which are words or parts of words; each token is a number in the vocabulary, shown below its text."),
   create(body, { selection }) {
-    const strip = h("div", { class: "ts-strip", role: "listbox", "aria-label": "Tokens", tabindex: "0", "data-own-keys": true });
+    const strip = h("div", { class: "ts-strip", role: "listbox", "aria-label": phrase("Tokens"), tabindex: "0", "data-own-keys": true });
     const grown = fadeWhatGoesOn(strip, MOST_HIGH);
     const way = makeWay();
     const readout = h("p", { class: "ts-readout", "aria-live": "polite" });
@@ -29,10 +29,10 @@ export const tokens = {
     const reads = makeReads(selection);
     const panes = h("div", { class: "ts-token-panes" }, h("div", {}, strip, way.element, room.element), reads.element);
     body.append(
-      h("p", { class: "ts-legend" }, h("span", { class: "ts-swatch ts-is-prompt" }, "prompt"), h("span", { class: "ts-swatch ts-is-generated" }, "written by the model"),
-        h("span", { class: "ts-chip-key" }, "a mark of the format"), h("span", { class: "ts-now-key" }, "written in this pass"),
-        h("span", { class: "ts-not-yet-key" }, "not written yet"), h("span", { class: "ts-frame-key" }, "the selected token"),
-        h("span", { class: "ts-muted" }, "· is a space, ↵ a new line, “byte” or “bytes” a part of a character")),
+      h("p", { class: "ts-legend" }, h("span", { class: "ts-swatch ts-is-prompt" }, phrase("prompt")), h("span", { class: "ts-swatch ts-is-generated" }, phrase("written by the model")),
+        h("span", { class: "ts-chip-key" }, phrase("special token")), h("span", { class: "ts-now-key" }, phrase("written in this pass")),
+        h("span", { class: "ts-not-yet-key" }, phrase("not written yet")), h("span", { class: "ts-frame-key" }, phrase("the selected token")),
+        h("span", { class: "ts-muted" }, phrase("· is a space, ↵ a new line, “byte” or “bytes” a part of a character"))),
       panes);
     /** @type {HTMLElement[]} */
     let drawn = [];
@@ -58,7 +58,7 @@ export const tokens = {
       return h("div", {
         class: `ts-chip ${position < run.nPrompt ? "ts-is-prompt" : "ts-is-generated"} ${token.special ? "ts-is-special" : ""}`,
         role: "option", id: `ts-token-${position}`, "aria-selected": "false",
-        "aria-label": `token ${count(position)}, ${label(token)}, id ${count(token.id)}, ${origin(run, position, typed)}`,
+        "aria-label": phrase("token {n}, {text}, id {id}, {origin}", { n: count(position), text: label(token), id: count(token.id), origin: origin(run, position, typed) }),
         ...pointing(selection, position),
       }, tokenText(token), h("span", { class: "ts-id" }, count(token.id)));
     }
@@ -81,7 +81,7 @@ export const tokens = {
         (group ?? strip).append(chip);
         const joined = group && run.joined(position);
         if (group && joined) {
-          group.append(h("span", { class: "ts-fragments-name", "aria-hidden": "true" }, `${group.children.length} tokens make `, makes(joined.text)));
+          group.append(h("span", { class: "ts-fragments-name", "aria-hidden": "true" }, ...phraseParts("{n} tokens make {text}", { n: String(group.children.length), text: makes(joined.text) })));
           group = null;
         }
       }
@@ -124,9 +124,9 @@ export const tokens = {
       },
       numbers({ run }) {
         return {
-          columns: ["position", "token", "id", "bytes", "bytes of the text", "from"],
-          rows: run.tokens.map((token, i) => [count(i), tokenText(token), count(token.id), bytesOf(token.hex) || "(not given)", placeOf(token), origin(run, i, typed)]),
-          note: "Bytes are in UTF-8, in hexadecimal; those of the text are counted from 0, the first and the last both included. A token can be part of a character, a word, or a mark of the chat format.",
+          columns: [phrase("position"), phrase("token"), phrase("id"), phrase("bytes"), phrase("byte range in the text"), phrase("origin")],
+          rows: run.tokens.map((token, i) => [count(i), tokenText(token), count(token.id), bytesOf(token.hex) || phrase("(not available)"), placeOf(token), origin(run, i, typed)]),
+          note: phrase("Bytes are UTF-8, in hexadecimal. Byte ranges in the text count from 0 and include both ends. A token can be part of a character, a word, or a special token of the chat template."),
           code: "from model import Trace\nrun = Trace.open('run.trace')\nfor token in run.tokens:\n    print(token.id, repr(token.text), token.data.hex(' '), token.span)",
         };
       },
@@ -175,8 +175,8 @@ function makeWay() {
   const [bytesRoom, whereRoom] = [new ReservedSpace(bytes, "bytes"), new ReservedSpace(where, "name")];
   const stage = (/** @type {string | Node} */ name, /** @type {Node[]} */ ...parts) => h("div", { class: "ts-way-stage" }, ...parts, name instanceof Node ? name : h("span", { class: "ts-way-name" }, name));
   const arrow = () => h("span", { class: "ts-way-arrow", "aria-hidden": "true" }, "→");
-  const element = h("div", { class: "ts-way", "aria-hidden": "true" }, stage("the piece", piece), arrow(),
-    stage(whereRoom.element, bytesRoom.element, h("span", { class: "ts-ruler" }, mark)), arrow(), stage("its id", id));
+  const element = h("div", { class: "ts-way", "aria-hidden": "true" }, stage(phrase("token text"), piece), arrow(),
+    stage(whereRoom.element, bytesRoom.element, h("span", { class: "ts-ruler" }, mark)), arrow(), stage(phrase("token id"), id));
   return {
     element,
     open() {
@@ -186,7 +186,7 @@ function makeWay() {
     /** This token can stand here. @param {Run} run @param {number} position */
     keep(run, position) {
       bytesRoom.keep(shortBytes(run.tokens[position]));
-      whereRoom.keep(`${placeOf(run.tokens[position])} of ${count(run.tokens[run.tokens.length - 1].span[1])}`);
+      whereRoom.keep(phrase("{range} of {all}", { range: placeOf(run.tokens[position]), all: count(run.tokens[run.tokens.length - 1].span[1]) }));
     },
     /** @param {Run} run @param {number} position */
     draw(run, position) {
@@ -196,7 +196,7 @@ function makeWay() {
       const whole = run.tokens[run.tokens.length - 1].span[1] || 1;
       fill(piece, tokenText(token));
       fill(bytes, shortBytes(token));
-      fill(where, `${placeOf(token)} of ${count(whole)}`);
+      fill(where, phrase("{range} of {all}", { range: placeOf(token), all: count(whole) }));
       mark.style.left = `${(first / whole) * 100}%`;
       mark.style.width = `${((end - first) / whole) * 100}%`;
       mark.className = `ts-ruler-mark ${position < run.nPrompt ? "ts-is-prompt" : "ts-is-generated"}`;
@@ -207,17 +207,17 @@ function makeWay() {
 
 /** @param {import("../../data/store.js").Token} token */
 function shortBytes({ hex }) {
-  return hex ? `${bytesOf(hex.slice(0, MOST_BYTES * 2))}${hex.length > MOST_BYTES * 2 ? " …" : ""}` : "(not given)";
+  return hex ? `${bytesOf(hex.slice(0, MOST_BYTES * 2))}${hex.length > MOST_BYTES * 2 ? " …" : ""}` : phrase("(not available)");
 }
 
 /** What the model really reads: of a chat turn the whole templated prompt; of a plain run a line that says so.
  * @param {import("../../board/selection.js").Selection} selection */
 function makeReads(selection) {
-  const text = h("p", { class: "ts-reads", dir: "auto", tabindex: "0", role: "group", "aria-label": "The prompt with its chat template" });
+  const text = h("p", { class: "ts-reads", dir: "auto", tabindex: "0", role: "group", "aria-label": phrase("The prompt with its chat template") });
   const grown = fadeWhatGoesOn(text, MOST_HIGH);
   const words = h("p", { class: "ts-note" });
-  const legend = h("p", { class: "ts-legend" }, h("span", { class: "ts-typed" }, "typed"), h("span", { class: "ts-added" }, "added by the chat template"));
-  const title = h("h3", { class: "ts-subtitle" }, "What the model really reads");
+  const legend = h("p", { class: "ts-legend" }, h("span", { class: "ts-typed" }, phrase("typed")), h("span", { class: "ts-added" }, phrase("added by the chat template")));
+  const title = h("h3", { class: "ts-subtitle" }, phrase("What the model reads"));
   const element = h("div", { class: "ts-reads-pane" }, title, legend, text, words);
   /** @type {HTMLElement[]} */
   let drawn = [];
@@ -253,16 +253,16 @@ function makeReads(selection) {
 
 /** @param {[number, number] | null} typed */
 function aboutTemplate(typed) {
-  return [typed === null && "What was typed does not stand in it letter for letter, so the two are not told apart. ",
-    "Why: the model learned to answer from conversations written in just this form. The marks tell it who speaks; without them it would only go on with the text."];
+  return [typed === null && `${phrase("The typed text does not appear in it letter for letter, so the two are not told apart.")} `,
+    phrase("The model was trained on conversations in this format. The special tokens mark who speaks; without them the model would only continue the text.")];
 }
 
 /** @param {Run} run @param {[number, number] | null} typed */
 function aboutPlain(run, typed) {
   const before = typed ? run.tokens.slice(0, typed[0]) : [];
-  return [before.length ? "This is a plain prompt: the tokenizer put " : "This is a plain prompt: nothing was added to what was typed.",
-    ...before.flatMap((token) => [quoted(token), " "]), before.length ? "before it, and nothing else was added." : "",
-    " The form's Chat switch wraps it in the model's own template, where it has one."];
+  const tokens = before.flatMap((token, i) => [i ? " " : "", quoted(token)]);
+  return [...(tokens.length ? phraseParts("This is a plain prompt: the tokenizer put {tokens} before it and added nothing else.", { tokens }) : [phrase("This is a plain prompt: nothing was added to what was typed.")]),
+    " ", phrase("The form's Chat switch wraps it in the model's chat template, if the model has one.")];
 }
 
 /** What fragments make together, named where it cannot be seen. @param {string} text */
@@ -273,21 +273,23 @@ function makes(text) {
 
 /** Where its bytes stand in the text: counted from 0, the last one included. @param {import("../../data/store.js").Token} token */
 function placeOf({ span: [first, end] }) {
-  if (end <= first) return "no bytes";
-  return end - first === 1 ? `byte ${count(first)}` : `bytes ${count(first)}–${count(end - 1)}`;
+  if (end <= first) return phrase("no bytes");
+  return end - first === 1 ? phrase("byte {n}", { n: count(first) }) : phrase("bytes {first}–{last}", { first: count(first), last: count(end - 1) });
 }
 
 /** Who put a token there. @param {Run} run @param {number} position @param {[number, number] | null} typed */
 function origin(run, position, typed) {
   const added = typed !== null && (position < typed[0] || position >= typed[1]);
-  const from = position >= run.nPrompt ? "written by the model" : added ? "added by the chat template" : "from the prompt";
-  return run.tokens[position].special ? `${from}, a mark of the format` : from;
+  const { special } = run.tokens[position];
+  if (position >= run.nPrompt) return special ? phrase("written by the model, a special token") : phrase("written by the model");
+  if (added) return special ? phrase("added by the chat template, a special token") : phrase("added by the chat template");
+  return special ? phrase("from the prompt, a special token") : phrase("from the prompt");
 }
 
 /** @param {Run} run @param {number} position @param {[number, number] | null} typed @returns {import("../../core/dom.js").Child[]} */
 function aboutToken(run, position, typed) {
   const token = run.tokens[position];
   if (!token) return [];
-  return [`Token ${count(position)} (of 0–${count(run.tokens.length - 1)}): `, quoted(token), `, ${origin(run, position, typed)}: id ${count(token.id)} of ${count(run.head.model.d_vocab)}, `,
-    `${placeOf(token)} of the text.`];
+  return phraseParts("Token {n} (of 0–{last}): {token}, {origin}: id {id} of {all}, {range} of the text.", { n: count(position), last: count(run.tokens.length - 1), token: quoted(token),
+    origin: origin(run, position, typed), id: count(token.id), all: count(run.head.model.d_vocab), range: placeOf(token) });
 }

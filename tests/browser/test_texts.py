@@ -1,0 +1,169 @@
+"""In a language that puts each template in brackets, every sentence that the scripts make stands in brackets."""
+
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.app.views_served import VIEWS
+from tests.browser.plain import Plain, finished
+from viz import views
+
+CATALOGUE = 'export const CATALOGUE = { get: (key) => "\u27e6" + key + "\u27e7" };'
+LINE = ".ts-run-text"
+
+# What a canvas writes, with the view that it belongs to.
+WATCH = """(() => {
+    window.painted = new Map();
+    const write = CanvasRenderingContext2D.prototype.fillText;
+    CanvasRenderingContext2D.prototype.fillText = function (text, ...rest) {
+        window.painted.set(String(text), this.canvas.closest("[data-view]")?.dataset.view ?? "");
+        return write.call(this, text, ...rest);
+    };
+})();"""
+
+# Texts of a model or a person, identifiers, code, and what comes from Python.
+OTHERS = [
+    ".ts-token-text, bdi, code, pre, option, .ts-text, .ts-reads, .ts-way-bytes, .ts-block-code, .ts-row-bytes",
+    ".ts-model-line, .ts-measured-notes, .ts-recorded button, .ts-model-text, .ts-more-picture :is(h3, .ts-sentence)",
+    ".ts-board:not([data-experiment=run]) .ts-card:not(.ts-bill, .ts-origin) *",
+    ".ts-card-embeddings .js-plotly-plot :is(.textpoint, .hoverlayer)",
+]
+OF_TICK = ".ts-board:not([data-experiment=run]) .ts-crumbs span"  # around the words of Python, and a template
+NOT_YET = ".ts-card-next-token, [data-goes-to=next-token], .ts-keep, .ts-message"  # said in English only, still
+
+# All text and all attributes that are read or shown, outside the brackets of a template.
+OUTSIDE = """async ([others, notYet, ofTick]) => {
+    const { label } = await import("/gradio_api/tokenoscope/assets/js/core/format.js");
+    const plain = (text) => text.replace(/[\\d.,]+ ?(?:kB|MB|GB|TB|ms|min)\\b/g, "").replace(/\\b[0-9A-F]{2}\\b/g, "")
+        .replace(/[\\w-]+(?:[._][\\w-]+)+/g, "").replace(/\\d[\\d.]*e[+−-]?\\d+/g, "");
+    const bare = (text) => /\\p{L}{2,}/u.test(plain(text));
+    const found = new Set();
+    let depth = 0;
+    const read = (text) => {
+        let outside = "";
+        for (const letter of text) {
+            if (letter === "\u27e6") depth += 1;
+            else if (letter === "\u27e7") depth -= 1;
+            else if (!depth) outside += letter;
+        }
+        return outside;
+    };
+    const walk = (node) => {
+        if (node instanceof Text) {
+            if (node.parentElement.matches(ofTick)) return;
+            const outside = read(node.data);
+            if (bare(outside)) found.add(`${node.parentElement.className || node.parentElement.tagName}: ${outside}`);
+            return;
+        }
+        if (!(node instanceof Element) || node.matches(notYet)) return;
+        const other = node.matches(others);
+        for (const name of ["aria-label", "aria-valuetext", "title", "placeholder"]) {
+            const text = node.getAttribute(name) ?? "";
+            if (!other && !text.includes("\u27e6") && bare(text)) found.add(`${name} of ${node.className}: ${text}`);
+        }
+        if (other) return;
+        if (node.tagName === "text") { // it may be cut, its end bracket with it
+            if (!node.textContent.includes("\u27e6") && bare(node.textContent)) found.add(`svg: ${node.textContent}`);
+            return;
+        }
+        const before = depth;
+        for (const child of node.childNodes) walk(child);
+        if (["DIV", "SECTION", "P", "LI", "TD"].includes(node.tagName) && depth !== before) {
+            found.add(`brackets that do not match: ${node.textContent}`);
+            depth = before;
+        }
+    };
+    const roots = ".ts-boards, .ts-rail-root, .ts-run-text, .ts-spoken, .ts-texts-root";
+    for (const root of document.querySelectorAll(roots)) walk(root);
+    const { run } = tokenoscope.store ?? {};
+    const tokens = run ? [...run.tokens, ...[...run.texts].map(([id, text]) => run.named({ id, text }))] : [];
+    const names = new Set(); // of tokens, cut anywhere
+    for (const token of tokens) {
+        let name = "";
+        for (const letter of label(token, 60)) names.add(name += letter);
+    }
+    const isName = (text) => names.has(text.replace(/…$/, ""));
+    for (const [text, view] of window.painted ?? []) {
+        const said = text.includes("\u27e6") || isName(text) || view === "next-token";
+        if (!said && bare(text)) found.add(`canvas of ${view}: ${text}`);
+    }
+    return [...found];
+}"""
+
+
+@pytest.fixture
+def bracketed(visit: Any) -> Any:
+    """Opens a plain page in that language."""
+
+    def open_page(server: Plain, path: str = "") -> Page:
+        page = visit(None, width=1440, height=900)
+        page.route(
+            re.compile(r"/core/catalogue\.js"),
+            lambda route: route.fulfill(body=CATALOGUE, content_type="text/javascript"),
+        )
+        page.add_init_script(WATCH)
+        page.goto(f"{server.url}/{path}")
+        page.wait_for_selector('.ts-board[data-ready="1"]', state="attached")
+        return page
+
+    return open_page
+
+
+def outside(page: Page) -> list[str]:
+    return page.evaluate(OUTSIDE, [", ".join(OTHERS), NOT_YET, OF_TICK])
+
+
+def show_all(page: Page) -> None:
+    """Draws every card, wherever it is, and every table of numbers."""
+    page.evaluate("""() => {
+        for (const each of document.querySelectorAll(".ts-details, .ts-more-pictures")) each.open = true;
+        document.querySelector(".ts-unfold")?.click();
+    }""")
+    page.wait_for_function("""() => tokenoscope.store.cards.every((card) => !card.stale)
+        && [...document.querySelectorAll(".ts-details")].every((each) => each.querySelector(".ts-sheet table"))""")
+
+
+def test_every_sentence_of_a_run_is_a_template(plain_server: Plain, bracketed: Any) -> None:
+    page = bracketed(plain_server)
+    page.wait_for_selector(".ts-board[data-run]")
+    page.wait_for_function("tokenoscope.store.run?.units && tokenoscope.store.run.embeddings")
+    found: set[str] = set()
+    for at in ({"step": 0, "token": 0}, {"step": 10_000, "layer": 2, "head": 1}):
+        page.evaluate("at => tokenoscope.selection.set(at, { lock: true })", at)
+        show_all(page)
+        found.update(outside(page))
+    assert sorted(found) == []
+    assert page.evaluate("painted.has('\u27e6tokens read\u27e7') && painted.has('\u27e6after layer 29\u27e7')")
+    assert len(re.findall("\u27e6", page.locator(".ts-boards").inner_text())) > 300
+
+
+def test_every_sentence_of_a_made_up_run_is_a_template(house: Plain, bracketed: Any) -> None:
+    page = bracketed(house, f"#record={house.keep(finished(), beside=False)}")
+    page.wait_for_selector(".ts-board[data-run]")
+    expect(page.locator(".ts-card-attention .ts-title")).to_have_text("\u27e6Attention\u27e7")
+    show_all(page)
+    assert outside(page) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "button", "experiment"),
+    [
+        ("measure", "Measure", "measure"),
+        ("measure", "Cache", "cache"),
+        ("serve", "Serve", "serve"),
+        ("serve#speculation", "Speculate", "speculate"),
+    ],
+)
+def test_every_sentence_of_the_other_boards_is_a_template(
+    house: Plain, bracketed: Any, monkeypatch: pytest.MonkeyPatch, path: str, button: str, experiment: str
+) -> None:
+    of = views.all_views
+    monkeypatch.setattr(views, "all_views", lambda kind: tuple(VIEWS.get(kind, of(kind))))
+    page = bracketed(house, path)
+    page.get_by_role("button", name=button, exact=True).click()
+    expect(page.locator(LINE)).to_contain_text("Done:")
+    board = page.locator(f"#board-{experiment}, .ts-board[data-experiment={experiment}]").first
+    expect(board.locator(".ts-card").first).to_be_visible()
+    assert outside(page) == []
