@@ -346,7 +346,7 @@ function helpSheet() {
     h("h2", { class: "ts-title" }, "Keys"),
     table("Keys and what they do", ["key", "what it does"], KEYS.map(([key, does]) => [h("kbd", {}, key), does])),
     h("p", { class: "ts-note" }, "Pointing at something previews it everywhere. A click or a tap locks it: it stays until you click elsewhere or press Esc."),
-    h("p", { class: "ts-note" }, COUNTING, " Passes are counted like steps: the first is pass 1."),
+    h("p", { class: "ts-note" }, COUNTING, " So are steps: a step is one pass of the model, and step 0 is the prefill."),
     button("Close", () => sheet.close()));
   return sheet;
 }

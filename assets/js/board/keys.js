@@ -3,7 +3,7 @@
 
 /** What each key does. */
 export const KEYS = [
-  ["←  →", "the pass, tick or round before, the next one"],
+  ["←  →", "the step, tick or round before, the next one"],
   ["↑  ↓", "a layer up, a layer down"],
   ["[  ]", "the head before, the next head"],
   ["Home  End", "the first, the newest"],

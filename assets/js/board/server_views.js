@@ -118,5 +118,5 @@ export class ServerViews {
 /** What a picture shows of the selection. @param {Shown} shown @param {At} at */
 function what({ follows }, at) {
   if (follows === "layer") return `layer ${at.layer}`;
-  return follows === "token" ? `with token ${at.token} marked` : `with pass ${at.step + 1} marked`;
+  return follows === "token" ? `with token ${at.token} marked` : `with step ${at.step} marked`;
 }

@@ -5,12 +5,12 @@ import { h, fill, button } from "../core/dom.js";
 import { fit, hatch, pointer, widthOf } from "../core/canvas.js";
 
 /** A place along the axis that moves: how wide it is drawn, in a unit of its own, and how. @typedef {{width: number, hatched: boolean}} Place */
-/** What is told of the axis that moves. `words` say where we are, `spoken` is the same in short, `title` what its widths mean; `wait_ms`: how long a
+/** What is told of the axis that moves. `first`: the number of its first place; `words` say where we are, `spoken` is the same in short, `title` what its widths mean; `wait_ms`: how long a
  * place lasted, if it was timed.
- * @typedef {{places: Place[], at: number, words: import("../core/dom.js").Child[], spoken: string, title: string, wait_ms: ((at: number) => number) | null}} Axis */
+ * @typedef {{first: number, places: Place[], at: number, words: import("../core/dom.js").Child[], spoken: string, title: string, wait_ms: ((at: number) => number) | null}} Axis */
 /** @typedef {import("../data/axes.js").MovingAxis} MovingAxis */
 
-const NAMES = { step: "pass", tick: "tick", round: "round" };
+const NAMES = { step: "step", tick: "tick", round: "round" };
 /** @type {[string, number][]} */
 const PACES = [["1 a second", 1000], ["3 a second", 333], ["10 a second", 100]];
 const AS_RECORDED = 0;
@@ -35,7 +35,7 @@ export class Transport {
     this.on = button("▶", () => selection.move(1));
     this.pace = h("select", { class: "ts-select", "aria-label": "pace of playing" });
     this.lock = button("Unlock (Esc)", () => selection.unlock());
-    this.canvas = h("canvas", { class: "ts-axis", role: "slider", tabindex: "0", "aria-valuemin": "1" });
+    this.canvas = h("canvas", { class: "ts-axis", role: "slider", tabindex: "0" });
     this.axisBox = h("div", { class: "ts-axis-box" }, this.canvas);
     this.width = widthOf(this.axisBox, () => this.drawAxis());
     this.row = h("div", { class: "ts-player-row" },
@@ -141,8 +141,9 @@ export class Transport {
     if (!axis) return;
     fill(this.crumbs, ...axis.words);
     this.lock.hidden = !this.selection.locked;
-    this.canvas.setAttribute("aria-valuemax", String(axis.places.length));
-    this.canvas.setAttribute("aria-valuenow", String(axis.at + 1));
+    this.canvas.setAttribute("aria-valuemin", String(axis.first));
+    this.canvas.setAttribute("aria-valuemax", String(axis.first + axis.places.length - 1));
+    this.canvas.setAttribute("aria-valuenow", String(axis.first + axis.at));
     this.canvas.setAttribute("aria-valuetext", axis.spoken);
     if (this.canvas.title !== axis.title) this.canvas.title = axis.title;
   }

@@ -4,6 +4,11 @@
 /** How layers, heads and tokens are numbered: one number for one thing, on the page and in the code. */
 export const COUNTING = "Layers, heads and tokens are counted from 0, as in the code.";
 
+/** A step by its number, the index in `steps`, among those of its run; the prefill is step 0. @param {number} step @param {number} n how many there are */
+export function stepOf(step, n) {
+  return n > 1 ? `Step ${count(step)} of 0–${count(n - 1)}` : `Step ${count(step)}`;
+}
+
 /** @param {number} number */
 export function count(number) {
   return String(Math.round(number)).replace(/\B(?=(\d{3})+$)/g, ",");

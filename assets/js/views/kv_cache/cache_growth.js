@@ -54,10 +54,10 @@ export function drawChart(chart, width, { run, at, colours }) {
   g.lineWidth = 1;
   g.textAlign = "left";
   g.fillStyle = colours.muted;
-  g.fillText("pass 1", left, top + height + 20);
+  g.fillText("step 0", left, top + height + 20);
   if (n > 1 && column * n > 130) {
     g.textAlign = "right";
-    g.fillText(`pass ${count(n)}`, left + column * n, top + height + 20);
+    g.fillText(`step ${count(n - 1)}`, left + column * n, top + height + 20);
   }
   chart.setAttribute("aria-label", `Bar chart: the cache grows from ${size(run.steps[0].kvBytes)} to ${size(run.steps[n - 1].kvBytes)} over ${n} passes.`);
   return { left, column, n, row: height, layers: 1 };

@@ -60,8 +60,8 @@ export const kvCache = {
       },
       numbers({ run }) {
         return {
-          columns: ["pass", "kind", "tokens read", "tokens so far", "bytes measured", "bytes worked out"],
-          rows: run.steps.map((step) => [String(step.index + 1), step.kind, count(step.n), count(step.last + 1), count(step.kvBytes), known(bytesByShape(run, step.last + 1))]),
+          columns: ["step", "kind", "tokens read", "tokens so far", "bytes measured", "bytes worked out"],
+          rows: run.steps.map((step) => [String(step.index), step.kind, count(step.n), count(step.last + 1), count(step.kvBytes), known(bytesByShape(run, step.last + 1))]),
           note: "Measured: the size of the cache's tensors after each pass. Worked out: what the model's numbers of layers, heads, widths and tokens kept would need.",
           code: CODE,
         };
@@ -129,10 +129,10 @@ function known(bytes) {
 function passWords(step, at, before) {
   const grew = grown(step.kvBytes - before);
   if (step.kind === "decode") {
-    return `Pass ${at.step + 1} computed keys and values for 1 new token and wrote them; it read the ${size(before)} kept of the ${count(step.first)} before it instead of computing them again. So ${grew}.`;
+    return `Step ${at.step} computed keys and values for 1 new token and wrote them; it read the ${size(before)} kept of the ${count(step.first)} before it instead of computing them again. So ${grew}.`;
   }
   const found = step.first > 0 ? ` It found ${size(before)} of the ${count(step.first)} tokens before them.` : " It found the cache empty.";
-  return `Pass ${at.step + 1} read ${count(step.n)} tokens of the prompt at once (in ${duration(step.seconds)}, recorded) and wrote keys and values for each.${found} So ${grew}.`;
+  return `Step ${at.step} read ${count(step.n)} tokens of the prompt at once (in ${duration(step.seconds)}, recorded) and wrote keys and values for each.${found} So ${grew}.`;
 }
 
 /** Why the last written token is not in the cache; empty before the run has come to its end. @param {import("../../data/store.js").Run} run @param {import("../../data/store.js").Step} step */

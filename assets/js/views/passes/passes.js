@@ -3,7 +3,7 @@
 
 import { h, fill, say, tokenText } from "../../core/dom.js";
 import { fit, hatch, pointer, widthOf } from "../../core/canvas.js";
-import { count, duration } from "../../core/format.js";
+import { count, duration, stepOf } from "../../core/format.js";
 import { ReservedSpace } from "../../core/reserve_space.js";
 import { makeLoop } from "./loop.js";
 
@@ -23,7 +23,7 @@ export const passes = {
   sentence: "The whole prompt is read in one pass, the prefill. Then each pass, a decode step, reads one token, the one just written, and writes the next.",
   create(body, { selection, redraw }) {
     const phases = h("div", { class: "ts-phases" });
-    const axis = h("canvas", { class: "ts-pass-axis", role: "slider", tabindex: "0", "aria-label": "pass, on its measured axis", "aria-valuemin": "1" });
+    const axis = h("canvas", { class: "ts-pass-axis", role: "slider", tabindex: "0", "aria-label": "step, on its measured axis", "aria-valuemin": "0" });
     const box = h("div", { class: "ts-canvas-box" }, axis);
     const words = h("p", { class: "ts-readout", "aria-live": "polite" });
     const room = new ReservedSpace(words, "readout");
@@ -56,9 +56,9 @@ export const passes = {
       draw({ run, step }) {
         loop.draw(run, step);
         say(words, aboutPass(run, step));
-        axis.setAttribute("aria-valuemax", String(run.steps.length));
-        axis.setAttribute("aria-valuenow", String(step.index + 1));
-        axis.setAttribute("aria-valuetext", `pass ${count(step.index + 1)} of ${count(run.steps.length)}, ${step.kind}, read ${tokensIn(step.n)} in ${duration(step.seconds)}`);
+        axis.setAttribute("aria-valuemax", String(run.steps.length - 1));
+        axis.setAttribute("aria-valuenow", String(step.index));
+        axis.setAttribute("aria-valuetext", `${stepOf(step.index, run.steps.length).toLowerCase()}, ${step.kind}, read ${tokensIn(step.n)} in ${duration(step.seconds)}`);
         const now = `${run.id}/${run.steps.length}`;
         if (told === now) return;
         told = now;
@@ -70,8 +70,8 @@ export const passes = {
       },
       numbers({ run }) {
         return {
-          columns: ["pass", "kind", "tokens read", "positions", "wrote", "seconds", "tokens per second", "KV cache after it"],
-          rows: run.steps.map((step) => [count(step.index + 1), step.kind, count(step.n), step.n > 1 ? `${count(step.first)}–${count(step.last)}` : count(step.first),
+          columns: ["step", "kind", "tokens read", "positions", "wrote", "seconds", "tokens per second", "KV cache after it"],
+          rows: run.steps.map((step) => [count(step.index), step.kind, count(step.n), step.n > 1 ? `${count(step.first)}–${count(step.last)}` : count(step.first),
             step.choices.length ? tokenText(run.tokens[step.chosenAt]) : "nothing", step.seconds.toFixed(4), rate(step.n, step.seconds), `${count(step.kvBytes)} bytes`]),
           note: "Seconds as recorded: they hold what recording every layer costs. On a run without recording each pass is faster.",
           code: "from model import Trace\nrun = Trace.open('run.trace')\nfor step in run.steps:\n"
@@ -227,7 +227,7 @@ function aboutPhases(read, decoded) {
 
 /** @param {Run} run @param {Step} step */
 function aboutPass(run, step) {
-  return `Pass ${count(step.index + 1)} of ${count(run.steps.length)} (${step.kind}): read ${tokensIn(step.n)} in ${duration(step.seconds)}, as recorded.`;
+  return `${stepOf(step.index, run.steps.length)} (${step.kind}): read ${tokensIn(step.n)} in ${duration(step.seconds)}, as recorded.`;
 }
 
 /** @param {number} tokens @param {number} seconds */
