@@ -7,6 +7,10 @@ import { ServedRecord } from "../data/record.js";
 import { followRecord, Gone } from "../data/follow.js";
 import { forget, remember, remembered } from "../data/session_memory.js";
 import { h, fill, button } from "../core/dom.js";
+import { RUN_EMPTY, emptyCard } from "./empty.js";
+import { leadToMeasure, offerFiles } from "./keep.js";
+import { loadStyles } from "./styles.js";
+import { PARTS, showTab, wireTabs } from "./tabs.js";
 import { Board } from "./board.js";
 import { AddressBar, readAddress } from "./address.js";
 import { ShippedRecords } from "./shipped_records.js";
@@ -26,33 +30,13 @@ import { listenToKeys } from "./keys.js";
  *   earlier: string | null, silent: boolean, cutOff: boolean, press: number, opening: Opening | null, away: AbortController}} Held */
 /** `at` null: where its kind begins. @typedef {{at: Partial<At> | null, card: string | null}} Opening */
 
-const STYLES = ["theme", "scope", ...["output", "tokens", "embeddings", "passes", "attention", "layers", "next-token", "kv-cache", "measured", "serving", "rounds"].map((view) => `views/${view}`)];
 /** The button that begins each kind, where it is not `#run`. @type {Record<string, string>} */
 const BUTTONS = { cache: "#replay", serve: "#serve", speculate: "#speculate" };
-/** Kinds that stand on the page one at a time, each behind its tab. @type {Record<string, string>} */
-const PARTS = { serve: "batching", speculate: "speculation" };
-const RUN_EMPTY = "Type a prompt and press Run: the run appears here, pass by pass.";
-/** What is said of a kind before there is a record: a title and a sentence. @type {Record<string, [string, string]>} */
-const EMPTY = {
-  measure: ["What this model costs on this machine",
-    "Press Measure. The prompt is read and continued several times without recording, then with and without the KV cache at "
-    + "growing lengths, and then for several texts at once. It takes about half a minute, and every piece is drawn as it comes."],
-  cache: ["The same run with a smaller cache",
-    "Press “Try smaller caches”. The run is replayed with keys and values in fewer bits, and with some of them taken out: "
-    + "you see the bytes that each saves, and what it does to the next token."],
-  serve: ["Several texts at once",
-    "Press Serve. The model reads and writes all the texts of the form together: every pass, called a tick here, takes a few tokens of each. "
-    + "You see who waits, who is read and who writes, which block of the cache holds whose tokens, and that no text looks into another. "
-    + "Then the same texts are served in a padded batch and one by one, and the three are timed."],
-  speculate: ["A draft before the model",
-    "Press Speculate. Something quick guesses the next few tokens, and the model judges all of them in one pass: what it agrees with is written at once. "
-    + "You see each guess, the two probabilities, the number that decided, and whether all of this was faster than writing plainly."],
-};
 const SILENT = "The program does not answer; the pictures stay as they are. Trying again…";
 
 /** Wire a page. @param {Link} link */
 export async function connect({ element, props, watch, experiments, pages = {}, base = new URL("../../..", import.meta.url).href.replace(/\/$/, "") }) {
-  await Promise.all(STYLES.map((name) => loadStyle(new URL(`../../css/${name}.css`, import.meta.url).href)));
+  await loadStyles();
   const page = new Page(base, /** @type {HTMLElement} */ (element.querySelector(".ts-boards") ?? element), experiments, pages);
   watch("value", () => page.take(props.value));
   page.begin(props.value);
@@ -86,7 +70,8 @@ export class Page {
     const places = experiments.map((experiment) => h("div", { id: `board-${experiment}`, class: PARTS[experiment] ? `ts-part-${PARTS[experiment]}` : "" }));
     fill(root, ...places); // before they are boards: which read their colours from where they stand
     this.boards = new Map(experiments.map((experiment, i) => [experiment, this.board(experiment, places[i])]));
-    this.wireParts();
+    wireTabs(experiments, (part) => { this.turnTo(part); this.writeAddress(); this.bar.flush(); });
+    if (PARTS[this.active]) this.turnTo(this.active);
     this.listen();
   }
 
@@ -95,8 +80,7 @@ export class Page {
     const isRun = experiment === "run";
     const keep = (isRun && find("#status .ts-keep")) || h("p", { class: "ts-keep", hidden: true });
     this.keeps.set(experiment, keep);
-    const [title, sentence] = EMPTY[experiment] ?? ["Nothing here yet", "Fill in the form and press its button: what comes of it is drawn here."];
-    const empty = !isRun ? h("section", { class: "ts-card" }, h("h2", { class: "ts-title" }, title), h("p", { class: "ts-sentence" }, sentence)) : null;
+    const empty = !isRun ? emptyCard(experiment) : null;
     const board = new Board(place, experiment, {
       base: this.base, empty, above: isRun ? this.shipped?.element : null, below: keep.isConnected ? null : keep, rail: find("#rail .ts-rail-root"),
       changed: () => this.changed(experiment),
@@ -347,32 +331,11 @@ export class Page {
     else if (part) this.bar.set(this.active === this.experiments[0] ? "" : `#${part}`);
   }
 
-  /** Tabs as their pattern wants them: arrows move. */
-  wireParts() {
-    const parts = this.experiments.filter((experiment) => PARTS[experiment]);
-    const tabs = parts.map((experiment) => find(`#part-${PARTS[experiment]}`));
-    tabs.forEach((tab, i) => {
-      tab?.addEventListener("click", () => { this.turnTo(parts[i]); this.writeAddress(); this.bar.flush(); });
-      tab?.addEventListener("keydown", (event) => {
-        if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
-        event.preventDefault();
-        tabs[1 - i]?.click();
-        tabs[1 - i]?.focus();
-      });
-    });
-    if (parts.length) this.turnTo(parts[0]);
-  }
-
   /** This kind is looked at. @param {string} experiment */
   turnTo(experiment) {
     this.active = experiment;
     if (!PARTS[experiment]) return;
-    document.body.dataset.part = PARTS[experiment];
-    for (const each of this.experiments) {
-      const tab = find(`#part-${PARTS[each]}`);
-      tab?.setAttribute("aria-selected", String(each === experiment));
-      if (tab) tab.tabIndex = each === experiment ? 0 : -1;
-    }
+    showTab(this.experiments, experiment);
     this.tell();
   }
 
@@ -416,37 +379,14 @@ export class Page {
     return held !== undefined && !held.cutOff && !(held.status && isOver(held.status));
   }
 
-  /** The links to keep a record that is over. @param {string} experiment */
+  /** What can be kept of what is shown. @param {string} experiment */
   offer(experiment) {
     const line = this.keeps.get(experiment);
     const held = this.held.get(this.wanted.get(experiment) ?? "");
     const isRun = held?.record instanceof Run;
     const over = held?.status && (isRun ? held.status.complete : isOver(held.status));
-    const kept = held && over && held.record?.begun && !held.shipped ? held : null;
-    if (experiment === "run") this.leadToMeasure(kept?.id ?? null);
-    if (!line || line.dataset.of === (kept?.id ?? "")) return;
-    line.dataset.of = kept?.id ?? "";
-    line.hidden = kept === null;
-    if (!kept) return;
-    const link = (/** @type {string} */ what, /** @type {string} */ name) => h("a", { href: `${this.base}/records/${encodeURIComponent(kept.id)}/${what}`, download: true }, name);
-    const file = isRun ? [link("file", "trace file"), "."] : [link("file", "file"), " that the Python library opens."];
-    fill(line, "Keep it as a ", link("page", "web page"), " or as a ", ...file);
+    const kept = held && over && held.record?.begun && !held.shipped ? { id: held.id, isRun } : null;
+    if (experiment === "run") leadToMeasure(kept?.id ?? null);
+    if (line) offerFiles(line, this.base, kept);
   }
-
-  /** The page Measure takes a run along. @param {string | null} run */
-  leadToMeasure(run) {
-    const query = new URLSearchParams([...new URLSearchParams(location.search)].filter(([name]) => name === "__theme"));
-    if (run) query.set("run", run);
-    find('.ts-nav [data-page="measure"]')?.setAttribute("href", `measure${query.size ? `?${query}` : ""}`);
-  }
-}
-
-/** A style sheet, there when it is loaded or cannot be: from the page's head, or added to it. @param {string} address */
-function loadStyle(address) {
-  const there = Array.from(document.querySelectorAll("link")).find((link) => link.rel === "stylesheet" && link.href === address);
-  if (there?.sheet) return Promise.resolve();
-  const link = there ?? h("link", { rel: "stylesheet", href: address });
-  const loaded = new Promise((done) => { for (const end of ["load", "error"]) link.addEventListener(end, done); });
-  if (!there) document.head.append(link);
-  return loaded;
 }
