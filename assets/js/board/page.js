@@ -17,13 +17,14 @@ import { ShippedRecords } from "./shipped_records.js";
 import { StatusLine, find, watchModel } from "./status.js";
 import { isOver } from "./sentences.js";
 import { listenToKeys } from "./keys.js";
+import { OwnRuns } from "./own_runs.js";
 
 /** @typedef {import("../data/axes.js").At} At */
 /** @typedef {import("../data/follow.js").Status} Status */
 /** What a press of a button came to: a job's id, or why there is none. `press` grows with each press. @typedef {{id: string | null, experiment: string, refusal: string, press: number}} Press */
 /** `experiments`: the kinds that this page shows, each on a board of its own; `pages`: where each kind is shown, relative to the app;
- * `base`: the address of the program's routes, by default where this script came from.
- * @typedef {{element: HTMLElement, props: {value: Press}, watch: (name: string, fn: () => void) => void, experiments: string[], pages?: Record<string, string>, base?: string}} Link */
+ * `ask`: asks for an experiment with these values, as a press of a button does; `base`: the address of the program's routes, by default where this script came from.
+ * @typedef {{ask?: (experiment: string, values: Record<string, any>) => void, element: HTMLElement, props: {value: Press}, watch: (name: string, fn: () => void) => void, experiments: string[], pages?: Record<string, string>, base?: string}} Link */
 /** A record that is followed, or was. `opening`: where it is opened, if not where its kind begins; `restored`: it ran before the page was left;
  * `earlier`: the visitor's own record before it; `silent`: the program did not answer when it was asked last; `cutOff`: nor will it go on.
  * @typedef {{id: string, experiment: string | null, record: Run | ServedRecord | null, status: Status | null, own: boolean, shipped: boolean, restored: boolean,
@@ -35,19 +36,20 @@ const BUTTONS = { cache: "#replay", serve: "#serve", speculate: "#speculate" };
 const SILENT = "The program does not answer; the pictures stay as they are. Trying again…";
 
 /** Wire a page. @param {Link} link */
-export async function connect({ element, props, watch, experiments, pages = {}, base = new URL("../../..", import.meta.url).href.replace(/\/$/, "") }) {
+export async function connect({ element, props, watch, experiments, pages = {}, ask, base = new URL("../../..", import.meta.url).href.replace(/\/$/, "") }) {
   await loadStyles();
-  const page = new Page(base, /** @type {HTMLElement} */ (element.querySelector(".ts-boards") ?? element), experiments, pages);
+  const page = new Page(base, /** @type {HTMLElement} */ (element.querySelector(".ts-boards") ?? element), experiments, { pages, ask });
   watch("value", () => page.take(props.value));
   page.begin(props.value);
   return page;
 }
 
 export class Page {
-  /** @param {string} base @param {HTMLElement} root @param {string[]} experiments @param {Record<string, string>} pages */
-  constructor(base, root, experiments, pages) {
+  /** @param {string} base @param {HTMLElement} root @param {string[]} experiments @param {{pages: Record<string, string>, ask?: Link["ask"]}} link */
+  constructor(base, root, experiments, link) {
     this.base = base;
-    this.pages = pages;
+    this.link = link;
+    this.pages = link.pages;
     this.experiments = experiments;
     this.active = experiments[0];
     /** @type {Map<string, Held>} by id */
@@ -64,7 +66,14 @@ export class Page {
     this.again = null;
     this.line = new StatusLine();
     this.bar = new AddressBar();
-    this.shipped = experiments.includes("run") ? new ShippedRecords(base, (id) => this.choose(id)) : null;
+    const hasRuns = experiments.includes("run");
+    this.shipped = hasRuns ? new ShippedRecords(base, (id) => this.choose(id)) : null;
+    this.runs = hasRuns ? new OwnRuns(base, {
+      look: (id) => this.look(id),
+      again: (run) => this.ask("run", { ...run.settings, prompt: run.prompt }),
+      takenOut: (id, next) => this.takenOut(id, next),
+    }) : null;
+    if (this.runs) find("#runs .ts-runs-root")?.replaceChildren(this.runs.element);
     /** @type {Map<string, HTMLElement>} */
     this.keeps = new Map();
     const places = experiments.map((experiment) => h("div", { id: `board-${experiment}`, class: PARTS[experiment] ? `ts-part-${PARTS[experiment]}` : "" }));
@@ -142,20 +151,45 @@ export class Page {
     this.refusal = refusal ? { experiment, text: refusal } : null;
     this.message = "";
     if (!PARTS[experiment]) this.active = experiment;
+    const again = this.again;
+    this.again = null;
     if (id) {
-      const [again, earlier] = [this.again, this.own.get(experiment) ?? null];
-      this.again = null;
+      const earlier = this.own.get(experiment) ?? null;
       this.own.set(experiment, id);
       this.show({ id, experiment, own: true, press: press.press, earlier, opening: again?.experiment === experiment ? again : null });
     }
     this.tell();
   }
 
-  /** Look at a shipped record, or again at one's own. @param {string | null} id */
+  /** Look at a shipped record. @param {string} id */
   choose(id) {
-    const chosen = id ?? this.own.get("run");
-    if (chosen) this.show({ id: chosen, experiment: "run", shipped: id !== null, own: id === null, restored: id === null && !this.held.has(chosen) });
+    this.show({ id, experiment: "run", shipped: true });
     this.tell();
+  }
+
+  /** Look again at a run of one's own: at the place that is looked at now, so that two runs can be compared. @param {string} id */
+  look(id) {
+    const board = this.boards.get("run");
+    if (board?.record?.id === id && this.wanted.get("run") === id) return;
+    const { step = 0, layer = 0, head = 0 } = board?.record ? board.selection.base : {};
+    const opening = board?.record && !this.isGoing(id) ? { at: { step, layer, head }, card: board.reading } : null;
+    this.show({ id, experiment: "run", own: true, opening, ...(this.held.has(id) ? {} : { restored: true }) });
+    this.tell();
+  }
+
+  /** The run that is shown was taken out of the list: another one is shown. @param {string} id @param {string | null} next */
+  takenOut(id, next) {
+    if (this.own.get("run") === id) this.own.delete("run");
+    forget("run");
+    const [first] = this.shipped?.records ?? [];
+    if (next) this.look(next);
+    else if (first) this.choose(first.id);
+  }
+
+  /** Ask for what no button of the form does; what comes of it is opened at a place. @param {string} experiment @param {Record<string, any>} values @param {Opening | null} [opening] */
+  ask(experiment, values, opening = null) {
+    this.again = opening && { experiment: this.boards.has(experiment) ? experiment : this.experiments[0], ...opening };
+    this.link.ask?.(experiment, values);
   }
 
   /** Show a record as soon as there is something to see, and follow it. @param {Partial<Held> & {id: string}} how */
@@ -203,6 +237,7 @@ export class Page {
       held.status = status;
       if (held.record || this.boards.has(status.experiment)) held.experiment ??= status.experiment; // else its first part says what it is
     }
+    if (held.own && held.record instanceof Run && held.record.begun) this.runs?.note(held.record, held.record.end !== null);
     if (held.record instanceof ServedRecord && held.status) held.record.ended = isOver(held.status);
     this.draw(held);
     this.tell();
@@ -247,10 +282,10 @@ export class Page {
     else this.message = "It was stopped before it began.";
   }
 
-  /** Records of the same kind that a newer one of the visitor's own has replaced are not held any more. @param {Held} newer */
+  /** Other records of the same kind are not held any more, but for one that is on its way: they are fetched again when they are looked at. @param {Held} newer */
   letGo(newer) {
     for (const held of this.held.values()) {
-      if (held === newer || held.shipped || held.experiment !== newer.experiment) continue;
+      if (held === newer || held.shipped || held.experiment !== newer.experiment || this.isGoing(held.id)) continue;
       held.away.abort();
       this.held.delete(held.id);
     }
@@ -262,7 +297,8 @@ export class Page {
     const experiment = held.experiment ?? this.active;
     const board = this.boards.get(experiment);
     const before = remembered(experiment);
-    const prompt = held.record instanceof Run ? held.record.head.prompt : before?.id === held.id ? before.prompt ?? null : null;
+    const listed = this.runs?.gone(held.id) ?? false;
+    const prompt = held.record instanceof Run ? held.record.head.prompt : this.runs?.of(held.id)?.prompt ?? (before?.id === held.id ? before.prompt ?? null : null);
     this.cutOff(held);
     if (held.restored || this.own.get(experiment) === held.id) forget(experiment);
     if (!held.record) {
@@ -270,7 +306,8 @@ export class Page {
       if (this.own.get(experiment) === held.id) this.own.delete(experiment);
       if (this.wanted.get(experiment) === held.id) this.wanted.delete(experiment);
     }
-    if (board && !(held.restored && !held.opening && !held.record)) {
+    if (listed && board?.record && board.record.id !== held.id) this.wanted.set(experiment, board.record.id); // its entry says so
+    else if (board && !(held.restored && !held.opening && !held.record)) {
       board.say(`${why} `, button("Run it again", () => this.runAgain(experiment, held, prompt)));
       board.app.empty?.remove();
     } else this.showFirst();
@@ -312,7 +349,7 @@ export class Page {
     const part = this.experiments.find((experiment) => PARTS[experiment] === word);
     if (part) this.turnTo(part);
     if (!record) return null;
-    const before = this.experiments.map(remembered).find((each) => each?.id === record);
+    const before = this.runs?.of(record) ? { experiment: "run" } : this.experiments.map(remembered).find((each) => each?.id === record);
     const held = this.held.get(record);
     if (held) {
       held.opening = { at, card };
@@ -370,7 +407,14 @@ export class Page {
     this.line.say({ status: told?.status ?? null, circumstances: { ...told, trace: told?.experiment === "run" || told?.record instanceof Run }, message: this.message, refusal });
     for (const experiment of this.experiments) this.offer(experiment);
     const isBusy = this.experiments.some((experiment) => this.isBusy(experiment));
-    this.shipped?.show(this.wanted.get("run") ?? null, this.own.has("run"), isBusy);
+    this.shipped?.show(this.wanted.get("run") ?? null, isBusy);
+    const going = this.own.get("run");
+    this.runs?.show(this.wanted.get("run") ?? null, going !== undefined && this.isGoing(going) ? going : null);
+  }
+
+  /** Whether it is the visitor's newest, and on its way. @param {string} id */
+  isGoing(id) {
+    return this.experiments.some((experiment) => this.own.get(experiment) === id && this.isBusy(experiment));
   }
 
   /** @param {string} experiment */
