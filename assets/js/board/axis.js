@@ -17,6 +17,7 @@ export function runAxis({ run, at, step }) {
     at: at.step,
     words: [
       h("span", {}, h("strong", {}, stepOf(at.step, run.steps.length)), ` (${step.kind}): read `, read, ", wrote ", written),
+      run.head.origin && crumb("forked at step", count(run.head.origin.step)),
       crumb("layer", String(at.layer)), crumb("head", String(at.head)), crumb("token", String(at.token), quoted(run.tokens[at.token])),
     ],
     spoken: `${stepOf(at.step, run.steps.length).toLowerCase()}, ${step.kind}, ${duration(step.seconds)}`,

@@ -15,6 +15,7 @@ export const KEYS = [
 
 const TEXT_FIELDS = "textarea, select, [contenteditable=true], input:not([type=checkbox], [type=radio], [type=range], [type=button], [type=submit], [type=reset])";
 const SCROLLS = "[role=region]"; // by arrows, while it has the focus itself
+const UP_AND_DOWN_OF_ITS_OWN = "[data-own-up-down]"; // left and right are the board's there
 const ARROWS_OF_ITS_OWN = "[data-own-keys], [role=tab], [role=listbox], [role=grid], [role=slider]:not(.ts-axis), input[type=range], input[type=radio]";
 const SPACE_OF_ITS_OWN = "button, a, summary, input, [role=button], [role=tab]";
 
@@ -27,6 +28,7 @@ export function keyFor({ key, ctrlKey, metaKey, altKey, defaultPrevented }, isIn
   if (ctrlKey || metaKey) return key === "Enter" ? "run" : null;
   if (isIn(TEXT_FIELDS)) return null;
   if (key === " " && isIn(SPACE_OF_ITS_OWN)) return null;
+  if (["ArrowUp", "ArrowDown", "Home", "End"].includes(key) && isIn(UP_AND_DOWN_OF_ITS_OWN)) return null;
   if ((key.startsWith("Arrow") || key === "Home" || key === "End") && (isIn(ARROWS_OF_ITS_OWN) || is(SCROLLS))) return null;
   return key;
 }

@@ -35,6 +35,12 @@ export class OwnRuns {
     return this.runs.find((run) => run.id === id) ?? null;
   }
 
+  /** What it is called, where it can be looked at. @param {string} id */
+  nameOf(id) {
+    const run = this.of(id);
+    return run && !run.gone ? nameOf(run) : null;
+  }
+
   /** Which of them the program still keeps. @param {string} base */
   async check(base) {
     if (!this.runs.length) return;

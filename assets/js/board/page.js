@@ -6,6 +6,7 @@ import { Run } from "../data/store.js";
 import { ServedRecord } from "../data/record.js";
 import { followRecord, Gone } from "../data/follow.js";
 import { forget, remember, remembered } from "../data/session_memory.js";
+import { NOWHERE } from "../data/axes.js";
 import { h, fill, button } from "../core/dom.js";
 import { RUN_EMPTY, emptyCard } from "./empty.js";
 import { leadToMeasure, offerFiles } from "./keep.js";
@@ -13,6 +14,7 @@ import { loadStyles } from "./styles.js";
 import { PARTS, showTab, wireTabs } from "./tabs.js";
 import { Board } from "./board.js";
 import { AddressBar, readAddress } from "./address.js";
+import { Forks } from "./forks.js";
 import { ShippedRecords } from "./shipped_records.js";
 import { StatusLine, find, watchModel } from "./status.js";
 import { isOver } from "./sentences.js";
@@ -74,6 +76,13 @@ export class Page {
       takenOut: (id, next) => this.takenOut(id, next),
     }) : null;
     if (this.runs) find("#runs .ts-runs-root")?.replaceChildren(this.runs.element);
+    this.forks = hasRuns && link.ask ? new Forks({
+      ask: (experiment, values, step) => this.ask(experiment, values, { at: { ...this.lookedAt(), step }, card: "next-token" }),
+      held: (id) => this.held.get(id),
+      nameOf: (id) => this.runs?.nameOf(id) ?? null,
+      look: (id) => this.look(id),
+      redraw: () => this.boards?.get("run")?.redraw(),
+    }) : null;
     /** @type {Map<string, HTMLElement>} */
     this.keeps = new Map();
     const places = experiments.map((experiment) => h("div", { id: `board-${experiment}`, class: PARTS[experiment] ? `ts-part-${PARTS[experiment]}` : "" }));
@@ -92,7 +101,7 @@ export class Page {
     const empty = !isRun ? emptyCard(experiment) : null;
     const board = new Board(place, experiment, {
       base: this.base, empty, above: isRun ? this.shipped?.element : null, below: keep.isConnected ? null : keep, rail: find("#rail .ts-rail-root"),
-      changed: () => this.changed(experiment),
+      changed: () => this.changed(experiment), fork: isRun ? this.forks : null,
     });
     if (isRun) board.say(RUN_EMPTY);
     for (const name of ["pointerdown", "focusin"]) board.element.addEventListener(name, () => { if (!PARTS[experiment]) this.active = experiment; });
@@ -150,6 +159,7 @@ export class Page {
     const experiment = this.boards.has(press.experiment) ? press.experiment : this.experiments[0]; // a kind without a board of its own
     this.refusal = refusal ? { experiment, text: refusal } : null;
     this.message = "";
+    this.forks?.answered(press);
     if (!PARTS[experiment]) this.active = experiment;
     const again = this.again;
     this.again = null;
@@ -171,10 +181,15 @@ export class Page {
   look(id) {
     const board = this.boards.get("run");
     if (board?.record?.id === id && this.wanted.get("run") === id) return;
-    const { step = 0, layer = 0, head = 0 } = board?.record ? board.selection.base : {};
-    const opening = board?.record && !this.isGoing(id) ? { at: { step, layer, head }, card: board.reading } : null;
+    const opening = board?.record && !this.isGoing(id) ? { at: this.lookedAt(), card: board.reading } : null;
     this.show({ id, experiment: "run", own: true, opening, ...(this.held.has(id) ? {} : { restored: true }) });
     this.tell();
+  }
+
+  /** The place in a run that another run may have too. @returns {Partial<At>} */
+  lookedAt() {
+    const { step, layer, head } = this.boards.get("run")?.selection.base ?? NOWHERE;
+    return { step, layer, head };
   }
 
   /** The run that is shown was taken out of the list: another one is shown. @param {string} id @param {string | null} next */
@@ -240,6 +255,7 @@ export class Page {
     if (held.own && held.record instanceof Run && held.record.begun) this.runs?.note(held.record, held.record.end !== null);
     if (held.record instanceof ServedRecord && held.status) held.record.ended = isOver(held.status);
     this.draw(held);
+    this.forks?.heard(held);
     this.tell();
   }
 
