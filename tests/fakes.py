@@ -1,5 +1,6 @@
 """A small, valid Trace made of random numbers, for tests of what draws and stores records. numpy only, no model."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -25,13 +26,17 @@ def fake_trace(
     lens: bool = True,
     sampled: bool = True,
     seed: int = 0,
+    token_ids: Mapping[str, int] | None = None,
 ) -> Trace:
-    """A run of a model that does not exist: shapes, laws and texts are right, the numbers are noise."""
+    """A run of a model that does not exist: shapes, laws and texts are right, the numbers are noise.
+
+    `token_ids` are those of some of the words, where it matters which.
+    """
     rng = np.random.default_rng(seed)
     n_prompt, n_new = len(prompt), len(written)
     fed, d_model = n_prompt + n_new - 1, n_heads * d_head
     words = (*prompt, *written)
-    ids = [10 + words.index(word) for word in words]
+    ids = [(token_ids or {}).get(word, 10 + words.index(word)) for word in words]
     texts = {i: f" word{i}" for i in range(d_vocab)} | dict(zip(ids, words, strict=True))
 
     def floats(*shape: int) -> np.ndarray:

@@ -1,9 +1,9 @@
 """An engine without a model: the queue of model/engine/engine.py with made-up work, let through by a test."""
 
-import dataclasses
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,9 +13,11 @@ from model.api.engine import ModelState, Room
 from model.api.job import Job
 from model.arch.tokens import readable
 from model.engine.engine import Engine
+from model.errors import BadSetting
 from model.limits import Limits
 from model.records.file import Saved
-from model.records.trace import Trace
+from model.records.trace import Origin, Trace
+from model.requests.fork import Fork
 from model.requests.registry import of_request
 from model.requests.request import Request
 from model.requests.run import Run
@@ -73,6 +75,8 @@ class FakeEngine(Engine):
         self.jobs.append(job)
         experiment = of_request(request)
         work = self._run(request, job) if isinstance(request, Run) and experiment.name == "run" else None
+        if isinstance(request, Fork):
+            work = self._fork(request, (records or {}).get("run"), job)
         self.enqueue(job, work or WORK[experiment.name](request, job), brief=experiment.brief)
 
     def let(self, passes: int = 1) -> None:
@@ -85,13 +89,18 @@ class FakeEngine(Engine):
 
     def _run(self, request: Run, job: Job) -> Iterator[Trace | None]:
         prompt, notes = readable(request.prompt)
-        whole = dataclasses.replace(whole_trace(prompt, request.max_new_tokens), notes=notes)
+        whole = replace(whole_trace(prompt, request.max_new_tokens), notes=notes)
         expected = 2 * sum(array.nbytes for array in whole.arrays().values())
         job.expected_bytes = expected if self.bytes_expected is None else self.bytes_expected
         return self._passes(whole, request.max_new_tokens, job)
 
-    def _passes(self, whole: Trace, n_new: int, job: Job) -> Iterator[Trace | None]:
-        for n in range(1, n_new + 1):
+    def _fork(self, request: Fork, run: Saved | None, job: Job) -> Iterator[Trace | None]:
+        if not isinstance(run, Trace) or request.token == "nonsense":
+            raise BadSetting(f"token is {request.token!r}; fake-1k has no such token. Name one as it reads.")
+        return self._passes(forked_trace(run, request), run.settings.max_new_tokens, job, request.step + 1)
+
+    def _passes(self, whole: Trace, n_new: int, job: Job, first: int = 1) -> Iterator[Trace | None]:
+        for n in range(first, n_new + 1):
             while not job.stopped() and not self._passed():
                 yield None
             if job.stopped():
@@ -153,7 +162,33 @@ def whole_trace(prompt: str, n_new: int) -> Trace:
     words = prompt.split(" ")
     read = tuple(word if i == 0 else f" {word}" for i, word in enumerate(words))[:60]
     written = tuple(f" new{i}" for i in range(n_new))
-    return dataclasses.replace(fake_trace(read, written, d_vocab=400), prompt=prompt)
+    return replace(fake_trace(read, written, d_vocab=400), prompt=prompt)
+
+
+def forked_trace(run: Trace, request: Fork) -> Trace:
+    """A made-up run that goes on from a step of another with the token that a person chose there."""
+    step, n_prompt = request.step, run.n_prompt
+    chosen = run.texts[request.token_id] if request.token_id is not None else request.token
+    words = tuple(token.text for token in run.tokens)
+    written = (*words[n_prompt : n_prompt + step], chosen, *(f" other{i}" for i in range(step + 1, len(run.steps))))
+    token_id = 399 if request.token_id is None else request.token_id
+    made = fake_trace(words[:n_prompt], written, d_vocab=400, token_ids={chosen: token_id})
+    choices = [replace(each, chosen_by="person", draw=()) for each in made.steps[step].choices]
+    steps = (*made.steps[:step], replace(made.steps[step], choices=tuple(choices)), *made.steps[step + 1 :])
+    instead_of = run.choices[step].id
+    origin = Origin(
+        run=request.run,
+        step=step,
+        token_id=choices[0].id,
+        instead_of=instead_of,
+        n_reused=n_prompt + step,
+        n_replayed=0,
+        recorded_s=0.08 + 0.05 * step,
+        restore_s=0.01,
+        note="",
+    )
+    texts = {**made.texts, instead_of: run.texts[instead_of]}
+    return replace(made, prompt=run.prompt, settings=run.settings, steps=steps, origin=origin, texts=texts)
 
 
 def part(whole: Trace, n_steps: int, state: str, *, lens: bool) -> Trace:
@@ -175,7 +210,7 @@ def part(whole: Trace, n_steps: int, state: str, *, lens: bool) -> Trace:
         elif name in ("rotary_cos", "rotary_sin"):
             cut[name] = array[:fed]
     ended = {"done": "length", "stopped": "stopped", "failed": "stopped"}.get(state, "running")
-    return dataclasses.replace(
+    return replace(
         whole,
         steps=whole.steps[:n_steps],
         tokens=whole.tokens[: whole.n_prompt + n_steps],

@@ -211,6 +211,16 @@ def test_a_record_that_is_gone_says_so(house: House):
     assert site.head(f"{RECORDS}/unknown").status_code == 404
 
 
+def test_one_question_tells_which_of_many_records_are_kept(house: House):
+    site = Site(house)
+    kept = site.keep(fake_trace(), "run").rsplit("/", 1)[1]
+    answer = site.get(f"{PREFIX}/held?ids=gone,{kept},,{kept}x")
+    assert (answer.status_code, answer.json()) == (200, {"held": [kept]})
+    assert site.get(f"{PREFIX}/held").json() == {"held": []}
+    many = ",".join(["gone"] * 64 + [kept])
+    assert site.get(f"{PREFIX}/held?ids={many}").json() == {"held": []}, "one question has an end"
+
+
 def test_whether_a_record_is_there_is_answered_without_drawing_it(done):
     site, kept, record = done
     answer = site.head(record)

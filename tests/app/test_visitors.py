@@ -12,6 +12,7 @@ from model.limits import Limits
 from model.records.timing import Measurement
 from model.records.trace import Trace
 from model.requests.cache import TryCaches
+from model.requests.fork import Fork
 from model.requests.run import Run
 from model.requests.timing import Measure
 from tests.app.fakes_engine import FakeEngine
@@ -298,6 +299,17 @@ def test_a_run_is_handed_to_the_experiment_that_names_it(build):
     assert house.engine.records[1] == {"run": kept.record}
     gone = house.finished(house.ask("ann", TryCaches(run="gone")))
     assert "'gone' is not kept here" in gone.standing.refusal
+
+
+def test_a_fork_writes_as_many_tokens_as_the_run_it_goes_on_from(build):
+    house = build()
+    kept = house.finished(house.ask("ann", run(new=6)))
+    fork = house.finished(house.ask("ann", Fork(run=kept.id, step=2, token=" Rome")))
+    assert (fork.standing.state, fork.standing.max_new_tokens, fork.standing.done) == ("done", 6, 6)
+    assert isinstance(fork.record, Trace) and fork.record.origin is not None
+    assert isinstance(kept.record, Trace) and fork.record.origin.run == kept.id
+    read = [token.text for token in fork.record.tokens]
+    assert read[:6] == [*(token.text for token in kept.record.tokens[:5]), " Rome"]
 
 
 def test_the_end_is_told_before_the_heads_are_measured(build, monkeypatch):

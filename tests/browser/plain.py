@@ -44,6 +44,7 @@ ASKED: Mapping[str, Mapping[str, Any]] = {
     "cache": {"prompt": PROMPT},
     "serve": {"texts": TEXTS},
     "speculate": {"prompt": PROMPT, "modes": ["prompt lookup", "early exit"]},
+    "fork": {},
 }
 PAGES = {"": ["run"], "measure": ["measure", "cache"], "serve": ["serve", "speculate"]}
 BUTTONS = {"run": "run", "measure": "run", "cache": "replay", "serve": "serve", "speculate": "speculate"}
@@ -63,7 +64,7 @@ PARTS<label id="prompt">Prompt<textarea>PROMPT</textarea></label>
 <p class="ts-keep" hidden></p><p class="ts-model" role="status"><span class="ts-dot"></span>
 <span class="ts-model-text"></span></p><progress class="ts-loading" max="1" aria-label="loading" hidden></progress>
 <p class="ts-spoken" role="status"></p></div></div>
-<div id="rail"><div class="ts-rail-root"></div></div></div>
+<div id="runs"><div class="ts-runs-root"></div></div><div id="rail"><div class="ts-rail-root"></div></div></div>
 <div id="main"><div id="boards"><div class="ts-boards"></div></div></div></div></div>
 <script type="module">
 import { connect } from "./gradio_api/tokenoscope/assets/js/board/page.js";
@@ -84,7 +85,7 @@ for (const id of ["pause", "resume", "step", "stop"]) {
   document.getElementById(id).addEventListener("click", () => post(id, {}));
 }
 connect({ element: document.getElementById("boards"), props, experiments: KINDS, pages: PAGES,
-  watch: (_, fn) => { changed = fn; } });
+  watch: (_, fn) => { changed = fn; }, ask: (experiment, values) => window.press(experiment, values) });
 </script></body></html>"""
 _SHEETS = ("theme.css", "page.css", "scope.css", "measure.css", "serve.css")
 _PARTS = """<div class="ts-parts" role="tablist" aria-label="parts of this page">
@@ -197,7 +198,7 @@ class _Presses:
 
 def _only(what: str, given: dict[str, Any]) -> dict[str, Any]:
     """What this kind of request has of what was posted."""
-    return {name: value for name, value in given.items() if what != "serve" or name != "prompt"}
+    return {name: value for name, value in given.items() if name in named(what).request.fields()}
 
 
 def _page(name: str, first: str | None) -> Callable[[Request], Any]:

@@ -261,7 +261,7 @@ def test_a_refusal_leaves_the_chosen_shipped_run_and_a_run_of_ones_own_takes_its
     second.click()
     page.wait_for_function(f"name => {SHOWN} === name", arg=name)
     expect(page.locator(LINE)).to_have_text(re.compile("^Showing a recorded run"))
-    page.get_by_role("button", name="your run").click()
+    page.locator(".ts-own-look").click()
     page.wait_for_function(f"own => {SHOWN} === own", arg=own)
     expect(page.locator(LINE)).to_have_text(re.compile("^Done: "))
 

@@ -28,6 +28,12 @@ test("a control keeps the keys that it uses itself", () => {
   }
 });
 
+test("a list of buttons keeps up and down; left and right are the board's", () => {
+  const inList = focus("button", "[data-own-up-down]");
+  for (const key of ["ArrowUp", "ArrowDown", "Home", "End"]) assert.equal(keyFor(press(key), inList), null, key);
+  for (const key of ["ArrowLeft", "ArrowRight"]) assert.equal(keyFor(press(key), inList), key);
+});
+
 test("a box that scrolls has its arrows while it has the focus itself, not what stands in it", () => {
   assert.equal(keyOf(press("ArrowRight"), focus("[role=region]"), focus("[role=region]")), null);
   assert.equal(keyOf(press("ArrowRight"), focus("[role=region]"), nowhere), "ArrowRight");

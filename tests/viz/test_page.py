@@ -93,7 +93,7 @@ def test_the_page_opens_on_the_first_pass_with_all_pictures(show: Callable[..., 
     page = show(trace)
     assert set(drawn(page)) == set(CARDS)
     assert page.get_attribute("#scope", "data-frames") == str(len(parts.all_parts(trace)))
-    assert "Pass 1 of 4" in page.inner_text(".ts-crumbs")
+    assert "Step 0 of 0–3" in page.inner_text(".ts-crumbs")
     assert at(page)["step"] == 0
     for name in CARDS:
         canvases = page.locator(f".ts-card-{name} canvas:visible")
@@ -118,7 +118,7 @@ def test_keys_move_the_selection_and_every_picture_follows(show: Callable[..., P
     assert at(page)["step"] == 3
     settle(page)
     assert set(drawn(page).values()) == {f"3/1/1/{at(page)['token']}"}
-    assert "Pass 4 of 4" in page.inner_text(".ts-crumbs")
+    assert "Step 3 of 0–3" in page.inner_text(".ts-crumbs")
     page.keyboard.press("Home")
     assert at(page)["step"] == began["step"]
 
@@ -128,7 +128,7 @@ def test_layers_heads_and_tokens_bear_their_index_as_in_the_code(show: Callable[
     page.evaluate("tokenoscope.selection.set({ step: 2, layer: 1, head: 3 })")
     settle(page)
     crumbs = page.inner_text(".ts-crumbs")
-    assert all(each in crumbs for each in ("Pass 3 of 4", "layer 1", "head 3", "token 6"))
+    assert all(each in crumbs for each in ("Step 2 of 0–3", "layer 1", "head 3", "token 6"))
     assert page.locator(".ts-stepper-value").all_inner_texts() == ["layer 1 of 0\u20133", "head 3 of 0\u20135"]
     assert "(token 6) attends" in page.inner_text(".ts-looks-title")
     assert page.inner_text(".ts-card-tokens .ts-readout").startswith("Token 6 (of 0\u20138): ")
@@ -172,7 +172,7 @@ def test_space_plays_and_pauses_and_the_sheet_lists_the_keys(show: Callable[...,
     page.select_option(".ts-select", label="as recorded")
     page.locator(".ts-crumbs").click()
     page.keyboard.press(" ")
-    page.locator('.ts-axis[aria-valuenow="4"]').wait_for()
+    page.locator('.ts-axis[aria-valuenow="3"]').wait_for()
     page.locator('.ts-play[aria-pressed="false"]').wait_for()
     page.keyboard.press("?")
     assert page.locator(".ts-help").is_visible()
@@ -414,6 +414,6 @@ def test_a_notebook_shows_the_page_in_its_frame(browser: Browser):
     inside = page.frame_locator("iframe")
     inside.locator('#scope[data-ready="1"]').wait_for()
     inside.locator(".ts-play").click()
-    inside.locator('.ts-axis[aria-valuenow="2"]').wait_for()
+    inside.locator('.ts-axis[aria-valuenow="1"]').wait_for()
     page.close()
     assert wrong == []

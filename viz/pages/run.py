@@ -29,6 +29,8 @@ def build_page(blocks: gr.Blocks, visitors: Visitors, limits: Limits, first: str
         shell.status()
         with gr.Accordion("Settings", open=False, elem_id="settings"):
             made |= form.make(*_SETTINGS)
+    page.from_pictures = ("run", "fork")
+    page.beside = {name: each for name, each in made.items() if name == "model"}
     page.asked.append(shell.Asked(experiment="run", button=run, fields=made, also=[made["prompt"].submit]))
     fields.remember(blocks, made, "tokenoscope-form")
     shell.wire(blocks, page, visitors)

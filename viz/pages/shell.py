@@ -15,7 +15,8 @@ from typing import Any
 
 import gradio as gr
 
-from model.errors import Refusal
+from model.errors import BadSetting, Refusal
+from model.records.fields import shown
 from model.requests.registry import named
 from viz.pages import addresses, fields
 from viz.pages import header as headers
@@ -51,6 +52,8 @@ class Page:
     """A page under way: its form is laid out inside `laid_out`, which adds the rest around it."""
 
     experiments: tuple[str, ...]
+    from_pictures: tuple[str, ...] = ()  # kinds that its pictures ask for, with their values
+    beside: dict[str, Any] = field(default_factory=dict)  # fields of the form that go with those
     asked: list[Asked] = field(default_factory=list)
     presses: dict[str, gr.Button] = field(default_factory=dict)  # pause, resume, step, stop
     board: gr.HTML | None = None
@@ -67,6 +70,7 @@ def laid_out(here: str, *experiments: str, first: str | None = None, rail: bool 
                 with gr.Column(elem_id="form"):
                     yield page
                 if rail:
+                    _html('<div class="ts-runs-root"></div>', "runs")
                     _html('<div class="ts-rail-root"></div>', "rail")
             with gr.Column(elem_id="main", scale=1, min_width=320):
                 page.board = _board(experiments, first)
@@ -98,6 +102,18 @@ def wire(blocks: gr.Blocks, page: Page, visitors: Visitors) -> None:
             api_name=asked.experiment,
             **short,
         )
+    if page.from_pictures:
+        assert page.board is not None, "the page is laid out"
+        page.board.submit(
+            _ask_from_pictures(visitors, page.from_pictures, presses),
+            **({"inputs_kwargs": page.beside} if page.beside else {"inputs": []}),
+            outputs=page.board,
+            preprocess=False,
+            postprocess=False,
+            concurrency_limit=None,
+            api_name=f"{page.experiments[0]}-pictures",
+            **short,
+        )
     for name, button in page.presses.items():
         button.click(_press(getattr(visitors, name)), api_name=f"{page.experiments[0]}-{name}", **short)
 
@@ -113,20 +129,47 @@ def visitor(request: gr.Request) -> str:
 
 
 def _ask(visitors: Visitors, asked: Asked, presses: Iterator[int]) -> Callable[..., dict[str, Any]]:
-    kind = named(asked.experiment).request
-
     def ask(request: gr.Request, **values: Any) -> dict[str, Any]:
-        told: dict[str, Any] = {"id": None, "experiment": asked.experiment, "refusal": "", "press": next(presses)}
-        try:
-            wanted = fields.read(kind, asked.prepare(values), visitors.limits)
-            return {**told, "id": visitors.ask(visitor(request), wanted)}
-        except Refusal as refusal:
-            return {**told, "refusal": str(refusal)}
-        except Exception:
-            log.exception("a request could not be read")
-            return {**told, "refusal": BROKEN}
+        return _told(visitors, request, asked.experiment, lambda: asked.prepare(values), next(presses))
 
     return ask
+
+
+def _ask_from_pictures(
+    visitors: Visitors, offered: tuple[str, ...], presses: Iterator[int]
+) -> Callable[..., dict[str, Any]]:
+    """A picture says which kind it asks for and its values; what the form has beside them is added here."""
+
+    def ask(request: gr.Request, event: gr.EventData, **beside: Any) -> dict[str, Any]:
+        try:
+            experiment, values = event.experiment, event.values
+        except (AttributeError, TypeError):
+            experiment, values = None, None
+        known = experiment if experiment in offered else offered[0]
+
+        def asked() -> Mapping[str, Any]:
+            if experiment != known or not isinstance(values, dict):
+                raise BadSetting(f"this page has no experiment {shown(experiment)} with such values. Reload the page.")
+            return {**values, **beside}
+
+        return _told(visitors, request, known, asked, next(presses))
+
+    return ask
+
+
+def _told(
+    visitors: Visitors, request: gr.Request, experiment: str, values: Callable[[], Mapping[str, Any]], press: int
+) -> dict[str, Any]:
+    """What a press came to, as the page's script is told: the id of its job, or why there is none."""
+    told: dict[str, Any] = {"id": None, "experiment": experiment, "refusal": "", "press": press}
+    try:
+        wanted = fields.read(named(experiment).request, values(), visitors.limits)
+        return {**told, "id": visitors.ask(visitor(request), wanted)}
+    except Refusal as refusal:
+        return {**told, "refusal": str(refusal)}
+    except Exception:
+        log.exception("a request could not be read")
+        return {**told, "refusal": BROKEN}
 
 
 def _press(act: Callable[[str], None]) -> Callable[[gr.Request], None]:
@@ -139,7 +182,8 @@ def _press(act: Callable[[str], None]) -> Callable[[gr.Request], None]:
 def _board(experiments: tuple[str, ...], first: str | None) -> gr.HTML:
     names = ", ".join(f'"{name}"' for name in experiments)
     pages = json.dumps(headers.addresses())
-    then = f"page => page.connect({{ element, props, watch, experiments: [{names}], pages: {pages} }})"
+    ask = '(experiment, values) => trigger("submit", { experiment, values })'
+    then = f"page => page.connect({{ element, props, watch, experiments: [{names}], pages: {pages}, ask: {ask} }})"
     return gr.HTML(
         {"id": first, "experiment": experiments[0], "refusal": "", "press": 0},
         html_template='<div class="ts-boards"></div>',

@@ -26,6 +26,7 @@ from viz.server.store import GONE, Kept, Store
 
 PREFIX = "/gradio_api/tokenoscope"
 ASSETS = Path(__file__).parents[2] / "assets"
+_MOST_ASKED = 64  # records in one question
 Answer = Callable[[Request, Kept], Response]
 
 
@@ -47,6 +48,7 @@ def build_routes(store: Store, models: Models) -> list[BaseRoute]:
 
     return [
         Route(f"{PREFIX}/records", _shipped(store)),
+        Route(f"{PREFIX}/held", _held(store)),
         of_record("", _is_there),
         of_record("/parts", parts.answer),
         of_record("/slice/layer/{layer:int}", slices.layer),
@@ -105,6 +107,16 @@ def _shipped(store: Store) -> Callable[[Request], Awaitable[Response]]:
 
     async def endpoint(_: Request) -> Response:
         return JSONResponse({"records": records, "offered": offered}, headers=PASSING)
+
+    return endpoint
+
+
+def _held(store: Store) -> Callable[[Request], Awaitable[Response]]:
+    """Which of the records that a tab remembers are still kept: one question for all, and no 404 in its console."""
+
+    async def endpoint(request: Request) -> Response:
+        asked = request.query_params.get("ids", "").split(",")[:_MOST_ASKED]
+        return JSONResponse({"held": store.held(asked)}, headers=PASSING)
 
     return endpoint
 

@@ -154,6 +154,11 @@ class Store:
                 self._kept.move_to_end(record_id)
             return kept
 
+    def held(self, record_ids: Iterable[str]) -> list[str]:
+        """Those of the ids under which a record is here; asking makes none of them the one used last."""
+        with self._lock:
+            return [each for each in record_ids if each in self._kept]
+
     def shipped(self) -> list[Kept]:
         """Those that come with the app, in order."""
         with self._lock:

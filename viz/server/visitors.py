@@ -15,6 +15,7 @@ from model.errors import BadSetting, Busy, Cancelled, NotAllowed, Refusal
 from model.limits import Limits
 from model.records.fields import shown
 from model.records.file import Saved
+from model.records.trace import Trace
 from model.requests.registry import of_request
 from model.requests.request import Request
 from viz.server.store import Kept, Store
@@ -250,6 +251,7 @@ def _standing(asked: _Asked, status: Status, record: Saved | None) -> Standing:
         state=status.state,
         place=status.place,
         version=status.version,
+        max_new_tokens=_most(asked, record),
         what="" if status.over else status.what,
         done=status.done,
         total=status.total,
@@ -259,6 +261,11 @@ def _standing(asked: _Asked, status: Status, record: Saved | None) -> Standing:
         refusal="" if error is None else str(error) if isinstance(error, Refusal) else BROKEN,
         stopped_by=asked.stopped_by if status.state == "stopped" else "",
     )
+
+
+def _most(asked: _Asked, record: Saved | None) -> int:
+    """How many tokens a run writes at most: its record knows where the request does not say, as that of a fork."""
+    return record.settings.max_new_tokens if isinstance(record, Trace) else asked.kept.standing.max_new_tokens
 
 
 def _ended(record: Saved | None) -> str:

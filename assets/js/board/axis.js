@@ -2,7 +2,7 @@
 // What the transport tells of the axis that moves: the passes of a run, as wide as they took; the ticks or the rounds of another record.
 
 import { h, quoted } from "../core/dom.js";
-import { count, duration } from "../core/format.js";
+import { count, duration, stepOf } from "../core/format.js";
 import { kindName } from "../data/pass_kinds.js";
 import { counted, phrase, phraseParts } from "../core/texts.js";
 
@@ -14,13 +14,15 @@ export function runAxis({ run, at, step }) {
   const written = step.choices.length ? quoted(run.tokens[step.chosenAt]) : phrase("nothing yet");
   const read = step.n === 1 ? quoted(run.tokens[step.first]) : counted(step.n, "{n} token", "{n} tokens", { n: count(step.n) });
   return {
+    first: 0,
     places: run.steps.map(({ seconds, kind }) => ({ width: seconds, hatched: kind !== "decode" })),
     at: at.step,
     words: [
-      h("span", {}, ...phraseParts("{pass} ({kind}): read {read}, wrote {written}", { pass: h("strong", {}, phrase("Pass {n} of {all}", { n: at.step + 1, all: run.steps.length })), kind: kindName(step.kind), read, written })),
+      h("span", {}, ...phraseParts("{step} ({kind}): read {read}, wrote {written}", { step: h("strong", {}, stepOf(at.step, run.steps.length)), kind: kindName(step.kind), read, written })),
+      run.head.origin && crumb(phrase("forked at step {n}", { n: count(run.head.origin.step) })),
       crumb(phrase("layer {n}", { n: at.layer })), crumb(phrase("head {n}", { n: at.head })), crumb(...phraseParts("token {n} {token}", { n: String(at.token), token: quoted(run.tokens[at.token]) })),
     ],
-    spoken: phrase("pass {n} of {all}, {kind}, {time}", { n: at.step + 1, all: run.steps.length, kind: kindName(step.kind), time: duration(step.seconds) }),
+    spoken: phrase("{step}, {kind}, {time}", { step: stepOf(at.step, run.steps.length), kind: kindName(step.kind), time: duration(step.seconds) }),
     title: phrase("This pass took {time}. Widths are proportional to the recorded seconds; recording makes a pass slower.", { time: duration(step.seconds) }),
     inside: (place) => (run.steps[place]?.entered.length ? run.steps[place] : null),
     wait_ms: (place) => (run.steps[place]?.seconds ?? 0) * 1000,
@@ -35,6 +37,7 @@ export function servedAxis(record, at, words) {
   const values = { n: at[moving] + 1, all: n };
   const why = words && moving === "tick" && ended && at.tick === counts.starts?.[0] ? counts.why ?? "" : ""; // why this tick is shown first
   return {
+    first: 1,
     places: Array.from({ length: n }, () => ({ width: 1, hatched: false })),
     at: at[moving],
     words: [h("span", {}, h("strong", {}, moving === "tick" ? phrase("Tick {n} of {all}", values) : phrase("Round {n} of {all}", values)), ` ${words}${why}`)],

@@ -27,8 +27,9 @@ import { phrase } from "../core/texts.js";
 /** @typedef {import("../data/store.js").Run} Run */
 /** @typedef {import("../data/axes.js").At} At */
 /** What a page gives a board: the address of the program (null: a saved page), where the rail goes if not beside the pictures, what stands before there is
- * a record, above the transport and below the cards, and whom to tell that the selection, or the card that is read, has changed.
- * @typedef {{base: string | null, changed: () => void, rail?: HTMLElement | null, empty?: HTMLElement | null, above?: HTMLElement | null, below?: HTMLElement | null}} App */
+ * a record, above the transport and below the cards, how a run is continued, and whom to tell that the selection, or the card that is read, has changed.
+ * @typedef {{base: string | null, changed: () => void, rail?: HTMLElement | null, empty?: HTMLElement | null, above?: HTMLElement | null, below?: HTMLElement | null,
+ *   fork?: import("./card.js").Fork | null}} App */
 /** How a record is opened: `live`: the program holds the record itself, with every number as it was computed; null: nobody does.
  * @typedef {{live: boolean | null, following: boolean, at?: Partial<At> | null, card?: string | null}} Opening */
 
@@ -117,7 +118,7 @@ export class Board {
 
   /** What a view may ask for. @returns {import("./card.js").Context} */
   context() {
-    return { selection: this.selection, redraw: () => this.redraw(), ...this.slices.offers() };
+    return { selection: this.selection, redraw: () => this.redraw(), fork: this.app.fork ?? null, ...this.slices.offers() };
   }
 
   /** Of a run, as its views know it. @returns {Run | null} */
@@ -362,7 +363,7 @@ function helpSheet() {
     h("h2", { class: "ts-title" }, phrase("Keyboard shortcuts")),
     table(phrase("Keyboard shortcuts"), [phrase("shortcut"), phrase("what it does")], KEYS.map(([key, does]) => [h("kbd", {}, key), does])),
     h("p", { class: "ts-note" }, phrase("Pointing at something previews it in every picture. A click or a tap locks the selection until you click something else or press Esc.")),
-    h("p", { class: "ts-note" }, `${COUNTING} `, phrase("Passes are counted like steps: the first is pass 1.")),
+    h("p", { class: "ts-note" }, `${COUNTING} `, phrase("So are steps: a step is one pass of the model, and step 0 is the prefill.")),
     button(phrase("Close"), () => sheet.close()));
   return sheet;
 }

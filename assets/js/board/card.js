@@ -12,8 +12,12 @@ import { counted, phrase } from "../core/texts.js";
  * @typedef {{run: Run, at: At, step: import("../data/store.js").Step, colours: import("../core/canvas.js").Paint}} State */
 /** @typedef {{columns: string[], rows: import("../core/dom.js").Child[][], note: string, code: string}} Numbers */
 /** @template T @typedef {import("../data/slices.js").Slice<T>} Slice */
-/** What a view may ask of the board: the selection, and slices of a run.
- * @typedef {{selection: Selection, redraw: () => void, layerSlice: (layer: number) => string | null,
+/** How a run is continued from one of its steps: `why` not now (empty: it can be), whether it `isRecorded` elsewhere and is run again first, what was `said` of the last
+ * one that was asked for, and the `parent` of one that was continued.
+ * @typedef {{why: (run: Run) => string, isRecorded: (run: Run) => boolean, ask: (run: Run, step: number, token: {id?: number, text: string}) => void, said: () => string,
+ *   parent: (id: string) => {name: string, look: () => void} | null}} Fork */
+/** What a view may ask of the board: the selection, slices of a run, and, where there is a program, to continue it.
+ * @typedef {{selection: Selection, redraw: () => void, fork: Fork | null, layerSlice: (layer: number) => string | null,
  *   vectorsSlice: (layer: number, token: number) => Slice<import("../data/store.js").Vectors>, logitsSlice: (choice: number) => Slice<import("../data/store.js").Logits>,
  *   plotly: () => Promise<any>,
  *   rowSlice: (layer: number, head: number, position: number) => Promise<{weights: Float32Array, scores: Float32Array} | null>}} Context */

@@ -5,10 +5,10 @@ import { phrase } from "../core/texts.js";
 
 /** What each key does. */
 export const KEYS = [
-  ["←  →", phrase("previous, next pass, tick or round")],
+  ["←  →", phrase("previous, next step, tick or round")],
   ["↑  ↓", phrase("one layer up, one layer down")],
   ["[  ]", phrase("previous, next head")],
-  [phrase("Home  End"), phrase("first, newest pass, tick or round")],
+  [phrase("Home  End"), phrase("first, newest step, tick or round")],
   [phrase("Space"), phrase("play or pause")],
   [phrase("Esc"), phrase("unlock the selection")],
   ["?", phrase("this list")],
@@ -17,6 +17,7 @@ export const KEYS = [
 
 const TEXT_FIELDS = "textarea, select, [contenteditable=true], input:not([type=checkbox], [type=radio], [type=range], [type=button], [type=submit], [type=reset])";
 const SCROLLS = "[role=region]"; // by arrows, while it has the focus itself
+const UP_AND_DOWN_OF_ITS_OWN = "[data-own-up-down]"; // left and right are the board's there
 const ARROWS_OF_ITS_OWN = "[data-own-keys], [role=tab], [role=listbox], [role=grid], [role=slider]:not(.ts-axis), input[type=range], input[type=radio]";
 const SPACE_OF_ITS_OWN = "button, a, summary, input, [role=button], [role=tab]";
 
@@ -29,6 +30,7 @@ export function keyFor({ key, ctrlKey, metaKey, altKey, defaultPrevented }, isIn
   if (ctrlKey || metaKey) return key === "Enter" ? "run" : null;
   if (isIn(TEXT_FIELDS)) return null;
   if (key === " " && isIn(SPACE_OF_ITS_OWN)) return null;
+  if (["ArrowUp", "ArrowDown", "Home", "End"].includes(key) && isIn(UP_AND_DOWN_OF_ITS_OWN)) return null;
   if ((key.startsWith("Arrow") || key === "Home" || key === "End") && (isIn(ARROWS_OF_ITS_OWN) || is(SCROLLS))) return null;
   return key;
 }

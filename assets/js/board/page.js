@@ -6,64 +6,52 @@ import { Run } from "../data/store.js";
 import { ServedRecord } from "../data/record.js";
 import { followRecord, Gone } from "../data/follow.js";
 import { forget, remember, remembered } from "../data/session_memory.js";
+import { NOWHERE } from "../data/axes.js";
 import { h, fill, button } from "../core/dom.js";
+import { RUN_EMPTY, emptyCard } from "./empty.js";
+import { leadToMeasure, offerFiles } from "./keep.js";
+import { loadStyles } from "./styles.js";
+import { PARTS, showTab, wireTabs } from "./tabs.js";
 import { Board } from "./board.js";
 import { AddressBar, readAddress } from "./address.js";
+import { Forks } from "./forks.js";
 import { ShippedRecords } from "./shipped_records.js";
 import { StatusLine, find, watchModel } from "./status.js";
 import { isOver } from "./sentences.js";
 import { listenToKeys } from "./keys.js";
+import { OwnRuns } from "./own_runs.js";
 
 /** @typedef {import("../data/axes.js").At} At */
 /** @typedef {import("../data/follow.js").Status} Status */
 /** What a press of a button came to: a job's id, or why there is none. `press` grows with each press. @typedef {{id: string | null, experiment: string, refusal: string, press: number}} Press */
 /** `experiments`: the kinds that this page shows, each on a board of its own; `pages`: where each kind is shown, relative to the app;
- * `base`: the address of the program's routes, by default where this script came from.
- * @typedef {{element: HTMLElement, props: {value: Press}, watch: (name: string, fn: () => void) => void, experiments: string[], pages?: Record<string, string>, base?: string}} Link */
+ * `ask`: asks for an experiment with these values, as a press of a button does; `base`: the address of the program's routes, by default where this script came from.
+ * @typedef {{ask?: (experiment: string, values: Record<string, any>) => void, element: HTMLElement, props: {value: Press}, watch: (name: string, fn: () => void) => void, experiments: string[], pages?: Record<string, string>, base?: string}} Link */
 /** A record that is followed, or was. `opening`: where it is opened, if not where its kind begins; `restored`: it ran before the page was left;
  * `earlier`: the visitor's own record before it; `silent`: the program did not answer when it was asked last; `cutOff`: nor will it go on.
  * @typedef {{id: string, experiment: string | null, record: Run | ServedRecord | null, status: Status | null, own: boolean, shipped: boolean, restored: boolean,
  *   earlier: string | null, silent: boolean, cutOff: boolean, press: number, opening: Opening | null, away: AbortController}} Held */
 /** `at` null: where its kind begins. @typedef {{at: Partial<At> | null, card: string | null}} Opening */
 
-const STYLES = ["theme", "scope", ...["output", "tokens", "embeddings", "passes", "loom", "attention", "layers", "next-token", "kv-cache", "measured", "serving", "rounds"].map((view) => `views/${view}`)];
 /** The button that begins each kind, where it is not `#run`. @type {Record<string, string>} */
 const BUTTONS = { cache: "#replay", serve: "#serve", speculate: "#speculate" };
-/** Kinds that stand on the page one at a time, each behind its tab. @type {Record<string, string>} */
-const PARTS = { serve: "batching", speculate: "speculation" };
-const RUN_EMPTY = "Type a prompt and press Run: the run appears here, pass by pass.";
-/** What is said of a kind before there is a record: a title and a sentence. @type {Record<string, [string, string]>} */
-const EMPTY = {
-  measure: ["What this model costs on this machine",
-    "Press Measure. The prompt is read and continued several times without recording, then with and without the KV cache at "
-    + "growing lengths, and then for several texts at once. It takes about half a minute, and every piece is drawn as it comes."],
-  cache: ["The same run with a smaller cache",
-    "Press “Try smaller caches”. The run is replayed with keys and values in fewer bits, and with some of them taken out: "
-    + "you see the bytes that each saves, and what it does to the next token."],
-  serve: ["Several texts at once",
-    "Press Serve. The model reads and writes all the texts of the form together: every pass, called a tick here, takes a few tokens of each. "
-    + "You see who waits, who is read and who writes, which block of the cache holds whose tokens, and that no text looks into another. "
-    + "Then the same texts are served in a padded batch and one by one, and the three are timed."],
-  speculate: ["A draft before the model",
-    "Press Speculate. Something quick guesses the next few tokens, and the model judges all of them in one pass: what it agrees with is written at once. "
-    + "You see each guess, the two probabilities, the number that decided, and whether all of this was faster than writing plainly."],
-};
 const SILENT = "The program does not answer; the pictures stay as they are. Trying again…";
 
 /** Wire a page. @param {Link} link */
-export async function connect({ element, props, watch, experiments, pages = {}, base = new URL("../../..", import.meta.url).href.replace(/\/$/, "") }) {
-  await Promise.all(STYLES.map((name) => loadStyle(new URL(`../../css/${name}.css`, import.meta.url).href)));
-  const page = new Page(base, /** @type {HTMLElement} */ (element.querySelector(".ts-boards") ?? element), experiments, pages);
+export async function connect({ element, props, watch, experiments, pages = {}, ask, base = new URL("../../..", import.meta.url).href.replace(/\/$/, "") }) {
+  await loadStyles();
+  const page = new Page(base, /** @type {HTMLElement} */ (element.querySelector(".ts-boards") ?? element), experiments, { pages, ask });
   watch("value", () => page.take(props.value));
   page.begin(props.value);
   return page;
 }
 
 export class Page {
-  /** @param {string} base @param {HTMLElement} root @param {string[]} experiments @param {Record<string, string>} pages */
-  constructor(base, root, experiments, pages) {
+  /** @param {string} base @param {HTMLElement} root @param {string[]} experiments @param {{pages: Record<string, string>, ask?: Link["ask"]}} link */
+  constructor(base, root, experiments, link) {
     this.base = base;
-    this.pages = pages;
+    this.link = link;
+    this.pages = link.pages;
     this.experiments = experiments;
     this.active = experiments[0];
     /** @type {Map<string, Held>} by id */
@@ -80,13 +68,28 @@ export class Page {
     this.again = null;
     this.line = new StatusLine();
     this.bar = new AddressBar();
-    this.shipped = experiments.includes("run") ? new ShippedRecords(base, (id) => this.choose(id)) : null;
+    const hasRuns = experiments.includes("run");
+    this.shipped = hasRuns ? new ShippedRecords(base, (id) => this.choose(id)) : null;
+    this.runs = hasRuns ? new OwnRuns(base, {
+      look: (id) => this.look(id),
+      again: (run) => this.ask("run", { ...run.settings, prompt: run.prompt }),
+      takenOut: (id, next) => this.takenOut(id, next),
+    }) : null;
+    if (this.runs) find("#runs .ts-runs-root")?.replaceChildren(this.runs.element);
+    this.forks = hasRuns && link.ask ? new Forks({
+      ask: (experiment, values, step) => this.ask(experiment, values, { at: { ...this.lookedAt(), step }, card: "next-token" }),
+      held: (id) => this.held.get(id),
+      nameOf: (id) => this.runs?.nameOf(id) ?? null,
+      look: (id) => this.look(id),
+      redraw: () => this.boards?.get("run")?.redraw(),
+    }) : null;
     /** @type {Map<string, HTMLElement>} */
     this.keeps = new Map();
     const places = experiments.map((experiment) => h("div", { id: `board-${experiment}`, class: PARTS[experiment] ? `ts-part-${PARTS[experiment]}` : "" }));
     fill(root, ...places); // before they are boards: which read their colours from where they stand
     this.boards = new Map(experiments.map((experiment, i) => [experiment, this.board(experiment, places[i])]));
-    this.wireParts();
+    wireTabs(experiments, (part) => { this.turnTo(part); this.writeAddress(); this.bar.flush(); });
+    if (PARTS[this.active]) this.turnTo(this.active);
     this.listen();
   }
 
@@ -95,11 +98,10 @@ export class Page {
     const isRun = experiment === "run";
     const keep = (isRun && find("#status .ts-keep")) || h("p", { class: "ts-keep", hidden: true });
     this.keeps.set(experiment, keep);
-    const [title, sentence] = EMPTY[experiment] ?? ["Nothing here yet", "Fill in the form and press its button: what comes of it is drawn here."];
-    const empty = !isRun ? h("section", { class: "ts-card" }, h("h2", { class: "ts-title" }, title), h("p", { class: "ts-sentence" }, sentence)) : null;
+    const empty = !isRun ? emptyCard(experiment) : null;
     const board = new Board(place, experiment, {
       base: this.base, empty, above: isRun ? this.shipped?.element : null, below: keep.isConnected ? null : keep, rail: find("#rail .ts-rail-root"),
-      changed: () => this.changed(experiment),
+      changed: () => this.changed(experiment), fork: isRun ? this.forks : null,
     });
     if (isRun) board.say(RUN_EMPTY);
     for (const name of ["pointerdown", "focusin"]) board.element.addEventListener(name, () => { if (!PARTS[experiment]) this.active = experiment; });
@@ -157,21 +159,52 @@ export class Page {
     const experiment = this.boards.has(press.experiment) ? press.experiment : this.experiments[0]; // a kind without a board of its own
     this.refusal = refusal ? { experiment, text: refusal } : null;
     this.message = "";
+    this.forks?.answered(press);
     if (!PARTS[experiment]) this.active = experiment;
+    const again = this.again;
+    this.again = null;
     if (id) {
-      const [again, earlier] = [this.again, this.own.get(experiment) ?? null];
-      this.again = null;
+      const earlier = this.own.get(experiment) ?? null;
       this.own.set(experiment, id);
       this.show({ id, experiment, own: true, press: press.press, earlier, opening: again?.experiment === experiment ? again : null });
     }
     this.tell();
   }
 
-  /** Look at a shipped record, or again at one's own. @param {string | null} id */
+  /** Look at a shipped record. @param {string} id */
   choose(id) {
-    const chosen = id ?? this.own.get("run");
-    if (chosen) this.show({ id: chosen, experiment: "run", shipped: id !== null, own: id === null, restored: id === null && !this.held.has(chosen) });
+    this.show({ id, experiment: "run", shipped: true });
     this.tell();
+  }
+
+  /** Look again at a run of one's own: at the place that is looked at now, so that two runs can be compared. @param {string} id */
+  look(id) {
+    const board = this.boards.get("run");
+    if (board?.record?.id === id && this.wanted.get("run") === id) return;
+    const opening = board?.record && !this.isGoing(id) ? { at: this.lookedAt(), card: board.reading } : null;
+    this.show({ id, experiment: "run", own: true, opening, ...(this.held.has(id) ? {} : { restored: true }) });
+    this.tell();
+  }
+
+  /** The place in a run that another run may have too. @returns {Partial<At>} */
+  lookedAt() {
+    const { step, layer, head } = this.boards.get("run")?.selection.base ?? NOWHERE;
+    return { step, layer, head };
+  }
+
+  /** The run that is shown was taken out of the list: another one is shown. @param {string} id @param {string | null} next */
+  takenOut(id, next) {
+    if (this.own.get("run") === id) this.own.delete("run");
+    forget("run");
+    const [first] = this.shipped?.records ?? [];
+    if (next) this.look(next);
+    else if (first) this.choose(first.id);
+  }
+
+  /** Ask for what no button of the form does; what comes of it is opened at a place. @param {string} experiment @param {Record<string, any>} values @param {Opening | null} [opening] */
+  ask(experiment, values, opening = null) {
+    this.again = opening && { experiment: this.boards.has(experiment) ? experiment : this.experiments[0], ...opening };
+    this.link.ask?.(experiment, values);
   }
 
   /** Show a record as soon as there is something to see, and follow it. @param {Partial<Held> & {id: string}} how */
@@ -219,8 +252,10 @@ export class Page {
       held.status = status;
       if (held.record || this.boards.has(status.experiment)) held.experiment ??= status.experiment; // else its first part says what it is
     }
+    if (held.own && held.record instanceof Run && held.record.begun) this.runs?.note(held.record, held.record.end !== null);
     if (held.record instanceof ServedRecord && held.status) held.record.ended = isOver(held.status);
     this.draw(held);
+    this.forks?.heard(held);
     this.tell();
   }
 
@@ -263,10 +298,10 @@ export class Page {
     else this.message = "It was stopped before it began.";
   }
 
-  /** Records of the same kind that a newer one of the visitor's own has replaced are not held any more. @param {Held} newer */
+  /** Other records of the same kind are not held any more, but for one that is on its way: they are fetched again when they are looked at. @param {Held} newer */
   letGo(newer) {
     for (const held of this.held.values()) {
-      if (held === newer || held.shipped || held.experiment !== newer.experiment) continue;
+      if (held === newer || held.shipped || held.experiment !== newer.experiment || this.isGoing(held.id)) continue;
       held.away.abort();
       this.held.delete(held.id);
     }
@@ -278,7 +313,8 @@ export class Page {
     const experiment = held.experiment ?? this.active;
     const board = this.boards.get(experiment);
     const before = remembered(experiment);
-    const prompt = held.record instanceof Run ? held.record.head.prompt : before?.id === held.id ? before.prompt ?? null : null;
+    const listed = this.runs?.gone(held.id) ?? false;
+    const prompt = held.record instanceof Run ? held.record.head.prompt : this.runs?.of(held.id)?.prompt ?? (before?.id === held.id ? before.prompt ?? null : null);
     this.cutOff(held);
     if (held.restored || this.own.get(experiment) === held.id) forget(experiment);
     if (!held.record) {
@@ -286,7 +322,8 @@ export class Page {
       if (this.own.get(experiment) === held.id) this.own.delete(experiment);
       if (this.wanted.get(experiment) === held.id) this.wanted.delete(experiment);
     }
-    if (board && !(held.restored && !held.opening && !held.record)) {
+    if (listed && board?.record && board.record.id !== held.id) this.wanted.set(experiment, board.record.id); // its entry says so
+    else if (board && !(held.restored && !held.opening && !held.record)) {
       board.say(`${why} `, button("Run it again", () => this.runAgain(experiment, held, prompt)));
       board.app.empty?.remove();
     } else this.showFirst();
@@ -328,7 +365,7 @@ export class Page {
     const part = this.experiments.find((experiment) => PARTS[experiment] === word);
     if (part) this.turnTo(part);
     if (!record) return null;
-    const before = this.experiments.map(remembered).find((each) => each?.id === record);
+    const before = this.runs?.of(record) ? { experiment: "run" } : this.experiments.map(remembered).find((each) => each?.id === record);
     const held = this.held.get(record);
     if (held) {
       held.opening = { at, card };
@@ -347,32 +384,11 @@ export class Page {
     else if (part) this.bar.set(this.active === this.experiments[0] ? "" : `#${part}`);
   }
 
-  /** Tabs as their pattern wants them: arrows move. */
-  wireParts() {
-    const parts = this.experiments.filter((experiment) => PARTS[experiment]);
-    const tabs = parts.map((experiment) => find(`#part-${PARTS[experiment]}`));
-    tabs.forEach((tab, i) => {
-      tab?.addEventListener("click", () => { this.turnTo(parts[i]); this.writeAddress(); this.bar.flush(); });
-      tab?.addEventListener("keydown", (event) => {
-        if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
-        event.preventDefault();
-        tabs[1 - i]?.click();
-        tabs[1 - i]?.focus();
-      });
-    });
-    if (parts.length) this.turnTo(parts[0]);
-  }
-
   /** This kind is looked at. @param {string} experiment */
   turnTo(experiment) {
     this.active = experiment;
     if (!PARTS[experiment]) return;
-    document.body.dataset.part = PARTS[experiment];
-    for (const each of this.experiments) {
-      const tab = find(`#part-${PARTS[each]}`);
-      tab?.setAttribute("aria-selected", String(each === experiment));
-      if (tab) tab.tabIndex = each === experiment ? 0 : -1;
-    }
+    showTab(this.experiments, experiment);
     this.tell();
   }
 
@@ -407,7 +423,14 @@ export class Page {
     this.line.say({ status: told?.status ?? null, circumstances: { ...told, trace: told?.experiment === "run" || told?.record instanceof Run }, message: this.message, refusal });
     for (const experiment of this.experiments) this.offer(experiment);
     const isBusy = this.experiments.some((experiment) => this.isBusy(experiment));
-    this.shipped?.show(this.wanted.get("run") ?? null, this.own.has("run"), isBusy);
+    this.shipped?.show(this.wanted.get("run") ?? null, isBusy);
+    const going = this.own.get("run");
+    this.runs?.show(this.wanted.get("run") ?? null, going !== undefined && this.isGoing(going) ? going : null);
+  }
+
+  /** Whether it is the visitor's newest, and on its way. @param {string} id */
+  isGoing(id) {
+    return this.experiments.some((experiment) => this.own.get(experiment) === id && this.isBusy(experiment));
   }
 
   /** @param {string} experiment */
@@ -416,37 +439,14 @@ export class Page {
     return held !== undefined && !held.cutOff && !(held.status && isOver(held.status));
   }
 
-  /** The links to keep a record that is over. @param {string} experiment */
+  /** What can be kept of what is shown. @param {string} experiment */
   offer(experiment) {
     const line = this.keeps.get(experiment);
     const held = this.held.get(this.wanted.get(experiment) ?? "");
     const isRun = held?.record instanceof Run;
     const over = held?.status && (isRun ? held.status.complete : isOver(held.status));
-    const kept = held && over && held.record?.begun && !held.shipped ? held : null;
-    if (experiment === "run") this.leadToMeasure(kept?.id ?? null);
-    if (!line || line.dataset.of === (kept?.id ?? "")) return;
-    line.dataset.of = kept?.id ?? "";
-    line.hidden = kept === null;
-    if (!kept) return;
-    const link = (/** @type {string} */ what, /** @type {string} */ name) => h("a", { href: `${this.base}/records/${encodeURIComponent(kept.id)}/${what}`, download: true }, name);
-    const file = isRun ? [link("file", "trace file"), "."] : [link("file", "file"), " that the Python library opens."];
-    fill(line, "Keep it as a ", link("page", "web page"), " or as a ", ...file);
+    const kept = held && over && held.record?.begun && !held.shipped ? { id: held.id, isRun } : null;
+    if (experiment === "run") leadToMeasure(kept?.id ?? null);
+    if (line) offerFiles(line, this.base, kept);
   }
-
-  /** The page Measure takes a run along. @param {string | null} run */
-  leadToMeasure(run) {
-    const query = new URLSearchParams([...new URLSearchParams(location.search)].filter(([name]) => name === "__theme"));
-    if (run) query.set("run", run);
-    find('.ts-nav [data-page="measure"]')?.setAttribute("href", `measure${query.size ? `?${query}` : ""}`);
-  }
-}
-
-/** A style sheet, there when it is loaded or cannot be: from the page's head, or added to it. @param {string} address */
-function loadStyle(address) {
-  const there = Array.from(document.querySelectorAll("link")).find((link) => link.rel === "stylesheet" && link.href === address);
-  if (there?.sheet) return Promise.resolve();
-  const link = there ?? h("link", { rel: "stylesheet", href: address });
-  const loaded = new Promise((done) => { for (const end of ["load", "error"]) link.addEventListener(end, done); });
-  if (!there) document.head.append(link);
-  return loaded;
 }

@@ -120,5 +120,5 @@ export class ServerViews {
 function drawWords({ follows }, at, drawn) {
   if (follows === "layer") return drawn ? phrase("Drawn: layer {n}", { n: at.layer }) : phrase("Draw layer {n}", { n: at.layer });
   if (follows === "token") return drawn ? phrase("Drawn: with token {n} marked", { n: at.token }) : phrase("Draw with token {n} marked", { n: at.token });
-  return drawn ? phrase("Drawn: with pass {n} marked", { n: at.step + 1 }) : phrase("Draw with pass {n} marked", { n: at.step + 1 });
+  return drawn ? phrase("Drawn: with step {n} marked", { n: at.step }) : phrase("Draw with step {n} marked", { n: at.step });
 }

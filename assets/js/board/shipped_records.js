@@ -7,7 +7,7 @@ import { phrase } from "../core/texts.js";
 /** @typedef {{id: string, experiment: string, label: string, prompt: string, chat: boolean}} Shipped */
 
 export class ShippedRecords {
-  /** @param {string} base @param {(id: string | null) => void} choose null: the visitor's own record */
+  /** @param {string} base @param {(id: string) => void} choose */
   constructor(base, choose) {
     this.choose = choose;
     /** @type {Shipped[]} */
@@ -33,9 +33,9 @@ export class ShippedRecords {
     return this.records.some((record) => record.id === id);
   }
 
-  /** @param {string | null} shown the record that is shown @param {boolean} own whether there is one of the visitor's own @param {boolean} busy whether one is on its way */
-  show(shown, own, busy) {
-    const key = `${shown}/${own}/${busy}/${this.records.length}`;
+  /** @param {string | null} shown the record that is shown @param {boolean} busy whether one of the visitor's own is on its way */
+  show(shown, busy) {
+    const key = `${shown}/${busy}/${this.records.length}`;
     if (this.key === key) return;
     this.key = key;
     this.element.hidden = this.records.length === 0;
@@ -45,8 +45,7 @@ export class ShippedRecords {
       return made;
     };
     fill(this.element, h("span", {}, phrase("Recorded:")),
-      ...this.records.map((record) => chip(record.label, record.id === shown, () => this.press(record))),
-      own && h("span", {}, phrase("Live:")), own && chip(phrase("your run"), !this.has(shown), () => this.choose(null)));
+      ...this.records.map((record) => chip(record.label, record.id === shown, () => this.press(record))));
   }
 
   /** @param {Shipped} record */

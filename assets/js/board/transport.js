@@ -7,14 +7,14 @@ import { phrase } from "../core/texts.js";
 import { Climb } from "./climb.js";
 
 /** A place along the axis that moves: how wide it is drawn, in a unit of its own, and how. @typedef {{width: number, hatched: boolean}} Place */
-/** What is told of the axis that moves. `words` say where we are, `spoken` is the same in short, `title` what its widths mean; `wait_ms`: how long a
+/** What is told of the axis that moves. `first`: the number of its first place; `words` say where we are, `spoken` is the same in short, `title` what its widths mean; `wait_ms`: how long a
  * place lasted, if it was timed.
  * `inside`: when the layers of a place were entered, if that is known.
- * @typedef {{inside?: (at: number) => import("./climb.js").Timed | null, places: Place[], at: number, words: import("../core/dom.js").Child[], spoken: string, title: string, wait_ms: ((at: number) => number) | null}} Axis */
+ * @typedef {{inside?: (at: number) => import("./climb.js").Timed | null, first: number, places: Place[], at: number, words: import("../core/dom.js").Child[], spoken: string, title: string, wait_ms: ((at: number) => number) | null}} Axis */
 /** @typedef {import("../data/axes.js").MovingAxis} MovingAxis */
 
 const NAMES = {
-  step: { axis: phrase("pass"), back: phrase("previous pass"), on: phrase("next pass"), backKey: phrase("previous pass (left arrow)"), onKey: phrase("next pass (right arrow)") },
+  step: { axis: phrase("step"), back: phrase("previous step"), on: phrase("next step"), backKey: phrase("previous step (left arrow)"), onKey: phrase("next step (right arrow)") },
   tick: { axis: phrase("tick"), back: phrase("previous tick"), on: phrase("next tick"), backKey: phrase("previous tick (left arrow)"), onKey: phrase("next tick (right arrow)") },
   round: { axis: phrase("round"), back: phrase("previous round"), on: phrase("next round"), backKey: phrase("previous round (left arrow)"), onKey: phrase("next round (right arrow)") },
 };
@@ -47,7 +47,7 @@ export class Transport {
     this.on = button("▶", () => selection.move(1));
     this.pace = h("select", { class: "ts-select", "aria-label": phrase("playback speed") });
     this.lock = button(phrase("Unlock (Esc)"), () => selection.unlock());
-    this.canvas = h("canvas", { class: "ts-axis", role: "slider", tabindex: "0", "aria-valuemin": "1" });
+    this.canvas = h("canvas", { class: "ts-axis", role: "slider", tabindex: "0" });
     this.axisBox = h("div", { class: "ts-axis-box" }, this.canvas);
     this.width = widthOf(this.axisBox, () => this.drawAxis());
     this.row = h("div", { class: "ts-player-row" },
@@ -167,8 +167,9 @@ export class Transport {
     if (!axis) return;
     fill(this.crumbs, ...axis.words);
     this.lock.hidden = !this.selection.locked;
-    this.canvas.setAttribute("aria-valuemax", String(axis.places.length));
-    this.canvas.setAttribute("aria-valuenow", String(axis.at + 1));
+    this.canvas.setAttribute("aria-valuemin", String(axis.first));
+    this.canvas.setAttribute("aria-valuemax", String(axis.first + axis.places.length - 1));
+    this.canvas.setAttribute("aria-valuenow", String(axis.first + axis.at));
     this.canvas.setAttribute("aria-valuetext", axis.spoken);
     if (this.canvas.title !== axis.title) this.canvas.title = axis.title;
   }

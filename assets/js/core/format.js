@@ -6,6 +6,11 @@ import { phrase } from "./texts.js";
 /** How layers, heads and tokens are numbered: one number for one thing, on the page and in the code. */
 export const COUNTING = phrase("Layers, heads and tokens are counted from 0, as in the code.");
 
+/** A step by its number, the index in `steps`, among those of its run; the prefill is step 0. @param {number} step @param {number} n how many there are */
+export function stepOf(step, n) {
+  return n > 1 ? phrase("Step {step} of 0–{last}", { step: count(step), last: count(n - 1) }) : phrase("Step {step}", { step: count(step) });
+}
+
 /** @param {number} number */
 export function count(number) {
   return String(Math.round(number)).replace(/\B(?=(\d{3})+$)/g, ",");

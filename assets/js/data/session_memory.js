@@ -1,5 +1,8 @@
 // @ts-check
-// A tab remembers the newest record of its own of each kind: after a reload, or a visit to another page of the app, it is shown again.
+// A tab remembers the record of its own that it showed last, of each kind, and its list of runs: after a reload, or a visit to another page of the
+// app, it is shown again.
+
+import { read, written } from "./own_runs.js";
 
 /** `asked`: the form's prompt for it, if it has one. @typedef {{id: string, experiment: string, prompt?: string}} Remembered */
 
@@ -23,4 +26,16 @@ export function remembered(experiment) {
 /** @param {string} experiment */
 export function forget(experiment) {
   try { sessionStorage.removeItem(MEMORY + experiment); } catch { /* nothing was kept */ }
+}
+
+const RUNS = "tokenoscope-runs";
+
+/** @param {import("./own_runs.js").OwnRun[]} runs */
+export function rememberRuns(runs) {
+  try { sessionStorage.setItem(RUNS, written(runs)); } catch { /* a private window keeps nothing, a full one no more */ }
+}
+
+/** @returns {import("./own_runs.js").OwnRun[]} */
+export function rememberedRuns() {
+  try { return read(sessionStorage.getItem(RUNS)); } catch { return []; }
 }

@@ -26,7 +26,7 @@ def passes(trace: Trace, at: Selection, mode: Mode = "light") -> go.Figure:
             hovertemplate="%{text}<extra></extra>",
             textposition="none",
             text=[
-                f"pass {i + 1}: {trace.steps[i].n_tokens} tokens in {theme.duration(trace.steps[i].seconds)}"
+                f"step {i}: {trace.steps[i].n_tokens} tokens in {theme.duration(trace.steps[i].seconds)}"
                 for i in chosen
             ],
             marker={

@@ -55,10 +55,10 @@ export function drawChart(chart, width, { run, at, colours }) {
   g.lineWidth = 1;
   g.textAlign = "left";
   g.fillStyle = colours.muted;
-  g.fillText(phrase("pass {n}", { n: 1 }), left, top + height + 20);
+  g.fillText(phrase("step {n}", { n: 0 }), left, top + height + 20);
   if (n > 1 && column * n > 130) {
     g.textAlign = "right";
-    g.fillText(phrase("pass {n}", { n: count(n) }), left + column * n, top + height + 20);
+    g.fillText(phrase("step {n}", { n: count(n - 1) }), left + column * n, top + height + 20);
   }
   chart.setAttribute("aria-label", counted(n, "Bar chart: the cache grows from {from} to {to} over {n} pass.", "Bar chart: the cache grows from {from} to {to} over {n} passes.", { from: size(run.steps[0].kvBytes), to: size(run.steps[n - 1].kvBytes) }));
   return { left, column, n, row: height, layers: 1 };

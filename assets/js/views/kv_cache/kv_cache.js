@@ -62,8 +62,8 @@ export const kvCache = {
       },
       numbers({ run }) {
         return {
-          columns: [phrase("pass"), phrase("kind"), phrase("tokens read"), phrase("tokens so far"), phrase("bytes measured"), phrase("bytes calculated")],
-          rows: run.steps.map((step) => [String(step.index + 1), kindName(step.kind), count(step.n), count(step.last + 1), count(step.kvBytes), known(bytesByShape(run, step.last + 1))]),
+          columns: [phrase("step"), phrase("kind"), phrase("tokens read"), phrase("tokens so far"), phrase("bytes measured"), phrase("bytes calculated")],
+          rows: run.steps.map((step) => [String(step.index), kindName(step.kind), count(step.n), count(step.last + 1), count(step.kvBytes), known(bytesByShape(run, step.last + 1))]),
           note: phrase("Measured: the size of the cache's tensors after each pass. Calculated: what the model's numbers of layers and heads, their widths and the tokens kept require."),
           code: CODE,
         };
@@ -129,10 +129,10 @@ function known(bytes) {
 
 /** What this pass read and wrote. @param {import("../../data/store.js").Step} step @param {At} at @param {number} before */
 function passWords(step, at, before) {
-  const values = { n: at.step + 1, before: size(before), earlier: count(step.first), tokens: counted(step.n, "{n} token", "{n} tokens", { n: count(step.n) }), time: duration(step.seconds) };
-  if (step.kind === "decode") return phrase("Pass {n} computed keys and values for 1 new token and wrote them; it read the {before} kept of the {earlier} tokens before it instead of computing them again.", values);
-  if (step.first === 0) return phrase("Pass {n} read {tokens} of the prompt at once (in {time}, recorded) and wrote keys and values for each. The cache was empty before.", values);
-  return phrase("Pass {n} read {tokens} of the prompt at once (in {time}, recorded) and wrote keys and values for each. The cache held {before} of the {earlier} tokens before them.", values);
+  const values = { n: at.step, before: size(before), earlier: count(step.first), tokens: counted(step.n, "{n} token", "{n} tokens", { n: count(step.n) }), time: duration(step.seconds) };
+  if (step.kind === "decode") return phrase("Step {n} computed keys and values for 1 new token and wrote them; it read the {before} kept of the {earlier} tokens before it instead of computing them again.", values);
+  if (step.first === 0) return phrase("Step {n} read {tokens} of the prompt at once (in {time}, recorded) and wrote keys and values for each. The cache was empty before.", values);
+  return phrase("Step {n} read {tokens} of the prompt at once (in {time}, recorded) and wrote keys and values for each. The cache held {before} of the {earlier} tokens before them.", values);
 }
 
 /** Why the last written token is not in the cache; empty before the run has come to its end. @param {import("../../data/store.js").Run} run @param {import("../../data/store.js").Step} step */

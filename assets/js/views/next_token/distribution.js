@@ -10,13 +10,17 @@ import { ReservedSpace } from "../../core/reserve_space.js";
 /** @typedef {import("./levels.js").Level} Level */
 /** `drawn` is the token that was chosen; `ghost` says how likely a token was in the run itself at a stage of this name; null: it could
  * not be chosen. @typedef {{levels: Level[], drawn: {id: number, text: string, hex?: string}, vocabulary: number, ghost?: (id: number, level: Level) => number | null}} Shown */
-/** @typedef {{element: HTMLElement, name: HTMLElement, bar: HTMLElement, ghost: HTMLElement, number: HTMLElement, of: string}} Row */
+/** @typedef {{element: HTMLElement, button: HTMLButtonElement | null, name: HTMLElement, bar: HTMLElement, ghost: HTMLElement, number: HTMLElement, of: string}} Row */
 
 const MOST = 10;
 
 export class Distribution {
-  /** @param {() => void} redraw @param {"first" | "last"} opens the stage that is shown until a person chooses one */
-  constructor(redraw, opens) {
+  /** @param {() => void} redraw @param {"first" | "last"} opens the stage that is shown until a person chooses one
+   * @param {((token: {id: number, text: string, hex?: string}) => void) | null} [press] makes a button of each candidate; Tab reaches one of them, arrows lead on */
+  constructor(redraw, opens, press = null) {
+    this.press = press;
+    /** @type {number | null} the candidate that is pressed */
+    this.pressed = null;
     this.opens = opens;
     this.redraw = redraw;
     /** @type {number | null} */
@@ -28,9 +32,13 @@ export class Distribution {
     this.room = new ReservedSpace(this.words, "note");
     this.most = 0;
     this.stages = h("div", { class: "ts-stages" }, this.flow.element, this.room.element);
-    this.bars = h("ol", { class: "ts-bars ts-chances" });
+    this.bars = h("ol", { class: `ts-bars ts-chances ${press ? "ts-pressable" : ""}`, "data-own-up-down": press !== null });
+    if (press) this.bars.addEventListener("keydown", (event) => this.move(event));
     /** @type {Row[]} */
     this.rows = [];
+    /** @type {{id: number, text: string, hex?: string}[]} the candidates of the rows */
+    this.offered = [];
+    this.reached = 0; // the row that Tab reaches
     /** @type {Shown | null} */
     this.shown = null;
   }
@@ -96,6 +104,8 @@ export class Distribution {
     const rest = others > 0 ? Math.max(1 - shares.reduce((sum, each) => sum + each.probability, 0), 0) : 0;
     const ghosts = shares.map((each) => (ghost ? ghost(each.id, level) : null));
     while (this.rows.length < shares.length + 1) this.rows.push(this.makeRow());
+    this.offered = shares;
+    this.reach(Math.min(this.reached, shares.length - 1));
     this.rows.forEach((row, i) => {
       const each = shares[i];
       row.element.hidden = i > shares.length || (i === shares.length && others <= 0);
@@ -107,6 +117,11 @@ export class Distribution {
       const was = each ? ghosts[i] : null;
       row.ghost.hidden = !ghost || was === null;
       if (was !== null) row.ghost.style.width = `${100 * was}%`;
+      if (row.button) {
+        row.button.disabled = !each;
+        if (each) row.button.setAttribute("aria-pressed", String(each.id === this.pressed));
+        else row.button.removeAttribute("aria-pressed");
+      }
       say(row.number, `${isChosen ? "✓ " : ""}${percent(share)}`);
       const of = each ? `${each.id} ${each.text}` : `${others}`;
       if (row.of === of) return;
@@ -119,8 +134,28 @@ export class Distribution {
 
   makeRow() {
     const [name, bar, ghost, number] = [h("span", { class: "ts-bar-name" }), h("span", { class: "ts-bar-fill" }), h("span", { class: "ts-ghost", hidden: true }), h("span", { class: "ts-bar-number" })];
-    const element = h("li", { class: "ts-bar" }, name, h("span", { class: "ts-bar-track" }, bar, ghost), number);
+    const parts = [name, h("span", { class: "ts-bar-track" }, bar, ghost), number];
+    const at = this.rows.length;
+    const pressed = () => { this.reach(at); if (this.offered[at]) this.press?.(this.offered[at]); };
+    const button = this.press && h("button", { type: "button", class: "ts-bar-press", tabindex: at === this.reached ? 0 : -1, onclick: pressed }, ...parts);
+    const element = h("li", { class: "ts-bar" }, ...(button ? [button] : parts));
     this.bars.append(element);
-    return { element, name, bar, ghost, number, of: "" };
+    return { element, button, name, bar, ghost, number, of: "" };
+  }
+
+  /** Of the candidates, Tab reaches this one. @param {number} at */
+  reach(at) {
+    this.reached = Math.max(at, 0);
+    this.rows.forEach(({ button }, i) => { if (button) button.tabIndex = i === this.reached ? 0 : -1; });
+  }
+
+  /** Up and down lead from candidate to candidate. @param {KeyboardEvent} event */
+  move(event) {
+    const last = this.offered.length - 1;
+    const to = { ArrowUp: Math.max(this.reached - 1, 0), ArrowDown: Math.min(this.reached + 1, last), Home: 0, End: last }[event.key];
+    if (to === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    this.reach(to);
+    this.rows[to].button?.focus();
   }
 }

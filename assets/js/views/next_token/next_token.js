@@ -5,6 +5,7 @@
 import { h, fill, tokenText, quoted } from "../../core/dom.js";
 import { count, percent, plain } from "../../core/format.js";
 import { Distribution } from "./distribution.js";
+import { ForkForm, OriginLine } from "./fork_form.js";
 import { named, recordedLevels } from "./levels.js";
 import { Race } from "./race.js";
 import { ReservedSpace } from "../../core/reserve_space.js";
@@ -28,13 +29,15 @@ export const nextToken = {
     /** @type {import("./distribution.js").Shown | null} */
     let shown = null;
     const changed = () => { if (last) { picture.paint(last); picture.draw(last); } };
-    const distribution = new Distribution(changed, "last");
+    const forking = context.fork ? new ForkForm(context.fork, changed) : null;
+    const origin = new OriginLine(context.fork);
+    const distribution = new Distribution(changed, "last", forking && ((token) => forking.pick(token)));
     const race = new Race();
     const whatIf = new WhatIf(context, changed);
     const panes = h("div", { class: "ts-chosen-panes" },
       h("div", {}, h("h3", { class: "ts-subtitle" }, "Stage by stage, as it ran"), distribution.stages),
-      h("div", {}, h("h3", { class: "ts-subtitle" }, "The likeliest at this stage, and all others"), distribution.bars), race.element);
-    body.append(room.element, panes, whatIf.element);
+      h("div", {}, h("h3", { class: "ts-subtitle" }, "The likeliest at this stage, and all others"), distribution.bars, forking?.element), race.element);
+    body.append(room.element, origin.element, panes, whatIf.element);
 
     /** @param {State} state */
     function prepare({ run, step }) {
@@ -75,7 +78,10 @@ export const nextToken = {
         keep(state);
         const choice = prepare(state);
         panes.hidden = whatIf.element.hidden = !shown;
+        origin.draw(state);
         if (shown) {
+          forking?.draw(state, choice);
+          distribution.pressed = forking?.pickedAt(state)?.id ?? null;
           distribution.draw(shown);
           whatIf.draw(state, choice);
         }

@@ -3,7 +3,7 @@
 
 import { h, fill, say, tokenText } from "../../core/dom.js";
 import { fit, hatch, pointer, widthOf } from "../../core/canvas.js";
-import { count, duration } from "../../core/format.js";
+import { count, duration, stepOf } from "../../core/format.js";
 import { ReservedSpace } from "../../core/reserve_space.js";
 import { kindName } from "../../data/pass_kinds.js";
 import { makeLoop } from "./loop.js";
@@ -25,7 +25,7 @@ export const passes = {
   sentence: phrase("The prefill reads the whole prompt in one pass. Each decode step then reads one token, the one just written, and writes the next."),
   create(body, { selection, redraw }) {
     const phases = h("div", { class: "ts-phases" });
-    const axis = h("canvas", { class: "ts-pass-axis", role: "slider", tabindex: "0", "aria-label": phrase("pass, on an axis of time"), "aria-valuemin": "1" });
+    const axis = h("canvas", { class: "ts-pass-axis", role: "slider", tabindex: "0", "aria-label": phrase("step, on an axis of time"), "aria-valuemin": "0" });
     const box = h("div", { class: "ts-canvas-box" }, axis);
     const words = h("p", { class: "ts-readout", "aria-live": "polite" });
     const room = new ReservedSpace(words, "readout");
@@ -58,9 +58,9 @@ export const passes = {
       draw({ run, step }) {
         loop.draw(run, step);
         say(words, aboutPass(run, step));
-        axis.setAttribute("aria-valuemax", String(run.steps.length));
-        axis.setAttribute("aria-valuenow", String(step.index + 1));
-        axis.setAttribute("aria-valuetext", phrase("pass {n} of {all}, {kind}, read {tokens} in {time}", passValues(run, step)));
+        axis.setAttribute("aria-valuemax", String(run.steps.length - 1));
+        axis.setAttribute("aria-valuenow", String(step.index));
+        axis.setAttribute("aria-valuetext", phrase("{step}, {kind}, read {tokens} in {time}", passValues(run, step)));
         const now = `${run.id}/${run.steps.length}`;
         if (told === now) return;
         told = now;
@@ -72,8 +72,8 @@ export const passes = {
       },
       numbers({ run }) {
         return {
-          columns: [phrase("pass"), phrase("kind"), phrase("tokens read"), phrase("positions"), phrase("wrote"), phrase("seconds"), phrase("tokens per second"), phrase("KV cache afterwards")],
-          rows: run.steps.map((step) => [count(step.index + 1), kindName(step.kind), count(step.n), step.n > 1 ? `${count(step.first)}–${count(step.last)}` : count(step.first),
+          columns: [phrase("step"), phrase("kind"), phrase("tokens read"), phrase("positions"), phrase("wrote"), phrase("seconds"), phrase("tokens per second"), phrase("KV cache afterwards")],
+          rows: run.steps.map((step) => [count(step.index), kindName(step.kind), count(step.n), step.n > 1 ? `${count(step.first)}–${count(step.last)}` : count(step.first),
             step.choices.length ? tokenText(run.tokens[step.chosenAt]) : phrase("nothing"), step.seconds.toFixed(4), rate(step.n, step.seconds), phrase("{n} bytes", { n: count(step.kvBytes) })]),
           note: phrase("Seconds are as recorded and include the cost of recording every layer. Without recording each pass is faster."),
           code: "from model import Trace\nrun = Trace.open('run.trace')\nfor step in run.steps:\n"
@@ -230,12 +230,12 @@ function aboutPhases(read, decoded) {
 
 /** @param {Run} run @param {Step} step */
 function aboutPass(run, step) {
-  return phrase("Pass {n} of {all} ({kind}): read {tokens} in {time}, as recorded.", passValues(run, step));
+  return phrase("{step} ({kind}): read {tokens} in {time}, as recorded.", passValues(run, step));
 }
 
 /** @param {Run} run @param {Step} step */
 function passValues(run, step) {
-  return { n: count(step.index + 1), all: count(run.steps.length), kind: kindName(step.kind), tokens: tokensIn(step.n), time: duration(step.seconds) };
+  return { step: stepOf(step.index, run.steps.length), kind: kindName(step.kind), tokens: tokensIn(step.n), time: duration(step.seconds) };
 }
 
 /** @param {number} tokens @param {number} seconds */
