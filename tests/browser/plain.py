@@ -64,7 +64,7 @@ PARTS<label id="prompt">Prompt<textarea>PROMPT</textarea></label>
 <p class="ts-keep" hidden></p><p class="ts-model" role="status"><span class="ts-dot"></span>
 <span class="ts-model-text"></span></p><progress class="ts-loading" max="1" aria-label="loading" hidden></progress>
 <p class="ts-spoken" role="status"></p></div></div>
-<div id="runs"><div class="ts-runs-root"></div></div><div id="rail"><div class="ts-rail-root"></div></div></div>
+<div id="runs"><div class="ts-runs-root"></div></div></div>
 <div id="main"><div id="boards"><div class="ts-boards"></div></div></div></div></div>
 <script type="module">
 import { connect } from "./gradio_api/tokenoscope/assets/js/board/page.js";

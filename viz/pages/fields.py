@@ -40,15 +40,18 @@ class Form:
     models: tuple[str, ...]
     values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def make(self, *names: str) -> dict[str, Any]:
-        """A component for each of these fields, laid out where this is called; none for a choice of one model."""
+    def make(self, *names: str, lines: int = 3) -> dict[str, Any]:
+        """A component for each of these fields, laid out where this is called; none for a choice of one model.
+
+        `lines`: how high a field for text is before it grows.
+        """
         fields = self.request.fields()
-        return {name: self._component(name, fields[name]) for name in names if self._is_offered(fields[name])}
+        return {name: self._component(name, fields[name], lines) for name in names if self._is_offered(fields[name])}
 
     def _is_offered(self, field: Field) -> bool:
         return field.kind != "model" or len(self.models) > 1
 
-    def _component(self, name: str, field: Field) -> Input:
+    def _component(self, name: str, field: Field, lines: int) -> Input:
         value = self.values.get(name, self._default(name))
         label = f"{field.label}, {field.unit}" if field.unit else field.label
         match field.kind:
@@ -71,7 +74,7 @@ class Form:
                 return gr.Textbox(written, label=label, info=field.help, placeholder=field.placeholder, elem_id=name)
             case _:
                 return gr.Textbox(
-                    value, label=label, lines=3, max_lines=8, elem_id=name, placeholder=field.placeholder or None
+                    value, label=label, lines=lines, max_lines=8, elem_id=name, placeholder=field.placeholder or None
                 )
 
     def _number(self, name: str, field: Field, label: str, value: Any) -> Input:

@@ -14,9 +14,7 @@ class _Page(NamedTuple):
 
 
 _PAGES = {
-    "watch": _Page(
-        "./", "Watch a run", "Watch a real language model read your text and write on, one token at a time."
-    ),
+    "watch": _Page("./", "Watch", "Watch a real language model read your text and write on, one token at a time."),
     "measure": _Page(
         "measure", "Measure", "See what a real language model costs on this machine: time, work and memory."
     ),
@@ -26,12 +24,20 @@ _PAGES = {
 
 def header(here: str) -> str:
     """Markup for the page `here`."""
-    pages = _PAGES | {each.name: _own(each) for each in EXPERIMENTS if has_own_page(each)}
-    links = "".join(_link(name, page, name == here) for name, page in pages.items())
     return (
-        f'<header class="ts-header"><h1>Tokenoscope</h1><p>{markup.text(pages[here].sentence)}</p>'
-        f'<nav class="ts-nav" aria-label="pages">{links}</nav></header>'
+        f'<header class="ts-header"><h1>Tokenoscope</h1><p>{markup.text(_pages()[here].sentence)}</p>'
+        f"{navigation(here)}</header>"
     )
+
+
+def navigation(here: str) -> str:
+    """The links to all pages."""
+    links = "".join(_link(name, page, name == here) for name, page in _pages().items())
+    return f'<nav class="ts-nav" aria-label="pages">{links}</nav>'
+
+
+def _pages() -> dict[str, _Page]:
+    return _PAGES | {each.name: _own(each) for each in EXPERIMENTS if has_own_page(each)}
 
 
 def has_own_page(kind: Experiment[Any, Any]) -> bool:

@@ -15,20 +15,21 @@ def build_page(blocks: gr.Blocks, visitors: Visitors, limits: Limits, first: str
     """Add the page to `blocks`. `first` is the record that it opens on."""
     values = {"prompt": EXAMPLES[0].prompt, "max_new_tokens": 16}
     form = fields.Form(request=Run, limits=limits, models=visitors.models.names, values=values)
-    with shell.laid_out("watch", "run", first=first, rail=True) as page:
-        made = form.make("prompt")
-        chips, examples = [each.label for each in EXAMPLES], [(each.prompt, each.chat) for each in EXAMPLES]
-        above = gr.Column()
-        made |= form.make("chat")
-        with above:
-            fields.chips(chips, examples, [made["prompt"], made["chat"]], elem_id="examples")
+    with shell.laid_out_above("watch", "run", first=first) as page:
+        made = form.make("prompt", lines=1)
+        with shell.popover("Examples", "examples-popover"):
+            above = gr.Column()
+            made |= form.make("chat")
+            with above:
+                chips, examples = [each.label for each in EXAMPLES], [(each.prompt, each.chat) for each in EXAMPLES]
+                fields.chips(chips, examples, [made["prompt"], made["chat"]], elem_id="examples")
+        with shell.popover("Settings", "settings"):
+            made |= form.make(*_SETTINGS)
         with gr.Row(elem_id="transport"):
             run = gr.Button("Run", variant="primary", elem_id="run")
             for name in ("pause", "resume", "step", "stop"):
                 page.presses[name] = gr.Button(name.capitalize(), elem_id=name, interactive=False)
-        shell.status()
-        with gr.Accordion("Settings", open=False, elem_id="settings"):
-            made |= form.make(*_SETTINGS)
+        shell.runs()
     page.from_pictures = ("run", "fork")
     page.beside = {name: each for name, each in made.items() if name == "model"}
     page.asked.append(shell.Asked(experiment="run", button=run, fields=made, also=[made["prompt"].submit]))

@@ -60,8 +60,8 @@ class Page:
 
 
 @contextmanager
-def laid_out(here: str, *experiments: str, first: str | None = None, rail: bool = False) -> Iterator[Page]:
-    """The page around a form that is laid out inside. `first` is the record that it opens on."""
+def laid_out(here: str, *experiments: str, first: str | None = None) -> Iterator[Page]:
+    """The page around a form that is laid out inside, beside the board. `first` is the record that it opens on."""
     page = Page(experiments=experiments)
     with gr.Column(elem_id="app", elem_classes=f"ts-root ts-{here}-page"):
         _html(headers.header(here), "header")
@@ -69,11 +69,37 @@ def laid_out(here: str, *experiments: str, first: str | None = None, rail: bool 
             with gr.Column(elem_id="side", scale=0, min_width=300):
                 with gr.Column(elem_id="form"):
                     yield page
-                if rail:
-                    _html('<div class="ts-runs-root"></div>', "runs")
-                    _html('<div class="ts-rail-root"></div>', "rail")
             with gr.Column(elem_id="main", scale=1, min_width=320):
                 page.board = _board(experiments, first)
+
+
+@contextmanager
+def laid_out_above(here: str, *experiments: str, first: str | None = None) -> Iterator[Page]:
+    """The same with the form in the header, in one line, so that the board has the whole width."""
+    page = Page(experiments=experiments)
+    with gr.Column(elem_id="app", elem_classes=f"ts-root ts-{here}-page ts-form-above"):
+        with gr.Row(elem_id="top", equal_height=False):
+            _html("<h1>Tokenoscope</h1>", "brand")
+            with gr.Row(elem_id="form", equal_height=False):
+                yield page
+            _html(headers.navigation(here), "pages")
+        status()
+        with gr.Column(elem_id="main"):
+            page.board = _board(experiments, first)
+
+
+def popover(name: str, elem_id: str) -> gr.Accordion:
+    """A part of such a form that is folded up, and lies over the page when it is open: assets/js/board/popovers.js."""
+    return gr.Accordion(name, open=False, elem_id=elem_id, elem_classes="ts-popover")
+
+
+def runs() -> None:
+    """Where the recorded runs and the visitor's own are listed: folded up, and there before it is opened."""
+    _html(
+        '<details class="ts-popover"><summary>Runs</summary><div class="ts-popover-body ts-root ts-scope">'
+        '<div class="ts-shipped-root"></div><div class="ts-runs-root"></div></div></details>',
+        "runs",
+    )
 
 
 def status() -> None:

@@ -26,9 +26,9 @@ import { phrase } from "../core/texts.js";
 
 /** @typedef {import("../data/store.js").Run} Run */
 /** @typedef {import("../data/axes.js").At} At */
-/** What a page gives a board: the address of the program (null: a saved page), where the rail goes if not beside the pictures, what stands before there is
+/** What a page gives a board: the address of the program (null: a saved page), what stands before there is
  * a record, above the transport and below the cards, how a run is continued, and whom to tell that the selection, or the card that is read, has changed.
- * @typedef {{base: string | null, changed: () => void, rail?: HTMLElement | null, empty?: HTMLElement | null, above?: HTMLElement | null, below?: HTMLElement | null,
+ * @typedef {{base: string | null, changed: () => void, empty?: HTMLElement | null, above?: HTMLElement | null, below?: HTMLElement | null,
  *   fork?: import("./card.js").Fork | null}} App */
 /** How a record is opened: `live`: the program holds the record itself, with every number as it was computed; null: nobody does.
  * @typedef {{live: boolean | null, following: boolean, at?: Partial<At> | null, card?: string | null}} Opening */
@@ -73,8 +73,7 @@ export class Board {
     this.model = h("p", { class: "ts-model-line" });
     this.list = h("div", { class: "ts-cards", "data-experiment": experiment });
     this.below = h("div", { class: "ts-below" }, app.below, this.origin, this.model);
-    this.pictureBox = h("div", { class: "ts-pictures", hidden: true }, this.transport.element, this.list, this.below);
-    this.beside = h("div", {}, this.pictureBox);
+    this.pictureBox = h("div", { class: "ts-pictures", hidden: true }, this.transport.edge, this.transport.element, this.list, this.below);
     this.load = new MemoryLoad((change) => this.selection.set(change));
     this.choices = new Choices([...LISTS[/** @type {keyof typeof LISTS} */ (experiment)] ?? []], (change) => this.select(change));
     this.build();
@@ -90,12 +89,12 @@ export class Board {
     const { element, app } = this;
     element.classList.add("ts-root", "ts-scope", "ts-board");
     element.dataset.experiment = this.experiment;
-    fill(element, app.above, app.empty, this.message, this.beside, this.help);
+    fill(element, app.above, app.empty, this.message, this.pictureBox, this.help);
     if (this.experiment === "run") this.runCards(); // before there is a run: it is in sight the sooner
     if (this.experiment === "speculate") this.transport.row.append(this.choices.element);
   }
 
-  /** The cards of a run, whatever made it, with their rail. */
+  /** The cards of a run, whatever made it: the loom, and below it the cards with their rail. */
   runCards() {
     const { app } = this;
     if (this.rail) return;
@@ -104,13 +103,7 @@ export class Board {
     this.pictureBox.prepend(this.loom.element);
     this.transport.element.after(this.loom.story);
     this.rail = new Rail(this.cards);
-    if (app.rail) {
-      app.rail.classList.add("ts-root", "ts-scope");
-      fill(app.rail, this.rail.element);
-    } else {
-      this.beside.className = "ts-with-rail";
-      this.beside.prepend(this.rail.element);
-    }
+    this.list.before(this.rail.element);
     if (!app.base) return;
     this.serverViews = new ServerViews(app.base);
     this.list.after(this.serverViews.element);

@@ -11,6 +11,7 @@ import { h, fill, button } from "../core/dom.js";
 import { RUN_EMPTY, emptyCard } from "./empty.js";
 import { leadToMeasure, offerFiles } from "./keep.js";
 import { loadStyles } from "./styles.js";
+import { closePopovers } from "./popovers.js";
 import { PARTS, showTab, wireTabs } from "./tabs.js";
 import { Board } from "./board.js";
 import { AddressBar, readAddress } from "./address.js";
@@ -76,6 +77,8 @@ export class Page {
       takenOut: (id, next) => this.takenOut(id, next),
     }) : null;
     if (this.runs) find("#runs .ts-runs-root")?.replaceChildren(this.runs.element);
+    if (this.shipped) find("#runs .ts-shipped-root")?.replaceChildren(this.shipped.element);
+    closePopovers();
     this.forks = hasRuns && link.ask ? new Forks({
       ask: (experiment, values, step) => this.ask(experiment, values, { at: { ...this.lookedAt(), step }, card: "next-token" }),
       held: (id) => this.held.get(id),
@@ -100,7 +103,7 @@ export class Page {
     this.keeps.set(experiment, keep);
     const empty = !isRun ? emptyCard(experiment) : null;
     const board = new Board(place, experiment, {
-      base: this.base, empty, above: isRun ? this.shipped?.element : null, below: keep.isConnected ? null : keep, rail: find("#rail .ts-rail-root"),
+      base: this.base, empty, above: isRun && !find("#runs .ts-shipped-root") ? this.shipped?.element : null, below: keep.isConnected ? null : keep,
       changed: () => this.changed(experiment), fork: isRun ? this.forks : null,
     });
     if (isRun) board.say(RUN_EMPTY);

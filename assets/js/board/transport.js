@@ -56,6 +56,8 @@ export class Transport {
     this.element = h("div", { class: "ts-player", hidden: true },
       h("div", { class: "ts-player-bar" },
         h("div", { class: "ts-player-top" }, this.crumbs, h("span", { class: "ts-player-lock" }, this.lock)), this.row));
+    this.edge = h("div", { class: "ts-player-edge", "aria-hidden": "true" });
+    new IntersectionObserver(([entry]) => this.element.classList.toggle("ts-stuck", entry.boundingClientRect.top < 0 && !entry.isIntersecting)).observe(this.edge);
     this.listen();
   }
 

@@ -197,7 +197,7 @@ export class Loom {
       if (transposed) return ROW_DOWN;
       const guess = i < run.nRead ? guessAt(run, run.nLayers, i) : null;
       const said = guess ? g.measureText(word({ id: guess.id, text: run.texts.get(guess.id) ?? "" }).text).width : 0;
-      return Math.min(Math.max(g.measureText(word(token).text).width + 12, said + 18, 34), 64);
+      return Math.min(Math.max(g.measureText(word(token).text).width + 14, said + 18, 34), 68);
     });
     this.wanted = { key, sizes };
     return sizes;

@@ -23,7 +23,7 @@ export function drawNames(g, geometry, layer, colours) {
     const at = level - 1;
     const isSelected = at === layer;
     const near = !isSelected && Math.abs(at - layer) * geometry.step < (geometry.transposed ? 22 : 15);
-    if (!isSelected && (near || (level !== 0 && at % every !== 0 && at !== n - 1) || (at !== n - 1 && level !== 0 && (n - 1 - at) * geometry.step < 15))) continue;
+    if (!isSelected && (near || (at === 0 && geometry.step < 14 && !geometry.transposed) || (level !== 0 && at % every !== 0 && at !== n - 1) || (at !== n - 1 && level !== 0 && (n - 1 - at) * geometry.step < 15))) continue;
     const box = geometry.cell(0, level);
     const text = level === 0 ? phrase("embedding") : geometry.transposed ? String(at) : phrase("layer {layer}", { layer: at });
     if (geometry.transposed) {

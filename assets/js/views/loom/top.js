@@ -9,6 +9,8 @@ import { mix, setFont, write } from "./ink.js";
 /** @typedef {import("./geometry.js").Geometry} Geometry */
 /** @typedef {import("../../core/canvas.js").Paint} Paint */
 
+const LEGEND = 560; // px that it needs
+
 /** @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {Seen} seen @param {import("./loom.js").Front | null} front @param {Paint} colours */
 export function drawTop(g, geometry, { run, step }, front, colours) {
   if (geometry.transposed) return;
@@ -19,7 +21,7 @@ export function drawTop(g, geometry, { run, step }, front, colours) {
   const width = write(g, text, geometry.before + 1, 16, { colour: colours.ink, bold: true, size: 14 });
   bracket(g, geometry, pass, colours);
   const left = geometry.before + width + 30;
-  if (geometry.width - left > 420) drawLegend(g, geometry.width - 12, 16, colours);
+  if (geometry.width - left > LEGEND) drawLegend(g, geometry.width - 12, 16, colours);
 }
 
 /** Over the columns that the pass reads. @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {import("../../data/store.js").Step} pass @param {Paint} colours */
