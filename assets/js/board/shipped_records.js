@@ -2,6 +2,7 @@
 // The records that come with the app: choose one to look at, while the model still loads or for a lesson that never changes.
 
 import { h, fill, button } from "../core/dom.js";
+import { fillPrompt } from "./status.js";
 
 /** @typedef {{id: string, experiment: string, label: string, prompt: string, chat: boolean}} Shipped */
 
@@ -52,8 +53,7 @@ export class ShippedRecords {
     const prompt = /** @type {HTMLTextAreaElement | null} */ (document.querySelector("#prompt textarea"));
     const chat = /** @type {HTMLInputElement | null} */ (document.querySelector("#chat input"));
     if (prompt && (prompt.value.trim() === "" || this.offered.has(prompt.value))) { // never over a person's own words
-      prompt.value = record.prompt;
-      prompt.dispatchEvent(new Event("input", { bubbles: true }));
+      fillPrompt(record.prompt);
       if (chat && chat.checked !== record.chat) chat.click();
     }
     this.choose(record.id);
