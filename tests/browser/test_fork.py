@@ -10,7 +10,8 @@ from playwright.sync_api import Page, expect
 from model.requests.fork import Fork
 from model.requests.run import Run
 from tests.app.fakes_engine import FakeEngine, forked_trace
-from tests.browser.pages import serious_faults
+from tests.app.served import Served
+from tests.browser.pages import run_to_the_end, serious_faults
 from tests.browser.plain import Plain, finished, plain
 from tests.browser.test_own_runs import NAMES, shows
 from tests.browser.test_run_board import SHOWN, run
@@ -220,3 +221,34 @@ def test_the_form_has_no_faults_that_axe_finds_and_fits_a_phone(house: Plain, go
     for each in (GO, FIELD):
         box = page.locator(each).bounding_box()
         assert box is not None and box["height"] >= 40 and box["x"] >= 0 and box["x"] + box["width"] <= 390
+
+
+@pytest.mark.parametrize("names", [("fake-1k",), ("fake-1k", "other")], ids=["one model", "a choice of models"])
+def test_the_app_continues_a_run_by_gradios_own_event(
+    serve: Callable[..., Served], visit: Callable[..., Page], names: tuple[str, ...]
+) -> None:
+    served = serve(names=names)
+    page = visit(served.url)
+    record = run_to_the_end(page, "Some words of mine")
+    page.wait_for_function("tokenoscope.store.run?.lens")
+    page.evaluate("tokenoscope.selection.set({ step: 2 })")
+    page.locator(FIELD).fill(" Rome")
+    page.locator(GO).click()
+    page.wait_for_function("tokenoscope.store.run?.head.origin")
+    asked = served.engine.asked[-1]
+    assert asked == Fork(run=str(record), step=2, token=" Rome", model=names[0] if len(names) > 1 else None)
+    expect(page.locator(NAMES)).to_have_text(["Some words of mine"] * 2)
+    page.locator(FIELD).fill("nonsense")
+    expect(page.locator(GO)).to_be_enabled()
+    page.locator(GO).click()
+    expect(page.locator("#form").get_by_role("alert")).to_contain_text("has no such token")
+
+
+def test_what_no_picture_asks_for_is_refused_in_words(serve: Callable[..., Served], visit: Callable[..., Page]) -> None:
+    page = visit(serve().url)
+    page.evaluate("tokenoscope.page.link.ask('measure', { prompt: 'a' })")
+    expect(page.locator(".ts-refusal")).to_contain_text("this page has no experiment 'measure'")
+    page.evaluate("tokenoscope.page.link.ask('fork', { run: 5, step: 'x' })")
+    expect(page.locator(".ts-refusal")).to_contain_text("must be a name")
+    page.evaluate("tokenoscope.page.link.ask('fork', 7)")
+    expect(page.locator(".ts-refusal")).to_contain_text("with such values")

@@ -84,10 +84,10 @@ def test_esc_restores_the_name_and_what_is_typed_outlives_a_list_drawn_meanwhile
 
 def test_a_run_taken_out_gives_way_to_the_next_and_comes_back(two: tuple[Page, list[str]]) -> None:
     page, (older, newer) = two
-    page.get_by_role("button", name="take out of the list: the newer words").click()
+    page.get_by_role("button", name="remove: the newer words").click()
     shows(page, older)
     expect(page.locator(NAMES)).to_have_text(["the older words"])
-    expect(page.locator(".ts-own-out")).to_contain_text("“the newer words” is out of the list.")
+    expect(page.locator(".ts-own-out")).to_contain_text("“the newer words” was removed.")
     undo = page.get_by_role("button", name="Undo")
     expect(undo).to_be_focused()
     undo.press("Enter")
@@ -136,7 +136,7 @@ def test_a_run_that_goes_on_is_followed_while_another_is_looked_at(house: Plain,
     shows(page, older)
     engine.let(2)
     expect(page.locator(".ts-own-what").first).to_have_text("running, 5 tokens")
-    expect(page.get_by_role("button", name="take out of the list: the newer words")).to_have_count(0)
+    expect(page.get_by_role("button", name="remove: the newer words")).to_have_count(0)
     engine.let(30)
     expect(page.locator(".ts-own-what").first).to_have_text("16 tokens")
     shows(page, older)

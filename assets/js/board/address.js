@@ -45,11 +45,15 @@ export class AddressBar {
     this.timer = undefined;
     this.written = location.hash;
     this.next = "";
+    this.record = /** @type {string | null} */ (null);
   }
 
   /** @param {{id: string, axes: import("../data/axes.js").Axis[]}} record @param {At} at @param {string | null} card */
   write(record, at, card) {
     this.set(writeAddress(record, at, card));
+    if (record.id === this.record) return;
+    this.record = record.id;
+    this.flush(); // another record: a reload right after it opens this one
   }
 
   /** @param {string} hash */

@@ -13,9 +13,9 @@ import { counted, phrase } from "../core/texts.js";
 /** @typedef {{columns: string[], rows: import("../core/dom.js").Child[][], note: string, code: string}} Numbers */
 /** @template T @typedef {import("../data/slices.js").Slice<T>} Slice */
 /** How a run is continued from one of its steps: `why` not now (empty: it can be), whether it `isRecorded` elsewhere and is run again first, what was `said` of the last
- * one that was asked for, and the `parent` of one that was continued.
+ * one that was asked for, until somebody names another token (`clear`), and the `parent` of one that was continued.
  * @typedef {{why: (run: Run) => string, isRecorded: (run: Run) => boolean, ask: (run: Run, step: number, token: {id?: number, text: string}) => void, said: () => string,
- *   parent: (id: string) => {name: string, look: () => void} | null}} Fork */
+ *   clear: () => void, parent: (id: string) => {name: string, look: () => void} | null}} Fork */
 /** What a view may ask of the board: the selection, slices of a run, and, where there is a program, to continue it.
  * @typedef {{selection: Selection, redraw: () => void, fork: Fork | null, layerSlice: (layer: number) => string | null,
  *   vectorsSlice: (layer: number, token: number) => Slice<import("../data/store.js").Vectors>, logitsSlice: (choice: number) => Slice<import("../data/store.js").Logits>,

@@ -47,7 +47,12 @@ export class Forks {
   }
 
   said() {
-    return this.text;
+    return this.text && `${this.text[0].toUpperCase()}${this.text.slice(1)}`;
+  }
+
+  /** Another token is named: what came of the last one is read. */
+  clear() {
+    if (!this.pressed && !this.then) this.tell("");
   }
 
   /** The run that another was continued from, where it can be looked at. @param {string} id */

@@ -99,7 +99,7 @@ export class OwnRuns {
     const out = this.out?.run.id ?? "";
     if (this.undo.dataset.of === out) return; // its button may have the focus
     this.undo.dataset.of = out;
-    if (this.out) fill(this.undo, h("bdi", { class: "ts-own-cut" }, `“${nameOf(this.out.run)}”`), " is out of the list. ", button("Undo", () => this.bringBack()));
+    if (this.out) fill(this.undo, h("bdi", { class: "ts-own-cut" }, `“${nameOf(this.out.run)}”`), " was removed. ", button("Undo", () => this.bringBack()));
     else fill(this.undo);
   }
 
@@ -115,7 +115,7 @@ export class OwnRuns {
       : h("button", { type: "button", class: "ts-own-look", "data-does": "look", "aria-current": now ? "true" : undefined, disabled: run.gone === true, title: name, onclick: () => this.acts.look(run.id) },
         h("bdi", { class: "ts-own-name" }, name), words);
     return h("li", { class: "ts-own-run", "data-run-id": run.id }, look,
-      h("span", { class: "ts-own-acts" }, act("✎", "rename", () => this.edit(run.id)), run.id !== this.going && act("×", "take out of the list", () => this.takeOut(run.id))),
+      h("span", { class: "ts-own-acts" }, act("✎", "rename", () => this.edit(run.id)), run.id !== this.going && act("×", "remove", () => this.takeOut(run.id))),
       run.gone === true && button("Run its prompt again", () => this.acts.again(run), { class: "ts-button ts-own-again" }));
   }
 

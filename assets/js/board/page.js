@@ -6,7 +6,6 @@ import { Run } from "../data/store.js";
 import { ServedRecord } from "../data/record.js";
 import { followRecord, Gone } from "../data/follow.js";
 import { forget, remember, remembered } from "../data/session_memory.js";
-import { NOWHERE } from "../data/axes.js";
 import { h, fill, button } from "../core/dom.js";
 import { RUN_EMPTY, emptyCard } from "./empty.js";
 import { leadToMeasure, offerFiles } from "./keep.js";
@@ -15,12 +14,11 @@ import { closePopovers } from "./popovers.js";
 import { PARTS, showTab, wireTabs } from "./tabs.js";
 import { Board } from "./board.js";
 import { AddressBar, readAddress } from "./address.js";
-import { Forks } from "./forks.js";
 import { ShippedRecords } from "./shipped_records.js";
-import { StatusLine, find, watchModel } from "./status.js";
+import { StatusLine, fillPrompt, find, watchModel } from "./status.js";
 import { isOver } from "./sentences.js";
 import { listenToKeys } from "./keys.js";
-import { OwnRuns } from "./own_runs.js";
+import { VisitorRuns } from "./visitor_runs.js";
 
 /** @typedef {import("../data/axes.js").At} At */
 /** @typedef {import("../data/follow.js").Status} Status */
@@ -71,21 +69,11 @@ export class Page {
     this.bar = new AddressBar();
     const hasRuns = experiments.includes("run");
     this.shipped = hasRuns ? new ShippedRecords(base, (id) => this.choose(id)) : null;
-    this.runs = hasRuns ? new OwnRuns(base, {
-      look: (id) => this.look(id),
-      again: (run) => this.ask("run", { ...run.settings, prompt: run.prompt }),
-      takenOut: (id, next) => this.takenOut(id, next),
-    }) : null;
-    if (this.runs) find("#runs .ts-runs-root")?.replaceChildren(this.runs.element);
+    const visitor = hasRuns ? new VisitorRuns(this) : null;
+    this.runs = visitor?.list ?? null;
+    this.forks = visitor?.forks ?? null;
     if (this.shipped) find("#runs .ts-shipped-root")?.replaceChildren(this.shipped.element);
     closePopovers();
-    this.forks = hasRuns && link.ask ? new Forks({
-      ask: (experiment, values, step) => this.ask(experiment, values, { at: { ...this.lookedAt(), step }, card: "next-token" }),
-      held: (id) => this.held.get(id),
-      nameOf: (id) => this.runs?.nameOf(id) ?? null,
-      look: (id) => this.look(id),
-      redraw: () => this.boards?.get("run")?.redraw(),
-    }) : null;
     /** @type {Map<string, HTMLElement>} */
     this.keeps = new Map();
     const places = experiments.map((experiment) => h("div", { id: `board-${experiment}`, class: PARTS[experiment] ? `ts-part-${PARTS[experiment]}` : "" }));
@@ -178,30 +166,6 @@ export class Page {
   choose(id) {
     this.show({ id, experiment: "run", shipped: true });
     this.tell();
-  }
-
-  /** Look again at a run of one's own: at the place that is looked at now, so that two runs can be compared. @param {string} id */
-  look(id) {
-    const board = this.boards.get("run");
-    if (board?.record?.id === id && this.wanted.get("run") === id) return;
-    const opening = board?.record && !this.isGoing(id) ? { at: this.lookedAt(), card: board.reading } : null;
-    this.show({ id, experiment: "run", own: true, opening, ...(this.held.has(id) ? {} : { restored: true }) });
-    this.tell();
-  }
-
-  /** The place in a run that another run may have too. @returns {Partial<At>} */
-  lookedAt() {
-    const { step, layer, head } = this.boards.get("run")?.selection.base ?? NOWHERE;
-    return { step, layer, head };
-  }
-
-  /** The run that is shown was taken out of the list: another one is shown. @param {string} id @param {string | null} next */
-  takenOut(id, next) {
-    if (this.own.get("run") === id) this.own.delete("run");
-    forget("run");
-    const [first] = this.shipped?.records ?? [];
-    if (next) this.look(next);
-    else if (first) this.choose(first.id);
   }
 
   /** Ask for what no button of the form does; what comes of it is opened at a place. @param {string} experiment @param {Record<string, any>} values @param {Opening | null} [opening] */
@@ -342,11 +306,7 @@ export class Page {
 
   /** Press the form's button; what comes of it is opened at the same place. @param {string} experiment @param {Held} held @param {string | null} prompt */
   runAgain(experiment, held, prompt) {
-    const field = /** @type {HTMLTextAreaElement | null} */ (find("#prompt textarea"));
-    if (prompt && field) {
-      field.value = prompt;
-      field.dispatchEvent(new Event("input", { bubbles: true }));
-    }
+    if (prompt) fillPrompt(prompt);
     const looked = this.boards.get(experiment);
     this.again = { experiment, ...(held.opening ?? { at: looked?.selection.base ?? {}, card: looked?.reading ?? null }) };
     find(BUTTONS[experiment] ?? "#run")?.click();

@@ -3,6 +3,7 @@
 
 import { h, fill, button } from "../core/dom.js";
 import { phrase } from "../core/texts.js";
+import { fillPrompt } from "./status.js";
 
 /** @typedef {{id: string, experiment: string, label: string, prompt: string, chat: boolean}} Shipped */
 
@@ -53,8 +54,7 @@ export class ShippedRecords {
     const prompt = /** @type {HTMLTextAreaElement | null} */ (document.querySelector("#prompt textarea"));
     const chat = /** @type {HTMLInputElement | null} */ (document.querySelector("#chat input"));
     if (prompt && (prompt.value.trim() === "" || this.offered.has(prompt.value))) { // never over a person's own words
-      prompt.value = record.prompt;
-      prompt.dispatchEvent(new Event("input", { bubbles: true }));
+      fillPrompt(record.prompt);
       if (chat && chat.checked !== record.chat) chat.click();
     }
     this.choose(record.id);

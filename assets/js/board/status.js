@@ -106,6 +106,14 @@ export function find(selector) {
   return /** @type {HTMLElement | null} */ (document.querySelector(selector));
 }
 
+/** Put a prompt into the form, as if it were typed. @param {string} text */
+export function fillPrompt(text) {
+  const field = /** @type {HTMLTextAreaElement | null} */ (find("#prompt textarea"));
+  if (!field) return;
+  field.value = text;
+  field.dispatchEvent(new Event("input", { bubbles: true }));
+}
+
 /** @param {string} selector @param {string} text */
 function write(selector, text) {
   const element = find(selector);

@@ -21,10 +21,10 @@ export class ForkForm {
     this.state = null;
     this.key = "";
     this.go = button("", () => this.ask(), { class: "ts-button ts-fork-go" });
-    this.field = h("input", { type: "text", class: "ts-fork-field", maxlength: 200, autocomplete: "off", spellcheck: "false", placeholder: "such as ␣Rome, with its blank", oninput: () => this.type() });
+    this.field = h("input", { type: "text", class: "ts-fork-field", maxlength: 200, autocomplete: "off", spellcheck: "false", placeholder: "such as ␣Rome", oninput: () => this.type() });
     this.said = h("p", { class: "ts-note ts-fork-said", role: "status" });
     this.form = h("form", { class: "ts-fork-form", onsubmit: (event) => { event.preventDefault(); this.ask(); } },
-      h("label", { class: "ts-fork-other" }, "Another token ", this.field), this.go);
+      this.go, h("label", { class: "ts-fork-other" }, "or another token ", this.field));
     this.element = h("div", { class: "ts-fork", role: "group", "aria-label": "Continue from this step with another token" }, this.form, this.said);
   }
 
@@ -38,11 +38,13 @@ export class ForkForm {
     if (!this.state) return;
     this.picked = this.pickedAt(this.state)?.id === token.id ? null : { of: placeOf(this.state), token };
     this.field.value = "";
+    this.fork.clear();
     this.changed();
   }
 
   type() {
     this.picked = null;
+    this.fork.clear();
     this.changed();
   }
 
@@ -67,7 +69,7 @@ export class ForkForm {
     this.key = key;
     this.go.disabled = token === null;
     fill(this.go, "Continue from here", ...(token ? [" with ", quoted(token)] : []));
-    fill(this.said, ...(came ? [h("strong", {}, came), " "] : []), ...(why ? [why] : this.happens(state, choice, token)));
+    fill(this.said, ...(came ? [h("span", { class: "ts-fork-came" }, came)] : why ? [why] : this.happens(state, choice, token)));
   }
 
   /** What will happen. @param {State} state @param {Choice} choice @param {{id?: number, text: string} | null} token */
@@ -75,7 +77,7 @@ export class ForkForm {
     const at = `step ${count(step.index)}`;
     const first = this.fork.isRecorded(run) ? " This is a recording: its prompt is run again here first." : "";
     const chosen = run.tokens[step.chosenAt];
-    if (!token) return [`Press a token to continue the run from ${at} with it, in place of `, quoted(chosen), "."];
+    if (!token) return [`Press or type a token to continue the run from ${at} with it, in place of `, quoted(chosen), ". A blank before a word belongs to the token."];
     if (token.id === choice.id || token.text === chosen.text) return [`This is the token that was chosen at ${at}: the fork writes the same run.${first}`];
     const most = run.head.settings.max_new_tokens;
     return ["A new run goes on with ", quoted(token), ` after ${at}, until it has ${most === 1 ? "1 new token" : `${count(most)} new tokens`} in all. The settings are this run’s, not the form’s.${first}`];
