@@ -2,11 +2,11 @@
 // The transport: where we are in the record, in words; play, pause and scrub over its passes, ticks or rounds.
 
 import { h, fill, button } from "../core/dom.js";
-import { fit, hatch, pointer, widthOf } from "../core/canvas.js";
+import { cut, fit, FONT, mix, pointer, widthOf } from "../core/canvas.js";
 import { phrase } from "../core/texts.js";
 import { Climb } from "./climb.js";
 
-/** A place along the axis that moves: how wide it is drawn, in a unit of its own, and how. @typedef {{width: number, hatched: boolean}} Place */
+/** A place along the axis that moves: how wide it is drawn, in a unit of its own, and what it is called. @typedef {{width: number, name?: string}} Place */
 /** What is told of the axis that moves. `first`: the number of its first place; `words` say where we are, `spoken` is the same in short, `title` what its widths mean; `wait_ms`: how long a
  * place lasted, if it was timed.
  * `inside`: when the layers of a place were entered, if that is known.
@@ -24,6 +24,7 @@ const AS_RECORDED = 0;
 /** How many times slower than recorded, where layers can be seen. */
 const SLOWER = [5, 20, 60];
 const HEIGHT = 30;
+const NAME_ROOM = 34; // px
 const [USUAL, USUAL_TIMED] = [1, 1]; // of PACES, of SLOWER
 
 export class Transport {
@@ -183,21 +184,40 @@ export class Transport {
     const g = fit(this.canvas, width, HEIGHT);
     const whole = total(axis.places);
     let x = 0;
-    let mark = [0, 2];
     axis.places.forEach((place, i) => {
       const w = (place.width / whole) * width;
-      const gap = w > 4 ? 1 : 0;
-      g.globalAlpha = i <= axis.at ? 1 : 0.35;
-      g.fillStyle = place.hatched ? colours.prompt : colours.generated;
-      g.fillRect(x, 6, w - gap, HEIGHT - 12);
-      if (place.hatched) hatch(g, x, 6, w - gap, HEIGHT - 12, colours.card, 7);
-      g.globalAlpha = 1;
-      if (i === axis.at) mark = [x, Math.max(w - gap, 2)];
+      const box = { x, w: Math.max(w - (w > 5 ? 3 : w > 2 ? 0.5 : 0), 0.5) };
+      g.fillStyle = mix(colours.card, colours.spine, i < axis.at ? 0.5 : 0.2);
+      g.beginPath();
+      g.roundRect(box.x, 3, box.w, HEIGHT - 6, Math.min(5, box.w / 3));
+      g.fill();
+      if (i === axis.at) this.drawCurrent(g, box, colours);
+      if (place.name && box.w > NAME_ROOM) this.drawName(g, place.name, box, colours);
       x += w;
     });
+  }
+
+  /** The place that is shown, filled as far as it has been played. @param {CanvasRenderingContext2D} g @param {{x: number, w: number}} box @param {import("../core/canvas.js").Paint} colours */
+  drawCurrent(g, box, colours) {
+    const inside = this.axis?.inside?.(this.place);
+    const played = this.climb?.played && inside ? Math.min(this.climb.played / (inside.seconds * 1000), 1) : 1;
+    g.save();
+    g.clip();
+    g.fillStyle = mix(colours.card, colours.spine, 0.62);
+    g.fillRect(box.x, 0, box.w * played, HEIGHT);
+    g.restore();
     g.strokeStyle = colours.ink;
     g.lineWidth = 2;
-    g.strokeRect(Math.min(mark[0] + 1, width - 3), 3, Math.max(mark[1] - 2, 2), HEIGHT - 6);
+    g.strokeRect(box.x + 1, 3, Math.max(box.w - 2, 1), HEIGHT - 6);
+  }
+
+  /** @param {CanvasRenderingContext2D} g @param {string} name @param {{x: number, w: number}} box @param {import("../core/canvas.js").Paint} colours */
+  drawName(g, name, { x, w }, colours) {
+    g.font = FONT;
+    g.textAlign = "center";
+    g.textBaseline = "middle";
+    g.fillStyle = colours.ink;
+    g.fillText(cut(g, name, w - 8), x + w / 2, HEIGHT / 2);
   }
 }
 

@@ -64,6 +64,12 @@ export function scale(from, to) {
   return words;
 }
 
+/** A colour between two others. @param {string} from @param {string} to @param {number} share 0 to 1 @returns {string} hex */
+export function mix(from, to, share) {
+  const [a, b] = [rgb(from), rgb(to)];
+  return `#${a.map((c, i) => Math.round(c + (b[i] - c) * share).toString(16).padStart(2, "0")).join("")}`;
+}
+
 /** @param {string} hex */
 function rgb(hex) {
   return [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16) || 0);

@@ -1,10 +1,10 @@
 // @ts-check
 // The cells: what the model would say at each place, by colour and word; the residual stream beside each column, keys and values behind it.
 
-import { hatch, overColour } from "../../core/canvas.js";
+import { hatch, mix, overColour } from "../../core/canvas.js";
 import { percent } from "../../core/format.js";
 import { blocks, guessAt } from "./guesses.js";
-import { mix, word, write } from "./ink.js";
+import { word, write } from "./ink.js";
 
 /** @typedef {import("../../data/store.js").Run} Run */
 /** @typedef {import("./geometry.js").Geometry} Geometry */

@@ -1,9 +1,10 @@
 // @ts-check
 // The foot of the loom: every token as a chip, the cache as a tape below it, and how large it is by now.
 
+import { mix } from "../../core/canvas.js";
 import { size } from "../../core/format.js";
 import { phrase } from "../../core/texts.js";
-import { mix, rounded, setFont, word, write } from "./ink.js";
+import { rounded, setFont, word, write } from "./ink.js";
 import { topOf } from "./cells.js";
 
 /** @typedef {import("./cells.js").Seen} Seen */

@@ -1,11 +1,11 @@
 // @ts-check
 // All heads of the model in little: the darker, the further and harder the head looks back from the selected token.
 
-import { fit, pointer, widthOf } from "../../core/canvas.js";
+import { fit, mix, pointer, widthOf } from "../../core/canvas.js";
 import { h } from "../../core/dom.js";
 import { phrase } from "../../core/texts.js";
 import { farthestLook } from "./arcs.js";
-import { mix } from "./ink.js";
+
 
 /** @typedef {import("../../board/card.js").State} State */
 

@@ -52,17 +52,6 @@ export function setFont(g, { bold = false, slanted = false, size = 13 }) {
   if (g.font !== font) g.font = font;
 }
 
-/** A colour between two others. @param {string} from @param {string} to @param {number} share 0 to 1 */
-export function mix(from, to, share) {
-  const [a, b] = [channels(from), channels(to)];
-  return `#${a.map((c, i) => Math.round(c + (b[i] - c) * share).toString(16).padStart(2, "0")).join("")}`;
-}
-
-/** @param {string} hex */
-function channels(hex) {
-  return [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16) || 0);
-}
-
 /** A rectangle with round corners, as a path. @param {CanvasRenderingContext2D} g @param {number} x @param {number} y @param {number} w @param {number} h @param {number} r */
 export function rounded(g, x, y, w, h, r) {
   g.beginPath();

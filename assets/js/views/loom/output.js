@@ -1,7 +1,8 @@
 // @ts-check
 // The output: the top of the live column fans into the likeliest tokens, and the chosen one goes back into the foot of the next column.
 
-import { mix, rounded, word, write } from "./ink.js";
+import { mix } from "../../core/canvas.js";
+import { rounded, word, write } from "./ink.js";
 
 /** @typedef {import("./cells.js").Seen} Seen */
 /** @typedef {import("./geometry.js").Geometry} Geometry */

@@ -1,9 +1,10 @@
 // @ts-check
 // What changes while a person points and the run plays, above the cells: arcs of attention, the place pointed at, the front of a pass.
 
+import { mix } from "../../core/canvas.js";
 import { phrase } from "../../core/texts.js";
 import { percentShort } from "./cells.js";
-import { mix, rounded, setFont, word, write } from "./ink.js";
+import { rounded, setFont, word, write } from "./ink.js";
 
 /** @typedef {import("./cells.js").Seen} Seen */
 /** @typedef {import("./geometry.js").Geometry} Geometry */

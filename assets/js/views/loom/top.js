@@ -1,9 +1,10 @@
 // @ts-check
 // Above the columns: what this pass is, which columns it reads, and what the colours say.
 
+import { mix } from "../../core/canvas.js";
 import { duration } from "../../core/format.js";
 import { phrase } from "../../core/texts.js";
-import { mix, setFont, write } from "./ink.js";
+import { setFont, write } from "./ink.js";
 
 /** @typedef {import("./cells.js").Seen} Seen */
 /** @typedef {import("./geometry.js").Geometry} Geometry */
