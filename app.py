@@ -188,8 +188,9 @@ class HostedModels:
                 engine.close()
                 return
         raise Busy(
-            f"This host keeps {self.RESIDENT} models in memory, and all are in use. Try again in a minute, "
-            f"or choose {self.names[0]}."
+            "This host keeps {resident} models in memory, and all are in use. Try again in a minute, or choose {name}.",
+            resident=self.RESIDENT,
+            name=self.names[0],
         )
 
     def _bring(self, name: str) -> None:
@@ -199,7 +200,9 @@ class HostedModels:
             failure = error
         except Exception:
             log.exception("%s could not be loaded", name)
-            failure = Refusal(f"{name} could not be loaded: something broke inside. The host's log says what.")
+            failure = Refusal(
+                "{name} could not be loaded: an internal error occurred. The host's log has the details.", name=name
+            )
         else:
             gc.freeze()  # what is loaded stays: to look through it for garbage would hold up a run for no gain
             card = engine.card
@@ -232,19 +235,22 @@ def choose_port(host: str, wanted: str | int | None) -> int:
     """
     if wanted is not None:
         if not str(wanted).isascii() or not str(wanted).isdigit() or not 0 < int(wanted) < 65536:
-            raise BadSetting(f"the port is {wanted!r}; it must be a whole number from 1 to 65535.")
+            raise BadSetting("the port is {wanted!r}; it must be a whole number from 1 to 65535.", wanted=wanted)
         if _is_free(host, int(wanted)):
             return int(wanted)
         raise BadSetting(
-            f"port {wanted} is busy: another program listens there, maybe this one, started before. "
-            f"End it, or choose another with --port."
+            "port {wanted} is busy: another program uses it, perhaps an earlier start of this one. "
+            "End it, or choose another port with --port.",
+            wanted=wanted,
         )
     for port in range(PORT, PORT + PORTS_TO_TRY):
         if _is_free(host, port):
             if port != PORT:
                 sys.stdout.write(f"Port {PORT} is busy, so the page is on port {port}.\n")
             return port
-    raise BadSetting(f"ports {PORT} to {PORT + PORTS_TO_TRY - 1} are all busy. Choose another with --port.")
+    raise BadSetting(
+        "ports {port} to {last} are all busy. Choose another port with --port.", port=PORT, last=PORT + PORTS_TO_TRY - 1
+    )
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

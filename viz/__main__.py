@@ -59,8 +59,9 @@ def _of_run(asked: argparse.Namespace, trace: Trace, target: Path) -> bytes:
 def _of_other(asked: argparse.Namespace, record: Any, target: Path) -> bytes:
     if asked.light or asked.charts or target.suffix == ".frames":
         raise BadSetting(
-            f"{asked.record} holds a {type(record).__name__}; --light, --charts and .frames are for a run alone. "
-            "Leave them out."
+            "{record} holds a {kind}; --light, --charts and .frames apply to a run only. Leave them out.",
+            record=asked.record,
+            kind=type(record).__name__,
         )
     return export.page(record).encode("utf-8")
 

@@ -37,7 +37,9 @@ def css_class(request: int) -> str:
 def tick_of(record: Batching, at: Selection) -> Tick:
     """The picked tick. Raises: NotShown, if the record has fewer."""
     if at.tick >= len(record.ticks):
-        raise NotShown(f"Tick {at.tick + 1} was asked for; this record has {len(record.ticks)}.")
+        raise NotShown(
+            "there is no tick {tick}; this record has {n_ticks}.", tick=at.tick + 1, n_ticks=len(record.ticks)
+        )
     return record.ticks[at.tick]
 
 

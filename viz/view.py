@@ -44,12 +44,19 @@ class Selection:
     def __post_init__(self) -> None:
         for name in AXES:
             if (given := getattr(self, name)) < 0:
-                raise BadSetting(f"{name} is {given!r}; it must be a whole number of at least 0.")
+                raise BadSetting(
+                    "{name} is {given!r}; it must be a whole number of at least 0.", name=name, given=given
+                )
         for name, most in (("context", 10_000_000), ("users", 1_000_000)):
             if not 1 <= (given := getattr(self, name)) <= most:
-                raise BadSetting(f"{name} is {given!r}; it must be a whole number from 1 to {most:,}.")
+                raise BadSetting(
+                    "{name} is {given!r}; it must be a whole number from 1 to {most:,}.",
+                    name=name,
+                    given=given,
+                    most=most,
+                )
         if self.bits not in (None, 4, 8, 16, 32):
-            raise BadSetting(f"bits is {self.bits!r}; a number can have 4, 8, 16 or 32.")
+            raise BadSetting("bits is {bits!r}; a number can have 4, 8, 16 or 32.", bits=self.bits)
 
 
 AXES = ("step", "layer", "head", "token", "tick", "request", "attempt", "round")
@@ -139,7 +146,7 @@ def page(shown: View, record: Record, at: Selection, mode: Mode, *, plotly: str)
     """
     missing = shown.missing(record)
     if missing:
-        raise NotShown(missing)
+        raise NotShown("{reason}", reason=missing)
     drawn = shown.draw(record, at, mode)
     script = "" if isinstance(drawn, str) else f'<script src="{markup.text(plotly)}"></script>'
     return _page(script + _picture(drawn), mode)

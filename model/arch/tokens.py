@@ -31,7 +31,7 @@ def readable(text: str) -> tuple[str, tuple[str, ...]]:
     takes it.
     """
     if not isinstance(text, str):
-        raise BadPrompt(f"the prompt is a {type(text).__name__}; it must be text.")
+        raise BadPrompt("the prompt is a {kind}; it must be text.", kind=type(text).__name__)
     if not text.strip():
         raise BadPrompt(
             "the prompt is empty or only blanks; the model needs at least one token to go on from. Type a few words."
@@ -55,7 +55,9 @@ def encode(tokenizer: Any, text: str, *, chat: bool) -> Prompt:
     with _ENCODING:
         ids = _chat_ids(tokenizer, text) if chat else _ids(tokenizer, text)
     if not ids:
-        raise BadPrompt(f"the prompt {text[:40]!r} gives no tokens with this model's tokenizer. Type a few words.")
+        raise BadPrompt(
+            "the prompt {text!r} gives no tokens with this model's tokenizer. Type a few words.", text=text[:40]
+        )
     return Prompt(text=text, ids=tuple(ids), notes=notes)
 
 
@@ -87,7 +89,8 @@ def _turn(tokenizer: Any, text: str) -> str:
         return tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
     except Exception as error:
         raise BadSetting(
-            f"chat is on, but this model's chat template takes no message of a person alone ({error}). Turn chat off."
+            "chat is on, but this model's chat template takes no message of a person alone ({error}). Turn chat off.",
+            error=error,
         ) from error
 
 

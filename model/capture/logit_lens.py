@@ -66,4 +66,4 @@ def _likeliest(hooked: HookedModel, stream: np.ndarray) -> tuple[np.ndarray, np.
 
 def _require_lens(hooked: HookedModel) -> None:
     if (reason := hooked.card.reason_against("lens")) is not None:
-        raise NotShown(f"{hooked.card.name} does not show its logit lens: {reason}.")
+        raise NotShown("{model} does not show its logit lens: {reason}.", model=hooked.card.name, reason=reason)

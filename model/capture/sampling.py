@@ -114,8 +114,10 @@ def _refuse_overflow(processor: Any, scores: torch.Tensor) -> None:
     if not bool((scores < torch.inf).all()):  # NaN compares as false
         name, setting = _named(processor)
         raise BadSetting(
-            f"{name} {setting} makes scores that are too large for a float32 number. "
-            "Take a value nearer to 1, or temperature 0 for the likeliest token."
+            "{name} {setting} makes scores that are too large for a float32 number. "
+            "Take a value nearer to 1, or temperature 0 for the likeliest token.",
+            name=name,
+            setting=setting,
         )
 
 

@@ -118,15 +118,18 @@ def _given(arguments: list[str]) -> tuple[Experiment[Any, Any], dict[str, Any]]:
     asked = [name for name in _FLAGS if given.pop(name)]
     if len(asked) > 1:
         flags = " and ".join(f"--{name}" for name in asked)
-        raise BadSetting(f"{flags} were given; they are experiments of their own. Ask for one.")
+        raise BadSetting("{flags} were given; they are experiments of their own. Ask for one.", flags=flags)
     experiment = named(asked[0] if asked else "run")
     prompts = given.pop("prompts")
     several = any(field.row is not None for field in experiment.request.fields().values())
     if len(prompts) > 1 and not several:
         raise BadSetting(
-            f"{len(prompts)} prompts were given, and one is continued; the second: {prompts[1][:80]}. "
+            "{n} prompts were given, but only one can be continued; the second is: {second}. "
             "Put a prompt of several words in quotes, or add --serve. "
-            f"`{_PROG} --help` says what can be given."
+            "`{prog} --help` says what can be given.",
+            n=len(prompts),
+            second=prompts[1][:80],
+            prog=_PROG,
         )
     return experiment, {**_fitting(experiment, given), "prompt": prompts if several else prompts[0]}
 
@@ -140,11 +143,17 @@ def _fitting(experiment: Experiment[Any, Any], given: dict[str, Any]) -> dict[st
         if given[name] == default:
             del given[name]
         elif "run" in homes:
-            raise BadSetting(f"{flag(name, field)} does not go with --{experiment.name}. Leave it out.")
+            raise BadSetting(
+                "{flag} does not go with --{experiment}. Leave it out.",
+                flag=flag(name, field),
+                experiment=experiment.name,
+            )
         else:
             home = f"--{homes[0]}"
             raise BadSetting(
-                f"{flag(name, field)} goes with {home}, and that is missing. Add it, or leave out {flag(name, field)}."
+                "{flag} goes with {home}, and that is missing. Add it, or leave out {flag}.",
+                flag=flag(name, field),
+                home=home,
             )
     return given
 
@@ -198,14 +207,20 @@ def _opened(path: str) -> Saved:
     held = kind_of(path)
     experiment = next((each for each in EXPERIMENTS if each.record.__name__ == held), None)
     if experiment is None:
-        raise BadTrace(f"{path!r} cannot be opened: it holds a {ascii(held)[:40]}. Choose a file saved by Tokenoscope.")
+        raise BadTrace(
+            "{path!r} cannot be opened: it holds a {held}. Choose a file saved by Tokenoscope.",
+            path=path,
+            held=ascii(held)[:40],
+        )
     return experiment.record.open(path)
 
 
 def _check_place(path: Path) -> None:
     """Refuse now what would fail only after the run. Raises: BadTrace, if no file can be written there."""
     if reason := _reason_against(path):
-        raise BadTrace(f"{os.fspath(path)!r} cannot be saved: {reason}. Choose another name or folder.")
+        raise BadTrace(
+            "{path!r} cannot be saved: {reason}. Choose another name or folder.", path=os.fspath(path), reason=reason
+        )
 
 
 def _reason_against(path: Path) -> str | None:

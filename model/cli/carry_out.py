@@ -30,7 +30,7 @@ def carry_out(asked: Asked, limits: Limits) -> int:
     shown = _shown(asked.experiment.name)
     inputs = Inputs(models=_loaded(asked.request.models, limits), records=asked.records, limits=limits)
     if reason := asked.experiment.fits(inputs.target.card):
-        raise NotShown(reason)
+        raise NotShown("{reason}", reason=reason)
     job = _BarJob(shown)
     with _interrupts(job):
         work = asked.experiment.function()(inputs, asked.request, job)

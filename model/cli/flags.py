@@ -18,7 +18,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raises: BadSetting."""
-        raise BadSetting(f"{message}. `{self.prog} --help` says what can be given.")
+        raise BadSetting("{message}. `{prog} --help` says what can be given.", message=message, prog=self.prog)
 
 
 def fields(kind: type[Request]) -> Mapping[str, tuple[Field, Any]]:

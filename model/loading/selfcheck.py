@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, LiteralString, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from model.capture.restored import NotRestorable
 from model.capture.tracer import Tracer
 from model.records import attention
 from model.records.trace import Check, Name, Settings
+from model.texts import phrase
 
 _LENGTH = 27  # tokens of the check's prompt: no multiple of a usual chunk, so that decoding starts inside one
 _LONGEST_WINDOW = 64
@@ -26,7 +27,10 @@ K = TypeVar("K")
 
 
 class _Failed(Exception):
-    """A proof that did not hold, in words."""
+    """A proof that did not hold, in words: a template and its values."""
+
+    def __init__(self, template: LiteralString, /, **values: object) -> None:
+        super().__init__(phrase(template, **values))
 
 
 class _Evidence:
@@ -62,9 +66,15 @@ class _Evidence:
         """Every layer handed something over under this name, and all of it has one shape."""
         silent = [layer for layer in range(len(self.anatomy.layers)) if (name, layer) not in self.tracer.buffers.filled]
         if silent:
-            raise _Failed(f"{len(silent)} of {len(self.anatomy.layers)} layers (the first: {silent[0]}) gave no {name}")
+            raise _Failed(
+                "{n_silent} of {n_layers} layers (the first: {first}) gave no {name}",
+                n_silent=len(silent),
+                n_layers=len(self.anatomy.layers),
+                first=silent[0],
+                name=name,
+            )
         if name in self.tracer.buffers.misfits:
-            raise _Failed(self.tracer.buffers.misfits[name])
+            raise _Failed("{misfit}", misfit=self.tracer.buffers.misfits[name])
 
 
 def check(model: Any, anatomy: Anatomy) -> tuple[Check, ...]:
@@ -86,7 +96,7 @@ def check(model: Any, anatomy: Anatomy) -> tuple[Check, ...]:
     )
     if parity.passed:
         return parity, *(_judge(name, prove, evidence) for name, prove in others)
-    reason = f"tracing changes what this model computes ({parity.detail})"
+    reason = phrase("tracing changes what this model computes ({detail})", detail=parity.detail)
     return parity, *(Check(name=name, passed=False, detail=reason) for name, _ in others)
 
 
@@ -112,7 +122,11 @@ def _parity(evidence: _Evidence) -> str:
     stock = torch.cat(plain.logits)
     if traced.shape != stock.shape or not torch.equal(traced, stock):
         gap = float((traced - stock).abs().max()) if traced.shape == stock.shape else float("nan")
-        raise _Failed(f"the logits of {len(traced)} steps differ by up to {gap:.2g} from an untraced run")
+        raise _Failed(
+            "the logits of {n} steps differ by up to {gap:.2g} from an untraced run",
+            n=len(traced),
+            gap=gap,
+        )
     return f"logits of {len(traced)} steps equal an untraced run's, bit for bit"
 
 
@@ -121,8 +135,11 @@ def _attention(evidence: _Evidence) -> str:
     silent = [layer for layer in range(len(evidence.anatomy.layers)) if layer not in evidence.tracer.rules]
     if silent:
         raise _Failed(
-            f"in {len(silent)} of its {len(evidence.anatomy.layers)} layers, the first of them {silent[0]}, "
-            "attention does not go through the library's interface, or there is none"
+            "in {n_silent} of its {n_layers} layers, the first of them {first}, "
+            "attention does not go through the library's interface, or there is none",
+            n_silent=len(silent),
+            n_layers=len(evidence.anatomy.layers),
+            first=silent[0],
         )
     for name in ("queries", "keys", "values"):
         evidence.require_layers(name)
@@ -130,7 +147,7 @@ def _attention(evidence: _Evidence) -> str:
         raise _Failed("its query heads do not share key heads evenly")
     worst = max(_attention_gap(evidence, layer, each) for layer in evidence.tracer.rules for each in evidence.passes)
     if not worst <= _CLOSE:
-        raise _Failed(f"the rebuilt pattern misses the model's own attention by {worst:.2g} of its size")
+        raise _Failed("the rebuilt pattern misses the model's own attention by {worst:.2g} of its size", worst=worst)
     return f"rebuilt patterns give the model's own attention within {worst:.1g} of its size"
 
 
@@ -150,7 +167,12 @@ def _attention_gap(evidence: _Evidence, layer: int, done: Pass) -> float:
     assert evidence.tracer.outputs is not None
     ran = evidence.tracer.outputs[layer][evidence.passes.index(done)].cpu().numpy().swapaxes(0, 1)
     if given.shape != ran.shape:
-        raise _Failed(f"layer {layer} gives {ran.shape} where its queries and values give {given.shape}")
+        raise _Failed(
+            "layer {layer} gives {shape} but its queries and values give {expected}",
+            layer=layer,
+            shape=ran.shape,
+            expected=given.shape,
+        )
     return float(np.abs(given - ran).max() / max(np.abs(ran).max(), 1e-12))
 
 
@@ -218,10 +240,10 @@ def _embeddings(evidence: _Evidence) -> str:
     table = getattr(evidence.anatomy.embedding, "weight", None)
     width = evidence.config.hidden_size
     if table is None or table.ndim != 2 or table.shape[1] != width:
-        raise _Failed(f"its embedding is not one table with a row of {width} numbers for each token")
+        raise _Failed("its embedding is not one table with a row of {width} numbers for each token", width=width)
     rows, given = table[evidence.ids], evidence.looked_up
     if rows.shape != given.shape:
-        raise _Failed(f"its embedding gives {tuple(given.shape)} for {len(rows)} tokens")
+        raise _Failed("its embedding gives {shape} for {n_rows} tokens", shape=tuple(given.shape), n_rows=len(rows))
     scale = float((given * rows).sum() / (rows * rows).sum())
     _require_close((rows * scale).float().cpu().numpy(), given, "what the embedding gives for a token")
     return f"a token's vector is its row of the table{'' if abs(scale - 1) <= _CLOSE else f', times {scale:.6g}'}"
@@ -256,9 +278,11 @@ def _resume(evidence: _Evidence) -> str:
         for at in range(1, len(evidence.passes)):
             _require_resumed(evidence, at)
     except (_Failed, NotRestorable) as failed:
-        raise _Failed(str(failed)) from failed
+        raise _Failed("{failed}", failed=failed) from failed
     except Exception as error:  # whatever a family trips over, its runs are then replayed
-        raise _Failed(f"a cache rebuilt from the record fails ({type(error).__name__}: {str(error)[:200]})") from error
+        raise _Failed(
+            "a cache rebuilt from the record fails ({kind}: {error})", kind=type(error).__name__, error=str(error)[:200]
+        ) from error
     return f"{len(evidence.passes) - 1} passes on a cache rebuilt from the record equal the recorded ones, bit for bit"
 
 
@@ -284,12 +308,14 @@ def _require_resumed(evidence: _Evidence, at: int) -> None:
     assert isinstance(resumed, Pass)
     if not torch.equal(resumed.logits, recorded.logits):
         gap = float((resumed.logits - recorded.logits).abs().max())
-        raise _Failed(f"on a cache rebuilt from the record, the logits of step {at} differ by up to {gap:.2g}")
+        raise _Failed(
+            "on a cache rebuilt from the record, the logits of step {at} differ by up to {gap:.2g}", at=at, gap=gap
+        )
     if not torch.equal(resumed.chosen.scores, recorded.chosen.scores):
-        raise _Failed(f"on a cache rebuilt from the record, the scores of step {at} are processed otherwise")
+        raise _Failed("on a cache rebuilt from the record, the scores of step {at} are processed differently", at=at)
     for name, rows in tracer.arrays(first + 1).items():
         if name in _BY_POSITION and (_row(name, rows, first) != _row(name, evidence.arrays[name], first)).any():
-            raise _Failed(f"on a cache rebuilt from the record, the {name} of step {at} differ")
+            raise _Failed("on a cache rebuilt from the record, the {name} of step {at} differ", name=name, at=at)
 
 
 def _row(name: str, array: np.ndarray, position: int) -> np.ndarray:
@@ -319,7 +345,7 @@ def _require_close(ours: np.ndarray, theirs: Any, what: str, size: np.ndarray | 
     theirs = theirs.float().cpu().numpy() if isinstance(theirs, torch.Tensor) else theirs
     gap = np.abs(ours - theirs) / (_size(theirs) if size is None else size)
     if not gap.max() <= _CLOSE:
-        raise _Failed(f"{what} is off by {gap.max():.2g} of its size")
+        raise _Failed("{what} is off by {gap:.2g} of its size", what=what, gap=gap.max())
 
 
 def _size(rows: np.ndarray) -> np.ndarray:

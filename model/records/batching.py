@@ -175,20 +175,35 @@ class Batching(Saved):
             self._check_tick(at, tick)
         for way in self.ways:
             if not len(way.ttft) == len(way.latency) == len(way.same_tokens) == len(self.requests):
-                raise BadTrace(f"{way.name} does not tell of {len(self.requests)} requests.")
+                raise BadTrace(
+                    "{scheduler} does not have {n_requests} requests.",
+                    scheduler=way.name,
+                    n_requests=len(self.requests),
+                )
 
     def _check_tick(self, at: int, tick: Tick) -> None:
         """Tokens and blocks are conserved: every block is free, kept, or in a table, and only shared ones twice."""
         mentioned = {*(s.request for s in tick.shares), *(t.request for t in tick.tables), *tick.waiting}
         if not all(0 <= each < len(self.requests) for each in mentioned):
-            raise BadTrace(f"tick {at} tells of a request that was not made.")
+            raise BadTrace("tick {at} has a request that does not exist.", at=at)
         held = {block for table in tick.tables if table.request not in tick.freed for block in table.blocks}
         if tick.n_free + len(set(tick.cached) - held) + len(held) != self.n_blocks:
-            raise BadTrace(f"tick {at} has {len(held)} blocks in use and {tick.n_free} free of {self.n_blocks}.")
+            raise BadTrace(
+                "tick {at} has {n_held} blocks in use and {n_free} free, of {n_blocks} in all.",
+                at=at,
+                n_held=len(held),
+                n_free=tick.n_free,
+                n_blocks=self.n_blocks,
+            )
         if tick.n_tokens > self.token_budget:
-            raise BadTrace(f"tick {at} reads {tick.n_tokens} tokens, and may read {self.token_budget}.")
+            raise BadTrace(
+                "tick {at} reads {n_tokens} tokens; its token budget is {token_budget}.",
+                at=at,
+                n_tokens=tick.n_tokens,
+                token_budget=self.token_budget,
+            )
         if tick.weights_at is not None and tick.weights_at + self._size(tick) > len(self.weights):
-            raise BadTrace(f"the attention of tick {at} is not all there.")
+            raise BadTrace("the attention of tick {at} is incomplete.", at=at)
 
     def _size(self, tick: Tick) -> int:
         return self.model.n_layers * self.model.n_heads * tick.n_tokens * sum(count for _, count in tick.keys)

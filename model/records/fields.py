@@ -54,7 +54,7 @@ class Field:
     def check(self, name: str, given: Any, limits: Limits, card: "ModelCard | None" = None) -> None:
         """Raises: BadSetting, with the name, what was given and what would do."""
         if self.kind == "switch" and not isinstance(given, bool):
-            raise BadSetting(f"{name} is {shown(given)}; it must be true or false.")
+            raise BadSetting("{name} is {given}; it must be true or false.", name=name, given=shown(given))
         if self.kind in ("whole", "number"):
             self._check_number(name, given, *self.bounds(limits, card))
 
@@ -65,10 +65,16 @@ class Field:
             is_number = False
         if is_number and self.variable and given > high:
             raise BadSetting(
-                f"{name} is {shown(given)}; this host allows at most {high:,g} ({self.variable}). Ask for fewer."
+                "{name} is {given}; this host allows at most {high:,g} ({variable}). Ask for fewer.",
+                name=name,
+                given=shown(given),
+                high=high,
+                variable=self.variable,
             )
         if not is_number or not low <= given <= high or (self.above and given == low):
-            raise BadSetting(f"{name} is {shown(given)}; it must be {self.wanted(low, high)}.")
+            raise BadSetting(
+                "{name} is {given}; it must be {wanted}.", name=name, given=shown(given), wanted=self.wanted(low, high)
+            )
 
     def wanted(self, low: float, high: float) -> str:
         """What would do, in words: "a whole number from 1 to 256"."""
@@ -115,7 +121,9 @@ def positions(name: str, text: str) -> tuple[int, ...]:
         ends = re.fullmatch(r"(\d{1,6})(?:[-–](\d{1,6}))?", part, re.ASCII)
         first, last = (int(ends[1]), int(ends[2] or ends[1])) if ends else (1, 0)
         if last < first or last - first > _MOST_POSITIONS:
-            raise BadSetting(f"{name} has {shown(part[:20])}; write positions and ranges, such as 3, 5, 8-11.")
+            raise BadSetting(
+                "{name} has {part}; write positions and ranges, such as 3, 5, 8-11.", name=name, part=shown(part[:20])
+            )
         found |= set(range(first, last + 1))
     return tuple(sorted(found))
 

@@ -116,9 +116,13 @@ class Serve(Request):
         _check_texts(self.texts, limits)
         if self.n_blocks * self.block_size > limits.cache_tokens:
             raise BadSetting(
-                f"{self.n_blocks:,} blocks of {self.block_size} tokens hold {self.n_blocks * self.block_size:,} "
-                f"tokens; this host allows {limits.cache_tokens:,} (TOKENOSCOPE_CACHE_TOKENS). Ask for fewer or "
-                "smaller blocks."
+                "{n_blocks:,} blocks of {block_size} tokens hold {n_tokens:,} "
+                "tokens; this host allows at most {cache_tokens:,} (TOKENOSCOPE_CACHE_TOKENS). Ask for fewer or "
+                "smaller blocks.",
+                n_blocks=self.n_blocks,
+                block_size=self.block_size,
+                n_tokens=self.n_blocks * self.block_size,
+                cache_tokens=limits.cache_tokens,
             )
 
 
@@ -131,7 +135,7 @@ def _texts(given: Any) -> tuple[Text, ...]:
         return given
     rows = [_row(each) for each in given] if isinstance(given, list | tuple) else [None]
     if any(row is None for row in rows):
-        raise BadSetting(f"texts is {shown(given)}; it must be a list of texts with their new tokens.")
+        raise BadSetting("texts is {given}; it must be a list of texts with their new tokens.", given=shown(given))
     return tuple(Text(**row) for row in rows if row is not None)
 
 
@@ -147,20 +151,25 @@ def _row(given: Any) -> dict[str, Any] | None:
 def _check_texts(texts: tuple[Text, ...], limits: Limits) -> None:
     if len(texts) > limits.requests:
         raise BadSetting(
-            f"{len(texts)} texts were asked for; this host serves at most {limits.requests} at once "
-            "(TOKENOSCOPE_REQUESTS). Take some away."
+            "{n} texts were given; this host serves at most {most} at once (TOKENOSCOPE_REQUESTS). Remove some.",
+            n=len(texts),
+            most=limits.requests,
         )
     if not texts:
         raise BadPrompt("there is no text to serve. Add one, and type a few words for the model to go on from.")
     new_tokens = fields_of(Text)["max_new_tokens"]
     for at, each in enumerate(texts):
         if not isinstance(each.prompt, str) or not each.prompt.strip():
-            raise BadPrompt(f"text {letter(at)} is empty. Type a few words for the model to go on from, or remove it.")
+            raise BadPrompt(
+                "text {letter} is empty. Type a few words for the model to go on from, or remove it.", letter=letter(at)
+            )
         new_tokens.check(f"max_new_tokens of text {letter(at)}", each.max_new_tokens, limits)
         check_prompt(each.prompt, limits, f"prompt of text {letter(at)}")
     n_bytes = sum(len(each.prompt.encode("utf-8", "surrogatepass")) for each in texts)
     if n_bytes > limits.prompt_bytes:
         raise PromptTooLong(
-            f"the texts have {n_bytes:,} bytes together; this host reads at most {limits.prompt_bytes:,} "
-            "(TOKENOSCOPE_PROMPT_BYTES). Shorten them."
+            "the texts have {n_bytes:,} bytes together; this host reads at most {prompt_bytes:,} "
+            "(TOKENOSCOPE_PROMPT_BYTES). Shorten them.",
+            n_bytes=n_bytes,
+            prompt_bytes=limits.prompt_bytes,
         )

@@ -46,5 +46,6 @@ class Fork(Request):
     def check_together(self, limits: Limits, card: "ModelCard | None") -> None:  # noqa: ARG002
         """A token is named once. Raises: BadSetting."""
         if bool(self.token) == (self.token_id is not None):
-            given = "both were given" if self.token else "neither was given"
-            raise BadSetting(f"the token to go on with is named by token, its text, or by token_id; {given}. Give one.")
+            if self.token:
+                raise BadSetting("token and token_id were both given; each names the token to go on with. Give one.")
+            raise BadSetting("neither token nor token_id was given; one must name the token to go on with.")

@@ -89,9 +89,11 @@ class Speculate(Run):
         """Raises: Refusal, for no draft, one that there is not, or a draft model without a name."""
         super().check_together(limits, card)
         if not self.modes:
-            raise BadSetting(f"modes is empty; choose at least one of {', '.join(MODES)}.")
+            raise BadSetting("modes is empty; choose at least one of {choices}.", choices=", ".join(MODES))
         for mode in self.modes:
             if mode not in MODES:
-                raise BadSetting(f"modes has {shown(mode)}; it can be {', '.join(MODES)}.")
+                raise BadSetting("modes has {mode}; it can be {choices}.", mode=shown(mode), choices=", ".join(MODES))
         if "draft model" in self.modes and (self.draft is None or self.draft == self.model):
-            raise BadSetting(f"draft is {shown(self.draft)}; name another model than the target, with its tokenizer.")
+            raise BadSetting(
+                "draft is {draft}; name another model than the target, with its tokenizer.", draft=shown(self.draft)
+            )

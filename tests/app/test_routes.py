@@ -465,9 +465,9 @@ def test_a_recorded_run_gives_its_vectors_and_logits_one_by_one(house: House, tm
     for i in range(trace.n_generated):
         assert site.get(f"{RECORDS}/paris/slice/logits/{i}").content == slices.logits(trace, i, small=True)
     wanted = {
-        "paris/slice/vectors/99": "its vectors are 0 to 3",
+        "paris/slice/vectors/99": "it has 0 to 3",
         "paris/slice/layer/0": "no layer",
-        "bare/slice/logits/0": "brings no",
+        "bare/slice/logits/0": "has no logits",
         "gone/slice/logits/0": "no longer kept",
         "paris/view/passes": "Press Run",
         "paris/file": "Press Run",

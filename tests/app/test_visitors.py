@@ -297,7 +297,7 @@ def test_a_run_is_handed_to_the_experiment_that_names_it(build):
     assert trials.standing.state == "done"
     assert house.engine.records[1] == {"run": kept.record}
     gone = house.finished(house.ask("ann", TryCaches(run="gone")))
-    assert "'gone' is not kept here" in gone.standing.refusal
+    assert "'gone' is no longer kept" in gone.standing.refusal
 
 
 def test_the_end_is_told_before_the_heads_are_measured(build, monkeypatch):

@@ -269,7 +269,7 @@ def test_arrivals_are_a_poisson_process() -> None:
 
 @pytest.mark.parametrize("rate", [0.04, 1e-9])
 def test_a_rate_at_which_nobody_would_wait_for_the_texts_is_refused(rate: float) -> None:
-    with pytest.raises(BadSetting, match=re.escape(f"{rate:g} texts are to arrive in a second; at least 0.05 must")):
+    with pytest.raises(BadSetting, match=re.escape(f"the rate is {rate:g} texts a second; it must be at least 0.05")):
         arrivals(3, rate, 0)
     assert len(arrivals(3, batching.LOWEST_RATE, 0)) == 3
 

@@ -116,7 +116,7 @@ def read(kind: type[R], posted: Mapping[str, Any], limits: Limits) -> R:
         request.check(limits)
     except Refusal as error:
         in_rows = fields_of(Text) if any(each.kind == "rows" for each in fields.values()) else {}
-        raise type(error)(labelled(str(error), {**in_rows, **fields})) from error
+        raise type(error)("{sentence}", sentence=labelled(str(error), {**in_rows, **fields})) from error
     return request
 
 
@@ -133,7 +133,7 @@ def _value(name: str, field: Field, given: Any, kind: type[Request], limits: Lim
         if optional and (given != 0 or field.bounds(limits)[0] > 0) and not isinstance(given, bool):
             return None
         if given is None or given == "":
-            raise BadSetting(f"{name} is empty; type a number.")
+            raise BadSetting("{name} is empty; type a number.", name=name)
     if field.kind == "positions":
         return positions(name, given)
     return texts.rows(given) if field.kind == "rows" else given
@@ -146,7 +146,9 @@ def positions(name: str, given: Any) -> tuple[int, ...]:
         ends = re.fullmatch(r"(\d{1,6})(?:[-–](\d{1,6}))?", part, re.ASCII)
         first, last = (int(ends[1]), int(ends[2] or ends[1])) if ends else (1, 0)
         if last < first or last - first > 10_000:
-            raise BadSetting(f"{name} has {shown(part[:20])}; write positions and ranges, such as 3, 5, 8-11.")
+            raise BadSetting(
+                "{name} has {part}; write positions and ranges, such as 3, 5, 8-11.", name=name, part=shown(part[:20])
+            )
         found |= set(range(first, last + 1))
     return tuple(sorted(found))
 

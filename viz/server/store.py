@@ -329,6 +329,8 @@ def _bytes_of(record: Saved) -> int:
 
 def _too_large(needed: int, most: int) -> NoSpace:
     return NoSpace(
-        f"this needs {needed / 1e6:,.0f} MB; this host keeps {most / 1e6:,.0f} MB of records in memory. Shorten the "
-        "prompt, ask for fewer new tokens, or raise TOKENOSCOPE_STORE_BYTES."
+        "this needs {needed:,.0f} MB; this host keeps {most:,.0f} MB of records in memory. Shorten the "
+        "prompt, ask for fewer new tokens, or raise TOKENOSCOPE_STORE_BYTES.",
+        needed=needed / 1e6,
+        most=most / 1e6,
     )

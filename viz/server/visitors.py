@@ -125,7 +125,7 @@ class Visitors:
     def _check(self, request: Request) -> None:
         for name in request.models.values():
             if name is not None and name not in self.models.names:
-                raise NotAllowed(f"The model {shown(name)} is not one that this host offers. Choose one of the list.")
+                raise NotAllowed("this host does not offer the model {name}. Choose one of the list.", name=shown(name))
         request.check(self.limits)
 
     # In the thread of each job
@@ -190,7 +190,8 @@ class Visitors:
         record = self.store.record(kept) if kept is not None and kept.standing.state in ("done", "stopped") else None
         if record is None:
             raise BadSetting(
-                f"The record {shown(record_id)} is not kept here with its arrays, or has not ended. Run it again first."
+                "the record {record_id} is no longer kept with its arrays, or is not finished. Run it again first.",
+                record_id=shown(record_id),
             )
         return record
 

@@ -41,8 +41,11 @@ def arrivals(n: int, rate: float, seed: int) -> tuple[float, ...]:
     """
     if 0 < rate < LOWEST_RATE:
         raise BadSetting(
-            f"{rate:g} texts are to arrive in a second; at least {LOWEST_RATE:g} must, for the run waits for all of "
-            "them. Ask for more, or for 0, with which all arrive at once."
+            "the rate is {rate:g} texts a second; it must be at least {lowest:g}, because the run waits until all "
+            "texts "
+            "have arrived. Ask for a higher rate, or for 0: then all arrive at once.",
+            rate=rate,
+            lowest=LOWEST_RATE,
         )
     if rate <= 0:
         return (0.0,) * n
@@ -210,8 +213,9 @@ class _Serving:
             return None
         if math.isnan(seen.stray):
             raise NotANumber(
-                f"the model computed NaN (not a number) in tick {len(self._ticks) + 1}. Its weights are damaged, or "
-                "overflow in its number type. Load other weights."
+                "the model computed NaN (not a number) in tick {tick}. Its weights are damaged, or "
+                "overflow in its number type. Load other weights.",
+                tick=len(self._ticks) + 1,
             )
         if seen.attention is not None:
             return self._weights.keep(seen.attention)

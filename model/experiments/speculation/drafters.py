@@ -38,7 +38,7 @@ def drafters_of(
     drafters, reasons = [], []
     for mode in dict.fromkeys(modes):
         if mode not in MODES:
-            raise BadSetting(f"there is no draft {mode!r}; there are {', '.join(MODES)}.")
+            raise BadSetting("there is no draft {mode!r}; there are {choices}.", mode=mode, choices=", ".join(MODES))
         try:
             drafters.append(_drafter(hooked, ids, mode, exit_layer, draft))
         except NotShown as reason:
@@ -64,12 +64,17 @@ def _drafter(
         )
     layers = hooked.card.n_layers
     if layers < 2 and exit_layer is None:
-        raise NotShown(f"{hooked.card.name} has one layer, so that none can be left out. Choose another draft.")
+        raise NotShown(
+            "{model} has one layer, so early exit cannot skip any. Choose another draft.", model=hooked.card.name
+        )
     at = layers // 2 if exit_layer is None else exit_layer
     if not 1 <= at < layers:
         raise BadSetting(
-            f"an early exit after layer {at} is asked for (exit_layer); {hooked.card.name} has {layers} layers, so "
-            f"1 to {layers - 1} would do."
+            "exit_layer is {at}; {model} has {layers} layers, so it must be 1 to {last}.",
+            at=at,
+            model=hooked.card.name,
+            layers=layers,
+            last=layers - 1,
         )
     if hooked.model not in _LEAVES:  # one pass, which would disturb the clock of whoever has the model now: once
         with hooked.guard:
@@ -78,8 +83,11 @@ def _drafter(
             )
     if not _LEAVES[hooked.model]:
         raise NotShown(
-            f"{hooked.card.name} runs all its layers whatever it is told ({hooked.card.family}), so that it would "
-            "draft with itself. Choose another draft."
+            "{model} ignores early exit ({family}): it always runs all its layers, so it would draft with itself. "
+            "Choose "
+            "another draft.",
+            model=hooked.card.name,
+            family=hooked.card.family,
         )
     return Drafter(
         mode=mode,
@@ -91,13 +99,17 @@ def _drafter(
 
 def _fitting(hooked: HookedModel, draft: HookedModel | None) -> HookedModel:
     if draft is None:
-        raise NotShown("no draft model was named. Name a smaller model with the same tokenizer.")
+        raise NotShown("no draft model was given. Name a smaller model with the same tokenizer.")
     if draft is hooked:
-        raise NotShown(f"{hooked.card.name} cannot draft for itself. Name a smaller model with the same tokenizer.")
+        raise NotShown(
+            "{model} cannot draft for itself. Name a smaller model with the same tokenizer.", model=hooked.card.name
+        )
     if draft.tokenizer.get_vocab() != hooked.tokenizer.get_vocab() or draft.card.d_vocab != hooked.card.d_vocab:
         raise NotShown(
-            f"{draft.card.name} has other tokens than {hooked.card.name}: what one drafts the other cannot verify. "
-            "Name a draft with the same tokenizer."
+            "{model} has another vocabulary than {target}: the one cannot verify what the other drafts. "
+            "Name a draft with the same tokenizer.",
+            model=draft.card.name,
+            target=hooked.card.name,
         )
     check_plain(draft.model, draft.card.name)
     return draft

@@ -102,13 +102,22 @@ def speculate_in_runs(
     ids = read.ids
     check_lengths(hooked, len(ids), settings, limits)
     if settings.max_new_tokens < 2:
-        raise BadSetting(f"max_new_tokens is {settings.max_new_tokens}; with fewer than 2 there is nothing to draft.")
+        raise BadSetting(
+            "max_new_tokens is {max_new_tokens}; with fewer than 2 there is nothing to draft.",
+            max_new_tokens=settings.max_new_tokens,
+        )
     if not 1 <= n_draft <= _MOST_DRAFTED:
-        raise BadSetting(f"n_draft is {n_draft}; a round drafts 1 to {_MOST_DRAFTED} tokens.")
+        raise BadSetting(
+            "n_draft is {n_draft}; a round drafts 1 to {most} tokens.",
+            n_draft=n_draft,
+            most=_MOST_DRAFTED,
+        )
     check_plain(hooked.model, hooked.card.name)
     drafters, reasons = drafters_of(hooked, ids, modes, exit_layer, draft)
     if not drafters:
-        raise NotShown(" ".join(reasons) or f"no way to draft was asked for; there are {', '.join(MODES)}.")
+        if reasons:
+            raise NotShown("{reasons}", reasons=" ".join(reasons))
+        raise NotShown("no draft was chosen; there are {choices}.", choices=", ".join(MODES))
     setup = _Setup(ids=tuple(ids), prompt=read.text, settings=settings, n_draft=n_draft, repeats=max(repeats, 1))
     of_tokens = (len(ids) + settings.max_new_tokens) * (1 + len(drafters)) * _TOKEN_BYTES
     job.expected_bytes = of_tokens + settings.max_new_tokens * len(drafters) * (n_draft + 1) * _DRAFTED_BYTES

@@ -68,8 +68,10 @@ def shapes_of(hooked: HookedModel) -> Shapes:
     known = {id(module.weight): name for name, module in matrices.items()}
     if unknown := _unknown(model, card, known.keys() | tables):
         raise NotShown(
-            f"the work of {card.name} cannot be predicted: {unknown}, which the count does not know. "
-            "Pick a model of plain layers, such as the default one."
+            "the work of {model} cannot be predicted: {unknown}, which the cost model does not cover. "
+            "Pick a model of plain layers, such as the default.",
+            model=card.name,
+            unknown=unknown,
         )
     return Shapes(
         card=card,

@@ -87,7 +87,11 @@ def measure_in_pieces(
     Sets the job's `expected_bytes`.
     """
     if repeats < 1 or (n_prompt is not None and n_prompt < 1):
-        raise BadSetting(f"repeats is {repeats} and n_prompt {n_prompt}; each must be a whole number of at least 1.")
+        raise BadSetting(
+            "repeats is {repeats} and n_prompt {n_prompt}; each must be a whole number of at least 1.",
+            repeats=repeats,
+            n_prompt=n_prompt,
+        )
     check_lengths(hooked, n_prompt or 1, settings, limits)  # before as many ids are made
     read = _of_length(hooked, read_prompt(hooked, prompt, settings), n_prompt)
     check_lengths(hooked, len(read.ids), settings, limits)

@@ -105,7 +105,9 @@ def _check(record: Batching, at: Selection) -> None:
         ("Text", at.request, len(record.requests)),
     ):
         if given >= count:
-            raise NotShown(f"{name} {given} was asked for; there are {count}, from 0 on.")
+            raise NotShown(
+                "there is no {name} {given}; there are {count}, counted from 0.", name=name, given=given, count=count
+            )
 
 
 def _places(tick: Tick) -> tuple[dict[int, tuple[int, int]], dict[int, tuple[int, int]]]:

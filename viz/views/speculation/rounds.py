@@ -76,7 +76,12 @@ def judged_round(record: Speculation, at: Selection, _mode: Mode = "light") -> H
     """
     attempt, tokens = _attempt(record, at), _tokens(record)
     if at.round >= len(attempt.rounds):
-        raise NotShown(f"{attempt.name} has {len(attempt.rounds)} rounds; there is no round {at.round + 1}.")
+        raise NotShown(
+            "{attempt} has no round {round}; it has {n_rounds}.",
+            attempt=attempt.name,
+            n_rounds=len(attempt.rounds),
+            round=at.round + 1,
+        )
     one, greedy = attempt.rounds[at.round], record.settings.greedy
     cards = "".join(
         _judged(each, verdict, place, one, tokens, greedy=greedy)
@@ -90,7 +95,11 @@ def judged_round(record: Speculation, at: Selection, _mode: Mode = "light") -> H
 
 def _attempt(record: Speculation, at: Selection) -> Attempt:
     if at.attempt >= len(record.attempts):
-        raise NotShown(f"this record has {len(record.attempts)} ways to draft; there is no number {at.attempt + 1}.")
+        raise NotShown(
+            "this record has no draft {number}; it has {n}.",
+            n=len(record.attempts),
+            number=at.attempt + 1,
+        )
     return record.attempts[at.attempt]
 
 
