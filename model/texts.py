@@ -6,7 +6,7 @@ language in TOKENOSCOPE_LANGUAGE. What the file lacks is shown in English.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import LiteralString
 
@@ -40,6 +40,12 @@ def phrase(template: LiteralString, /, **values: object) -> str:
 def counted(n: int, one: LiteralString, many: LiteralString, /, **values: object) -> str:
     """The template for one, or the one for any other number, with the number as `{n}`: "1 token", "2 tokens"."""
     return _filled(one if n == 1 else many, {"n": n, **values})
+
+
+def listed(words: Sequence[str]) -> str:
+    """Several words in one: "A", "A and B", "A, B and C"."""
+    *most, last = words
+    return phrase("{words} and {last}", words=", ".join(most), last=last) if most else last
 
 
 def translated(text: str) -> str:

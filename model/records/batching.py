@@ -14,6 +14,7 @@ import numpy as np
 from model.errors import BadTrace
 from model.records.file import Saved, Shape
 from model.records.trace import ModelCard, Settings, Token
+from model.texts import translated
 
 CALLED = {"one by one": "sequential", "static": "static batching", "continuous": "continuous batching"}
 """The schedulers as files name them, and what they are called in the field."""
@@ -102,7 +103,7 @@ class Way:
     @property
     def scheduler(self) -> str:
         """What it is called in the field; files call the sequential baseline "one by one"."""
-        return CALLED[self.name]
+        return translated(CALLED[self.name])
 
     @property
     def total_s(self) -> float:
