@@ -26,7 +26,8 @@ def read_catalogue(language: str) -> Mapping[str, str]:
     return json.loads((FOLDER / f"{language}.json").read_text("utf-8"))
 
 
-CATALOGUE = read_catalogue(os.environ.get("TOKENOSCOPE_LANGUAGE", "").strip())
+LANGUAGE = os.environ.get("TOKENOSCOPE_LANGUAGE", "").strip() or "en"
+CATALOGUE = read_catalogue(LANGUAGE)
 
 
 def phrase(template: LiteralString, /, **values: object) -> str:

@@ -93,8 +93,7 @@ def on_machine(machine: Machine) -> str:
     """Which machine measured, in one line of plain text."""
     return phrase(
         "{processor}, {device}, {threads} of {cores} cores, {system}, torch {torch}, {dtype}: reads {bandwidth} a "
-        "second, "
-        "does {speed} operations a second (probed {probed} UTC)",
+        "second, does {speed} operations a second (probed {probed} UTC)",
         processor=machine.processor,
         device=machine.device,
         threads=machine.threads,

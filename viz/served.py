@@ -148,8 +148,7 @@ def why_not(record: Batching, tick: Tick, request: int) -> str:
     if sum(share.first for share in tick.shares) + max(held, 1) > most:
         return phrase(
             "a tick attends to at most {most:,} cached tokens; a token in a shared block counts once for each text "
-            "that "
-            "uses it",
+            "that uses it",
             most=most,
         )
     return phrase("too few blocks are free: the engine reserves some for texts that are already decoding")

@@ -45,9 +45,9 @@ def check_lengths(hooked: HookedModel, n_prompt: int, settings: Settings, limits
         )
     if n_prompt + settings.max_new_tokens > n_ctx:
         raise PromptTooLong(
-            "the prompt's {n_prompt:,} tokens and {max_new_tokens:,} new ones make "
-            "{n_together:,}; {model} reads at most {n_ctx:,} at "
-            "once. Shorten the prompt, ask for fewer new tokens, or pick a model with a longer context.",
+            "the prompt's {n_prompt:,} tokens and {max_new_tokens:,} new ones make {n_together:,}; {model} reads at "
+            "most {n_ctx:,} at once. Shorten the prompt, ask for fewer new tokens, or pick a model with a longer "
+            "context.",
             n_prompt=n_prompt,
             max_new_tokens=settings.max_new_tokens,
             n_together=n_prompt + settings.max_new_tokens,

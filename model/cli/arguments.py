@@ -124,9 +124,8 @@ def _given(arguments: list[str]) -> tuple[Experiment[Any, Any], dict[str, Any]]:
     several = any(field.row is not None for field in experiment.request.fields().values())
     if len(prompts) > 1 and not several:
         raise BadSetting(
-            "{n} prompts were given, but only one can be continued; the second is: {second}. "
-            "Put a prompt of several words in quotes, or add --serve. "
-            "`{prog} --help` says what can be given.",
+            "{n} prompts were given, but only one can be continued; the second is: {second}. Put a prompt of several "
+            "words in quotes, or add --serve. `{prog} --help` says what can be given.",
             n=len(prompts),
             second=prompts[1][:80],
             prog=_PROG,

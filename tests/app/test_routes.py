@@ -381,7 +381,7 @@ def test_a_record_of_served_texts_says_what_can_be_selected(house: House):
     about = packing.says(packing.split(body)[0])
     assert about["counts"] == {
         "starts": [1],
-        "why": "; no tick serves more texts at once",
+        "why": "; no tick schedules more texts at once",
         "ticks": len(record.ticks),
         "layers": record.model.n_layers,
         "heads": record.model.n_heads,
@@ -421,7 +421,7 @@ def test_rounds_are_those_of_the_attempt(house: House):
     got = site.get(f"{view}?along=round&attempt=1").json()
     assert len(got) == len(drafts.attempts[1].rounds)
     assert "early exit, round 1" in got[1]["html"]
-    assert got[0]["words"] == "3 drafted, 1 accepted, one corrected: 2 written"
+    assert got[0]["words"] == "3 drafted, 1 accepted, 1 corrected, 2 written"
     assert site.get(f"{view}?along=round&attempt=7").json() == []
 
 

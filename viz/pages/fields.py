@@ -19,6 +19,7 @@ from model.limits import Limits
 from model.records.fields import Field, fields_of, shown
 from model.requests.batching import Text
 from model.requests.request import Request
+from model.texts import phrase, translated
 from viz.pages import texts
 
 Input = Component | BlockContext
@@ -50,15 +51,19 @@ class Form:
 
     def _component(self, name: str, field: Field) -> Input:
         value = self.values.get(name, self._default(name))
-        label = f"{field.label}, {field.unit}" if field.unit else field.label
+        label, said = translated(field.label), translated(field.help)
+        if field.unit:
+            label = phrase("{label}, {unit}", label=label, unit=translated(field.unit))
+        hint = translated(field.placeholder)
         match field.kind:
             case "whole" | "number":
                 return self._number(name, field, label, value)
             case "switch":
-                said = f"{field.help[:1].lower()}{field.help[1:].removesuffix('.')}"
-                return gr.Checkbox(value, label=f"{label}: {said}", elem_id=name, container=False)
+                said = f"{said[:1].lower()}{said[1:].removesuffix('.')}"
+                label = phrase("{label}: {meaning}", label=label, meaning=said)
+                return gr.Checkbox(value, label=label, elem_id=name, container=False)
             case "choices":
-                choices = [(text, given) for given, text in field.choices if self._is_possible(given)]
+                choices = [(translated(text), given) for given, text in field.choices if self._is_possible(given)]
                 return gr.CheckboxGroup(choices, value=list(value), label=label, elem_id=name)
             case "model":
                 return self._model(name, field)
@@ -68,11 +73,9 @@ class Form:
                 return gr.Textbox("", visible="hidden")
             case "positions":
                 written = ", ".join(map(str, value))
-                return gr.Textbox(written, label=label, info=field.help, placeholder=field.placeholder, elem_id=name)
+                return gr.Textbox(written, label=label, info=said, placeholder=hint, elem_id=name)
             case _:
-                return gr.Textbox(
-                    value, label=label, lines=3, max_lines=8, elem_id=name, placeholder=field.placeholder or None
-                )
+                return gr.Textbox(value, label=label, lines=3, max_lines=8, elem_id=name, placeholder=hint or None)
 
     def _number(self, name: str, field: Field, label: str, value: Any) -> Input:
         """A slider where it has ends that a hand can tell apart; one that may be left out begins at 0 for that."""
@@ -81,16 +84,17 @@ class Form:
         last = min(last, high)
         if not math.isfinite(last - first) or (last - first) / field.step > _LONGEST_SLIDER:
             precision = 0 if field.kind == "whole" else None
-            return gr.Number(value, precision=precision, label=label, info=field.help, elem_id=name)
+            return gr.Number(value, precision=precision, label=label, info=translated(field.help), elem_id=name)
         at = min(max(first if value is None else value, first), last)
-        return gr.Slider(first, last, value=at, step=field.step, label=label, info=field.help, elem_id=name)
+        return gr.Slider(first, last, value=at, step=field.step, label=label, info=translated(field.help), elem_id=name)
 
     def _model(self, name: str, field: Field) -> Input:
+        label, info = translated(field.label), translated(field.help)
         if name != "model":
             other = next(each for each in self.models[1:])
-            return gr.Dropdown(list(self.models), value=other, label=field.label, info=field.help, elem_id=name)
-        info = "Which model does the work. Another one is loaded first."
-        made = gr.Dropdown(list(self.models), value=self.models[0], label=field.label, info=info, elem_id=name)
+            return gr.Dropdown(list(self.models), value=other, label=label, info=info, elem_id=name)
+        info = phrase("The model that runs this. If it is not in memory, it is loaded first.")
+        made = gr.Dropdown(list(self.models), value=self.models[0], label=label, info=info, elem_id=name)
         made.change(None, made, None, js=_TELL_MODEL, queue=False, api_visibility="private")
         return made
 
@@ -123,7 +127,7 @@ def read(kind: type[R], posted: Mapping[str, Any], limits: Limits) -> R:
 def labelled(sentence: str, fields: Mapping[str, Field]) -> str:
     """The sentence with the page's name of the field in place of the program's."""
     name, _, rest = sentence.partition(" ")
-    return f"{fields[name].label} {rest}" if name in fields else sentence
+    return f"{translated(fields[name].label)} {rest}" if name in fields else sentence
 
 
 def _value(name: str, field: Field, given: Any, kind: type[Request], limits: Limits) -> Any:

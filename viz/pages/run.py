@@ -4,11 +4,13 @@ import gradio as gr
 
 from model.limits import Limits
 from model.requests.run import Run
+from model.texts import phrase
 from viz.examples import EXAMPLES
 from viz.pages import fields, shell
 from viz.server.visitors import Visitors
 
 _SETTINGS = ("max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed", "model")
+_PRESSES = {"pause": phrase("Pause"), "resume": phrase("Resume"), "step": phrase("Step"), "stop": phrase("Stop")}
 
 
 def build_page(blocks: gr.Blocks, visitors: Visitors, limits: Limits, first: str | None) -> None:
@@ -23,11 +25,11 @@ def build_page(blocks: gr.Blocks, visitors: Visitors, limits: Limits, first: str
         with above:
             fields.chips(chips, examples, [made["prompt"], made["chat"]], elem_id="examples")
         with gr.Row(elem_id="transport"):
-            run = gr.Button("Run", variant="primary", elem_id="run")
-            for name in ("pause", "resume", "step", "stop"):
-                page.presses[name] = gr.Button(name.capitalize(), elem_id=name, interactive=False)
+            run = gr.Button(phrase("Run"), variant="primary", elem_id="run")
+            for name in _PRESSES:
+                page.presses[name] = gr.Button(_PRESSES[name], elem_id=name, interactive=False)
         shell.status()
-        with gr.Accordion("Settings", open=False, elem_id="settings"):
+        with gr.Accordion(phrase("Settings"), open=False, elem_id="settings"):
             made |= form.make(*_SETTINGS)
     page.asked.append(shell.Asked(experiment="run", button=run, fields=made, also=[made["prompt"].submit]))
     fields.remember(blocks, made, "tokenoscope-form")

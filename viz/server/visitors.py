@@ -17,6 +17,7 @@ from model.records.fields import shown
 from model.records.file import Saved
 from model.requests.registry import of_request
 from model.requests.request import Request
+from model.texts import phrase
 from viz.server.store import Kept, Store
 from viz.wire.parts import Parts, replaces
 from viz.wire.standing import Standing, StoppedBy
@@ -27,7 +28,7 @@ SILENCE_S = 15.0  # for which nobody fetches a job's parts before it is stopped
 _GRACE_S = 3.0  # of silence, after which a waiting job gives up its place where the queue is full
 _LOOK_S = 0.25
 _MORE = 16  # jobs that may be followed beside those of full queues
-BROKEN = "Something broke inside the program. The host's log says what."
+BROKEN = phrase("An internal error occurred. The host's log has the details.")
 
 
 @dataclass(eq=False, kw_only=True)
@@ -178,7 +179,7 @@ class Visitors:
     def _engine(self, asked: _Asked, name: str | None) -> Engine:
         name = name or self.models.names[0]
         while (engine := self.models.engine(name)) is None:
-            what = f"It starts by itself. {self.models.state(name).text}"
+            what = phrase("The run starts by itself. {model}", model=self.models.state(name).text)
             self.store.tell(asked.kept, replace(asked.kept.standing, what=what))
             asked.woken.wait(_LOOK_S)
             self._listen(asked)

@@ -14,6 +14,7 @@ import numpy as np
 
 from model.errors import NotShown
 from model.records.trace import Choice, Origin, Step, Token, Trace
+from model.texts import phrase
 from viz.wire import roles
 from viz.wire.packing import pack, packed_rows
 
@@ -313,7 +314,7 @@ def _reason(trace: Trace, array: np.ndarray | None, check: str) -> str | None:
     """Why this is not shown, or None if it is."""
     if array is not None:
         return None
-    return trace.model.reason_against(check) or "this run did not record it"
+    return trace.model.reason_against(check) or phrase("this run did not record it")
 
 
 def _kv_shape(trace: Trace) -> dict[str, int] | None:

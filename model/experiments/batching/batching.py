@@ -42,8 +42,7 @@ def arrivals(n: int, rate: float, seed: int) -> tuple[float, ...]:
     if 0 < rate < LOWEST_RATE:
         raise BadSetting(
             "the rate is {rate:g} texts a second; it must be at least {lowest:g}, because the run waits until all "
-            "texts "
-            "have arrived. Ask for a higher rate, or for 0: then all arrive at once.",
+            "texts have arrived. Ask for a higher rate, or for 0: then all arrive at once.",
             rate=rate,
             lowest=LOWEST_RATE,
         )

@@ -85,8 +85,7 @@ def reads_of(hooked: HookedModel, asked: Sequence[Ask], settings: Settings, limi
         if not 0 <= each.arrives_s <= LATEST_S:
             raise BadSetting(
                 "text {letter} arrives at {arrives_s} s; it must arrive between 0 and {latest:g} s, because the run "
-                "waits "
-                "for it. Choose an earlier time or a higher rate.",
+                "waits for it. Choose an earlier time or a higher rate.",
                 letter=letter(number),
                 arrives_s=each.arrives_s,
                 latest=LATEST_S,

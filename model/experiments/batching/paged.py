@@ -238,8 +238,8 @@ def check_model(hooked: HookedModel) -> None:
     """Look whether the engine can page this model's cache. Raises: NotShown, with the reason, if it cannot."""
     if reason := _reason_against(hooked):
         raise NotShown(
-            "{model} cannot be served from a paged cache: {reason}. "
-            "Pick a model whose layers all attend to the whole text, such as the default.",
+            "{model} cannot be served from a paged cache: {reason}. Pick a model whose layers all attend to the whole "
+            "text, such as the default.",
             model=hooked.card.name,
             reason=reason,
         )

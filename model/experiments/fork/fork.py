@@ -58,8 +58,7 @@ def _id_of(hooked: HookedModel, run: Trace, step: int, token: str) -> int:
     named = ", ".join(f"{shown(reads(each))} ({each})" for each in likely[:_NAMED])
     raise BadSetting(
         "token is {token}; {model} has no such token (the tokenizer splits it into {n}: {parts}). Give the exact text "
-        "of one "
-        "token, or its token_id. The likeliest at this step: {likely}.",
+        "of one token, or its token_id. The likeliest at this step: {likely}.",
         token=shown(token),
         model=hooked.card.name,
         n=len(cut),

@@ -84,8 +84,7 @@ def _drafter(
     if not _LEAVES[hooked.model]:
         raise NotShown(
             "{model} ignores early exit ({family}): it always runs all its layers, so it would draft with itself. "
-            "Choose "
-            "another draft.",
+            "Choose another draft.",
             model=hooked.card.name,
             family=hooked.card.family,
         )

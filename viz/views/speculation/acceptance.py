@@ -193,9 +193,8 @@ def _uneven(record: Speculation, attempt: Attempt) -> str:
     if judging is None or judging >= _EVEN:
         return ""
     return phrase(
-        "A pass that verifies {n} tokens was measured at {ratio} of a plain pass, which cannot be: the machine was "
-        "too busy "
-        "to predict the break-even point.",
+        "A pass that verifies {n} tokens was measured at {ratio} of a plain pass, which cannot be: the machine was too "
+        "busy to predict the break-even point.",
         n=attempt.n_draft,
         ratio=number(judging),
     )

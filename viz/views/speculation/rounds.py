@@ -136,11 +136,9 @@ def _summary(attempt: Attempt) -> str:
     return counted(
         n,
         "{draft}: {drafted:,} tokens drafted, {verified:,} verified, {accepted:,} accepted; {written:,} written in 1 "
-        "pass "
-        "of the model",
+        "pass of the model",
         "{draft}: {drafted:,} tokens drafted, {verified:,} verified, {accepted:,} accepted; {written:,} written in "
-        "{n:,} "
-        "passes of the model",
+        "{n:,} passes of the model",
         draft=attempt.name,
         drafted=attempt.n_drafted,
         verified=judged,
@@ -278,8 +276,7 @@ def _sampled(each: Drafted) -> str:
         return phrase("Accepted: the random number {random} is at most p / q = {p} / {q} = {bound}.", **values)
     return phrase(
         "Accepted: the random number {random} is at most p / q = {p} / {q} = {bound}. Since p / q is at least 1, such "
-        "a "
-        "token is always accepted.",
+        "a token is always accepted.",
         **values,
     )
 

@@ -181,8 +181,7 @@ def _verdict(record: Measurement, share: float) -> str:
         )
     return phrase(
         "{part}. That is rounding: {dtype} has a precision of one part in {n}, and the two passes add the same "
-        "products in "
-        "a different order. {tokens}",
+        "products in a different order. {tokens}",
         part=part,
         dtype=record.machine.dtype,
         n=number(1 / step),
