@@ -8,6 +8,7 @@ from typing import Any
 
 from model.errors import BadPrompt, BadSetting
 from model.records.trace import Token
+from model.texts import counted, phrase
 
 _PLACEHOLDER = "\ue000message\ue001"  # private-use characters: stands for the person's text inside the chat template
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
@@ -40,7 +41,13 @@ def readable(text: str) -> tuple[str, tuple[str, ...]]:
     lost = whole.count("\ufffd") - text.count("\ufffd")
     if not lost:
         return whole, ()
-    return whole, (f"{lost} broken character{'s' * (lost > 1)} (half of a UTF-16 pair) in the prompt became U+FFFD.",)
+    return whole, (
+        counted(
+            lost,
+            "1 broken character (half of a UTF-16 pair) in the prompt became U+FFFD.",
+            "{n} broken characters (half of a UTF-16 pair) in the prompt became U+FFFD.",
+        ),
+    )
 
 
 def encode(tokenizer: Any, text: str, *, chat: bool) -> Prompt:
@@ -117,7 +124,7 @@ class Reader:
             return ()
         lost = [each for each in dict.fromkeys(text) if not self._missing.isdisjoint(each.encode())]
         names = ", ".join(f"U+{ord(each):04X}" for each in lost[:_NAMED]) + (", ..." if len(lost) > _NAMED else "")
-        return (f"This model's vocabulary cannot spell {names}: it did not read what it has no token for.",)
+        return (phrase("This model's vocabulary cannot spell {names}: the model did not read them.", names=names),)
 
     def tokens(self, ids: Sequence[int]) -> tuple[Token, ...]:
         """The prompt's ids, each as a Token, its span counted in bytes from the first one's start."""

@@ -24,7 +24,7 @@ from model.texts import phrase
 
 _CLOSE = 1e-3  # logits of one run on two machines differ by less than this share of the largest
 _BY_POSITION = ("queries", "keys", "values", "resid", "unit_ids", "unit_values")
-_AFTER_RUN = "is left out: the run has"  # what is said of an earlier run's length need not hold for the new one
+_OF_LENGTH = (phrase("The embedding map is left out:"), phrase("The logit lens is left out:"))  # not of the new run
 
 
 class Continuation(Generation):
@@ -43,7 +43,7 @@ class Continuation(Generation):
         check_same_model(hooked, run, phrase("continue"))
         _check_place(run, step, token_id)
         ids = tuple(token.id for token in run.tokens[: run.n_prompt])
-        notes = tuple(note for note in run.notes if _AFTER_RUN not in note)
+        notes = tuple(note for note in run.notes if not note.startswith(_OF_LENGTH))
         self._open(hooked, Prompt(text=run.prompt, ids=ids, notes=notes), run.settings, limits)
         self._run, self._step, self._token_id, self._called = run, int(step), int(token_id), called
         self._n_taken = sum(each.n_tokens for each in run.steps[: step + 1])
@@ -114,7 +114,7 @@ class Continuation(Generation):
         """Why the cache cannot be rebuilt from the record; empty if it can."""
         if (reason := self._hooked.card.reason_against("resume")) is not None:
             return reason
-        return "the run was recorded without keys and values" if self._run.keys is None else ""
+        return phrase("the run was recorded without keys and values") if self._run.keys is None else ""
 
     def _take_over(self) -> None:
         """The earlier run's steps up to the one whose token is the person's."""

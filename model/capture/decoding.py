@@ -218,8 +218,12 @@ class _Stand:
         restore(cache, earlier.keys, earlier.values, like=like)
         if cache_bytes(cache) != earlier.kv_bytes:
             raise NotRestorable(
-                f"the cache had {earlier.kv_bytes:,} bytes, and keys and values as attention read them make "
-                f"{cache_bytes(cache):,}: it keeps them in another form"
+                phrase(
+                    "the cache had {n_bytes:,} bytes, but the keys and values that attention read take "
+                    "{expected:,}: the cache stores them in another form",
+                    n_bytes=earlier.kv_bytes,
+                    expected=cache_bytes(cache),
+                )
             )
         if self.generator is not None:
             skip_draws(self.generator, torch.empty(1, earlier.d_vocab, device=self.ids.device), len(earlier.ids))

@@ -7,13 +7,14 @@ import torch
 
 from model.errors import BadSetting
 from model.records.trace import Candidate, Choice, Runner, Stage
+from model.texts import phrase
 
 RAW_CANDIDATES = 20
 STAGE_CANDIDATES = 10
 RUNNERS = 5
 
 _WORDS = {
-    "RepetitionPenaltyLogitsProcessor": ("repetition penalty", "penalty"),
+    "RepetitionPenaltyLogitsProcessor": (phrase("repetition penalty"), "penalty"),
     "TemperatureLogitsWarper": ("temperature", "temperature"),
     "TopKLogitsWarper": ("top-k", "top_k"),
     "TopPLogitsWarper": ("top-p", "top_p"),

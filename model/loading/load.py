@@ -16,6 +16,7 @@ from model.errors import BadWeights, UnknownModel
 from model.limits import Limits
 from model.loading import selfcheck, threads
 from model.records.trace import ModelCard
+from model.texts import phrase
 from model.weights import sources as weights
 from model.weights.sources import Progress, Source
 
@@ -51,7 +52,7 @@ def load(
         else weights.find(None if name is None else str(name), limits or Limits.from_environment(), progress)
     )
     if progress is not None:
-        progress(f"opening {source.name}", 0, 0)
+        progress(phrase("opening {source}", source=source.name), 0, 0)
     opened, tokenizer = _open(source)
     if settle_threads:
         threads.settle(opened)
@@ -112,7 +113,7 @@ def _card(model: Any, found: Anatomy, source: Source | None) -> ModelCard:
     return ModelCard(
         name=source.name if source else (Path(config.name_or_path).name or type(model).__name__),
         source=source.kind if source else "memory",
-        note=source.note if source else "from memory",
+        note=source.note if source else phrase("from memory"),
         family=config.model_type,
         n_layers=len(found.layers),
         n_heads=n_heads,

@@ -127,7 +127,7 @@ def _parity(evidence: _Evidence) -> str:
             n=len(traced),
             gap=gap,
         )
-    return f"logits of {len(traced)} steps equal an untraced run's, bit for bit"
+    return phrase("logits of {n} steps equal an untraced run's, bit for bit", n=len(traced))
 
 
 def _attention(evidence: _Evidence) -> str:
@@ -148,7 +148,7 @@ def _attention(evidence: _Evidence) -> str:
     worst = max(_attention_gap(evidence, layer, each) for layer in evidence.tracer.rules for each in evidence.passes)
     if not worst <= _CLOSE:
         raise _Failed("the rebuilt pattern misses the model's own attention by {worst:.2g} of its size", worst=worst)
-    return f"rebuilt patterns give the model's own attention within {worst:.1g} of its size"
+    return phrase("rebuilt patterns give the model's own attention within {worst:.1g} of its size", worst=worst)
 
 
 def _attention_gap(evidence: _Evidence, layer: int, done: Pass) -> float:
@@ -185,10 +185,10 @@ def _residual(evidence: _Evidence) -> str:
         evidence.model(**_prompt_inputs(evidence), use_cache=False)
     stream = evidence.arrays["resid"][:, : len(evidence.ids)]
     for _, at in places:
-        _require_close(stream[at], left[at], f"the residual stream after layer {at - 1}")
+        _require_close(stream[at], left[at], phrase("the residual stream after layer {last}", last=at - 1))
     if not np.isfinite(stream).all():
         raise _Failed("the residual stream holds numbers that are not finite")
-    return f"what each of {len(places)} layers leaves is what the next one is given"
+    return phrase("the output of each of {n} layers is the input of the next", n=len(places))
 
 
 def _lens(evidence: _Evidence) -> str:
@@ -199,8 +199,10 @@ def _lens(evidence: _Evidence) -> str:
     ends = [each.step.first + each.step.n_tokens - 1 for each in evidence.passes]
     last = torch.from_numpy(evidence.arrays["resid"][-1][ends]).to(evidence.model.device)
     rebuilt = evidence.anatomy.logits(last, evidence.config)
-    _require_close(rebuilt.cpu().numpy(), torch.cat([each.logits for each in evidence.passes]), "the last layer's lens")
-    return "at the last layer it gives the model's own logits"
+    _require_close(
+        rebuilt.cpu().numpy(), torch.cat([each.logits for each in evidence.passes]), phrase("the last layer's lens")
+    )
+    return phrase("at the last layer it gives the model's own logits")
 
 
 def _units(evidence: _Evidence) -> str:
@@ -211,7 +213,7 @@ def _units(evidence: _Evidence) -> str:
             "(a mixture of experts has several)"
         )
     evidence.require_layers("unit_values")
-    return "found in every layer"
+    return phrase("found in every layer")
 
 
 def _parts(evidence: _Evidence) -> str:
@@ -231,8 +233,8 @@ def _parts(evidence: _Evidence) -> str:
     for layer, names in enumerate(evidence.anatomy.parts):
         total = sum(given[layer, name] for name in names or ())
         added = stream[layer + 1] - stream[layer]
-        _require_close(added, total, f"what layer {layer} adds", _size(stream[layer + 1]))
-    return " + ".join(evidence.anatomy.parts[0] or ()) + " sum to what each layer adds"
+        _require_close(added, total, phrase("what layer {layer} adds", layer=layer), _size(stream[layer + 1]))
+    return phrase("{parts} sum to what each layer adds", parts=" + ".join(evidence.anatomy.parts[0] or ()))
 
 
 def _embeddings(evidence: _Evidence) -> str:
@@ -245,8 +247,10 @@ def _embeddings(evidence: _Evidence) -> str:
     if rows.shape != given.shape:
         raise _Failed("its embedding gives {shape} for {n_rows} tokens", shape=tuple(given.shape), n_rows=len(rows))
     scale = float((given * rows).sum() / (rows * rows).sum())
-    _require_close((rows * scale).float().cpu().numpy(), given, "what the embedding gives for a token")
-    return f"a token's vector is its row of the table{'' if abs(scale - 1) <= _CLOSE else f', times {scale:.6g}'}"
+    _require_close((rows * scale).float().cpu().numpy(), given, phrase("what the embedding gives for a token"))
+    if abs(scale - 1) <= _CLOSE:
+        return phrase("a token's vector is its row of the table")
+    return phrase("a token's vector is its row of the table, times {scale:.6g}", scale=scale)
 
 
 def _positions(evidence: _Evidence) -> str:
@@ -256,12 +260,16 @@ def _positions(evidence: _Evidence) -> str:
         ours = found.answer(n)
         if not any(ours[0].shape == each.shape and torch.equal(ours[0], each) for each in evidence.given):
             raise _Failed("what its rotary module says of positions from 0 on is not what layer 0 was given")
-        return f"rotary: layer 0 turns {found.angles(1)[0].shape[1]} pairs of numbers of each query and key"
+        return phrase(
+            "rotary: layer 0 rotates {n} pairs of numbers of each query and key", n=found.angles(1)[0].shape[1]
+        )
     if isinstance(found, LearnedPositions):
         evidence.require_layers("resid")
         entered, vectors = evidence.arrays["resid"][0, :n], found.vectors(n)
-        _require_close(entered, evidence.looked_up.float().cpu() + vectors, "a token's vector plus its position's")
-        return "learned: layer 0 is given the sum of a token's vector and its position's"
+        _require_close(
+            entered, evidence.looked_up.float().cpu() + vectors, phrase("a token's vector plus its position's")
+        )
+        return phrase("learned: layer 0 is given the sum of a token's vector and its position's")
     raise _Failed(
         "neither a rotation that is handed to its layers nor a table of learned positions was found; a model may also "
         "weigh distance in its attention scores (as ALiBi does), or turn queries and keys inside its attention"
@@ -283,7 +291,10 @@ def _resume(evidence: _Evidence) -> str:
         raise _Failed(
             "a cache rebuilt from the record fails ({kind}: {error})", kind=type(error).__name__, error=str(error)[:200]
         ) from error
-    return f"{len(evidence.passes) - 1} passes on a cache rebuilt from the record equal the recorded ones, bit for bit"
+    return phrase(
+        "{n} passes on a cache rebuilt from the record equal the recorded ones, bit for bit",
+        n=len(evidence.passes) - 1,
+    )
 
 
 def _no_ends(evidence: _Evidence) -> list[int]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from model.errors import BadSetting
 from model.limits import Limits
+from model.texts import phrase
 
 if TYPE_CHECKING:
     from model.records.trace import ModelCard
@@ -78,19 +79,27 @@ class Field:
 
     def wanted(self, low: float, high: float) -> str:
         """What would do, in words: "a whole number from 1 to 256"."""
-        number = "a whole number" if self.kind == "whole" else "a finite number"
+        number = phrase("a whole number") if self.kind == "whole" else phrase("a finite number")
         most = (
             f"2^{high.bit_length()} - 1"
             if isinstance(high, int) and high > 10**9 and high & high + 1 == 0
             else f"{high:,g}"
         )
         if low == -math.inf:
-            wanted = number if high == math.inf else f"{number} of at most {most}"
+            wanted = number if high == math.inf else phrase("{number} of at most {most}", number=number, most=most)
         elif high == math.inf:
-            wanted = f"{number} above {low:g}" if self.above else f"{number} of at least {low:g}"
+            wanted = (
+                phrase("{number} above {low:g}", number=number, low=low)
+                if self.above
+                else phrase("{number} of at least {low:g}", number=number, low=low)
+            )
         else:
-            wanted = f"{number} above {low:g} and at most {most}" if self.above else f"{number} from {low:g} to {most}"
-        return wanted if self.off is None else f"{wanted}; {self.off:g} is off"
+            wanted = (
+                phrase("{number} above {low:g} and at most {most}", number=number, low=low, most=most)
+                if self.above
+                else phrase("{number} from {low:g} to {most}", number=number, low=low, most=most)
+            )
+        return wanted if self.off is None else phrase("{wanted}; {off:g} is off", wanted=wanted, off=self.off)
 
 
 def setting(default: Any = dataclasses.MISSING, **described: Any) -> Any:

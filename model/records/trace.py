@@ -88,7 +88,7 @@ class ModelCard:
         for check in self.checks:
             if check.name == name:
                 return None if check.passed else check.detail
-        return f"the model was never checked for {name}"
+        return phrase("the model was never checked for {name}", name=name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from model.records.trace import ModelCard
 
 MODEL_HELP = "A folder with a model, or the id of one on the Hugging Face hub."
-PROMPT_HELP = "The text to go on from."
+PROMPT_HELP = "The text to continue."
 
 
 @dataclass(frozen=True, kw_only=True)

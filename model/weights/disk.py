@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from model.errors import BadSetting, NoSpace, Refusal
+from model.texts import phrase
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -21,7 +22,7 @@ def make_folder(folder: Path, *, setting: str = "TOKENOSCOPE_CACHE") -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         if is_full(error):
-            raise _no_room(folder, 4096, "a folder", setting) from error
+            raise _no_room(folder, 4096, phrase("a folder"), setting) from error
         raise BadSetting(
             "the folder {folder} can't be made ({strerror}). Set {setting} to a folder that can be written.",
             folder=folder,

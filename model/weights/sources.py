@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from model.errors import BadWeights, Refusal, UnknownModel, UnsafeModel
 from model.limits import Limits
+from model.texts import phrase
 from model.weights import packaged
 from model.weights.disk import is_full, room_for
 from model.weights.packaged import Progress
@@ -54,7 +55,12 @@ def find(name: str | None, limits: Limits, progress: Progress | None = None) -> 
     path = Path(name).expanduser()
     if _exists(path):
         check_folder(path)
-        return Source(folder=path.resolve(), kind="folder", name=path.resolve().name, note=f"from the folder {path}")
+        return Source(
+            folder=path.resolve(),
+            kind="folder",
+            name=path.resolve().name,
+            note=phrase("from the folder {path}", path=path),
+        )
     if _looks_like_path(name):
         raise UnknownModel(
             "there is no folder {name!r}. {three_ways}", name=name, three_ways=packaged.three_ways(limits.cache)
@@ -78,7 +84,7 @@ def check_folder(folder: Path) -> None:
             "the folder {folder} holds no config.json, so it holds no model that can be opened here.", folder=folder
         )
     _refuse_code(folder)
-    _check_weight_names(names, f"the folder {folder}")
+    _check_weight_names(names, phrase("the folder {folder}", folder=folder))
     if _INDEX in names:
         parts = set(_read_json(folder / _INDEX).get("weight_map", {}).values())
         if missing := sorted(parts - set(names)):
@@ -171,7 +177,11 @@ def _from_hub(name: str, limits: Limits, progress: Progress | None) -> Source:
     except Exception as error:  # noqa: BLE001 - whatever the network library of the day raises: there was no answer
         said = f"{type(error).__name__}: {error}"[:200]
         status = getattr(getattr(error, "response", None), "status_code", None)
-        answer = f"answered with status {status}" if status else f"gave no answer within {HUB_SECONDS:g} seconds"
+        answer = (
+            phrase("answered with status {status}", status=status)
+            if status
+            else phrase("gave no answer within {seconds:g} seconds", seconds=HUB_SECONDS)
+        )
         silence = UnknownModel(
             "the hub {answer} about {name!r} ({said}). {ways}", answer=answer, name=name, said=said, ways=ways
         )
@@ -181,7 +191,9 @@ def _from_hub(name: str, limits: Limits, progress: Progress | None) -> Source:
 
 
 def _hub_source(name: str, folder: Path) -> Source:
-    return Source(folder=folder, kind="hub", name=name, note=f"from the hub, commit {folder.name[:7]}")
+    return Source(
+        folder=folder, kind="hub", name=name, note=phrase("from the hub, commit {commit}", commit=folder.name[:7])
+    )
 
 
 def _ask_hub(name: str) -> "ModelInfo":
@@ -201,13 +213,13 @@ def _within(seconds: float, call: Callable[[], _T]) -> _T:
         except Exception as error:  # noqa: BLE001 - raised again in the thread that asked
             errors.append(error)
 
-    thread = threading.Thread(target=work, daemon=True, name="asking the hub")
+    thread = threading.Thread(target=work, daemon=True, name=phrase("asking the hub"))
     thread.start()
     thread.join(seconds)
     if errors:
         raise errors[0]
     if not results:
-        raise TimeoutError("no answer")
+        raise TimeoutError(phrase("no answer"))
     return results[0]
 
 
@@ -237,10 +249,12 @@ def _download(name: str, info: "ModelInfo", progress: Progress | None) -> Path:
         raise UnknownModel(
             "{name} on the hub holds no config.json, so it holds no model that can be opened here.", name=name
         )
-    _check_weight_names(list(files), f"{name} on the hub")
+    _check_weight_names(list(files), phrase("{name} on the hub", name=name))
     sizes = {file: size for file, size in files.items() if any(fnmatch(file, pattern) for pattern in _WANTED)}
     cache = Path(constants.HF_HUB_CACHE)
-    with room_for(cache, _missing_bytes(name, info.sha, sizes), f"the model {name}", setting="HF_HOME"):
+    with room_for(
+        cache, _missing_bytes(name, info.sha, sizes), phrase("the model {name}", name=name), setting="HF_HOME"
+    ):
         try:
             configs = [file for file in sizes if file.endswith("config.json")]
             _refuse_code(Path(snapshot_download(name, allow_patterns=configs, tqdm_class=_reporting(name, 0, None))))
@@ -283,7 +297,7 @@ def _reporting(name: str, total: int, progress: Progress | None) -> "type[tqdm[A
             self.n += n or 0
             if progress and self.is_bytes and self.n > Reporting.furthest:
                 Reporting.furthest = int(self.n)
-                progress(f"downloading {name}", min(Reporting.furthest, total), total)
+                progress(phrase("downloading {name}", name=name), min(Reporting.furthest, total), total)
 
     return Reporting
 

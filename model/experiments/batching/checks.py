@@ -94,8 +94,9 @@ def reads_of(hooked: HookedModel, asked: Sequence[Ask], settings: Settings, limi
             read = read_prompt(hooked, each.prompt, settings)
             check_lengths(hooked, len(read.ids), replace(settings, max_new_tokens=each.max_new_tokens), limits)
         except (BadPrompt, PromptTooLong) as refusal:
-            kind = type(refusal)
-            raise kind("text {letter} cannot be served: {refusal}", letter=letter(number), refusal=refusal) from refusal
+            raise type(refusal)(
+                "text {letter} cannot be served: {refusal}", letter=letter(number), refusal=refusal
+            ) from refusal
         reads.append(read)
     return reads
 

@@ -46,12 +46,16 @@ class Asked:
     def name(self) -> str:
         """This cache in a few words, such as "sink 4 + window 16"."""
         if self.kind == "window":
-            return f"window {self.window}"
+            return phrase("window {window}", window=self.window)
         if self.kind == "sink + window":
-            return f"sink {self.sink} + window {self.window}"
+            return phrase("sink {sink} + window {window}", sink=self.sink, window=self.window)
         if self.kind == "dropped":
             count = len(self.dropped)
-            return f"without position {self.dropped[0]}" if count == 1 else f"without {count} positions"
+            return (
+                phrase("without position {dropped}", dropped=self.dropped[0])
+                if count == 1
+                else phrase("without {count} positions", count=count)
+            )
         return self.kind
 
 

@@ -32,6 +32,7 @@ from model.limits import Limits
 from model.records.speculation import Attempt, Speculation
 from model.records.trace import Settings, Token
 from model.requests.speculation import MODES, Mode
+from model.texts import phrase
 
 _TRIES = 9  # of each size of a verify pass: on a busy machine the median of few is far off
 _MOST_DRAFTED = 16
@@ -161,7 +162,7 @@ class _Speculating:
                 yield self._record()
 
     def _pieces(self) -> Generator[Speculation | None]:
-        self._plain, _ = self._run("plain decoding")
+        self._plain, _ = self._run(phrase("plain decoding"))
         yield self._record()
         for drafter in self._drafters:
             self._attempts.append(self._recorded(drafter))
@@ -198,8 +199,10 @@ class _Speculating:
         """
         attempt, drafted = self._attempts[at], list[float]()
         for turn in range(1, self._setup.repeats + 1):
-            of = f"timed, {turn} of {self._setup.repeats}"
-            plain, plain_s = self._run(f"plain decoding beside {drafter.name}, {of}", timed=True)
+            of = phrase("timed, {turn} of {repeats}", turn=turn, repeats=self._setup.repeats)
+            plain, plain_s = self._run(
+                phrase("plain decoding beside {drafter}, {of}", drafter=drafter.name, of=of), timed=True
+            )
             yield
             rounds: list[Verified] = []
             written, speculated_s = self._run(f"{drafter.name}, {of}", drafter, rounds, timed=True)
@@ -217,8 +220,9 @@ class _Speculating:
 
     def _compare(self, drafter: Drafter, timed: tuple[int, int], recorded: tuple[int, int]) -> None:
         """A speed is reckoned with the tokens of the recorded runs: a timed one that wrote others is told of."""
-        note = (
-            f"a timed run of {drafter.name} wrote another number of tokens than the recorded one, so its speed is off."
+        note = phrase(
+            "a timed run of {drafter} wrote another number of tokens than the recorded one, so its speed is off.",
+            drafter=drafter.name,
         )
         if timed != recorded and note not in self._reasons:
             self._reasons = (*self._reasons, note)
@@ -310,7 +314,7 @@ class _Speculating:
         tries: list[list[float]] = [[] for _ in sizes]
         for _ in range(_TRIES + 1):
             for at, size in enumerate(sizes):
-                self._go_on("verification passes, timed")
+                self._go_on(phrase("verification passes, timed"))
                 read = tail[:, :1].expand(1, size) if tail.shape[1] < size else tail[:, :size]
                 with self._job.clock(), self._hooked.guard, torch.inference_mode():
                     started = time.perf_counter()
