@@ -61,7 +61,7 @@ def watched_once(hooked: HookedModel, *modes: Mode, **asked: Any) -> Speculation
     return next(
         each
         for each in pieces_of(hooked, *modes, **asked)
-        if len(each.attempts) + sum("was left out" in note for note in each.notes) == len(modes)
+        if len(each.attempts) + sum("was skipped" in note for note in each.notes) == len(modes)
     )
 
 
@@ -389,7 +389,7 @@ def test_what_cannot_be_run_is_refused_at_once() -> None:
 def test_a_mode_that_cannot_be_done_is_left_out_with_its_reason() -> None:
     record = watched_once(shared(), "own draft", "prompt lookup")
     assert [each.mode for each in record.attempts] == ["prompt lookup"]
-    assert "own draft was left out" in record.notes[0]
+    assert "own draft was skipped" in record.notes[0]
 
 
 def test_half_a_character_is_replaced_told_and_kept(small: HookedModel, tmp_path: Path) -> None:
