@@ -44,7 +44,9 @@ def counted(n: int, one: LiteralString, many: LiteralString, /, **values: object
 
 
 def listed(words: Sequence[str]) -> str:
-    """Several words in one: "A", "A and B", "A, B and C"."""
+    """Several words in one: "A", "A and B", "A, B and C"; of none, nothing."""
+    if not words:
+        return ""
     *most, last = words
     return phrase("{words} and {last}", words=", ".join(most), last=last) if most else last
 

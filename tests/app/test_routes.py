@@ -341,7 +341,7 @@ def test_a_picture_that_cannot_be_drawn_says_why_in_its_frame(done):
     layers = fake_trace().model.n_layers
     wanted = {
         f"{record}/view/head_view?layer={layers}": f"0 to {layers - 1}",
-        f"{record}/view/nothing": "no picture",
+        f"{record}/view/nothing": "no view",
         f"{RECORDS}/gone/view/passes": "no longer kept",
     }
     for wrong, sentence in wanted.items():
@@ -404,7 +404,7 @@ def test_every_tick_has_its_picture_and_its_words_and_the_newer_ones_can_be_had_
     assert [each["html"] for each in got] == [
         f"<p>{t.n_free} free after tick {i}</p>" for i, t in enumerate(record.ticks)
     ]
-    assert got[0]["words"] == "read 12 of at most 12 tokens, for A and B; C waits; after it 37 of 40 blocks are free"
+    assert got[0]["words"] == "read 12 of at most 12 tokens; for A and B; C waits; 37 of 40 blocks are free after it"
     assert site.get(f"{view}?along=tick&from=5").json() == got[5:]
     monkeypatch.setattr(drawings, "AT_ONCE", 3)
     assert site.get(f"{view}?along=tick&from=5").json() == got[5:8]

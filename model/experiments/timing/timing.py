@@ -238,12 +238,7 @@ class _Timing:
                 )
                 break
             yield phrase("with and without the cache, at {length:,} tokens", length=length), partial(self._lap, length)
-        self._notes.append(
-            phrase(
-                "the passes with and without the cache read the prompt and the generated text, repeated or cut to "
-                "each length."
-            )
-        )
+        self._notes.append(phrase("with and without the cache, the text is repeated or cut to each length."))
 
     def _race_lengths(self) -> list[int]:
         """Context lengths that the race may reach: doubling, within the model's bounds and the host's."""
