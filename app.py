@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from model.errors import BadSetting, Busy, Refusal
 from model.limits import Limits
+from model.texts import phrase
 from model.weights.sources import DEFAULT
 
 if TYPE_CHECKING:
     import gradio as gr
 
     from model.api.engine import Engine, Models, ModelState
+    from model.records.trace import ModelCard
     from model.weights.sources import Progress
     from viz.server.store import Store
     from viz.server.visitors import Visitors
@@ -122,7 +124,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         **app.options,
     )
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
-    sys.stdout.write(f"Tokenoscope is open at http://{shown}:{port} (Ctrl+C ends it)\n")
+    address = f"http://{shown}:{port}"
+    sys.stdout.write(phrase("Tokenoscope is open at {address} (Ctrl+C ends it)", address=address) + "\n")
     sys.stdout.flush()
     try:
         app.demo.block_thread()
@@ -153,7 +156,9 @@ class HostedModels:
         """Whether the model by that name is here, or how far it is."""
         from model.api.engine import ModelState
 
-        return self._states.get(name) or ModelState(phase="loading", text=f"{name} is loaded when a run asks for it.")
+        return self._states.get(name) or ModelState(
+            phase="loading", text=phrase("{name} is loaded when a run needs it.", name=name)
+        )
 
     def engine(self, name: str) -> "Engine | None":
         """The engine of that model, or None while it is on its way. Asking for it sets it going.
@@ -166,7 +171,7 @@ class HostedModels:
                 raise failure
             if (engine := self._engines.get(name)) is None and name not in self._states:
                 self._make_room()
-                self._say(name, "loading", f"Loading {name}…", None)
+                self._say(name, "loading", phrase("Loading {name}\u2026", name=name), None)
                 threading.Thread(target=self._bring, args=(name,), name=f"load {name}", daemon=True).start()
             return engine
 
@@ -188,8 +193,9 @@ class HostedModels:
                 engine.close()
                 return
         raise Busy(
-            f"This host keeps {self.RESIDENT} models in memory, and all are in use. Try again in a minute, "
-            f"or choose {self.names[0]}."
+            "This host keeps {resident} models in memory, and all are in use. Try again in a minute, or choose {name}.",
+            resident=self.RESIDENT,
+            name=self.names[0],
         )
 
     def _bring(self, name: str) -> None:
@@ -199,14 +205,15 @@ class HostedModels:
             failure = error
         except Exception:
             log.exception("%s could not be loaded", name)
-            failure = Refusal(f"{name} could not be loaded: something broke inside. The host's log says what.")
+            failure = Refusal(
+                "{name} could not be loaded: an internal error occurred. The host's log has the details.", name=name
+            )
         else:
             gc.freeze()  # what is loaded stays: to look through it for garbage would hold up a run for no gain
             card = engine.card
-            shape = f"{card.n_layers} layers × {card.n_heads} heads"
             with self._lock:
                 self._engines[name] = engine
-                self._say(name, "ready", f"Ready: {card.name}, {shape}, {card.device}, {card.dtype}", 1.0)
+                self._say(name, "ready", _ready(card), 1.0)
             return
         with self._lock:
             self._failures[name] = failure
@@ -216,13 +223,26 @@ class HostedModels:
 
     def _report(self, name: str, what: str, done: int, total: int) -> None:
         fraction = min(done / total, 1.0) if total else None
-        percent = "" if fraction is None else f", {fraction:.0%}"
-        self._say(name, "loading", f"Getting the model: {what}{percent}", fraction)
+        said = phrase("Getting the model: {what}", what=what)
+        if fraction is not None:
+            said = phrase("Getting the model: {what}, {fraction:.0%}", what=what, fraction=fraction)
+        self._say(name, "loading", said, fraction)
 
     def _say(self, name: str, phase: Any, text: str, fraction: float | None) -> None:
         from model.api.engine import ModelState
 
         self._states[name] = ModelState(phase=phase, text=text, fraction=fraction)
+
+
+def _ready(card: "ModelCard") -> str:
+    return phrase(
+        "Ready: {model}, {n_layers} layers \u00d7 {n_heads} heads, {device}, {dtype}",
+        model=card.name,
+        n_layers=card.n_layers,
+        n_heads=card.n_heads,
+        device=card.device,
+        dtype=card.dtype,
+    )
 
 
 def choose_port(host: str, wanted: str | int | None) -> int:
@@ -232,27 +252,35 @@ def choose_port(host: str, wanted: str | int | None) -> int:
     """
     if wanted is not None:
         if not str(wanted).isascii() or not str(wanted).isdigit() or not 0 < int(wanted) < 65536:
-            raise BadSetting(f"the port is {wanted!r}; it must be a whole number from 1 to 65535.")
+            raise BadSetting("the port is {wanted!r}; it must be a whole number from 1 to 65535.", wanted=wanted)
         if _is_free(host, int(wanted)):
             return int(wanted)
         raise BadSetting(
-            f"port {wanted} is busy: another program listens there, maybe this one, started before. "
-            f"End it, or choose another with --port."
+            "port {wanted} is busy: another program uses it, perhaps an earlier start of this one. "
+            "End it, or choose another port with --port.",
+            wanted=wanted,
         )
     for port in range(PORT, PORT + PORTS_TO_TRY):
         if _is_free(host, port):
             if port != PORT:
-                sys.stdout.write(f"Port {PORT} is busy, so the page is on port {port}.\n")
+                said = phrase("Port {busy} is busy, so the page is on port {port}.", busy=PORT, port=port)
+                sys.stdout.write(f"{said}\n")
             return port
-    raise BadSetting(f"ports {PORT} to {PORT + PORTS_TO_TRY - 1} are all busy. Choose another with --port.")
+    raise BadSetting(
+        "ports {port} to {last} are all busy. Choose another port with --port.", port=PORT, last=PORT + PORTS_TO_TRY - 1
+    )
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="app.py", description="Serve the page: watch a language model run.")
-    parser.add_argument("--model", help=f"a hub id or a local folder, in place of the default ({DEFAULT})")
-    parser.add_argument("--host", help="address to listen on (default: GRADIO_SERVER_NAME, else 127.0.0.1)")
-    parser.add_argument("--port", help=f"port (default: GRADIO_SERVER_PORT, else the first free one from {PORT})")
-    parser.add_argument("--no-browser", action="store_true", help="do not open the page in a browser")
+    parser = argparse.ArgumentParser(prog="app.py", description=phrase("Serve the page: watch a language model run."))
+    parser.add_argument(
+        "--model", help=phrase("a hub id or a local folder, instead of the default ({model})", model=DEFAULT)
+    )
+    parser.add_argument("--host", help=phrase("address to listen on (default: GRADIO_SERVER_NAME, else 127.0.0.1)"))
+    parser.add_argument(
+        "--port", help=phrase("port (default: GRADIO_SERVER_PORT, else the first free one from {port} on)", port=PORT)
+    )
+    parser.add_argument("--no-browser", action="store_true", help=phrase("do not open the page in a browser"))
     return parser.parse_args(arguments)
 
 

@@ -52,8 +52,9 @@ class Limits:
         """Look whether a run may ask for so many new tokens. Raises: BadSetting, if it may not."""
         if wanted > self.new_tokens:
             raise BadSetting(
-                f"max_new_tokens is {wanted}; this host allows at most {self.new_tokens} "
-                "(TOKENOSCOPE_NEW_TOKENS). Ask for fewer."
+                "max_new_tokens is {n}; this host allows at most {most} (TOKENOSCOPE_NEW_TOKENS). Ask for fewer.",
+                n=wanted,
+                most=self.new_tokens,
             )
 
 
@@ -66,5 +67,10 @@ def _whole(variable: str, default: int) -> int:
     except ValueError:
         number = math.nan
     if not math.isfinite(number) or number < 1 or number != int(number):
-        raise BadSetting(f"{variable} is {text!r}; it must be a whole number of at least 1. Unset it to use {default}.")
+        raise BadSetting(
+            "{variable} is {text!r}; it must be a whole number of at least 1. Unset it to use {default}.",
+            variable=variable,
+            text=text,
+            default=default,
+        )
     return int(number)

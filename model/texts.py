@@ -6,7 +6,7 @@ language in TOKENOSCOPE_LANGUAGE. What the file lacks is shown in English.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import LiteralString
 
@@ -26,7 +26,8 @@ def read_catalogue(language: str) -> Mapping[str, str]:
     return json.loads((FOLDER / f"{language}.json").read_text("utf-8"))
 
 
-CATALOGUE = read_catalogue(os.environ.get("TOKENOSCOPE_LANGUAGE", "").strip())
+LANGUAGE = os.environ.get("TOKENOSCOPE_LANGUAGE", "").strip() or "en"
+CATALOGUE = read_catalogue(LANGUAGE)
 
 
 def phrase(template: LiteralString, /, **values: object) -> str:
@@ -40,6 +41,14 @@ def phrase(template: LiteralString, /, **values: object) -> str:
 def counted(n: int, one: LiteralString, many: LiteralString, /, **values: object) -> str:
     """The template for one, or the one for any other number, with the number as `{n}`: "1 token", "2 tokens"."""
     return _filled(one if n == 1 else many, {"n": n, **values})
+
+
+def listed(words: Sequence[str]) -> str:
+    """Several words in one: "A", "A and B", "A, B and C"; of none, nothing."""
+    if not words:
+        return ""
+    *most, last = words
+    return phrase("{words} and {last}", words=", ".join(most), last=last) if most else last
 
 
 def translated(text: str) -> str:

@@ -11,6 +11,7 @@ from model.errors import BadSetting, Refusal
 from model.records import file as storage
 from model.records.trace import Trace
 from model.requests.registry import EXPERIMENTS
+from model.texts import phrase
 from viz import export
 from viz.wire import parts, recorded
 
@@ -32,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # as `| head` does
         return 141
     except OSError as problem:
-        say(f"{problem.filename or asked.output}: {problem.strerror}. Give another path.")
+        path = problem.filename or asked.output
+        say(phrase("{path}: {problem}. Give another path.", path=path, problem=problem.strerror))
         return 2
     except Exception as error:  # noqa: BLE001  (whatever else comes is a bug: logged whole, shown as one line)
         say(bug(error))
@@ -59,39 +61,44 @@ def _of_run(asked: argparse.Namespace, trace: Trace, target: Path) -> bytes:
 def _of_other(asked: argparse.Namespace, record: Any, target: Path) -> bytes:
     if asked.light or asked.charts or target.suffix == ".frames":
         raise BadSetting(
-            f"{asked.record} holds a {type(record).__name__}; --light, --charts and .frames are for a run alone. "
-            "Leave them out."
+            "{record} holds a {kind}; --light, --charts and .frames apply to a run only. Leave them out.",
+            record=asked.record,
+            kind=type(record).__name__,
         )
     return export.page(record).encode("utf-8")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=as_called("python -m viz"), description="Make one self-contained page of a record."
+        prog=as_called("python -m viz"), description=phrase("Make one self-contained page of a record.")
     )
     parser.add_argument("--version", action="version", version=VERSION)
     parser.add_argument(
         "record",
         type=Path,
         metavar="FILE",
-        help=as_called("a record of any kind, as `python -m model` saves it"),
+        help=as_called(phrase("a record of any kind, as `python -m model` saves it")),
     )
     parser.add_argument(
         "-o",
         "--output",
         type=Path,
         metavar="PAGE.html",
-        help="where to write it; - is standard output (default: beside the record, as .html). "
-        "A name that ends in .frames gets the bytes that the app opens on, and .deep beside it "
-        "what the app reads of them one by one, as in assets/runs/",
+        help=phrase(
+            "where to write it; - is standard output (default: beside the record, as .html). A name that ends in "
+            ".frames gets the bytes that the app opens on; .deep beside it gets the parts that the app reads later, as "
+            "in assets/runs/"
+        ),
     )
     parser.add_argument(
-        "--light", action="store_true", help="leave out plotly.js, and the vectors and logits that some pictures unfold"
+        "--light",
+        action="store_true",
+        help=phrase("leave out plotly.js, and the vectors and logits that some pictures unfold"),
     )
     parser.add_argument(
         "--charts",
         action="store_true",
-        help="also hold plotly's and bertviz's pictures of the run, below the page's own",
+        help=phrase("add the pictures of plotly and bertviz below those of the page"),
     )
     return parser
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from model.records.batching import Batching
 from model.records.speculation import Speculation
+from model.texts import phrase
 from viz.view import Selection
 
 
@@ -24,10 +25,12 @@ class Account:
 
     def title(self, record: Any) -> str:
         """What the record is called: what was done, how its prompt begins, and the model."""
-        what = f"{self.what}: " if self.what else ""
-        return f"{what}{' '.join(self.prompt(record).split())[:60]} \u2013 {record.model.name}"
+        begins = f"{' '.join(self.prompt(record).split())[:60]} \u2013 {record.model.name}"
+        return phrase("{what}: {record}", what=self.what, record=begins) if self.what else begins
 
 
 def in_chat(record: Batching | Speculation) -> str:
     """How the prompts were given, for a list of settings."""
-    return "prompts in the model's chat template" if record.settings.chat else "prompts as typed, no chat template"
+    if record.settings.chat:
+        return phrase("prompts in the model's chat template")
+    return phrase("prompts as typed, without a chat template")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from model.requests.batching import Text
+from model.texts import phrase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,20 +18,20 @@ class Example:
 
 
 EXAMPLES = (
-    Example(label="Facts", prompt="The capital of France is Paris. The capital of Italy is"),
-    Example(label="A story", prompt="Once upon a time, a small robot found a door in the forest. Behind it"),
-    Example(label="Code", prompt="def is_even(n):\n    return"),
+    Example(label=phrase("Facts"), prompt="The capital of France is Paris. The capital of Italy is"),
+    Example(label=phrase("A story"), prompt="Once upon a time, a small robot found a door in the forest. Behind it"),
+    Example(label=phrase("Code"), prompt="def is_even(n):\n    return"),
     Example(label="Español 🌍", prompt="Hola 👋 Me llamo Ana y vivo en"),
-    Example(label="A question", prompt="Why is the sky blue? Answer in one sentence.", chat=True),
+    Example(label=phrase("A question"), prompt="Why is the sky blue? Answer in one sentence.", chat=True),
 )
 DRAFTED = (  # for a draft before the model
     EXAMPLES[1],
     EXAMPLES[0],
     Example(
-        label="A list that repeats",
+        label=phrase("A list that repeats"),
         prompt="Monday, Tuesday, Wednesday, Thursday, Friday, Saturday, Sunday, Monday, Tuesday, Wednesday, Thursday,",
     ),
-    Example(label="Code", prompt="def add(a, b):\n    return a + b\n\ndef sub(a, b):\n    return"),
+    Example(label=phrase("Code"), prompt="def add(a, b):\n    return a + b\n\ndef sub(a, b):\n    return"),
 )
 
 
@@ -61,14 +62,14 @@ _FOUR = _texts(  # two that begin alike, and lengths that differ
 )
 _GUIDE = "Here are some things that every child should know about animals and where they live. "
 SCENES = (
-    Scene(label="Four texts", texts=_FOUR),
+    Scene(label=phrase("Four texts"), texts=_FOUR),
     Scene(
-        label="They begin alike",
+        label=phrase("The same prefix"),
         changed={"rate": 2},
         texts=_texts(*((f"{_GUIDE}{begun}", 20) for begun in ("A penguin lives", "A camel lives", "A whale lives"))),
     ),
     Scene(
-        label="Two at a time",
+        label=phrase("Two at a time"),
         changed={"max_requests": 2},
         texts=_texts(
             ("The best thing about winter is", 24),
@@ -79,7 +80,7 @@ SCENES = (
         ),
     ),
     Scene(
-        label="One long, five short",
+        label=phrase("One long, five short"),
         texts=_texts(
             (_FOUR[2].prompt, 48),
             ("Hot is to cold as big is to", 6),
@@ -89,5 +90,7 @@ SCENES = (
             ("Monday, Tuesday, Wednesday,", 6),
         ),
     ),
-    Scene(label="Too few blocks", changed={"n_blocks": 14}, texts=_texts(*((each.prompt, 32) for each in _FOUR))),
+    Scene(
+        label=phrase("Too few blocks"), changed={"n_blocks": 14}, texts=_texts(*((each.prompt, 32) for each in _FOUR))
+    ),
 )

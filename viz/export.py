@@ -4,7 +4,9 @@ import base64
 import re
 from collections.abc import Iterable, Sequence
 
+from model import texts
 from model.records.trace import Trace
+from model.texts import phrase
 from viz import markup, pictures, views
 from viz.view import Record, Selection, html
 from viz.wire import frames, parts, slices
@@ -50,11 +52,12 @@ def page(
     account = views.account_of(record)
     top = (
         f"<header><h1>Tokenoscope</h1><span>{markup.text(account.summary(record))}</span>"
-        '<button type="button" class="ts-theme" id="theme">Dark or light</button></header>'
+        '<button type="button" class="ts-theme" id="theme">'
+        f"{markup.text(phrase('Dark or light'))}</button></header>"
     )
     more = f'<div class="ts-scope ts-more">{"".join(charts)}</div>' if charts else ""
     return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<!DOCTYPE html>\n<html lang="' + texts.LANGUAGE + '">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{markup.text(account.title(record))}</title>\n<style>{style}</style>\n</head>\n"

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from model.texts import phrase
 from viz import markup
 
 
@@ -18,42 +19,59 @@ class Term:
 LATENCY = (
     Term(
         short="TTFT",
-        name="Time to first token",
-        means="From the moment that the text is asked for to its first token, its choice included: the prefill reads "
-        "the whole prompt in it.",
+        name=phrase("Time to first token"),
+        means=phrase(
+            "From the request to the first token, sampling included: the prefill, which reads the whole prompt."
+        ),
     ),
     Term(
         short="ITL",
-        name="Inter-token latency",
-        means="From one token to the next: one decode pass, and the choice. Each token has its own.",
+        name=phrase("Inter-token latency"),
+        means=phrase("From one token to the next: one decode pass, and the sampling. Each token has its own."),
     ),
     Term(
         short="TPOT",
-        name="Time per output token",
-        means="(end-to-end latency \u2212 TTFT) \u00f7 (tokens \u2212 1): the mean ITL of one run.",
+        name=phrase("Time per output token"),
+        means=phrase("(end-to-end latency \u2212 TTFT) \u00f7 (tokens \u2212 1): the mean ITL of one run."),
     ),
-    Term(short="E2E", name="End-to-end latency", means="From the call to the last token: TTFT and every ITL after it."),
-    Term(short="Prefill rate", name="Tokens of the prompt a second", means="Tokens of the prompt \u00f7 TTFT."),
-    Term(short="Decode rate", name="Tokens written a second", means="1 \u00f7 TPOT: how fast the text grows."),
+    Term(
+        short="E2E",
+        name=phrase("End-to-end latency"),
+        means=phrase("From the call to the last token: TTFT and every ITL after it."),
+    ),
+    Term(
+        short=phrase("Prefill rate"), name=phrase("Prompt tokens a second"), means=phrase("Prompt tokens \u00f7 TTFT.")
+    ),
+    Term(
+        short=phrase("Decode rate"),
+        name=phrase("New tokens a second"),
+        means=phrase("1 \u00f7 TPOT: how fast the model generates."),
+    ),
 )
 OTHERS = (
     Term(
         short="MBU",
-        name="Model bandwidth utilisation",
-        means="Bytes that the pass must move, for each second that it took, as a share of the memory speed measured "
-        "on this machine.",
+        name=phrase("Model bandwidth utilisation"),
+        means=phrase(
+            "The bytes that a pass must move, for each second that it took, as a share of the memory speed measured on "
+            "this machine."
+        ),
     ),
     Term(
         short="MFU",
-        name="Model FLOPs utilisation",
-        means="Operations that the pass must do, for each second that it took, as a share of the matrix speed "
-        "measured on this machine.",
+        name=phrase("Model FLOPs utilisation"),
+        means=phrase(
+            "The operations that a pass must do, for each second that it took, as a share of the matrix speed measured "
+            "on this machine."
+        ),
     ),
     Term(
         short="KL",
-        name="Kullback-Leibler divergence",
-        means="How far a distribution is from another, in nats: 0 where they are equal; at 0.01 hardly a choice "
-        "differs; above 1 it is another text.",
+        name=phrase("Kullback-Leibler divergence"),
+        means=phrase(
+            "How much one distribution differs from another, in nats: 0 if they are equal; at 0.01 the most likely "
+            "token rarely changes; above 1 the text is a different one."
+        ),
     ),
 )
 
@@ -71,7 +89,7 @@ def explained(text: str) -> str:
             return short
         told.add(short)
         term = _KNOWN[short]
-        means = markup.text(f"{term.name}: {term.means}")
+        means = markup.text(phrase("{term}: {meaning}", term=term.name, meaning=term.means))
         return f'<span class="ts-term" tabindex="0">{short}<span class="ts-term-means"> {means}</span></span>'
 
     return _FOUND.sub(tell, markup.text(text))

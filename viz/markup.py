@@ -10,6 +10,7 @@ from typing import Any
 
 from model import texts
 from model.records.trace import Token
+from model.texts import phrase
 
 ASSETS = Path(__file__).parent.parent / "assets"
 CATALOGUE_MODULE = PurePosixPath("core/catalogue.js")
@@ -60,9 +61,10 @@ def visible(token: Token) -> str:
     The same as `label` in assets/js/core/format.js; a test compares them.
     """
     if "\ufffd" in token.text and token.data and b"\xef\xbf\xbd" not in token.data:
-        return f"{'bytes' if len(token.data) > 1 else 'byte'} {token.data.hex(' ').upper()}"
+        data = token.data.hex(" ").upper()
+        return phrase("bytes {hex}", hex=data) if len(token.data) > 1 else phrase("byte {hex}", hex=data)
     if not token.text:
-        return "(empty)"
+        return phrase("(empty)")
     before, after = (None, *token.text[:-1]), (*token.text[1:], None)
     return "".join(map(_symbol, token.text, before, after))
 

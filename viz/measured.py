@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from model.records.timing import Machine, Work
+from model.texts import counted, phrase
 from viz import markup, theme
 from viz.glossary import explained
 from viz.view import Html
@@ -49,15 +50,23 @@ def least_seconds(work: Work, machine: Machine) -> float:
 
 def prefixed(count: float) -> str:
     """A large count with three digits: 85e9 -> 85 billion."""
-    for size, word in ((1e15, "quadrillion"), (1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
-        if count >= size:
-            return f"{count / size:.3g} {word}"
-    return f"{count:,.0f}"
+    if count >= 1e15:
+        return phrase("{n:.3g} quadrillion", n=count / 1e15)
+    if count >= 1e12:
+        return phrase("{n:.3g} trillion", n=count / 1e12)
+    if count >= 1e9:
+        return phrase("{n:.3g} billion", n=count / 1e9)
+    return phrase("{n:.3g} million", n=count / 1e6) if count >= 1e6 else f"{count:,.0f}"
 
 
 def number(value: float) -> str:
     """Three digits, with thousands apart: 17.52 -> 17.5, 17 -> 17.0, 1234.5 -> 1,234."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}"
+
+
+def n_tokens(n: int) -> str:
+    """Such as "1 token" or "1,234 tokens"."""
+    return counted(n, "1 token", "{n:,} tokens")
 
 
 def scientific(value: float) -> str:
@@ -82,10 +91,19 @@ def ticks_between(low: float, high: float) -> list[float]:
 
 def on_machine(machine: Machine) -> str:
     """Which machine measured, in one line of plain text."""
-    return (
-        f"{machine.processor}, {machine.device}, {machine.threads} of {machine.cores} cores, {machine.system}, "
-        f"torch {machine.torch}, {machine.dtype}: reads {theme.size(machine.bandwidth)} a second, does "
-        f"{prefixed(machine.matrix_speed)} operations a second (probed {machine.probed} UTC)"
+    return phrase(
+        "{processor}, {device}, {threads} of {cores} cores, {system}, torch {torch}, {dtype}: reads {bandwidth} a "
+        "second, does {speed} operations a second (probed {probed} UTC)",
+        processor=machine.processor,
+        device=machine.device,
+        threads=machine.threads,
+        cores=machine.cores,
+        system=machine.system,
+        torch=machine.torch,
+        dtype=machine.dtype,
+        bandwidth=theme.size(machine.bandwidth),
+        speed=prefixed(machine.matrix_speed),
+        probed=machine.probed,
     )
 
 

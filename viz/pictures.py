@@ -8,16 +8,17 @@ from typing import Any
 from model.records.batching import Batching
 from model.records.speculation import Speculation
 from model.requests.registry import of_record as of_kind
+from model.texts import phrase
 from viz import steps, views
 from viz.view import Record, Selection, View
 from viz.wire import parts
 from viz.wire.packing import pack
 
 BEGINNING, END = 300, 100  # ticks or rounds of a long run that its saved page holds
-NOT_HELD = "This page does not hold this picture."
-_HELD_FIXED = (
-    "A saved page holds this picture for one tick, layer and head. The page Serve draws every other, and so does the "
-    "Python library from the record's file."
+NOT_HELD = phrase("This page does not hold this picture.")
+_HELD_FIXED = phrase(
+    "A saved page holds this picture for one tick, layer and head only. The page Serve and the Python library, which "
+    "opens the record's file, draw it for all of them."
 )
 
 
@@ -91,8 +92,25 @@ def _note(shown: View, record: Record, left_out: set[Selection], at: Selection) 
     name = views.account_of(record).steps
     first = getattr(at, name or "tick")
     count = max(getattr(place, name or "tick") for place in left_out) + 1 + END
-    one = f", and of {name} {first + 1}, which it shows first" if BEGINNING <= first < count - END else ""
-    return (
-        f"This page holds the picture of the first {BEGINNING} and of the last {END} {name}s of a run as long as "
-        f"this{one}. The page Serve draws every other, and so does the Python library from the record's file."
-    )
+    held = {"first": BEGINNING, "last": END}
+    if BEGINNING <= first < count - END:
+        one = first + 1
+        said = (
+            phrase(
+                "This page holds the picture of the first {first} and the last {last} ticks, and of tick {one}.",
+                **held,
+                one=one,
+            )
+            if name == "tick"
+            else phrase(
+                "This page holds the picture of the first {first} and the last {last} rounds, and of round {one}.",
+                **held,
+                one=one,
+            )
+        )
+    elif name == "tick":
+        said = phrase("This page holds the picture of the first {first} and the last {last} ticks.", **held)
+    else:
+        said = phrase("This page holds the picture of the first {first} and the last {last} rounds.", **held)
+    others = phrase("The page Serve and the Python library, which opens the record's file, draw the others.")
+    return f"{said} {others}"

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 from model.errors import NotShown
 from model.records.batching import Batching, Request, Share, Tick, letter
 from model.records.trace import Token
+from model.texts import counted, listed, phrase
 from viz import markup, theme
 from viz.theme import Mode
 from viz.view import Selection
@@ -20,8 +21,20 @@ Doing = Literal["not here", "waiting", "prefill", "decode", "idle", "put back", 
 
 def letters(requests: list[int]) -> str:
     """Several of them in words: A, B and C."""
-    *most, last = [letter(each) for each in requests]
-    return f"{', '.join(most)} and {last}" if most else last
+    return listed([letter(each) for each in requests])
+
+
+def said_of(state: Doing) -> str:
+    """What a text does in a tick, in words."""
+    return {
+        "not here": phrase("not arrived yet"),
+        "waiting": phrase("waiting"),
+        "prefill": phrase("prefill"),
+        "decode": phrase("decode"),
+        "idle": phrase("not scheduled"),
+        "put back": phrase("preempted"),
+        "done": phrase("finished"),
+    }[state]
 
 
 def colour(request: int, mode: Mode) -> str:
@@ -37,7 +50,9 @@ def css_class(request: int) -> str:
 def tick_of(record: Batching, at: Selection) -> Tick:
     """The picked tick. Raises: NotShown, if the record has fewer."""
     if at.tick >= len(record.ticks):
-        raise NotShown(f"Tick {at.tick + 1} was asked for; this record has {len(record.ticks)}.")
+        raise NotShown(
+            "there is no tick {tick}; this record has {n_ticks}.", tick=at.tick + 1, n_ticks=len(record.ticks)
+        )
     return record.ticks[at.tick]
 
 
@@ -121,18 +136,22 @@ def _doing(record: Batching, request: int) -> list[Doing]:
 def why_not(record: Batching, tick: Tick, request: int) -> str:
     """Why a text that is there has no share of a tick: the engine's rules, in the order in which it asks them."""
     if tick.n_tokens >= record.token_budget:
-        return f"the token budget of {theme.count(record.token_budget)} is used up"
+        return phrase("the token budget of {budget:,} is used up", budget=record.token_budget)
     if len(tick.shares) >= record.max_requests:
-        most = record.max_requests
-        return f"{theme.count(most)} text{'s have' if most > 1 else ' has'} a share, the most that may"
+        return counted(
+            record.max_requests,
+            "1 text is scheduled, the limit of a tick",
+            "{n:,} texts are scheduled, the limit of a tick",
+        )
     most = record.n_blocks * record.block_size
     held = next((table.n_tokens for table in tick.tables if table.request == request), 0)
     if sum(share.first for share in tick.shares) + max(held, 1) > most:
-        return (
-            f"a tick looks at no more than {theme.count(most)} tokens of the cache, and one in a shared block counts "
-            "for each text that has it"
+        return phrase(
+            "a tick attends to at most {most:,} cached tokens; a token in a shared block counts once for each text "
+            "that uses it",
+            most=most,
         )
-    return "too few blocks are free, and the engine keeps some back for texts that write already"
+    return phrase("too few blocks are free: the engine reserves some for texts that are already decoding")
 
 
 def token_at(record: Batching, request: int, position: int) -> Token | None:

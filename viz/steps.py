@@ -4,7 +4,9 @@ from typing import Literal
 
 from model.records.batching import Batching, Tick
 from model.records.speculation import Attempt, Round, Speculation
-from viz import served, theme
+from model.texts import counted, phrase
+from viz import served
+from viz.measured import n_tokens
 from viz.view import Follows, Record, Selection
 
 
@@ -14,7 +16,7 @@ def name_of(record: Batching | Speculation) -> Literal["tick", "round"]:
 
 
 def picks(record: Batching | Speculation, attempt: int = 0) -> list[Selection]:
-    """Every tick, or every round of that way to draft, as what is picked to look at it; of an unknown way none."""
+    """Every tick, or every round of that draft, as a selection; of an unknown draft none."""
     if isinstance(record, Batching):
         return [Selection(tick=i) for i in range(len(record.ticks))]
     if attempt >= len(record.attempts):
@@ -35,8 +37,8 @@ def places(record: Record, follows: Follows) -> list[Selection]:
 
 
 def first_seen(record: Batching | Speculation) -> Selection:
-    """What is worth looking at first: the tick that puts a text back, else the one that serves most at once; or the way
-    to draft of which most was accepted, where that begins.
+    """What is worth looking at first: the tick that preempts a text, else the one that serves most at once; or the
+    draft of which most was accepted, where that begins.
     """
     if isinstance(record, Batching):
         return Selection(tick=_first_tick(record)[0])
@@ -65,24 +67,29 @@ def words(record: Batching | Speculation, at: Selection) -> str:
 def _first_tick(record: Batching) -> tuple[int, str]:
     back = next((i for i, tick in enumerate(record.ticks) if tick.put_back), None)
     if back is not None:
-        return back, "here the blocks run out, and a text is put back"
+        return back, phrase("here the blocks run out, and a text is preempted")
     fullest = max(range(len(record.ticks)), key=lambda i: len(record.ticks[i].shares), default=0)
-    return fullest, "no tick serves more texts at once"
+    return fullest, phrase("no tick schedules more texts at once")
 
 
 def _tick(record: Batching, tick: Tick) -> str:
     waiting = list(tick.waiting)
-    waits = f"{served.letters(waiting)} wait{'s' if len(waiting) == 1 else ''}; " if waiting else ""
-    readers = [share.request for share in tick.shares]
-    for_whom = f", for {served.letters(readers)}" if readers else ""
-    return (
-        f"read {tick.n_tokens} of at most {theme.several(record.token_budget, 'token')}{for_whom}; {waits}after it "
-        f"{tick.n_free} of {theme.several(record.n_blocks, 'block')} are free"
-    )
+    parts = [
+        phrase("read {n} of at most {tokens}", n=tick.n_tokens, tokens=n_tokens(record.token_budget)),
+        phrase("for {texts}", texts=served.letters([share.request for share in tick.shares])) if tick.shares else "",
+        counted(len(waiting), "{texts} waits", "{texts} wait", texts=served.letters(waiting)) if waiting else "",
+        phrase("{free} of {n:,} blocks are free after it", free=tick.n_free, n=record.n_blocks),
+    ]
+    return "; ".join(filter(None, parts))
 
 
 def _round(one: Round) -> str:
     if not one.drafted:
-        return "nothing was guessed, and the model wrote as it does alone"
-    own = {"corrected": ", one corrected", "bonus": ", one more as a bonus", "none": ""}[one.own]
-    return f"{len(one.drafted)} drafted, {one.n_accepted} accepted{own}: {theme.count(len(one.written))} written"
+        return phrase("nothing was drafted, and the model decoded one token as usual")
+    parts = [
+        phrase("{n} drafted", n=len(one.drafted)),
+        phrase("{n} accepted", n=one.n_accepted),
+        {"corrected": phrase("1 corrected"), "bonus": phrase("1 bonus token"), "none": ""}[one.own],
+        phrase("{n:,} written", n=len(one.written)),
+    ]
+    return ", ".join(filter(None, parts))

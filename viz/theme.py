@@ -12,6 +12,8 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from model.texts import phrase
+
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
@@ -78,30 +80,27 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
-def several(number: int, thing: str) -> str:
-    """So many of a thing: 1 token, 49,152 tokens."""
-    return f"{count(number)} {thing}{'' if number == 1 else 's'}"
-
-
 def percent(probability: float) -> str:
     """As a percentage: 0.823 -> 82.3%, 0.00421 -> 0.42%; never a rounded 100% for what is less."""
     value = probability * 100
     if value == 0:
         return "0%"
     if value >= 99.95:
-        return "100%" if probability >= 1 else "over 99.9%"
+        return "100%" if probability >= 1 else phrase("over {number}", number="99.9%")
     if value >= 10:
         return f"{value:.1f}%"
     if value >= 0.1:
         return f"{value:.2f}%"
-    return f"{value:.2g}%" if value >= 0.0001 else "under 0.0001%"
+    return f"{value:.2g}%" if value >= 0.0001 else phrase("under {number}", number="0.0001%")
 
 
 def size(n_bytes: float) -> str:
     """Bytes in units of a thousand: 782_336 -> 782 kB, 98_362_432 -> 98.4 MB."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if n_bytes < 999.5:
-            return f"{n_bytes:.0f} bytes" if unit == "bytes" else f"{_three_digits(n_bytes)} {unit}"
+            if unit == "bytes":
+                return phrase("{n} bytes", n=f"{n_bytes:.0f}")
+            return f"{_three_digits(n_bytes)} {unit}"
         n_bytes /= 1000
     return f"{_three_digits(n_bytes)} TB"
 

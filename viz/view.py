@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NewType, Protocol
 
+from model import texts
 from model.errors import BadSetting, NotShown
 from model.records.file import Saved
 from model.records.trace import Trace
+from model.texts import phrase, translated
 from viz import glossary, markup, theme
 from viz.theme import Mode
 
@@ -44,12 +46,19 @@ class Selection:
     def __post_init__(self) -> None:
         for name in AXES:
             if (given := getattr(self, name)) < 0:
-                raise BadSetting(f"{name} is {given!r}; it must be a whole number of at least 0.")
+                raise BadSetting(
+                    "{name} is {given!r}; it must be a whole number of at least 0.", name=name, given=given
+                )
         for name, most in (("context", 10_000_000), ("users", 1_000_000)):
             if not 1 <= (given := getattr(self, name)) <= most:
-                raise BadSetting(f"{name} is {given!r}; it must be a whole number from 1 to {most:,}.")
+                raise BadSetting(
+                    "{name} is {given!r}; it must be a whole number from 1 to {most:,}.",
+                    name=name,
+                    given=given,
+                    most=most,
+                )
         if self.bits not in (None, 4, 8, 16, 32):
-            raise BadSetting(f"bits is {self.bits!r}; a number can have 4, 8, 16 or 32.")
+            raise BadSetting("bits is {bits!r}; a number can have 4, 8, 16 or 32.", bits=self.bits)
 
 
 AXES = ("step", "layer", "head", "token", "tick", "request", "attempt", "round")
@@ -86,11 +95,13 @@ class View:
         for name in self.needs:
             if isinstance(record, Trace) and getattr(record, name) is None:
                 reason = record.model.reason_against(_CHECKS.get(name, name))
-                return f"{self.title} needs the run's {name}: {reason or 'this run did not record them'}."
+                reason = reason or phrase("this run did not record them")
+                return phrase("{title} needs the run's {name}: {reason}.", title=self.title, name=name, reason=reason)
             if not isinstance(record, Trace) and not len(getattr(record, name)):
-                return (
-                    f"{self.title}: not measured. It comes later in a run; one that was stopped before, or asked to "
-                    "leave it out, has none."
+                return phrase(
+                    "{title}: not measured. It is measured late in a run; a run that was stopped before, or asked to "
+                    "leave it out, has none.",
+                    title=self.title,
                 )
         return None
 
@@ -103,7 +114,15 @@ def view(
     def mark(draw: Draw) -> View:
         caption = " ".join((draw.__doc__ or "").split())
         wanted = (needs,) if isinstance(needs, str) else needs
-        return View(name=draw.__name__, title=title, caption=caption, of=of, needs=wanted, follows=follows, draw=draw)
+        return View(
+            name=draw.__name__,
+            title=translated(title),
+            caption=translated(caption),
+            of=of,
+            needs=wanted,
+            follows=follows,
+            draw=draw,
+        )
 
     return mark
 
@@ -139,7 +158,7 @@ def page(shown: View, record: Record, at: Selection, mode: Mode, *, plotly: str)
     """
     missing = shown.missing(record)
     if missing:
-        raise NotShown(missing)
+        raise NotShown("{reason}", reason=missing)
     drawn = shown.draw(record, at, mode)
     script = "" if isinstance(drawn, str) else f'<script src="{markup.text(plotly)}"></script>'
     return _page(script + _picture(drawn), mode)
@@ -167,10 +186,12 @@ def _page(body: str, mode: Mode) -> str:
         "font: 400 15px/1.5 system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif }"
     )
     tell = 'const tell = () => parent.postMessage({ height: document.body.scrollHeight }, "*");'
+    title = markup.text(phrase("Picture"))
     tell += " tell(); new ResizeObserver(tell).observe(document.body);"  # a frame out of sight is told nothing new
     return (
-        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="color-scheme" content="{mode}">'
-        f"<title>Picture</title><style>{style}</style></head><body>{body}<script>{tell}</script></body></html>"
+        f'<!DOCTYPE html><html lang="{texts.LANGUAGE}"><head><meta charset="utf-8">'
+        f'<meta name="color-scheme" content="{mode}">'
+        f"<title>{title}</title><style>{style}</style></head><body>{body}<script>{tell}</script></body></html>"
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from model import __version__
 from model.errors import Refusal
 from model.limits import Limits
+from model.texts import phrase
 
 VERSION = f"tokenoscope {__version__}"
 _INSTALLED = not __name__.startswith("model.")
@@ -42,5 +43,5 @@ def bug(error: Exception) -> str:
             file.write_text("".join(traceback.format_exception(error)), "utf-8", "backslashreplace")
         except OSError:
             continue
-        return f"this is a bug ({name}). What happened is written in {file}"
-    return f"this is a bug ({name}). It says: {error}"
+        return phrase("this is a bug ({name}). What happened is written in {file}", name=name, file=file)
+    return phrase("this is a bug ({name}). It says: {error}", name=name, error=error)

@@ -58,8 +58,8 @@ def find(model: Any) -> Anatomy:
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     if embedding is None or head is None:
         raise UnknownModel(
-            f"{type(model).__name__} has no embedding or no output head: it does not write text. "
-            "Pick a causal language model."
+            "{kind} has no embedding or no output head: it does not write text. Pick a causal language model.",
+            kind=type(model).__name__,
         )
     probes = [_Probe(layer, config) for layer in layers]
     positions, block = PositionProbe(model, layers, embedding), BlockProbe(layers[0], config)
@@ -111,8 +111,9 @@ def _layers(model: Any, config: Any) -> tuple[tuple[nn.Module, ...], nn.Module]:
     ]
     if not lists:
         raise UnknownModel(
-            f"{type(model).__name__} has no list of {config.num_hidden_layers} layers. "
-            "Pick a causal language model built of layers."
+            "{kind} has no list of {n_layers} layers. Pick a causal language model built of layers.",
+            kind=type(model).__name__,
+            n_layers=config.num_hidden_layers,
         )
     name, found = min(lists, key=lambda item: item[0].count("."))
     return tuple(found), model.get_submodule(name.rpartition(".")[0])

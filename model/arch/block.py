@@ -8,6 +8,7 @@ from torch import nn
 
 from model.arch.positions import tensors
 from model.records.trace import Part
+from model.texts import phrase
 
 Reads = Literal["stream", "branch", "part"]
 _ACTIVATIONS = ("activation", "elu", "silu", "swish", "mish", "tanh", "sigmoid")  # in the name of a class
@@ -78,12 +79,23 @@ def block_note(layers: Sequence[nn.Module], parts: Sequence[Part]) -> str:
     others = [place for place, layer in enumerate(layers) if _build(layer) != first]
     if others:
         named = ", ".join(map(str, others[:8])) + (", ..." if len(others) > 8 else "")
-        notes.append(f"Built otherwise than layer 0: {len(others)} of the {len(layers)} layers ({named}).")
+        notes.append(
+            phrase(
+                "{n} of the {n_layers} layers differ from layer 0 ({named}).",
+                n=len(others),
+                n_layers=len(layers),
+                named=named,
+            )
+        )
     held, shown = sum(each.numel() for each in layers[0].parameters()), sum(part.n_parameters for part in parts)
     if held != shown:
         notes.append(
-            f"Of layer 0's {held:,} parameters, {held - shown:,} stand in modules that did not run by themselves, such "
-            "as experts that no token of the probe was sent to."
+            phrase(
+                "Of layer 0's {held:,} parameters, {held2:,} stand in modules that did not run by themselves, such "
+                "as experts that no token of the probe was sent to.",
+                held=held,
+                held2=held - shown,
+            )
         )
     return " ".join(notes)
 

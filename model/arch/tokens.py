@@ -8,6 +8,7 @@ from typing import Any
 
 from model.errors import BadPrompt, BadSetting
 from model.records.trace import Token
+from model.texts import counted, phrase
 
 _PLACEHOLDER = "\ue000message\ue001"  # private-use characters: stands for the person's text inside the chat template
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
@@ -31,7 +32,7 @@ def readable(text: str) -> tuple[str, tuple[str, ...]]:
     takes it.
     """
     if not isinstance(text, str):
-        raise BadPrompt(f"the prompt is a {type(text).__name__}; it must be text.")
+        raise BadPrompt("the prompt is a {kind}; it must be text.", kind=type(text).__name__)
     if not text.strip():
         raise BadPrompt(
             "the prompt is empty or only blanks; the model needs at least one token to go on from. Type a few words."
@@ -40,7 +41,13 @@ def readable(text: str) -> tuple[str, tuple[str, ...]]:
     lost = whole.count("\ufffd") - text.count("\ufffd")
     if not lost:
         return whole, ()
-    return whole, (f"{lost} broken character{'s' * (lost > 1)} (half of a UTF-16 pair) in the prompt became U+FFFD.",)
+    return whole, (
+        counted(
+            lost,
+            "1 broken character (half of a UTF-16 pair) in the prompt became U+FFFD.",
+            "{n} broken characters (half of a UTF-16 pair) in the prompt became U+FFFD.",
+        ),
+    )
 
 
 def encode(tokenizer: Any, text: str, *, chat: bool) -> Prompt:
@@ -55,7 +62,9 @@ def encode(tokenizer: Any, text: str, *, chat: bool) -> Prompt:
     with _ENCODING:
         ids = _chat_ids(tokenizer, text) if chat else _ids(tokenizer, text)
     if not ids:
-        raise BadPrompt(f"the prompt {text[:40]!r} gives no tokens with this model's tokenizer. Type a few words.")
+        raise BadPrompt(
+            "the prompt {text!r} gives no tokens with this model's tokenizer. Type a few words.", text=text[:40]
+        )
     return Prompt(text=text, ids=tuple(ids), notes=notes)
 
 
@@ -87,7 +96,8 @@ def _turn(tokenizer: Any, text: str) -> str:
         return tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
     except Exception as error:
         raise BadSetting(
-            f"chat is on, but this model's chat template takes no message of a person alone ({error}). Turn chat off."
+            "chat is on, but this model's chat template takes no message of a person alone ({error}). Turn chat off.",
+            error=error,
         ) from error
 
 
@@ -114,7 +124,7 @@ class Reader:
             return ()
         lost = [each for each in dict.fromkeys(text) if not self._missing.isdisjoint(each.encode())]
         names = ", ".join(f"U+{ord(each):04X}" for each in lost[:_NAMED]) + (", ..." if len(lost) > _NAMED else "")
-        return (f"This model's vocabulary cannot spell {names}: it did not read what it has no token for.",)
+        return (phrase("This model's vocabulary cannot spell {names}: the model did not read them.", names=names),)
 
     def tokens(self, ids: Sequence[int]) -> tuple[Token, ...]:
         """The prompt's ids, each as a Token, its span counted in bytes from the first one's start."""

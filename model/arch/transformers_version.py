@@ -15,7 +15,12 @@ def is_known() -> bool:
 def other_version(what: str, done: str, why: str) -> NotShown:
     """The refusal where a part of the library is not as it is known: what it is, what is done with it, what is odd."""
     return NotShown(
-        f"the {what} of transformers {transformers.__version__} is built in another way than that of {KNOWN}, "
-        f"which is the one that can be {done} here ({why}). "
-        f'Install the known one: pip install "transformers~={KNOWN}.0".'
+        "the {what} of transformers {version} differs from that of {known}, the version whose {what} can be {done} "
+        "here ({why}). "
+        'Install the known one: pip install "transformers~={known}.0".',
+        what=what,
+        version=transformers.__version__,
+        known=KNOWN,
+        done=done,
+        why=why,
     )

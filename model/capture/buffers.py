@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from model.texts import phrase
+
 _FEW = 4  # a pass over so few tokens waits with its copies and makes one for all layers: thirty calls become one
 _IN_CACHE = ("keys", "values")  # the KV cache holds them anyway: copied when the pass's own memory is free again
 _CHANGED_LATER = ("resid",)  # some models add to it in place
@@ -47,7 +49,11 @@ class Buffers:
             place.copy_(rows)
             self.filled.update((name, layer) for layer in range(len(rows)))
         else:
-            self.misfits[name] = f"this pass has {tuple(rows.shape)} where passes before it had {tuple(place.shape)}"
+            self.misfits[name] = phrase(
+                "this pass has the shape {shape}, earlier ones {expected}",
+                shape=tuple(rows.shape),
+                expected=tuple(place.shape),
+            )
 
     def take_over(self, name: str, rows: np.ndarray, device: torch.device) -> None:
         """Begin with these rows, of all layers and the first positions, as an earlier run recorded them."""
@@ -98,7 +104,12 @@ class Buffers:
             place.copy_(rows)
             self.filled.add((name, layer))
         else:
-            self.misfits[name] = f"layer {layer} has {tuple(rows.shape)}, layers before it {tuple(place.shape)}"
+            self.misfits[name] = phrase(
+                "layer {layer} has the shape {shape}, earlier ones {expected}",
+                layer=layer,
+                shape=tuple(rows.shape),
+                expected=tuple(place.shape),
+            )
 
     def _buffer(self, name: str, rows: torch.Tensor, n_layers: int) -> torch.Tensor:
         if name not in self._device:

@@ -7,12 +7,13 @@ import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from model.records.cache import CacheKind
+from model.texts import listed, phrase
 
 GROUP = 16  # tokens that are quantised together
 
 _WORDS = {
-    "DynamicSlidingWindowLayer": "only a window of the latest tokens in some layers",
-    "DummyLayer": "no cache of their own in some layers",
+    "DynamicSlidingWindowLayer": phrase("only a window of the latest tokens in some layers"),
+    "DummyLayer": phrase("no cache of their own in some layers"),
 }
 
 
@@ -33,10 +34,10 @@ def smaller(n_layers: int, kind: CacheKind, sink: int, window: int, dropped: tup
 def odd_layers(model: Any) -> str:
     """What a model's cache holds in place of all keys and values of all tokens, in words; empty if it holds those."""
     if not model._supports_default_dynamic_cache():
-        return "a state of its own"
+        return phrase("a state of its own")
     layers = DynamicCache(config=model.config.get_text_config(decoder=True)).layers
     kinds = sorted({type(layer).__name__ for layer in layers if type(layer) is not DynamicLayer})
-    return " and ".join(_WORDS.get(kind, f"a {kind} in some layers") for kind in kinds)
+    return listed([_WORDS.get(kind, phrase("a {kind} in some layers", kind=kind)) for kind in kinds])
 
 
 class Evicting(DynamicLayer):

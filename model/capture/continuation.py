@@ -20,10 +20,11 @@ from model.limits import Limits
 from model.records.fields import shown
 from model.records.schema import form_of
 from model.records.trace import Origin, Step, Trace
+from model.texts import phrase
 
 _CLOSE = 1e-3  # logits of one run on two machines differ by less than this share of the largest
 _BY_POSITION = ("queries", "keys", "values", "resid", "unit_ids", "unit_values")
-_AFTER_RUN = "is left out: the run has"  # what is said of an earlier run's length need not hold for the new one
+_OF_LENGTH = (phrase("The embedding map is left out:"), phrase("The logit lens is left out:"))  # not of the new run
 
 
 class Continuation(Generation):
@@ -39,10 +40,10 @@ class Continuation(Generation):
     def __init__(
         self, hooked: HookedModel, run: Trace, *, step: int, token_id: int, limits: Limits, called: str = ""
     ) -> None:
-        check_same_model(hooked, run, "continue")
+        check_same_model(hooked, run, phrase("continue"))
         _check_place(run, step, token_id)
         ids = tuple(token.id for token in run.tokens[: run.n_prompt])
-        notes = tuple(note for note in run.notes if _AFTER_RUN not in note)
+        notes = tuple(note for note in run.notes if not note.startswith(_OF_LENGTH))
         self._open(hooked, Prompt(text=run.prompt, ids=ids, notes=notes), run.settings, limits)
         self._run, self._step, self._token_id, self._called = run, int(step), int(token_id), called
         self._n_taken = sum(each.n_tokens for each in run.steps[: step + 1])
@@ -72,7 +73,7 @@ class Continuation(Generation):
                     done = next(self._passes)
             except NotRestorable as error:
                 raise BadTrace(
-                    f"the run cannot be continued from its record: {error}. Run the prompt again."
+                    "the run cannot be continued from its record: {error}. Run the prompt again.", error=error
                 ) from error
             assert isinstance(done, Resumed) and self._origin is not None
             if done.logits is not None:  # the prefill is step 0, and each pass after it reads one token
@@ -113,7 +114,7 @@ class Continuation(Generation):
         """Why the cache cannot be rebuilt from the record; empty if it can."""
         if (reason := self._hooked.card.reason_against("resume")) is not None:
             return reason
-        return "the run was recorded without keys and values" if self._run.keys is None else ""
+        return phrase("the run was recorded without keys and values") if self._run.keys is None else ""
 
     def _take_over(self) -> None:
         """The earlier run's steps up to the one whose token is the person's."""
@@ -155,8 +156,11 @@ class Continuation(Generation):
         gap = float((logits.cpu() - recorded).abs().max() / recorded.abs().max())
         if not gap <= _CLOSE:
             raise BadTrace(
-                f"at step {step}, {self._hooked.card.name} gives logits that differ from the run's by {gap:.2g} of "
-                "the largest: other weights made it. Load the model that made it, or run the prompt again."
+                "at step {step}, {model} gives logits that differ from the run's by {gap:.2g} of "
+                "the largest: other weights made it. Load the model that made it, or run the prompt again.",
+                step=step,
+                model=self._hooked.card.name,
+                gap=gap,
             )
 
 
@@ -165,18 +169,26 @@ def _check_place(run: Trace, step: int, token_id: int) -> None:
     n_steps, d_vocab = len(run.steps), run.model.d_vocab
     if not _counts(step, n_steps):
         raise BadSetting(
-            f"step is {shown(step)}; this run has steps 0 to {n_steps - 1} (0 is the prefill, which chose the first "
-            "token). Choose among them."
+            "step is {step}; this run has steps 0 to {last} (0 is the prefill, which chose the first "
+            "token). Choose among them.",
+            step=shown(step),
+            last=n_steps - 1,
         )
     if not _counts(token_id, d_vocab):
         raise BadSetting(
-            f"token_id is {shown(token_id)}; {run.model.name} has tokens 0 to {d_vocab - 1}. Choose among them."
+            "token_id is {token_id}; {model} has tokens 0 to {last}. Choose among them.",
+            token_id=shown(token_id),
+            model=run.model.name,
+            last=d_vocab - 1,
         )
     odd = next((at for at, each in enumerate(run.steps) if len(each.choices) != 1 or (each.n_tokens != 1 and at)), None)
     if odd is not None:
         raise BadTrace(
-            f"step {odd} of the run reads {run.steps[odd].n_tokens} tokens and chooses {len(run.steps[odd].choices)}; "
-            "only a run that reads its prompt, then writes one token a step, can be continued. Run the prompt again."
+            "step {odd} of the run reads {n_tokens} tokens and chooses {n_choices}; "
+            "only a run that reads its prompt, then writes one token a step, can be continued. Run the prompt again.",
+            odd=odd,
+            n_tokens=run.steps[odd].n_tokens,
+            n_choices=len(run.steps[odd].choices),
         )
 
 

@@ -20,6 +20,7 @@ from model.capture.sampling import Chosen, choose, skip_draws
 from model.capture.tracer import Tracer
 from model.errors import NotANumber, NotShown
 from model.records.trace import Settings, Step
+from model.texts import phrase
 
 _OF_THE_LOOP = ("logits_processor", "stopping_criteria", "generation_config")  # what no forward pass takes
 _OFF: dict[str, tuple[Any, ...]] = {  # what makes `generate` search, forbid or stop in ways of its own; None is off
@@ -152,8 +153,11 @@ def check_plain(model: Any, name: str) -> None:
         given = getattr(model.generation_config, setting, None)
         if given is not None and given not in off:
             raise NotShown(
-                f"{name} asks in its generation config for {setting} = {given!r}, which texts served together and "
-                "drafts do not follow. Take it out of its generation_config.json, or pick another model."
+                "{name} asks in its generation config for {setting} = {given!r}, which texts served together and "
+                "drafts do not follow. Take it out of its generation_config.json, or pick another model.",
+                name=name,
+                setting=setting,
+                given=given,
             )
 
 
@@ -214,8 +218,12 @@ class _Stand:
         restore(cache, earlier.keys, earlier.values, like=like)
         if cache_bytes(cache) != earlier.kv_bytes:
             raise NotRestorable(
-                f"the cache had {earlier.kv_bytes:,} bytes, and keys and values as attention read them make "
-                f"{cache_bytes(cache):,}: it keeps them in another form"
+                phrase(
+                    "the cache had {n_bytes:,} bytes, but the keys and values that attention read take "
+                    "{expected:,}: the cache stores them in another form",
+                    n_bytes=earlier.kv_bytes,
+                    expected=cache_bytes(cache),
+                )
             )
         if self.generator is not None:
             skip_draws(self.generator, torch.empty(1, earlier.d_vocab, device=self.ids.device), len(earlier.ids))
@@ -306,10 +314,12 @@ class _Loop:
 
     def _refuse_nan(self, logits: torch.Tensor) -> None:
         if bool(torch.isnan(logits).any()):
-            place = "" if self.tracer is None else self.tracer.first_nan() or "the output head"
+            place = (self.tracer and self.tracer.first_nan()) or phrase("the output head")
             raise NotANumber(
-                f"the model computed NaN (not a number){place and f'; the first place that has it is {place}'}. Its "
-                f"weights are damaged, or overflow in {logits.dtype}. Load other weights."
+                "the model computed NaN (not a number), first in {place}. Its weights are damaged, or overflow in "
+                "{dtype}. Load other weights.",
+                place=place,
+                dtype=logits.dtype,
             )
 
 

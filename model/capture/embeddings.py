@@ -13,6 +13,7 @@ import torch
 from model.arch.positions import LearnedPositions, Rotary
 from model.capture.hooked import HookedModel
 from model.records.trace import Trace
+from model.texts import phrase
 
 WORDS = 512  # a run of more different tokens goes without a map: the search costs a head's work for each
 NEIGHBOURS = 6
@@ -24,9 +25,8 @@ def map_steps(hooked: HookedModel, trace: Trace) -> Iterator[Trace | None]:
     if hooked.card.reason_against("embeddings") is None:
         own = list(dict.fromkeys(token.id for token in trace.tokens))
         if len(own) > WORDS:
-            note = (
-                f"The embedding map is left out: the run has {len(own):,} different tokens, and it goes up to {WORDS}."
-            )
+            why = phrase("the run has {n:,} different tokens; the limit is {most}.", n=len(own), most=WORDS)
+            note = f"{phrase('The embedding map is left out:')} {why}"
             trace = replace(trace, notes=(*trace.notes, note))
         else:
             trace = yield from _with_map(hooked, trace, own)

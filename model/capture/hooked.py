@@ -17,6 +17,7 @@ from transformers.utils import logging
 from model.arch.anatomy import Anatomy
 from model.arch.tokens import Reader
 from model.records.trace import ModelCard
+from model.texts import phrase
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -33,7 +34,7 @@ class HookedModel:
 
     def __repr__(self) -> str:
         hidden = [check.name for check in self.card.checks if not check.passed]
-        shown = f"everything but {', '.join(hidden)}" if hidden else "everything"
+        shown = phrase("everything but {choices}", choices=", ".join(hidden)) if hidden else "everything"
         return (
             f"<{self.card.name}: {self.card.n_layers} layers of {self.card.n_heads} heads, {self.card.dtype} on "
             f"{self.card.device}; shows {shown}>"

@@ -10,6 +10,7 @@ import torch
 from model.capture.hooked import HookedModel
 from model.errors import NotShown
 from model.records.trace import Trace
+from model.texts import phrase
 
 KEPT = 5  # likeliest tokens kept at each layer and position
 POSITIONS = 512  # a longer run goes without: the lens costs a head's work at every layer and position
@@ -73,7 +74,8 @@ def lens_steps(hooked: HookedModel, trace: Trace) -> Iterator[Trace | None]:
     if trace.resid is None or hooked.card.reason_against("lens") is not None:
         return
     if trace.n_fed > POSITIONS:
-        note = f"The logit lens is left out: the run has {trace.n_fed:,} positions, and it goes up to {POSITIONS}."
+        why = phrase("the run has {n:,} positions; the limit is {most}.", n=trace.n_fed, most=POSITIONS)
+        note = f"{phrase('The logit lens is left out:')} {why}"
         yield replace(trace, notes=(*trace.notes, note), lens_ids=None, lens_probs=None)
         return
     columns = LensColumns(hooked, trace.n_fed)
@@ -112,4 +114,4 @@ def _likeliest(hooked: HookedModel, stream: np.ndarray) -> tuple[np.ndarray, np.
 
 def _require_lens(hooked: HookedModel) -> None:
     if (reason := hooked.card.reason_against("lens")) is not None:
-        raise NotShown(f"{hooked.card.name} does not show its logit lens: {reason}.")
+        raise NotShown("{model} does not show its logit lens: {reason}.", model=hooked.card.name, reason=reason)

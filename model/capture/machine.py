@@ -23,6 +23,7 @@ from model.limits import Limits
 from model.records.schema import build, decode_fields, encode_fields, form_of
 from model.records.strict_json import Wrong, parse
 from model.records.timing import Machine
+from model.texts import counted, phrase
 from model.weights.disk import room_for
 
 _ROW = 4096  # numbers of one row of the buffer
@@ -60,8 +61,15 @@ def probe(
 def in_words(hooked: HookedModel) -> str:
     """The machine and how it works here, in a line: processor, threads, device, number type."""
     named = _Named.of(hooked)
-    threads = f"{named.threads} thread{'' if named.threads == 1 else 's'}"
-    return f"{named.processor}, {threads}, {named.device}, {named.dtype}, torch {named.torch}"
+    threads = counted(named.threads, "1 thread", "{n} threads")
+    return phrase(
+        "{processor}, {threads}, {device}, {dtype}, torch {torch}",
+        processor=named.processor,
+        threads=threads,
+        device=named.device,
+        dtype=named.dtype,
+        torch=named.torch,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +181,7 @@ def _kept(file: Path, named: _Named) -> Machine | None:
 def _keep(machine: Machine, file: Path) -> None:
     """Write the probe down; a host without room for it measures anew each time."""
     text = json.dumps(encode_fields(machine, _FORM), indent=1)
-    with suppress(OSError, Refusal), room_for(file.parent, len(text), "the probe of this machine"):
+    with suppress(OSError, Refusal), room_for(file.parent, len(text), phrase("the probe of this machine")):
         part = file.with_name(f"{file.name}.{os.getpid()}.part")
         part.write_text(text, "utf-8")
         os.replace(part, file)

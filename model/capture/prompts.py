@@ -18,10 +18,15 @@ def read_prompt(hooked: HookedModel, prompt: str | Sequence[int], settings: Sett
         return replace(read, notes=(*read.notes, *hooked.reader.losses(read.text)))
     given = list(prompt)
     bad = [each for each in given if not isinstance(each, Integral) or not 0 <= each < hooked.card.d_vocab]
-    if bad or not given:
+    if bad:
         raise BadPrompt(
-            f"a prompt is text, or token ids from 0 to {hooked.card.d_vocab - 1}, at least one of them; "
-            f"{f'{bad[0]!r} is no such id' if bad else 'there are none'}."
+            "the prompt has the token id {bad!r}; token ids of this model are whole numbers from 0 to {last}.",
+            bad=bad[0],
+            last=hooked.card.d_vocab - 1,
+        )
+    if not given:
+        raise BadPrompt(
+            "the prompt has no token ids; give text, or ids from 0 to {last}.", last=hooked.card.d_vocab - 1
         )
     ids = tuple(int(each) for each in given)
     return Prompt(text=hooked.tokenizer.decode(list(ids)), ids=ids, notes=())
@@ -33,12 +38,19 @@ def check_lengths(hooked: HookedModel, n_prompt: int, settings: Settings, limits
     limits.check_new_tokens(settings.max_new_tokens)
     if n_prompt > limits.prompt_tokens:
         raise PromptTooLong(
-            f"the prompt has {n_prompt:,} tokens; this host allows at most {limits.prompt_tokens:,} "
-            "(TOKENOSCOPE_PROMPT_TOKENS). Shorten it."
+            "the prompt has {n_prompt:,} tokens; this host allows at most {most:,} "
+            "(TOKENOSCOPE_PROMPT_TOKENS). Shorten it.",
+            n_prompt=n_prompt,
+            most=limits.prompt_tokens,
         )
     if n_prompt + settings.max_new_tokens > n_ctx:
         raise PromptTooLong(
-            f"the prompt's {n_prompt:,} tokens and {settings.max_new_tokens:,} new ones make "
-            f"{n_prompt + settings.max_new_tokens:,}; {hooked.card.name} reads at most {n_ctx:,} at "
-            "once. Shorten the prompt, ask for fewer new tokens, or pick a model with a longer context."
+            "the prompt's {n_prompt:,} tokens and {max_new_tokens:,} new ones make {n_together:,}; {model} reads at "
+            "most {n_ctx:,} at once. Shorten the prompt, ask for fewer new tokens, or pick a model with a longer "
+            "context.",
+            n_prompt=n_prompt,
+            max_new_tokens=settings.max_new_tokens,
+            n_together=n_prompt + settings.max_new_tokens,
+            model=hooked.card.name,
+            n_ctx=n_ctx,
         )

@@ -6,11 +6,13 @@ import numpy as np
 import torch
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from model.texts import phrase
+
 _PLAIN = (DynamicLayer, DynamicSlidingWindowLayer)  # hold keys and values of tokens as attention reads them, no more
 _HOLDS = {
-    "DynamicIndexedLayer": "an index beside keys and values",
-    "DummyLayer": "no keys and values of its own",
-    "LinearAttentionLayer": "a state that sums up the text, not keys and values of tokens",
+    "DynamicIndexedLayer": phrase("an index beside keys and values"),
+    "DummyLayer": phrase("no keys and values of its own"),
+    "LinearAttentionLayer": phrase("a state that sums up the text, not keys and values of tokens"),
 }
 
 
@@ -28,13 +30,20 @@ def restore(cache: Any, keys: np.ndarray | None, values: np.ndarray | None, *, l
     """
     layers = getattr(cache, "layers", ())
     if keys is None or values is None:
-        raise NotRestorable("the run holds no keys and values of this model")
+        raise NotRestorable(phrase("the run holds no keys and values of this model"))
     for place, layer in enumerate(layers):
         if type(layer) not in _PLAIN:
             kind = type(layer).__name__
-            raise NotRestorable(f"the cache of layer {place} holds {_HOLDS.get(kind, f'what a {kind} holds')}")
+            held = _HOLDS.get(kind) or phrase("what a {kind} holds", kind=kind)
+            raise NotRestorable(phrase("the cache of layer {layer} holds {what}", layer=place, what=held))
     if len(layers) != len(keys):
-        raise NotRestorable(f"the run holds keys and values of {len(keys)} layers, and the cache has {len(layers)}")
+        raise NotRestorable(
+            phrase(
+                "the run holds keys and values of {n_keys} layers, but the cache has {n_layers}",
+                n_keys=len(keys),
+                n_layers=len(layers),
+            )
+        )
     own_keys, own_values = (torch.tensor(each).to(like.device, like.dtype) for each in (keys, values))
     for place in range(len(layers)):
         cache.update(own_keys[place, None], own_values[place, None], place)

@@ -8,6 +8,7 @@ import torch
 from model.capture.hooked import HookedModel
 from model.errors import BadTrace
 from model.records.trace import Trace
+from model.texts import phrase
 
 _SHAPE = ("family", "n_layers", "n_heads", "n_kv_heads", "d_model", "d_vocab", "n_parameters", "dtype")
 _SAMPLE = 64  # numbers of each weight
@@ -31,16 +32,23 @@ def check_same_model(hooked: HookedModel, run: Trace, do: str) -> None:
 
     Raises: BadTrace.
     """
-    way_out = f"only the model that made a run can {do} it. Load that one, or run the prompt again."
+    way_out = phrase("only the model that made a run can {do} it. Load that one, or run the prompt again.", do=do)
     for name in _SHAPE:
         made, loaded = getattr(run.model, name), getattr(hooked.card, name)
         if made != loaded:
             raise BadTrace(
-                f"the run was made by {run.model.name} ({name} {made}), and {hooked.card.name} ({name} {loaded}) is "
-                f"loaded; {way_out}"
+                "the run was made by {model} ({name} {made}), but {other} ({name} {loaded}) is loaded; {way_out}",
+                model=run.model.name,
+                name=name,
+                made=made,
+                other=hooked.card.name,
+                loaded=loaded,
+                way_out=way_out,
             )
     if run.model.fingerprint not in ("", hooked.card.fingerprint):
         raise BadTrace(
-            f"the run was made by {run.model.name}, and {hooked.card.name} is loaded, which has other weights; "
-            f"{way_out}"
+            "the run was made by {model}, and the loaded {other} has other weights; {way_out}",
+            model=run.model.name,
+            other=hooked.card.name,
+            way_out=way_out,
         )

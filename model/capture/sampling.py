@@ -7,13 +7,14 @@ import torch
 
 from model.errors import BadSetting
 from model.records.trace import Candidate, Choice, Runner, Stage
+from model.texts import phrase
 
 RAW_CANDIDATES = 20
 STAGE_CANDIDATES = 10
 RUNNERS = 5
 
 _WORDS = {
-    "RepetitionPenaltyLogitsProcessor": ("repetition penalty", "penalty"),
+    "RepetitionPenaltyLogitsProcessor": (phrase("repetition penalty"), "penalty"),
     "TemperatureLogitsWarper": ("temperature", "temperature"),
     "TopKLogitsWarper": ("top-k", "top_k"),
     "TopPLogitsWarper": ("top-p", "top_p"),
@@ -114,8 +115,10 @@ def _refuse_overflow(processor: Any, scores: torch.Tensor) -> None:
     if not bool((scores < torch.inf).all()):  # NaN compares as false
         name, setting = _named(processor)
         raise BadSetting(
-            f"{name} {setting} makes scores that are too large for a float32 number. "
-            "Take a value nearer to 1, or temperature 0 for the likeliest token."
+            "{name} {setting} makes scores that are too large for a float32 number. "
+            "Take a value nearer to 1, or temperature 0 for the likeliest token.",
+            name=name,
+            setting=setting,
         )
 
 

@@ -23,6 +23,7 @@ from model.capture.buffers import Buffers
 from model.errors import Cancelled
 from model.records import attention
 from model.records.attention import AttentionRule
+from model.texts import phrase
 
 _ROWS = 128  # of units searched at once
 UNITS = 8  # strongest MLP units kept at each layer and position
@@ -46,7 +47,7 @@ def _own_eager(module: nn.Module) -> Callable[..., Any]:
     for kind in type(module).__mro__:
         if found := getattr(sys.modules.get(kind.__module__), "eager_attention_forward", None):
             return found
-    raise NotImplementedError(f"{type(module).__name__} has no eager attention function beside it")
+    raise NotImplementedError(phrase("{kind} has no eager attention function beside it", kind=type(module).__name__))
 
 
 AttentionInterface.register("sdpa", _pass_through(lambda _: sdpa_attention_forward))
@@ -136,7 +137,7 @@ class Tracer:
         if not len(bad):
             return None
         layer = int(bad[0])
-        return "the embedding" if layer == 0 else f"layer {layer - 1}"
+        return phrase("the embedding") if layer == 0 else phrase("layer {last}", last=layer - 1)
 
     def attend(
         self,

@@ -17,13 +17,14 @@ from model.limits import Limits
 from model.records.file import Saved, kind_of
 from model.requests.registry import EXPERIMENTS, Experiment, named
 from model.requests.request import Request
+from model.texts import listed, phrase, translated
 
 _PROG = as_called("python -m model")
 _FLAGS = ("measure", "serve", "speculate")  # kinds that a flag asks for as well
-_EXAMPLES = """examples:
-  python -m model "The capital of France is"
+_WHAT = phrase("Let a language model continue a text, and record what it computes.")
+_EXAMPLES = """  python -m model "The capital of France is"
   python -m model "The capital of France is" -o paris.trace
-  python -m viz paris.trace -o paris.html          the run as a page to look at
+  python -m viz paris.trace -o paris.html
   python -m model "Tell me a joke." --chat --temperature 0.8 --top-p 0.9 --seed 7
   python -m model "1, 2, 3," --max-new-tokens 4 --json
   python -m model measure "The capital of France is" --prompt-tokens 64 -o paris.measurement
@@ -31,7 +32,8 @@ _EXAMPLES = """examples:
   python -m model speculate "Once upon a time" --max-new-tokens 48
   python -m model cache --run paris.trace --window 8 --sink 2 --drop "3, 5"
   python -m model - < story.txt
-  python -m model -- "-5 + 3 ="                    a prompt that begins with a minus sign, or is a sub-command's name"""
+  python -m model -- "-5 + 3 ="
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +87,8 @@ def everything() -> Parser:
         prog=_PROG,
         usage="%(prog)s PROMPT [PROMPT ...] [--measure | --serve | --speculate] [-o FILE] [--json] [settings]\n"
         f"       %(prog)s {{{','.join(each.name for each in EXPERIMENTS)}}} ...",
-        description="Let a language model continue a text, and keep what it computed on the way.\n\n" + _sub_commands(),
-        epilog=as_called(_EXAMPLES),
+        description=f"{_WHAT}\n\n{_sub_commands()}",
+        epilog=as_called(f"{phrase('examples:')}\n{_EXAMPLES}"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -95,15 +97,16 @@ def everything() -> Parser:
         "prompts",
         metavar="PROMPT",
         nargs="+",
-        help="the text to go on from, with --serve several; - reads it from standard input, "
-        "without its last line break",
+        help=phrase(
+            "the text to continue, with --serve several; - reads it from standard input, without its last line break"
+        ),
     )
     _add_output(parser)
-    add_flags(run, parser.add_argument_group("how the next token is chosen"))
+    add_flags(run, parser.add_argument_group(phrase("how the next token is chosen")))
     known = dict(fields(run))
     for name in _FLAGS:
         kind = named(name).request
-        group = parser.add_argument_group(f"with --{name}")
+        group = parser.add_argument_group(phrase("with --{name}", name=name))
         group.add_argument(f"--{name}", action="store_true", help=_first_line(kind))
         add_flags(kind, group, without=known)
         known |= fields(kind)
@@ -117,16 +120,18 @@ def _given(arguments: list[str]) -> tuple[Experiment[Any, Any], dict[str, Any]]:
     given = vars(everything().parse_args(arguments))
     asked = [name for name in _FLAGS if given.pop(name)]
     if len(asked) > 1:
-        flags = " and ".join(f"--{name}" for name in asked)
-        raise BadSetting(f"{flags} were given; they are experiments of their own. Ask for one.")
+        flags = listed([f"--{name}" for name in asked])
+        raise BadSetting("{flags} were given; they are experiments of their own. Ask for one.", flags=flags)
     experiment = named(asked[0] if asked else "run")
     prompts = given.pop("prompts")
     several = any(field.row is not None for field in experiment.request.fields().values())
     if len(prompts) > 1 and not several:
         raise BadSetting(
-            f"{len(prompts)} prompts were given, and one is continued; the second: {prompts[1][:80]}. "
-            "Put a prompt of several words in quotes, or add --serve. "
-            f"`{_PROG} --help` says what can be given."
+            "{n} prompts were given, but only one can be continued; the second is: {second}. Put a prompt of several "
+            "words in quotes, or add --serve. `{prog} --help` says what can be given.",
+            n=len(prompts),
+            second=prompts[1][:80],
+            prog=_PROG,
         )
     return experiment, {**_fitting(experiment, given), "prompt": prompts if several else prompts[0]}
 
@@ -140,35 +145,41 @@ def _fitting(experiment: Experiment[Any, Any], given: dict[str, Any]) -> dict[st
         if given[name] == default:
             del given[name]
         elif "run" in homes:
-            raise BadSetting(f"{flag(name, field)} does not go with --{experiment.name}. Leave it out.")
+            raise BadSetting(
+                "{flag} does not go with --{experiment}. Leave it out.",
+                flag=flag(name, field),
+                experiment=experiment.name,
+            )
         else:
             home = f"--{homes[0]}"
             raise BadSetting(
-                f"{flag(name, field)} goes with {home}, and that is missing. Add it, or leave out {flag(name, field)}."
+                "{flag} goes with {home}, and that is missing. Add it, or leave out {flag}.",
+                flag=flag(name, field),
+                home=home,
             )
     return given
 
 
 def _add_output(parser: Parser) -> None:
-    output = parser.add_argument_group("what comes out (without these: a text or a table)")
+    output = parser.add_argument_group(phrase("output (without these: a text or a table)"))
     output.add_argument(
         "-o",
         "--output",
         metavar="FILE",
         type=Path,
-        help=as_called("keep the whole record in a file, which python -m viz draws"),
+        help=as_called(phrase("save the record in a file, which python -m viz draws")),
     )
-    output.add_argument("--json", action="store_true", help="print the record in plain values, for a program")
+    output.add_argument("--json", action="store_true", help=phrase("print the record as JSON"))
 
 
 def _sub_commands() -> str:
     rows = [f"  {each.name:<10} {_first_line(each.request)}" for each in EXPERIMENTS]
-    return "\n".join(["sub-commands, each with its own --help:", *rows])
+    return "\n".join([phrase("sub-commands, each with its own --help:"), *rows])
 
 
 def _first_line(kind: type[Request]) -> str:
     said = (kind.__doc__ or "").strip().partition("\n")[0].removesuffix(".")
-    return said.removeprefix("To ")
+    return translated(said.removeprefix("To "))
 
 
 def _read_prompts(given: dict[str, Any]) -> None:
@@ -198,24 +209,30 @@ def _opened(path: str) -> Saved:
     held = kind_of(path)
     experiment = next((each for each in EXPERIMENTS if each.record.__name__ == held), None)
     if experiment is None:
-        raise BadTrace(f"{path!r} cannot be opened: it holds a {ascii(held)[:40]}. Choose a file saved by Tokenoscope.")
+        raise BadTrace(
+            "{path!r} cannot be opened: it holds a {held}. Choose a file saved by Tokenoscope.",
+            path=path,
+            held=ascii(held)[:40],
+        )
     return experiment.record.open(path)
 
 
 def _check_place(path: Path) -> None:
     """Refuse now what would fail only after the run. Raises: BadTrace, if no file can be written there."""
     if reason := _reason_against(path):
-        raise BadTrace(f"{os.fspath(path)!r} cannot be saved: {reason}. Choose another name or folder.")
+        raise BadTrace(
+            "{path!r} cannot be saved: {reason}. Choose another name or folder.", path=os.fspath(path), reason=reason
+        )
 
 
 def _reason_against(path: Path) -> str | None:
     target = Path(os.path.realpath(path))
     try:
         if not stat.S_ISREG(target.stat().st_mode):
-            return "a folder or a device has that name"
+            return phrase("a folder or a device has that name")
     except FileNotFoundError:
         if not target.parent.is_dir():
-            return "its folder does not exist"
+            return phrase("its folder does not exist")
     except (OSError, ValueError) as error:  # a name too long for the disk, a file in place of a folder
         return getattr(error, "strerror", None) or str(error)
-    return None if os.access(target.parent, os.W_OK) else "its folder cannot be written to"
+    return None if os.access(target.parent, os.W_OK) else phrase("its folder cannot be written to")

@@ -19,6 +19,7 @@ from model.cli.arguments import Asked
 from model.cli.tables.columns import Shown
 from model.errors import NoSpace, NotShown
 from model.limits import Limits
+from model.texts import phrase
 from model.weights import sources as weights
 from model.weights.disk import is_full
 
@@ -30,14 +31,14 @@ def carry_out(asked: Asked, limits: Limits) -> int:
     shown = _shown(asked.experiment.name)
     inputs = Inputs(models=_loaded(asked.request.models, limits), records=asked.records, limits=limits)
     if reason := asked.experiment.fits(inputs.target.card):
-        raise NotShown(reason)
+        raise NotShown("{reason}", reason=reason)
     job = _BarJob(shown)
     with _interrupts(job):
         work = asked.experiment.function()(inputs, asked.request, job)
         record = _followed(work, job, shown, post_run=asked.output is not None)
         if record is not None:
             for note in getattr(record, "notes", ()):
-                say(f"note: {note}")
+                say(phrase("note: {note}", note=note))
             if asked.output is not None:
                 _keep(record, asked.output)
     if record is not None and not (shown.alone and (job.stopped() or (asked.output is not None and not asked.json))):
@@ -59,7 +60,7 @@ def _loaded(names: Mapping[str, str | None], limits: Limits) -> dict[str, Any]:
     """The models by role. All are found before the first is loaded: what is refused is refused before torch comes."""
     with weights.progress_bar() as progress:
         found = {role: weights.find(name, limits, progress) for role, name in names.items()}
-        progress("starting torch", 0, 0)
+        progress(phrase("starting torch"), 0, 0)
         from model.loading.load import load
 
         return {role: load(source, progress=progress, settle_threads=True) for role, source in found.items()}
@@ -119,7 +120,14 @@ def _keep(record: Any, path: Path) -> None:
     n_bytes = record.save(path)
     if sys.stderr.isatty():
         page = as_called("python -m viz")
-        say(f"{path}: {n_bytes:,} bytes. To look at it: {page} {path} -o PAGE.html")
+        say(
+            phrase(
+                "{path}: {n_bytes:,} bytes. To view it: {page} {path} -o PAGE.html",
+                path=path,
+                n_bytes=n_bytes,
+                page=page,
+            )
+        )
 
 
 def _print(text: str) -> None:

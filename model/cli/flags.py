@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 from model.errors import BadSetting
 from model.records.fields import Field, fields_of
 from model.requests.request import Request
+from model.texts import phrase, translated
 from model.weights.sources import DEFAULT
 
 _TYPES: dict[str, Any] = {"whole": int, "number": float}
@@ -18,7 +19,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raises: BadSetting."""
-        raise BadSetting(f"{message}. `{self.prog} --help` says what can be given.")
+        raise BadSetting("{message}. `{prog} --help` says what can be given.", message=message, prog=self.prog)
 
 
 def fields(kind: type[Request]) -> Mapping[str, tuple[Field, Any]]:
@@ -45,8 +46,7 @@ def add_argument(kind: type[Request], parser: Any) -> None:
                 metavar=field.metavar,
                 nargs="+" if several else None if needed else "?",
                 default=argparse.SUPPRESS,
-                help=field.help
-                + (" - reads it from standard input, without its last line break." if field.kind == "text" else ""),
+                help=_positional_help(field),
             )
 
 
@@ -83,18 +83,33 @@ def read(kind: type[Request], given: Mapping[str, Any]) -> Request:
     return kind.read(values)
 
 
+def _positional_help(field: Field) -> str:
+    said = translated(field.help)
+    if field.kind != "text":
+        return said
+    return f"{said} {phrase('- reads it from standard input, without its last line break.')}"
+
+
 def _help(field: Field, default: Any) -> str:
-    said = f"{field.label}{field.unit and f' ({field.unit})'}. {field.help}".rstrip(". ") + "."
+    label = translated(field.label)
+    if field.unit:
+        label = phrase("{label} ({unit})", label=label, unit=translated(field.unit))
+    told = [f"{label}.", translated(field.help)]
     if field.choices:
-        said += f" Any of {', '.join(value for value, _ in field.choices)}, with commas between."
+        told.append(
+            phrase("Any of {choices}, separated by commas.", choices=", ".join(value for value, _ in field.choices))
+        )
     if field.kind == "model" and field.label == "Model":
-        said += f" Left out: {DEFAULT}, fetched once."
+        told.append(phrase("Default: {model}, downloaded once.", model=DEFAULT))
     if default not in (dataclasses.MISSING, None, "", ()):
         shown = ", ".join(default) if isinstance(default, tuple) else f"{default:g}"
-        said += f" Default: {shown}."
+        told.append(phrase("Default: {value}.", value=shown))
+    said = " ".join(filter(None, told))
     return said.replace("%", "%%")
 
 
 def _switch_help(field: Field, default: Any) -> str:
-    off = "No " if default is True else ""
-    return f"{off}{field.label.lower() if off else field.label}. {field.help}".replace("%", "%%")
+    label = translated(field.label)
+    if default is True:
+        label = phrase("No {label}", label=label.lower())
+    return f"{label}. {translated(field.help)}".replace("%", "%%")

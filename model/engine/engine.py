@@ -92,7 +92,7 @@ class Engine:
         request.check(self._limits, self.card)
         experiment = of_request(request)
         if reason := experiment.fits(self.card):
-            raise NotShown(reason)
+            raise NotShown("{reason}", reason=reason)
         models = {role: engine.hooked for role, engine in (drafts or {}).items()}
         inputs = Inputs(models={**models, "target": self.hooked}, records=records or {}, limits=self._limits)
         self.enqueue(job, experiment.function()(inputs, request, job), brief=experiment.brief)
@@ -101,11 +101,14 @@ class Engine:
         """Put work that has been checked into the queue. Raises: Busy."""
         with self._change:
             if self._closed:
-                raise Busy(f"{self.card.name} is being unloaded. Reload the page to run on the model that follows it.")
+                raise Busy(
+                    "{model} is being unloaded. Reload the page to run on the model that follows it.",
+                    model=self.card.name,
+                )
             if len(self._queue) >= self._limits.queue:
                 raise Busy(
-                    f"{len(self._queue)} requests are waiting for the model, as many as this host lets wait. "
-                    "Try again in a minute."
+                    "{n} requests are waiting for the model, the most that this host allows. Try again in a minute.",
+                    n=len(self._queue),
                 )
             turn = _Turn(job=job, work=work, brief=brief)
             self._queue.append(turn)

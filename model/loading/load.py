@@ -16,6 +16,7 @@ from model.errors import BadWeights, UnknownModel
 from model.limits import Limits
 from model.loading import selfcheck, threads
 from model.records.trace import ModelCard
+from model.texts import phrase
 from model.weights import sources as weights
 from model.weights.sources import Progress, Source
 
@@ -40,7 +41,9 @@ def load(
     Raises: Refusal, if there is no such model, if it would run code of its own, or if its weights are not whole.
     """
     if name is not None and (model is not None or tokenizer is not None):
-        raise UnknownModel(f"load() was given the name {str(name)!r} and a model from memory; it takes one of the two.")
+        raise UnknownModel(
+            "load() was given the name {name!r} and a model from memory; it takes one of the two.", name=str(name)
+        )
     if model is not None or tokenizer is not None:
         return _from_memory(model, tokenizer)
     source = (
@@ -49,7 +52,7 @@ def load(
         else weights.find(None if name is None else str(name), limits or Limits.from_environment(), progress)
     )
     if progress is not None:
-        progress(f"opening {source.name}", 0, 0)
+        progress(phrase("opening {source}", source=source.name), 0, 0)
     opened, tokenizer = _open(source)
     if settle_threads:
         threads.settle(opened)
@@ -59,7 +62,7 @@ def load(
 def _from_memory(model: Any, tokenizer: Any) -> HookedModel:
     if model is None or tokenizer is None:
         missing = "tokenizer" if tokenizer is None else "model"
-        raise UnknownModel(f"load(model=..., tokenizer=...) needs both; the {missing} is missing.")
+        raise UnknownModel("load(model=..., tokenizer=...) needs both; the {missing} is missing.", missing=missing)
     return _hook(model.eval(), tokenizer, None)
 
 
@@ -75,13 +78,18 @@ def _open(source: Source) -> tuple[Any, Any]:
     except Exception as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BadWeights(
-            f"{source.name} could not be opened as a causal language model: {line[:300]} "
-            "Check that the folder holds the model's config, its tokenizer and all its weights."
+            "{source} could not be opened as a causal language model: {line} "
+            "Check that the folder holds the model's config, its tokenizer and all its weights.",
+            source=source.name,
+            line=line[:300],
         ) from error
     if lacking := sorted([*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])]):
         raise BadWeights(
-            f"{source.name} lacks weights that its config asks for, {len(lacking)} in all, such as {lacking[0]}: it "
-            "would run on random numbers in their place. Copy or download the model again."
+            "{source} lacks weights that its config asks for, {n} in all, such as {first}: it "
+            "would run on random numbers instead. Copy or download the model again.",
+            source=source.name,
+            n=len(lacking),
+            first=lacking[0],
         )
     return model.to(_device()).eval().requires_grad_(False), tokenizer
 
@@ -105,7 +113,7 @@ def _card(model: Any, found: Anatomy, source: Source | None) -> ModelCard:
     return ModelCard(
         name=source.name if source else (Path(config.name_or_path).name or type(model).__name__),
         source=source.kind if source else "memory",
-        note=source.note if source else "from memory",
+        note=source.note if source else phrase("from memory"),
         family=config.model_type,
         n_layers=len(found.layers),
         n_heads=n_heads,

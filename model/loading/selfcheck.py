@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, LiteralString, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from model.capture.restored import NotRestorable
 from model.capture.tracer import Tracer
 from model.records import attention
 from model.records.trace import Check, Name, Settings
+from model.texts import phrase
 
 _LENGTH = 27  # tokens of the check's prompt: no multiple of a usual chunk, so that decoding starts inside one
 _LONGEST_WINDOW = 64
@@ -26,7 +27,10 @@ K = TypeVar("K")
 
 
 class _Failed(Exception):
-    """A proof that did not hold, in words."""
+    """A proof that did not hold, in words: a template and its values."""
+
+    def __init__(self, template: LiteralString, /, **values: object) -> None:
+        super().__init__(phrase(template, **values))
 
 
 class _Evidence:
@@ -62,9 +66,15 @@ class _Evidence:
         """Every layer handed something over under this name, and all of it has one shape."""
         silent = [layer for layer in range(len(self.anatomy.layers)) if (name, layer) not in self.tracer.buffers.filled]
         if silent:
-            raise _Failed(f"{len(silent)} of {len(self.anatomy.layers)} layers (the first: {silent[0]}) gave no {name}")
+            raise _Failed(
+                "{n_silent} of {n_layers} layers (the first: {first}) gave no {name}",
+                n_silent=len(silent),
+                n_layers=len(self.anatomy.layers),
+                first=silent[0],
+                name=name,
+            )
         if name in self.tracer.buffers.misfits:
-            raise _Failed(self.tracer.buffers.misfits[name])
+            raise _Failed("{misfit}", misfit=self.tracer.buffers.misfits[name])
 
 
 def check(model: Any, anatomy: Anatomy) -> tuple[Check, ...]:
@@ -86,7 +96,7 @@ def check(model: Any, anatomy: Anatomy) -> tuple[Check, ...]:
     )
     if parity.passed:
         return parity, *(_judge(name, prove, evidence) for name, prove in others)
-    reason = f"tracing changes what this model computes ({parity.detail})"
+    reason = phrase("tracing changes what this model computes ({detail})", detail=parity.detail)
     return parity, *(Check(name=name, passed=False, detail=reason) for name, _ in others)
 
 
@@ -112,8 +122,12 @@ def _parity(evidence: _Evidence) -> str:
     stock = torch.cat(plain.logits)
     if traced.shape != stock.shape or not torch.equal(traced, stock):
         gap = float((traced - stock).abs().max()) if traced.shape == stock.shape else float("nan")
-        raise _Failed(f"the logits of {len(traced)} steps differ by up to {gap:.2g} from an untraced run")
-    return f"logits of {len(traced)} steps equal an untraced run's, bit for bit"
+        raise _Failed(
+            "the logits of {n} steps differ by up to {gap:.2g} from an untraced run",
+            n=len(traced),
+            gap=gap,
+        )
+    return phrase("logits of {n} steps equal an untraced run's, bit for bit", n=len(traced))
 
 
 def _attention(evidence: _Evidence) -> str:
@@ -121,8 +135,11 @@ def _attention(evidence: _Evidence) -> str:
     silent = [layer for layer in range(len(evidence.anatomy.layers)) if layer not in evidence.tracer.rules]
     if silent:
         raise _Failed(
-            f"in {len(silent)} of its {len(evidence.anatomy.layers)} layers, the first of them {silent[0]}, "
-            "attention does not go through the library's interface, or there is none"
+            "in {n_silent} of its {n_layers} layers, the first of them {first}, "
+            "attention does not go through the library's interface, or there is none",
+            n_silent=len(silent),
+            n_layers=len(evidence.anatomy.layers),
+            first=silent[0],
         )
     for name in ("queries", "keys", "values"):
         evidence.require_layers(name)
@@ -130,8 +147,8 @@ def _attention(evidence: _Evidence) -> str:
         raise _Failed("its query heads do not share key heads evenly")
     worst = max(_attention_gap(evidence, layer, each) for layer in evidence.tracer.rules for each in evidence.passes)
     if not worst <= _CLOSE:
-        raise _Failed(f"the rebuilt pattern misses the model's own attention by {worst:.2g} of its size")
-    return f"rebuilt patterns give the model's own attention within {worst:.1g} of its size"
+        raise _Failed("the rebuilt pattern misses the model's own attention by {worst:.2g} of its size", worst=worst)
+    return phrase("rebuilt patterns give the model's own attention within {worst:.1g} of its size", worst=worst)
 
 
 def _attention_gap(evidence: _Evidence, layer: int, done: Pass) -> float:
@@ -150,7 +167,12 @@ def _attention_gap(evidence: _Evidence, layer: int, done: Pass) -> float:
     assert evidence.tracer.outputs is not None
     ran = evidence.tracer.outputs[layer][evidence.passes.index(done)].cpu().numpy().swapaxes(0, 1)
     if given.shape != ran.shape:
-        raise _Failed(f"layer {layer} gives {ran.shape} where its queries and values give {given.shape}")
+        raise _Failed(
+            "layer {layer} gives {shape} but its queries and values give {expected}",
+            layer=layer,
+            shape=ran.shape,
+            expected=given.shape,
+        )
     return float(np.abs(given - ran).max() / max(np.abs(ran).max(), 1e-12))
 
 
@@ -163,10 +185,10 @@ def _residual(evidence: _Evidence) -> str:
         evidence.model(**_prompt_inputs(evidence), use_cache=False)
     stream = evidence.arrays["resid"][:, : len(evidence.ids)]
     for _, at in places:
-        _require_close(stream[at], left[at], f"the residual stream after layer {at - 1}")
+        _require_close(stream[at], left[at], phrase("the residual stream after layer {last}", last=at - 1))
     if not np.isfinite(stream).all():
         raise _Failed("the residual stream holds numbers that are not finite")
-    return f"what each of {len(places)} layers leaves is what the next one is given"
+    return phrase("the output of each of {n} layers is the input of the next", n=len(places))
 
 
 def _lens(evidence: _Evidence) -> str:
@@ -177,8 +199,10 @@ def _lens(evidence: _Evidence) -> str:
     ends = [each.step.first + each.step.n_tokens - 1 for each in evidence.passes]
     last = torch.from_numpy(evidence.arrays["resid"][-1][ends]).to(evidence.model.device)
     rebuilt = evidence.anatomy.logits(last, evidence.config)
-    _require_close(rebuilt.cpu().numpy(), torch.cat([each.logits for each in evidence.passes]), "the last layer's lens")
-    return "at the last layer it gives the model's own logits"
+    _require_close(
+        rebuilt.cpu().numpy(), torch.cat([each.logits for each in evidence.passes]), phrase("the last layer's lens")
+    )
+    return phrase("at the last layer it gives the model's own logits")
 
 
 def _units(evidence: _Evidence) -> str:
@@ -189,7 +213,7 @@ def _units(evidence: _Evidence) -> str:
             "(a mixture of experts has several)"
         )
     evidence.require_layers("unit_values")
-    return "found in every layer"
+    return phrase("found in every layer")
 
 
 def _parts(evidence: _Evidence) -> str:
@@ -209,8 +233,8 @@ def _parts(evidence: _Evidence) -> str:
     for layer, names in enumerate(evidence.anatomy.parts):
         total = sum(given[layer, name] for name in names or ())
         added = stream[layer + 1] - stream[layer]
-        _require_close(added, total, f"what layer {layer} adds", _size(stream[layer + 1]))
-    return " + ".join(evidence.anatomy.parts[0] or ()) + " sum to what each layer adds"
+        _require_close(added, total, phrase("what layer {layer} adds", layer=layer), _size(stream[layer + 1]))
+    return phrase("{parts} sum to what each layer adds", parts=" + ".join(evidence.anatomy.parts[0] or ()))
 
 
 def _embeddings(evidence: _Evidence) -> str:
@@ -218,13 +242,15 @@ def _embeddings(evidence: _Evidence) -> str:
     table = getattr(evidence.anatomy.embedding, "weight", None)
     width = evidence.config.hidden_size
     if table is None or table.ndim != 2 or table.shape[1] != width:
-        raise _Failed(f"its embedding is not one table with a row of {width} numbers for each token")
+        raise _Failed("its embedding is not one table with a row of {width} numbers for each token", width=width)
     rows, given = table[evidence.ids], evidence.looked_up
     if rows.shape != given.shape:
-        raise _Failed(f"its embedding gives {tuple(given.shape)} for {len(rows)} tokens")
+        raise _Failed("its embedding gives {shape} for {n_rows} tokens", shape=tuple(given.shape), n_rows=len(rows))
     scale = float((given * rows).sum() / (rows * rows).sum())
-    _require_close((rows * scale).float().cpu().numpy(), given, "what the embedding gives for a token")
-    return f"a token's vector is its row of the table{'' if abs(scale - 1) <= _CLOSE else f', times {scale:.6g}'}"
+    _require_close((rows * scale).float().cpu().numpy(), given, phrase("what the embedding gives for a token"))
+    if abs(scale - 1) <= _CLOSE:
+        return phrase("a token's vector is its row of the table")
+    return phrase("a token's vector is its row of the table, times {scale:.6g}", scale=scale)
 
 
 def _positions(evidence: _Evidence) -> str:
@@ -234,12 +260,16 @@ def _positions(evidence: _Evidence) -> str:
         ours = found.answer(n)
         if not any(ours[0].shape == each.shape and torch.equal(ours[0], each) for each in evidence.given):
             raise _Failed("what its rotary module says of positions from 0 on is not what layer 0 was given")
-        return f"rotary: layer 0 turns {found.angles(1)[0].shape[1]} pairs of numbers of each query and key"
+        return phrase(
+            "rotary: layer 0 rotates {n} pairs of numbers of each query and key", n=found.angles(1)[0].shape[1]
+        )
     if isinstance(found, LearnedPositions):
         evidence.require_layers("resid")
         entered, vectors = evidence.arrays["resid"][0, :n], found.vectors(n)
-        _require_close(entered, evidence.looked_up.float().cpu() + vectors, "a token's vector plus its position's")
-        return "learned: layer 0 is given the sum of a token's vector and its position's"
+        _require_close(
+            entered, evidence.looked_up.float().cpu() + vectors, phrase("a token's vector plus its position's")
+        )
+        return phrase("learned: layer 0 is given the sum of a token's vector and its position's")
     raise _Failed(
         "neither a rotation that is handed to its layers nor a table of learned positions was found; a model may also "
         "weigh distance in its attention scores (as ALiBi does), or turn queries and keys inside its attention"
@@ -256,10 +286,15 @@ def _resume(evidence: _Evidence) -> str:
         for at in range(1, len(evidence.passes)):
             _require_resumed(evidence, at)
     except (_Failed, NotRestorable) as failed:
-        raise _Failed(str(failed)) from failed
+        raise _Failed("{failed}", failed=failed) from failed
     except Exception as error:  # whatever a family trips over, its runs are then replayed
-        raise _Failed(f"a cache rebuilt from the record fails ({type(error).__name__}: {str(error)[:200]})") from error
-    return f"{len(evidence.passes) - 1} passes on a cache rebuilt from the record equal the recorded ones, bit for bit"
+        raise _Failed(
+            "a cache rebuilt from the record fails ({kind}: {error})", kind=type(error).__name__, error=str(error)[:200]
+        ) from error
+    return phrase(
+        "{n} passes on a cache rebuilt from the record equal the recorded ones, bit for bit",
+        n=len(evidence.passes) - 1,
+    )
 
 
 def _no_ends(evidence: _Evidence) -> list[int]:
@@ -284,12 +319,14 @@ def _require_resumed(evidence: _Evidence, at: int) -> None:
     assert isinstance(resumed, Pass)
     if not torch.equal(resumed.logits, recorded.logits):
         gap = float((resumed.logits - recorded.logits).abs().max())
-        raise _Failed(f"on a cache rebuilt from the record, the logits of step {at} differ by up to {gap:.2g}")
+        raise _Failed(
+            "on a cache rebuilt from the record, the logits of step {at} differ by up to {gap:.2g}", at=at, gap=gap
+        )
     if not torch.equal(resumed.chosen.scores, recorded.chosen.scores):
-        raise _Failed(f"on a cache rebuilt from the record, the scores of step {at} are processed otherwise")
+        raise _Failed("on a cache rebuilt from the record, the scores of step {at} are processed differently", at=at)
     for name, rows in tracer.arrays(first + 1).items():
         if name in _BY_POSITION and (_row(name, rows, first) != _row(name, evidence.arrays[name], first)).any():
-            raise _Failed(f"on a cache rebuilt from the record, the {name} of step {at} differ")
+            raise _Failed("on a cache rebuilt from the record, the {name} of step {at} differ", name=name, at=at)
 
 
 def _row(name: str, array: np.ndarray, position: int) -> np.ndarray:
@@ -319,7 +356,7 @@ def _require_close(ours: np.ndarray, theirs: Any, what: str, size: np.ndarray | 
     theirs = theirs.float().cpu().numpy() if isinstance(theirs, torch.Tensor) else theirs
     gap = np.abs(ours - theirs) / (_size(theirs) if size is None else size)
     if not gap.max() <= _CLOSE:
-        raise _Failed(f"{what} is off by {gap.max():.2g} of its size")
+        raise _Failed("{what} is off by {gap:.2g} of its size", what=what, gap=gap.max())
 
 
 def _size(rows: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ import numpy as np
 from model.errors import BadTrace
 from model.records.file import Saved, Shape
 from model.records.trace import ModelCard, Settings, Token
+from model.texts import translated
 
 CALLED = {"one by one": "sequential", "static": "static batching", "continuous": "continuous batching"}
 """The schedulers as files name them, and what they are called in the field."""
@@ -102,7 +103,7 @@ class Way:
     @property
     def scheduler(self) -> str:
         """What it is called in the field; files call the sequential baseline "one by one"."""
-        return CALLED[self.name]
+        return translated(CALLED[self.name])
 
     @property
     def total_s(self) -> float:
@@ -175,20 +176,35 @@ class Batching(Saved):
             self._check_tick(at, tick)
         for way in self.ways:
             if not len(way.ttft) == len(way.latency) == len(way.same_tokens) == len(self.requests):
-                raise BadTrace(f"{way.name} does not tell of {len(self.requests)} requests.")
+                raise BadTrace(
+                    "{scheduler} does not have {n_requests} requests.",
+                    scheduler=way.name,
+                    n_requests=len(self.requests),
+                )
 
     def _check_tick(self, at: int, tick: Tick) -> None:
         """Tokens and blocks are conserved: every block is free, kept, or in a table, and only shared ones twice."""
         mentioned = {*(s.request for s in tick.shares), *(t.request for t in tick.tables), *tick.waiting}
         if not all(0 <= each < len(self.requests) for each in mentioned):
-            raise BadTrace(f"tick {at} tells of a request that was not made.")
+            raise BadTrace("tick {at} has a request that does not exist.", at=at)
         held = {block for table in tick.tables if table.request not in tick.freed for block in table.blocks}
         if tick.n_free + len(set(tick.cached) - held) + len(held) != self.n_blocks:
-            raise BadTrace(f"tick {at} has {len(held)} blocks in use and {tick.n_free} free of {self.n_blocks}.")
+            raise BadTrace(
+                "tick {at} has {n_held} blocks in use and {n_free} free, of {n_blocks} in all.",
+                at=at,
+                n_held=len(held),
+                n_free=tick.n_free,
+                n_blocks=self.n_blocks,
+            )
         if tick.n_tokens > self.token_budget:
-            raise BadTrace(f"tick {at} reads {tick.n_tokens} tokens, and may read {self.token_budget}.")
+            raise BadTrace(
+                "tick {at} reads {n_tokens} tokens; its token budget is {token_budget}.",
+                at=at,
+                n_tokens=tick.n_tokens,
+                token_budget=self.token_budget,
+            )
         if tick.weights_at is not None and tick.weights_at + self._size(tick) > len(self.weights):
-            raise BadTrace(f"the attention of tick {at} is not all there.")
+            raise BadTrace("the attention of tick {at} is incomplete.", at=at)
 
     def _size(self, tick: Tick) -> int:
         return self.model.n_layers * self.model.n_heads * tick.n_tokens * sum(count for _, count in tick.keys)

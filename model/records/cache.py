@@ -55,11 +55,24 @@ class CacheTrials(Saved):
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.trials) != len(self.kl) or (self.trials and self.trials[0].kind != "exact"):
-            raise BadTrace(f"{len(self.kl)} rows are there for {len(self.trials)} trials, the exact one first.")
+            raise BadTrace(
+                "it has {n_kl} rows for {n_trials} trials, of which the first is the exact one.",
+                n_kl=len(self.kl),
+                n_trials=len(self.trials),
+            )
         if len(self.tokens) != self.n_prompt + self.kl.shape[1]:
-            raise BadTrace(f"{len(self.tokens) - self.n_prompt} tokens were written, and {self.kl.shape[1]} compared.")
+            raise BadTrace(
+                "{n_tokens} tokens were generated, but {n_compared} are compared.",
+                n_tokens=len(self.tokens) - self.n_prompt,
+                n_compared=self.kl.shape[1],
+            )
         for trial in self.trials:
             if trial.first_changed is not None and not 0 <= trial.first_changed < self.kl.shape[1]:
-                raise BadTrace(f"{trial.name} changes token {trial.first_changed} of {self.kl.shape[1]} first.")
+                raise BadTrace(
+                    "{trial} says that it changes token {first_changed} of {n_compared} first.",
+                    trial=trial.name,
+                    first_changed=trial.first_changed,
+                    n_compared=self.kl.shape[1],
+                )
         if missing := set(self.chosen.ravel().tolist()) - self.texts.keys():
-            raise BadTrace(f"the trials choose token {min(missing)} and do not say how it reads.")
+            raise BadTrace("the trials choose token {missing}, whose text is missing.", missing=min(missing))

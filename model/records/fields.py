@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from model.errors import BadSetting
 from model.limits import Limits
+from model.texts import phrase
 
 if TYPE_CHECKING:
     from model.records.trace import ModelCard
@@ -54,7 +55,7 @@ class Field:
     def check(self, name: str, given: Any, limits: Limits, card: "ModelCard | None" = None) -> None:
         """Raises: BadSetting, with the name, what was given and what would do."""
         if self.kind == "switch" and not isinstance(given, bool):
-            raise BadSetting(f"{name} is {shown(given)}; it must be true or false.")
+            raise BadSetting("{name} is {given}; it must be true or false.", name=name, given=shown(given))
         if self.kind in ("whole", "number"):
             self._check_number(name, given, *self.bounds(limits, card))
 
@@ -65,26 +66,40 @@ class Field:
             is_number = False
         if is_number and self.variable and given > high:
             raise BadSetting(
-                f"{name} is {shown(given)}; this host allows at most {high:,g} ({self.variable}). Ask for fewer."
+                "{name} is {given}; this host allows at most {high:,g} ({variable}). Ask for fewer.",
+                name=name,
+                given=shown(given),
+                high=high,
+                variable=self.variable,
             )
         if not is_number or not low <= given <= high or (self.above and given == low):
-            raise BadSetting(f"{name} is {shown(given)}; it must be {self.wanted(low, high)}.")
+            raise BadSetting(
+                "{name} is {given}; it must be {wanted}.", name=name, given=shown(given), wanted=self.wanted(low, high)
+            )
 
     def wanted(self, low: float, high: float) -> str:
         """What would do, in words: "a whole number from 1 to 256"."""
-        number = "a whole number" if self.kind == "whole" else "a finite number"
+        number = phrase("a whole number") if self.kind == "whole" else phrase("a finite number")
         most = (
             f"2^{high.bit_length()} - 1"
             if isinstance(high, int) and high > 10**9 and high & high + 1 == 0
             else f"{high:,g}"
         )
         if low == -math.inf:
-            wanted = number if high == math.inf else f"{number} of at most {most}"
+            wanted = number if high == math.inf else phrase("{number} of at most {most}", number=number, most=most)
         elif high == math.inf:
-            wanted = f"{number} above {low:g}" if self.above else f"{number} of at least {low:g}"
+            wanted = (
+                phrase("{number} above {low:g}", number=number, low=low)
+                if self.above
+                else phrase("{number} of at least {low:g}", number=number, low=low)
+            )
         else:
-            wanted = f"{number} above {low:g} and at most {most}" if self.above else f"{number} from {low:g} to {most}"
-        return wanted if self.off is None else f"{wanted}; {self.off:g} is off"
+            wanted = (
+                phrase("{number} above {low:g} and at most {most}", number=number, low=low, most=most)
+                if self.above
+                else phrase("{number} from {low:g} to {most}", number=number, low=low, most=most)
+            )
+        return wanted if self.off is None else phrase("{wanted}; {off:g} is off", wanted=wanted, off=self.off)
 
 
 def setting(default: Any = dataclasses.MISSING, **described: Any) -> Any:
@@ -115,7 +130,9 @@ def positions(name: str, text: str) -> tuple[int, ...]:
         ends = re.fullmatch(r"(\d{1,6})(?:[-–](\d{1,6}))?", part, re.ASCII)
         first, last = (int(ends[1]), int(ends[2] or ends[1])) if ends else (1, 0)
         if last < first or last - first > _MOST_POSITIONS:
-            raise BadSetting(f"{name} has {shown(part[:20])}; write positions and ranges, such as 3, 5, 8-11.")
+            raise BadSetting(
+                "{name} has {part}; write positions and ranges, such as 3, 5, 8-11.", name=name, part=shown(part[:20])
+            )
         found |= set(range(first, last + 1))
     return tuple(sorted(found))
 

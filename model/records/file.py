@@ -23,6 +23,7 @@ import numpy as np
 from model.errors import BadTrace, NoSpace, Refusal
 from model.records.schema import TENSOR_TYPES, ArrayField, Form, Shape, build, decode_fields, encode_fields, form_of
 from model.records.strict_json import Wrong, brief, check_marks, parse
+from model.texts import phrase, translated
 
 R = TypeVar("R")
 
@@ -31,7 +32,7 @@ MAX_HEADER_BYTES = 32_000_000
 MAX_TENSORS = 512
 
 _DAMAGED = "The file is damaged or was not made by Tokenoscope: save the run again, or fetch the file again."
-_FAULTY_RECORD = "This is a fault of the program, not of the disk: please report it with this message."
+_FAULTY_RECORD = "This is a bug in the program: please report it with this message."
 
 
 class Saved:
@@ -70,14 +71,19 @@ def save(record: Any, path: str | os.PathLike[str], *, version: int) -> int:
         header, arrays = _layout(record, version)
         target = os.path.realpath(path)
         if os.path.lexists(target) and not os.path.isfile(target):
-            raise Wrong("there is something else than a file by that name", "Choose another name.")
+            raise Wrong("something other than a file has that name", way_out="Choose another name.")
         return _write_whole(target, header, arrays)
     except Wrong as wrong:
-        raise BadTrace(f"{name} cannot be saved: {wrong}. {wrong.way_out or _FAULTY_RECORD}") from wrong
+        raise BadTrace(
+            "{name} cannot be saved: {wrong}. {way_out}",
+            name=name,
+            wrong=wrong,
+            way_out=wrong.way_out or translated(_FAULTY_RECORD),
+        ) from wrong
     except OSError as error:
         raise _save_refusal(name, error) from error
     except ValueError as error:  # a NUL in the path
-        raise BadTrace(f"{name} cannot be saved: {error}. Choose another name.") from error
+        raise BadTrace("{name} cannot be saved: {error}. Choose another name.", name=name, error=error) from error
 
 
 def open_record(kind: type[R], path: str | os.PathLike[str], *, version: int, max_bytes: int = MAX_FILE_BYTES) -> R:
@@ -111,11 +117,22 @@ def _refusing(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except Wrong as wrong:
-        raise BadTrace(f"{name} cannot be opened: {wrong}. {wrong.way_out or _DAMAGED}") from wrong
+        raise BadTrace(
+            "{name} cannot be opened: {wrong}. {way_out}",
+            name=name,
+            wrong=wrong,
+            way_out=wrong.way_out or translated(_DAMAGED),
+        ) from wrong
     except OSError as error:
-        raise BadTrace(f"{name} cannot be opened: {error.strerror or error}. Check its name and place.") from error
+        raise BadTrace(
+            "{name} cannot be opened: {strerror}. Check its name and folder.",
+            name=name,
+            strerror=error.strerror or error,
+        ) from error
     except MemoryError as error:
-        raise BadTrace(f"{name} cannot be opened: it needs more memory than there is. Record a shorter run.") from error
+        raise BadTrace(
+            "{name} cannot be opened: it needs more memory than is available. Record a shorter run.", name=name
+        ) from error
 
 
 def _layout(record: Any, version: int) -> tuple[bytes, list[np.ndarray]]:
@@ -142,11 +159,16 @@ def _header_bytes(header: dict[str, Any], text: str) -> bytes:
     raw += b" " * (-len(raw) % 8)
     try:
         if len(raw) > MAX_HEADER_BYTES:
-            raise Wrong(f"its description takes {len(raw):,} bytes; a file holds at most {MAX_HEADER_BYTES:,}")
+            raise Wrong(
+                "its description takes {n_bytes:,} bytes; a file holds at most {most:,}",
+                n_bytes=len(raw),
+                most=MAX_HEADER_BYTES,
+            )
         check_marks(text)
         check_marks(raw.decode("ascii"))
     except Wrong as wrong:
-        raise Wrong(wrong.what, "Record a shorter run.") from wrong
+        wrong.way_out = phrase("Record a shorter run.")
+        raise
     return len(raw).to_bytes(8, "little") + raw
 
 
@@ -154,8 +176,11 @@ def _checked_array(name: str, array: Any, field: ArrayField) -> np.ndarray | Non
     if array is None and field.optional:
         return None
     if not isinstance(array, np.ndarray) or array.dtype != np.dtype(field.shape.dtype):
-        given = f"an array of {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
-        raise Wrong(f"{name} should be an array of {field.shape.dtype}, and is {given}")
+        is_array = isinstance(array, np.ndarray)
+        given = phrase("an array of {dtype}", dtype=array.dtype) if is_array else type(array).__name__
+        raise Wrong(
+            "{name} should be an array of {dtype}, and is {given}", name=name, dtype=field.shape.dtype, given=given
+        )
     return array
 
 
@@ -179,10 +204,20 @@ def _write_whole(target: str, header: bytes, arrays: Iterable[np.ndarray]) -> in
 
 def _save_refusal(name: str, error: OSError) -> Refusal:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return NoSpace(f"{name} was not saved: {error.strerror}. Free some space, or save it to another disk.")
+        return NoSpace(
+            "{name} was not saved: {strerror}. Free some space, or save it to another disk.",
+            name=name,
+            strerror=error.strerror,
+        )
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return BadTrace(f"{name} cannot be saved: its folder does not exist. Make the folder first, or choose another.")
-    return BadTrace(f"{name} cannot be saved: {error.strerror or error}. Choose another name or folder.")
+        return BadTrace(
+            "{name} cannot be saved: its folder does not exist. Make the folder first, or choose another.", name=name
+        )
+    return BadTrace(
+        "{name} cannot be saved: {strerror}. Choose another name or folder.",
+        name=name,
+        strerror=error.strerror or error,
+    )
 
 
 def _shown(path: str | os.PathLike[str]) -> str:
@@ -196,10 +231,10 @@ def _open_regular(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     try:
         descriptor = os.open(path, flags)
     except ValueError as error:  # a NUL in the path
-        raise Wrong(str(error), "Check its name.") from error
+        raise Wrong("{error}", way_out="Check its name.", error=error) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise Wrong("it is not a file but a folder, a device or a pipe", "Choose a file saved by Tokenoscope.")
+        raise Wrong("it is not a file but a folder, a device or a pipe", way_out="Choose a file saved by Tokenoscope.")
     with open(descriptor, "rb", buffering=0) as file:
         yield file
 
@@ -207,7 +242,12 @@ def _open_regular(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 def _read(kind: type[R], file: BinaryIO, version: int, max_bytes: int) -> R:
     size = os.fstat(file.fileno()).st_size
     if size > max_bytes:
-        raise Wrong(f"it has {size:,} bytes; at most {max_bytes:,} are read", "Record a shorter run.")
+        raise Wrong(
+            "it has {size:,} bytes; at most {max_bytes:,} are read",
+            way_out="Record a shorter run.",
+            size=size,
+            max_bytes=max_bytes,
+        )
     form = form_of(kind)
     header, data_start = _read_header(file, size)
     text = _record_text(header.pop("__metadata__", None), kind, version)
@@ -223,9 +263,11 @@ def _read_header(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
     start = file.read(9)
     length = int.from_bytes(start[:8], "little")
     if len(start) < 9 or start[8:] != b"{" or length > MAX_HEADER_BYTES:
-        raise Wrong("it is not a trace (a trace is a safetensors file, and this begins otherwise)")
+        raise Wrong("it is not a record (a record is a safetensors file, and this is none)")
     if length > size - 8:
-        raise Wrong(f"it is cut short: its header has {length:,} bytes, and the whole file {size:,}")
+        raise Wrong(
+            "it is cut short: its header has {length:,} bytes, and the whole file {size:,}", length=length, size=size
+        )
     rest = file.read(length - 1)
     header = parse(_ascii(start[8:] + rest), most_objects=MAX_TENSORS)
     if not isinstance(header, dict):
@@ -244,20 +286,33 @@ def _ascii(raw: bytes) -> str:
 def _record_text(metadata: Any, kind: type, version: int) -> str:
     """The record's JSON text, once the file is known to hold this kind and version of record."""
     if not isinstance(metadata, dict) or not {"kind", "version", "record"} <= metadata.keys():
-        raise Wrong("it is a safetensors file without a record in it", "Choose a file saved by Tokenoscope.")
+        raise Wrong("it is a safetensors file without a record in it", way_out="Choose a file saved by Tokenoscope.")
     held, of_kind, text = metadata["version"], metadata["kind"], metadata["record"]
     if not isinstance(held, str) or not re.fullmatch(r"[0-9]{1,9}", held):
-        raise Wrong(f"its version is {brief(held)}, which is not a number")
+        raise Wrong("its version is {given}, which is not a number", given=brief(held))
     if of_kind != kind.__name__:
-        raise Wrong(f"it holds a {brief(of_kind)}, not a {kind.__name__}", f"Choose a saved {kind.__name__}.")
+        raise Wrong(
+            "it holds a {given}, not a {kind}",
+            way_out="Choose a saved {kind}.",
+            given=brief(of_kind),
+            kind=kind.__name__,
+        )
     if int(held) > version:
-        way_out = "Update Tokenoscope."
-        raise Wrong(f"it was made by a newer Tokenoscope (format {held}; this one reads {version})", way_out)
+        raise Wrong(
+            "it was made by a newer Tokenoscope (format {held}; this one reads {version})",
+            way_out="Update Tokenoscope.",
+            held=held,
+            version=version,
+        )
     if int(held) < version:
-        way_out = "Record the run again."
-        raise Wrong(f"it was made by an older Tokenoscope (format {held}; this one reads {version})", way_out)
+        raise Wrong(
+            "it was made by an older Tokenoscope (format {held}; this one reads {version})",
+            way_out="Record the run again.",
+            held=held,
+            version=version,
+        )
     if not isinstance(text, str) or not text.isascii() or len(metadata) != 3:
-        raise Wrong("its metadata is not as Tokenoscope writes it")
+        raise Wrong("its metadata was not written by Tokenoscope")
     return text
 
 
@@ -275,34 +330,62 @@ def _check_tensors(header: dict[str, Any], form: Form, data_bytes: int) -> dict[
     unknown = header.keys() - form.arrays.keys()
     missing = [name for name, field in form.arrays.items() if not field.optional and name not in header]
     if unknown or missing:
-        raise Wrong(f"it has the tensors {brief(sorted(unknown))} too many, and lacks {brief(missing)}")
+        raise Wrong(
+            "it has the unknown tensors {given}, and lacks {missing}",
+            given=brief(sorted(unknown)),
+            missing=brief(missing),
+        )
     tensors = {name: _tensor(name, entry, form.arrays[name].shape, data_bytes) for name, entry in header.items()}
     _check_axes({name: tensor.shape for name, tensor in tensors.items()}, form)
     reached = 0
     for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
         if tensor.begin != reached:
-            raise Wrong(f"{name} begins at byte {tensor.begin:,} where byte {reached:,} is next")
+            raise Wrong(
+                "{name} begins at byte {begin:,}; byte {reached:,} is next",
+                name=name,
+                begin=tensor.begin,
+                reached=reached,
+            )
         reached = tensor.end
     if reached != data_bytes:
-        raise Wrong(f"its arrays take {reached:,} bytes, and {data_bytes:,} are there")
+        raise Wrong(
+            "its arrays take {reached:,} bytes, but the file has {data_bytes:,}", reached=reached, data_bytes=data_bytes
+        )
     return tensors
 
 
 def _tensor(name: str, entry: Any, shape: Shape, data_bytes: int) -> _Tensor:
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        raise Wrong(f"{name} is not described as safetensors describes a tensor")
+        raise Wrong("{name} is not described as safetensors describes a tensor", name=name)
     if entry["dtype"] != TENSOR_TYPES[shape.dtype]:
-        raise Wrong(f"{name} should hold {TENSOR_TYPES[shape.dtype]}, and holds {brief(entry['dtype'])}")
+        raise Wrong(
+            "{name} should hold {dtype}, and holds {given}",
+            name=name,
+            dtype=TENSOR_TYPES[shape.dtype],
+            given=brief(entry["dtype"]),
+        )
     lengths, offsets = entry["shape"], entry["data_offsets"]
     if not _counts(lengths) or len(lengths) != len(shape.axes.split()):
-        raise Wrong(f"{name} should have the axes [{shape.axes}], and has the shape {brief(lengths)}")
+        raise Wrong(
+            "{name} should have the axes [{axes}], and has the shape {given}",
+            name=name,
+            axes=shape.axes,
+            given=brief(lengths),
+        )
     if not _counts(offsets) or len(offsets) != 2:
-        raise Wrong(f"{name} stands at {brief(offsets)}, which is no place in the file")
+        raise Wrong("{name} is at {given}, which is no place in the file", name=name, given=brief(offsets))
     # An empty array takes no byte, whatever its other axes claim: bound them as if none were empty.
     if math.prod(max(length, 1) for length in lengths) > max(data_bytes, MAX_HEADER_BYTES):
-        raise Wrong(f"{name} claims the shape {brief(lengths)}, which no file of this size holds")
+        raise Wrong(
+            "{name} claims the shape {given}, which no file of this size holds", name=name, given=brief(lengths)
+        )
     if math.prod(lengths) * np.dtype(shape.dtype).itemsize != offsets[1] - offsets[0]:
-        raise Wrong(f"{name} of shape {brief(lengths)} does not fill the bytes {brief(offsets)}")
+        raise Wrong(
+            "{name} of shape {given} does not fill the bytes {offsets}",
+            name=name,
+            given=brief(lengths),
+            offsets=brief(offsets),
+        )
     return _Tensor(shape.dtype, tuple(lengths), *offsets)
 
 
@@ -316,12 +399,24 @@ def _check_axes(shapes: dict[str, tuple[int, ...]], form: Form) -> None:
     for name, lengths in shapes.items():
         axes = form.arrays[name].shape.axes.split()
         if len(axes) != len(lengths):
-            raise Wrong(f"{name} should have the axes [{' '.join(axes)}], and has the shape {brief(lengths)}")
+            raise Wrong(
+                "{name} should have the axes [{axes}], and has the shape {given}",
+                name=name,
+                axes=" ".join(axes),
+                given=brief(lengths),
+            )
         for axis, length in zip(axes, lengths, strict=True):
             letter, _, extra = axis.partition("+")
             base = length - int(extra or 0)
             if base < 0 or known.setdefault(letter, base) != base:
-                raise Wrong(f"{name} has {axis} = {length}, where {letter} is {known.get(letter, 'at least 0')}")
+                raise Wrong(
+                    "{name} has {axis} = {length}, where {letter} is {expected}",
+                    name=name,
+                    axis=axis,
+                    length=length,
+                    letter=letter,
+                    expected=known.get(letter, phrase("at least 0")),
+                )
 
 
 def _read_array(file: BinaryIO, data_start: int, tensor: _Tensor) -> np.ndarray:
@@ -329,7 +424,7 @@ def _read_array(file: BinaryIO, data_start: int, tensor: _Tensor) -> np.ndarray:
     count = math.prod(tensor.shape)
     array = np.fromfile(file, dtype=np.dtype(tensor.dtype).newbyteorder("<"), count=count)
     if array.size != count:
-        raise Wrong("it became shorter while it was read")
+        raise Wrong("it was cut short while it was read")
     array = array.reshape(tensor.shape).astype(tensor.dtype, copy=False)
     array.setflags(write=False)
     return array

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args
 
 from model.errors import Refusal
 from model.records.strict_json import Wrong, brief
+from model.texts import translated
 
 R = TypeVar("R")
 
@@ -130,41 +131,41 @@ def _codec(hint: Any) -> Codec:
 
 def _check_bool(value: Any) -> bool:
     if type(value) is not bool:
-        raise Wrong(f"should be true or false, and is {brief(value)}")
+        raise Wrong("should be true or false, and is {given}", given=brief(value))
     return value
 
 
 def _check_int(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**64:
-        raise Wrong(f"should be a whole number of 64 bits, and is {brief(value)}")
+        raise Wrong("should be a whole number of 64 bits, and is {given}", given=brief(value))
     return int(value)
 
 
 def _check_float(value: Any) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        raise Wrong(f"should be a finite number, and is {brief(value)}")
+        raise Wrong("should be a finite number, and is {given}", given=brief(value))
     return float(value)
 
 
 def _check_str(value: Any) -> str:
     if not isinstance(value, str):
-        raise Wrong(f"should be text, and is {brief(value)}")
+        raise Wrong("should be text, and is {given}", given=brief(value))
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise Wrong(f"holds half a character (a lone surrogate): {brief(value)}") from error
+        raise Wrong("holds half a character (a lone surrogate): {given}", given=brief(value)) from error
     return value
 
 
 def _to_hex(value: Any) -> str:
     if not isinstance(value, bytes):
-        raise Wrong(f"should be bytes, and is {brief(value)}")
+        raise Wrong("should be bytes, and is {given}", given=brief(value))
     return value.hex()
 
 
 def _from_hex(value: Any) -> bytes:
     if not isinstance(value, str) or not re.fullmatch(r"(?:[0-9a-f]{2})*", value):
-        raise Wrong(f"should be bytes in hex, and is {brief(value)}")
+        raise Wrong("should be bytes in hex, and is {given}", given=brief(value))
     return bytes.fromhex(value)
 
 
@@ -189,7 +190,9 @@ def _literal(options: tuple[Any, ...]) -> Codec:
 
     def check(value: Any) -> Any:
         if isinstance(value, list | dict) or (type(value), value) not in allowed:
-            raise Wrong(f"should be one of {', '.join(map(repr, options))}, and is {brief(value)}")
+            raise Wrong(
+                "should be one of {choices}, and is {given}", choices=", ".join(map(repr, options)), given=brief(value)
+            )
         return value
 
     return Codec(check, check)
@@ -208,7 +211,7 @@ def _sequence(item: Codec) -> Codec:
 def _fixed(items: list[Codec]) -> Codec:
     def pairs(values: Any) -> Iterator[tuple[int, tuple[Codec, Any]]]:
         if len(values) != len(items):
-            raise Wrong(f"should have {len(items)} values, and has {len(values)}")
+            raise Wrong("should have {n_items} values, and has {n_values}", n_items=len(items), n_values=len(values))
         return enumerate(zip(items, values, strict=True))
 
     def encode(values: Any) -> list[Any]:
@@ -239,14 +242,14 @@ def _key(key_type: type, name: str) -> Any:
     if key_type is not int:
         return name
     if not re.fullmatch(r"0|-?[1-9][0-9]{0,19}", name):
-        raise Wrong(f"has the key {brief(name)}, which should be a whole number")
+        raise Wrong("has the key {given}, which should be a whole number", given=brief(name))
     return int(name)
 
 
 def _nested(kind: type) -> Codec:
     def encode(value: Any) -> dict[str, Any]:
         if type(value) is not kind:
-            raise Wrong(f"should be a {kind.__name__}, and is {brief(value)}")
+            raise Wrong("should be a {kind}, and is {given}", kind=kind.__name__, given=brief(value))
         return encode_fields(value, form_of(kind))
 
     return Codec(encode, lambda value: build(kind, decode_fields(value, form_of(kind))))
@@ -262,7 +265,7 @@ def decode_fields(value: Any, form: Form) -> dict[str, Any]:
     given = require(dict, value).keys()
     unknown, missing = sorted(given - form.plain.keys()), sorted(form.plain.keys() - form.added.keys() - given)
     if unknown or missing:
-        raise Wrong(f"has the entries {brief(unknown)} too many, and lacks {brief(missing)}")
+        raise Wrong("has the unknown entries {given}, lacks {missing}", given=brief(unknown), missing=brief(missing))
     read = {name: within(f".{name}", codec.decode, value[name]) for name, codec in form.plain.items() if name in given}
     return {**form.added, **read}
 
@@ -272,13 +275,13 @@ def build(kind: type[R], values: dict[str, Any]) -> R:
     try:
         return kind(**values)
     except (Refusal, ValueError, ArithmeticError, LookupError) as error:
-        raise Wrong(f"is not a whole {kind.__name__}: {error}".rstrip(".")) from error
+        raise Wrong("is not a valid {kind}: {error}", kind=kind.__name__, error=str(error).rstrip(".")) from error
 
 
 def require(kind: type[R], value: Any) -> R:
     if not isinstance(value, kind):
-        word = {"dict": "a table", "list": "a list", "tuple": "a tuple"}[kind.__name__]
-        raise Wrong(f"should be {word}, and is {brief(value)}")
+        word = translated({"dict": "a table", "list": "a list", "tuple": "a tuple"}[kind.__name__])
+        raise Wrong("should be {kind}, and is {given}", kind=word, given=brief(value))
     return value
 
 

@@ -21,7 +21,7 @@ class Settings:
         label="New tokens",
         low=1,
         metavar="N",
-        help="How many tokens to write at most; each is one pass through the model.",
+        help="The most tokens to generate; each takes one pass through the model.",
     )
     temperature: float = setting(
         0.0,
@@ -31,7 +31,7 @@ class Settings:
         slider=(0, 2),
         step=0.05,
         metavar="T",
-        help="0 always takes the likeliest token; higher values give unlikely tokens more of a chance. "
+        help="0 always takes the most likely token; higher values make unlikely tokens more likely. "
         "At 0, top-k, top-p, min-p and the seed change nothing.",
     )
     top_k: int = setting(
@@ -42,7 +42,7 @@ class Settings:
         off=0,
         slider=(0, 200),
         metavar="K",
-        help="Above temperature 0: draw only among the k likeliest tokens. 0 is off.",
+        help="Above temperature 0: sample only from the k most likely tokens. 0 is off.",
     )
     top_p: float = setting(
         1.0,
@@ -55,7 +55,7 @@ class Settings:
         slider=(0.01, 1),
         step=0.01,
         metavar="P",
-        help="Above temperature 0: draw only among the likeliest tokens that together reach this probability. "
+        help="Above temperature 0: sample only from the most likely tokens that together reach this probability. "
         "1 is off.",
     )
     min_p: float = setting(
@@ -67,7 +67,7 @@ class Settings:
         off=0,
         step=0.01,
         metavar="P",
-        help="Above temperature 0: drop tokens less likely than this share of the likeliest one. 0 is off.",
+        help="Above temperature 0: drop tokens that are less likely than this share of the most likely one. 0 is off.",
     )
     repetition_penalty: float = setting(
         1.0,
@@ -79,7 +79,7 @@ class Settings:
         slider=(0.5, 2),
         step=0.05,
         metavar="R",
-        help="Above 1, tokens that are there already become less likely. 1 is off.",
+        help="Above 1, tokens that already occur become less likely. 1 is off.",
     )
     seed: int = setting(
         0,
@@ -88,13 +88,13 @@ class Settings:
         low=0,
         high=2**63 - 1,
         metavar="S",
-        help="Above temperature 0: the same seed draws the same tokens again.",
+        help="Above temperature 0: the same seed samples the same tokens.",
     )
     chat: bool = setting(
         False,
         kind="switch",
         label="Chat",
-        help="The prompt is a person's turn, in the model's chat template.",
+        help="The prompt is a user's turn in the model's chat template.",
     )
 
     def __post_init__(self) -> None:

@@ -130,13 +130,19 @@ class Speculation(Saved):
         written = [each for one in attempt.rounds for each in one.written]
         if written != [token.id for token in attempt.tokens[self.n_prompt :]]:
             raise BadTrace(
-                f"the rounds of {attempt.name} do not write its {len(attempt.tokens) - self.n_prompt} tokens."
+                "the rounds of {attempt} do not add up to its {n_tokens} tokens.",
+                attempt=attempt.name,
+                n_tokens=len(attempt.tokens) - self.n_prompt,
             )
         for one in attempt.rounds:
             accepted = [each.id for each in one.drafted if each.accepted]
             if len(accepted) != one.n_accepted or list(one.written[: len(accepted)]) != accepted:
-                raise BadTrace(f"a round of {attempt.name} writes other tokens than it accepts.")
+                raise BadTrace("a round of {attempt} writes other tokens than it accepts.", attempt=attempt.name)
             best = (each.id for drafted in one.drafted for each in (*drafted.draft_best, *drafted.target_best))
             mentioned = {*best, *one.written, *(each.id for each in (*one.own_best, *one.drafted))}
             if missing := mentioned - self.texts.keys():
-                raise BadTrace(f"{attempt.name} mentions token {min(missing)} and does not say how it reads.")
+                raise BadTrace(
+                    "{attempt} mentions token {missing}, whose text is missing.",
+                    attempt=attempt.name,
+                    missing=min(missing),
+                )

@@ -4,7 +4,9 @@ import json
 import math
 import re
 import reprlib
-from typing import Any
+from typing import Any, LiteralString
+
+from model.texts import phrase
 
 MAX_MARKS = {"[": 300_000, "{": 300_000, ",": 1_000_000, '"': 2_000_000}  # in one JSON text: what parsing it can cost
 MAX_DEPTH = 16
@@ -13,9 +15,10 @@ MAX_DEPTH = 16
 class Wrong(Exception):
     """What is wrong with a file or a record, and where in it; `save` and `open_record` make the sentence."""
 
-    def __init__(self, what: str, way_out: str = "") -> None:
-        super().__init__(what)
-        self.what, self.way_out, self.place = what, way_out, ""
+    def __init__(self, template: LiteralString, /, *, way_out: LiteralString = "", **values: object) -> None:
+        self.what = phrase(template, **values)
+        super().__init__(self.what)
+        self.way_out, self.place = phrase(way_out, **values) if way_out else "", ""
 
     def inside(self, place: str) -> "Wrong":
         self.place = place + self.place
@@ -37,10 +40,10 @@ def parse(text: str, most_objects: int | None = None) -> Any:
         if left is not None:
             left -= 1
             if left < 0:
-                raise ValueError(f"more than {most_objects} tensors")
+                raise ValueError(phrase("more than {most} tensors", most=most_objects))
         found = dict(pairs)
         if len(found) != len(pairs):
-            raise ValueError("a key that stands there twice")
+            raise ValueError(phrase("a repeated key"))
         return found
 
     check_marks(text)
@@ -49,19 +52,21 @@ def parse(text: str, most_objects: int | None = None) -> Any:
             text, object_pairs_hook=table, parse_int=_parse_int, parse_float=_parse_float, parse_constant=_no_constant
         )
     except (ValueError, RecursionError) as error:
-        raise Wrong(f"its header cannot be read ({error})") from error
+        raise Wrong("its header cannot be read ({error})", error=error) from error
 
 
 def check_marks(text: str) -> None:
     """Bound what parsing the text can allocate, and how deep it nests, before it is parsed."""
     for mark, most in MAX_MARKS.items():
         if (count := text.count(mark)) > most:
-            raise Wrong(f"its description has {count:,} of {mark}; at most {most:,} are read")
+            raise Wrong(
+                "its description has {count:,} of {mark}; at most {most:,} are read", count=count, mark=mark, most=most
+            )
     brackets = _STRING.sub("", text).encode("ascii").translate(_AS_SQUARE, _NOT_BRACKETS)
     for _ in range(MAX_DEPTH):
         brackets = brackets.replace(b"[]", b"")  # one level a turn: the innermost
     if brackets:
-        raise Wrong(f"its description nests deeper than {MAX_DEPTH} levels, or breaks off")
+        raise Wrong("its description nests deeper than {most} levels, or is cut short", most=MAX_DEPTH)
 
 
 _STRING = re.compile(r'(?s)"[^"\\]*+(?:\\.[^"\\]*+)*+"?')  # closed or not: one that could fail would take n^2 steps
@@ -71,19 +76,19 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 def _parse_int(digits: str) -> int:
     if len(digits) > 20 or not -(2**63) <= int(digits) < 2**64:  # a seed may use all 64 bits, with or without a sign
-        raise ValueError(f"a number of {len(digits):,} digits, more than 64 bits hold")
+        raise ValueError(phrase("a number of {n_digits:,} digits, more than 64 bits hold", n_digits=len(digits)))
     return int(digits)
 
 
 def _parse_float(digits: str) -> float:
     value = float(digits) if len(digits) <= 40 else math.inf
     if not math.isfinite(value):
-        raise ValueError(f"a number of {len(digits):,} digits, more than a float holds")
+        raise ValueError(phrase("a number of {n_digits:,} digits, more than a float holds", n_digits=len(digits)))
     return value
 
 
 def _no_constant(word: str) -> None:
-    raise ValueError(f"{word}, which is no number")
+    raise ValueError(phrase("{word}, which is not a number", word=word))
 
 
 def brief(value: Any) -> str:

@@ -125,7 +125,12 @@ class Measurement(Saved):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.itl.shape[1] != max(self.n_new - 1, 0):
-            raise BadTrace(f"{self.n_new} tokens have {self.n_new - 1} intervals, and {self.itl.shape[1]} are there.")
+            raise BadTrace(
+                "{n_new} tokens have {n_intervals} intervals between them, but the record has {n_itl}.",
+                n_new=self.n_new,
+                n_intervals=self.n_new - 1,
+                n_itl=self.itl.shape[1],
+            )
         parts = {
             "race_on_work": "race_lengths",
             "race_off_work": "race_lengths",
@@ -134,19 +139,28 @@ class Measurement(Saved):
         }
         for name, lengths in parts.items():
             if len(getattr(self, name)) != len(getattr(self, lengths)):
-                raise BadTrace(f"{name} has {len(getattr(self, name))} entries for {len(getattr(self, lengths))}.")
+                raise BadTrace(
+                    "{name} has {n} entries; it should have {expected}.",
+                    name=name,
+                    n=len(getattr(self, name)),
+                    expected=len(getattr(self, lengths)),
+                )
         self._check_numbers()
 
     def _check_numbers(self) -> None:
         """Times and speeds are those of real passes: there are tries where there are rows, and all are above zero."""
         speeds = (self.machine.bandwidth, self.machine.matrix_speed)
         if not all(math.isfinite(speed) and speed > 0 for speed in speeds):
-            raise BadTrace(f"the machine reads {speeds[0]} bytes and does {speeds[1]} operations a second.")
+            raise BadTrace(
+                "the machine reads {n_bytes} bytes and does {n_flops} operations a second.",
+                n_bytes=speeds[0],
+                n_flops=speeds[1],
+            )
         for name in ("ttft", "itl", "race_on", "race_off", "batch_seconds"):
             times = getattr(self, name)
             tried = times.ndim == 1 or times.shape[1] > 0 or name == "itl"
             if (len(times) and not tried) or not np.all(np.isfinite(times) & (times > 0)):
-                raise BadTrace(f"{name} holds a time that no pass can take, or rows without a try.")
+                raise BadTrace("{name} holds a time that no pass can take, or a row without a measurement.", name=name)
 
     @property
     def tpot(self) -> np.ndarray:

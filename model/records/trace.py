@@ -9,19 +9,19 @@ C directions of the map (2), F pairs of numbers that a rotary embedding turns.
 
 import importlib
 import importlib.util
-import itertools
 import os
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
-from model.errors import BadSetting, BadTrace, NotShown
-from model.records import attention
+from model.errors import BadSetting, NotShown
+from model.records import attention, trace_checks
 from model.records.attention import AttentionRule
 from model.records.file import Saved, Shape
-from model.records.schema import added, form_of
+from model.records.schema import added
 from model.records.settings import Settings
+from model.texts import phrase
 
 Name = Literal["parity", "attention", "residual", "lens", "units", "parts", "embeddings", "positions", "resume"]
 
@@ -88,7 +88,7 @@ class ModelCard:
         for check in self.checks:
             if check.name == name:
                 return None if check.passed else check.detail
-        return f"the model was never checked for {name}"
+        return phrase("the model was never checked for {name}", name=name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -246,16 +246,7 @@ class Trace(Saved):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        axes = form_of(Trace).arrays
-        for name, array in self.arrays().items():
-            for axis, length in zip(axes[name].shape.axes.split(), array.shape, strict=True):
-                expected = self._length(axis)
-                if expected is not None and expected != length:
-                    raise BadTrace(f"{name} has {length} along {axis}, where the run has {expected}.")
-        self._check_steps()
-        self._check_heads()
-        self._check_map()
-        self._check_origin()
+        trace_checks.check_parts(self)
 
     @property
     def choices(self) -> tuple[Choice, ...]:
@@ -345,7 +336,7 @@ class Trace(Saved):
     def open(cls, path: str | os.PathLike[str]) -> "Trace":
         """Read a run from its file. Raises: BadTrace, if the file is damaged, cut short or not a trace."""
         trace = super().open(path)
-        cls._check_mentions(trace)
+        trace_checks.check_mentions(trace)
         return trace
 
     def __repr__(self) -> str:
@@ -368,93 +359,16 @@ class Trace(Saved):
         array = getattr(self, name)
         if array is None:
             raise NotShown(
-                f"{self.model.name} does not show its {check}: "
-                f"{self.model.reason_against(check) or 'this run did not record it'}."
+                "{model} does not show its {check}: {reason}.",
+                model=self.model.name,
+                check=check,
+                reason=self.model.reason_against(check) or phrase("this run did not record it"),
             )
         return array
-
-    def _length(self, axis: str) -> int | None:
-        return {
-            "L": self.model.n_layers,
-            "L+1": self.model.n_layers + 1,
-            "H": self.model.n_heads,
-            "S": self.n_fed,
-            "M": self.model.d_model,
-            "N": self.n_generated,
-            "V": self.model.d_vocab,
-            "C": 2,
-        }.get(axis)
-
-    def _check_steps(self) -> None:
-        """Steps follow on each other without a gap, and the tokens are those that they read and chose."""
-        reached = 0
-        for step in self.steps:
-            if step.first != reached or step.n_tokens < 1:
-                raise BadTrace(f"a step reads {step.n_tokens} tokens from position {step.first}; {reached} is next.")
-            reached += step.n_tokens
-            times = (0.0, *step.entered_s, step.seconds)
-            in_order = all(one <= other for one, other in itertools.pairwise(times))  # not where one is NaN
-            if step.entered_s and (len(step.entered_s) != self.model.n_layers + 1 or not in_order):
-                raise BadTrace(
-                    f"a step's {len(step.entered_s)} times of {self.model.n_layers} layers are not in order."
-                )
-        if self.n_prompt < 1 or len(self.tokens) != self.n_prompt + self.n_generated:
-            raise BadTrace(
-                f"the run has {len(self.tokens)} tokens, but {self.n_prompt} were read and {self.n_generated} chosen."
-            )
-
-    def _check_heads(self) -> None:
-        """Query heads share key heads evenly, and each layer's rule means something."""
-        if self.queries is not None and self.keys is not None and self.queries.shape[1] % max(self.keys.shape[1], 1):
-            raise BadTrace(f"{self.queries.shape[1]} query heads cannot share {self.keys.shape[1]} key heads evenly.")
-        if len(self.rules) != (0 if self.queries is None else self.model.n_layers):
-            raise BadTrace(f"the run has {len(self.rules)} attention rules for {self.model.n_layers} layers.")
-        n_masks = 0 if self.masks is None else len(self.masks)
-        for rule in self.rules:
-            if rule.mask is not None and not 0 <= rule.mask < n_masks:
-                raise BadTrace(f"an attention rule names mask {rule.mask} of {n_masks}.")
-            if (rule.window is not None and rule.window < 1) or (rule.softcap is not None and rule.softcap <= 0):
-                raise BadTrace(f"an attention rule has window {rule.window} and soft cap {rule.softcap}.")
-
-    def _check_map(self) -> None:
-        """The embedding map is whole or not there, its points begin with the run's tokens, and neighbours exist."""
-        whole = (self.embed_ids, self.embeddings, self.embed_xy, self.embed_shares, self.embed_near, self.embed_cosine)
-        missing = sum(array is None for array in whole)
-        if missing not in (0, len(whole)) or (self.rotary_cos is None) != (self.rotary_sin is None):
-            raise BadTrace("the run holds a part of its embedding map or of its rotation, and not the rest of it.")
-        if self.embed_ids is None or self.embeddings is None or self.embed_near is None:
-            return
-        own = list(dict.fromkeys(token.id for token in self.tokens))
-        if len(self.embeddings) != len(own) or self.embed_ids[: len(own)].tolist() != own:
-            raise BadTrace("the points of the embedding map do not begin with the tokens of the run.")
-        if self.embed_near.size and not 0 <= self.embed_near.min() <= self.embed_near.max() < len(self.embed_ids):
-            raise BadTrace(f"a neighbour in the embedding map is none of its {len(self.embed_ids)} points.")
-
-    def _check_origin(self) -> None:
-        """The step that the run was continued from is there, and a person chose its token."""
-        origin = self.origin
-        if origin is None:
-            return
-        choices = self.steps[origin.step].choices if 0 <= origin.step < len(self.steps) else ()
-        if [(each.id, each.chosen_by) for each in choices] != [(origin.token_id, "person")]:
-            raise BadTrace(f"the run was continued from step {origin.step}, where no person chose {origin.token_id}.")
-        reused, replayed = origin.n_reused, origin.n_replayed
-        if min(reused, replayed) < 0 or reused + replayed > self.n_fed:
-            raise BadTrace(f"the run reused {reused} positions and replayed {replayed}, and has {self.n_fed}.")
-
-    def _check_mentions(self) -> None:
-        """Every token that the record names has its text."""
-        named = {token.id for token in self.tokens} | ({self.origin.instead_of} if self.origin else set())
-        for choice in self.choices:
-            named |= {choice.id, *(each.id for each in choice.candidates), *(each.id for each in choice.draw)}
-            named |= {each.id for stage in choice.stages for each in stage.candidates}
-        for ids in (self.lens_ids, self.embed_ids):
-            named |= set() if ids is None else set(np.unique(ids).tolist())
-        named.discard(-1)  # a column of the lens that is not there yet
-        if missing := named - self.texts.keys():
-            raise BadTrace(f"the run names token {min(missing)} and does not say how it reads.")
 
 
 def _in_range(name: str, given: int, count: int) -> None:
     if not 0 <= given < count:
-        raise BadSetting(f"{name} {given} does not exist: this model has {name}s 0 to {count - 1}.")
+        raise BadSetting(
+            "{name} {given} does not exist: this model has {name}s 0 to {last}.", name=name, given=given, last=count - 1
+        )

@@ -11,6 +11,7 @@ from model.records.fields import Field, fields_of, same_as, setting, shown
 from model.records.settings import Settings
 from model.requests.request import Request, check_prompt
 from model.requests.run import Run
+from model.texts import phrase
 
 if TYPE_CHECKING:
     from model.records.trace import ModelCard
@@ -22,7 +23,7 @@ _DRAWN = 128  # blocks that a picture can show one by one
 class Text:
     """One of several texts to be continued."""
 
-    prompt: str = same_as(Run, "prompt", help="A text to go on from, as many as are to be served.")
+    prompt: str = same_as(Run, "prompt", help="A text to continue; several may be given.")
     max_new_tokens: int = same_as(Run, "max_new_tokens")
 
 
@@ -31,7 +32,7 @@ class Serve(Request):
     """To continue several texts together, tick by tick, and time that beside two other schedulers."""
 
     texts: tuple[Text, ...] = setting(
-        kind="rows", row=Text, label="Texts", help="The texts to go on from, and how far."
+        kind="rows", row=Text, label="Texts", help="The texts to continue, and how many tokens to write for each."
     )
     chat: bool = same_as(Settings, "chat")
     rate: float = setting(
@@ -44,7 +45,7 @@ class Serve(Request):
         slider=(0, 5),
         step=0.5,
         metavar="R",
-        help="At random, so many on average. 0: all are there at the start.",
+        help="Random arrivals at this average rate. 0: all texts arrive at the start.",
     )
     n_blocks: int = setting(
         64,
@@ -56,7 +57,7 @@ class Serve(Request):
         slider=(4, _DRAWN),
         flag="blocks",
         metavar="N",
-        help="With few of them, texts must wait or are preempted.",
+        help="With few blocks, texts wait or are preempted.",
     )
     block_size: int = setting(
         8,
@@ -68,7 +69,7 @@ class Serve(Request):
         slider=(4, 32),
         step=4,
         metavar="N",
-        help="All of one text.",
+        help="All tokens of a block belong to one text.",
     )
     token_budget: int = setting(
         32,
@@ -97,9 +98,9 @@ class Serve(Request):
         kind="switch",
         label="Prefix caching",
         flag="no-sharing",
-        help="Prompts that begin alike share blocks.",
+        help="Prompts with the same prefix share blocks.",
     )
-    seed: int = same_as(Settings, "seed", help="What the random arrivals are drawn with.")
+    seed: int = same_as(Settings, "seed", help="The seed of the random arrivals.")
 
     @classmethod
     def _value(cls, name: str, field: Field, given: Any) -> Any:
@@ -116,9 +117,13 @@ class Serve(Request):
         _check_texts(self.texts, limits)
         if self.n_blocks * self.block_size > limits.cache_tokens:
             raise BadSetting(
-                f"{self.n_blocks:,} blocks of {self.block_size} tokens hold {self.n_blocks * self.block_size:,} "
-                f"tokens; this host allows {limits.cache_tokens:,} (TOKENOSCOPE_CACHE_TOKENS). Ask for fewer or "
-                "smaller blocks."
+                "{n_blocks:,} blocks of {block_size} tokens hold {n_tokens:,} "
+                "tokens; this host allows at most {cache_tokens:,} (TOKENOSCOPE_CACHE_TOKENS). Ask for fewer or "
+                "smaller blocks.",
+                n_blocks=self.n_blocks,
+                block_size=self.block_size,
+                n_tokens=self.n_blocks * self.block_size,
+                cache_tokens=limits.cache_tokens,
             )
 
 
@@ -131,7 +136,7 @@ def _texts(given: Any) -> tuple[Text, ...]:
         return given
     rows = [_row(each) for each in given] if isinstance(given, list | tuple) else [None]
     if any(row is None for row in rows):
-        raise BadSetting(f"texts is {shown(given)}; it must be a list of texts with their new tokens.")
+        raise BadSetting("texts is {given}; it must be a list of texts with their new tokens.", given=shown(given))
     return tuple(Text(**row) for row in rows if row is not None)
 
 
@@ -147,20 +152,25 @@ def _row(given: Any) -> dict[str, Any] | None:
 def _check_texts(texts: tuple[Text, ...], limits: Limits) -> None:
     if len(texts) > limits.requests:
         raise BadSetting(
-            f"{len(texts)} texts were asked for; this host serves at most {limits.requests} at once "
-            "(TOKENOSCOPE_REQUESTS). Take some away."
+            "{n} texts were given; this host serves at most {most} at once (TOKENOSCOPE_REQUESTS). Remove some.",
+            n=len(texts),
+            most=limits.requests,
         )
     if not texts:
         raise BadPrompt("there is no text to serve. Add one, and type a few words for the model to go on from.")
     new_tokens = fields_of(Text)["max_new_tokens"]
     for at, each in enumerate(texts):
         if not isinstance(each.prompt, str) or not each.prompt.strip():
-            raise BadPrompt(f"text {letter(at)} is empty. Type a few words for the model to go on from, or remove it.")
-        new_tokens.check(f"max_new_tokens of text {letter(at)}", each.max_new_tokens, limits)
-        check_prompt(each.prompt, limits, f"prompt of text {letter(at)}")
+            raise BadPrompt(
+                "text {letter} is empty. Type a few words for the model to go on from, or remove it.", letter=letter(at)
+            )
+        new_tokens.check(phrase("max_new_tokens of text {letter}", letter=letter(at)), each.max_new_tokens, limits)
+        check_prompt(each.prompt, limits, phrase("prompt of text {letter}", letter=letter(at)))
     n_bytes = sum(len(each.prompt.encode("utf-8", "surrogatepass")) for each in texts)
     if n_bytes > limits.prompt_bytes:
         raise PromptTooLong(
-            f"the texts have {n_bytes:,} bytes together; this host reads at most {limits.prompt_bytes:,} "
-            "(TOKENOSCOPE_PROMPT_BYTES). Shorten them."
+            "the texts have {n_bytes:,} bytes together; this host reads at most {prompt_bytes:,} "
+            "(TOKENOSCOPE_PROMPT_BYTES). Shorten them.",
+            n_bytes=n_bytes,
+            prompt_bytes=limits.prompt_bytes,
         )

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TryCaches(Run):
-    """To replay a finished run, or a prompt that is run first, with smaller caches."""
+    """To replay a finished run, or a prompt that is run first, with a compressed cache."""
 
-    prompt: str = same_as(Run, "prompt", "", help="The text to run first, where no run is named.")
+    prompt: str = same_as(Run, "prompt", "", help="The text to run first, if no run is given.")
     run: str | None = setting(None, kind="record", label="Run", help="A finished run to replay.", metavar="FILE")
     window: int = setting(
         16,
@@ -27,7 +27,7 @@ class TryCaches(Run):
         high=100_000,
         slider=(1, 256),
         metavar="N",
-        help="Only so many latest tokens stay in the cache.",
+        help="How many of the latest tokens stay in the cache.",
     )
     sink: int = setting(
         4,
@@ -38,16 +38,16 @@ class TryCaches(Run):
         high=100_000,
         slider=(1, 16),
         metavar="N",
-        help="So many first tokens stay beside the window.",
+        help="How many of the first tokens stay in addition to the window.",
     )
     dropped: tuple[int, ...] = setting(
         (),
         kind="positions",
-        label="Drop positions of the prompt",
+        label="Evict positions of the prompt",
         placeholder="such as 3, 5, 8-11",
         flag="drop",
         metavar="POSITIONS",
-        help="Counted from 0; left empty, none are dropped. Try 0 alone.",
+        help="Counted from 0; empty: none are evicted. Try 0 alone.",
     )
 
     def check_together(self, limits: Limits, card: "ModelCard | None") -> None:

@@ -31,7 +31,7 @@ class Fork(Request):
         label="Token",
         metavar="TEXT",
         placeholder="such as \N{OPEN BOX}Rome, with its blank",
-        help="The token to go on with, as it reads; a blank before a word belongs to it.",
+        help="The token to continue with, as text; a space before a word belongs to it.",
     )
     token_id: int | None = setting(
         None,
@@ -40,11 +40,12 @@ class Fork(Request):
         low=0,
         high=lambda _, card: math.inf if card is None else card.d_vocab - 1,
         metavar="N",
-        help="The same by its number in the vocabulary.",
+        help="The same token by its id in the vocabulary.",
     )
 
     def check_together(self, limits: Limits, card: "ModelCard | None") -> None:  # noqa: ARG002
         """A token is named once. Raises: BadSetting."""
         if bool(self.token) == (self.token_id is not None):
-            given = "both were given" if self.token else "neither was given"
-            raise BadSetting(f"the token to go on with is named by token, its text, or by token_id; {given}. Give one.")
+            if self.token:
+                raise BadSetting("token and token_id were both given; each names the token to go on with. Give one.")
+            raise BadSetting("neither token nor token_id was given; one must name the token to go on with.")

@@ -18,6 +18,7 @@ from model.requests.request import Request
 from model.requests.run import Run
 from model.requests.speculation import Speculate
 from model.requests.timing import Measure
+from model.texts import translated
 
 if TYPE_CHECKING:
     from model.records.trace import ModelCard
@@ -54,7 +55,7 @@ class Experiment(Generic[Q, R]):
     @property
     def label(self) -> str:
         """What it is called on a page."""
-        return self.name.replace("_", " ").capitalize()
+        return translated(self.name.replace("_", " ").capitalize())
 
     def function(self) -> Callable[..., Any]:
         """The function that does it; torch is imported now."""

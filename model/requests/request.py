@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from model.records.trace import ModelCard
 
 MODEL_HELP = "A folder with a model, or the id of one on the Hugging Face hub."
-PROMPT_HELP = "The text to go on from."
+PROMPT_HELP = "The text to continue."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +39,15 @@ class Request:
         Raises: BadSetting or BadPrompt, naming the field, for a value of another type and for a name that it has not.
         """
         if unknown := sorted(values.keys() - cls.fields().keys()):
-            raise BadSetting(f"there is no setting {shown(unknown[0])}; there are {', '.join(cls.fields())}.")
+            raise BadSetting(
+                "there is no setting {unknown}; there are {choices}.",
+                unknown=shown(unknown[0]),
+                choices=", ".join(cls.fields()),
+            )
         needed = [each.name for each in dataclasses.fields(cls) if each.default is dataclasses.MISSING]
         if missing := [name for name in needed if name not in values]:
             kind = BadPrompt if cls.fields()[missing[0]].kind in ("text", "rows") else BadSetting
-            raise kind(f"{missing[0]} is missing. Say what it should be.")
+            raise kind("{name} is missing. Give it.", name=missing[0])
         return cls(**{name: cls._value(name, cls.fields()[name], given) for name, given in values.items()})
 
     @classmethod
@@ -52,9 +56,9 @@ class Request:
         if field.kind == "whole" and isinstance(given, float) and given.is_integer():
             return int(given)
         if field.kind == "text" and not isinstance(given, str):
-            raise BadPrompt(f"{name} is not text. Type a few words for the model to go on from.")
+            raise BadPrompt("{name} is not text. Type a few words for the model to go on from.", name=name)
         if field.kind in ("model", "record") and not (given is None or isinstance(given, str)):
-            raise BadSetting(f"{name} is {shown(given)}; it must be a name.")
+            raise BadSetting("{name} is {given}; it must be a name.", name=name, given=shown(given))
         if field.kind == "positions" and isinstance(given, str):
             return positions(name, given)
         if field.kind in ("choices", "positions"):
@@ -96,10 +100,15 @@ class Request:
 def check_prompt(given: Any, limits: Limits, name: str = "prompt") -> None:
     """Raises: BadPrompt or PromptTooLong, for what is no text, is empty or has more bytes than the host reads."""
     if not isinstance(given, str) or not given.strip():
-        raise BadPrompt(f"the {name} is empty. Type a few words for the model to go on from, or choose an example.")
+        raise BadPrompt(
+            "the {name} is empty. Type a few words for the model to go on from, or choose an example.", name=name
+        )
     n_bytes = len(given.encode("utf-8", "surrogatepass"))
     if n_bytes > limits.prompt_bytes:
         raise PromptTooLong(
-            f"the {name} has {n_bytes:,} bytes; this host reads at most {limits.prompt_bytes:,} "
-            "(TOKENOSCOPE_PROMPT_BYTES). Shorten it."
+            "the {name} has {n_bytes:,} bytes; this host reads at most {prompt_bytes:,} "
+            "(TOKENOSCOPE_PROMPT_BYTES). Shorten it.",
+            name=name,
+            n_bytes=n_bytes,
+            prompt_bytes=limits.prompt_bytes,
         )

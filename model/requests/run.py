@@ -20,7 +20,7 @@ class Run(Request):
         kind="text",
         label="Prompt",
         help=PROMPT_HELP,
-        placeholder="Type the beginning of a text. The model writes on.",
+        placeholder="Type the beginning of a text. The model continues it.",
         flag=None,
         metavar="PROMPT",
     )

@@ -42,7 +42,7 @@ class Speculate(Run):
         label="Draft model",
         flag="draft-model",
         metavar="NAME",
-        help="A smaller model with the same tokenizer, which drafts too.",
+        help="A smaller model with the same tokenizer that drafts.",
     )
     n_draft: int = setting(
         2,
@@ -53,7 +53,7 @@ class Speculate(Run):
         slider=(1, 10),
         flag="draft-tokens",
         metavar="N",
-        help="So many are drafted before the model verifies them.",
+        help="How many tokens are drafted before the model verifies them.",
     )
     exit_layer: int | None = setting(
         None,
@@ -63,13 +63,13 @@ class Speculate(Run):
         slider=(0, 64),
         metavar="L",
         high=lambda _, card: 10_000 if card is None else card.n_layers - 1,
-        help="Layers that early exit runs. Left out: half of them.",
+        help="How many layers early exit runs. Default: half of them.",
     )
     max_new_tokens: int = same_as(Run, "max_new_tokens", low=2)
     temperature: float = same_as(
         Settings,
         "temperature",
-        help="At 0 the text is the very one that is written without a draft.",
+        help="At 0 the text is exactly that of plain decoding.",
     )
 
     @classmethod
@@ -89,9 +89,11 @@ class Speculate(Run):
         """Raises: Refusal, for no draft, one that there is not, or a draft model without a name."""
         super().check_together(limits, card)
         if not self.modes:
-            raise BadSetting(f"modes is empty; choose at least one of {', '.join(MODES)}.")
+            raise BadSetting("modes is empty; choose at least one of {choices}.", choices=", ".join(MODES))
         for mode in self.modes:
             if mode not in MODES:
-                raise BadSetting(f"modes has {shown(mode)}; it can be {', '.join(MODES)}.")
+                raise BadSetting("modes has {mode}; it can be {choices}.", mode=shown(mode), choices=", ".join(MODES))
         if "draft model" in self.modes and (self.draft is None or self.draft == self.model):
-            raise BadSetting(f"draft is {shown(self.draft)}; name another model than the target, with its tokenizer.")
+            raise BadSetting(
+                "draft is {draft}; name another model than the target, with its tokenizer.", draft=shown(self.draft)
+            )

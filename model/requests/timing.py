@@ -21,6 +21,6 @@ class Measure(Run):
         slider=(0, 512),
         flag="prompt-tokens",
         metavar="N",
-        help="The prompt is cut or repeated to this many tokens. Left out, it is taken as it is.",
+        help="The prompt is cut or repeated to this many tokens. Default: as it is.",
     )
-    max_new_tokens: int = same_as(Run, "max_new_tokens", help="How many tokens each timed run writes.")
+    max_new_tokens: int = same_as(Run, "max_new_tokens", help="How many tokens each timed run generates.")

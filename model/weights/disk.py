@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from model.errors import BadSetting, NoSpace, Refusal
+from model.texts import phrase
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -21,12 +22,19 @@ def make_folder(folder: Path, *, setting: str = "TOKENOSCOPE_CACHE") -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         if is_full(error):
-            raise _no_room(folder, 4096, "a folder", setting) from error
+            raise _no_room(folder, 4096, phrase("a folder"), setting) from error
         raise BadSetting(
-            f"the folder {folder} can't be made ({error.strerror}). Set {setting} to a folder that can be written."
+            "the folder {folder} can't be made ({strerror}). Set {setting} to a folder that can be written.",
+            folder=folder,
+            strerror=error.strerror,
+            setting=setting,
         ) from error
     if not os.access(folder, os.W_OK):
-        raise BadSetting(f"the folder {folder} can't be written to. Set {setting} to a folder that can be written.")
+        raise BadSetting(
+            "the folder {folder} can't be written to. Set {setting} to a folder that can be written.",
+            folder=folder,
+            setting=setting,
+        )
 
 
 @contextmanager
@@ -62,6 +70,11 @@ def says_full(text: str) -> bool:
 def _no_room(folder: Path, n_bytes: int, what: str, setting: str) -> NoSpace:
     free = shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
     return NoSpace(
-        f"{what} needs {n_bytes:,} bytes in {folder}, and that disk has {free:,} free. "
-        f"Make room there, or set {setting} to a folder on a larger disk."
+        "{what} needs {n_bytes:,} bytes in {folder}, and that disk has {free:,} free. "
+        "Make room there, or set {setting} to a folder on a larger disk.",
+        what=what,
+        n_bytes=n_bytes,
+        folder=folder,
+        free=free,
+        setting=setting,
     )

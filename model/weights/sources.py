@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from model.errors import BadWeights, Refusal, UnknownModel, UnsafeModel
 from model.limits import Limits
+from model.texts import phrase
 from model.weights import packaged
 from model.weights.disk import is_full, room_for
 from model.weights.packaged import Progress
@@ -54,9 +55,16 @@ def find(name: str | None, limits: Limits, progress: Progress | None = None) -> 
     path = Path(name).expanduser()
     if _exists(path):
         check_folder(path)
-        return Source(folder=path.resolve(), kind="folder", name=path.resolve().name, note=f"from the folder {path}")
+        return Source(
+            folder=path.resolve(),
+            kind="folder",
+            name=path.resolve().name,
+            note=phrase("from the folder {path}", path=path),
+        )
     if _looks_like_path(name):
-        raise UnknownModel(f"there is no folder {name!r}. {packaged.three_ways(limits.cache)}")
+        raise UnknownModel(
+            "there is no folder {name!r}. {three_ways}", name=name, three_ways=packaged.three_ways(limits.cache)
+        )
     return _from_hub(name, limits, progress)
 
 
@@ -67,21 +75,31 @@ def check_folder(folder: Path) -> None:
     BadWeights, if a part of the weights is missing.
     """
     if not folder.is_dir():
-        raise UnknownModel(f"{folder} is not a folder. Name the folder that holds config.json and *.safetensors.")
+        raise UnknownModel(
+            "{folder} is not a folder. Name the folder that holds config.json and *.safetensors.", folder=folder
+        )
     names = [file.name for file in folder.iterdir() if file.exists()]  # a link may point nowhere
     if "config.json" not in names:
-        raise UnknownModel(f"the folder {folder} holds no config.json, so it holds no model that can be opened here.")
+        raise UnknownModel(
+            "the folder {folder} holds no config.json, so it holds no model that can be opened here.", folder=folder
+        )
     _refuse_code(folder)
-    _check_weight_names(names, f"the folder {folder}")
+    _check_weight_names(names, phrase("the folder {folder}", folder=folder))
     if _INDEX in names:
         parts = set(_read_json(folder / _INDEX).get("weight_map", {}).values())
         if missing := sorted(parts - set(names)):
             raise BadWeights(
-                f"the weights in {folder} are {len(parts)} files, and {len(missing)} are missing, the first of them "
-                f"{missing[0]}. Copy or download the model again."
+                "the weights in {folder} are {n_parts} files, and {n_missing} are missing, the first of them "
+                "{first}. Copy or download the model again.",
+                folder=folder,
+                n_parts=len(parts),
+                n_missing=len(missing),
+                first=missing[0],
             )
     if not any(fnmatch(name, pattern) for name in names for pattern in _TOKENIZER):
-        raise UnknownModel(f"the folder {folder} holds no tokenizer.json. Save the tokenizer beside the weights.")
+        raise UnknownModel(
+            "the folder {folder} holds no tokenizer.json. Save the tokenizer beside the weights.", folder=folder
+        )
 
 
 def _exists(path: Path) -> bool:
@@ -99,9 +117,13 @@ def _read_json(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UnknownModel(f"{file} can't be read as JSON ({error}). Copy or download the model again.") from error
+        raise UnknownModel(
+            "{file} can't be read as JSON ({error}). Copy or download the model again.", file=file, error=error
+        ) from error
     if not isinstance(content, dict):
-        raise UnknownModel(f"{file} holds no JSON object, so it describes no model. Copy or download it again.")
+        raise UnknownModel(
+            "{file} holds no JSON object, so it describes no model. Copy or download it again.", file=file
+        )
     return content
 
 
@@ -109,8 +131,9 @@ def _refuse_code(folder: Path) -> None:
     for name in ("config.json", "tokenizer_config.json"):
         if (folder / name).is_file() and "auto_map" in _read_json(folder / name):
             raise UnsafeModel(
-                f"{folder / name} asks to run Python code that comes with the model (auto_map). Such code is never "
-                f"run here. Choose a model whose architecture transformers has built in."
+                "{folder} asks to run Python code that comes with the model (auto_map). Such code is never "
+                "run here. Choose a model whose architecture transformers has built in.",
+                folder=folder / name,
             )
 
 
@@ -119,10 +142,12 @@ def _check_weight_names(names: list[str], where: str) -> None:
         return
     if pickled := [name for name in names if any(fnmatch(name, pattern) for pattern in _PICKLES)]:
         raise UnsafeModel(
-            f"{where} has its weights only as {pickled[0]}, a pickle, which can run any code when it is opened. "
-            f"Save the model again as safetensors, or choose another."
+            "{where} has its weights only as {pickled}, a pickle, which can run any code when it is opened. "
+            "Save the model again as safetensors, or choose another.",
+            where=where,
+            pickled=pickled[0],
         )
-    raise UnknownModel(f"{where} holds no weights (*.safetensors). Copy or download the model again.")
+    raise UnknownModel("{where} holds no weights (*.safetensors). Copy or download the model again.", where=where)
 
 
 def _from_hub(name: str, limits: Limits, progress: Progress | None) -> Source:
@@ -134,30 +159,41 @@ def _from_hub(name: str, limits: Limits, progress: Progress | None) -> Source:
     try:
         validate_repo_id(name)
     except HFValidationError as error:
-        raise UnknownModel(f"{name[:200]!r} is neither a folder nor an id of the hub. {ways}") from error
+        raise UnknownModel("{name!r} is neither a folder nor a hub id. {ways}", name=name[:200], ways=ways) from error
     if is_offline_mode():
         return _from_hub_cache(
-            name, UnknownModel(f"{name} is not in the hub's cache, and HF_HUB_OFFLINE is set. {ways}")
+            name,
+            UnknownModel("{name} is not in the hub's cache, and HF_HUB_OFFLINE is set. {ways}", name=name, ways=ways),
         )
     try:
         info = _within(HUB_SECONDS, lambda: _ask_hub(name))
     except RepositoryNotFoundError as error:
         raise UnknownModel(
-            f"the hub has no model {name!r}, or it is private or gated and no token that opens it is set (HF_TOKEN). "
-            f"{ways}"
+            "the hub has no model {name!r}, or it is private or gated and HF_TOKEN is not set to a token with access. "
+            "{ways}",
+            name=name,
+            ways=ways,
         ) from error
     except Exception as error:  # noqa: BLE001 - whatever the network library of the day raises: there was no answer
         said = f"{type(error).__name__}: {error}"[:200]
         status = getattr(getattr(error, "response", None), "status_code", None)
-        answer = f"answered with status {status}" if status else f"gave no answer within {HUB_SECONDS:g} seconds"
-        silence = UnknownModel(f"the hub {answer} about {name!r} ({said}). {ways}")
+        answer = (
+            phrase("answered with status {status}", status=status)
+            if status
+            else phrase("gave no answer within {seconds:g} seconds", seconds=HUB_SECONDS)
+        )
+        silence = UnknownModel(
+            "the hub {answer} about {name!r} ({said}). {ways}", answer=answer, name=name, said=said, ways=ways
+        )
         silence.__cause__ = error
         return _from_hub_cache(name, silence)
     return _hub_source(name, _download(name, info, progress))
 
 
 def _hub_source(name: str, folder: Path) -> Source:
-    return Source(folder=folder, kind="hub", name=name, note=f"from the hub, commit {folder.name[:7]}")
+    return Source(
+        folder=folder, kind="hub", name=name, note=phrase("from the hub, commit {commit}", commit=folder.name[:7])
+    )
 
 
 def _ask_hub(name: str) -> "ModelInfo":
@@ -177,13 +213,13 @@ def _within(seconds: float, call: Callable[[], _T]) -> _T:
         except Exception as error:  # noqa: BLE001 - raised again in the thread that asked
             errors.append(error)
 
-    thread = threading.Thread(target=work, daemon=True, name="asking the hub")
+    thread = threading.Thread(target=work, daemon=True, name=phrase("asking the hub"))
     thread.start()
     thread.join(seconds)
     if errors:
         raise errors[0]
     if not results:
-        raise TimeoutError("no answer")
+        raise TimeoutError(phrase("no answer"))
     return results[0]
 
 
@@ -210,11 +246,15 @@ def _download(name: str, info: "ModelInfo", progress: Progress | None) -> Path:
     files = {file.rfilename: file.size or 0 for file in info.siblings or () if "/" not in file.rfilename}
     files = {file: size for file, size in files.items() if not file.startswith("consolidated")}
     if "config.json" not in files:
-        raise UnknownModel(f"{name} on the hub holds no config.json, so it holds no model that can be opened here.")
-    _check_weight_names(list(files), f"{name} on the hub")
+        raise UnknownModel(
+            "{name} on the hub holds no config.json, so it holds no model that can be opened here.", name=name
+        )
+    _check_weight_names(list(files), phrase("{name} on the hub", name=name))
     sizes = {file: size for file, size in files.items() if any(fnmatch(file, pattern) for pattern in _WANTED)}
     cache = Path(constants.HF_HUB_CACHE)
-    with room_for(cache, _missing_bytes(name, info.sha, sizes), f"the model {name}", setting="HF_HOME"):
+    with room_for(
+        cache, _missing_bytes(name, info.sha, sizes), phrase("the model {name}", name=name), setting="HF_HOME"
+    ):
         try:
             configs = [file for file in sizes if file.endswith("config.json")]
             _refuse_code(Path(snapshot_download(name, allow_patterns=configs, tqdm_class=_reporting(name, 0, None))))
@@ -226,8 +266,10 @@ def _download(name: str, info: "ModelInfo", progress: Progress | None) -> Path:
             if is_full(error):
                 raise
             raise BadWeights(
-                f"the download of {name} broke off ({type(error).__name__}: {error}). "
-                f"Try again: it goes on where it stopped."
+                "the download of {name} failed ({kind}: {error}). Try again: it resumes where it stopped.",
+                name=name,
+                kind=type(error).__name__,
+                error=error,
             ) from error
     check_folder(folder)
     return folder
@@ -255,7 +297,7 @@ def _reporting(name: str, total: int, progress: Progress | None) -> "type[tqdm[A
             self.n += n or 0
             if progress and self.is_bytes and self.n > Reporting.furthest:
                 Reporting.furthest = int(self.n)
-                progress(f"downloading {name}", min(Reporting.furthest, total), total)
+                progress(phrase("downloading {name}", name=name), min(Reporting.furthest, total), total)
 
     return Reporting
 

@@ -66,8 +66,8 @@ sys.exit(code)"""
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == (
-        f"app.py: port {busy_port} is busy: another program listens there, maybe this one, started "
-        "before. End it, or choose another with --port.\n"
+        f"app.py: port {busy_port} is busy: another program uses it, perhaps an earlier start of this one. "
+        "End it, or choose another port with --port.\n"
     )
 
 
@@ -138,7 +138,7 @@ def test_a_bug_while_loading_is_logged_and_shown_as_one_line(caplog):
 
     models = HostedModels(Limits(), load)
     wait_for(lambda: models.state(models.names[0]).phase == "failed")
-    assert "something broke" in models.state(models.names[0]).text
+    assert "an internal error" in models.state(models.names[0]).text
     assert "secret" not in models.state(models.names[0]).text
     assert "secret detail" in caplog.text
 

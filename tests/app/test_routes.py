@@ -351,7 +351,7 @@ def test_a_picture_that_cannot_be_drawn_says_why_in_its_frame(done):
     layers = fake_trace().model.n_layers
     wanted = {
         f"{record}/view/head_view?layer={layers}": f"0 to {layers - 1}",
-        f"{record}/view/nothing": "no picture",
+        f"{record}/view/nothing": "no view",
         f"{RECORDS}/gone/view/passes": "no longer kept",
     }
     for wrong, sentence in wanted.items():
@@ -391,7 +391,7 @@ def test_a_record_of_served_texts_says_what_can_be_selected(house: House):
     about = packing.says(packing.split(body)[0])
     assert about["counts"] == {
         "starts": [1],
-        "why": "; no tick serves more texts at once",
+        "why": "; no tick schedules more texts at once",
         "ticks": len(record.ticks),
         "layers": record.model.n_layers,
         "heads": record.model.n_heads,
@@ -414,7 +414,7 @@ def test_every_tick_has_its_picture_and_its_words_and_the_newer_ones_can_be_had_
     assert [each["html"] for each in got] == [
         f"<p>{t.n_free} free after tick {i}</p>" for i, t in enumerate(record.ticks)
     ]
-    assert got[0]["words"] == "read 12 of at most 12 tokens, for A and B; C waits; after it 37 of 40 blocks are free"
+    assert got[0]["words"] == "read 12 of at most 12 tokens; for A and B; C waits; 37 of 40 blocks are free after it"
     assert site.get(f"{view}?along=tick&from=5").json() == got[5:]
     monkeypatch.setattr(drawings, "AT_ONCE", 3)
     assert site.get(f"{view}?along=tick&from=5").json() == got[5:8]
@@ -431,7 +431,7 @@ def test_rounds_are_those_of_the_attempt(house: House):
     got = site.get(f"{view}?along=round&attempt=1").json()
     assert len(got) == len(drafts.attempts[1].rounds)
     assert "early exit, round 1" in got[1]["html"]
-    assert got[0]["words"] == "3 drafted, 1 accepted, one corrected: 2 written"
+    assert got[0]["words"] == "3 drafted, 1 accepted, 1 corrected, 2 written"
     assert site.get(f"{view}?along=round&attempt=7").json() == []
 
 
@@ -475,9 +475,9 @@ def test_a_recorded_run_gives_its_vectors_and_logits_one_by_one(house: House, tm
     for i in range(trace.n_generated):
         assert site.get(f"{RECORDS}/paris/slice/logits/{i}").content == slices.logits(trace, i, small=True)
     wanted = {
-        "paris/slice/vectors/99": "its vectors are 0 to 3",
+        "paris/slice/vectors/99": "it has 0 to 3",
         "paris/slice/layer/0": "no layer",
-        "bare/slice/logits/0": "brings no",
+        "bare/slice/logits/0": "has no logits",
         "gone/slice/logits/0": "no longer kept",
         "paris/view/passes": "Press Run",
         "paris/file": "Press Run",

@@ -239,10 +239,10 @@ def test_a_bug_is_logged_whole_and_told_as_one_line(build, caplog):
     house = build()
     house.engine.breaks = ValueError("secret detail")
     broken = house.finished(house.ask("ann", run()))
-    assert "Something broke inside the program" in broken.standing.refusal
+    assert "An internal error occurred" in broken.standing.refusal
     house.engine.breaks, house.engine.fail_with = None, ZeroDivisionError("another secret")
     failed = house.finished(house.ask("ann", run()))
-    assert "Something broke inside the program" in failed.standing.refusal
+    assert "An internal error occurred" in failed.standing.refusal
     assert (failed.standing.state, held(failed)) == ("failed", ["head", "step"])
     assert "secret detail" in caplog.text and "another secret" in caplog.text
 
@@ -254,7 +254,7 @@ def test_a_bug_in_the_parts_ends_the_job_with_one_line(build, monkeypatch, caplo
     house = build()
     monkeypatch.setattr("viz.wire.frames.step", too_large)
     kept = house.finished(house.ask("ann", run(new=100)))
-    assert "Something broke inside the program" in kept.standing.refusal
+    assert "An internal error occurred" in kept.standing.refusal
     wait_for(lambda: house.engine.state(0) == "stopped")
     assert "secret detail" in caplog.text
 
@@ -298,7 +298,7 @@ def test_a_run_is_handed_to_the_experiment_that_names_it(build):
     assert trials.standing.state == "done"
     assert house.engine.records[1] == {"run": kept.record}
     gone = house.finished(house.ask("ann", TryCaches(run="gone")))
-    assert "'gone' is not kept here" in gone.standing.refusal
+    assert "'gone' is no longer kept" in gone.standing.refusal
 
 
 def test_a_fork_writes_as_many_tokens_as_the_run_it_goes_on_from(build):

@@ -35,10 +35,10 @@ def test_its_console_is_silent_though_another_page_opens_on_a_run(serve, visit):
 def test_what_cannot_be_tried_is_refused_beside_the_form(measuring):
     page = measuring()
     page.get_by_label("Drop positions of the prompt").fill("3, x")
-    page.get_by_role("button", name="Try smaller caches").click()
+    page.get_by_role("button", name="Compress the cache").click()
     expect(page.locator(".ts-refusal")).to_contain_text("'x'")
     page.get_by_label("Drop positions of the prompt").fill("3, 700")
-    page.get_by_role("button", name="Try smaller caches").click()
+    page.get_by_role("button", name="Compress the cache").click()
     expect(page.locator(".ts-refusal")).to_contain_text("700")
 
 

@@ -133,7 +133,7 @@ def test_a_run_that_fails_says_why_and_keeps_what_it_wrote(house: Plain, go):
     page = go(house)
     house.engine.fail_with = ValueError("a bug")
     page.locator("#run").click()
-    expect(page.locator(".ts-refusal")).to_contain_text("Something broke inside the program")
+    expect(page.locator(".ts-refusal")).to_contain_text("An internal error occurred")
     expect(page.locator(LINE)).to_have_text(re.compile("^Ended after"))
     house.engine.fail_with = None
     run(page)

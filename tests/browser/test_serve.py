@@ -55,7 +55,7 @@ def test_texts_are_added_taken_away_and_served_as_they_were_typed(small_views, s
     page.keyboard.type("and another")
     run(page)
     facts = page.locator("#board-serve .ts-measured-notes")
-    expect(facts).to_contain_text("A, 3 tokens: just one text → new0 new1 new2 (as long as was asked)")
+    expect(facts).to_contain_text("A, 3 tokens: just one text → new0 new1 new2 (length limit)")
     expect(facts).to_contain_text("B, 2 tokens: and another")
     page.get_by_role("button", name="One long, five short").click()
     expect(page.locator("#texts .ts-texts-row")).to_have_count(6)

@@ -99,7 +99,7 @@ def test_moving_over_ticks_asks_nothing_but_what_is_selected(small_views, servin
     page = serving()
     run(page)
     tick(page, "Tick 1 of 16")  # the busiest one
-    expect(page.locator(f"{SERVE} .ts-crumbs")).to_contain_text("no tick serves more texts at once")
+    expect(page.locator(f"{SERVE} .ts-crumbs")).to_contain_text("no tick schedules more texts at once")
     expect(page.locator('[data-view="by_pick"] .gtitle')).to_have_text("tick 0, layer 0, head 0")
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if "/records/" in request.url else None)
@@ -110,7 +110,7 @@ def test_moving_over_ticks_asks_nothing_but_what_is_selected(small_views, servin
         expect(page.locator('[data-view="by_tick"]')).to_contain_text(f"after tick {said - 1}")
     page.locator('[data-pick="tick=4"]').click()
     tick(page, "Tick 5 of 16")
-    expect(page.locator(f"{SERVE} .ts-crumbs")).not_to_contain_text("no tick serves more")
+    expect(page.locator(f"{SERVE} .ts-crumbs")).not_to_contain_text("no tick schedules more")
     expect(page.locator('[data-tick="4"]')).to_have_class("ts-picked-tick")
     reached = page.locator('[data-tick][tabindex="0"]')  # by Tab: arrows lead on from there
     expect(reached).to_have_count(1)

@@ -120,7 +120,7 @@ def test_a_tick_that_loses_a_block_or_reads_too_much_is_no_record(record: Batchi
     lost = replace(record.ticks[2], n_free=record.ticks[2].n_free - 1)
     with pytest.raises(BadTrace, match="tick 0 has"):
         replace(record, ticks=(lost,))
-    with pytest.raises(BadTrace, match="may read 1"):
+    with pytest.raises(BadTrace, match="its token budget is 1"):
         replace(record, token_budget=1)
 
 
@@ -228,7 +228,7 @@ def test_where_a_text_parts_from_plain_generate_is_told(hooked: HookedModel, mon
 
     monkeypatch.setattr(batching, "run", other)
     (note,) = last(serve(hooked, ASKED[:2], Settings(), Limits(), **BOUNDS)).notes
-    assert note.startswith("text A got other tokens") and note.endswith("from its new token 2 on.")
+    assert note.startswith("text A has other tokens") and note.endswith("from its new token 2 on.")
 
 
 def test_no_text_is_read_before_it_arrives(hooked: HookedModel) -> None:
@@ -269,7 +269,7 @@ def test_arrivals_are_a_poisson_process() -> None:
 
 @pytest.mark.parametrize("rate", [0.04, 1e-9])
 def test_a_rate_at_which_nobody_would_wait_for_the_texts_is_refused(rate: float) -> None:
-    with pytest.raises(BadSetting, match=re.escape(f"{rate:g} texts are to arrive in a second; at least 0.05 must")):
+    with pytest.raises(BadSetting, match=re.escape(f"the rate is {rate:g} texts a second; it must be at least 0.05")):
         arrivals(3, rate, 0)
     assert len(arrivals(3, batching.LOWEST_RATE, 0)) == 3
 

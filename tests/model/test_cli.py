@@ -190,7 +190,7 @@ BEFORE_TORCH = [
     (["a", "--model", "{tmp}/empty"], "no config.json"),
     (["a", "--model", "{tmp}/pickle"], "a pickle"),
     (["a", "--model", "{tmp}/code"], "auto_map"),
-    (["a", "--model", "no\nsuch model"], "neither a folder nor an id"),
+    (["a", "--model", "no\nsuch model"], "neither a folder nor a hub id"),
 ]
 
 

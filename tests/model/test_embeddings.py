@@ -161,7 +161,7 @@ def test_a_run_of_too_many_words_goes_without_a_map_and_says_so(monkeypatch: pyt
     monkeypatch.setattr(embeddings, "WORDS", 9)
     run = trace(shared(), PROMPT, max_new_tokens=2)
     assert not run.arrays().keys() & set(MAP) and run.rotary_cos is not None and run.lens_ids is not None
-    assert any("embedding map is left out" in note and "up to 9" in note for note in run.notes)
+    assert any("embedding map is left out" in note and "the limit is 9" in note for note in run.notes)
 
 
 def test_the_map_comes_before_the_lens_and_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -178,7 +178,7 @@ def test_trials_of_what_is_no_run_or_of_nothing_are_refused(inputs: Inputs) -> N
 
 def test_a_draft_model_comes_as_an_input(inputs: Inputs) -> None:
     modes, other = ("draft model",), tiny("llama")
-    with pytest.raises(Refusal, match="no draft model was named"):
+    with pytest.raises(Refusal, match="no draft model was given"):
         begin("speculate", inputs, Job(), modes=modes, draft="other")
     given = dataclasses.replace(inputs, models={**inputs.models, "draft": other})
     *_, drafted = (each for each in begin("speculate", given, Job(), modes=modes, draft="other") if each)

@@ -102,9 +102,12 @@ def test_a_token_that_the_tokenizer_would_cut_is_found_in_the_vocabulary(
 @pytest.mark.parametrize(
     ("token", "said"),
     [
-        ("w5 w6", r"token is 'w5 w6'; LlamaForCausalLM has no such token \(2 in its place: 'w5', 'w6'\)"),
-        ("w999", r"no such token \(1 in its place: 'w3'\)"),
-        ("", r"no such token \(0 in its place: \)"),
+        (
+            "w5 w6",
+            r"token is 'w5 w6'; LlamaForCausalLM has no such token \(the tokenizer splits it into 2: 'w5', 'w6'\)",
+        ),
+        ("w999", r"no such token \(the tokenizer splits it into 1: 'w3'\)"),
+        ("", r"no such token \(the tokenizer splits it into 0: \)"),
         ("\ufffd", "no such token"),
     ],
 )
@@ -112,7 +115,7 @@ def test_a_text_that_is_no_token_is_refused_with_likely_ones(
     hooked: HookedModel, run: Trace, token: str, said: str
 ) -> None:
     best = run.choices[1].candidates[0]
-    with pytest.raises(BadSetting, match=rf"{said}.* token_id; likely here: 'w{best.id}' \({best.id}\)"):
+    with pytest.raises(BadSetting, match=rf"{said}.* token_id. The likeliest at this step: 'w{best.id}' \({best.id}\)"):
         fork(hooked, run, 1, token=token)
 
 
@@ -190,8 +193,8 @@ def test_what_is_no_run_of_this_model_is_refused_at_once(hooked: HookedModel, ru
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({}, "by token, its text, or by token_id; neither was given"),
-        ({"token": "w5", "token_id": 5}, "both were given"),
+        ({}, "neither token nor token_id was given"),
+        ({"token": "w5", "token_id": 5}, "token and token_id were both given"),
         ({"token_id": 199}, "token_id is 199; it must be a whole number from 0 to 198"),
         ({"token_id": 5, "step": -1}, "step is -1; it must be a whole number of at least 0"),
         ({"token": 5}, "token is not text"),
@@ -244,7 +247,7 @@ def test_a_file_in_and_a_file_out(capsys: Any, loaded: str, hooked: HookedModel,
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--step", "2"], "neither was given"),
+        (["--step", "2"], "neither token nor token_id was given"),
         (["--token", "w5"], "the following arguments are required: --step"),
         (["--step", "9", "--token", "w5"], "this run has steps 0 to 5"),
         (["--step", "1", "--token", "w5 w6"], "no such token"),

@@ -64,7 +64,7 @@ def set_metadata(**entries: Any) -> Any:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda h: h.update(extra={"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}), "['extra'] too many"),
+        (lambda h: h.update(extra={"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}), "unknown tensors ['extra']"),
         (lambda h: h.pop("queries"), "lacks ['queries']"),
         (set_tensor("queries", dtype="F64"), "should hold F32, and holds 'F64'"),
         (set_tensor("queries", dtype="I32"), "should hold F32"),
@@ -86,20 +86,20 @@ def set_metadata(**entries: Any) -> Any:
         (set_tensor("queries", data_offsets=[-96, 0]), "which is no place in the file"),
         (set_tensor("queries", data_offsets=[72, 168, 1]), "which is no place in the file"),
         (set_tensor("queries", data_offsets=[168, 72]), "does not fill"),
-        (set_tensor("queries", data_offsets=[0, 96]), "begins at byte 0 where byte 72 is next"),
-        (set_tensor("queries", data_offsets=[80, 176]), "begins at byte 80 where byte 72 is next"),
+        (set_tensor("queries", data_offsets=[0, 96]), "begins at byte 0; byte 72 is next"),
+        (set_tensor("queries", data_offsets=[80, 176]), "begins at byte 80; byte 72 is next"),
         (set_tensor("queries", data_offsets=[2**63, 2**63 + 96]), "begins at byte"),
         (set_tensor("resid", shape=[2, 3], data_offsets=[0, 48]), "L"),
-        (lambda h: h.pop("resid"), "begins at byte 72 where byte 0 is next"),
+        (lambda h: h.pop("resid"), "begins at byte 72; byte 0 is next"),
         (lambda h: h.pop("__metadata__"), "without a record"),
         (lambda h: h["__metadata__"].pop("kind"), "without a record"),
-        (set_metadata(more="x"), "its metadata is not as"),
-        (set_metadata(record={"leaves": []}), "its metadata is not as"),
+        (set_metadata(more="x"), "its metadata was not"),
+        (set_metadata(record={"leaves": []}), "its metadata was not"),
         (set_metadata(kind=["Sample"]), "it holds a ['Sample'], not a Sample"),
         (set_metadata(version=3), "its version is 3, which is not a number"),
         (set_metadata(version="３"), "which is not a number"),
         (set_metadata(version="9" * 5000), "which is not a number"),
-        (set_metadata(record="שלום"), "its metadata is not as"),
+        (set_metadata(record="שלום"), "its metadata was not"),
     ],
 )
 def test_a_header_that_lies_is_refused(saved: Path, change: Any, said: str) -> None:
@@ -111,8 +111,8 @@ def test_a_header_that_lies_is_refused(saved: Path, change: Any, said: str) -> N
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
-        (b'{"__metadata__":{},"__metadata__":{}}', "twice"),
-        (b'{"a":{"dtype":"F32","dtype":"F32"}}', "twice"),
+        (b'{"__metadata__":{},"__metadata__":{}}', "a repeated key"),
+        (b'{"a":{"dtype":"F32","dtype":"F32"}}', "a repeated key"),
         (b'{"a":NaN}', "NaN"),
         (b'{"a":-Infinity}', "Infinity"),
         (b'{"a":1e999}', "more than a float holds"),
@@ -122,12 +122,12 @@ def test_a_header_that_lies_is_refused(saved: Path, change: Any, said: str) -> N
         (b'{"a":' + b"[" * 17 + b"]" * 17 + b"}", "deeper than 16"),
         (b'{"a":' + b"[" * 100_000 + b"}", "deeper than 16"),
         (b'{"a":' + b'{"":' * 100_000 + b"1" + b"}" * 100_001, "deeper than 16"),
-        (b'{"a":"' + b'\\"[' * 250_000, "breaks off"),
-        (b'{"a":"\\', "breaks off"),
+        (b'{"a":"' + b'\\"[' * 250_000, "is cut short"),
+        (b'{"a":"\\', "is cut short"),
         (b'{"a":1} x', "cannot be read"),
         (b'{"a":"\xff"}', "not ASCII"),
         (b"{'a':1}", "cannot be read"),
-        (b"{", "breaks off"),
+        (b"{", "is cut short"),
         (b"{}", "without a record"),
     ],
 )
@@ -144,13 +144,13 @@ def test_a_header_length_that_lies_is_refused(saved: Path, length: int) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('"seed":18446744073709551615', '"seed":13', "is not a whole Sample: 13 brings bad luck"),
+        ('"seed":18446744073709551615', '"seed":13', "is not a valid Sample: 13 brings bad luck"),
         ('"seed":18446744073709551615', '"seed":14', "14 is far too much"),
         ('"seed":18446744073709551615', '"seed":1.0', "seed should be a whole number"),
         ('"seed":18446744073709551615', '"seed":true', "seed should be a whole number"),
         ('"seed":18446744073709551615', '"seed":null', "seed should be a whole number"),
-        ('"seed":18446744073709551615', '"seed":1,"seed":2', "twice"),
-        ('"seed":18446744073709551615', '"seed":1,"more":2', "the entries ['more'] too many"),
+        ('"seed":18446744073709551615', '"seed":1,"seed":2', "a repeated key"),
+        ('"seed":18446744073709551615', '"seed":1,"more":2', "the unknown entries ['more']"),
         ('"seed":18446744073709551615,', "", "lacks ['seed']"),
         ('"heat":5e-324', '"heat":NaN', "NaN"),
         ('"heat":5e-324', '"heat":"1"', "heat should be a finite number"),
@@ -162,14 +162,14 @@ def test_a_header_length_that_lies_is_refused(saved: Path, length: int) -> None:
         ('"word":"plain"', '"word":["plain"]', "leaves[0].word should be text"),
         ('"span":[0,256]', '"span":[0,256,1]', "leaves[1].span should have 2 values"),
         ('"span":[0,256]', '"span":{"0":1}', "leaves[1].span should be a list"),
-        ('"span":[0,256]', '"span":[9,0]', "leaves[1] is not a whole Leaf: the span (9, 0) ends before"),
+        ('"span":[0,256]', '"span":[9,0]', "leaves[1] is not a valid Leaf: the span (9, 0) ends before"),
         ('"data":""', '"data":"0G"', "leaves[0].data should be bytes in hex"),
         ('"data":""', '"data":"0"', "leaves[0].data should be bytes in hex"),
         ('"data":""', '"data":"00\\n"', "leaves[0].data should be bytes in hex"),
         ('"data":""', '"data":"AB"', "leaves[0].data should be bytes in hex"),
-        ('"data":"",', "", "leaves[0] has the entries [] too many, and lacks ['data']"),
-        ('"data":"",', '"data":"","word":"x",', "twice"),
-        ('"a b":[1,2]', '"a b":[1,2],"a b":[3]', "twice"),
+        ('"data":"",', "", "leaves[0] has the unknown entries [], lacks ['data']"),
+        ('"data":"",', '"data":"","word":"x",', "a repeated key"),
+        ('"a b":[1,2]', '"a b":[1,2],"a b":[3]', "a repeated key"),
         ('"0":""', '"00":""', "the key '00'"),
         ('"0":""', '"+0":""', "the key '+0'"),
         ('"0":""', '" 0":""', "the key ' 0'"),
@@ -177,7 +177,7 @@ def test_a_header_length_that_lies_is_refused(saved: Path, length: int) -> None:
         ('"0":""', '"1_0":""', "the key '1_0'"),
         ('"0":""', '"0":0', "names[0] should be text"),
         ('"0":""', '"99999999999999999999":""', "whole number of 64 bits"),
-        ('{"leaves"', '[{"leaves"', "breaks off"),
+        ('{"leaves"', '[{"leaves"', "is cut short"),
     ],
 )
 def test_a_record_that_does_not_fit_its_types_is_refused(saved: Path, old: str, new: str, said: str) -> None:
@@ -255,7 +255,7 @@ except BadTrace:
 @pytest.mark.parametrize(
     ("header_bytes", "file_bytes", "said"),
     [
-        (storage.MAX_HEADER_BYTES + 1, 2 * storage.MAX_HEADER_BYTES, "it is not a trace"),
+        (storage.MAX_HEADER_BYTES + 1, 2 * storage.MAX_HEADER_BYTES, "it is not a record"),
         (storage.MAX_HEADER_BYTES, 1000, "it is cut short: its header has 32,000,000 bytes, and the whole file 1,000"),
     ],
 )
@@ -297,7 +297,7 @@ def test_a_file_that_shrinks_while_it_is_read_is_refused(saved: Path, monkeypatc
         return check(*arguments)
 
     monkeypatch.setattr(storage, "_check_tensors", shrink)
-    assert "became shorter" in refusal(saved)
+    assert "was cut short" in refusal(saved)
 
 
 def test_too_little_memory_is_a_sentence(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,7 +305,7 @@ def test_too_little_memory_is_a_sentence(saved: Path, monkeypatch: pytest.Monkey
         raise MemoryError
 
     monkeypatch.setattr(np, "fromfile", exhausted)
-    assert "more memory than there is" in refusal(saved)
+    assert "more memory than is available" in refusal(saved)
 
 
 def test_a_large_record_saves_and_opens_without_a_second_copy(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_every_time_is_one_that_a_pass_can_take(name: str, time: float):
 
 def test_rows_have_tries_and_entries():
     whole = fake_measurement()
-    with pytest.raises(BadTrace, match="rows without a try"):
+    with pytest.raises(BadTrace, match="a row without a measurement"):
         replace(whole, race_on=whole.race_on[:, :0])
     with pytest.raises(BadTrace, match="race_tokens"):
         replace(whole, race_tokens=whole.race_tokens[:-1])

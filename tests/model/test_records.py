@@ -94,7 +94,7 @@ def test_a_token_without_a_text_is_refused_when_a_file_is_opened(tmp_path: Any, 
         only_near = next(i for i in trace.embed_ids.tolist()[::-1] if i not in named)
         trace = replace(trace, texts={i: text for i, text in trace.texts.items() if i != only_near})
     trace.save(tmp_path / "run.trace")
-    with pytest.raises(BadTrace, match="how it reads"):
+    with pytest.raises(BadTrace, match="whose text is missing"):
         Trace.open(tmp_path / "run.trace")
 
 

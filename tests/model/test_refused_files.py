@@ -20,12 +20,12 @@ def test_files_that_are_no_trace_are_named_as_such(tmp_path: Path) -> None:
     path = tmp_path / "file"
     for content in (b"", b"1234567", pickle.dumps({"a": 1}), b"Once upon a time, " * 9, bytes(100), b"\xff" * 100):
         path.write_bytes(content)
-        assert "it is not a trace" in refusal(path)
+        assert "it is not a record" in refusal(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("queries.npy", bytes(1000))
-    assert "it is not a trace" in refusal(path)
+    assert "it is not a record" in refusal(path)
     np.savez(path.with_suffix(".npz"), queries=np.zeros(9))
-    assert "it is not a trace" in refusal(path.with_suffix(".npz"))
+    assert "it is not a record" in refusal(path.with_suffix(".npz"))
 
 
 def test_a_pickle_is_never_run(tmp_path: Path) -> None:

@@ -339,8 +339,8 @@ def test_trials_end_where_they_are_asked_to_and_hold_the_model_during_a_pass_onl
     ("way", "words"),
     [
         (Asked(kind="window"), "at least 1"),
-        (Asked(kind="sink + window", window=4), "sink of 0"),
-        (Asked(kind="sink + window", sink=4), "window of 0"),
+        (Asked(kind="sink + window", window=4), "sink is 0"),
+        (Asked(kind="sink + window", sink=4), "window is 0"),
         (Asked(kind="dropped", dropped=(3, 20)), "position 20"),
         (Asked(kind="dropped", dropped=(-1,)), "positions 0 to 19"),
         (Asked(kind="int2"), "int2"),  # pyright: ignore[reportArgumentType]
@@ -380,11 +380,11 @@ def test_a_run_that_this_model_cannot_have_made_is_refused(llama: HookedModel) -
         trials(shared("gpt2"), run)
     with pytest.raises(BadTrace, match="other weights"):
         next(trials(llama, replace(run, logits=run.logits + 0.1)))
-    with pytest.raises(BadPrompt, match="199 is no such id"):
+    with pytest.raises(BadPrompt, match="token id 199"):
         trials(llama, _script([5, 199], 1, 4))
-    with pytest.raises(BadPrompt, match="0 as the prompt"):
+    with pytest.raises(BadPrompt, match="0 of 2 tokens"):
         trials(llama, _script([5, 6], 0, 4))
-    with pytest.raises(BadPrompt, match="3 written tokens"):
+    with pytest.raises(BadPrompt, match="3 generated tokens"):
         trials(llama, _script([5, 6, 7, 8], 1, 2))
     with pytest.raises(PromptTooLong, match="this host allows at most 3"):
         Script.to_write(llama, PROMPT, Settings(max_new_tokens=2), Limits(prompt_tokens=3))

@@ -61,7 +61,7 @@ def watched_once(hooked: HookedModel, *modes: Mode, **asked: Any) -> Speculation
     return next(
         each
         for each in pieces_of(hooked, *modes, **asked)
-        if len(each.attempts) + sum("was left out" in note for note in each.notes) == len(modes)
+        if len(each.attempts) + sum("was skipped" in note for note in each.notes) == len(modes)
     )
 
 
@@ -314,7 +314,7 @@ def test_every_family_speculates_or_says_why_not(family: str) -> None:
     hooked = shared(family)
     record = watched_once(hooked, "prompt lookup", "early exit", exit_layer=1, n_draft=2)
     assert record.attempts[0].mode == "prompt lookup" and all(each.same_tokens for each in record.attempts)
-    assert len(record.attempts) == 2 or "runs all its layers whatever it is told" in record.notes[0]
+    assert len(record.attempts) == 2 or "ignores early exit" in record.notes[0]
 
 
 def test_a_library_that_works_in_another_way_is_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -374,11 +374,11 @@ def test_what_cannot_be_run_is_refused_at_once() -> None:
     settings = Settings(max_new_tokens=4)
     with pytest.raises(BadSetting, match="n_draft is 0"):
         speculate(hooked, PROMPT, settings, limits, n_draft=0)
-    with pytest.raises(BadSetting, match="after layer 99 is asked for"):
+    with pytest.raises(BadSetting, match="exit_layer is 99"):
         speculate(hooked, PROMPT, settings, limits, modes=["early exit"], exit_layer=99)
     with pytest.raises(BadSetting, match="no draft 'magic'"):
         speculate(hooked, PROMPT, settings, limits, modes=["magic"])  # pyright: ignore[reportArgumentType]
-    with pytest.raises(NotShown, match="no draft model was named"):
+    with pytest.raises(NotShown, match="no draft model was given"):
         speculate(hooked, PROMPT, settings, limits, modes=["draft model"])
     with pytest.raises(PromptTooLong):
         speculate(hooked, PROMPT * 900, settings, limits)
@@ -389,7 +389,7 @@ def test_what_cannot_be_run_is_refused_at_once() -> None:
 def test_a_mode_that_cannot_be_done_is_left_out_with_its_reason() -> None:
     record = watched_once(shared(), "own draft", "prompt lookup")
     assert [each.mode for each in record.attempts] == ["prompt lookup"]
-    assert "own draft was left out" in record.notes[0]
+    assert "own draft was skipped" in record.notes[0]
 
 
 def test_half_a_character_is_replaced_told_and_kept(small: HookedModel, tmp_path: Path) -> None:

@@ -200,7 +200,7 @@ def test_a_save_replaces_the_file_and_follows_a_link_to_it(saved: Path) -> None:
     ("place", "said"),
     [
         ("no/such/run.trace", "Make the folder first"),
-        ("", "something else than a file"),
+        ("", "something other than a file"),
         ("run.trace/x", "folder does not exist"),
         ("a\0b", "null"),
         ("x" * 300, "too long"),
@@ -214,7 +214,7 @@ def test_a_place_that_takes_no_file_is_refused(saved: Path, place: str, said: st
 
 def test_a_device_is_not_replaced_by_a_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(BadTrace, match="something else than a file"):
+    with pytest.raises(BadTrace, match="something other than a file"):
         save(sample(), tmp_path / "pipe", version=VERSION)
 
 

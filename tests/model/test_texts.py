@@ -8,7 +8,7 @@ import pytest
 
 from model import texts
 from model.errors import BadSetting
-from model.texts import counted, phrase, read_catalogue, translated
+from model.texts import counted, listed, phrase, read_catalogue, translated
 
 
 def test_values_stand_where_the_template_names_them_and_text_in_them_is_no_template():
@@ -37,3 +37,7 @@ def test_the_host_names_its_language_when_it_starts():
         check=False,
     )
     assert (ran.returncode, ran.stderr.strip()) == (1, "TOKENOSCOPE_LANGUAGE is 'xx'; there are: en.")
+
+
+def test_words_are_listed_with_a_last_one():
+    assert [listed(words) for words in ([], ["A"], ["A", "B"], ["A", "B", "C"])] == ["", "A", "A and B", "A, B and C"]

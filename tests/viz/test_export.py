@@ -284,14 +284,11 @@ def test_the_facts_tell_how_texts_were_served():
     record = fake_batching()
     told = account_of(record).facts(record)
     times = "A at the start, B after 10.0 ms, C at the start, D after 350 ms"
-    assert f"Asked for: {times}: 8.57 a second on average" in told
-    assert (
-        "Engine: a tick reads at most 8 tokens (token budget) of at most 4 texts; sharing of blocks by prompts "
-        "that begin alike: on"
-    ) in told
+    assert f"Arrivals: {times}: 8.57 a second on average" in told
+    assert "Engine: a tick reads at most 8 tokens (the token budget) of at most 4 texts; prefix caching is on" in told
     assert "Cache: 9 blocks of 4 tokens, 184 kB each" in told
-    written = "tokens to write at most: A 4, B 3, C 3, D 3"
-    assert f"Settings: temperature 0; {written}; prompts as typed, no chat template" in told
+    written = "new tokens at most: A 4, B 3, C 3, D 3"
+    assert f"Settings: temperature 0; {written}; prompts as typed, without a chat template" in told
     chat = replace(
         record,
         sharing=False,
@@ -299,18 +296,18 @@ def test_the_facts_tell_how_texts_were_served():
         requests=tuple(replace(each, arrives_s=0.0) for each in record.requests),
     )
     said = " ".join(account_of(chat).facts(chat))
-    assert "alike: off" in said and "in the model's chat template" in said and "Asked for: all at the start" in said
+    assert "caching is off" in said and "in the model's chat template" in said and "Arrivals: all at the start" in said
 
 
 def test_the_facts_tell_how_a_draft_was_made():
     drawn = Settings(max_new_tokens=9, temperature=0.7, top_p=0.9, seed=5)
     told = account_of(RECORDS[3]).facts(drafted("a b", drawn, ("prompt lookup", "early exit")))
     assert (
-        "Settings: temperature 0.7, top-p 0.9, seed 5; at most 3 guesses a round; at most 9 tokens to write; "
-        "prompts as typed, no chat template"
+        "Settings: temperature 0.7, top-p 0.9, seed 5; at most 3 drafted tokens a round; at most 9 new tokens; "
+        "prompts as typed, without a chat template"
     ) in told
     greedy = drafted("a b", Settings(max_new_tokens=9, chat=True), ("prompt lookup",))
-    assert "temperature 0, seed 0 (nothing is drawn); " in " ".join(account_of(RECORDS[3]).facts(greedy))
+    assert "temperature 0, seed 0 (not used: greedy decoding); " in " ".join(account_of(RECORDS[3]).facts(greedy))
     assert "chat template" in " ".join(account_of(RECORDS[3]).facts(replace(greedy, attempts=())))
     two = replace(greedy, attempts=(*greedy.attempts, replace(greedy.attempts[0], n_draft=5)))
     assert "at most 3 or 5 guesses a round" in " ".join(account_of(RECORDS[3]).facts(two))
@@ -336,9 +333,9 @@ def test_the_page_of_a_long_run_holds_its_beginning_its_end_and_what_is_seen_fir
     kept = [tick for tick, each in drawn.items() if each["picture"]["html"]]
     assert kept == [*range(300), most, *range(900, n)]
     assert {each["picture"]["missing"] for tick, each in drawn.items() if tick not in kept} == {NOT_HELD}
-    assert "the first 300 and of the last 100 ticks of a run as long as this, and of tick 601, which" in note(frames)
+    assert "the first 300 and the last 100 ticks, and of tick 601." in note(frames)
     other = saved(long, Selection(tick=450, layer=1))
-    assert "and of tick 451, which it shows first" in note(other)
+    assert "and of tick 451." in note(other)
     assert blocks(other)[450]["picture"]["html"] and not blocks(other)[most]["picture"]["html"]
     whole = saved(replace(short, ticks=tuple(some[:400]), ways=()))
     assert not note(whole) and all(each["picture"]["html"] for each in blocks(whole).values())

@@ -131,7 +131,7 @@ def test_a_window_longer_than_the_run_is_said_to_take_nothing_out():
     record = fake_trials()
     whole = replace(record.trials[1], n_bytes=record.trials[0].n_bytes, first_changed=None)
     longer = replace(record, trials=(record.trials[0], whole, *record.trials[2:]))
-    assert drawn("cache_table", longer).count("keeps every token of this run") == 1
+    assert drawn("cache_table", longer).count("so every token is kept") == 1
 
 
 def test_the_race_is_what_was_measured_and_the_dashed_lines_what_was_predicted():
@@ -172,14 +172,14 @@ def test_the_cost_of_a_text_is_the_sum_of_its_passes():
     lines = traces("race_total", record)
     assert list(lines["with the cache"].y) == [0, 2 + 3, 5 + 4 * 3]  # the pass at 3 lies between those at 2 and 4
     assert list(lines["without"].y) == [0, 10, 34]
-    assert "equal to the last bit" in drawn("race_logits", record)
+    assert "equal bit for bit" in drawn("race_logits", record)
 
 
 def test_a_difference_is_called_rounding_only_where_it_can_be():
-    assert "It is rounding" in drawn("race_logits") and "same at every length" in drawn("race_logits")
+    assert "That is rounding" in drawn("race_logits") and "same at every length" in drawn("race_logits")
     worse = replace(WHOLE, race_difference=WHOLE.race_scale * 0.01, race_tokens=((1, 2), *WHOLE.race_tokens[1:]))
     assert "more than the rounding of float32 explains" in drawn("race_logits", worse)
-    assert "another at 1 of 6 lengths" in drawn("race_logits", worse)
+    assert "differs at 1 of 6 lengths" in drawn("race_logits", worse)
 
 
 def test_the_roof_is_the_machines_and_passes_stand_at_their_work():
@@ -199,8 +199,8 @@ def test_utilisation_is_work_by_time_by_what_the_machine_can():
     said, machine, itl = drawn("utilisation"), WHOLE.machine, float(np.median(WHOLE.itl))
     assert theme.percent(WHOLE.decode_work.n_bytes / itl / machine.bandwidth) in said
     assert theme.percent(WHOLE.decode_work.flops / itl / machine.matrix_speed) in said
-    assert f"{number(WHOLE.decode_work.intensity)} operations a byte: bound by reading memory." in said
-    assert "bound by computing." in said
+    assert f"{number(WHOLE.decode_work.intensity)} operations a byte: memory-bound." in said
+    assert "compute-bound." in said
     assert "No pass has been measured" in drawn("utilisation", fake_measurement(phases=False, race=False, batch=False))
 
 
@@ -236,7 +236,7 @@ def test_the_bill_is_drawn_to_scale_with_the_estimate_outlined():
     assert outline.line.dash == "dash"
     assert (outline.x0, outline.x1) == pytest.approx(((owed.weights + owed.kv_cache) * unit, owed.total * unit))
     assert "5 users, 16 bits" in drawn("bill_table", at=at)
-    assert "8,192 tokens at most" in drawn("bill_table", at=Selection(context=9000))
+    assert "at most 8,192 tokens" in drawn("bill_table", at=Selection(context=9000))
 
 
 @pytest.mark.parametrize("wrong", [{"context": 0}, {"users": 0}, {"users": 10**9}, {"bits": 5}])
@@ -279,7 +279,7 @@ def test_hostile_tokens_are_inert():
     record = replace(record, chosen=chosen)
     table = drawn("cache_table", record)
     assert "<script" not in table and "<img" not in table
-    assert f"would have been {markup.text(markup.short(record.tokens[len(HOSTILE)]))} instead of" in table
+    assert f": {markup.text(markup.short(record.tokens[len(HOSTILE)]))} instead of" in table
     assert not re.search("[\x00-\x1f\u200b-\u200f\u202a-\u202e\u2066-\u2069]", table)
     for name in ("cache_saved", "cache_divergence"):
         said = [text for each in drawn(name, record).data for text in each.customdata or ()]

@@ -59,10 +59,10 @@ def test_a_text_without_a_share_is_told_why():
     free, n_tokens = replace(one, max_requests=4), STORY.n_blocks * STORY.block_size
     looks_at_all = replace(tick, shares=(replace(tick.shares[0], first=n_tokens),))
     for record, why in (
-        (one, "1 text has a share, the most that may"),
+        (one, "1 text is scheduled, the limit of a tick"),
         (replace(one, token_budget=2), "the token budget of 2 is used up"),
-        (free, "too few blocks are free, and the engine keeps some back"),
-        (replace(free, ticks=(looks_at_all,)), f"a tick looks at no more than {n_tokens} tokens of the cache"),
+        (free, "too few blocks are free: the engine reserves some"),
+        (replace(free, ticks=(looks_at_all,)), f"a tick attends to at most {n_tokens} cached tokens"),
     ):
         assert served.why_not(record, record.ticks[0], 1).startswith(why)
         assert f"waiting: {why}" in drawn("blocks", record) and f"waiting: {why}" in drawn("lanes", record)
@@ -70,7 +70,7 @@ def test_a_text_without_a_share_is_told_why():
 
 def test_what_a_text_holds_is_looked_at_too_if_it_has_a_share():
     n_tokens, own = STORY.n_blocks * STORY.block_size, Table(request=1, blocks=(0,), n_tokens=2)
-    for first, why in ((n_tokens - 2, "too few blocks"), (n_tokens - 1, "a tick looks at no more than")):
+    for first, why in ((n_tokens - 2, "too few blocks"), (n_tokens - 1, "a tick attends to at most")):
         share = Share(request=0, phase="decode", first=first, n_tokens=1, written=None)
         tick = replace(STORY.ticks[0], shares=(share,), tables=(own,))
         assert served.why_not(replace(STORY, max_requests=4), tick, 1).startswith(why)
@@ -97,7 +97,7 @@ def test_a_lane_says_what_the_tick_did():
     html = drawn("lanes")
     lane = re.findall("<tr.*?</tr>", html.partition("<tbody>")[2])[2]
     assert cells(lane, "td") == ["2", "7", "", "\u21a9", "\u00b7\u00b7\u00b7", "7", "\u2016", "4\u2713"]
-    assert "C was put back" in html and "B found its first 4 tokens" in html
+    assert "C was preempted" in html and "B found its first 4 tokens" in html
     over = [
         share
         for tick in STORY.ticks
@@ -110,15 +110,15 @@ def test_a_lane_says_what_the_tick_did():
 
 
 def test_texts_that_read_the_same_at_once_are_not_told_to_have_found_it():
-    assert "begin alike, but each read" not in drawn("lanes")
+    assert "the same prefix, but each read" not in drawn("lanes")
     tables = tuple(Table(request=i, blocks=(8, 7 - i), n_tokens=6) for i in (0, 1))
     shares = tuple(Share(request=i, phase="prefill", first=0, n_tokens=4, written=None) for i in (0, 1))
     once = replace(STORY.ticks[0], shares=shares, tables=tables, shared=((8, 2),), n_free=6, cached=(), weights_at=None)
     html = drawn("lanes", replace(STORY, ticks=(once, once), ways=()))
-    assert html.count("A and B begin alike, but each read that itself") == 1 and "found its first" not in html
+    assert html.count("A and B have the same prefix, but each read it itself") == 1 and "found its first" not in html
     found = replace(once, reused=((1, 4),))
     html = drawn("lanes", replace(STORY, ticks=(found, once), ways=()))
-    assert "begin alike, but each read" not in html and "B found its first 4 tokens" in html
+    assert "the same prefix, but each read" not in html and "B found its first 4 tokens" in html
 
 
 def test_a_bar_is_as_high_as_its_share_of_the_budget():
@@ -166,7 +166,7 @@ def test_every_block_is_drawn_once_with_whose_it_is(number: int):
     assert [{served.letter(int(each)) for each in some} for some in shown] == [
         set(users.get(block, "")) for block in range(N_BLOCKS)
     ]
-    assert f"{len(users)} of {N_BLOCKS} blocks are used after this tick, {tick.n_free} free" in html
+    assert f"{len(users)} of {N_BLOCKS} blocks are in use after this tick, {tick.n_free} free" in html
     rows = re.findall("<tr data-request.*?</tr>", html)
     assert [cells(row, "th") for row in rows] == [[served.letter(request)] for request in TEXTS]
     for table in tick.tables:
@@ -182,17 +182,17 @@ def test_the_last_block_is_as_full_as_it_is_and_a_kept_one_says_whose_it_was():
     assert "which saves 1 (184 kB). A and B share block 8 (2 users), which holds" in third and "share" not in drawn(
         "blocks", tick=5
     )
-    assert "last one 3 of 4 full" in third and "1 shared, which saves 1 (184 kB)" in third
+    assert "the last holds 3 of 4 tokens" in third and "1 shared, which saves 1 (184 kB)" in third
     assert "<li class=ts-kept>7 (A)</li>" in drawn("blocks", tick=3)
-    assert "C had to give its blocks back." in drawn("blocks", tick=3)
+    assert "C was preempted: its blocks were freed." in drawn("blocks", tick=3)
     two = replace(STORY, ticks=(*STORY.ticks[:3], replace(STORY.ticks[3], put_back=(1, 2))))
-    assert "B and C had to give their blocks back." in drawn("blocks", two, tick=3)
+    assert "B and C were preempted: their blocks were freed." in drawn("blocks", two, tick=3)
 
 
 def test_without_sharing_no_words_say_that_texts_share():
     off = replace(fake_batching(n_ticks=1), sharing=False)
-    assert "Sharing is off: texts that begin alike hold the same tokens once each." in drawn("blocks", off)
-    assert "Sharing is off" not in drawn("blocks") and "of one text" not in drawn("blocks")
+    assert "Prefix caching is off: texts with the same prefix each hold their own copy." in drawn("blocks", off)
+    assert "Prefix caching is off" not in drawn("blocks") and "of one text" not in drawn("blocks")
     assert "Texts that begin alike share" not in VIEWS["blocks"].caption
 
 
@@ -279,10 +279,10 @@ def test_a_weight_that_strays_is_drawn_and_told():
 def test_attention_that_is_not_there_is_said():
     none = fake_batching(weights=False)
     full = drawn("packed_attention", none)
-    assert "already its first tick has more than there is room for" in full and "layers: exactly 0" in full
+    assert "that of its first tick is already larger than the limit" in full and "layers: exactly 0" in full
     unasked = drawn("packed_attention", replace(none, ticks=tuple(replace(each, stray=None) for each in none.ticks)))
-    assert "it was not asked to" in unasked and "was not looked at" in unasked and "exactly" not in unasked
-    for n, where in ((1, "tick 1 has it"), (3, "ticks 1 to 3 have it")):
+    assert "it was not requested" in unasked and "was not measured" in unasked and "exactly" not in unasked
+    for n, where in ((1, "only that of tick 1 was"), (3, "only that of ticks 1 to 3 was")):
         some = replace(
             STORY, ticks=(*STORY.ticks[:n], *(replace(each, weights_at=None, stray=0.25) for each in STORY.ticks[n:]))
         )
@@ -291,9 +291,9 @@ def test_attention_that_is_not_there_is_said():
         assert "layers: 2.5\u00d710\u207b\u00b9, which should be 0" in later
     assert not any("earlier tick" in each for each in (full, unasked))
     for wrong in (Selection(tick=99), Selection(layer=99), Selection(head=99), Selection(request=99)):
-        with pytest.raises(NotShown, match=r"(99|100) was asked for"):
+        with pytest.raises(NotShown, match=r"there is no \w+ (99|100);"):
             VIEWS["packed_attention"].draw(STORY, wrong)
-    with pytest.raises(NotShown, match="Tick 100"):
+    with pytest.raises(NotShown, match="tick 100"):
         drawn("blocks", tick=99)
 
 
@@ -324,39 +324,42 @@ def test_the_ways_take_their_time_on_one_axis_with_padding_hatched():
 
 def test_the_numbers_are_those_that_were_measured():
     html = drawn("ways_table")
-    assert f"{len(PROMPTS)} texts, 3 runs of each way, without recording." in html
+    assert f"{len(PROMPTS)} texts, 3 runs of each scheduler, without recording." in html
     for way in STORY.ways:
         total = float(np.median(way.seconds))
         seconds = (total, np.max(way.latency), np.median(way.latency), np.max(way.ttft), np.median(way.ttft))
         for said in (*(theme.duration(float(each)) for each in seconds), theme.percent(way.n_padding / way.n_read)):
             assert f"<td>{said}</td>" in html
-    assert "Most tokens a second: continuous" in html and html.count("<td>all</td>") == 3
+    assert "Highest throughput: continuous batching" in html and html.count("<td>all</td>") == 3
     other_tokens = replace(STORY.ways[1], same_tokens=(True, False, True, True))
     assert "<td>3 of 4</td>" in drawn("ways_table", replace(STORY, ways=(STORY.ways[0], other_tokens)))
     stopped = replace(
         STORY,
         ways=tuple(replace(each, seconds=each.seconds[:n]) for n, each in zip((1, 2, 2), STORY.ways, strict=True)),
     )
-    assert "texts, one run of continuous, 2 runs of static, 2 runs of one by one, without" in drawn(
+    assert "texts, 1 run of continuous batching, 2 runs of static batching, 2 runs of sequential, without" in drawn(
         "ways_table", stopped
     )
     alone = drawn("ways_table", replace(STORY, ways=STORY.ways[2:]))
-    assert "Only one by one is timed: there is nothing to compare it with." in alone and "yet" not in alone
+    assert "Only one scheduler was timed (sequential), so there is no comparison." in alone and "yet" not in alone
     even = replace(STORY, ways=tuple(replace(each, seconds=(1.0,)) for each in STORY.ways))
-    assert "as many tokens a second" in drawn("ways_table", even)
+    assert "equally many tokens a second" in drawn("ways_table", even)
     assert sum(NEW) == STORY.ways[0].n_written
 
 
 def test_a_way_is_called_faster_only_where_all_its_runs_were():
     fast, middle, slow = (replace(way, n_written=12) for way in STORY.ways)
     for runs, said in (
-        (((0.9, 1.0, 1.9), (1.8, 1.9, 2.5), (2.0, 3.0, 4.0)), "and more than all others in every turn."),
-        (((0.9, 1.0, 1.9), (0.8, 1.9, 2.5), (2.0, 3.0, 4.0)), "and so in every turn; against static it was not."),
+        (((0.9, 1.0, 1.9), (1.8, 1.9, 2.5), (2.0, 3.0, 4.0)), "It was the highest in every turn."),
+        (
+            ((0.9, 1.0, 1.9), (0.8, 1.9, 2.5), (2.0, 3.0, 4.0)),
+            "That held in every turn, but its lead over static batching did not.",
+        ),
         (
             ((0.9, 1.0, 4.1), (0.8, 1.9, 2.5), (2.0, 3.0, 4.0)),
-            "but not in every turn: take it for no clear difference.",
+            "It was not so in every turn, so the difference is not clear.",
         ),
-        (((1.0,), (2.0, 2.5), (3.0, 3.4)), "continuous, 3.00 times as many as one by one, the fewest."),
+        (((1.0,), (2.0, 2.5), (3.0, 3.4)), "continuous batching, 3.00 times that of sequential, the lowest."),
     ):
         ways = tuple(replace(way, seconds=each) for way, each in zip((fast, middle, slow), runs, strict=True))
         assert said in drawn("ways_table", replace(STORY, ways=ways)), said
@@ -367,16 +370,16 @@ def test_of_an_even_number_of_runs_all_numbers_are_of_one():
     html = drawn("ways_table", replace(STORY, ways=(way,)))
     assert cells(html, "td")[0] == theme.duration(2.0)
     assert "Its runs took 1.00 s to 4.00 s." in html
-    assert "continuous: 2.00 s" in str(drawn("ways", replace(STORY, ways=(way,))).to_plotly_json())
+    assert "continuous batching: 2.00 s" in str(drawn("ways", replace(STORY, ways=(way,))).to_plotly_json())
 
 
 def test_who_is_served_soonest_is_said_and_what_the_last_arrival_means():
     html = drawn("ways_table")
     least = min(STORY.ways, key=lambda way: np.median(way.ttft))
-    assert f"Soonest to a first token, in the median of the texts: {least.name}" in html
-    assert f"The last text was asked for at {theme.duration(max(ARRIVES))}" in html
+    assert f"Lowest median TTFT: {least.scheduler}" in html
+    assert f"The last text arrived after {theme.duration(max(ARRIVES))}" in html
     at_once = replace(STORY, requests=tuple(replace(each, arrives_s=0.0) for each in STORY.requests))
-    assert "was asked for at" not in drawn("ways_table", at_once)
+    assert "arrived after" not in drawn("ways_table", at_once)
 
 
 def test_the_time_of_a_bar_is_that_of_its_passes_without_what_lies_between():
@@ -405,7 +408,9 @@ def test_each_text_has_its_own_times_in_every_way():
         times = [theme.duration(each[request]) for way in STORY.ways for each in (way.ttft, way.latency)]
         assert cells(row, "td") == [str(PROMPTS[request]), str(NEW[request]), *times]
     heads = html.partition("</thead>")[0]
-    assert [heads.index(way.name) for way in STORY.ways] == sorted(heads.index(way.name) for way in STORY.ways)
+    assert [heads.index(way.scheduler) for way in STORY.ways] == sorted(
+        heads.index(way.scheduler) for way in STORY.ways
+    )
     columns = re.findall("<tr>.*?</tr>", heads)
     widths = [
         sum(int(each or 1) for each in re.findall(r'<th(?: scope="\w+")?(?: colspan="(\d)")?>', row)) for row in columns
@@ -424,7 +429,7 @@ def test_a_first_token_tells_how_long_its_text_waited():
     for mark, way in zip(marks, STORY.ways, strict=True):
         assert "%{customdata}" in mark.hovertemplate
         for told, at, request, waited in zip(mark.customdata, mark.x, STORY.requests, way.ttft, strict=True):
-            assert told == f", {theme.duration(waited)} after it was asked for"
+            assert told == f"(TTFT {theme.duration(waited)})"
             assert at - request.arrives_s == pytest.approx(waited)
 
 

@@ -162,48 +162,48 @@ def test_a_judged_round_has_both_probabilities_the_number_and_the_verdict_of_eve
             for card, each in zip(told, played.drafted, strict=False):
                 assert f"word{each.id}" in card and theme.percent(each.p) in card
                 assert each.q is None or theme.percent(each.q) in card
-                judged = each.accepted or ("refused" in card)
+                judged = each.accepted or ("rejected" in card)
                 assert each.random is None or not judged or f"{each.random:.3g}" in card
 
 
 def test_the_verdict_is_said_in_words_and_numbers():
     accepted, refused, after, own = cards(RECORD, 0)
-    assert "Random number 0.250 is at most p / q = 0.700 / 0.500 = 1.40: 0.250 \u2264 1.40, accepted." in accepted
-    assert "As p / q is at least 1, such a token always passes" in accepted and "\u2713 accepted" in accepted
-    assert "Random number 0.610 is more than p / q = 0.100 / 0.500 = 0.200: 0.610 > 0.200, refused." in refused
-    assert "\u2717 refused" in refused and "always passes" not in refused
-    assert "not judged" in after and "Random" not in after
-    assert "drawn from max(p \u2212 q, 0), scaled to sum to 1" in own and "55.0%" in own and "\u25c6 corrected" in own
+    assert "Accepted: the random number 0.250 is at most p / q = 0.700 / 0.500 = 1.40." in accepted
+    assert "Since p / q is at least 1, such a token is always accepted" in accepted and "\u2713 accepted" in accepted
+    assert "Rejected: the random number 0.610 is more than p / q = 0.100 / 0.500 = 0.200." in refused
+    assert "\u2717 rejected" in refused and "always accepted" not in refused
+    assert "not verified" in after and "random" not in after
+    assert "sampled from max(p \u2212 q, 0), scaled to sum to 1" in own and "55.0%" in own and "\u25c6 corrected" in own
     bonus = cards(RECORD, 1)[-1]
-    assert "drawn from p." in bonus and "max(" not in bonus and "\u2605 bonus" in bonus
-    assert "without a guess" in cards(RECORD, 2)[-1] and "bonus" not in cards(RECORD, 2)[-1]
+    assert "sampled from p." in bonus and "max(" not in bonus and "\u2605 bonus" in bonus
+    assert "no draft" in cards(RECORD, 2)[-1] and "bonus" not in cards(RECORD, 2)[-1]
     assert "the text had ended" in cards(RECORD, 3)[-1]
 
 
 def test_with_temperature_0_a_guess_passes_if_it_is_the_likeliest():
     record = speculation(attempt("own draft", GREEDY), temperature=0.0)
     accepted, refused, _, own = cards(record, 0)
-    assert "Accepted: it is the model's likeliest." in accepted
-    assert "Refused: another token is the model's likeliest." in refused
-    assert "its likeliest here, by p" in own and "max(" not in own
-    assert "Random" not in "".join(cards(record, 0))
+    assert "Accepted: it is the model's most likely token." in accepted
+    assert "Rejected: another token is the model's most likely." in refused
+    assert "the most likely token by p" in own and "max(" not in own
+    assert "random" not in "".join(cards(record, 0))
 
 
 def test_a_copied_guess_passes_if_the_model_drew_it():
     accepted, refused, _, own = cards(RECORD, 0, 1)
-    assert "holds this token for certain, q = 1" in accepted
-    assert "Accepted: the model drew the same token from p; the chance of the same was p / q = 0.700 / 1." in accepted
-    assert "Refused: the model drew another token from p; the chance of the same was p / q = 0.100 / 1." in refused
-    assert "drawn from p." in own and "max(" not in own
+    assert "The draft copies, so q = 1." in accepted
+    assert "the model sampled the same token from p. The probability of that was p / q = 0.700 / 1." in accepted
+    assert "Rejected: the model sampled another token from p. The same had p / q = 0.100 / 1." in refused
+    assert "sampled from p." in own and "max(" not in own
     greedy = cards(speculation(attempt("prompt lookup", COPIED), temperature=0.0), 0)[0]
-    assert "holds no probabilities" in greedy and "q = 1" not in greedy and "chance" not in greedy
-    assert "q is 1, and it passes with the chance p" in judged_round.caption
+    assert "has no probabilities" in greedy and "q = 1" not in greedy and "probability" not in greedy
+    assert "has q = 1, so its token is accepted with probability p" in judged_round.caption
 
 
 def test_two_numbers_that_read_alike_get_more_digits():
     close = guess(1, accepted=False, p=0.35001, q=0.5, random=0.70004)
     record = speculation(attempt("own draft", (one_round(2, (close,), "corrected"),)))
-    assert "0.70004 > 0.70002, refused" in cards(record, 0)[0]
+    assert "number 0.70004 is more than p / q = 0.350 / 0.500 = 0.70002" in cards(record, 0)[0]
 
 
 def test_tokens_are_text_whatever_is_in_them():
@@ -304,13 +304,16 @@ def test_the_table_says_what_each_draft_was_worth_and_from_where_on_it_pays():
     assert "75.0%" in told and "\u00d72.00" in told and "Slowest turn \u00d71.00, fastest \u00d72.00." in told
     assert "A note of own draft." in told and "A note of prompt lookup." in told
     own = Cost(n_draft=3, draft=0.1, verify=1.5).break_even()
-    assert own is not None and f"it would pay from {theme.percent(own)} accepted on, if every round were full" in told
-    assert "It wrote the same tokens as plain decoding." in told
+    assert (
+        own is not None
+        and f"it would pay from an acceptance rate of {theme.percent(own)}, if every round were full" in told
+    )
+    assert "Same tokens as plain decoding." in told
     dear = speculation(attempt("early exit", DRAWN, draft_token_s=0.05, same_tokens=False, speculated_s=(), plain_s=()))
     told = words(acceptance.draw(dear, Selection()))
-    assert "would not pay even if every guess were right" in told and "not timed" in told and "NOT" in told
+    assert "would not pay even if every drafted token were accepted" in told and "not timed" in told and "NOT" in told
     silent = speculation(attempt("prompt lookup", DRAWN[2:3], same_tokens=None))
-    assert "nothing judged" in words(acceptance.draw(silent, Selection()))
+    assert "nothing verified" in words(acceptance.draw(silent, Selection()))
     assert "prompt lookup" not in traces(silent)  # no place for its mark
 
 
@@ -319,7 +322,10 @@ def test_nothing_is_reckoned_from_a_pass_over_more_tokens_that_came_out_shorter(
     seconds[-1] = seconds[0] * 0.3  # as a busy machine once told
     busy = replace(RECORD, verify_s=seconds)
     told = words(acceptance.draw(busy, Selection()))
-    assert "A pass that judges 3 came out at 0.300 of a plain pass, which cannot be" in told and "pays from" not in told
+    assert (
+        "A pass that verifies 3 tokens was measured at 0.300 of a plain pass, which cannot be" in told
+        and "pays from" not in told
+    )
     assert not any("predicted" in name for name in traces(busy))
 
 
@@ -329,16 +335,16 @@ def test_an_attempt_or_a_round_that_is_not_there_is_refused_kindly():
         (judged_round, Selection(attempt=9)),
         (judged_round, Selection(round=4)),
     ):
-        with pytest.raises(NotShown, match="there is no"):
+        with pytest.raises(NotShown, match="has no"):
             shown.draw(RECORD, at)
 
 
 def test_why_nothing_was_guessed_is_said():
     silent = one_round(2, (), "bonus", 30)
     for mode, played, place, why in (
-        ("own draft", (silent, silent), 0, "which is nothing yet"),
+        ("own draft", (silent, silent), 0, "there is none yet"),
         ("own draft", (silent, silent), 1, "only one token was left to write"),
-        ("prompt lookup", (silent, silent), 0, "neither the last two tokens nor the last one stood earlier"),
+        ("prompt lookup", (silent, silent), 0, "the last tokens do not occur earlier"),
         ("prompt lookup", (silent,), 0, "nothing to copy, or only one token was left"),
     ):
         assert why in str(judged_round.draw(speculation(attempt(mode, played)), Selection(round=place)))

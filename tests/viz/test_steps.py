@@ -21,24 +21,24 @@ def test_the_draft_of_which_most_was_accepted_is_seen_first_where_that_begins():
 def test_the_tick_that_puts_a_text_back_is_seen_first_else_the_one_that_serves_most():
     record = fake_batching()
     assert steps.first_seen(record) == Selection(tick=PUT_BACK[0])
-    assert steps.why_first(record) == "; here the blocks run out, and a text is put back"
+    assert steps.why_first(record) == "; here the blocks run out, and a text is preempted"
     before = fake_batching(n_ticks=PUT_BACK[0], n_ways=0)
     most = steps.first_seen(before).tick
     assert most == 2
     assert all(len(each.shares) <= len(before.ticks[most].shares) for each in before.ticks)
-    assert steps.why_first(before) == "; no tick serves more texts at once"
+    assert steps.why_first(before) == "; no tick schedules more texts at once"
     assert steps.why_first(DRAFTS) == ""
 
 
 def test_every_step_can_be_picked_and_is_told():
     record = fake_batching()
     told = [steps.words(record, each) for each in steps.picks(record)]
-    assert told[0].startswith("read 8 of at most 8 tokens, for")
+    assert told[0].startswith("read 8 of at most 8 tokens; for")
     assert len(set(told)) == len(record.ticks)
     assert steps.picks(DRAFTS, 1) == [Selection(attempt=1, round=i) for i in range(3)]
     assert steps.picks(DRAFTS, 2) == []
     assert [steps.words(DRAFTS, each) for each in steps.picks(DRAFTS, 1)] == [
-        "nothing was guessed, and the model wrote as it does alone",
-        "1 drafted, 0 accepted, one corrected: 1 written",
-        "1 drafted, 1 accepted, one more as a bonus: 2 written",
+        "nothing was drafted, and the model decoded one token as usual",
+        "1 drafted, 0 accepted, 1 corrected, 1 written",
+        "1 drafted, 1 accepted, 1 bonus token, 2 written",
     ]

@@ -19,6 +19,7 @@ from model.limits import Limits
 from model.records.fields import Field, fields_of, shown
 from model.requests.batching import Text
 from model.requests.request import Request
+from model.texts import phrase, translated
 from viz.pages import texts
 
 Input = Component | BlockContext
@@ -53,15 +54,19 @@ class Form:
 
     def _component(self, name: str, field: Field, lines: int) -> Input:
         value = self.values.get(name, self._default(name))
-        label = f"{field.label}, {field.unit}" if field.unit else field.label
+        label, said = translated(field.label), translated(field.help)
+        if field.unit:
+            label = phrase("{label}, {unit}", label=label, unit=translated(field.unit))
+        hint = translated(field.placeholder)
         match field.kind:
             case "whole" | "number":
                 return self._number(name, field, label, value)
             case "switch":
-                said = f"{field.help[:1].lower()}{field.help[1:].removesuffix('.')}"
-                return gr.Checkbox(value, label=f"{label}: {said}", elem_id=name, container=False)
+                said = f"{said[:1].lower()}{said[1:].removesuffix('.')}"
+                label = phrase("{label}: {meaning}", label=label, meaning=said)
+                return gr.Checkbox(value, label=label, elem_id=name, container=False)
             case "choices":
-                choices = [(text, given) for given, text in field.choices if self._is_possible(given)]
+                choices = [(translated(text), given) for given, text in field.choices if self._is_possible(given)]
                 return gr.CheckboxGroup(choices, value=list(value), label=label, elem_id=name)
             case "model":
                 return self._model(name, field)
@@ -71,11 +76,9 @@ class Form:
                 return gr.Textbox("", visible="hidden")
             case "positions":
                 written = ", ".join(map(str, value))
-                return gr.Textbox(written, label=label, info=field.help, placeholder=field.placeholder, elem_id=name)
+                return gr.Textbox(written, label=label, info=said, placeholder=hint, elem_id=name)
             case _:
-                return gr.Textbox(
-                    value, label=label, lines=lines, max_lines=8, elem_id=name, placeholder=field.placeholder or None
-                )
+                return gr.Textbox(value, label=label, lines=lines, max_lines=8, elem_id=name, placeholder=hint or None)
 
     def _number(self, name: str, field: Field, label: str, value: Any) -> Input:
         """A slider where it has ends that a hand can tell apart; one that may be left out begins at 0 for that."""
@@ -84,16 +87,17 @@ class Form:
         last = min(last, high)
         if not math.isfinite(last - first) or (last - first) / field.step > _LONGEST_SLIDER:
             precision = 0 if field.kind == "whole" else None
-            return gr.Number(value, precision=precision, label=label, info=field.help, elem_id=name)
+            return gr.Number(value, precision=precision, label=label, info=translated(field.help), elem_id=name)
         at = min(max(first if value is None else value, first), last)
-        return gr.Slider(first, last, value=at, step=field.step, label=label, info=field.help, elem_id=name)
+        return gr.Slider(first, last, value=at, step=field.step, label=label, info=translated(field.help), elem_id=name)
 
     def _model(self, name: str, field: Field) -> Input:
+        label, info = translated(field.label), translated(field.help)
         if name != "model":
             other = next(each for each in self.models[1:])
-            return gr.Dropdown(list(self.models), value=other, label=field.label, info=field.help, elem_id=name)
-        info = "Which model does the work. Another one is loaded first."
-        made = gr.Dropdown(list(self.models), value=self.models[0], label=field.label, info=info, elem_id=name)
+            return gr.Dropdown(list(self.models), value=other, label=label, info=info, elem_id=name)
+        info = phrase("The model that runs this. If it is not in memory, it is loaded first.")
+        made = gr.Dropdown(list(self.models), value=self.models[0], label=label, info=info, elem_id=name)
         made.change(None, made, None, js=_TELL_MODEL, queue=False, api_visibility="private")
         return made
 
@@ -119,14 +123,14 @@ def read(kind: type[R], posted: Mapping[str, Any], limits: Limits) -> R:
         request.check(limits)
     except Refusal as error:
         in_rows = fields_of(Text) if any(each.kind == "rows" for each in fields.values()) else {}
-        raise type(error)(labelled(str(error), {**in_rows, **fields})) from error
+        raise type(error)("{sentence}", sentence=labelled(str(error), {**in_rows, **fields})) from error
     return request
 
 
 def labelled(sentence: str, fields: Mapping[str, Field]) -> str:
     """The sentence with the page's name of the field in place of the program's."""
     name, _, rest = sentence.partition(" ")
-    return f"{fields[name].label} {rest}" if name in fields else sentence
+    return f"{translated(fields[name].label)} {rest}" if name in fields else sentence
 
 
 def _value(name: str, field: Field, given: Any, kind: type[Request], limits: Limits) -> Any:
@@ -136,7 +140,7 @@ def _value(name: str, field: Field, given: Any, kind: type[Request], limits: Lim
         if optional and (given != 0 or field.bounds(limits)[0] > 0) and not isinstance(given, bool):
             return None
         if given is None or given == "":
-            raise BadSetting(f"{name} is empty; type a number.")
+            raise BadSetting("{name} is empty; type a number.", name=name)
     if field.kind == "positions":
         return positions(name, given)
     return texts.rows(given) if field.kind == "rows" else given
@@ -149,7 +153,9 @@ def positions(name: str, given: Any) -> tuple[int, ...]:
         ends = re.fullmatch(r"(\d{1,6})(?:[-–](\d{1,6}))?", part, re.ASCII)
         first, last = (int(ends[1]), int(ends[2] or ends[1])) if ends else (1, 0)
         if last < first or last - first > 10_000:
-            raise BadSetting(f"{name} has {shown(part[:20])}; write positions and ranges, such as 3, 5, 8-11.")
+            raise BadSetting(
+                "{name} has {part}; write positions and ranges, such as 3, 5, 8-11.", name=name, part=shown(part[:20])
+            )
         found |= set(range(first, last + 1))
     return tuple(sorted(found))
 

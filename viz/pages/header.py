@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, NamedTuple
 
 from model.requests.registry import EXPERIMENTS, Experiment
+from model.texts import phrase, translated
 from viz import markup
 
 
@@ -14,11 +15,21 @@ class _Page(NamedTuple):
 
 
 _PAGES = {
-    "watch": _Page("./", "Watch", "Watch a real language model read your text and write on, one token at a time."),
-    "measure": _Page(
-        "measure", "Measure", "See what a real language model costs on this machine: time, work and memory."
+    "watch": _Page(
+        "./",
+        phrase("Watch"),
+        phrase("Watch a real language model read your text and continue it, one token at a time."),
     ),
-    "serve": _Page("serve", "Serve", "See a real language model serve several texts at once, and write with a draft."),
+    "measure": _Page(
+        "measure",
+        phrase("Measure"),
+        phrase("See what a real language model costs on this machine: time, work and memory."),
+    ),
+    "serve": _Page(
+        "serve",
+        phrase("Serve"),
+        phrase("See a real language model serve several texts at once, and decode speculatively."),
+    ),
 }
 
 
@@ -33,7 +44,7 @@ def header(here: str) -> str:
 def navigation(here: str) -> str:
     """The links to all pages."""
     links = "".join(_link(name, page, name == here) for name, page in _pages().items())
-    return f'<nav class="ts-nav" aria-label="pages">{links}</nav>'
+    return f'<nav class="ts-nav" aria-label="{markup.text(phrase("pages"))}">{links}</nav>'
 
 
 def _pages() -> dict[str, _Page]:
@@ -55,7 +66,7 @@ def addresses() -> dict[str, str]:
 
 def _own(kind: Experiment[Any, Any]) -> _Page:
     said = (kind.request.__doc__ or "").partition("\n")[0].removeprefix("To ")
-    return _Page(kind.name, kind.label, said[:1].upper() + said[1:])
+    return _Page(kind.name, kind.label, translated(said[:1].upper() + said[1:]))
 
 
 def _link(name: str, page: _Page, is_here: bool) -> str:

@@ -9,6 +9,7 @@ from model.limits import Limits
 from model.records.trace import Trace
 from model.requests.cache import TryCaches
 from model.requests.timing import Measure
+from model.texts import phrase
 from viz.examples import EXAMPLES
 from viz.pages import fields, shell
 from viz.server.store import Store
@@ -23,19 +24,19 @@ def build_page(demo: gr.Blocks, visitors: Visitors, limits: Limits) -> None:
     values = {"prompt": EXAMPLES[0].prompt, "max_new_tokens": 24}
     form = fields.Form(request=Measure, limits=limits, models=visitors.models.names, values=values)
     smaller = fields.Form(request=TryCaches, limits=limits, models=visitors.models.names)
-    with demo.route("Measure", PATH, show_in_navbar=False) as blocks:
+    with demo.route(phrase("Measure"), PATH, show_in_navbar=False) as blocks:
         with shell.laid_out("measure", "measure", "cache") as page:
             shared = form.make("prompt", "chat")
             own = form.make("n_prompt")
             shared |= form.make("max_new_tokens", "model")
             with gr.Row(elem_id="transport"):
-                measure = gr.Button("Measure", variant="primary", elem_id="run")
-                page.presses["stop"] = gr.Button("Stop", elem_id="stop", interactive=False)
+                measure = gr.Button(phrase("Measure"), variant="primary", elem_id="run")
+                page.presses["stop"] = gr.Button(phrase("Stop"), elem_id="stop", interactive=False)
             shell.status()
-            with gr.Accordion("Smaller caches", open=True, elem_id="settings"):
+            with gr.Accordion(phrase("Cache compression"), open=True, elem_id="settings"):
                 aim = gr.Markdown(_aim(None), elem_id="aim")
                 caches = smaller.make("window", "sink", "dropped", "run")
-                replay = gr.Button("Try smaller caches", elem_id="replay")
+                replay = gr.Button(phrase("Compress the cache"), elem_id="replay")
         trials, find = shared | caches, _finder(visitors.store)
         page.asked += [
             shell.Asked(experiment="measure", button=measure, fields=shared | own),
@@ -75,10 +76,12 @@ def _fill(find: Callable[[str], Trace | None]) -> Callable[[gr.Request], tuple[A
 
 def _aim(run: Trace | None) -> str:
     if run is None:
-        return "The prompt above is run once with the exact cache, then replayed with smaller ones."
-    return (
-        f"The run that you watched ({run.n_prompt} + {run.n_generated} tokens) is replayed, token for token; another "
-        "prompt is run first."
+        return phrase("The prompt above is run once with the exact cache, then replayed with a compressed cache.")
+    return phrase(
+        "The run that you watched ({n_prompt} + {n_new} tokens) is replayed, token for token. A changed prompt is run "
+        "first.",
+        n_prompt=run.n_prompt,
+        n_new=run.n_generated,
     )
 
 

@@ -6,6 +6,7 @@ import gradio as gr
 
 from model.limits import Limits
 from model.requests.registry import EXPERIMENTS, Experiment
+from model.texts import phrase
 from viz.pages import fields, shell
 from viz.pages.header import has_own_page
 from viz.server.visitors import Visitors
@@ -25,7 +26,7 @@ def _build_page(demo: gr.Blocks, kind: Experiment[Any, Any], visitors: Visitors,
             made = form.make(*kind.request.fields())
             with gr.Row(elem_id="transport"):
                 run = gr.Button(kind.label, variant="primary", elem_id="run")
-                page.presses["stop"] = gr.Button("Stop", elem_id="stop", interactive=False)
+                page.presses["stop"] = gr.Button(phrase("Stop"), elem_id="stop", interactive=False)
             shell.status()
         page.asked.append(shell.Asked(experiment=kind.name, button=run, fields=made))
         fields.remember(blocks, made, f"tokenoscope-{kind.name}")

@@ -4,11 +4,13 @@ import gradio as gr
 
 from model.limits import Limits
 from model.requests.run import Run
+from model.texts import phrase
 from viz.examples import EXAMPLES
 from viz.pages import fields, shell
 from viz.server.visitors import Visitors
 
 _SETTINGS = ("max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed", "model")
+_PRESSES = {"pause": phrase("Pause"), "resume": phrase("Resume"), "step": phrase("Step"), "stop": phrase("Stop")}
 
 
 def build_page(blocks: gr.Blocks, visitors: Visitors, limits: Limits, first: str | None) -> None:
@@ -17,18 +19,18 @@ def build_page(blocks: gr.Blocks, visitors: Visitors, limits: Limits, first: str
     form = fields.Form(request=Run, limits=limits, models=visitors.models.names, values=values)
     with shell.laid_out_above("watch", "run", first=first) as page:
         made = form.make("prompt", lines=1)
-        with shell.popover("Examples", "examples-popover"):
+        with shell.popover(phrase("Examples"), "examples-popover"):
             above = gr.Column()
             made |= form.make("chat")
             with above:
                 chips, examples = [each.label for each in EXAMPLES], [(each.prompt, each.chat) for each in EXAMPLES]
                 fields.chips(chips, examples, [made["prompt"], made["chat"]], elem_id="examples")
-        with shell.popover("Settings", "settings"):
+        with shell.popover(phrase("Settings"), "settings"):
             made |= form.make(*_SETTINGS)
         with gr.Row(elem_id="transport"):
-            run = gr.Button("Run", variant="primary", elem_id="run")
-            for name in ("pause", "resume", "step", "stop"):
-                page.presses[name] = gr.Button(name.capitalize(), elem_id=name, interactive=False)
+            run = gr.Button(phrase("Run"), variant="primary", elem_id="run")
+            for name in _PRESSES:
+                page.presses[name] = gr.Button(_PRESSES[name], elem_id=name, interactive=False)
         shell.runs()
     page.from_pictures = ("run", "fork")
     page.beside = {name: each for name, each in made.items() if name == "model"}

@@ -7,16 +7,19 @@ import gradio as gr
 from model.limits import Limits
 from model.requests.batching import Serve
 from model.requests.speculation import Speculate
+from model.texts import phrase
+from viz import markup
 from viz.examples import DRAFTED, SCENES, Scene
 from viz.pages import fields, shell, texts
 from viz.server.visitors import Visitors
 
 PATH = "serve"
 
-_PARTS = """<div class="ts-parts" role="tablist" aria-label="parts of this page">
-<button type="button" role="tab" id="part-batching" aria-controls="board-serve" aria-selected="true">Batching</button>
+_PARTS = f"""<div class="ts-parts" role="tablist" aria-label="{markup.text(phrase("parts of this page"))}">
+<button type="button" role="tab" id="part-batching" aria-controls="board-serve" aria-selected="true">
+{markup.text(phrase("Batching"))}</button>
 <button type="button" role="tab" id="part-speculation" aria-controls="board-speculate" aria-selected="false"
-tabindex="-1">Speculation</button></div>"""
+tabindex="-1">{markup.text(phrase("Speculation"))}</button></div>"""
 _ENGINE = ("rate", "n_blocks", "block_size", "token_budget", "max_requests", "sharing")
 _DRAFT = ("n_draft", "max_new_tokens", "temperature", "exit_layer", "seed")
 
@@ -30,7 +33,7 @@ def build_page(demo: gr.Blocks, visitors: Visitors, limits: Limits) -> None:
     drafting = fields.Form(
         request=Speculate, limits=limits, models=names, values={"prompt": DRAFTED[0].prompt, "max_new_tokens": 32}
     )
-    with demo.route("Serve", PATH, show_in_navbar=False) as blocks:
+    with demo.route(phrase("Serve"), PATH, show_in_navbar=False) as blocks:
         with shell.laid_out("serve", "serve", "speculate") as page:
             gr.HTML(html_template=_PARTS, js_on_load=None, apply_default_css=False, elem_id="parts")
             with gr.Column(elem_classes="ts-part ts-part-batching"):
@@ -45,13 +48,18 @@ def build_page(demo: gr.Blocks, visitors: Visitors, limits: Limits) -> None:
                 labels = [each.label for each in DRAFTED]
                 fields.chips(labels, values, [drafted["prompt"], drafted["chat"]], elem_classes="ts-chips")
             with gr.Row(elem_id="transport"):
-                serve = gr.Button("Serve", variant="primary", elem_id="serve", elem_classes="ts-part-batching ts-go")
-                draft = gr.Button(
-                    "Speculate", variant="primary", elem_id="speculate", elem_classes="ts-part-speculation ts-go"
+                serve = gr.Button(
+                    phrase("Serve"), variant="primary", elem_id="serve", elem_classes="ts-part-batching ts-go"
                 )
-                page.presses["stop"] = gr.Button("Stop", elem_id="stop", interactive=False)
+                draft = gr.Button(
+                    phrase("Speculate"),
+                    variant="primary",
+                    elem_id="speculate",
+                    elem_classes="ts-part-speculation ts-go",
+                )
+                page.presses["stop"] = gr.Button(phrase("Stop"), elem_id="stop", interactive=False)
             shell.status()
-            with gr.Accordion("Settings", open=False, elem_id="settings"):
+            with gr.Accordion(phrase("Settings"), open=False, elem_id="settings"):
                 with gr.Column(elem_classes="ts-part ts-part-batching"):
                     served |= batching.make(*_ENGINE)
                 with gr.Column(elem_classes="ts-part ts-part-speculation"):
@@ -92,8 +100,13 @@ def _engine(scene: Scene, served: dict[str, Any]) -> list[Any]:
 def _said(scene: Scene) -> str:
     """What an example sets beside the texts, where a person may not see it."""
     engine = scene.engine
-    arrive = f"arrivals {engine['rate']:g} texts a second" if engine["rate"] else "all there at the start"
-    return (
-        f"It also sets, under Settings: {arrive}, {engine['n_blocks']} blocks of {engine['block_size']} tokens, token "
-        f"budget {engine['token_budget']}, at most {engine['max_requests']} texts at once."
+    rate = phrase("arrivals {rate:g} texts a second", rate=engine["rate"])
+    return phrase(
+        "It also sets, under Settings: {arrivals}, {n_blocks} blocks of {block_size} tokens, token budget "
+        "{token_budget}, at most {max_requests} texts at once.",
+        arrivals=rate if engine["rate"] else phrase("all arrive at the start"),
+        n_blocks=engine["n_blocks"],
+        block_size=engine["block_size"],
+        token_budget=engine["token_budget"],
+        max_requests=engine["max_requests"],
     )

@@ -18,6 +18,8 @@ import gradio as gr
 from model.errors import BadSetting, Refusal
 from model.records.fields import shown
 from model.requests.registry import named
+from model.texts import phrase
+from viz import markup
 from viz.pages import addresses, fields
 from viz.pages import header as headers
 from viz.server.visitors import BROKEN, Visitors
@@ -25,14 +27,14 @@ from viz.server.visitors import BROKEN, Visitors
 log = logging.getLogger("tokenoscope")
 
 # Static markup, filled by assets/js/board through textContent alone.
-_STATUS = """<p class="ts-refusal" role="alert"></p>
+_STATUS = f"""<p class="ts-refusal" role="alert"></p>
 <p class="ts-run"><span class="ts-run-text"></span></p>
-<progress class="ts-progress" max="1" aria-label="how far it is" hidden></progress>
+<progress class="ts-progress" max="1" aria-label="{markup.text(phrase("progress"))}" hidden></progress>
 <p class="ts-message"></p>
 <p class="ts-keep" hidden></p>
 <p class="ts-model" role="status"><span class="ts-dot"></span>
-<span class="ts-model-text">Asking for the model&hellip;</span></p>
-<progress class="ts-loading" max="1" aria-label="how far the model is loaded" hidden></progress>
+<span class="ts-model-text">{markup.text(phrase("Asking for the model…"))}</span></p>
+<progress class="ts-loading" max="1" aria-label="{markup.text(phrase("loading progress"))}" hidden></progress>
 <p class="ts-spoken" role="status"></p>"""
 
 
@@ -96,8 +98,9 @@ def popover(name: str, elem_id: str) -> gr.Accordion:
 def runs() -> None:
     """Where the recorded runs and the visitor's own are listed: folded up, and there before it is opened."""
     _html(
-        '<details class="ts-popover"><summary>Runs</summary><div class="ts-popover-body ts-root ts-scope">'
-        '<div class="ts-shipped-root"></div><div class="ts-runs-root"></div></div></details>',
+        f'<details class="ts-popover"><summary>{markup.text(phrase("Runs"))}</summary>'
+        '<div class="ts-popover-body ts-root ts-scope"><div class="ts-shipped-root"></div>'
+        '<div class="ts-runs-root"></div></div></details>',
         "runs",
     )
 
@@ -219,5 +222,5 @@ def _board(experiments: tuple[str, ...], first: str | None) -> gr.HTML:
     )
 
 
-def _html(markup: str, elem_id: str) -> None:
-    gr.HTML(html_template=markup, js_on_load=None, apply_default_css=False, elem_id=elem_id)
+def _html(template: str, elem_id: str) -> None:
+    gr.HTML(html_template=template, js_on_load=None, apply_default_css=False, elem_id=elem_id)

@@ -40,8 +40,8 @@ def rows(given: Any) -> Any:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, list):
-        raise BadSetting(f"texts is {shown(given)}; it must be a list of texts with their new tokens.")
+        raise BadSetting("texts is {given}; it must be a list of texts with their new tokens.", given=shown(given))
     for at, row in enumerate(found):
         if isinstance(row, list) and row[1:] == [None]:
-            raise BadSetting(f"max_new_tokens of text {letter(at)} is empty; type a number.")
+            raise BadSetting("max_new_tokens of text {letter} is empty; type a number.", letter=letter(at))
     return found

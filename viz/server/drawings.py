@@ -33,7 +33,7 @@ def _along(request: Request, shown: View, record: Saved) -> Response:
     """A list of pictures, each with its step in words; past the last step it is empty."""
     along = request.query_params["along"]
     if not isinstance(record, Batching | Speculation) or views.account_of(record).steps != along:
-        raise NotShown(f"This record has no steps by the name {ascii(along)[:60]}.")
+        raise NotShown("this record has no steps named {along}.", along=ascii(along)[:60])
     first = whole(request.query_params.get("from"))
     places = steps.picks(record, selection(request).attempt)[first : first + AT_ONCE]
     drawn = (
@@ -49,7 +49,11 @@ def _framed(request: Request, shown: View, record: Saved) -> Response:
 
     at = selection(request)
     if isinstance(record, Trace) and at.layer >= record.model.n_layers:
-        raise BadSetting(f"layer {at.layer} does not exist: this model's layers are 0 to {record.model.n_layers - 1}.")
+        raise BadSetting(
+            "layer {layer} does not exist: this model's layers are 0 to {last}.",
+            layer=at.layer,
+            last=record.model.n_layers - 1,
+        )
     address = f"../../../plotly.js?v={plotly.__version__}"
     drawn = page(shown, record, at, mode(request), plotly=address)
     return HTMLResponse(drawn, headers=FRAMED)
@@ -58,7 +62,7 @@ def _framed(request: Request, shown: View, record: Saved) -> Response:
 def _named(name: str, record: Saved) -> View:
     shown = next((each for each in views.all_views(type(record)) if each.name == name), None)
     if shown is None:
-        raise NotShown(f"There is no picture by the name {ascii(name)[:60]}.")
+        raise NotShown("there is no view named {name}.", name=ascii(name)[:60])
     return shown
 
 

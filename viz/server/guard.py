@@ -4,6 +4,8 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from model.texts import phrase
+
 BODY_BYTES = 512_000  # of a posted request; a prompt of 32 kB fits many times over
 
 _CSP = "; ".join(
@@ -48,7 +50,7 @@ class Guard:
         length = headers.get(b"content-length", b"0")
         if b"transfer-encoding" in headers or not length.isdigit() or int(length) > BODY_BYTES:
             refused = PlainTextResponse(
-                f"The request has more than {BODY_BYTES:,} bytes, or does not say how many.", 413
+                phrase("The request has more than {n:,} bytes, or no content length.", n=BODY_BYTES), 413
             )
             await refused(scope, receive, guarded)
             return

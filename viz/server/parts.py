@@ -38,7 +38,7 @@ async def _followed(store: Store, kept: Kept, reading: Reading) -> AsyncIterator
 
 def _read(store: Store, kept: Kept, since: int) -> Reading:
     if (reading := store.read(kept, since)) is None:
-        raise NotShown(GONE)
+        raise NotShown("{gone}", gone=GONE)
     return reading
 
 

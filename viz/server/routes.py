@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 from model.api.engine import Models
 from model.errors import Refusal
 from model.requests.registry import EXPERIMENTS
+from model.texts import phrase
 from viz import markup, views
 from viz.examples import EXAMPLES
 from viz.server import downloads, drawings, parts, slices
@@ -126,7 +127,7 @@ async def _views(request: Request) -> Response:
     name = request.query_params.get("of", "run")
     kind = next((each.record for each in EXPERIMENTS if each.name == name), None)
     if kind is None:
-        return not_found(request, "There is no experiment by that name.")
+        return not_found(request, phrase("There is no experiment of that name."))
     found = await run_in_threadpool(views.all_views, kind)
     names = ("name", "title", "caption", "follows")
     return JSONResponse([{name: getattr(each, name) for name in names} for each in found], headers=PASSING)
@@ -144,11 +145,11 @@ def _model_state(models: Models) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         name = request.query_params.get("name") or models.names[0]
         if name not in models.names:
-            return not_found(request, "This host does not offer that model.")
+            return not_found(request, phrase("This host does not offer that model."))
         return JSONResponse({"name": name, **asdict(models.state(name))}, headers=PASSING)
 
     return endpoint
 
 
 async def _no_uploads(_: Request) -> Response:
-    return PlainTextResponse("This page takes no files.", 403)
+    return PlainTextResponse(phrase("This page accepts no files."), 403)

@@ -21,7 +21,9 @@ def row(request: Request, store: Store, kept: Kept) -> Response:
     layer, head, position = (request.path_params[name] for name in ("layer", "head", "position"))
     done, run = kept.standing.complete, _run(store, kept, "row", position)
     if position >= run.n_fed:
-        raise BadSetting(f"position {position} does not exist: this run has read {run.n_fed} tokens.")
+        raise BadSetting(
+            "position {position} does not exist: this run has read {n_fed} tokens.", position=position, n_fed=run.n_fed
+        )
     return lasting(request, slices.row(run, layer, head, position), f"row-{layer}-{head}-{position}", done)
 
 

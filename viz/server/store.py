@@ -21,6 +21,7 @@ import numpy as np
 from model.api.job import Job
 from model.errors import NoSpace, Refusal
 from model.records.file import Saved
+from model.texts import phrase
 from viz.wire import packing
 from viz.wire.recorded import Recorded
 from viz.wire.standing import Standing
@@ -29,7 +30,7 @@ log = logging.getLogger("tokenoscope")
 
 _LEAST = 50_000  # bytes that a record takes, however small: so that a bound on bytes bounds their number
 _OBJECTS = 8  # a record's Python objects take about an eighth of its arrays; with its parts, at most three eighths
-GONE = "This record is no longer kept: newer ones needed its place, or the program was started again."
+GONE = phrase("This record is no longer kept: newer ones took its place, or the program was restarted.")
 
 
 @dataclass(eq=False, kw_only=True)
@@ -334,6 +335,8 @@ def _bytes_of(record: Saved) -> int:
 
 def _too_large(needed: int, most: int) -> NoSpace:
     return NoSpace(
-        f"this needs {needed / 1e6:,.0f} MB; this host keeps {most / 1e6:,.0f} MB of records in memory. Shorten the "
-        "prompt, ask for fewer new tokens, or raise TOKENOSCOPE_STORE_BYTES."
+        "this needs {needed:,.0f} MB; this host keeps {most:,.0f} MB of records in memory. Shorten the "
+        "prompt, ask for fewer new tokens, or raise TOKENOSCOPE_STORE_BYTES.",
+        needed=needed / 1e6,
+        most=most / 1e6,
     )

@@ -18,6 +18,7 @@ from model.records.file import Saved
 from model.records.trace import Trace
 from model.requests.registry import of_request
 from model.requests.request import Request
+from model.texts import phrase
 from viz.server.store import Kept, Store
 from viz.wire.parts import Parts, replaces
 from viz.wire.standing import Standing, StoppedBy
@@ -28,7 +29,7 @@ SILENCE_S = 15.0  # for which nobody fetches a job's parts before it is stopped
 _GRACE_S = 3.0  # of silence, after which a waiting job gives up its place where the queue is full
 _LOOK_S = 0.25
 _MORE = 16  # jobs that may be followed beside those of full queues
-BROKEN = "Something broke inside the program. The host's log says what."
+BROKEN = phrase("An internal error occurred. The host's log has the details.")
 
 
 @dataclass(eq=False, kw_only=True)
@@ -126,7 +127,7 @@ class Visitors:
     def _check(self, request: Request) -> None:
         for name in request.models.values():
             if name is not None and name not in self.models.names:
-                raise NotAllowed(f"The model {shown(name)} is not one that this host offers. Choose one of the list.")
+                raise NotAllowed("this host does not offer the model {name}. Choose one of the list.", name=shown(name))
         request.check(self.limits)
 
     # In the thread of each job
@@ -179,7 +180,7 @@ class Visitors:
     def _engine(self, asked: _Asked, name: str | None) -> Engine:
         name = name or self.models.names[0]
         while (engine := self.models.engine(name)) is None:
-            what = f"It starts by itself. {self.models.state(name).text}"
+            what = phrase("The run starts by itself. {model}", model=self.models.state(name).text)
             self.store.tell(asked.kept, replace(asked.kept.standing, what=what))
             asked.woken.wait(_LOOK_S)
             self._listen(asked)
@@ -191,7 +192,8 @@ class Visitors:
         record = self.store.record(kept) if kept is not None and kept.standing.state in ("done", "stopped") else None
         if record is None:
             raise BadSetting(
-                f"The record {shown(record_id)} is not kept here with its arrays, or has not ended. Run it again first."
+                "the record {record_id} is no longer kept with its arrays, or is not finished. Run it again first.",
+                record_id=shown(record_id),
             )
         return record
 

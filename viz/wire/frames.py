@@ -16,6 +16,7 @@ import numpy as np
 
 from model.errors import NotShown
 from model.records.trace import Choice, Origin, Step, Token, Trace
+from model.texts import phrase
 from viz.wire import roles
 from viz.wire.packing import pack, packed_rows
 
@@ -145,9 +146,13 @@ def units(trace: Trace) -> bytes:
     Raises: NotShown, if this run has none, or is too long for all of them to travel.
     """
     if trace.unit_ids is None or trace.unit_values is None:
-        raise NotShown(_reason(trace, None, "units") or "")
+        raise NotShown("{reason}", reason=_reason(trace, None, "units"))
     if trace.n_fed > ROWS_UP_TO:
-        raise NotShown(f"this run has read {trace.n_fed} tokens; its MLP units are shown up to {ROWS_UP_TO}.")
+        raise NotShown(
+            "this run has read {n_fed} tokens; MLP units are shown for at most {most}.",
+            n_fed=trace.n_fed,
+            most=ROWS_UP_TO,
+        )
     return pack("units", {}, [("ids", trace.unit_ids), ("values", trace.unit_values)])
 
 
@@ -161,7 +166,9 @@ def embeddings(trace: Trace) -> bytes:
     near, cosine, vectors = trace.embed_near, trace.embed_cosine, trace.embeddings
     if ids is None or xy is None or shares is None or near is None or cosine is None or vectors is None:
         reason = trace.model.reason_against("embeddings")
-        raise NotShown(reason or "The embedding map is added after the run, and is not there (yet).")
+        if reason is None:
+            raise NotShown("the embedding map is computed after the run, and is not there yet.")
+        raise NotShown("{reason}", reason=reason)
     blobs = [("ids", ids), ("xy", xy), ("near", near), ("cosine", cosine), ("vectors", vectors)]
     position = None
     if trace.rotary_cos is not None and trace.rotary_sin is not None:
@@ -195,7 +202,9 @@ def lens(trace: Trace) -> bytes:
     """
     if trace.lens_ids is None or trace.lens_probs is None:
         reason = trace.model.reason_against("lens")
-        raise NotShown(reason or "The logit lens is added after the run, and is not there yet.")
+        if reason is None:
+            raise NotShown("the logit lens is computed after the run, and is not there yet.")
+        raise NotShown("{reason}", reason=reason)
     return pack(
         "lens",
         _words(trace, np.unique(trace.lens_ids)),
@@ -324,7 +333,7 @@ def _reason(trace: Trace, array: np.ndarray | None, check: str) -> str | None:
     """Why this is not shown, or None if it is."""
     if array is not None:
         return None
-    return trace.model.reason_against(check) or "this run did not record it"
+    return trace.model.reason_against(check) or phrase("this run did not record it")
 
 
 def _kv_shape(trace: Trace) -> dict[str, int] | None:

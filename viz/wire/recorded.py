@@ -31,8 +31,14 @@ class Recorded:
         """The frame of one layer's "vectors" or of one choice's "logits". Raises: NotShown, if it was not recorded."""
         if (place := self.places.get((kind, number))) is None:
             held = sum(each == kind for each, _ in self.places)
-            has = f"its {kind} are 0 to {held - 1}" if held else f"it brings no {kind} along"
-            raise NotShown(f"This recorded run has no {kind} {number}: {has}. Run its prompt yourself to see them.")
+            if not held:
+                raise NotShown("this recorded run has no {kind}. Run its prompt yourself to see them.", kind=kind)
+            raise NotShown(
+                "this recorded run has no {kind} {number}: it has 0 to {last}. Run its prompt yourself to see them.",
+                kind=kind,
+                number=number,
+                last=held - 1,
+            )
         with self.deep.open("rb") as file:
             file.seek(place[0])
             return file.read(place[1])

@@ -60,7 +60,9 @@ def measure(trace: Trace) -> Roles:
     """
     positions = _rows(trace.n_fed)
     if trace.queries is not None and not len(positions):
-        raise NotShown(f"this run has read {trace.n_fed} tokens; what a head does is measured from the third on.")
+        raise NotShown(
+            "this run has read {n_fed} tokens; head roles are measured from the third token on.", n_fed=trace.n_fed
+        )
     same, after = _repeats(np.array([token.id for token in trace.tokens[: trace.n_fed]]), positions)
     measured = [_layer(trace, layer, positions, same, after) for layer in range(trace.model.n_layers)]
     shares = np.stack([each[0] for each in measured])

@@ -84,4 +84,6 @@ def _attended(trace: Trace, layer: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 def _in_range(name: str, given: int, count: int) -> None:
     if not 0 <= given < count:
-        raise BadSetting(f"{name} {given} does not exist: this run has {name}s 0 to {count - 1}.")
+        raise BadSetting(
+            "{name} {given} does not exist: this run has {name}s 0 to {last}.", name=name, given=given, last=count - 1
+        )

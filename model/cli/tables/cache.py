@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from model.cli.tables.columns import Shown, columns, fields_of, many
+from model.cli.tables.columns import Shown, columns, fields_of
 from model.records.cache import CacheTrials
+from model.texts import counted, phrase
 
 
 def table(tried: CacheTrials) -> str:
@@ -26,12 +27,25 @@ def table(tried: CacheTrials) -> str:
                 f"{trial.n_bytes / whole:.0%}" if whole else "",
                 f"{kl.mean():.4f}" if n_new else "",
                 f"{kl.max():.4f}" if n_new else "",
-                f"{other} of {n_new}",
+                phrase("{changed} of {n}", changed=other, n=n_new),
                 "" if trial.first_changed is None else f"{trial.first_changed + 1}",
             )
         )
-    head = ("cache", "bytes", "of exact", "mean KL, nats", "most", "other tokens", "first at new token")
-    top = f"{tried.model.name}; {many(tried.n_prompt, 'prompt token')}, {n_new} written"
+    head = (
+        phrase("cache"),
+        phrase("bytes"),
+        phrase("of exact"),
+        phrase("mean KL, nats"),
+        phrase("most"),
+        phrase("other tokens"),
+        phrase("first at new token"),
+    )
+    top = phrase(
+        "{model}; {tokens}, {n_new} generated",
+        model=tried.model.name,
+        tokens=counted(tried.n_prompt, "1 prompt token", "{n:,} prompt tokens"),
+        n_new=n_new,
+    )
     return "\n".join([top, "", *columns(head, rows)])
 
 
@@ -51,5 +65,8 @@ def summary(tried: CacheTrials) -> dict[str, Any]:
 
 
 SHOWN = Shown(
-    doing="replaying", table=table, summary=summary, stopped=lambda _record, _request: "stopped before all was replayed"
+    doing=phrase("replaying"),
+    table=table,
+    summary=summary,
+    stopped=lambda _record, _request: phrase("stopped before all was replayed"),
 )

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from model.texts import phrase
+
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
@@ -25,24 +27,25 @@ def fields_of(value: Any) -> dict[str, Any]:
     return {name: getattr(value, name) for name in type(value).__slots__}
 
 
-def many(count: int, thing: str) -> str:
-    """Such as "1 tick", "2 ticks"."""
-    return f"{count:,} {thing}{'' if count == 1 else 's'}"
-
-
 def spread(middle: float, span: tuple[float, float], unit: float) -> str:
     """The median, with the least and the most of the tries."""
-    return f"{middle / unit:,.1f} ({span[0] / unit:,.1f} to {span[1] / unit:,.1f})"
+    return phrase(
+        "{middle:,.1f} ({low:,.1f} to {high:,.1f})", middle=middle / unit, low=span[0] / unit, high=span[1] / unit
+    )
 
 
 def middle(values: np.ndarray) -> str:
     """The median, with the least and the most, one decimal."""
-    return f"{np.median(values):,.1f} ({values.min():,.1f} to {values.max():,.1f})"
+    return phrase(
+        "{median:,.1f} ({min:,.1f} to {max:,.1f})", median=np.median(values), min=values.min(), max=values.max()
+    )
 
 
 def decimals(values: np.ndarray) -> str:
     """The same with two decimals."""
-    return f"{np.median(values):,.2f} ({values.min():,.2f} to {values.max():,.2f})"
+    return phrase(
+        "{median:,.2f} ({min:,.2f} to {max:,.2f})", median=np.median(values), min=values.min(), max=values.max()
+    )
 
 
 def columns(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

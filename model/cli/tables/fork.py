@@ -6,6 +6,7 @@ from typing import Any
 from model.cli.tables import run as runs
 from model.records.trace import Trace
 from model.requests.fork import Fork
+from model.texts import phrase
 
 
 def summary(run: Trace) -> dict[str, Any]:
@@ -19,8 +20,13 @@ def summary(run: Trace) -> dict[str, Any]:
 
 
 def _stopped(run: Trace | None, asked: Fork) -> str:
-    written = f"{run.n_generated} of {run.settings.max_new_tokens} new tokens" if run else "no new token"
-    return f"stopped after {written}, continuing {asked.run} from step {asked.step}"
+    return phrase(
+        "stopped after {n} of {most} new tokens, continuing {run} from step {step}",
+        n=run.n_generated if run else 0,
+        most=run.settings.max_new_tokens if run else phrase("all"),
+        run=asked.run,
+        step=asked.step,
+    )
 
 
-SHOWN = replace(runs.SHOWN, doing="continuing", summary=summary, stopped=_stopped)
+SHOWN = replace(runs.SHOWN, doing=phrase("continuing"), summary=summary, stopped=_stopped)

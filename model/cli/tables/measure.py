@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from model.cli.tables.columns import Shown, columns, fields_of, many, middle, spread
+from model.cli.tables.columns import Shown, columns, fields_of, middle, spread
 from model.records.timing import Measurement, Work
+from model.texts import counted, phrase
 
 
 def table(measured: Measurement) -> str:
@@ -47,33 +48,58 @@ def summary(measured: Measurement) -> dict[str, Any]:
 def _head(measured: Measurement) -> list[str]:
     card, machine = measured.model, measured.machine
     return [
-        f"{card.name}: {card.n_parameters:,} parameters, {card.dtype}, attention by {card.attention}",
-        f"{machine.processor}, {machine.system}; {many(machine.cores, 'core')}, {many(machine.threads, 'thread')}, "
-        f"{machine.device}, torch {machine.torch}; {measured.taken} UTC",
-        f"reads {spread(machine.bandwidth, machine.bandwidth_span, 1e9)} GB/s, multiplies "
-        f"{spread(machine.matrix_speed, machine.matrix_span, 1e9)} GFLOP/s (probed {machine.probed} UTC): ridge at "
-        f"{machine.ridge:.1f} operations a byte",
-        f"{many(measured.n_prompt, 'prompt token')}, {measured.n_new} written; {many(len(measured.ttft), 'run')} "
-        f"after {measured.warm_up} to warm up; {many(measured.hooks, 'hook')} on the model",
+        phrase(
+            "{model}: {n_parameters:,} parameters, {dtype}, attention by {attention}",
+            model=card.name,
+            n_parameters=card.n_parameters,
+            dtype=card.dtype,
+            attention=card.attention,
+        ),
+        phrase(
+            "{processor}, {system}; {cores}, {threads}, {device}, torch {torch}; {taken} UTC",
+            processor=machine.processor,
+            system=machine.system,
+            cores=counted(machine.cores, "1 core", "{n:,} cores"),
+            threads=counted(machine.threads, "1 thread", "{n:,} threads"),
+            device=machine.device,
+            torch=machine.torch,
+            taken=measured.taken,
+        ),
+        phrase(
+            "reads {bandwidth} GB/s, multiplies {matrix_speed} GFLOP/s (probed {probed} UTC): ridge at {ridge:.1f} "
+            "operations a byte",
+            bandwidth=spread(machine.bandwidth, machine.bandwidth_span, 1e9),
+            matrix_speed=spread(machine.matrix_speed, machine.matrix_span, 1e9),
+            probed=machine.probed,
+            ridge=machine.ridge,
+        ),
+        phrase(
+            "{tokens}, {n_new} generated; {runs} after {warm_up} for warm-up; {hooks} on the model",
+            tokens=counted(measured.n_prompt, "1 prompt token", "{n:,} prompt tokens"),
+            n_new=measured.n_new,
+            runs=counted(len(measured.ttft), "1 run", "{n:,} runs"),
+            warm_up=measured.warm_up,
+            hooks=counted(measured.hooks, "1 hook", "{n:,} hooks"),
+        ),
     ]
 
 
 def _phases(measured: Measurement) -> list[str]:
     if not len(measured.ttft):
         return []
-    rows = [("time to first token (TTFT)", measured.ttft * 1e3, "ms")]
+    rows = [(phrase("time to first token (TTFT)"), measured.ttft * 1e3, "ms")]
     if measured.n_new > 1:
         rows += [
-            ("inter-token latency (ITL)", measured.itl * 1e3, "ms"),
-            ("time per output token (TPOT)", measured.tpot * 1e3, "ms"),
-            ("decode speed (1 / TPOT)", 1 / measured.tpot, "tokens/s"),
+            (phrase("inter-token latency (ITL)"), measured.itl * 1e3, "ms"),
+            (phrase("time per output token (TPOT)"), measured.tpot * 1e3, "ms"),
+            (phrase("decode speed (1 / TPOT)"), 1 / measured.tpot, "tokens/s"),
         ]
     rows += [
-        ("end-to-end latency", measured.end_to_end * 1e3, "ms"),
-        ("speed, prefill included", measured.n_new / measured.end_to_end, "tokens/s"),
+        (phrase("end-to-end latency"), measured.end_to_end * 1e3, "ms"),
+        (phrase("speed, prefill included"), measured.n_new / measured.end_to_end, "tokens/s"),
     ]
     return columns(
-        ("measured", "median", "least", "most", ""),
+        (phrase("measured"), phrase("median"), phrase("least"), phrase("most"), ""),
         ((name, *(f"{of(values):,.1f}" for of in (np.median, np.min, np.max)), unit) for name, values, unit in rows),
     )
 
@@ -93,17 +119,17 @@ def _race(measured: Measurement) -> list[str]:
                 f"{np.median(off) / np.median(on):.1f}x",
                 f"{predicted:.1f}x",
                 f"{relative:.0e}",
-                "yes" if same == other else "no",
+                phrase("yes") if same == other else phrase("no"),
             )
         )
     head = (
-        "the cache race, at tokens",
-        "with, ms",
-        "without, ms",
-        "slower",
-        "operations, predicted",
-        "logits differ by",
-        "same token",
+        phrase("the cache race, at tokens"),
+        phrase("with, ms"),
+        phrase("without, ms"),
+        phrase("slower"),
+        phrase("operations, predicted"),
+        phrase("logits differ by"),
+        phrase("same token"),
     )
     return columns(head, rows) if rows else []
 
@@ -111,7 +137,7 @@ def _race(measured: Measurement) -> list[str]:
 def _passes(measured: Measurement) -> list[str]:
     rows = (
         (
-            name,
+            _called(name, work),
             f"{seconds * 1e3:,.1f}",
             f"{work.batch * work.n_new / seconds:,.1f}",
             f"{work.flops / 1e9:,.2f}",
@@ -123,19 +149,25 @@ def _passes(measured: Measurement) -> list[str]:
         for name, work, seconds, mfu, mbu in _worked(measured)
     )
     head = (
-        "one pass (bytes and operations are predicted)",
-        "ms",
-        "tokens/s",
-        "GFLOP",
-        "weights, MB",
-        "cache read, MB",
-        "written, MB",
-        "operations/byte",
-        "MFU",
-        "MBU",
+        phrase("one pass (bytes and operations are predicted)"),
+        phrase("ms"),
+        phrase("tokens/s"),
+        phrase("GFLOP"),
+        phrase("weights, MB"),
+        phrase("cache read, MB"),
+        phrase("written, MB"),
+        phrase("operations/byte"),
+        phrase("MFU"),
+        phrase("MBU"),
     )
     lines = columns(head, rows)
     return lines if len(lines) > 1 else []
+
+
+def _called(name: str, work: Work) -> str:
+    """A pass in words; by its name a program finds it."""
+    words = {"prefill": phrase("prefill"), "decode": phrase("decode")}
+    return words.get(name) or phrase("decode, batch of {n}", n=work.batch)
 
 
 def _worked(measured: Measurement) -> list[tuple[str, Work, float, float, float]]:
@@ -156,5 +188,8 @@ def _worked(measured: Measurement) -> list[tuple[str, Work, float, float, float]
 
 
 SHOWN = Shown(
-    doing="measuring", table=table, summary=summary, stopped=lambda _record, _request: "stopped before all was measured"
+    doing=phrase("measuring"),
+    table=table,
+    summary=summary,
+    stopped=lambda _record, _request: phrase("stopped before all was measured"),
 )

@@ -8,6 +8,7 @@ from model.cli.tables.columns import Shown
 from model.records.file import Saved
 from model.records.schema import encode_fields, form_of
 from model.records.trace import ModelCard
+from model.texts import phrase
 
 
 def table(record: Saved) -> str:
@@ -38,7 +39,17 @@ def _said(value: Any) -> str:
 
 def _range(array: np.ndarray) -> str:
     shape = f"{array.dtype} {list(array.shape)}"
-    return f"{shape}, {array.min():.4g} to {array.max():.4g}, {array.mean():.4g} on average" if array.size else shape
+    return (
+        phrase(
+            "{shape}, {min:.4g} to {max:.4g}, {mean:.4g} on average",
+            shape=shape,
+            min=array.min(),
+            max=array.max(),
+            mean=array.mean(),
+        )
+        if array.size
+        else shape
+    )
 
 
 def _plain(array: np.ndarray) -> Any:
@@ -48,5 +59,8 @@ def _plain(array: np.ndarray) -> Any:
 
 
 SHOWN = Shown(
-    doing="working", table=table, summary=summary, stopped=lambda _record, _request: "stopped before all was done"
+    doing=phrase("working"),
+    table=table,
+    summary=summary,
+    stopped=lambda _record, _request: phrase("stopped before all was done"),
 )

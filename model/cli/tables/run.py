@@ -5,6 +5,7 @@ from typing import Any
 from model.cli.tables.columns import Shown
 from model.records.trace import Trace
 from model.requests.run import Run
+from model.texts import phrase
 
 _CANDIDATES = 10
 
@@ -38,9 +39,19 @@ def summary(run: Trace) -> dict[str, Any]:
 
 
 def _stopped(run: Trace | None, asked: Run) -> str:
-    return f"stopped after {0 if run is None else run.n_generated} of {asked.max_new_tokens} new tokens"
+    return phrase(
+        "stopped after {n} of {most} new tokens",
+        n=0 if run is None else run.n_generated,
+        most=asked.max_new_tokens,
+    )
 
 
 SHOWN = Shown(
-    doing="writing", unit=" tokens", post_run="map and lens", table=table, summary=summary, stopped=_stopped, alone=True
+    doing=phrase("writing"),
+    unit=" tokens",
+    post_run=phrase("map and lens"),
+    table=table,
+    summary=summary,
+    stopped=_stopped,
+    alone=True,
 )

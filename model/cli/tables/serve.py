@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from model.cli.tables.columns import Shown, columns, decimals, fields_of, many
+from model.cli.tables.columns import Shown, columns, decimals, fields_of
 from model.records.batching import Batching
+from model.texts import counted, phrase
 
 
 def table(served: Batching) -> str:
@@ -42,11 +43,28 @@ def _head(served: Batching) -> list[str]:
     cached = sum(count for tick in served.ticks for _, count in tick.reused)
     preempted = sum(len(tick.put_back) for tick in served.ticks)
     return [
-        f"{card.name}: {card.n_parameters:,} parameters, {card.dtype}; {served.machine}",
-        f"{served.n_blocks} blocks of {served.block_size} tokens, {served.block_bytes:,} bytes each; at most "
-        f"{many(served.token_budget, 'token')} and {many(served.max_requests, 'text')} a tick",
-        f"{many(len(served.ticks), 'tick')} read {many(n_read, 'token')}; {cached:,} more were found by "
-        f"prefix caching; {many(preempted, 'time')} a text was preempted",
+        phrase(
+            "{model}: {n_parameters:,} parameters, {dtype}; {machine}",
+            model=card.name,
+            n_parameters=card.n_parameters,
+            dtype=card.dtype,
+            machine=served.machine,
+        ),
+        phrase(
+            "{n_blocks} blocks of {block_size} tokens, {block_bytes:,} bytes each; at most {tokens} and {texts} a tick",
+            n_blocks=served.n_blocks,
+            block_size=served.block_size,
+            block_bytes=served.block_bytes,
+            tokens=counted(served.token_budget, "1 token", "{n:,} tokens"),
+            texts=counted(served.max_requests, "1 text", "{n:,} texts"),
+        ),
+        phrase(
+            "{ticks} read {tokens}; {cached:,} more were found by prefix caching; {preemptions}",
+            ticks=counted(len(served.ticks), "1 tick", "{n:,} ticks"),
+            tokens=counted(n_read, "1 token", "{n:,} tokens"),
+            cached=cached,
+            preemptions=counted(preempted, "1 preemption", "{n:,} preemptions"),
+        ),
     ]
 
 
@@ -61,11 +79,21 @@ def _texts(served: Batching) -> list[str]:
                 f"{each.n_prompt:,}",
                 f"{written:,}",
                 f"{each.arrives_s:.2f}",
-                f"{own[0] + 1} to {own[-1] + 1}" if own else "none",
+                phrase("{first} to {last}", first=own[0] + 1, last=own[-1] + 1) if own else phrase("none"),
                 each.ended,
             )
         )
-    return columns(("text", "tokens", "written", "arrives, s", "ticks", "ended by"), rows)
+    return columns(
+        (
+            phrase("text"),
+            phrase("tokens"),
+            phrase("written"),
+            phrase("arrives, s"),
+            phrase("ticks"),
+            phrase("ended by"),
+        ),
+        rows,
+    )
 
 
 def _schedulers(served: Batching) -> list[str]:
@@ -78,26 +106,26 @@ def _schedulers(served: Batching) -> list[str]:
             decimals(np.array(way.latency)),
             f"{len(way.passes):,}",
             f"{way.n_padding / way.n_read:.0%}",
-            f"{sum(way.same_tokens)} of {len(way.same_tokens)}",
+            phrase("{same} of {n}", same=sum(way.same_tokens), n=len(way.same_tokens)),
         )
         for way in served.ways
     ]
     head = (
-        "scheduler, timed without recording",
-        "s in all",
-        "tokens/s",
-        "TTFT, s",
-        "latency, s",
-        "passes",
-        "padding",
-        "same tokens as generate",
+        phrase("scheduler, timed without recording"),
+        phrase("s in all"),
+        phrase("tokens/s"),
+        phrase("TTFT, s"),
+        phrase("latency, s"),
+        phrase("passes"),
+        phrase("padding"),
+        phrase("same tokens as generate"),
     )
     return columns(head, rows) if rows else []
 
 
 SHOWN = Shown(
-    doing="serving",
+    doing=phrase("serving"),
     table=table,
     summary=summary,
-    stopped=lambda _record, _request: "stopped before all was served and timed",
+    stopped=lambda _record, _request: phrase("stopped before all was served and timed"),
 )

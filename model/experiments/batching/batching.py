@@ -24,6 +24,7 @@ from model.experiments.batching.schedulers import NAMES, Name, Ran, Stopwatch, T
 from model.limits import Limits
 from model.records.batching import CALLED, Batching, Request, Tick, Way, letter
 from model.records.trace import Settings, Token
+from model.texts import phrase, translated
 
 KEPT_BYTES = 64_000_000  # of attention
 _TICK_BYTES = 4000  # of what a record tells of one tick, about; there are at most about as many as tokens
@@ -41,8 +42,10 @@ def arrivals(n: int, rate: float, seed: int) -> tuple[float, ...]:
     """
     if 0 < rate < LOWEST_RATE:
         raise BadSetting(
-            f"{rate:g} texts are to arrive in a second; at least {LOWEST_RATE:g} must, for the run waits for all of "
-            "them. Ask for more, or for 0, with which all arrive at once."
+            "the rate is {rate:g} texts a second; it must be at least {lowest:g}, because the run waits until all "
+            "texts have arrived. Ask for a higher rate, or for 0: then all arrive at once.",
+            rate=rate,
+            lowest=LOWEST_RATE,
         )
     if rate <= 0:
         return (0.0,) * n
@@ -163,19 +166,25 @@ class _Serving:
             paged = Paged(self._hooked, self._bounds, eager=True)
         self._n_blocks, self._block_bytes = paged.n_blocks, paged.block_bytes
         if paged.n_blocks != self._bounds.n_blocks:
-            self._notes.append(f"the engine rounds {self._bounds.n_blocks} blocks up to {paged.n_blocks}.")
+            self._notes.append(
+                phrase(
+                    "the engine rounds {n_blocks} blocks up to {rounded}.",
+                    n_blocks=self._bounds.n_blocks,
+                    rounded=paged.n_blocks,
+                )
+            )
         watch, room = Stopwatch(), self._weights.room if attention else lambda: None
         try:
             for seen in ticks(self._hooked, paged, self._texts, watch, self._job, room):
                 if seen is not None:
                     self._ticks.append(self._tick(seen, watch.at(seen.began)))
-                    self._job.progress(self._n_written, self._n_expected, f"tick {len(self._ticks)}")
+                    self._job.progress(self._n_written, self._n_expected, phrase("tick {tick}", tick=len(self._ticks)))
                 with watch.stopped():
                     yield None if seen is None else self._record()
         except NoBlockLeft:
             for each in self._served:
                 each.ended = each.ended if each.over else "no block left"
-            self._notes.append("the engine could go on with none of the texts: too few blocks were left.")
+            self._notes.append(phrase("the engine could not continue any text: too few blocks were left."))
             yield self._record()
         self._weights.close()
 
@@ -210,14 +219,19 @@ class _Serving:
             return None
         if math.isnan(seen.stray):
             raise NotANumber(
-                f"the model computed NaN (not a number) in tick {len(self._ticks) + 1}. Its weights are damaged, or "
-                "overflow in its number type. Load other weights."
+                "the model computed NaN (not a number) in tick {tick}. Its weights are damaged, or "
+                "overflow in its number type. Load other weights.",
+                tick=len(self._ticks) + 1,
             )
         if seen.attention is not None:
             return self._weights.keep(seen.attention)
         if self._weights.shut():
             self._notes.append(
-                f"attention is kept for the first {len(self._ticks)} ticks: {KEPT_BYTES // 1_000_000} MB hold no more."
+                phrase(
+                    "attention is kept for the first {n_ticks} ticks: more do not fit into {size} MB.",
+                    n_ticks=len(self._ticks),
+                    size=KEPT_BYTES // 1_000_000,
+                )
             )
         return None
 
@@ -230,12 +244,26 @@ class _Serving:
             yield None
         for turn in range(repeats):
             for name in _IN_TURN:
-                self._job.progress(self._n_written, self._n_expected, f"timed: {CALLED[name]}, {turn + 1} of {repeats}")
+                self._job.progress(
+                    self._n_written,
+                    self._n_expected,
+                    phrase(
+                        "timed: {scheduler}, {turn} of {repeats}",
+                        scheduler=translated(CALLED[name]),
+                        turn=turn + 1,
+                        repeats=repeats,
+                    ),
+                )
                 try:
                     with self._job.clock():
                         ran = run(name, self._hooked, self._texts, self._settings, self._bounds, self._job)
                 except NoBlockLeft:
-                    self._note(f"{CALLED[name]} could not be timed: too few blocks were left for any text to go on.")
+                    self._note(
+                        phrase(
+                            "{scheduler} could not be timed: too few blocks were left for any text to continue.",
+                            scheduler=translated(CALLED[name]),
+                        )
+                    )
                     continue
                 self._runs.setdefault(name, []).append(ran)
                 self._n_written += sum(map(len, ran.written))
@@ -258,8 +286,12 @@ class _Serving:
                 shorter = min(len(served.written), len(own))
                 alike = next((at for at, (one, other) in enumerate(pairs) if one != other), shorter)
                 self._notes.append(
-                    f"text {letter(number)} got other tokens in the recorded run than from plain generate, which is "
-                    f"the sequential baseline: from its new token {alike + 1} on."
+                    phrase(
+                        "text {letter} has other tokens in the recorded run than from plain generate, the sequential "
+                        "baseline, from its new token {number} on.",
+                        letter=letter(number),
+                        number=alike + 1,
+                    )
                 )
 
     def _ways(self) -> Iterator[Way]:

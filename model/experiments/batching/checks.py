@@ -28,35 +28,45 @@ class Ask:
 def check_bounds(bounds: Bounds, limits: Limits, repeats: int) -> None:
     if bounds.block_size < SMALLEST_BLOCK:
         raise BadSetting(
-            f"a block of {bounds.block_size} tokens is asked for; the engine's blocks hold at least {SMALLEST_BLOCK}."
+            "block_size is {block_size} tokens; it must be at least {smallest}.",
+            block_size=bounds.block_size,
+            smallest=SMALLEST_BLOCK,
         )
     least = dict(
         n_blocks=bounds.n_blocks, token_budget=bounds.token_budget, max_requests=bounds.max_requests, repeats=repeats
     )
     for name, given in least.items():
         if given < 1:
-            raise BadSetting(f"{name} is {given}; it must be a whole number of at least 1.")
+            raise BadSetting("{name} is {given}; it must be a whole number of at least 1.", name=name, given=given)
     if (n_tokens := bounds.n_blocks * bounds.block_size) > limits.cache_tokens:
         raise BadSetting(
-            f"{bounds.n_blocks:,} blocks of {bounds.block_size} tokens hold {n_tokens:,}; this host allows "
-            f"{limits.cache_tokens:,} (TOKENOSCOPE_CACHE_TOKENS). Ask for fewer blocks, or smaller ones."
+            "{n_blocks:,} blocks of {block_size} tokens hold {n_tokens:,} tokens; this host allows at most "
+            "{cache_tokens:,} (TOKENOSCOPE_CACHE_TOKENS). Ask for fewer blocks, or smaller ones.",
+            n_blocks=bounds.n_blocks,
+            block_size=bounds.block_size,
+            n_tokens=n_tokens,
+            cache_tokens=limits.cache_tokens,
         )
     if bounds.token_budget > limits.cache_tokens:
         raise BadSetting(
-            f"a token budget of {bounds.token_budget:,} is asked for; this host allows {limits.cache_tokens:,} "
-            "(TOKENOSCOPE_CACHE_TOKENS). Ask for a smaller one."
+            "the token budget is {token_budget:,}; this host allows at most {cache_tokens:,} "
+            "(TOKENOSCOPE_CACHE_TOKENS). Ask for a smaller one.",
+            token_budget=bounds.token_budget,
+            cache_tokens=limits.cache_tokens,
         )
 
 
 def check_settings(settings: Settings) -> None:
     if not settings.greedy:
         raise BadSetting(
-            f"temperature is {settings.temperature:g}; texts that are served together take the likeliest token, "
-            "because the engine draws for all of them from one source. Set it to 0."
+            "temperature is {temperature:g}; texts that are served together are decoded greedily, because the engine "
+            "uses one random generator for all of them. Set it to 0.",
+            temperature=settings.temperature,
         )
     if settings.repetition_penalty != 1:
         raise BadSetting(
-            f"repetition_penalty is {settings.repetition_penalty:g}; the engine has none. Set it to 1, which is off."
+            "repetition_penalty is {repetition_penalty:g}; the engine does not support it. Set it to 1, which is off.",
+            repetition_penalty=settings.repetition_penalty,
         )
 
 
@@ -66,21 +76,27 @@ def reads_of(hooked: HookedModel, asked: Sequence[Ask], settings: Settings, limi
         raise BadPrompt("there are no texts to serve. Give at least one.")
     if len(asked) > limits.requests:
         raise BadSetting(
-            f"{len(asked)} texts are to be served; this host serves at most {limits.requests} at once "
-            "(TOKENOSCOPE_REQUESTS). Give fewer."
+            "{n} texts were given; this host serves at most {most} at once (TOKENOSCOPE_REQUESTS). Give fewer.",
+            n=len(asked),
+            most=limits.requests,
         )
     reads = []
     for number, each in enumerate(asked):
         if not 0 <= each.arrives_s <= LATEST_S:
             raise BadSetting(
-                f"text {letter(number)} arrives at {each.arrives_s} s; it must arrive from 0 to {LATEST_S:g} s, for "
-                "the run waits for it. Let it arrive earlier, or more texts in a second."
+                "text {letter} arrives at {arrives_s} s; it must arrive between 0 and {latest:g} s, because the run "
+                "waits for it. Choose an earlier time or a higher rate.",
+                letter=letter(number),
+                arrives_s=each.arrives_s,
+                latest=LATEST_S,
             )
         try:
             read = read_prompt(hooked, each.prompt, settings)
             check_lengths(hooked, len(read.ids), replace(settings, max_new_tokens=each.max_new_tokens), limits)
         except (BadPrompt, PromptTooLong) as refusal:
-            raise type(refusal)(f"text {letter(number)} cannot be served: {refusal}") from refusal
+            raise type(refusal)(
+                "text {letter} cannot be served: {refusal}", letter=letter(number), refusal=refusal
+            ) from refusal
         reads.append(read)
     return reads
 
@@ -92,7 +108,12 @@ def check_room(reads: Sequence[Prompt], asked: Sequence[Ask], bounds: Bounds) ->
         needed = math.ceil(n_tokens / bounds.block_size)
         if needed > bounds.n_blocks:
             raise BadSetting(
-                f"text {letter(number)} needs {needed} blocks for its {len(read.ids):,} tokens and "
-                f"{each.max_new_tokens:,} new ones, and the cache has {bounds.n_blocks}: it could never be served to "
-                "the end. Ask for more blocks or larger ones, fewer new tokens, or shorten the text."
+                "text {letter} needs {needed} blocks for its {n_ids:,} tokens and "
+                "{max_new_tokens:,} new ones, but the cache has {n_blocks}: it could never be finished. "
+                "Ask for more blocks or larger ones, fewer new tokens, or shorten the text.",
+                letter=letter(number),
+                needed=needed,
+                n_ids=len(read.ids),
+                max_new_tokens=each.max_new_tokens,
+                n_blocks=bounds.n_blocks,
             )

@@ -25,6 +25,7 @@ from model.capture.device import own_randomness, wait_for
 from model.capture.hooked import HookedModel
 from model.errors import NotShown
 from model.records.batching import Share, Table
+from model.texts import phrase
 
 EAGER = "paged|eager"
 SMALLEST_BLOCK = 4  # tokens: the engine takes no smaller ones
@@ -238,19 +239,21 @@ def check_model(hooked: HookedModel) -> None:
     """Look whether the engine can page this model's cache. Raises: NotShown, with the reason, if it cannot."""
     if reason := _reason_against(hooked):
         raise NotShown(
-            f"{hooked.card.name} cannot be served from a paged cache: {reason}. "
-            "Pick a model whose layers all attend to the whole text, such as the default."
+            "{model} cannot be served from a paged cache: {reason}. Pick a model whose layers all attend to the whole "
+            "text, such as the default.",
+            model=hooked.card.name,
+            reason=reason,
         )
 
 
 def _reason_against(hooked: HookedModel) -> str:
     model = hooked.model
     if odd := odd_layers(model):
-        return f"it keeps {odd}, and what is shown here is one table of blocks for all layers"
+        return phrase("it keeps {odd}; only one block table for all layers is supported", odd=odd)
     if not model._can_set_attn_implementation():
-        return "its attention is written in a way of its own, which cannot read such a cache"
+        return phrase("its own attention implementation cannot read a paged cache")
     if getattr(model.config.get_text_config(), "attn_logit_softcapping", None):
-        return "its attention caps its scores, which the engine's does not"
+        return phrase("its attention caps its scores, which the engine's does not")
     return ""
 
 

@@ -22,6 +22,8 @@ def run(inputs: Inputs, request: TryCaches, job: Job) -> Iterator[CacheTrials | 
     elif isinstance(record, Trace):
         script = record
     else:
-        raise BadTrace(f"the record is a {type(record).__name__}; only a run can be replayed. Choose a saved run.")
+        raise BadTrace(
+            "the record is a {kind}; only a run can be replayed. Choose a saved run.", kind=type(record).__name__
+        )
     asked = usual(hooked, request.window, request.sink, request.dropped)
     return trials_in_passes(hooked, script, asked, job=job)

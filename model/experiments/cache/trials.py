@@ -24,6 +24,7 @@ from model.errors import BadPrompt, BadSetting, BadTrace, Cancelled, NotShown, P
 from model.limits import Limits
 from model.records.cache import CacheKind, CacheTrial, CacheTrials
 from model.records.trace import Settings, Token, Trace
+from model.texts import phrase
 
 _SINK = 4  # tokens, as StreamingLLM keeps
 _CLOSE = 1e-3  # logits of one run on two machines differ by less than this share of the largest
@@ -45,12 +46,16 @@ class Asked:
     def name(self) -> str:
         """This cache in a few words, such as "sink 4 + window 16"."""
         if self.kind == "window":
-            return f"window {self.window}"
+            return phrase("window {window}", window=self.window)
         if self.kind == "sink + window":
-            return f"sink {self.sink} + window {self.window}"
+            return phrase("sink {sink} + window {window}", sink=self.sink, window=self.window)
         if self.kind == "dropped":
             count = len(self.dropped)
-            return f"without position {self.dropped[0]}" if count == 1 else f"without {count} positions"
+            return (
+                phrase("without position {dropped}", dropped=self.dropped[0])
+                if count == 1
+                else phrase("without {count} positions", count=count)
+            )
         return self.kind
 
 
@@ -127,7 +132,7 @@ def trials_in_passes(
     script = run if isinstance(run, Script) else Script.of(run)
     _check_script(hooked, script)
     if isinstance(run, Trace):
-        check_same_model(hooked, run, "replay")
+        check_same_model(hooked, run, phrase("replay"))
     if asked is None:
         n_context = len(script.ids) + (0 if script.written else script.settings.max_new_tokens) - 1
         asked = usual(hooked, max(1, n_context // 2))
@@ -216,8 +221,9 @@ class _Replays:
         gap = float((logits.cpu() - kept).abs().max() / kept.abs().max())
         if not gap <= _CLOSE:
             raise BadTrace(
-                f"replayed with its whole cache, the run's logits differ from those that it holds by {gap:.2g} of the "
-                "largest: other weights made it. Load the model that made it, or run the prompt again."
+                "replayed with the full cache, the logits differ from those of the run by {gap:.2g} of the "
+                "largest: other weights made the run. Load the model that made it, or run the prompt again.",
+                gap=gap,
             )
 
     def _record(self) -> CacheTrials:
@@ -259,35 +265,54 @@ def _trial(replayed: _Replayed, written: Sequence[int]) -> CacheTrial:
 def _check_script(hooked: HookedModel, script: Script) -> None:
     d_vocab, n_ctx, most = hooked.card.d_vocab, hooked.card.n_ctx, script.settings.max_new_tokens
     bad = [each for each in script.ids if not 0 <= each < d_vocab]
-    if bad or not 1 <= script.n_prompt <= len(script.ids):
+    if bad:
         raise BadPrompt(
-            f"a replay reads token ids from 0 to {d_vocab - 1}, at least one of them the prompt's; "
-            + (f"{bad[0]} is no such id." if bad else f"{len(script.ids)} were given, {script.n_prompt} as the prompt.")
+            "the run has the token id {bad}; this model has token ids 0 to {last}.", bad=bad[0], last=d_vocab - 1
+        )
+    if not 1 <= script.n_prompt <= len(script.ids):
+        raise BadPrompt(
+            "{n_prompt} of {n} tokens were given as the prompt; a replay needs at least one, and no more than there "
+            "are.",
+            n_prompt=script.n_prompt,
+            n=len(script.ids),
         )
     if len(script.written) > most:
         raise BadPrompt(
-            f"{len(script.written)} written tokens are to be replayed, and the settings allow {most}. "
-            "Replay them with the settings of their run."
+            "the run has {n_written} generated tokens to replay, but the settings allow {most}. "
+            "Replay them with the settings of their run.",
+            n_written=len(script.written),
+            most=most,
         )
     longest = script.n_prompt + (len(script.written) or most)
     if longest > n_ctx:
         raise PromptTooLong(
-            f"the run has {longest:,} tokens; {hooked.card.name} reads at most {n_ctx:,} at once. Replay a shorter one."
+            "the run has {longest:,} tokens; {model} reads at most {n_ctx:,} at once. Replay a shorter one.",
+            longest=longest,
+            model=hooked.card.name,
+            n_ctx=n_ctx,
         )
 
 
 def _in_range(asked: Asked, n_prompt: int) -> Asked:
     """What was asked, its positions in order. Raises: BadSetting, if it means nothing."""
     if asked.kind not in get_args(CacheKind):
-        raise BadSetting(f"there is no smaller cache {asked.kind!r}; there are {', '.join(get_args(CacheKind)[1:])}.")
+        raise BadSetting(
+            "there is no cache compression {kind!r}; there are {choices}.",
+            kind=asked.kind,
+            choices=", ".join(get_args(CacheKind)[1:]),
+        )
     if asked.kind in ("window", "sink + window") and asked.window < 1:
-        raise BadSetting(f"a window of {asked.window} tokens keeps none; it is at least 1.")
+        raise BadSetting("the window is {window} tokens; it must be at least 1.", window=asked.window)
     if asked.kind == "sink + window" and asked.sink < 1:
-        raise BadSetting(f"a sink of {asked.sink} tokens keeps none; it is at least 1. Ask for a window alone.")
+        raise BadSetting(
+            "the sink is {sink} tokens; it must be at least 1. Without a sink, choose a window alone.", sink=asked.sink
+        )
     if bad := [each for each in asked.dropped if not 0 <= each < n_prompt]:
         raise BadSetting(
-            f"position {bad[0]} cannot be taken out after the prefill: the prompt has positions 0 to {n_prompt - 1}. "
-            "Choose among them."
+            "position {bad} cannot be evicted after the prefill: the prompt has positions 0 to {last}. "
+            "Choose among them.",
+            bad=bad[0],
+            last=n_prompt - 1,
         )
     return Asked(
         kind=asked.kind,
@@ -301,12 +326,17 @@ def _check_cache(hooked: HookedModel, asked: Sequence[Asked]) -> None:
     card = hooked.card
     if odd := odd_layers(hooked.model):
         raise NotShown(
-            f"{card.name} keeps {odd}, not all keys and values of all tokens: making that smaller is not shown. "
-            "Pick a model whose layers all attend to the whole text, such as the default."
+            "{model} keeps {odd}, not the keys and values of all tokens: compressing such a cache is not supported. "
+            "Pick a model whose layers all attend to the whole text, such as the default.",
+            model=card.name,
+            odd=odd,
         )
     evicting = next((each for each in asked if each.kind in _EVICTING), None)
     if evicting is not None and hooked.anatomy.positions is None:
         raise NotShown(
-            f"{evicting.name} cannot be tried on {card.name}: tokens can be taken out of a cache only where each key "
-            f"carries its own position, and here it does not ({card.reason_against('positions')}). Try int8 or int4."
+            "{evicting} cannot be tried on {model}: tokens can be evicted from a cache only where each key carries its "
+            "own position, and here it does not ({reason}). Try int8 or int4.",
+            evicting=evicting.name,
+            model=card.name,
+            reason=card.reason_against("positions"),
         )

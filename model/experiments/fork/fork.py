@@ -7,6 +7,7 @@ from model.errors import BadSetting
 from model.limits import Limits
 from model.records.fields import shown
 from model.records.trace import Trace
+from model.texts import phrase
 
 _NAMED = 5  # likely tokens that a refusal names
 
@@ -56,8 +57,13 @@ def _id_of(hooked: HookedModel, run: Trace, step: int, token: str) -> int:
     parts = ", ".join(shown(reads(each)) for each in cut[:_NAMED])
     named = ", ".join(f"{shown(reads(each))} ({each})" for each in likely[:_NAMED])
     raise BadSetting(
-        f"token is {shown(token)}; {hooked.card.name} has no such token ({len(cut)} in its place: {parts}). Name one "
-        f"as it reads, or give its token_id{f'; likely here: {named}' if named else ''}."
+        "token is {token}; {model} has no such token (the tokenizer splits it into {n}: {parts}). Give the exact text "
+        "of one token, or its token_id. The likeliest at this step: {likely}.",
+        token=shown(token),
+        model=hooked.card.name,
+        n=len(cut),
+        parts=parts,
+        likely=named or phrase("unknown"),
     )
 
 

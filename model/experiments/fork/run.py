@@ -22,7 +22,9 @@ def run(inputs: Inputs, request: Fork, job: Job) -> Iterator[Trace | None]:
     if record is None:
         raise BadSetting("no run was given to continue. Choose a finished run or a saved one.")
     if not isinstance(record, Trace):
-        raise BadTrace(f"the record is a {type(record).__name__}; only a run can be continued. Choose a saved run.")
+        raise BadTrace(
+            "the record is a {kind}; only a run can be continued. Choose a saved run.", kind=type(record).__name__
+        )
     called = PurePath(request.run).name  # a file's folder is nobody's business who gets the record
     continuation = begin(hooked, record, request.step, request.token_id, request.token, inputs.limits, called)
     job.expected_bytes = trace_bytes(hooked.card, record.n_prompt, record.settings.max_new_tokens)

@@ -20,7 +20,11 @@ def trace(hooked: HookedModel, prompt: str | Sequence[int], *, additions: bool =
     Raises: Refusal, for a prompt or a setting that this model or this host does not take.
     """
     if unknown := settings.keys() - Settings.__slots__:
-        raise BadSetting(f"there is no setting {min(unknown)!r}; there are {', '.join(Settings.__slots__)}.")
+        raise BadSetting(
+            "there is no setting {unknown!r}; there are {choices}.",
+            unknown=min(unknown),
+            choices=", ".join(Settings.__slots__),
+        )
     generation = Generation(hooked, prompt, Settings(**settings), Limits.from_environment())
     for _ in generation:
         pass

@@ -20,8 +20,9 @@ from transformers.generation.candidate_generator import CandidateGenerator
 from model.api.job import Job
 from model.arch.transformers_version import other_version
 from model.capture.device import own_randomness, wait_for
+from model.texts import phrase
 
-_WHAT = "assisted generation"
+_WHAT = phrase("assisted generation")
 library: Any = utils  # whose private parts are watched
 
 Make = Callable[..., CandidateGenerator]
@@ -181,7 +182,7 @@ def _peeked(scores: Tensor, length: int) -> list[float]:
 def _check_library(model: Any) -> None:
     needed = [(model, "_get_candidate_generator"), (model, "_assisted_decoding"), (library, "_speculative_sampling")]
     if missing := [name for home, name in needed if not hasattr(home, name)]:
-        raise other_version(_WHAT, "watched", f"it has no {missing[0]}")
+        raise other_version(_WHAT, "watched", phrase("it has no {missing}", missing=missing[0]))
     takes = inspect.signature(library._speculative_sampling).parameters
     if missing := [name for name in ("candidate_logits", "candidate_length") if name not in takes]:
-        raise other_version(_WHAT, "watched", f"_speculative_sampling takes no {missing[0]}")
+        raise other_version(_WHAT, "watched", phrase("_speculative_sampling takes no {missing}", missing=missing[0]))

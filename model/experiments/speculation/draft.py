@@ -149,7 +149,9 @@ class Draft(nn.Module):
                 held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
                 draft.load_state_dict(held, assign=True)
         except Exception as error:  # safetensors raises an exception of its own that derives from Exception alone
-            raise BadWeights(f"the draft {path.name} cannot be read: {error}. Fetch the project again.") from error
+            raise BadWeights(
+                "the draft {path} cannot be read: {error}. Fetch the project again.", path=path.name, error=error
+            ) from error
         draft.made_for = said.get("made_for", draft.made_for)
         return draft.float().eval()
 
@@ -172,8 +174,10 @@ def own_draft(hooked: "HookedModel") -> Draft:
     borrowed = hooked.anatomy.final_norm is not None and hooked.model.get_output_embeddings() is not None
     if theirs != ours or last >= card.d_vocab or not (reads and borrowed):
         raise NotShown(
-            f"the draft of our own was made for {draft.made_for} and does not fit {card.name}. Load that model, "
-            "or choose another draft."
+            "our own draft was trained for {made_for} and does not fit {model}. Load that model, or choose another "
+            "draft.",
+            made_for=draft.made_for,
+            model=card.name,
         )
     return draft.to(hooked.model.device, hooked.model.dtype)
 

@@ -14,6 +14,7 @@ from model.experiments.speculation.assisted import leaves_early
 from model.experiments.speculation.draft import Draft, own_draft
 from model.records.speculation import Attempt
 from model.requests.speculation import MODES, Mode
+from model.texts import phrase
 
 _EVEN = 0.02  # of the speed: less than that is the noise of a quiet machine
 _LEAVES: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()  # of each model, whether it can stop after fewer layers
@@ -38,11 +39,11 @@ def drafters_of(
     drafters, reasons = [], []
     for mode in dict.fromkeys(modes):
         if mode not in MODES:
-            raise BadSetting(f"there is no draft {mode!r}; there are {', '.join(MODES)}.")
+            raise BadSetting("there is no draft {mode!r}; there are {choices}.", mode=mode, choices=", ".join(MODES))
         try:
             drafters.append(_drafter(hooked, ids, mode, exit_layer, draft))
         except NotShown as reason:
-            reasons.append(f"{mode} was left out: {reason}")
+            reasons.append(phrase("{mode} was skipped: {reason}", mode=mode, reason=reason))
     return drafters, tuple(reasons)
 
 
@@ -50,26 +51,31 @@ def _drafter(
     hooked: HookedModel, ids: Sequence[int], mode: Mode, exit_layer: int | None, draft: HookedModel | None
 ) -> Drafter:
     if mode == "prompt lookup":
-        return Drafter(mode=mode, name="prompt lookup", options={"max_matching_ngram_size": 2})
+        return Drafter(mode=mode, name=phrase("prompt lookup"), options={"max_matching_ngram_size": 2})
     if mode == "own draft":
-        return Drafter(mode=mode, name="own draft", options={}, own=own_draft(hooked))
+        return Drafter(mode=mode, name=phrase("own draft"), options={}, own=own_draft(hooked))
     if mode == "draft model":
         other = _fitting(hooked, draft)
         return Drafter(
             mode=mode,
-            name=f"{other.card.name} drafts",
+            name=phrase("draft model {model}", model=other.card.name),
             options={"assistant_model": other.model},
             model=other.model,
             other=other,
         )
     layers = hooked.card.n_layers
     if layers < 2 and exit_layer is None:
-        raise NotShown(f"{hooked.card.name} has one layer, so that none can be left out. Choose another draft.")
+        raise NotShown(
+            "{model} has one layer, so early exit cannot skip any. Choose another draft.", model=hooked.card.name
+        )
     at = layers // 2 if exit_layer is None else exit_layer
     if not 1 <= at < layers:
         raise BadSetting(
-            f"an early exit after layer {at} is asked for (exit_layer); {hooked.card.name} has {layers} layers, so "
-            f"1 to {layers - 1} would do."
+            "exit_layer is {at}; {model} has {layers} layers, so it must be 1 to {last}.",
+            at=at,
+            model=hooked.card.name,
+            layers=layers,
+            last=layers - 1,
         )
     if hooked.model not in _LEAVES:  # one pass, which would disturb the clock of whoever has the model now: once
         with hooked.guard:
@@ -78,12 +84,14 @@ def _drafter(
             )
     if not _LEAVES[hooked.model]:
         raise NotShown(
-            f"{hooked.card.name} runs all its layers whatever it is told ({hooked.card.family}), so that it would "
-            "draft with itself. Choose another draft."
+            "{model} ignores early exit ({family}): it always runs all its layers, so it would draft with itself. "
+            "Choose another draft.",
+            model=hooked.card.name,
+            family=hooked.card.family,
         )
     return Drafter(
         mode=mode,
-        name=f"early exit after {at} of {layers} layers",
+        name=phrase("early exit after {at} of {layers} layers", at=at, layers=layers),
         options={"assistant_early_exit": at},
         model=hooked.model,
     )
@@ -91,13 +99,17 @@ def _drafter(
 
 def _fitting(hooked: HookedModel, draft: HookedModel | None) -> HookedModel:
     if draft is None:
-        raise NotShown("no draft model was named. Name a smaller model with the same tokenizer.")
+        raise NotShown("no draft model was given. Name a smaller model with the same tokenizer.")
     if draft is hooked:
-        raise NotShown(f"{hooked.card.name} cannot draft for itself. Name a smaller model with the same tokenizer.")
+        raise NotShown(
+            "{model} cannot draft for itself. Name a smaller model with the same tokenizer.", model=hooked.card.name
+        )
     if draft.tokenizer.get_vocab() != hooked.tokenizer.get_vocab() or draft.card.d_vocab != hooked.card.d_vocab:
         raise NotShown(
-            f"{draft.card.name} has other tokens than {hooked.card.name}: what one drafts the other cannot verify. "
-            "Name a draft with the same tokenizer."
+            "{model} has another vocabulary than {target}: the one cannot verify what the other drafts. "
+            "Name a draft with the same tokenizer.",
+            model=draft.card.name,
+            target=hooked.card.name,
         )
     check_plain(draft.model, draft.card.name)
     return draft
@@ -108,27 +120,39 @@ def verdict_on(drafter: Drafter, attempt: Attempt) -> tuple[str, ...]:
     speedup, turns = attempt.speedup, attempt.turns
     if speedup is None:
         return ()
-    by = f"{speedup:.2f} times the speed of plain decoding"
+    by = phrase("{speedup:.2f} times the speed of plain decoding", speedup=speedup)
     if speedup > 1 + _EVEN and min(turns) > 1:
-        return (f"It pays on this text: {by}, and faster in every turn.",)
+        return (phrase("It pays on this text: {by}, and faster in every turn.", by=by),)
     if speedup < 1 - _EVEN and max(turns) < 1:
-        pays = f"It loses on this text: {by}, and slower in every turn."
+        pays = phrase("It loses on this text: {by}, and slower in every turn.", by=by)
     elif all(abs(each - 1) <= _EVEN for each in turns):
-        pays = f"It breaks even on this text: {by}."
+        pays = phrase("It breaks even on this text: {by}.", by=by)
     else:
-        pays = (
-            f"It is not clear whether it pays on this text: {by}, in turns from {min(turns):.2f} to {max(turns):.2f}."
+        pays = phrase(
+            "It is not clear whether it pays on this text: {by}, in turns from {low:.2f} to {high:.2f}.",
+            by=by,
+            low=min(turns),
+            high=max(turns),
         )
     silent = sum(not each.drafted for each in attempt.rounds)
     why = {
-        "prompt lookup": f"It had nothing to copy in {silent} of {len(attempt.rounds)} rounds: it lives on text that "
-        "repeats itself.",
-        "early exit": "Few models are trained to speak after so few layers, and each guess costs as much of a pass as "
-        "the layers that it runs through.",
+        "prompt lookup": phrase(
+            "It had nothing to copy in {silent} of {n_rounds} rounds: it needs text that repeats itself.",
+            silent=silent,
+            n_rounds=len(attempt.rounds),
+        ),
+        "early exit": phrase(
+            "Few models are trained for early exit, and each drafted token costs as much of a pass as "
+            "the layers that it runs through."
+        ),
         "own draft": ""
         if drafter.own is None
-        else f"The draft reads what the model last thought, can say its "
-        f"{drafter.own.shape.n_tokens:,} commonest tokens, and was trained on text of {drafter.own.made_for}.",
-        "draft model": "A draft pays if it is much smaller and says mostly what the model would say.",
+        else phrase(
+            "The draft reads the model's last hidden state, knows its {n_tokens:,} most common tokens, and was trained "
+            "on text of {made_for}.",
+            n_tokens=drafter.own.shape.n_tokens,
+            made_for=drafter.own.made_for,
+        ),
+        "draft model": phrase("A draft pays if it is much smaller than the model and mostly predicts the same tokens."),
     }[attempt.mode]
     return (pays, why)

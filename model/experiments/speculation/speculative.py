@@ -34,6 +34,7 @@ from model.limits import Limits
 from model.records.speculation import Attempt, Speculation
 from model.records.trace import Settings, Token
 from model.requests.speculation import MODES, Mode
+from model.texts import phrase
 
 _TRIES = 9  # of each size of a verify pass: on a busy machine the median of few is far off
 _MOST_DRAFTED = 16
@@ -107,13 +108,22 @@ def speculate_in_runs(
     ids = read.ids
     check_lengths(hooked, len(ids), settings, limits)
     if settings.max_new_tokens < 2:
-        raise BadSetting(f"max_new_tokens is {settings.max_new_tokens}; with fewer than 2 there is nothing to draft.")
+        raise BadSetting(
+            "max_new_tokens is {max_new_tokens}; with fewer than 2 there is nothing to draft.",
+            max_new_tokens=settings.max_new_tokens,
+        )
     if not 1 <= n_draft <= _MOST_DRAFTED:
-        raise BadSetting(f"n_draft is {n_draft}; a round drafts 1 to {_MOST_DRAFTED} tokens.")
+        raise BadSetting(
+            "n_draft is {n_draft}; a round drafts 1 to {most} tokens.",
+            n_draft=n_draft,
+            most=_MOST_DRAFTED,
+        )
     check_plain(hooked.model, hooked.card.name)
     drafters, reasons = drafters_of(hooked, ids, modes, exit_layer, draft)
     if not drafters:
-        raise NotShown(" ".join(reasons) or f"no way to draft was asked for; there are {', '.join(MODES)}.")
+        if reasons:
+            raise NotShown("{reasons}", reasons=" ".join(reasons))
+        raise NotShown("no draft was chosen; there are {choices}.", choices=", ".join(MODES))
     setup = _Setup(ids=tuple(ids), prompt=read.text, settings=settings, n_draft=n_draft, repeats=max(repeats, 1))
     of_tokens = (len(ids) + settings.max_new_tokens) * (1 + len(drafters)) * _TOKEN_BYTES
     job.expected_bytes = of_tokens + settings.max_new_tokens * len(drafters) * (n_draft + 1) * _DRAFTED_BYTES
@@ -185,7 +195,7 @@ class _Speculating:
                 yield self._record()
 
     def _pieces(self) -> Generator[Speculation | None]:
-        self._plain = (yield from self._run_recorded("plain decoding")).written
+        self._plain = (yield from self._run_recorded(phrase("plain decoding"))).written
         yield self._record()
         for drafter in self._drafters:
             self._attempts.append(self._attempt(drafter, (yield from self._run_recorded(drafter.name, drafter))))
@@ -221,8 +231,8 @@ class _Speculating:
         """
         attempt, drafted = self._attempts[at], list[float]()
         for turn in range(1, self._setup.repeats + 1):
-            of = f"timed, {turn} of {self._setup.repeats}"
-            plain = self._run_timed(f"plain decoding beside {drafter.name}, {of}")
+            of = phrase("timed, {turn} of {repeats}", turn=turn, repeats=self._setup.repeats)
+            plain = self._run_timed(phrase("plain decoding beside {drafter}, {of}", drafter=drafter.name, of=of))
             yield
             with_draft = self._run_timed(f"{drafter.name}, {of}", drafter)
             wrote = (len(plain.written), len(with_draft.written))
@@ -240,8 +250,9 @@ class _Speculating:
 
     def _compare(self, drafter: Drafter, timed: tuple[int, int], recorded: tuple[int, int]) -> None:
         """A speed is reckoned with the tokens of the recorded runs: a timed one that wrote others is told of."""
-        note = (
-            f"a timed run of {drafter.name} wrote another number of tokens than the recorded one, so its speed is off."
+        note = phrase(
+            "a timed run of {drafter} wrote another number of tokens than the recorded one, so its speed is off.",
+            drafter=drafter.name,
         )
         if timed != recorded and note not in self._reasons:
             self._reasons = (*self._reasons, note)
@@ -330,7 +341,7 @@ class _Speculating:
         tries: list[list[float]] = [[] for _ in sizes]
         for _ in range(_TRIES + 1):
             for at, size in enumerate(sizes):
-                self._go_on("verification passes, timed")
+                self._go_on(phrase("verification passes, timed"))
                 read = tail[:, :1].expand(1, size) if tail.shape[1] < size else tail[:, :size]
                 with self._job.clock(), self._hooked.guard, torch.inference_mode():
                     started = time.perf_counter()

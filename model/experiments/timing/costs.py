@@ -12,6 +12,7 @@ from model.capture.hooked import HookedModel
 from model.errors import NotShown
 from model.records.timing import Work, kv_bytes
 from model.records.trace import ModelCard
+from model.texts import phrase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -68,8 +69,10 @@ def shapes_of(hooked: HookedModel) -> Shapes:
     known = {id(module.weight): name for name, module in matrices.items()}
     if unknown := _unknown(model, card, known.keys() | tables):
         raise NotShown(
-            f"the work of {card.name} cannot be predicted: {unknown}, which the count does not know. "
-            "Pick a model of plain layers, such as the default one."
+            "the work of {model} cannot be predicted: {unknown}, which the cost model does not cover. "
+            "Pick a model of plain layers, such as the default.",
+            model=card.name,
+            unknown=unknown,
         )
     return Shapes(
         card=card,
@@ -96,17 +99,19 @@ def _unknown(model: Any, card: ModelCard, known: set[int]) -> str | None:
     config = model.config.get_text_config()
     layers = DynamicCache(config=config).layers
     if config is not model.config:
-        return "it reads more than text"
+        return phrase("it reads more than text")
     if other := [layer for layer in layers if type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer)]:
-        return f"its cache has layers of the kind {type(other[0]).__name__}"
+        return phrase("its cache has layers of the kind {kind}", kind=type(other[0]).__name__)
     if len(layers) != card.n_layers or getattr(config, "kv_lora_rank", None) or getattr(config, "v_head_dim", None):
-        return "its keys and values are not of one width in every layer"
+        return phrase("its keys and values are not of one width in every layer")
     if experts := [name for name, _ in model.named_parameters() if "expert" in name]:
-        return f"{experts[0]} belongs to an expert, which reads some tokens only"
+        return phrase("{experts} belongs to an expert, which reads some tokens only", experts=experts[0])
     for name, each in model.named_parameters():
         if each.ndim > 1 and id(each) not in known:
-            return f"{name} has the shape {tuple(each.shape)} and is no matrix of a linear layer"
+            return phrase(
+                "{name} has the shape {shape} and is no matrix of a linear layer", name=name, shape=tuple(each.shape)
+            )
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear) and module.weight.numel() != module.in_features * module.out_features:
-            return f"{name} is packed"
+            return phrase("{name} is packed", name=name)
     return None

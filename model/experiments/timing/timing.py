@@ -27,6 +27,7 @@ from model.experiments.timing.costs import shapes_of, work
 from model.limits import Limits
 from model.records.timing import Machine, Measurement, Work
 from model.records.trace import Settings
+from model.texts import phrase
 
 Part = Literal["phases", "race", "batch"]
 PARTS: tuple[Part, ...] = ("phases", "race", "batch")
@@ -87,7 +88,11 @@ def measure_in_pieces(
     Sets the job's `expected_bytes`.
     """
     if repeats < 1 or (n_prompt is not None and n_prompt < 1):
-        raise BadSetting(f"repeats is {repeats} and n_prompt {n_prompt}; each must be a whole number of at least 1.")
+        raise BadSetting(
+            "repeats is {repeats} and n_prompt {n_prompt}; each must be a whole number of at least 1.",
+            repeats=repeats,
+            n_prompt=n_prompt,
+        )
     check_lengths(hooked, n_prompt or 1, settings, limits)  # before as many ids are made
     read = _of_length(hooked, read_prompt(hooked, prompt, settings), n_prompt)
     check_lengths(hooked, len(read.ids), settings, limits)
@@ -149,8 +154,8 @@ class _Timing:
         pieces_of = {"phases": self._phases, "race": self._race, "batch": self._batch}
         lengths = {"phases": self._repeats, "race": len(self._race_lengths()), "batch": len(_BATCHES)}
         done, total = 0, 2 + sum(lengths[part] for part in parts)
-        job.progress(done, total, "this machine's memory and matrix speed")
-        warm_up: list[Piece] = [("a warm-up", self._warm_up)]
+        job.progress(done, total, phrase("this machine's memory and matrix speed"))
+        warm_up: list[Piece] = [(phrase("a warm-up"), self._warm_up)]
         try:
             with job.clock():
                 machine = probe(self._hooked, self._limits, between=job.check)
@@ -187,16 +192,20 @@ class _Timing:
 
     def _phases(self) -> Iterator[Piece]:
         for count in range(1, self._repeats + 1):
-            yield f"run {count} of {self._repeats}", self._timed_run
+            yield phrase("run {count} of {repeats}", count=count, repeats=self._repeats), self._timed_run
         wanted, written = self._settings.max_new_tokens, len(self._written)
         if written < wanted:
-            self._notes.append(f"the model ended its text after {written} of {wanted} tokens.")
+            self._notes.append(
+                phrase("the model ended its text after {written} of {wanted} tokens.", written=written, wanted=wanted)
+            )
 
     def _timed_run(self) -> Iterator[None]:
         with self._holding():
             clock, started = self._run(self._settings)
         if self._written and clock.ids != self._written:
-            self._notes.append("the runs did not all write the same text: this device rounds differently each time.")
+            self._notes.append(
+                phrase("the runs did not all write the same text: this device rounds differently each time.")
+            )
         self._written = self._written or clock.ids
         self._runs.append(np.array(clock.seconds) - started)
         yield
@@ -219,12 +228,17 @@ class _Timing:
             needed = self._lap_seconds(length)
             if sum(lap.seconds for lap in self._laps) + needed > RACE_SECONDS:
                 self._notes.append(
-                    f"the race ends before {length:,} tokens: they would take about {needed:.0f} s, and the whole race "
-                    f"is to take {RACE_SECONDS:.0f} s at most."
+                    phrase(
+                        "the comparison with and without the cache ends before {length:,} tokens: they would take "
+                        "about {needed:.0f} s, and all of it may take {most:.0f} s.",
+                        length=length,
+                        needed=needed,
+                        most=RACE_SECONDS,
+                    )
                 )
                 break
-            yield f"the cache race at {length:,} tokens", partial(self._lap, length)
-        self._notes.append("the race reads the prompt and what the model wrote, repeated or cut to each length.")
+            yield phrase("with and without the cache, at {length:,} tokens", length=length), partial(self._lap, length)
+        self._notes.append(phrase("with and without the cache, the text is repeated or cut to each length."))
 
     def _race_lengths(self) -> list[int]:
         """Context lengths that the race may reach: doubling, within the model's bounds and the host's."""
@@ -282,10 +296,16 @@ class _Timing:
             n_bytes = self._work(1, n_context, batch=size).kv_read
             if spent + 2 * last * self._repeats > _BATCH_SECONDS or n_bytes > _BATCH_BYTES:
                 self._notes.append(
-                    f"batches end before {size}: they have {_BATCH_SECONDS:.0f} s and {_BATCH_BYTES:,} bytes of cache."
+                    phrase(
+                        "batches end before {size}: the limit is {batch_seconds:.0f} s and {batch_bytes:,} bytes of "
+                        "cache.",
+                        size=size,
+                        batch_seconds=_BATCH_SECONDS,
+                        batch_bytes=_BATCH_BYTES,
+                    )
                 )
                 break
-            yield f"a decode pass for a batch of {size}", partial(self._decode_together, size)
+            yield phrase("a decode pass for a batch of {size}", size=size), partial(self._decode_together, size)
 
     def _decode_together(self, size: int) -> Iterator[None]:
         ids = self._text(self._middle())
@@ -370,7 +390,12 @@ class _Timing:
     def _hook_note(self) -> tuple[str, ...]:
         if not self._hooks:
             return ()
-        return (f"{self._hooks} hooks of other programs were on the model's modules: the times include them.",)
+        return (
+            phrase(
+                "{hooks} hooks of other programs are on the model's modules: the times include them.",
+                hooks=self._hooks,
+            ),
+        )
 
 
 class _TokenTimes(BaseStreamer):
@@ -410,8 +435,11 @@ def _of_length(hooked: HookedModel, read: Prompt, n_prompt: int | None) -> Promp
     if n_prompt is None or n_prompt == len(read.ids):
         return read
     ids = tuple(itertools.islice(itertools.cycle(read.ids), n_prompt))
-    done = "cut" if n_prompt < len(read.ids) else "repeated"
-    note = f"the prompt's {len(read.ids):,} tokens were {done} to {n_prompt:,}."
+    counts = {"n": len(read.ids), "n_prompt": n_prompt}
+    if n_prompt < len(read.ids):
+        note = phrase("the prompt's {n:,} tokens were cut to {n_prompt:,}.", **counts)
+    else:
+        note = phrase("the prompt's {n:,} tokens were repeated to {n_prompt:,}.", **counts)
     return Prompt(text=hooked.tokenizer.decode(list(ids)), ids=ids, notes=(*read.notes, note))
 
 

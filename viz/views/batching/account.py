@@ -1,44 +1,55 @@
 """Served texts in words."""
 
 from model.records.batching import Batching
+from model.texts import counted, phrase
 from viz import steps, theme
 from viz.account import Account, in_chat
-from viz.measured import number
+from viz.measured import n_tokens, number
 from viz.served import letter
 
 _ENDED = {
-    "length": "as long as was asked",
-    "end of sequence": "the model ended it",
-    "running": "not done",
-    "waiting": "not begun",
-    "stopped": "stopped",
-    "no block left": "no block was left",
+    "length": phrase("length limit"),
+    "end of sequence": phrase("end of sequence"),
+    "running": phrase("not finished"),
+    "waiting": phrase("not started"),
+    "stopped": phrase("stopped"),
+    "no block left": phrase("no free block"),
 }
 
 
 def _facts(record: Batching) -> list[str]:
     """What became of each text, and in what cache."""
     told = [
-        f"{letter(i)}, {theme.several(each.n_prompt, 'token')}: {each.prompt} \u2192 {each.text} ({_ENDED[each.ended]})"
+        f"{letter(i)}, {n_tokens(each.n_prompt)}: {each.prompt} \u2192 {each.text} ({_ENDED[each.ended]})"
         for i, each in enumerate(record.requests)
     ]
-    cache = f"{record.n_blocks} blocks of {record.block_size} tokens, {theme.size(record.block_bytes)} each"
-    sharing = "on" if record.sharing else "off"
-    engine = (
-        f"a tick reads at most {theme.count(record.token_budget)} tokens (token budget) of at most "
-        f"{theme.count(record.max_requests)} texts; sharing of blocks by prompts that begin alike: {sharing}"
+    cache = phrase(
+        "{n_blocks} blocks of {block_size} tokens, {size} each",
+        n_blocks=record.n_blocks,
+        block_size=record.block_size,
+        size=theme.size(record.block_bytes),
+    )
+    engine = phrase(
+        "a tick reads at most {budget:,} tokens (the token budget) of at most {texts:,} texts; prefix caching is "
+        "{state}",
+        budget=record.token_budget,
+        texts=record.max_requests,
+        state=phrase("on") if record.sharing else phrase("off"),
     )
     most = [f"{letter(i)} {theme.count(each.max_new_tokens)}" for i, each in enumerate(record.requests)]
-    settings = (
-        f"temperature {record.settings.temperature:g}; tokens to write at most: {', '.join(most)}; {in_chat(record)}"
+    settings = phrase(
+        "temperature {temperature:g}; new tokens at most: {most}; {in_chat}",
+        temperature=record.settings.temperature,
+        most=", ".join(most),
+        in_chat=in_chat(record),
     )
     return [
         *told,
-        f"Asked for: {_arrivals(record)}",
-        f"Engine: {engine}",
-        f"Cache: {cache}",
-        f"Settings: {settings}",
-        f"Machine: {record.machine}",
+        phrase("Arrivals: {arrivals}", arrivals=_arrivals(record)),
+        phrase("Engine: {engine}", engine=engine),
+        phrase("Cache: {cache}", cache=cache),
+        phrase("Settings: {settings}", settings=settings),
+        phrase("Machine: {machine}", machine=record.machine),
         *record.notes,
     ]
 
@@ -47,20 +58,27 @@ def _arrivals(record: Batching) -> str:
     """When the texts came, and how many a second that is."""
     last = max(each.arrives_s for each in record.requests)
     if last == 0:
-        return "all at the start"
+        return phrase("all at the start")
     times = [
-        f"after {theme.duration(each.arrives_s)}" if each.arrives_s else "at the start" for each in record.requests
+        phrase("after {duration}", duration=theme.duration(each.arrives_s))
+        if each.arrives_s
+        else phrase("at the start")
+        for each in record.requests
     ]
     each_at = [f"{letter(i)} {when}" for i, when in enumerate(times)]
     if len(each_at) == 1:
         return each_at[0]
-    return f"{', '.join(each_at)}: {number((len(each_at) - 1) / last)} a second on average"
+    return phrase(
+        "{times}: {rate} a second on average", times=", ".join(each_at), rate=number((len(each_at) - 1) / last)
+    )
 
 
 ACCOUNT = Account(
     of=Batching,
-    what="Served",
-    summary=lambda record: f"{record.model.name} serves {len(record.requests)} texts at once.",
+    what=phrase("Served"),
+    summary=lambda record: counted(
+        len(record.requests), "{model} serves 1 text.", "{model} serves {n} texts at once.", model=record.model.name
+    ),
     facts=_facts,
     prompt=lambda record: record.requests[0].prompt,
     counts=lambda record: {

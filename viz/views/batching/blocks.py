@@ -1,6 +1,9 @@
 """The paged cache after a tick: which block holds whose tokens, and the block table of each text."""
 
+from collections.abc import Sequence
+
 from model.records.batching import Batching, Table, Tick
+from model.texts import counted, phrase
 from viz import markup, served, theme
 from viz.served import css_class, letter
 from viz.theme import Mode
@@ -13,13 +16,13 @@ _QUOTED = 90  # characters of what stands in shared blocks
 _NAMED = 2  # texts by their letters in one block
 
 
-@view("Blocks: who holds which part of the cache", of=Batching, follows="tick", needs="ticks")
+@view("Blocks: which text holds which part of the cache", of=Batching, follows="tick", needs="ticks")
 def blocks(record: Batching, at: Selection, _mode: Mode = "light") -> Html:
-    """The KV cache, what the model keeps of every token that it has read, is cut into blocks of equal size; a text
-    takes one when it needs it, wherever one is free (paged cache). Each field is a block: its number, and the letter
-    of the text whose tokens it holds; the bar shows how full it is. A double frame: texts that begin alike share this
-    block; only full ones are shared. A dashed frame: nobody uses it now, and it is kept for a text that may begin so.
-    The block table below tells in which order to read.
+    """The paged KV cache is divided into blocks of equal size; a text takes any free block when it needs one. Each
+    field is a block: its number, and the letter of the text whose tokens it holds; the bar shows how full it is. A
+    double frame: several texts with the same prefix use this block (prefix caching; only full blocks are shared). A
+    dashed frame: no text uses the block now; its tokens stay cached for a text with the same prefix. The block tables
+    below list the blocks of each text in order.
     """
     tick = served.tick_of(record, at)
     users = _users(tick)
@@ -36,19 +39,16 @@ def blocks(record: Batching, at: Selection, _mode: Mode = "light") -> Html:
         for block in drawn
     )
     left = record.n_blocks - len(drawn)
-    more = f'<p class="ts-sentence">{theme.count(left)} more blocks are not drawn.</p>' if left else ""
+    not_drawn = counted(left, "1 more block is not drawn.", "{n:,} more blocks are not drawn.")
+    more = f'<p class="ts-sentence">{markup.text(not_drawn)}</p>' if left else ""
+    names = (phrase("text"), phrase("in this tick"), phrase("tokens"), phrase("block table, in the order of the text"))
+    head = "".join(f'<th scope="col">{markup.text(each)}</th>' for each in names)
     rows = "".join(_row(record, at.tick, request) for request in range(len(record.requests)))
     return Html(
         f'<p class="ts-told">{markup.text(_told(record, tick, users, len(kept)))}</p>'
         f'<ul class="ts-blocks">{cells}</ul>{more}'
-        '<div class="ts-measured ts-tables"><table><thead><tr><th scope="col">text</th><th scope="col">in this tick'
-        '</th><th scope="col">tokens</th><th scope="col">block table, in the order of the text</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
+        f'<div class="ts-measured ts-tables"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
     )
-
-
-_STATES = {"not here": "not asked for yet"}
-_NO_BLOCK = "no block"
 
 
 def _users(tick: Tick) -> dict[int, list[int]]:
@@ -100,35 +100,43 @@ def _row(record: Batching, number: int, request: int) -> str:
     tick = record.ticks[number]
     table = next((each for each in tick.tables if each.request == request), None)
     state = served.doing(record, request)[number]
-    did = _did(record, tick, request) if table else _STATES.get(state, state)
-    did += f": {served.why_not(record, tick, request)}" if state in ("waiting", "idle") else ""
+    did = _did(record, tick, request) if table else served.said_of(state)
+    if state in ("waiting", "idle"):
+        did = f"{did}: {served.why_not(record, tick, request)}"
+    blocks = _listed(record, tick, table) if table else phrase("no block")
     return (
         f'<tr data-request="{request}"><th scope="row"><strong class="ts-letter {css_class(request)}">'
         f"{letter(request)}</strong></th><td>{markup.text(did)}</td><td>{table.n_tokens if table else 0}</td>"
-        f"<td>{_listed(record, tick, table) if table else _NO_BLOCK}</td></tr>"
+        f"<td>{markup.text(blocks)}</td></tr>"
     )
 
 
 def _listed(record: Batching, tick: Tick, table: Table) -> str:
     """The blocks in the order of the text, and how full the last one is."""
-    listed, more = ", ".join(map(str, table.blocks[:_LISTED])), len(table.blocks) - _LISTED
-    listed += f" and {more} more" if more > 0 else ""
+    listed = _numbers(table.blocks)
     if table.request in tick.freed:
-        return f"{listed}: given back"
+        return phrase("{blocks}: freed", blocks=listed)
     size = record.block_size
     last = table.n_tokens - (len(table.blocks) - 1) * size
-    return f"{listed}; last one {last} of {size} full"
+    return phrase("{blocks}; the last holds {last} of {size} tokens", blocks=listed, last=last, size=size)
+
+
+def _numbers(blocks: Sequence[int]) -> str:
+    """The numbers of the first of these blocks, and how many more there are."""
+    listed, more = ", ".join(map(str, blocks[:_LISTED])), len(blocks) - _LISTED
+    return phrase("{blocks} and {more} more", blocks=listed, more=more) if more > 0 else listed
 
 
 def _did(record: Batching, tick: Tick, request: int) -> str:
     share = served.share_of(tick, request)
     if share is None:
-        return "no share"
+        return phrase("not scheduled")
+    if share.written is None:
+        return phrase("read {n}", n=share.n_tokens)
     token = served.token_at(record, request, share.first + share.n_tokens)
-    written = ""
-    if share.written is not None:
-        written = f", wrote {markup.short(token, 14)}" if token and token.id == share.written else ", wrote one"
-    return f"read {share.n_tokens}{written}"
+    if token and token.id == share.written:
+        return phrase("read {n}, wrote {token}", n=share.n_tokens, token=markup.short(token, 14))
+    return phrase("read {n}, wrote 1", n=share.n_tokens)
 
 
 def _who_shares(record: Batching, tick: Tick, users: dict[int, list[int]]) -> str:
@@ -137,14 +145,18 @@ def _who_shares(record: Batching, tick: Tick, users: dict[int, list[int]]) -> st
     for block, each in sorted(users.items()):
         if len(each) > 1:
             together.setdefault(tuple(each), []).append(block)
-    told = [
-        f"{served.letters(list(texts))} share block{'s' * (len(blocks) > 1)} {', '.join(map(str, blocks[:_LISTED]))}"
-        + (f" and {len(blocks) - _LISTED} more" if len(blocks) > _LISTED else "")
-        + f" ({len(texts)} users{' each' * (len(blocks) > 1)}), which hold{'s' * (len(blocks) == 1)} "
-        f"\u201c{_held(record, tick, texts[0], set(blocks))}\u201d"
+    return " ".join(
+        counted(
+            len(blocks),
+            "{texts} share block {blocks} ({users} users), which holds \u201c{held}\u201d.",
+            "{texts} share blocks {blocks} ({users} users each), which hold \u201c{held}\u201d.",
+            texts=served.letters(list(texts)),
+            blocks=_numbers(blocks),
+            users=len(texts),
+            held=_held(record, tick, texts[0], set(blocks)),
+        )
         for texts, blocks in together.items()
-    ]
-    return f". {'; '.join(told)}" if told else ""
+    )
 
 
 def _held(record: Batching, tick: Tick, request: int, blocks: set[int]) -> str:
@@ -157,18 +169,41 @@ def _held(record: Batching, tick: Tick, request: int, blocks: set[int]) -> str:
 
 
 def _told(record: Batching, tick: Tick, users: dict[int, list[int]], n_kept: int) -> str:
-    told = [f"{len(users)} of {record.n_blocks} blocks are used after this tick, {tick.n_free} free"]
-    told.append(f"{n_kept} kept and not used, there for whoever needs one" if n_kept else "")
     shared = [len(each) for each in users.values() if len(each) > 1]
     saved = sum(shared) - len(shared)
-    told.append(
-        f"{len(shared)} shared, which saves {saved} ({theme.size(saved * record.block_bytes)})" if shared else ""
-    )
-    first = ", ".join(filter(None, told)) + _who_shares(record, tick, users)
-    whose = "its" if len(tick.put_back) == 1 else "their"
-    back = f" {served.letters(list(tick.put_back))} had to give {whose} blocks back." if tick.put_back else ""
-    off = "" if record.sharing else " Sharing is off: texts that begin alike hold the same tokens once each."
-    return (
-        f"{first}. A block holds {record.block_size} tokens, over all layers: {theme.size(record.block_bytes)}."
-        f"{off}{back}"
-    )
+    counts = [
+        phrase(
+            "{used} of {all} blocks are in use after this tick, {free} free",
+            used=len(users),
+            all=record.n_blocks,
+            free=tick.n_free,
+        ),
+        phrase("{n} cached and available", n=n_kept) if n_kept else "",
+        phrase(
+            "{n} shared, which saves {saved} ({size})",
+            n=len(shared),
+            saved=saved,
+            size=theme.size(saved * record.block_bytes),
+        )
+        if shared
+        else "",
+    ]
+    told = [
+        f"{', '.join(filter(None, counts))}.",
+        _who_shares(record, tick, users),
+        phrase(
+            "A block holds {n} tokens; over all layers it takes {size}.",
+            n=record.block_size,
+            size=theme.size(record.block_bytes),
+        ),
+        "" if record.sharing else phrase("Prefix caching is off: texts with the same prefix each hold their own copy."),
+        counted(
+            len(tick.put_back),
+            "{texts} was preempted: its blocks were freed.",
+            "{texts} were preempted: their blocks were freed.",
+            texts=served.letters(list(tick.put_back)),
+        )
+        if tick.put_back
+        else "",
+    ]
+    return " ".join(filter(None, told))

@@ -1,31 +1,33 @@
 """Several texts through the engine, tick by tick: who waits, who is read, who writes, and how full each tick is."""
 
 from model.records.batching import Batching, Tick
-from viz import markup, served, theme
+from model.texts import counted, phrase
+from viz import markup, served
+from viz.measured import n_tokens
 from viz.served import Doing, css_class, letter
 from viz.theme import Mode
 from viz.view import Html, Selection, view
 
 _UNITS = 24  # steps of a bar's height; the number below it is exact
 _KEY = (
-    ("prefill", "6", "prefill: so many tokens of the text are read at once"),
-    ("decode", "", "decode: one token is read, and the next one written"),
-    ("decode", "\u2713", "its last token"),
-    ("waiting", "\u00b7\u00b7\u00b7", "waiting; pointed at, it says for what"),
-    ("idle", "\u2016", "no share of this tick"),
-    ("put-back", "\u21a9", "put back: its blocks were needed, and it is read again from the start"),
+    ("prefill", "6", phrase("prefill: this many tokens of the text are read at once")),
+    ("decode", "", phrase("decode: one token is read, the next one is written")),
+    ("decode", "\u2713", phrase("the last token of the text")),
+    ("waiting", "\u00b7\u00b7\u00b7", phrase("waiting; point at it to see the reason")),
+    ("idle", "\u2016", phrase("not scheduled in this tick")),
+    ("put-back", "\u21a9", phrase("preempted: its blocks were freed, and it will be recomputed from the start")),
 )
 
 
-@view("Lanes: who has a share of which tick", of=Batching, follows="nothing", needs="ticks")
+@view("Lanes: what each tick schedules", of=Batching, follows="nothing", needs="ticks")
 def lanes(record: Batching, _at: Selection, _mode: Mode = "light") -> Html:
-    """Each row is a text, each column a tick: one pass of the model, in which several texts have a share. As soon as
-    a text is done, another takes its place; nobody waits for the longest (continuous batching). The bars above are
-    the tokens that the tick reads; the dashed line is the most that it may read, its token budget. Press a column to
-    look at that tick.
+    """Each row is a text, each column a tick: one forward pass in which several texts have scheduled tokens. When a
+    text finishes, the next one takes its place at once; no text waits for the longest (continuous batching). The bars
+    above show the tokens that a tick reads; the dashed line is its token budget. Press a column to look at that tick.
     """
     head = "".join(_tick(record, number, tick) for number, tick in enumerate(record.ticks))
-    named = f'<th scope="row">tokens, of<br>at most {theme.count(record.token_budget)}</th>'
+    budget = markup.text(phrase("tokens, of at most {budget:,}", budget=record.token_budget))
+    named = f'<th scope="row">{budget}</th>'
     rows = "".join(_lane(record, request) for request in range(len(record.requests)))
     key = "".join(
         f'<li><span class="ts-lane-{kind} ts-r0">{sign}</span> {markup.text(said)}</li>' for kind, sign, said in _KEY
@@ -50,8 +52,9 @@ def _tick(record: Batching, number: int, tick: Tick) -> str:
     else:  # too low to lie one above the other
         pieces = "".join(f'<span class="{css_class(share.request)}"></span>' for share in readers)
         pieces = f'<span class="ts-beside ts-h{height}">{pieces}</span>'
+    title = markup.text(phrase("tick {tick}", tick=number + 1))
     return (
-        f'<td><div data-tick="{number}" data-pick="tick={number}" title="tick {number + 1}">'
+        f'<td><div data-tick="{number}" data-pick="tick={number}" title="{title}">'
         f'<span class="ts-stack">{pieces}</span>{tick.n_tokens}<span class="ts-number">{number + 1}</span></div></td>'
     )
 
@@ -86,11 +89,19 @@ def _cell(record: Batching, tick: Tick, request: int, state: Doing) -> str:
     over = "\u2713" if request in tick.freed else ""
     signs = {"waiting": "\u00b7\u00b7\u00b7", "idle": "\u2016", "put back": "\u21a9", "decode": over}
     sign = f"{share.n_tokens}{over}" if share and state == "prefill" else signs[state]
-    last = " its last token" if over else ""
-    read = f"reads {share.n_tokens}" if share else ""
-    said = {"prefill": f"{read}, writes{last}" if last else read, "decode": f"writes{last}"}.get(state, state)
-    said += f": {served.why_not(record, tick, request)}" if state in ("waiting", "idle") else ""
-    return f'<td class="ts-lane-{state.replace(" ", "-")}" title="{said}"><span>{sign}</span></td>'
+    said = _said(share.n_tokens if share else 0, state, ends=bool(over))
+    if state in ("waiting", "idle"):
+        said = f"{said}: {served.why_not(record, tick, request)}"
+    return f'<td class="ts-lane-{state.replace(" ", "-")}" title="{markup.text(said)}"><span>{sign}</span></td>'
+
+
+def _said(n_read: int, state: Doing, *, ends: bool) -> str:
+    """What a text did in a tick."""
+    if state == "prefill":
+        return phrase("reads {n}, writes its last token", n=n_read) if ends else phrase("reads {n}", n=n_read)
+    if state == "decode":
+        return phrase("writes its last token") if ends else phrase("writes 1 token")
+    return served.said_of(state)
 
 
 def _merged(record: Batching) -> list[tuple[int, ...]]:
@@ -117,19 +128,37 @@ def _told(record: Batching) -> str:
     most = max(len(tick.shares) for tick in record.ticks)
     reused = [(request, count) for tick in record.ticks for request, count in tick.reused]
     back = [request for tick in record.ticks for request in tick.put_back]
-    ticks, tokens = theme.several(len(record.ticks), "tick"), theme.several(read, "token")
-    told = (
-        f"{ticks} read {tokens}; the fullest read {fullest} of at most {theme.count(record.token_budget)}, the most "
-        f"texts in one tick were {most} of {record.max_requests} that may be."
-    )
-    for request, count in reused:
-        told += f" {letter(request)} found its first {count} tokens in the cache, and did not read them again."
-    for readers in _merged(record):
-        told += (
-            f" {served.letters(list(readers))} begin alike, but each read that itself: it was not in the cache yet. "
-            "Afterwards equal blocks were kept once."
+    told = [
+        phrase(
+            "{ticks} read {tokens}; the fullest read {fullest} of at most {budget:,}. At most {most} of {max_requests} "
+            "texts were scheduled in one tick.",
+            ticks=counted(len(record.ticks), "1 tick", "{n:,} ticks"),
+            tokens=n_tokens(read),
+            fullest=fullest,
+            budget=record.token_budget,
+            most=most,
+            max_requests=record.max_requests,
         )
-    for request in sorted(set(back)):
-        times = "" if back.count(request) == 1 else f" {back.count(request)} times"
-        told += f" {letter(request)} was put back{times}, for there was no free block."
-    return told
+    ]
+    told += [
+        phrase("{text} found its first {n} tokens in the cache and did not recompute them.", text=letter(request), n=n)
+        for request, n in reused
+    ]
+    told += [
+        phrase(
+            "{texts} have the same prefix, but each read it itself, because it was not cached yet; afterwards equal "
+            "blocks were kept once.",
+            texts=served.letters(list(readers)),
+        )
+        for readers in _merged(record)
+    ]
+    told += [
+        counted(
+            back.count(request),
+            "{text} was preempted, because no block was free.",
+            "{text} was preempted {n} times, because no block was free.",
+            text=letter(request),
+        )
+        for request in sorted(set(back))
+    ]
+    return " ".join(told)

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from model.errors import NotShown
 from model.records.batching import Batching, Tick
+from model.texts import counted, phrase
 from viz import markup, served, theme
 from viz.measured import scientific
 from viz.served import letter
@@ -22,18 +23,19 @@ _ELSEWHERE: dict[Mode, str] = {"light": "#dcd7c9", "dark": "#554d38"}  # a warm 
 _DIGITS = 3  # of a weight
 
 
-@view("Attention in the batch: nobody looks into another text", of=Batching, follows="pick", needs="ticks")
+@view("Attention in the batch: no text attends to another", of=Batching, follows="pick", needs="ticks")
 def packed_attention(record: Batching, at: Selection, mode: Mode = "light") -> go.Figure | Html:
     """The tokens of all texts go through the model in one pass, packed one after the other. Each row is a token that
-    the tick read, each column one that stands in the cache, grouped by text; the colour is the attention weight, as
-    it ran. Each text's own square is framed, thicker for the chosen text. What lies outside is another
-    text's: in one flat colour where its weight is exactly 0, as the mask wants it, and in a weight's if it were not.
+    the tick read, each column a token in the cache, grouped by text; the colour is the attention weight, as it ran.
+    Each text's own square is framed, thicker for the selected text. Everything outside the squares is cross-request
+    attention: one flat colour where the weight is exactly 0, as the mask requires, and the colour of its weight if it
+    were not.
     """
     tick = served.tick_of(record, at)
     _check(record, at)
     weights = record.attention(at.tick, at.layer, at.head)
     if weights is None:
-        told = f"{_not_kept(record, at)} {_stray(record, tick)}"
+        told = " ".join((_not_kept(record, at), *_stray(record, tick)))
         return Html(f'<p class="ts-empty">{markup.text(told)}</p>')
     rows, columns = _places(tick)
     own = np.zeros(weights.shape, bool)
@@ -56,7 +58,8 @@ def packed_attention(record: Batching, at: Selection, mode: Mode = "light") -> g
         **tokens,
         colorscale=_colours(mode),
         showscale=False,
-        hovertemplate="%{y} looks at %{x}: %{z:.3g}<extra></extra>",
+        hovertemplate=phrase("{query} attends to {key}: {weight}", query="%{y}", key="%{x}", weight="%{z:.3g}")
+        + "<extra></extra>",
     )
     grey = _ELSEWHERE[mode]
     figure.add_heatmap(
@@ -64,7 +67,8 @@ def packed_attention(record: Batching, at: Selection, mode: Mode = "light") -> g
         **tokens,
         colorscale=[[0, grey], [1, grey]],
         showscale=False,
-        hovertemplate="%{y} and %{x}: another text, exactly 0<extra></extra>",
+        hovertemplate=phrase("{query} and {key}: another text, exactly 0", query="%{y}", key="%{x}")
+        + "<extra></extra>",
     )
     _legend(figure, grey, mode)
     for request, (first, count) in rows.items():
@@ -100,12 +104,14 @@ def packed_attention(record: Batching, at: Selection, mode: Mode = "light") -> g
 def _check(record: Batching, at: Selection) -> None:
     card = record.model
     for name, given, count in (
-        ("Layer", at.layer, card.n_layers),
-        ("Head", at.head, card.n_heads),
-        ("Text", at.request, len(record.requests)),
+        (phrase("layer"), at.layer, card.n_layers),
+        (phrase("head"), at.head, card.n_heads),
+        (phrase("text"), at.request, len(record.requests)),
     ):
         if given >= count:
-            raise NotShown(f"{name} {given} was asked for; there are {count}, from 0 on.")
+            raise NotShown(
+                "there is no {name} {given}; there are {count}, counted from 0.", name=name, given=given, count=count
+            )
 
 
 def _places(tick: Tick) -> tuple[dict[int, tuple[int, int]], dict[int, tuple[int, int]]]:
@@ -155,7 +161,9 @@ def _legend(figure: go.Figure, grey: str, mode: Mode) -> None:
     for weight in _TOLD:
         colour = _between(low, high, weight**0.5)
         figure.add_scatter(x=[None], y=[None], name=f"{weight:g}", mode="markers", marker=_mark(colour, mode))
-    figure.add_scatter(x=[None], y=[None], name="another text, exactly 0", mode="markers", marker=_mark(grey, mode))
+    figure.add_scatter(
+        x=[None], y=[None], name=phrase("another text, exactly 0"), mode="markers", marker=_mark(grey, mode)
+    )
 
 
 def _mark(colour: str, mode: Mode) -> dict[str, Any]:
@@ -179,14 +187,19 @@ def _height(n_rows: int) -> int:
 
 def _told(record: Batching, tick: Tick, at: Selection) -> str:
     """What to see, in short lines: a phone shows no longer ones."""
-    lines = [f"Tick {at.tick + 1}, layer {at.layer}, head {at.head}"]
+    lines = [phrase("Tick {tick}, layer {layer}, head {head}", tick=at.tick + 1, layer=at.layer, head=at.head)]
     share = served.share_of(tick, at.request)
     lines.append(
-        f"{letter(at.request)}: {share.n_tokens} read, {share.first + share.n_tokens} to look at"
+        phrase(
+            "{text}: {n_queries} queries, {n_keys} keys",
+            text=letter(at.request),
+            n_queries=share.n_tokens,
+            n_keys=share.first + share.n_tokens,
+        )
         if share
-        else f"{letter(at.request)} has no share of this tick"
+        else phrase("{text} is not scheduled in this tick", text=letter(at.request))
     )
-    lines.append(_stray(record, tick).replace(", in all", ",<br>in all"))
+    lines += _stray(record, tick)
     return "<br>".join(lines)
 
 
@@ -194,17 +207,24 @@ def _not_kept(record: Batching, at: Selection) -> str:
     """Why the weights of this tick are not there, and where others are."""
     kept = [number for number, tick in enumerate(record.ticks) if tick.weights_at is not None]
     if not kept and record.ticks[at.tick].stray is None:
-        return "This run kept no attention: it was not asked to."
+        return phrase("This run kept no attention: it was not requested.")
     if not kept:
-        return "This run kept no attention: already its first tick has more than there is room for."
-    where = "tick 1 has" if len(kept) == 1 else f"ticks {kept[0] + 1} to {kept[-1] + 1} have"
-    return f"The attention of tick {at.tick + 1} was not kept, as only so much fits: {where} it."
+        return phrase("This run kept no attention: that of its first tick is already larger than the limit.")
+    return counted(
+        len(kept),
+        "The attention of tick {tick} was not kept, because of its size: only that of tick {first} was.",
+        "The attention of tick {tick} was not kept, because of its size: only that of ticks {first} to {last} was.",
+        tick=at.tick + 1,
+        first=kept[0] + 1,
+        last=kept[-1] + 1,
+    )
 
 
-def _stray(record: Batching, tick: Tick) -> str:
-    """The largest weight that a token gave to another text's: told whatever it is, and if it is not known."""
+def _stray(record: Batching, tick: Tick) -> list[str]:
+    """The largest cross-request weight, in short lines: told whatever it is, and if it is not known."""
     if tick.stray is None:
-        return "Whether a weight went to another text was not looked at."
-    most = "exactly 0" if tick.stray == 0 else f"{scientific(tick.stray)}, which should be 0"
-    alone = " (it is alone)" if len(tick.shares) == 1 else ""
-    return f"Largest weight to another text{alone}, in all {record.model.n_layers} layers: {most}"
+        return [phrase("Cross-request attention was not measured.")]
+    zero = phrase("exactly 0")
+    found = zero if tick.stray == 0 else phrase("{weight}, which should be 0", weight=scientific(tick.stray))
+    most = phrase("Largest cross-request weight in all {n} layers: {weight}", n=record.model.n_layers, weight=found)
+    return [most, phrase("(only one text is in this tick)")] if len(tick.shares) == 1 else [most]

@@ -1,4 +1,4 @@
-"""The same texts served in three ways, by the clock: continuous batching, static batches, one by one."""
+"""The same texts timed under three schedulers: continuous batching, static batching, sequential."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,9 +7,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 from model.records.batching import Batching, Way
+from model.texts import counted, listed, phrase
 from viz import markup, served, theme
 from viz.glossary import explained
-from viz.measured import number, table
+from viz.measured import n_tokens, number, table
 from viz.theme import Mode
 from viz.view import Html, Selection, view
 
@@ -18,19 +19,20 @@ _GAP = 0.01  # of the whole time: passes nearer than this, that do the same, are
 _EQUAL = 1.005  # times as fast: no difference in three digits
 _AS_SOON = 1.05  # times as long a wait: no difference to speak of, in one run
 _SAID = {
-    "continuous": "Every pass takes whoever has something to read or to write; who is done makes room at once.",
-    "static": "A batch is read together and goes on until its longest text is done: short ones are filled up with "
-    "padding, and whoever is not in it waits. Its cache is one of its own, without blocks that could run out.",
-    "one by one": "Each text waits until those before it are done.",
+    "continuous": phrase("Each pass works on every text that is ready; a text that finishes makes room at once."),
+    "static": phrase(
+        "A batch runs until its longest text is finished: shorter texts are padded, and texts outside the batch wait. "
+        "Its cache is contiguous, not paged, so it cannot run out of blocks."
+    ),
+    "one by one": phrase("Each text waits until the texts before it are finished."),
 }
 
 
-@view("Three ways to serve the same texts", of=Batching, follows="nothing", needs="ways")
+@view("Three schedulers, the same texts", of=Batching, follows="nothing", needs="ways")
 def ways(record: Batching, _at: Selection, mode: Mode = "light") -> go.Figure:
-    """Each way ran by itself, without recording, and is drawn on the same seconds: a row per text, filled while passes
-    work for it, one soon after the other. Hatched is padding: places of the batch that hold no text and are worked on
-    all the same. A triangle marks when the text was asked for, a line its first token; pointed at, it tells the time
-    between the two.
+    """Each scheduler ran by itself, without recording; all share one time axis. A row per text, filled while passes
+    work on it. Hatched: padding, places of the batch that hold no text but are computed all the same. A triangle marks
+    the arrival of the text, a line its first token; point at the line to see the time between the two.
     """
     n, ends = len(record.requests), max(_end(way) for way in record.ways)
     height = 120 + sum(_LANE * n + 34 for _ in record.ways)
@@ -50,16 +52,16 @@ def ways(record: Batching, _at: Selection, mode: Mode = "light") -> go.Figure:
             y=top - 0.6,
             yanchor="bottom",
             showarrow=False,
-            text=f"{way.name}: {seconds}",
+            text=f"{way.scheduler}: {seconds}",
         )
         for request in range(n):
             _lane(figure, _pieces(way, request, ends * _GAP), top + request, served.colour(request, mode), mode)
         asked = [each.arrives_s for each in record.requests]
         firsts = [a + b for a, b in zip(asked, way.ttft, strict=True)]
-        waited = [f", {theme.duration(each)} after it was asked for" for each in way.ttft]
+        waited = [phrase("(TTFT {duration})", duration=theme.duration(each)) for each in way.ttft]
         for name, at, told, symbol, size in (
-            ("asked for", asked, [""] * n, "triangle-right", 9),
-            ("first token", firsts, waited, "line-ns", 15),
+            (phrase("arrival"), asked, [""] * n, "triangle-right", 9),
+            (phrase("first token"), firsts, waited, "line-ns", 15),
         ):
             figure.add_scatter(
                 x=at,
@@ -69,7 +71,7 @@ def ways(record: Batching, _at: Selection, mode: Mode = "light") -> go.Figure:
                 showlegend=place == 0,
                 legendgroup=name,
                 customdata=told,
-                hovertemplate=f"{name}: at %{{x:.3f}} s%{{customdata}}<extra></extra>",
+                hovertemplate=f"{name}: %{{x:.3f}} s %{{customdata}}<extra></extra>",
                 marker={
                     "symbol": symbol,
                     "size": size,
@@ -78,46 +80,64 @@ def ways(record: Batching, _at: Selection, mode: Mode = "light") -> go.Figure:
                 },
             )
     if any(way.n_padding for way in record.ways):
-        figure.add_bar(x=[None], y=[None], name="padding", marker=_padding(mode))
+        figure.add_bar(x=[None], y=[None], name=phrase("padding"), marker=_padding(mode))
     figure.update_yaxes(
         tickvals=values, ticktext=names, range=[values[-1] + 0.8, -1.6], showgrid=False, ticks="", zeroline=False
     )
-    figure.update_xaxes(title="seconds from the start", range=[-0.01 * ends, ends * 1.01], zeroline=False)
+    figure.update_xaxes(title=phrase("seconds from the start"), range=[-0.01 * ends, ends * 1.01], zeroline=False)
     return figure
 
 
-@view("Three ways, in numbers", of=Batching, follows="nothing", needs="ways")
+@view("Schedulers, in numbers", of=Batching, follows="nothing", needs="ways")
 def ways_table(record: Batching, _at: Selection, _mode: Mode = "light") -> Html:
-    """Total: from the start to the last token of all. TTFT: from a text's arrival to its first token; latency: to its
-    last one. Padding: the share of all the places worked on that held no text. The same tokens as plain generate: what
-    the model writes when it is asked alone. All numbers of a way are of one run, that of median length; of an even
-    number, the shorter of the two in the middle.
+    """Total: from the start to the last token of all texts. TTFT: from a text's arrival to its first token; latency: to
+    its last token. Padding: the share of the computed places that held no text. Same tokens: how many texts equal what
+    plain `generate` writes. All numbers of a scheduler are of one run, the one of median length (of an even number, the
+    shorter of the two in the middle).
     """
-    texts = theme.several(len(record.requests), "text")
-    first = f"{texts}, {_runs(record)}, without recording. {_verdict(record)} {_soonest(record)}"
+    first = phrase(
+        "{texts}, {runs}, without recording. {verdict} {soonest}",
+        texts=counted(len(record.requests), "1 text", "{n:,} texts"),
+        runs=_runs(record),
+        verdict=_verdict(record),
+        soonest=_soonest(record),
+    )
     return Html(
         f'<p class="ts-told">{markup.text(first)}</p>'
         + table(
-            ("", "total", "tokens/s", "TTFT median", "worst", "latency median", "worst", "padding", "same tokens"),
+            (
+                "",
+                phrase("total"),
+                phrase("tokens/s"),
+                phrase("TTFT median"),
+                phrase("worst"),
+                phrase("latency median"),
+                phrase("worst"),
+                phrase("padding"),
+                phrase("same tokens"),
+            ),
             [_numbers(way) for way in record.ways],
-            below=[f"{_SAID[way.name]} {_spread(way)}" for way in record.ways],
+            below=[f"{_SAID[way.name]} {_spread(way)}".rstrip() for way in record.ways],
         )
     )
 
 
 @view("Each text, in numbers", of=Batching, follows="nothing", needs="ways")
 def texts_table(record: Batching, _at: Selection, _mode: Mode = "light") -> Html:
-    """What one who waits for a text gets of it, by each way to serve it. TTFT: from its arrival to its first token;
-    latency: from its arrival to its last one; both of the run of median length, without recording. Tokens: those of
-    its prompt, and those written after it.
+    """What each text's user sees under each scheduler. TTFT: from the arrival to the first token; latency: from the
+    arrival to the last token; both of the run of median length, without recording. Tokens: read from the prompt, and
+    written after it.
     """
-    ways_over = "".join(f'<th scope="colgroup" colspan="2">{markup.text(way.name)}</th>' for way in record.ways)
-    named = "".join(f'<th scope="col">{explained(each)}</th>' for each in ("read", "written"))
-    times = "".join(f'<th scope="col">{explained(each)}</th>' for _ in record.ways for each in ("TTFT", "latency"))
+    ways_over = "".join(f'<th scope="colgroup" colspan="2">{markup.text(way.scheduler)}</th>' for way in record.ways)
+    named = "".join(f'<th scope="col">{explained(each)}</th>' for each in (phrase("read"), phrase("written")))
+    times = "".join(
+        f'<th scope="col">{explained(each)}</th>' for _ in record.ways for each in (phrase("TTFT"), phrase("latency"))
+    )
     rows = "".join(_text_row(record, request) for request in range(len(record.requests)))
     return Html(
-        '<div class="ts-measured ts-texts"><table><thead><tr><th scope="col">text</th>'
-        f'<th scope="colgroup" colspan="2">tokens</th>{ways_over}</tr>'
+        '<div class="ts-measured ts-texts"><table><thead><tr>'
+        f'<th scope="col">{markup.text(phrase("text"))}</th>'
+        f'<th scope="colgroup" colspan="2">{markup.text(phrase("tokens"))}</th>{ways_over}</tr>'
         f"<tr><th></th>{named}{times}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
@@ -188,7 +208,7 @@ def _lane(figure: go.Figure, pieces: list[_Piece], y: float, fill: str, mode: Mo
             y=middle,
             width=[0.8 * share for share in shares],
             marker=marker,
-            name="padding" if padded else "text",
+            name=phrase("padding") if padded else phrase("text"),
             showlegend=False,
             hovertemplate="%{customdata}<extra></extra>",
             customdata=[_hover(each) for each in shown],
@@ -205,9 +225,14 @@ def _padding(mode: Mode) -> dict[str, Any]:
 
 
 def _hover(piece: _Piece) -> str:
-    passes = "1 pass" if piece.passes == 1 else f"{piece.passes} passes"
-    took = f"{theme.duration(piece.worked)} of work" if piece.passes > 1 else theme.duration(piece.worked)
-    return f"{passes}, {took}: {theme.several(piece.read, 'token')}, {piece.filled} of padding"
+    return counted(
+        piece.passes,
+        "1 pass, {duration}: {tokens}, {padding} of padding",
+        "{n} passes, {duration} of work: {tokens}, {padding} of padding",
+        duration=theme.duration(piece.worked),
+        tokens=n_tokens(piece.read),
+        padding=piece.filled,
+    )
 
 
 def _end(way: Way) -> float:
@@ -218,25 +243,31 @@ def _numbers(way: Way) -> tuple[str, ...]:
     same = sum(way.same_tokens)
     times = [theme.duration(float(of(values))) for values in (way.ttft, way.latency) for of in (np.median, np.max)]
     padding = theme.percent(way.n_padding / way.n_read) if way.n_read else "0%"
-    told = "all" if same == len(way.same_tokens) else f"{same} of {len(way.same_tokens)}"
-    return (way.name, theme.duration(way.total_s), number(way.rate), *times, padding, told)
+    n = len(way.same_tokens)
+    told = phrase("all") if same == n else phrase("{same} of {n}", same=same, n=n)
+    return (way.scheduler, theme.duration(way.total_s), number(way.rate), *times, padding, told)
 
 
 def _runs(record: Batching) -> str:
     """How often each way ran: one that was stopped or had no room may have run less often than the others."""
     counts = [len(way.seconds) for way in record.ways]
     if len(set(counts)) == 1:
-        return f"{_times(counts[0])} of each way"
-    return ", ".join(f"{_times(count)} of {way.name}" for count, way in zip(counts, record.ways, strict=True))
+        return phrase("{runs} of each scheduler", runs=_times(counts[0]))
+    return ", ".join(
+        phrase("{runs} of {scheduler}", runs=_times(count), scheduler=way.scheduler)
+        for count, way in zip(counts, record.ways, strict=True)
+    )
 
 
 def _times(count: int) -> str:
-    return "one run" if count == 1 else f"{count} runs"
+    return counted(count, "1 run", "{n} runs")
 
 
 def _spread(way: Way) -> str:
     low, high = min(way.seconds), max(way.seconds)
-    return "" if len(way.seconds) == 1 else f"Its runs took {theme.duration(low)} to {theme.duration(high)}."
+    if len(way.seconds) == 1:
+        return ""
+    return phrase("Its runs took {low} to {high}.", low=theme.duration(low), high=theme.duration(high))
 
 
 def _verdict(record: Batching) -> str:
@@ -244,18 +275,27 @@ def _verdict(record: Batching) -> str:
     ordered = sorted(record.ways, key=lambda way: way.rate)
     slow, fast = ordered[0], ordered[-1]
     if len(ordered) < 2:
-        return f"Only {slow.name} is timed: there is nothing to compare it with."
+        return phrase("Only one scheduler was timed ({name}), so there is no comparison.", name=slow.scheduler)
     times = fast.rate / slow.rate
     if times < _EQUAL:
-        return "All ways wrote as many tokens a second."
-    said = f"Most tokens a second: {fast.name}, {number(times)} times as many as {slow.name}, the fewest"
+        return phrase("All schedulers wrote equally many tokens a second.")
+    said = phrase(
+        "Highest throughput: {fast}, {times} times that of {slow}, the lowest",
+        fast=fast.scheduler,
+        times=number(times),
+        slow=slow.scheduler,
+    )
     if len({len(way.seconds) for way in ordered}) > 1 or len(fast.seconds) == 1:
         return f"{said}."
     if all(_always(fast, way) for way in ordered[:-1]):
-        return f"{said}, and more than all others in every turn."
+        return phrase("{said}. It was the highest in every turn.", said=said)
     if _always(fast, slow):
-        return f"{said}, and so in every turn; against {ordered[-2].name} it was not."
-    return f"{said}, but not in every turn: take it for no clear difference."
+        return phrase(
+            "{said}. That held in every turn, but its lead over {other} did not.",
+            said=said,
+            other=ordered[-2].scheduler,
+        )
+    return phrase("{said}. It was not so in every turn, so the difference is not clear.", said=said)
 
 
 def _always(one: Way, other: Way) -> bool:
@@ -268,10 +308,18 @@ def _soonest(record: Batching) -> str:
     """Who is served soonest, which is another question than how much is served."""
     if len(record.requests) < 2 or len(record.ways) < 2:
         return ""
-    waits = sorted((float(np.median(way.ttft)), way.name) for way in record.ways)
+    waits = sorted((float(np.median(way.ttft)), way.scheduler) for way in record.ways)
     least = waits[0][0]
     first = [name for wait, name in waits if wait < least * _AS_SOON]
     late = max(each.arrives_s for each in record.requests)
-    told = f"Soonest to a first token, in the median of the texts: {' and '.join(first)}, {theme.duration(least)}."
-    asked = f" The last text was asked for at {theme.duration(late)}: no way can be done sooner." if late else ""
-    return told + asked
+    told = phrase(
+        "Lowest median TTFT: {schedulers}, {duration}.",
+        schedulers=listed(first),
+        duration=theme.duration(least),
+    )
+    if not late:
+        return told
+    last = phrase(
+        "The last text arrived after {duration}: no scheduler can finish sooner.", duration=theme.duration(late)
+    )
+    return f"{told} {last}"

@@ -1,8 +1,9 @@
 """Cache trials in words."""
 
 from model.records.cache import CacheTrials
-from viz import theme
+from model.texts import phrase
 from viz.account import Account
+from viz.measured import n_tokens
 from viz.view import Selection
 
 
@@ -10,15 +11,15 @@ def _facts(record: CacheTrials) -> list[str]:
     written = record.tokens[record.n_prompt :]
     text = "".join(token.text for token in written)
     return [
-        f"Prompt, {theme.several(record.n_prompt, 'token')}: {record.prompt}",
-        f"Written, {theme.several(len(written), 'token')}: {text}",
+        phrase("Prompt, {tokens}: {prompt}", tokens=n_tokens(record.n_prompt), prompt=record.prompt),
+        phrase("Generated, {tokens}: {text}", tokens=n_tokens(len(written)), text=text),
     ]
 
 
 ACCOUNT = Account(
     of=CacheTrials,
-    what="Smaller caches",
-    summary=lambda record: f"A run of {record.model.name}, replayed with smaller caches.",
+    what=phrase("Cache compression"),
+    summary=lambda record: phrase("A run of {model}, replayed with a compressed cache.", model=record.model.name),
     facts=_facts,
     first=lambda record: Selection(context=max(record.model.n_ctx, 1)),
 )

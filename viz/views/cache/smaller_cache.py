@@ -1,10 +1,11 @@
-"""A run replayed with smaller caches: what each saves, and what it does to the next token."""
+"""A run replayed with a compressed cache: what each trial saves, and what it does to the next token."""
 
 import numpy as np
 import plotly.graph_objects as go
 
 from model.records.cache import CacheTrial, CacheTrials
 from model.records.trace import Token
+from model.texts import phrase
 from viz import markup, theme
 from viz.measured import number, power_of_ten, scientific, table
 from viz.theme import Mode
@@ -22,12 +23,11 @@ _ROW = 84  # pixels of one trial
 _LEAST_KL = 1e-8  # nats: below it, float32 probabilities tell nothing apart
 
 
-@view("Smaller caches: bytes saved against damage", of=CacheTrials, follows="nothing", needs="trials")
+@view("Cache compression: bytes saved against damage", of=CacheTrials, follows="nothing", needs="trials")
 def cache_saved(record: CacheTrials, _at: Selection, mode: Mode = "light") -> go.Figure:
-    """Each mark is the same run with a smaller cache, really made smaller: to the right, more bytes saved; upwards,
-    the next token's distribution is further from the exact cache's (the mean over all written tokens, in nats, over
-    the full vocabulary). Numbers are those of the table below. The best place is at the bottom right. Upwards it
-    grows by factors.
+    """Each mark is the same run with a compressed cache. Further right: more bytes saved. Further up: the next token's
+    distribution differs more from that of the exact cache (KL divergence over the full vocabulary in nats, the mean
+    over all generated tokens; log scale). Bottom right is best. The numbers are those of the table below.
     """
     smaller = [i for i, each in enumerate(record.trials) if each.kind != "exact"]
     means = [float(row.mean()) if row.size else 0.0 for row in record.kl]
@@ -53,16 +53,16 @@ def cache_saved(record: CacheTrials, _at: Selection, mode: Mode = "light") -> go
             },
         )
     top = max([floor * 100, *(means[i] for i in smaller)])
-    figure.update_xaxes(title="bytes of the cache saved, %", range=[min(0, *saved) - 4, 104])
-    figure.update_layout(yaxis={"title": "mean KL divergence, nats", **_kl_axis(floor, top * 6, most=4)})
+    figure.update_xaxes(title=phrase("bytes of the cache saved, %"), range=[min(0, *saved) - 4, 104])
+    figure.update_layout(yaxis={"title": phrase("mean KL divergence, nats"), **_kl_axis(floor, top * 6, most=4)})
     return figure
 
 
-@view("Smaller caches: token by token", of=CacheTrials, follows="nothing", needs="trials")
+@view("Cache compression: token by token", of=CacheTrials, follows="nothing", needs="trials")
 def cache_divergence(record: CacheTrials, _at: Selection, mode: Mode = "light") -> go.Figure:
-    """How far the distribution of each written token is from the exact cache's, one strip a trial, all to the same
-    scale, which grows by factors; what is equal lies on the lowest line. A large star marks the first token that this
-    cache would have written otherwise. Every pass reads the tokens of the run, so that all strips compare the same.
+    """How much the distribution of each generated token differs from that of the exact cache (KL divergence, nats), one
+    strip a trial, all on the same log scale; equal distributions lie on the lowest line. A large star marks the first
+    token that this cache changes. Every pass reads the tokens of the run, so all strips compare the same text.
     """
     smaller = [i for i, each in enumerate(record.trials) if each.kind != "exact"]
     floor, ink = _floor(record.kl[smaller]), theme.GROUND[mode]["ink"]
@@ -83,7 +83,7 @@ def cache_divergence(record: CacheTrials, _at: Selection, mode: Mode = "light") 
             line={"color": fill, "width": 2},
             marker={"color": fill, "symbol": symbol, "size": 6},
             customdata=[f"{name}: {_nats(kl)}" for name, kl in zip(said, record.kl[i].tolist(), strict=True)],
-            hovertemplate="token %{x}, %{customdata}<extra></extra>",
+            hovertemplate=phrase("token {number}, {kl}", number="%{x}", kl="%{customdata}") + "<extra></extra>",
         )
         if trial.first_changed is not None:
             figure.add_scatter(
@@ -109,24 +109,24 @@ def cache_divergence(record: CacheTrials, _at: Selection, mode: Mode = "light") 
             showarrow=False,
         )
     anchor = f"y{len(smaller) if len(smaller) > 1 else ''}"
-    figure.update_xaxes(title="written token", anchor=anchor, range=[0.5, len(numbers) + 0.5], tickformat="d")
+    figure.update_xaxes(title=phrase("generated token"), anchor=anchor, range=[0.5, len(numbers) + 0.5], tickformat="d")
     figure.update_layout(margin={"t": 6})
     return figure
 
 
-@view("Smaller caches, in numbers", of=CacheTrials, follows="nothing", needs="trials")
+@view("Cache compression, in numbers", of=CacheTrials, follows="nothing", needs="trials")
 def cache_table(record: CacheTrials, _at: Selection, _mode: Mode = "light") -> Html:
-    """Bytes are those of the cache's tensors after the last pass, scales included. KL(exact || smaller), in nats: 0
-    where the two agree. Below each, the first token that the run's own settings and seed would have chosen
-    otherwise. In int8 and int4 the latest tokens stay in full until 16 of them make a group, which weighs much in a
-    short run. The first token weighs more than any other, for heads that find nothing to look at look there
-    (attention sink): drop position 0 alone to see it.
+    """Bytes: of the cache's tensors after the last pass, scales included. KL(exact || compressed), in nats: 0 where the
+    two agree. Below each: the first token that differs under the run's own settings and seed. int8 and int4 quantise
+    groups of 16 tokens and keep the latest tokens in full precision, which matters in a short run. The first token
+    matters most, because heads that find nothing relevant attend to it (attention sink): evict position 0 alone to see
+    it.
 
     Source: Xiao et al. 2023, "StreamingLLM", for sink + window; Liu et al. 2024, "KIVI", for a quantised cache.
     """
     trials = list(enumerate(zip(record.trials, record.kl, strict=True)))
     return table(
-        ("cache", "bytes", "saved", "mean KL", "largest KL"),
+        (phrase("cache"), phrase("bytes"), phrase("saved"), phrase("mean KL"), phrase("largest KL")),
         [
             (
                 f"{i} {trial.name}" if i else trial.name,
@@ -175,14 +175,20 @@ def _name(record: CacheTrials, i: int) -> str:
 
 
 def _changed(trial: CacheTrial) -> str:
-    return "no token changed" if trial.first_changed is None else f"changed at token {trial.first_changed + 1}"
+    if trial.first_changed is None:
+        return phrase("no token changed")
+    return phrase("changed at token {number}", number=trial.first_changed + 1)
 
 
 def _point(record: CacheTrials, i: int, mean: float) -> str:
     trial = record.trials[i]
-    return (
-        f"{_name(record, i)}: {theme.size(trial.n_bytes)} instead of "
-        f"{theme.size(record.trials[0].n_bytes)}<br>mean KL {_nats(mean)}; {_changed(trial)}"
+    return phrase(
+        "{name}: {size} instead of {exact}<br>mean KL {nats}; {changed}",
+        name=_name(record, i),
+        size=theme.size(trial.n_bytes),
+        exact=theme.size(record.trials[0].n_bytes),
+        nats=_nats(mean),
+        changed=_changed(trial),
     )
 
 
@@ -190,11 +196,18 @@ def _other(record: CacheTrials, i: int) -> str:
     """What the first changed token would have been; tokens as a person can see them."""
     first = record.trials[i].first_changed
     if first is None and record.trials[i].n_bytes == record.trials[0].n_bytes:
-        return "" if i == 0 else "No token changed: it keeps every token of this run, which is no longer."
+        return (
+            "" if i == 0 else phrase("No token changed: the run is no longer than the window, so every token is kept.")
+        )
     if first is None:
-        return "No token changed."
+        return phrase("No token changed.")
     own, other = (_token(record, int(record.chosen[row, first])) for row in (0, i))
-    return f"Token {first + 1} would have been {other} instead of {own}: the first that changed."
+    return phrase(
+        "The first changed token is token {number}: {other} instead of {own}.",
+        number=first + 1,
+        other=other,
+        own=own,
+    )
 
 
 def _percent(share: float) -> str:

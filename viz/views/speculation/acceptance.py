@@ -1,4 +1,4 @@
-"""Does a draft pay? What each was worth, measured, and from which share of accepted tokens on it would be."""
+"""Does speculation pay? The measured speedup of each draft, and the acceptance rate at which it breaks even."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from model.records.speculation import Attempt, Speculation
+from model.texts import phrase
 from viz import theme
 from viz.measured import Spread, bars, number, table
 from viz.theme import Mode
@@ -17,21 +18,35 @@ _LOOKS = {
     "own draft": ("value", "diamond"),
     "draft model": ("doubt", "triangle-up"),
 }
+_CALLED = {
+    "prompt lookup": phrase("prompt lookup"),
+    "early exit": phrase("early exit"),
+    "own draft": phrase("own draft"),
+    "draft model": phrase("draft model"),
+}
 _POINTS = 101  # of a line
 _HALVINGS = 40
+_NAME = "<extra>%{fullData.name}</extra>"  # of the trace, beside what is pointed at
 _EVEN = 0.9  # of a plain pass: a pass over more tokens that took less was not timed well
 _SIDES = (-3, 103)  # per cent: a mark at 0 or 100 is drawn whole
 
 
 @view("Did it pay?", of=Speculation, follows="nothing", needs="attempts")
 def acceptance(record: Speculation, _at: Selection, _mode: Mode = "light") -> Html:
-    """Accepted: how many of the guesses that the model judged were right. Tokens a pass: how many the text grew by for
-    each pass of the model; plain decoding has 1. Tokens a second: medians of runs without recording, and of those of
-    plain decoding that took turns with them; speed is the one over the other. Above \u00d71 the draft pays, below it
-    costs. With temperature 0 it must write the tokens that plain decoding writes; else tokens are drawn, equally
-    likely in both, but not the same ones.
+    """Accepted: the share of the verified draft tokens that the model accepted. Tokens a pass: new tokens for each pass
+    of the model; plain decoding has 1. Tokens a second: medians of runs without recording, in turns with plain
+    decoding; the speedup is the ratio of the two. Above \u00d71 the draft pays, below \u00d71 it costs. At temperature
+    0 the tokens must equal those of plain decoding; above 0 they are sampled from the same distribution, so they
+    differ.
     """
-    head = ("draft", "accepted", "tokens a pass", "tokens/s", "plain tokens/s", "speed")
+    head = (
+        phrase("draft"),
+        phrase("accepted"),
+        phrase("tokens a pass"),
+        phrase("tokens/s"),
+        phrase("plain tokens/s"),
+        phrase("speedup"),
+    )
     rows = [
         (
             each.name,
@@ -46,15 +61,16 @@ def acceptance(record: Speculation, _at: Selection, _mode: Mode = "light") -> Ht
     return table(head, rows, below=[_below(record, each) for each in record.attempts])
 
 
-@view("From where on it pays", of=Speculation, follows="nothing", needs=("attempts", "verify_s"))
+@view("Where it breaks even", of=Speculation, follows="nothing", needs=("attempts", "verify_s"))
 def break_even(record: Speculation, _at: Selection, mode: Mode = "light") -> go.Figure:
-    """Dashed: how fast each draft would be if this share of its guesses were accepted, reckoned from times measured
-    here: one guess, one plain pass, and one pass that judges a whole round. Filled marks: the drafts as they were
-    measured, with their slowest and fastest turn. On the line at 1 the draft costs as much as it saves (break-even);
-    an open mark shows where a dashed line crosses it. The reckoning takes every round to be full, each guess to be
-    right with the same chance, and leaves out what else a round costs: a measured mark below its line shows that.
+    """Dashed: the speedup that each draft would have at a given acceptance rate, predicted from times measured here:
+    one drafted token, one plain pass, and one pass that verifies a whole round. Filled marks: the measured speedup,
+    with the slowest and the fastest turn. At 1 the draft costs as much as it saves (break-even); an open mark shows
+    where a dashed line crosses it. The prediction assumes that every round is full and that each drafted token is
+    accepted with the same probability, and ignores all other costs of a round; a measured mark below its line shows
+    those.
 
-    Source: Leviathan et al. 2023, theorem 3.8, with the judging pass as long as it was measured.
+    Source: Leviathan et al. 2023, theorem 3.8, with the verification pass as long as it was measured.
     """
     ground = theme.GROUND[mode]
     figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": 480})
@@ -63,13 +79,13 @@ def break_even(record: Speculation, _at: Selection, mode: Mode = "light") -> go.
         y=[1, 1],
         mode="lines",
         line={"color": ground["ink"], "width": 2},
-        name="as fast as plain decoding",
+        name=phrase("as fast as plain decoding"),
         hoverinfo="skip",
     )
     highest = 1.2
     for i, each in enumerate(record.attempts):
         role, symbol = _LOOKS[each.mode]
-        fill, name = theme.ROLES[role][mode].fill, each.mode
+        fill, name = theme.ROLES[role][mode].fill, _CALLED[each.mode]
         cost, spread = _cost(record, each), _turns(each)
         if cost is not None:
             shares = np.linspace(0, 1, _POINTS)
@@ -79,11 +95,12 @@ def break_even(record: Speculation, _at: Selection, mode: Mode = "light") -> go.
                 x=(shares * 100).tolist(),
                 y=predicted,
                 mode="lines",
-                name=f"{name}: predicted",
+                name=phrase("{name}: predicted", name=name),
                 legendgroup=name,
                 line={"color": fill, "width": 2, "dash": "dash"},
                 showlegend=spread is None,
-                hovertemplate="%{x:.0f}% accepted: %{y:.2f} times as fast<extra>%{fullData.name}</extra>",
+                hovertemplate=phrase("{share}% accepted: \u00d7{speedup}", share="%{x:.0f}", speedup="%{y:.2f}")
+                + _NAME,
             )
             crossing = cost.break_even()
             if crossing is not None and cost.speedup(0) < 1:
@@ -93,9 +110,9 @@ def break_even(record: Speculation, _at: Selection, mode: Mode = "light") -> go.
                     mode="markers",
                     legendgroup=name,
                     showlegend=False,
-                    name=f"{name}: break-even",
+                    name=phrase("{name}: break-even", name=name),
                     marker={"color": fill, "symbol": f"{symbol}-open", "size": 12, "line": {"width": 2}},
-                    hovertemplate="pays from %{x:.1f}% accepted<extra>%{fullData.name}</extra>",
+                    hovertemplate=phrase("pays from {share}% accepted", share="%{x:.1f}") + _NAME,
                 )
         if spread is not None and each.acceptance is not None:
             highest = max(highest, spread.high)
@@ -108,16 +125,19 @@ def break_even(record: Speculation, _at: Selection, mode: Mode = "light") -> go.
                 legendgroup=name,
                 customdata=[{"attempt": i}],
                 marker={"color": fill, "symbol": symbol, "size": 14, "line": {"color": ground["ink"], "width": 1}},
-                hovertemplate="%{x:.1f}% accepted: %{y:.2f} times as fast, measured<extra>%{fullData.name}</extra>",
+                hovertemplate=phrase(
+                    "{share}% accepted: \u00d7{speedup}, measured", share="%{x:.1f}", speedup="%{y:.2f}"
+                )
+                + _NAME,
             )
-    figure.update_xaxes(title="guesses accepted, %", range=list(_SIDES))
-    figure.update_yaxes(title="times as fast as plain decoding", range=[0, highest * 1.08])
+    figure.update_xaxes(title=phrase("drafted tokens accepted, %"), range=list(_SIDES))
+    figure.update_yaxes(title=phrase("speedup over plain decoding"), range=[0, highest * 1.08])
     return figure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What a round costs, in plain passes of the model: so many drafted tokens, and the pass that judges them."""
+    """What a round costs, in plain passes of the model: the drafted tokens, and the pass that verifies them."""
 
     n_draft: int
     draft: float  # one drafted token
@@ -172,9 +192,11 @@ def _uneven(record: Speculation, attempt: Attempt) -> str:
     judging = _judging(record, attempt)
     if judging is None or judging >= _EVEN:
         return ""
-    return (
-        f"A pass that judges {attempt.n_draft} came out at {number(judging)} of a plain pass, which cannot be: the "
-        "machine was too busy to reckon from where on it would pay."
+    return phrase(
+        "A pass that verifies {n} tokens was measured at {ratio} of a plain pass, which cannot be: the machine was too "
+        "busy to predict the break-even point.",
+        n=attempt.n_draft,
+        ratio=number(judging),
     )
 
 
@@ -187,40 +209,51 @@ def _turns(attempt: Attempt) -> Spread | None:
 
 
 def _accepted(attempt: Attempt) -> str:
-    return "nothing judged" if attempt.acceptance is None else theme.percent(attempt.acceptance)
+    return phrase("nothing verified") if attempt.acceptance is None else theme.percent(attempt.acceptance)
 
 
 def _speed(attempt: Attempt) -> str:
-    return "not timed" if attempt.speedup is None else f"\u00d7{attempt.speedup:.2f}"
+    return phrase("not timed") if attempt.speedup is None else f"\u00d7{attempt.speedup:.2f}"
 
 
 def _rate(tokens: int, seconds: tuple[float, ...]) -> str:
     """Tokens a second of the run of median length."""
-    return number(tokens / float(np.median(seconds))) if seconds else "not timed"
+    return number(tokens / float(np.median(seconds))) if seconds else phrase("not timed")
 
 
 def _below(record: Speculation, attempt: Attempt) -> str:
     """The spread, whether the tokens are the same, what was noted, and from where on it would pay."""
     same = {
         None: "",
-        True: "It wrote the same tokens as plain decoding.",
-        False: "It did NOT write the tokens of plain decoding.",
+        True: phrase("Same tokens as plain decoding."),
+        False: phrase("NOT the tokens of plain decoding."),
     }[attempt.same_tokens]
     spread, cost = _turns(attempt), _cost(record, attempt)
-    turns = "" if spread is None else f"Slowest turn \u00d7{spread.low:.2f}, fastest \u00d7{spread.high:.2f}."
+    turns = (
+        ""
+        if spread is None
+        else phrase("Slowest turn \u00d7{low:.2f}, fastest \u00d7{high:.2f}.", low=spread.low, high=spread.high)
+    )
     pays = _uneven(record, attempt) if cost is None else _pays_from(cost, _passes(record)[1])
     return " ".join(filter(None, (turns, same, *attempt.notes, pays)))
 
 
 def _pays_from(cost: Cost, plain_s: float) -> str:
-    took = (
-        f"One drafted token takes {theme.percent(cost.draft)} of the time of a plain pass ({theme.duration(plain_s)}), "
-        f"judging {cost.n_draft} takes {number(cost.verify)} times as long as one"
+    took = phrase(
+        "One drafted token takes {share} of a plain pass ({duration}); verifying {n} takes {times} plain passes.",
+        share=theme.percent(cost.draft),
+        duration=theme.duration(plain_s),
+        n=cost.n_draft,
+        times=number(cost.verify),
     )
     crossing = cost.break_even()
     if crossing is None:
-        return f"{took}: reckoned from that, it would not pay even if every guess were right."
+        return phrase("{took} At these times it would not pay even if every drafted token were accepted.", took=took)
     if cost.speedup(0) >= 1:
-        return f"{took}: reckoned from that, it pays whatever is accepted."
+        return phrase("{took} At these times it pays at any acceptance rate.", took=took)
     share = theme.percent(crossing)
-    return f"{took}: reckoned from that alone, it would pay from {share} accepted on, if every round were full."
+    return phrase(
+        "{took} At these times it would pay from an acceptance rate of {share}, if every round were full.",
+        took=took,
+        share=share,
+    )

@@ -1,4 +1,4 @@
-"""Speculation round by round: what was drafted, how the model judged it, and where its own token came from."""
+"""Speculation round by round: what was drafted, what the model accepted, and where its own token came from."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,8 +6,9 @@ from typing import Literal
 from model.errors import NotShown
 from model.records.speculation import Attempt, Drafted, Round, Speculation
 from model.records.trace import Candidate, Token
+from model.texts import counted, phrase
 from viz import markup, theme
-from viz.measured import number, scientific
+from viz.measured import n_tokens, number, scientific
 from viz.theme import Mode
 from viz.view import Html, Selection, view
 
@@ -23,23 +24,22 @@ class _Mark:
 
 
 _MARKS: dict[Verdict, _Mark] = {
-    "accepted": _Mark(sign="\u2713", word="accepted"),
-    "refused": _Mark(sign="\u2717", word="refused"),
-    "unjudged": _Mark(sign="\u2013", word="not judged"),
-    "unneeded": _Mark(sign="\u2013", word="not needed"),
-    "corrected": _Mark(sign="\u25c6", word="corrected"),
-    "bonus": _Mark(sign="\u2605", word="bonus"),
-    "alone": _Mark(sign="\u25cb", word="without a guess"),
+    "accepted": _Mark(sign="\u2713", word=phrase("accepted")),
+    "refused": _Mark(sign="\u2717", word=phrase("rejected")),
+    "unjudged": _Mark(sign="\u2013", word=phrase("not verified")),
+    "unneeded": _Mark(sign="\u2013", word=phrase("not needed")),
+    "corrected": _Mark(sign="\u25c6", word=phrase("corrected")),
+    "bonus": _Mark(sign="\u2605", word=phrase("bonus")),
+    "alone": _Mark(sign="\u25cb", word=phrase("no draft")),
 }
 _EXPLAINED: tuple[tuple[Verdict, str], ...] = (
-    ("accepted", "accepted, and written"),
-    ("refused", "refused"),
-    ("corrected", "the model's own token in its place"),
-    ("unjudged", "drafted after a refused one: not judged"),
-    ("bonus", "all accepted: one more of the model's own"),
-    ("alone", "nothing was guessed: the model's own"),
+    ("accepted", phrase("accepted")),
+    ("refused", phrase("rejected")),
+    ("corrected", phrase("the model's own token in its place")),
+    ("unjudged", phrase("drafted after a rejected token: not verified")),
+    ("bonus", phrase("all accepted: a bonus token of the model")),
+    ("alone", phrase("nothing was drafted: the model's own token")),
 )
-_INSTEAD = {"corrected": ", in place of the refused one", "bonus": ", after all that were accepted", "alone": ""}
 _PROMPT = 240  # characters of the prompt's end
 _LIKELIEST = 3  # tokens of a distribution
 _STEPS = 20  # lengths of a bar
@@ -47,10 +47,10 @@ _STEPS = 20  # lengths of a bar
 
 @view("The text, round by round", of=Speculation, follows="attempt", needs="attempts")
 def rounds(record: Speculation, at: Selection, _mode: Mode = "light") -> Html:
-    """Each box is a round: a draft guessed a few tokens, and the model judged all of them in one pass, where plain
-    decoding needs a pass for each token. What is struck through was guessed and not kept; all the rest is the text.
-    The first wrong guess ends a round, and the model's own token takes its place; where every guess was right, the
-    pass gives one more token as a bonus. Press a box to see how it was judged.
+    """Each box is a round: the draft proposes a few tokens, and the model verifies all of them in one pass, where plain
+    decoding needs a pass for each token. Struck-through tokens were drafted and not kept; all others are the text. The
+    first rejected token ends a round, and the model's own token replaces it; if every token is accepted, the pass gives
+    one more token, the bonus. Press a box to see its verification.
     """
     attempt, tokens = _attempt(record, at), _tokens(record)
     legend = "".join(f"<span>{_sign(verdict)} {markup.text(words)}</span>" for verdict, words in _EXPLAINED)
@@ -62,21 +62,25 @@ def rounds(record: Speculation, at: Selection, _mode: Mode = "light") -> Html:
     )
 
 
-@view("One round, judged", of=Speculation, follows="round", needs="attempts")
+@view("One round, verified", of=Speculation, follows="round", needs="attempts")
 def judged_round(record: Speculation, at: Selection, _mode: Mode = "light") -> Html:
-    """How likely the draft held its token is q, how likely the model holds it p. With temperature 0 a token passes
-    if it is the model's likeliest, and nothing is drawn. Else the draft's token passes if a number drawn evenly
-    between 0 and 1 is at most p / q: always where the model holds it as likely or more, else with the chance p / q.
-    After the first refusal the model draws a token from what it holds more likely than the draft did, max(p \u2212 q,
-    0), scaled to sum to 1. So the text follows p, as if there were no draft. A draft that copies holds its token for
-    certain: q is 1, and it passes with the chance p. So the model just draws a token from p, which is the copied one
-    or is written in its place.
+    """The draft's probability for its token is q, the model's is p. At temperature 0 a token is accepted if it is the
+    model's most likely token; nothing is sampled. Otherwise it is accepted if a uniform random number between 0 and 1
+    is at most p / q: always if p is at least q, else with probability p / q. After the first rejection the model
+    samples a token from max(p \u2212 q, 0), scaled to sum to 1. The text therefore follows p exactly, as if there were
+    no draft. A draft that copies has q = 1, so its token is accepted with probability p: the model samples a token from
+    p, which either equals the copied token or replaces it.
 
     Source: Leviathan et al. 2023, "Fast Inference from Transformers via Speculative Decoding".
     """
     attempt, tokens = _attempt(record, at), _tokens(record)
     if at.round >= len(attempt.rounds):
-        raise NotShown(f"{attempt.name} has {len(attempt.rounds)} rounds; there is no round {at.round + 1}.")
+        raise NotShown(
+            "{attempt} has no round {round}; it has {n_rounds}.",
+            attempt=attempt.name,
+            n_rounds=len(attempt.rounds),
+            round=at.round + 1,
+        )
     one, greedy = attempt.rounds[at.round], record.settings.greedy
     cards = "".join(
         _judged(each, verdict, place, one, tokens, greedy=greedy)
@@ -90,7 +94,11 @@ def judged_round(record: Speculation, at: Selection, _mode: Mode = "light") -> H
 
 def _attempt(record: Speculation, at: Selection) -> Attempt:
     if at.attempt >= len(record.attempts):
-        raise NotShown(f"this record has {len(record.attempts)} ways to draft; there is no number {at.attempt + 1}.")
+        raise NotShown(
+            "this record has no draft {number}; it has {n}.",
+            n=len(record.attempts),
+            number=at.attempt + 1,
+        )
     return record.attempts[at.attempt]
 
 
@@ -125,10 +133,17 @@ def _end_of_prompt(record: Speculation) -> str:
 def _summary(attempt: Attempt) -> str:
     n, written = len(attempt.rounds), sum(len(each.written) for each in attempt.rounds)
     judged = sum(verdict in ("accepted", "refused") for one in attempt.rounds for verdict in _verdicts(one))
-    return (
-        f"{attempt.name}: {theme.count(attempt.n_drafted)} tokens drafted, {theme.count(judged)} judged, "
-        f"{theme.count(attempt.n_accepted)} accepted; {theme.count(written)} written in {theme.count(n)} "
-        f"{'pass' if n == 1 else 'passes'} of the model"
+    return counted(
+        n,
+        "{draft}: {drafted:,} tokens drafted, {verified:,} verified, {accepted:,} accepted; {written:,} written in 1 "
+        "pass of the model",
+        "{draft}: {drafted:,} tokens drafted, {verified:,} verified, {accepted:,} accepted; {written:,} written in "
+        "{n:,} passes of the model",
+        draft=attempt.name,
+        drafted=attempt.n_drafted,
+        verified=judged,
+        accepted=attempt.n_accepted,
+        written=written,
     )
 
 
@@ -145,7 +160,7 @@ def _box(one: Round, i: int, tokens: dict[int, Token]) -> str:
 
 def _chip(token: int, verdict: Verdict, tokens: dict[int, Token]) -> str:
     said = f"{_sign(verdict)}{_text(token, tokens)}"
-    return f'<span class="ts-guess ts-{verdict}" title="{_MARKS[verdict].word}">{said}</span>'
+    return f'<span class="ts-guess ts-{verdict}" title="{markup.text(_MARKS[verdict].word)}">{said}</span>'
 
 
 def _sign(verdict: Verdict) -> str:
@@ -154,86 +169,115 @@ def _sign(verdict: Verdict) -> str:
 
 def _text(token: int, tokens: dict[int, Token]) -> str:
     known = tokens.get(token)
-    return f'<bdi class="ts-token-text">{markup.text(markup.short(known) if known else f"token {token}")}</bdi>'
+    shown = markup.short(known) if known else phrase("token {token}", token=token)
+    return f'<bdi class="ts-token-text">{markup.text(shown)}</bdi>'
 
 
 def _told(attempt: Attempt, place: int) -> str:
-    one, where = attempt.rounds[place], f"{attempt.name}, round {place + 1} of {len(attempt.rounds)}"
-    n, read = len(one.drafted), "1 token" if one.n_read == 1 else f"{theme.count(one.n_read)} tokens"
-    if not n:
-        return f"{where}: {_silence(attempt, place)}, so that the model read {read} and wrote as it does alone."
-    return (
-        f"{where}: {n} drafted in {theme.duration(one.draft_s)}, judged in one pass of {theme.duration(one.verify_s)} "
-        f"that read {read}. Both times include the recording."
+    one = attempt.rounds[place]
+    where = phrase("{draft}, round {round} of {n}", draft=attempt.name, round=place + 1, n=len(attempt.rounds))
+    if not one.drafted:
+        return phrase(
+            "{where}: {silence}, so the model read {tokens} and decoded one as usual.",
+            where=where,
+            silence=_silence(attempt, place),
+            tokens=n_tokens(one.n_read),
+        )
+    return phrase(
+        "{where}: {n} drafted in {draft_time}, verified in one pass of {verify_time} that read {tokens}. Both times "
+        "include the recording.",
+        where=where,
+        n=len(one.drafted),
+        draft_time=theme.duration(one.draft_s),
+        verify_time=theme.duration(one.verify_s),
+        tokens=n_tokens(one.n_read),
     )
 
 
 def _silence(attempt: Attempt, place: int) -> str:
-    """Why nothing was guessed in a round."""
+    """Why nothing was drafted in a round."""
     copies, last = attempt.mode == "prompt lookup", place == len(attempt.rounds) - 1
     if attempt.mode == "own draft" and place == 0:
-        return "the draft reads what the model last thought, which is nothing yet"
+        return phrase("the draft reads the model's last hidden state, and there is none yet")
     if copies and last:
-        return "there was nothing to copy, or only one token was left to write"
+        return phrase("there was nothing to copy, or only one token was left to write")
     if copies:
-        return "neither the last two tokens nor the last one stood earlier with something to copy after them"
-    return "only one token was left to write" if last else "the draft had nothing to say"
+        return phrase("the last tokens do not occur earlier with something to copy after them")
+    return phrase("only one token was left to write") if last else phrase("the draft proposed nothing")
 
 
 def _judged(each: Drafted, verdict: Verdict, place: int, one: Round, tokens: dict[int, Token], *, greedy: bool) -> str:
     """A drafted token with its two probabilities, the test and the verdict."""
-    held = [_bar("q", "the draft", "ts-of-draft", each.q)] if each.q is not None else []
-    held.append(_bar("p", "the model", "ts-of-model", each.p))
-    copies = "it holds no probabilities" if greedy else "it holds this token for certain, q = 1"
-    without = "" if each.q is not None else f'<p class="ts-aside-line">The draft copies: {copies}.</p>'
+    held = [_bar(phrase("q, the draft"), "ts-of-draft", each.q)] if each.q is not None else []
+    held.append(_bar(phrase("p, the model"), "ts-of-model", each.p))
+    copies = phrase("The draft copies, and has no probabilities.") if greedy else phrase("The draft copies, so q = 1.")
+    without = "" if each.q is not None else f'<p class="ts-aside-line">{markup.text(copies)}</p>'
     test = _test(each, verdict, greedy=greedy)
     likeliest = [
-        _likeliest("The draft's likeliest", each.draft_best, tokens),
-        _likeliest("The model's likeliest", each.target_best, tokens),
+        _likeliest(phrase("The draft's most likely"), each.draft_best, tokens),
+        _likeliest(phrase("The model's most likely"), each.target_best, tokens),
     ]
+    where = phrase("Position {position}", position=one.first + place)
     return (
-        f'<div class="ts-judged ts-{verdict}">{_heading(each.id, verdict, f"Position {one.first + place}", tokens)}'
+        f'<div class="ts-judged ts-{verdict}">{_heading(each.id, verdict, where, tokens)}'
         f"{''.join(held)}{without}<p>{markup.text(test)}</p>{''.join(likeliest)}</div>"
     )
 
 
 def _heading(token: int, verdict: Verdict, where: str, tokens: dict[int, Token]) -> str:
+    mark = _MARKS[verdict]
     return (
-        f'<p class="ts-judged-head"><span class="ts-judged-where">{where}</span>{_text(token, tokens)}'
-        f'<strong class="ts-verdict ts-sign-{verdict}">{_MARKS[verdict].sign} {_MARKS[verdict].word}</strong></p>'
+        f'<p class="ts-judged-head"><span class="ts-judged-where">{markup.text(where)}</span>{_text(token, tokens)}'
+        f'<strong class="ts-verdict ts-sign-{verdict}">{mark.sign} {markup.text(mark.word)}</strong></p>'
     )
 
 
-def _bar(letter: str, whose: str, css: str, probability: float) -> str:
+def _bar(whose: str, css: str, probability: float) -> str:
     """A probability as a length and as a number."""
     step = min(max(round(probability * _STEPS), int(probability > 0)), _STEPS)
     return (
-        f'<p class="ts-held"><span>{letter}, {whose}</span><span class="ts-held-track"><span class="ts-held-bar {css} '
-        f'ts-share-{step}"></span></span><span>{theme.percent(probability)}</span></p>'
+        f'<p class="ts-held"><span>{markup.text(whose)}</span><span class="ts-held-track"><span '
+        f'class="ts-held-bar {css} ts-share-{step}"></span></span><span>{theme.percent(probability)}</span></p>'
     )
 
 
 def _test(each: Drafted, verdict: Verdict, *, greedy: bool) -> str:
     """The test in words and numbers."""
-    passed = {"accepted": "Accepted", "refused": "Refused"}.get(verdict)
     if verdict == "unneeded":
-        return "Not needed: the text had ended."
-    if passed is None:
-        return "Not judged: it was guessed to follow a token that was refused."
+        return phrase("Not needed: the text had ended.")
+    if verdict not in ("accepted", "refused"):
+        return phrase("Not verified: it follows a rejected token.")
+    if greedy and each.accepted:
+        return phrase("Accepted: it is the model's most likely token.")
     if greedy:
-        is_likeliest = "it is the model's likeliest" if each.accepted else "another token is the model's likeliest"
-        return f"{passed}: {is_likeliest}."
-    if each.q is None or each.random is None:
-        same = "the same token" if each.accepted else "another token"
-        chance = "" if each.q is not None else f"; the chance of the same was p / q = {_probability(each.p)} / 1"
-        return f"{passed}: the model drew {same} from p{chance}."
+        return phrase("Rejected: another token is the model's most likely.")
+    return _sampled(each)
+
+
+def _sampled(each: Drafted) -> str:
+    """The test of a token above temperature 0, with the random number that decided it where there was one."""
+    p = _probability(each.p)
+    if each.q is None and each.accepted:
+        return phrase(
+            "Accepted: the model sampled the same token from p. The probability of that was p / q = {p} / 1.", p=p
+        )
+    if each.q is None:
+        return phrase("Rejected: the model sampled another token from p. The same had p / q = {p} / 1.", p=p)
+    if each.random is None:
+        if each.accepted:
+            return phrase("Accepted: the model sampled the same token from p.")
+        return phrase("Rejected: the model sampled another token from p.")
     ratio = each.p / each.q if each.q else float("inf")
     drawn, bound = _told_apart(each.random, ratio)
-    least = " As p / q is at least 1, such a token always passes." if ratio >= 1 else ""
-    is_most, sign = ("is at most", "\u2264") if each.accepted else ("is more than", ">")
-    return (
-        f"Random number {drawn} {is_most} p / q = {_probability(each.p)} / {_probability(each.q)} = {bound}: "
-        f"{drawn} {sign} {bound}, {passed.lower()}.{least}"
+    values = {"random": drawn, "p": p, "q": _probability(each.q), "bound": bound}
+    if not each.accepted:
+        return phrase("Rejected: the random number {random} is more than p / q = {p} / {q} = {bound}.", **values)
+    if ratio < 1:
+        return phrase("Accepted: the random number {random} is at most p / q = {p} / {q} = {bound}.", **values)
+    return phrase(
+        "Accepted: the random number {random} is at most p / q = {p} / {q} = {bound}. Since p / q is at least 1, such "
+        "a token is always accepted.",
+        **values,
     )
 
 
@@ -256,7 +300,7 @@ def _likeliest(whose: str, best: tuple[Candidate, ...], tokens: dict[int, Token]
         return ""
     said = [f"{_text(each.id, tokens)} {theme.percent(each.probability)}" for each in best[:_LIKELIEST]]
     listed = " ".join(f'<span class="ts-one-likely">{each},</span>' for each in said[:-1])
-    return f'<p class="ts-aside-line">{whose}: {listed} <span class="ts-one-likely">{said[-1]}</span></p>'
+    return f'<p class="ts-aside-line">{markup.text(whose)}: {listed} <span class="ts-one-likely">{said[-1]}</span></p>'
 
 
 def _own(one: Round, tokens: dict[int, Token], *, greedy: bool) -> str:
@@ -266,21 +310,31 @@ def _own(one: Round, tokens: dict[int, Token], *, greedy: bool) -> str:
     refused = one.own == "corrected" and one.drafted[one.n_accepted]
     subtracted = bool(refused) and refused.q is not None and refused.random is not None
     verdict = _own_verdict(one, one.own)
-    instead = _INSTEAD[verdict]
-    if greedy:
-        why = f"The model's own token{instead}: its likeliest here, by p."
-    elif subtracted:
-        why = f"The model's own token{instead}: drawn from max(p \u2212 q, 0), scaled to sum to 1."
-    else:
-        why = f"The model's own token{instead}: drawn from p."
-    named = "max(p \u2212 q, 0), scaled" if subtracted else "p"
+    named = phrase("max(p \u2212 q, 0), scaled") if subtracted else "p"
+    likeliest = phrase("The most likely tokens of {distribution}, and the chosen one:", distribution=named)
     bars = "".join(_candidate(each, tokens, chosen=each.id == one.written[-1]) for each in one.own_best)
-    where = f"Position {one.first + len(one.written) - 1}"
+    where = phrase("Position {position}", position=one.first + len(one.written) - 1)
+    why = f"{_whose(verdict)} {_chosen(greedy=greedy, subtracted=subtracted)}"
     return (
         f'<div class="ts-judged ts-{verdict}">{_heading(one.written[-1], verdict, where, tokens)}'
-        f'<p>{markup.text(why)}</p><p class="ts-aside-line">Likeliest of {markup.text(named)}, and what was taken:</p>'
-        f"{bars}</div>"
+        f'<p>{markup.text(why)}</p><p class="ts-aside-line">{markup.text(likeliest)}</p>{bars}</div>'
     )
+
+
+def _whose(verdict: Verdict) -> str:
+    if verdict == "corrected":
+        return phrase("The model's own token, in place of the rejected one.")
+    if verdict == "bonus":
+        return phrase("The model's own token, after all drafted tokens were accepted.")
+    return phrase("The model's own token.")
+
+
+def _chosen(*, greedy: bool, subtracted: bool) -> str:
+    if greedy:
+        return phrase("It is the most likely token by p.")
+    if subtracted:
+        return phrase("It was sampled from max(p \u2212 q, 0), scaled to sum to 1.")
+    return phrase("It was sampled from p.")
 
 
 def _candidate(each: Candidate, tokens: dict[int, Token], *, chosen: bool) -> str:

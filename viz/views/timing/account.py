@@ -1,28 +1,33 @@
 """A measurement in words."""
 
 from model.records.timing import Measurement
-from viz import theme
+from model.texts import phrase
 from viz.account import Account
-from viz.measured import on_machine
+from viz.measured import n_tokens, on_machine
 from viz.view import Selection
 
 
 def _facts(record: Measurement) -> list[str]:
     return [
-        f"Prompt, {theme.several(record.n_prompt, 'token')}: {record.prompt}",
-        f"Written, {theme.several(record.n_new, 'token')}: {record.text}",
-        f"Machine: {on_machine(record.machine)}",
-        f"{len(record.ttft)} runs that count, after {record.warm_up} to warm up, with {record.hooks} hooks on the "
-        f"model; {record.taken} UTC",
+        phrase("Prompt, {tokens}: {prompt}", tokens=n_tokens(record.n_prompt), prompt=record.prompt),
+        phrase("Generated, {tokens}: {text}", tokens=n_tokens(record.n_new), text=record.text),
+        phrase("Machine: {machine}", machine=on_machine(record.machine)),
+        phrase(
+            "{runs} timed runs after {warm_up} warm-up runs, with {hooks} hooks on the model; {taken} UTC",
+            runs=len(record.ttft),
+            warm_up=record.warm_up,
+            hooks=record.hooks,
+            taken=record.taken,
+        ),
         *record.notes,
     ]
 
 
 ACCOUNT = Account(
     of=Measurement,
-    what="Measured",
-    summary=lambda record: (
-        f"{record.model.name}, timed without recording. Solid: measured. Dashed or outlined: predicted."
+    what=phrase("Measurement"),
+    summary=lambda record: phrase(
+        "{model}, timed without recording. Solid: measured. Dashed or outlined: predicted.", model=record.model.name
     ),
     facts=_facts,
     first=lambda record: Selection(context=max(record.model.n_ctx, 1)),

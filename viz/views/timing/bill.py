@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 
 from model.records.timing import Measurement, kv_bytes
 from model.records.trace import ModelCard
+from model.texts import counted, phrase
 from viz import markup, theme
 from viz.measured import table
 from viz.theme import Mode
@@ -51,27 +52,27 @@ def bill(card: ModelCard, context: int, users: int, bits: int | None = None, *, 
     )
 
 
-@view("The bill: memory, to scale", of=Measurement, follows="load")
+@view("Memory, to scale", of=Measurement, follows="load")
 def memory_bill(record: Measurement, at: Selection, mode: Mode = "light") -> go.Figure:
-    """Weights are paid once, whoever asks; the KV cache once for each token of each user. Weights and cache are exact,
-    from the model's own shapes; the activations are an estimate, and so have a dashed outline alone.
+    """The weights are needed once for all users; the KV cache once for each token of each user. Weights and cache are
+    exact, from the model's own shapes; the activations are an estimate, drawn with a dashed outline.
     """
     owed = bill(record.model, at.context, at.users, at.bits, windows=record.windows)
     unit, word = next(
-        (each for each in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if owed.total >= 2 * each[0]), (1.0, "bytes")
+        (each for each in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if owed.total >= 2 * each[0]), (1.0, phrase("bytes"))
     )
     figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": 260, "barmode": "stack"})
     card = theme.GROUND[mode]["card"]
     pieces = at.users if at.users <= _EACH_USER else 1
     for name, n_bytes, role, shape, count in (
-        ("weights", owed.weights, "weight", "", 1),
-        ("KV cache", owed.kv_cache, "value", "x", pieces),
+        (phrase("weights"), owed.weights, "weight", "", 1),
+        (phrase("KV cache"), owed.kv_cache, "value", "x", pieces),
     ):
         for i in range(count):
             figure.add_bar(
                 orientation="h",
                 x=[n_bytes / count / unit],
-                y=["memory"],
+                y=[phrase("memory")],
                 legendgroup=name,
                 showlegend=i == 0,
                 name=f"{name} {theme.size(n_bytes)}",
@@ -86,8 +87,8 @@ def memory_bill(record: Measurement, at: Selection, mode: Mode = "light") -> go.
     figure.add_bar(
         orientation="h",
         x=[owed.activations / unit],
-        y=["memory"],
-        name=f"activations, about {theme.size(owed.activations)}",
+        y=[phrase("memory")],
+        name=phrase("activations, about {size}", size=theme.size(owed.activations)),
         width=0.7,
         marker={
             "color": card,
@@ -98,7 +99,8 @@ def memory_bill(record: Measurement, at: Selection, mode: Mode = "light") -> go.
                 "solidity": 0.2,
             },
         },
-        hovertemplate=f"activations: about {theme.size(owed.activations)} (estimated)<extra></extra>",
+        hovertemplate=phrase("activations: about {size} (estimated)", size=theme.size(owed.activations))
+        + "<extra></extra>",
     )
     left = (owed.weights + owed.kv_cache) / unit
     figure.add_shape(
@@ -109,38 +111,46 @@ def memory_bill(record: Measurement, at: Selection, mode: Mode = "light") -> go.
         y1=0.35,
         line={"color": theme.ROLES["doubt"][mode].text, "width": 2, "dash": "dash"},
     )
-    figure.update_xaxes(title=f"{word}; {theme.size(owed.total)} together", rangemode="tozero")
+    figure.update_xaxes(
+        title=phrase("{unit}; {size} in total", unit=word, size=theme.size(owed.total)), rangemode="tozero"
+    )
     figure.update_yaxes(showticklabels=False, ticks="")
     return figure
 
 
-@view("The bill, in numbers", of=Measurement, follows="load")
+@view("Memory, in numbers", of=Measurement, follows="load")
 def bill_table(record: Measurement, at: Selection, _mode: Mode = "light") -> Html:
-    """The same bytes. The estimate of the activations: the prefill of all users' whole context at once, at its widest
-    place, in the MLP of one layer; nothing of it is kept for the next layer.
+    """The same bytes as numbers. The estimate of the activations is for the prefill of all users' full context at once,
+    at its widest place, the MLP of one layer; no layer keeps its activations for the next.
     """
     owed = bill(record.model, at.context, at.users, at.bits, windows=record.windows)
-    users = "1 user" if at.users == 1 else f"{theme.count(at.users)} users"
-    first = f"{record.model.name}: {theme.count(at.context)} tokens of context, {users}, {owed.bits} bits a number."
-    longer = f" It was made for {theme.count(record.model.n_ctx)} tokens at most." * (at.context > record.model.n_ctx)
+    first = phrase(
+        "{model}: {context:,} tokens of context, {users}, {bits} bits a number.",
+        model=record.model.name,
+        context=at.context,
+        users=counted(at.users, "1 user", "{n:,} users"),
+        bits=owed.bits,
+    )
+    if at.context > record.model.n_ctx:
+        longer = phrase("The model was trained for at most {n:,} tokens.", n=record.model.n_ctx)
+        first = f"{first} {longer}"
     rows = (
-        ("weights", owed.weights, ""),
-        ("KV cache", owed.kv_cache, ""),
-        ("activations", owed.activations, "about "),
-        ("together", owed.total, "about "),
+        (phrase("weights"), theme.size(owed.weights), owed.weights),
+        (phrase("KV cache"), theme.size(owed.kv_cache), owed.kv_cache),
+        (phrase("activations"), phrase("about {size}", size=theme.size(owed.activations)), owed.activations),
+        (phrase("total"), phrase("about {size}", size=theme.size(owed.total)), owed.total),
     )
     return Html(
-        f'<p class="ts-sentence">{markup.text(first + longer)}</p>'
+        f'<p class="ts-sentence">{markup.text(first)}</p>'
         + table(
-            ("", "bytes", "share"),
-            [
-                (name, f"{about}{theme.size(n_bytes)}", theme.percent(n_bytes / owed.total))
-                for name, n_bytes, about in rows
-            ],
+            ("", phrase("bytes"), phrase("share")),
+            [(name, size, theme.percent(n_bytes / owed.total)) for name, size, n_bytes in rows],
         )
     )
 
 
 def _said(name: str, n_bytes: int, count: int, i: int) -> str:
-    whose = f" of user {i + 1} of {count}" if count > 1 else ""
-    return f"{name}{whose}: {theme.size(n_bytes / count)}<extra></extra>"
+    size = theme.size(n_bytes / count)
+    if count == 1:
+        return f"{name}: {size}<extra></extra>"
+    return phrase("{name} of user {user} of {n}: {size}", name=name, user=i + 1, n=count, size=size) + "<extra></extra>"

@@ -6,22 +6,24 @@ import numpy as np
 import plotly.graph_objects as go
 
 from model.records.timing import Measurement, Work
+from model.texts import phrase
 from viz import markup, theme
 from viz.measured import Spread, bars, least_seconds, number, prefixed, scientific, table, ticks_between
 from viz.theme import Mode
 from viz.view import Html, Selection, view
 
-_RACERS = (("with the cache", "generated", "circle"), ("without", "prompt", "diamond"))
+_RACERS = ((phrase("with the cache"), "generated", "circle"), (phrase("without"), "prompt", "diamond"))
 _ROUNDING = {"float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}  # between 1 and the next number
+_END = "<extra></extra>"  # what else plotly would say of a trace
 _OFTEN = 256  # roundings that may add up, along the layers, to what still is rounding
 
 
-@view("The cache race: seconds for one more token", of=Measurement, follows="nothing", needs="race_lengths")
+@view("KV cache: time for one more token", of=Measurement, follows="nothing", needs="race_lengths")
 def cache_race(record: Measurement, _at: Selection, mode: Mode = "light") -> go.Figure:
-    """The same next token, made with the keys and values of the text kept in the cache, and made by reading the whole
-    text again. Solid lines were measured (medians; thin lines from the fastest try to the slowest). Dashed lines are
-    predicted: the least that the work of each pass needs at the memory and matrix speeds measured on this machine.
-    Both axes grow by factors.
+    """The same next token, computed with the keys and values of the text in the cache, and computed by reading the
+    whole text again. Solid lines: measured (medians; thin lines from the fastest try to the slowest). Dashed lines:
+    predicted, the least time that the work of each pass takes at the memory and matrix speeds measured on this machine.
+    Log scales.
     """
     lengths = record.race_lengths.tolist()
     shown: list[float] = []
@@ -31,7 +33,7 @@ def cache_race(record: Measurement, _at: Selection, mode: Mode = "light") -> go.
         figure.add_scatter(
             x=lengths,
             y=[each.median for each in spreads],
-            name=f"{name}, measured",
+            name=phrase("{name}, measured", name=name),
             mode="lines+markers",
             line={"color": fill, "width": 3},
             error_y={**bars(spreads), "color": text, "thickness": 1.5, "width": 4},
@@ -42,31 +44,34 @@ def cache_race(record: Measurement, _at: Selection, mode: Mode = "light") -> go.
                 "line": {"color": theme.GROUND[mode]["ink"], "width": 1},
             },
             text=[theme.duration(each.median) for each in spreads],
-            hovertemplate=f"{name}, %{{x}} tokens: %{{text}}<extra></extra>",
+            hovertemplate=phrase("{name}, {n} tokens: {duration}", name=name, n="%{x}", duration="%{text}") + _END,
         )
         least = [least_seconds(work, record.machine) for work in works]
         shown += [*least, *(each.low for each in spreads), *(each.high for each in spreads)]
         figure.add_scatter(
             x=lengths,
             y=least,
-            name=f"{name}, predicted",
+            name=phrase("{name}, predicted", name=name),
             mode="lines",
             text=[theme.duration(each) for each in least],
             line={"color": text, "width": 2, "dash": "dash"},
-            hovertemplate=f"{name}, %{{x}} tokens: at least %{{text}} (predicted)<extra></extra>",
+            hovertemplate=phrase(
+                "{name}, {n} tokens: at least {duration} (predicted)", name=name, n="%{x}", duration="%{text}"
+            )
+            + _END,
         )
-    figure.update_xaxes(title="tokens in the text", type="log", tickvals=lengths, ticktext=_apart(lengths))
+    figure.update_xaxes(title=phrase("tokens in the text"), type="log", tickvals=lengths, ticktext=_apart(lengths))
     ticks = ticks_between(min(shown), max(shown))
     figure.update_yaxes(
-        title="time for the next token", type="log", tickvals=ticks, ticktext=[_short(each) for each in ticks]
+        title=phrase("time for the next token"), type="log", tickvals=ticks, ticktext=[_short(each) for each in ticks]
     )
     return figure
 
 
-@view("The cache race: the whole text", of=Measurement, follows="nothing", needs="race_lengths")
+@view("KV cache: the whole text", of=Measurement, follows="nothing", needs="race_lengths")
 def race_total(record: Measurement, _at: Selection, mode: Mode = "light") -> go.Figure:
-    """What it costs to write on, token by token, from the shortest probed length to this one. Only the lengths with a
-    mark were measured: between two of them the time of a pass is interpolated, on a straight line.
+    """The time to generate, token by token, from the shortest measured length up to each length. Only the lengths with
+    a mark were measured; between two of them the time of a pass is interpolated linearly.
     """
     lengths = record.race_lengths.tolist()
     figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": 400})
@@ -88,52 +93,67 @@ def race_total(record: Measurement, _at: Selection, mode: Mode = "light") -> go.
                 "line": {"color": theme.GROUND[mode]["ink"], "width": 1},
             },
             text=[theme.duration(each) for each in median],
-            hovertemplate=f"{name}, from {lengths[0]} to %{{x}} tokens: %{{text}}<extra></extra>",
+            hovertemplate=phrase(
+                "{name}, from {first} to {last} tokens: {duration}",
+                name=name,
+                first=lengths[0],
+                last="%{x}",
+                duration="%{text}",
+            )
+            + _END,
         )
-    figure.update_xaxes(title="tokens in the text", rangemode="tozero")
-    figure.update_yaxes(title=f"seconds since {lengths[0]} tokens", rangemode="tozero")
+    figure.update_xaxes(title=phrase("tokens in the text"), rangemode="tozero")
+    figure.update_yaxes(title=phrase("seconds from {n} tokens on", n=lengths[0]), rangemode="tozero")
     return figure
 
 
-@view("The cache race: times and predicted work", of=Measurement, follows="nothing", needs="race_lengths")
+@view("KV cache: times and predicted work", of=Measurement, follows="nothing", needs="race_lengths")
 def race_work(record: Measurement, _at: Selection, _mode: Mode = "light") -> Html:
-    """First the median time of one pass, as measured; then the floating-point operations and the bytes of that pass,
-    predicted from the model's shapes alone. With the cache a pass reads one token; without it, all of them.
+    """Above: the median time of one pass, as measured. Below: the floating-point operations and the bytes of that pass,
+    predicted from the model's shapes. With the cache a pass reads one token; without it, all of them.
     """
     on, off = (_spreads(tries) for tries in _tries(record))
     lengths = [theme.count(length) for length in record.race_lengths.tolist()]
     times = table(
-        ("tokens", "with the cache", "without", "times as long"),
+        (phrase("tokens"), phrase("with the cache"), phrase("without"), phrase("ratio")),
         [
             (length, theme.duration(a.median), theme.duration(b.median), number(b.median / a.median))
             for length, a, b in zip(lengths, on, off, strict=True)
         ],
     )
     work = table(
-        ("tokens", "operations, with", "without", "bytes, with", "without"),
+        (
+            phrase("tokens"),
+            phrase("operations, with"),
+            phrase("without"),
+            phrase("bytes, with"),
+            phrase("without"),
+        ),
         [
             (length, prefixed(one.flops), prefixed(other.flops), theme.size(one.n_bytes), theme.size(other.n_bytes))
             for length, one, other in zip(lengths, *_works(record), strict=True)
         ],
     )
-    titles = [f'<h3 class="ts-subtitle">{each}</h3>' for each in ("Measured: time of a pass", "Predicted: its work")]
+    named = (phrase("Measured: time of a pass"), phrase("Predicted: work of a pass"))
+    titles = [f'<h3 class="ts-subtitle">{markup.text(each)}</h3>' for each in named]
     return Html(titles[0] + times + titles[1] + work)
 
 
-@view("The cache race: the same answer", of=Measurement, follows="nothing", needs="race_lengths")
+@view("KV cache: the same logits", of=Measurement, follows="nothing", needs="race_lengths")
 def race_logits(record: Measurement, _at: Selection, _mode: Mode = "light") -> Html:
-    """Whether the cache changes what the model says: the largest difference between the logits of both ways, beside
-    the largest logit.
+    """Whether the cache changes the output: the largest difference between the logits with and without the cache,
+    beside the largest logit.
     """
     share = record.race_difference / np.where(record.race_scale > 0, record.race_scale, 1)
     said = f'<p class="ts-sentence">{markup.text(_verdict(record, float(share.max())))}</p>'
+    same, another = phrase("same"), phrase("different")
     rows = zip(record.race_lengths.tolist(), record.race_difference, record.race_scale, record.race_tokens, strict=True)
     return Html(
         said
         + table(
-            ("tokens", "largest difference", "largest logit", "likeliest token"),
+            (phrase("tokens"), phrase("largest difference"), phrase("largest logit"), phrase("most likely token")),
             [
-                (theme.count(length), scientific(difference), number(scale), "the same" if one == other else "another")
+                (theme.count(length), scientific(difference), number(scale), same if one == other else another)
                 for length, difference, scale, (one, other) in rows
             ],
         )
@@ -143,20 +163,29 @@ def race_logits(record: Measurement, _at: Selection, _mode: Mode = "light") -> H
 def _verdict(record: Measurement, share: float) -> str:
     """One sentence on the difference, and one on the tokens."""
     changed = sum(one != other for one, other in record.race_tokens)
-    tokens = (
-        "The likeliest token is the same at every length."
-        if not changed
-        else (f"The likeliest token is another at {changed} of {len(record.race_tokens)} lengths.")
-    )
+    tokens = phrase("The most likely token is the same at every length.")
+    if changed:
+        tokens = phrase(
+            "The most likely token differs at {changed} of {n} lengths.", changed=changed, n=len(record.race_tokens)
+        )
     if share == 0:
-        return f"The logits are equal to the last bit. {tokens}"
+        return phrase("The logits are equal bit for bit. {tokens}", tokens=tokens)
     step = _ROUNDING.get(record.machine.dtype, 2.0**-23)
-    part = f"The logits differ by one part in {number(1 / share)} at most"
+    part = phrase("The logits differ by at most one part in {n}", n=number(1 / share))
     if share > min(_OFTEN * step, 0.1):
-        return f"{part}, which is more than the rounding of {record.machine.dtype} explains. {tokens}"
-    return (
-        f"{part}. It is rounding: {record.machine.dtype} keeps numbers to one part in {number(1 / step)}, and both "
-        f"ways add the same products in another order. {tokens}"
+        return phrase(
+            "{part}, more than the rounding of {dtype} explains. {tokens}",
+            part=part,
+            dtype=record.machine.dtype,
+            tokens=tokens,
+        )
+    return phrase(
+        "{part}. That is rounding: {dtype} has a precision of one part in {n}, and the two passes add the same "
+        "products in a different order. {tokens}",
+        part=part,
+        dtype=record.machine.dtype,
+        n=number(1 / step),
+        tokens=tokens,
     )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from model.records.timing import Measurement
+from model.texts import phrase
 from viz import theme
 from viz.glossary import LATENCY
 from viz.measured import Spread, bars, number, table
@@ -17,8 +18,8 @@ _APART = 80  # more tokens than this stand too close for an edge between them
 
 @view("Prefill and decode on one measured axis", of=Measurement, follows="nothing", needs="ttft")
 def phases(record: Measurement, _at: Selection, mode: Mode = "light") -> go.Figure:
-    """Above, a run to scale: first the wait for the first token (TTFT), in which the whole prompt is read at once, then
-    token after token (ITL). Below, the wait for each token. Marks are medians of the runs; the thin lines reach from
+    """Above: a run to scale. First the time to first token (TTFT), in which the prefill reads the whole prompt at once,
+    then token after token (ITL). Below: the latency of each token. Marks are medians of the runs; thin lines reach from
     the fastest run to the slowest.
     """
     ttft = Spread.of(record.ttft)
@@ -31,31 +32,31 @@ def phases(record: Measurement, _at: Selection, mode: Mode = "light") -> go.Figu
     figure.add_bar(
         orientation="h",
         x=[ttft.median],
-        y=["run"],
+        y=[phrase("run")],
         yaxis="y2",
-        name="until the first token (TTFT)",
+        name=phrase("until the first token (TTFT)"),
         marker={
             "color": prompt,
             "line": edge,
             "pattern": {"shape": "/", "fgcolor": ground["card"], "fillmode": "overlay", "solidity": 0.25},
         },
-        hovertemplate=f"{_said('first token', ttft)}<extra></extra>",
+        hovertemplate=f"{_said(phrase('first token'), ttft)}<extra></extra>",
     )
     figure.add_bar(
         orientation="h",
         x=[each.median for each in waits],
         base=ends[:-1].tolist(),
-        y=["run"] * len(waits),
+        y=[phrase("run")] * len(waits),
         yaxis="y2",
-        name="each token after it (ITL)",
+        name=phrase("each token after it (ITL)"),
         marker={"color": written, "line": edge},
         textposition="none",
-        text=[_said(f"token {i + 2}", each) for i, each in enumerate(waits)],
+        text=[_said(phrase("token {number}", number=i + 2), each) for i, each in enumerate(waits)],
         hovertemplate="%{text}<extra></extra>",
     )
     for spreads, place, colour, symbol, texts in (
-        ([ttft], ends[:1], prompt, "diamond", ["first token"]),
-        (waits, ends[1:], written, "circle", [f"token {i + 2}" for i in range(len(waits))]),
+        ([ttft], ends[:1], prompt, "diamond", [phrase("first token")]),
+        (waits, ends[1:], written, "circle", [phrase("token {number}", number=i + 2) for i in range(len(waits))]),
     ):
         figure.add_scatter(
             x=place.tolist(),
@@ -67,26 +68,28 @@ def phases(record: Measurement, _at: Selection, mode: Mode = "light") -> go.Figu
             text=[_said(text, each) for text, each in zip(texts, spreads, strict=True)],
             hovertemplate="%{text}<extra></extra>",
         )
-    figure.update_xaxes(title="seconds since the call", rangemode="tozero")
+    figure.update_xaxes(title=phrase("seconds since the call"), rangemode="tozero")
     figure.update_layout(
-        yaxis={"title": "wait for the token, ms", "domain": [0, 0.68], "rangemode": "tozero"},
+        yaxis={"title": phrase("latency of the token, ms"), "domain": [0, 0.68], "rangemode": "tozero"},
         yaxis2={"domain": [0.8, 1], "showticklabels": False, "ticks": "", "anchor": "x"},
     )
     return figure
 
 
-@view("The terms, in numbers", of=Measurement, follows="nothing", needs="ttft")
+@view("Latency, in numbers", of=Measurement, follows="nothing", needs="ttft")
 def terms(record: Measurement, _at: Selection, _mode: Mode = "light") -> Html:
-    """What a latency is told in, each with its definition. Median, slowest and fastest are those of the repeated runs;
-    of ITL, those of every token in them.
+    """The terms for latency, each with its definition. Median, slowest and fastest are of the repeated runs; for ITL,
+    of every token in them.
     """
     rows = [(f"{term.name} ({term.short})", *said) for term, said in zip(LATENCY, _rows(record), strict=True)]
-    return table(("", "median", "slowest", "fastest"), rows, below=[term.means for term in LATENCY])
+    return table(
+        ("", phrase("median"), phrase("slowest"), phrase("fastest")), rows, below=[term.means for term in LATENCY]
+    )
 
 
 def _rows(record: Measurement) -> tuple[Sequence[str], ...]:
     """Median, slowest and fastest of each term. A run of one token has no interval, and so no ITL and no TPOT."""
-    none = ("one token: none",) + ("",) * 2
+    none = (phrase("none: one token"),) + ("",) * 2
     has_decode = record.itl.size > 0
     return (
         _times(record.ttft),
@@ -114,4 +117,10 @@ def _in_ms(spread: Spread) -> Spread:
 
 def _said(what: str, spread: Spread) -> str:
     low, high = theme.duration(spread.low), theme.duration(spread.high)
-    return f"{what}: {theme.duration(spread.median)}, from {low} to {high}"
+    return phrase(
+        "{what}: {duration}, from {low} to {high}",
+        what=what,
+        duration=theme.duration(spread.median),
+        low=low,
+        high=high,
+    )

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from model.records.timing import Machine, Measurement, Work
+from model.texts import phrase
 from viz import markup, theme
 from viz.measured import Spread, bars, number, prefixed, table, ticks_between
 from viz.theme import Mode
 from viz.view import Html, Selection, view
 
 _NEAR = 0.25  # of a speed: a pass that uses less of both is held back by something else
+_BATCHED = phrase("decode, many texts at once")
 _REACH = 4.0  # factor by which the axis goes on beyond the first and the last thing on it
 
 
@@ -34,11 +36,11 @@ class _Pass:
 
 @view("The roofline of this machine", of=Measurement, follows="nothing")
 def roofline(record: Measurement, _at: Selection, mode: Mode = "light") -> go.Figure:
-    """To the right, a pass does more operations for each byte that it moves; upwards, it gets more of them done. None
-    can be above the roof: on its slope the machine waits for memory, on its flat part it computes all the time. Both
-    were measured here by a probe (thin lines: its slowest and fastest try). Operations and bytes are predicted from
-    the model's shapes, seconds are medians as measured. More texts at once move decode to the right: the weights are
-    read once for all of them. Both axes grow by factors.
+    """Further right: more operations for each byte moved (arithmetic intensity). Further up: more operations a second.
+    No pass can be above the roof: on its slope the machine waits for memory, on its flat part it computes all the time.
+    Both speeds were measured here by a probe (thin lines: its slowest and fastest try). Operations and bytes are
+    predicted from the model's shapes; seconds are measured medians. A larger batch moves decode to the right, because
+    the weights are read once for all texts. Log scales.
 
     Source: Williams, Waterman & Patterson 2009, "Roofline: An Insightful Visual Performance Model".
     """
@@ -61,13 +63,13 @@ def roofline(record: Measurement, _at: Selection, mode: Mode = "light") -> go.Fi
         y=[min(each * machine.bandwidth, machine.matrix_speed) for each in x],
         mode="lines",
         hoverinfo="skip",
-        name="the roof, measured",
+        name=phrase("the roof, measured"),
         line={"color": ground["ink"], "width": 3},
     )
     for name, role, symbol in (
-        ("prefill", "prompt", "diamond"),
-        ("decode", "generated", "circle"),
-        ("decode, many texts at once", "generated", "square"),
+        (phrase("prefill"), "prompt", "diamond"),
+        (phrase("decode"), "generated", "circle"),
+        (_BATCHED, "generated", "square"),
     ):
         _add_points(figure, name, [each for each in passes if each.name == name], role, symbol, mode)
     figure.add_annotation(
@@ -75,12 +77,12 @@ def roofline(record: Measurement, _at: Selection, mode: Mode = "light") -> go.Fi
         y=math.log10(machine.matrix_speed),
         yshift=14,
         xanchor="left",
-        text=f"at most {prefixed(machine.matrix_speed)} a second",
+        text=phrase("at most {speed} a second", speed=prefixed(machine.matrix_speed)),
         showarrow=False,
     )
     ticks = ticks_between(first, last)
     figure.update_xaxes(
-        title="operations for each byte moved",
+        title=phrase("operations for each byte moved"),
         type="log",
         range=_logs(first, last),
         tickvals=ticks,
@@ -90,7 +92,7 @@ def roofline(record: Measurement, _at: Selection, mode: Mode = "light") -> go.Fi
     low, high = min(speeds) / 1.5, machine.matrix_span[1] * 2.2
     ticks = ticks_between(low, high)
     figure.update_yaxes(
-        title="operations a second",
+        title=phrase("operations a second"),
         type="log",
         range=_logs(low, high),
         tickvals=ticks,
@@ -102,57 +104,68 @@ def roofline(record: Measurement, _at: Selection, mode: Mode = "light") -> go.Fi
 @view("How much of the machine is used", of=Measurement, follows="nothing")
 def utilisation(record: Measurement, _at: Selection, _mode: Mode = "light") -> Html:
     """MBU, model bandwidth utilisation: the bytes that a pass must move, for each second that it took, as a share of
-    the memory speed measured here. MFU, model FLOPs utilisation: the same of its floating-point operations and the
-    matrix speed. Prefill is reckoned with the whole TTFT, decode with the median ITL. Where both are small, as with a
-    small model on a GPU, most of the time goes to neither: the pass waits for the program, in Python, that starts its
-    operations one by one.
+    the memory speed measured here. MFU, model FLOPs utilisation: the same for its floating-point operations and the
+    matrix speed. Prefill uses the whole TTFT, decode the median ITL. Where both are small, as for a small model on a
+    GPU, the pass is bound by neither: it waits for Python, which launches its operations one after the other.
 
     Source: Chowdhery et al. 2022, "PaLM", for MFU; Databricks 2023, "LLM Inference Performance Engineering", for MBU.
     """
     machine = record.machine
     rows = [
         (
-            each.name if each.work.batch == 1 else f"decode, {each.work.batch} texts",
+            each.name if each.work.batch == 1 else phrase("decode, {n} texts", n=each.work.batch),
             theme.percent(machine.mbu(each.work, each.seconds.median)),
             theme.percent(machine.mfu(each.work, each.seconds.median)),
             number(each.n_tokens / each.seconds.median),
         )
         for each in _passes(record)
     ]
-    below = [f"{number(each.work.intensity)} operations a byte: {_bound(machine, each)}." for each in _passes(record)]
-    head = ("pass", "MBU", "MFU", "tokens a second")
-    said = (
-        f"This machine reads {theme.size(machine.bandwidth)} and does {prefixed(machine.matrix_speed)} operations a "
-        f"second: the two take equally long at {number(machine.ridge)} operations a byte."
+    below = [
+        phrase(
+            "{intensity} operations a byte: {bound}.",
+            intensity=number(each.work.intensity),
+            bound=_bound(machine, each),
+        )
+        for each in _passes(record)
+    ]
+    head = (phrase("pass"), "MBU", "MFU", phrase("tokens a second"))
+    said = phrase(
+        "This machine reads {bandwidth} and does {speed} operations a second: the two take equally long at {ridge} "
+        "operations a byte.",
+        bandwidth=theme.size(machine.bandwidth),
+        speed=prefixed(machine.matrix_speed),
+        ridge=number(machine.ridge),
     )
-    empty = "" if rows else '<p class="ts-empty">No pass has been measured yet.</p>'
+    empty = f'<p class="ts-empty">{markup.text(phrase("No pass has been measured yet."))}</p>'
     return Html(f'<p class="ts-sentence">{markup.text(said)}</p>{table(head, rows, below) if rows else empty}')
 
 
 def _passes(record: Measurement) -> Iterator[_Pass]:
     """Those that have been measured, in the order in which they teach."""
     if len(record.ttft):
-        yield _Pass(name="prefill", work=record.prefill_work, seconds=Spread.of(record.ttft), n_tokens=record.n_prompt)
+        yield _Pass(
+            name=phrase("prefill"), work=record.prefill_work, seconds=Spread.of(record.ttft), n_tokens=record.n_prompt
+        )
     if record.itl.size:
-        yield _Pass(name="decode", work=record.decode_work, seconds=Spread.of(record.itl), n_tokens=1)
+        yield _Pass(name=phrase("decode"), work=record.decode_work, seconds=Spread.of(record.itl), n_tokens=1)
     for size, seconds, work in zip(record.batch_sizes.tolist(), record.batch_seconds, record.batch_work, strict=True):
         if size > 1 or not record.itl.size:
-            yield _Pass(name="decode, many texts at once", work=work, seconds=Spread.of(seconds), n_tokens=size)
+            yield _Pass(name=_BATCHED, work=work, seconds=Spread.of(seconds), n_tokens=size)
 
 
 def _bound(machine: Machine, each: _Pass) -> str:
     """Which of the machine's two speeds holds the pass back, or that neither does."""
     median = each.seconds.median
     if max(machine.mbu(each.work, median), machine.mfu(each.work, median)) < _NEAR:
-        return "near neither bound, most of its time goes elsewhere"
-    return "bound by reading memory" if each.work.intensity < machine.ridge else "bound by computing"
+        return phrase("near neither bound; most of its time goes elsewhere")
+    return phrase("memory-bound") if each.work.intensity < machine.ridge else phrase("compute-bound")
 
 
 def _add_points(figure: go.Figure, name: str, passes: list[_Pass], role: str, symbol: str, mode: Mode) -> None:
     if not passes:
         return
     ink = theme.GROUND[mode]["ink"]
-    is_batch = "many" in name
+    is_batch = name == _BATCHED
     figure.add_scatter(
         x=[each.work.intensity for each in passes],
         y=[each.speed.median for each in passes],
@@ -174,10 +187,12 @@ def _add_points(figure: go.Figure, name: str, passes: list[_Pass], role: str, sy
 
 
 def _said(each: _Pass) -> str:
-    texts = f", {each.work.batch} texts" if each.work.batch > 1 else ""
-    return (
-        f"{each.name.partition(',')[0]}{texts}: {number(each.work.intensity)} operations a byte,<br>"
-        f"{prefixed(each.speed.median)} operations a second, in {theme.duration(each.seconds.median)}"
+    return phrase(
+        "{name}: {intensity} operations a byte,<br>{speed} operations a second, in {duration}",
+        name=phrase("decode, {n} texts", n=each.work.batch) if each.work.batch > 1 else each.name,
+        intensity=number(each.work.intensity),
+        speed=prefixed(each.speed.median),
+        duration=theme.duration(each.seconds.median),
     )
 
 

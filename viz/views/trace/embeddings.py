@@ -5,6 +5,7 @@ import plotly.graph_objects as go
 
 from model.errors import NotShown
 from model.records.trace import Token, Trace
+from model.texts import phrase
 from viz import markup, theme
 from viz.theme import Mode
 from viz.view import Selection, view
@@ -14,9 +15,9 @@ _LABELS = 40  # as many as can stand side by side
 
 @view("Embedding map", needs="embed_ids", follows="token")
 def embedding_map(trace: Trace, at: Selection, mode: Mode = "light") -> go.Figure:
-    """Each point is the vector that the model looks up for one token, flattened to two dimensions: this run's tokens,
-    and around them the tokens of the whole vocabulary whose vectors point the most alike. Point at one to read it;
-    lines lead from the selected token to its nearest. The axes say how much of all differences each of them shows.
+    """Each point is the embedding of one token, projected to two dimensions (PCA): the tokens of this run, and the
+    tokens of the vocabulary with the most similar embeddings (cosine). Point at one to read it; lines lead from the
+    selected token to its nearest neighbours. Each axis says which share of the variance it shows.
     """
     ids, points, shares, near = _map(trace)
     own = {token.id: token.generated for token in reversed(trace.tokens)}  # a token counts where it stands first
@@ -35,10 +36,10 @@ def embedding_map(trace: Trace, at: Selection, mode: Mode = "light") -> go.Figur
             showlegend=False,
             line={"color": muted, "width": 1},
         )
-    for name, symbol, is_kind in (
-        ("neighbours", "circle-open", None),
-        ("prompt", "circle", False),
-        ("generated", "diamond", True),
+    for role, name, symbol, is_kind in (
+        ("", phrase("neighbours"), "circle-open", None),
+        ("prompt", phrase("prompt"), "circle", False),
+        ("generated", phrase("generated"), "diamond", True),
     ):
         kind = [i for i, each in enumerate(ids) if own.get(each) is is_kind]
         figure.add_scatter(
@@ -48,18 +49,20 @@ def embedding_map(trace: Trace, at: Selection, mode: Mode = "light") -> go.Figur
             mode="markers+text",
             textposition="top center",
             text=[texts[i] if i in labelled else "" for i in kind],
-            customdata=[f"token {ids[i]}: {texts[i]}" for i in kind],
+            customdata=[phrase("token {id}: {text}", id=ids[i], text=texts[i]) for i in kind],
             hovertemplate="%{customdata}<extra></extra>",
             marker={
-                "color": muted if is_kind is None else theme.ROLES[name][mode].fill,
+                "color": muted if is_kind is None else theme.ROLES[role][mode].fill,
                 "symbol": symbol,
                 "size": 7 if is_kind is None else 12,
                 "line": {"width": [3 if i == chosen else 1 for i in kind], "color": muted if is_kind is None else ink},
             },
         )
-    for axis, number, share in zip(("xaxis", "yaxis"), ("first", "second"), shares, strict=True):
-        figure.update_layout({axis: {"title": f"{number} component: {theme.percent(share)} of the variance"}})
-    return figure
+    first, second = map(theme.percent, shares)
+    return figure.update_layout(
+        xaxis={"title": phrase("first component: {share} of the variance", share=first)},
+        yaxis={"title": phrase("second component: {share} of the variance", share=second)},
+    )
 
 
 def _map(trace: Trace) -> tuple[list[int], np.ndarray, list[float], np.ndarray]:

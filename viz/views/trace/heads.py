@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from model.records.trace import Trace
+from model.texts import phrase
 from viz import markup, theme
 from viz.theme import Mode
 from viz.view import Html, Selection, view
@@ -22,22 +23,22 @@ _MODEL_HEIGHT = 760  # of its frame, in which one scrolls
 
 @view("Head view (bertviz)", needs="queries", follows="layer")
 def head_view(trace: Trace, at: Selection, mode: Mode = "light") -> Html:
-    """Lines lead from each token (left) to the tokens it looks back at (right), one colour a head of the selected
-    layer; point at a token to see its lines alone. It shows the first 64 tokens at most.
+    """Lines lead from each token (left) to the tokens that it attends to (right), one colour for each head of the
+    selected layer; point at a token to see only its lines. At most the first 64 tokens are shown.
     """
     from bertviz import head_view as drawn
 
     count = min(trace.n_fed, _TOKENS)
     layer = _tensor(trace, at.layer, count, decimals=3)
     made = _made(drawn, trace, count, [layer] * trace.model.n_layers, include_layers=[at.layer])
-    return _framed(made, mode, title="bertviz head view", height=84 + 23 * count)
+    return _framed(made, mode, title=phrase("bertviz head view"), height=84 + 23 * count)
 
 
 @view("Model view (bertviz)", needs="queries", follows="layer")
 def model_view(trace: Trace, at: Selection, mode: Mode = "light") -> Html:
-    """Every head of the model in little, layers from top to bottom, heads from left to right, lines as in the head
-    view; click one to see it large. It opens at the selected layer and scrolls to the others. It shows the first 16
-    tokens at most, fewer where a model has more than 273 heads.
+    """All heads of the model as thumbnails, layers from top to bottom, heads from left to right, lines as in the head
+    view; click a head to enlarge it. It opens at the selected layer; scroll to see the others. At most the first 16
+    tokens are shown, fewer where a model has more than 273 heads.
     """
     from bertviz import model_view as drawn
 
@@ -48,7 +49,7 @@ def model_view(trace: Trace, at: Selection, mode: Mode = "light") -> Html:
     layer_height = 84 * count / n_heads + 10  # as its script reckons it
     opens = f"<script>scrollTo(0, {at.layer * layer_height:.0f})</script>"
     height = min(_MODEL_HEIGHT, math.ceil(max(n_layers * layer_height, 18 * count + 55) + 80))
-    return _framed(made, mode, title="bertviz model view", height=height, last=opens)
+    return _framed(made, mode, title=phrase("bertviz model view"), height=height, last=opens)
 
 
 def _tensor(trace: Trace, layer: int, count: int, *, decimals: int) -> Any:

@@ -3,30 +3,47 @@
 import plotly.graph_objects as go
 
 from model.records.trace import Trace
+from model.texts import phrase
 from viz import theme
+from viz.measured import n_tokens
 from viz.theme import Mode
 from viz.view import Selection, view
+
+_KINDS = {
+    "prefill": phrase("prefill"),
+    "chunk": phrase("chunk"),
+    "decode": phrase("decode"),
+    "verify": phrase("verify"),
+}
 
 
 @view("Passes on a measured axis", follows="step")
 def passes(trace: Trace, at: Selection, mode: Mode = "light") -> go.Figure:
-    """Each bar is one pass of the model, as long as it took: the prefill reads the whole prompt at once, every decode
-    pass one token. Seconds are as recorded: recording makes a run slower.
+    """Each bar is one pass of the model, as long as it took: the prefill reads the whole prompt at once, each decode
+    pass one token. The seconds include the recording, which makes a run slower.
     """
     starts = [sum(step.seconds for step in trace.steps[:i]) for i in range(len(trace.steps))]
     figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": 260, "barmode": "overlay"})
-    for name, decode, role, pattern in (("prefill", False, "prompt", "/"), ("decode", True, "generated", "")):
+    for name, decode, role, pattern in (
+        (_KINDS["prefill"], False, "prompt", "/"),
+        (_KINDS["decode"], True, "generated", ""),
+    ):
         chosen = [i for i, step in enumerate(trace.steps) if (step.kind == "decode") == decode]
         figure.add_bar(
             orientation="h",
             name=name,
             base=[starts[i] for i in chosen],
             x=[trace.steps[i].seconds for i in chosen],
-            y=[trace.steps[i].kind for i in chosen],
+            y=[_KINDS[trace.steps[i].kind] for i in chosen],
             hovertemplate="%{text}<extra></extra>",
             textposition="none",
             text=[
-                f"step {i}: {trace.steps[i].n_tokens} tokens in {theme.duration(trace.steps[i].seconds)}"
+                phrase(
+                    "step {number}: {tokens} in {duration}",
+                    number=i,
+                    tokens=n_tokens(trace.steps[i].n_tokens),
+                    duration=theme.duration(trace.steps[i].seconds),
+                )
                 for i in chosen
             ],
             marker={
@@ -38,6 +55,6 @@ def passes(trace: Trace, at: Selection, mode: Mode = "light") -> go.Figure:
                 },
             },
         )
-    figure.update_xaxes(title="seconds since the run began")
-    figure.update_yaxes(title="kind of pass", autorange="reversed")
+    figure.update_xaxes(title=phrase("seconds since the start of the run"))
+    figure.update_yaxes(title=phrase("kind of pass"), autorange="reversed")
     return figure
