@@ -96,7 +96,7 @@ class FakeEngine(Engine):
 
     def _fork(self, request: Fork, run: Saved | None, job: Job) -> Iterator[Trace | None]:
         if not isinstance(run, Trace) or request.token == "nonsense":
-            raise BadSetting(f"token is {request.token!r}; fake-1k has no such token. Name one as it reads.")
+            raise BadSetting("token is {given!r}; fake-1k has no such token.", given=request.token)
         return self._passes(forked_trace(run, request), run.settings.max_new_tokens, job, request.step + 1)
 
     def _passes(self, whole: Trace, n_new: int, job: Job, first: int = 1) -> Iterator[Trace | None]:

@@ -1,5 +1,7 @@
 """The list of the visitor's own runs: looked at again, renamed, taken out, brought back, and there after a reload."""
 
+# pyright: reportPrivateUsage=false
+
 from collections.abc import Callable
 
 import pytest

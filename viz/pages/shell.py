@@ -178,7 +178,10 @@ def _ask_from_pictures(
 
         def asked() -> Mapping[str, Any]:
             if experiment != known or not isinstance(values, dict):
-                raise BadSetting(f"this page has no experiment {shown(experiment)} with such values. Reload the page.")
+                raise BadSetting(
+                    "this page has no experiment {experiment} with such values. Reload the page.",
+                    experiment=shown(experiment),
+                )
             return {**values, **beside}
 
         return _told(visitors, request, known, asked, next(presses))

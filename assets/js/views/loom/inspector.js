@@ -8,6 +8,7 @@ import { percentShort } from "./cells.js";
 import { HeadMap } from "./head_map.js";
 import { guessAt } from "./guesses.js";
 import { partOf } from "./inspector_parts.js";
+import { shareBar } from "./share_bar.js";
 import { word } from "./ink.js";
 import { LIST } from "./output.js";
 
@@ -73,7 +74,7 @@ export class Inspector {
       row.key = key;
       row.element.className = `ts-likely ${each?.isChosen ? "ts-likely-chosen" : ""} ${each?.isRest ? "ts-likely-rest" : ""}`;
       if (!each) return fill(row.element);
-      const bar = h("span", { class: "ts-likely-bar" }, h("i", { style: `width:${(100 * each.share).toFixed(2)}%` }));
+      const bar = shareBar(each.share);
       return fill(row.element, h("bdi", { class: `ts-token-text ${each.mark ? "ts-mark" : ""}`, title: each.text }, each.text), bar, h("span", { class: "ts-likely-share" }, percentShort(each.share)));
     });
   }

@@ -8,6 +8,7 @@ import { WEIGHTS } from "../../data/store.js";
 import { bytesOfOne, sharing } from "../kv_cache/cache_shape.js";
 import { percentShort } from "./cells.js";
 import { settled } from "./guesses.js";
+import { shareBar } from "./share_bar.js";
 import { word } from "./ink.js";
 
 /** @typedef {import("../../board/card.js").State} State */
@@ -129,7 +130,7 @@ function cachePart({ run, at, step }) {
 function bars(rows) {
   return h("ol", { class: "ts-likelies ts-looks-list" }, ...rows.map(({ text, mark, share, said, isHatched, isFollowing, title }) => h("li", { class: `ts-likely ${isHatched ? "ts-likely-hatched" : ""} ${isFollowing ? "ts-likely-chosen" : ""}`, title },
     h("bdi", { class: `ts-token-text ${mark ? "ts-mark" : ""}` }, text),
-    h("span", { class: "ts-likely-bar" }, h("i", { style: `width:${(100 * Math.min(share, 1)).toFixed(2)}%` })),
+    shareBar(share),
     h("span", { class: "ts-likely-share" }, said ?? percentShort(share)))));
 }
 
