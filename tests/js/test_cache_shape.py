@@ -5,7 +5,7 @@ from tests.js.node import in_node
 
 def test_a_mask_of_its_own_makes_the_sizes_an_assumption() -> None:
     said = in_node("""
-        import { assumedWords } from "@/views/kv_cache/cache_shape.js";
+        import { assumedWords } from "@/data/cache_shape.js";
         const of = (rules) => assumedWords({ nLayers: 4, head: { rules } });
         const plain = { window: null, mask: null };
         const answer = [of([plain, plain]), of([plain, { window: 8, mask: null }]),

@@ -3,7 +3,7 @@
 
 import { fit, hatch } from "../../core/canvas.js";
 import { count, size } from "../../core/format.js";
-import { bytesByShape, hasWindows, kept } from "./cache_shape.js";
+import { bytesByShape, hasWindows, kept } from "../../data/cache_shape.js";
 import { counted, phrase } from "../../core/texts.js";
 
 /** @typedef {import("../../board/card.js").State} State */

@@ -4,7 +4,7 @@
 import { h, fill, say } from "../../core/dom.js";
 import { taps } from "../../core/canvas.js";
 import { count, size } from "../../core/format.js";
-import { assumedWords, bytesByShape, sharing } from "./cache_shape.js";
+import { assumedWords, bytesByShape, sharing } from "../../data/cache_shape.js";
 import { counted, phrase } from "../../core/texts.js";
 
 /** @typedef {import("../../data/store.js").Run} Run */

@@ -7,7 +7,7 @@ import { count, duration, size } from "../../core/format.js";
 import { kindName } from "../../data/pass_kinds.js";
 import { drawCells, drawChart } from "./cache_growth.js";
 import { Saving, Scale } from "./cache_scale.js";
-import { assumedWords, bytesByShape, bytesOfOne, hasWindows, kept, shapeWords, windowWords } from "./cache_shape.js";
+import { assumedWords, bytesByShape, bytesOfOne, hasWindows, kept, shapeWords, windowWords } from "../../data/cache_shape.js";
 import { counted, phrase, phraseParts } from "../../core/texts.js";
 
 /** @typedef {import("../../board/card.js").State} State */

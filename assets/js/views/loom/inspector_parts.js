@@ -5,7 +5,7 @@ import { h } from "../../core/dom.js";
 import { bytesOf, count, duration, percent, plain, size } from "../../core/format.js";
 import { counted, phrase } from "../../core/texts.js";
 import { WEIGHTS } from "../../data/store.js";
-import { bytesOfOne, sharing } from "../kv_cache/cache_shape.js";
+import { bytesOfOne, sharing } from "../../data/cache_shape.js";
 import { percentShort } from "./cells.js";
 import { settled } from "./guesses.js";
 import { shareBar } from "./share_bar.js";

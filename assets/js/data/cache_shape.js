@@ -1,10 +1,10 @@
 // @ts-check
 // What the shape of a KV cache says of its bytes: layers, heads, widths, and how many tokens each layer keeps.
 
-import { count } from "../../core/format.js";
-import { phrase } from "../../core/texts.js";
+import { count } from "../core/format.js";
+import { phrase } from "../core/texts.js";
 
-/** @typedef {import("../../data/store.js").Run} Run */
+/** @typedef {import("./store.js").Run} Run */
 
 /** The window of a layer in tokens, or null; where attention is not shown, windows are not known either.
  * @param {Run} run @param {number} layer @returns {number | null} */
@@ -70,7 +70,7 @@ export function windowWords(run) {
     { n, all: run.nLayers, window: count(window), kept: count(window - 1) })).join(" ");
 }
 
-/** The sum that gives the bytes after a pass, and whether it is what was measured. @param {Run} run @param {import("../../data/store.js").Step} step */
+/** The sum that gives the bytes after a pass, and whether it is what was measured. @param {Run} run @param {import("./store.js").Step} step */
 export function shapeWords(run, step) {
   const shape = run.head.kv_shape;
   const bytes = bytesByShape(run, step.last + 1);
