@@ -49,7 +49,7 @@ def _measure(asked: Measure, job: Job) -> Iterator[Saved]:
 def _cache(asked: TryCaches, job: Job) -> Iterator[Saved]:
     def make() -> Saved:
         if asked.dropped and asked.dropped[-1] >= 100:
-            raise Refusal(f"Position {asked.dropped[-1]} is not in the prompt.")
+            raise Refusal("Position {position} is not in the prompt.", position=asked.dropped[-1])
         return fake_trials()
 
     return pieces([make], job)
@@ -58,7 +58,7 @@ def _cache(asked: TryCaches, job: Job) -> Iterator[Saved]:
 def _serve(asked: Serve, job: Job) -> Iterator[Saved]:
     prompts, new = zip(*((each.prompt, each.max_new_tokens) for each in asked.texts), strict=True)
     if "refuse" in prompts[0]:
-        raise Refusal(f"The text {prompts[0]!r} can never fit.")
+        raise Refusal("The text {text!r} can never fit.", text=prompts[0])
 
     def make(n_ticks: int | None) -> Saved:
         return served(prompts, new, n_ticks=n_ticks, budget=asked.token_budget, ways=n_ticks is None)

@@ -27,7 +27,7 @@ class Leaf:
 
     def __post_init__(self) -> None:
         if self.span[0] > self.span[1]:
-            raise BadSetting(f"the span {self.span} ends before it begins.")
+            raise BadSetting("the span {span} ends before it begins.", span=self.span)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
