@@ -75,7 +75,7 @@ class Attempt:
 
     @property
     def acceptance(self) -> float | None:
-        """The share of the verified tokens that was accepted; those after a rejected one are not verified. None if none was."""
+        """The share of the verified tokens that was accepted; those after a rejected one are not. None if none was."""
         judged = sum(each.n_accepted + (each.own == "corrected") for each in self.rounds)
         return self.n_accepted / judged if judged else None
 
