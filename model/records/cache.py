@@ -1,4 +1,4 @@
-"""One run replayed with smaller caches: the bytes that each kind saves, and what it does to the next token.
+"""One run replayed with compressed caches: the bytes that each kind saves, and what it does to the next token.
 
 Frozen values, numpy only. Axes of the arrays, by letter: T trials of a smaller cache, N generated tokens.
 """
@@ -31,7 +31,7 @@ class CacheTrial:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class CacheTrials(Saved):
-    """One run replayed with smaller caches: what each saves, and what it does to the next token.
+    """One run replayed with compressed caches: what each saves, and what it does to the next token.
 
     Every pass reads the tokens of the run, whatever the smaller cache would have said, so that all trials answer the
     same questions. kl [T, N] is how far each distribution is from that of the exact cache, in nats: the

@@ -75,7 +75,7 @@ class Attempt:
 
     @property
     def acceptance(self) -> float | None:
-        """Accepted of the tokens that were judged: those after a refused one were not. None if none was."""
+        """The share of the verified tokens that was accepted; those after a rejected one are not. None if none was."""
         judged = sum(each.n_accepted + (each.own == "corrected") for each in self.rounds)
         return self.n_accepted / judged if judged else None
 

@@ -29,7 +29,7 @@ class Text:
 
 @dataclass(frozen=True, kw_only=True)
 class Serve(Request):
-    """To continue several texts together, tick by tick, and time that beside two other schedulers."""
+    """To continue several texts together, tick by tick, and time them under three schedulers."""
 
     texts: tuple[Text, ...] = setting(
         kind="rows", row=Text, label="Texts", help="The texts to continue, and how many tokens to write for each."

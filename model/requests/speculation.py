@@ -20,7 +20,7 @@ _USUAL: tuple[Mode, ...] = ("prompt lookup", "early exit", "own draft")
 
 @dataclass(frozen=True, kw_only=True)
 class Speculate(Run):
-    """To continue one prompt plainly and then with each of these drafts before the model."""
+    """To continue one prompt by plain decoding, then speculatively with each draft."""
 
     modes: tuple[Mode, ...] = setting(
         _USUAL,

@@ -112,7 +112,7 @@ def test_it_is_a_job_of_the_engine(hooked: HookedModel, record: Batching) -> Non
         ([Ask(prompt=[5] * 120, max_new_tokens=9)], {}, {}, PromptTooLong, "at most 128"),
         ([*ASKED, Ask(prompt=[5] * 3001)], {}, {}, PromptTooLong, "text E cannot be served: the prompt has 3,001"),
         (ASKED, {"temperature": 0.5}, {}, BadSetting, "Set it to 0"),
-        (ASKED, {"repetition_penalty": 1.2}, {}, BadSetting, "the engine has none"),
+        (ASKED, {"repetition_penalty": 1.2}, {}, BadSetting, "the engine does not support it"),
         (ASKED, {"chat": True}, {}, BadSetting, "chat"),
         (ASKED, {}, {"block_size": 3}, BadSetting, "at least 4"),
         (ASKED, {}, {"n_blocks": 0}, BadSetting, "n_blocks is 0"),

@@ -105,7 +105,7 @@ def test_the_table_has_the_two_utilisations() -> None:
 
 def test_a_part_that_was_not_measured_is_left_out() -> None:
     text = table(fake_measurement(phases=False, race=False, batch=False))
-    assert "cache race" not in text and "TTFT" not in text and "MFU" not in text
+    assert "with and without" not in text and "TTFT" not in text and "MFU" not in text
     assert "Made-up Processor" in text
     assert summary(fake_measurement(phases=False, race=False, batch=False))["passes"] == []
 

@@ -97,7 +97,9 @@ def test_a_model_that_runs_on_eager_attention_is_paged_too() -> None:
 
 @pytest.mark.parametrize("family", sorted(FAMILIES.keys() - set(PAGED)))
 def test_what_cannot_be_paged_is_refused_with_its_reason(family: str) -> None:
-    with pytest.raises(NotShown, match=r"cannot be served from a paged cache: its? (keeps|attention) .*Pick a model"):
+    with pytest.raises(
+        NotShown, match=r"cannot be served from a paged cache: its? (keeps|own attention|attention) .*Pick a model"
+    ):
         Paged(shared(family), BOUNDS, eager=True)
 
 

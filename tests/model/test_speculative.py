@@ -482,7 +482,7 @@ def test_what_the_draft_of_our_own_can_say_is_counted(default_model: HookedModel
     (attempt,) = watched_once(shared(), "prompt lookup").attempts
     slow = replace(attempt, mode="own draft", plain_s=(0.5,), speculated_s=(1.0,))
     _, why = verdict_on(Drafter(mode="own draft", name="", options={}, own=draft), slow)
-    assert f"its {len(draft.token_ids):,} commonest tokens" in why and why.endswith("text of SmolLM2-135M-Instruct.")
+    assert f"its {len(draft.token_ids):,} most common tokens" in why and why.endswith("text of SmolLM2-135M-Instruct.")
 
 
 def test_a_model_is_not_its_own_draft() -> None:

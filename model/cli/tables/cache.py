@@ -1,4 +1,4 @@
-"""Cache trials: what each smaller cache saves, and what it does to the next tokens."""
+"""Cache compression: what each trial saves, and what it does to the next tokens."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from model.texts import counted, phrase
 
 
 def table(tried: CacheTrials) -> str:
-    """The bytes that each smaller cache holds after the last pass, and how far it leads the model astray.
+    """The bytes that each compressed cache holds after the last pass, and how much it changes the next tokens.
 
     KL is the Kullback-Leibler divergence KL(exact || trial) of the next-token distribution, in nats: 0 is the same
-    distribution. Every pass reads the tokens of the run, whatever the smaller cache would have chosen.
+    distribution. Every pass reads the tokens of the run, whatever the compressed cache would have chosen.
     Source: Kullback and Leibler 1951.
     """
     n_new = tried.kl.shape[1]

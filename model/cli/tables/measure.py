@@ -1,4 +1,4 @@
-"""A timing: its phases, the cache race and its passes, measured beside predicted."""
+"""A timing: its phases, the passes with and without the cache, measured beside predicted."""
 
 from typing import Any
 
@@ -123,7 +123,7 @@ def _race(measured: Measurement) -> list[str]:
             )
         )
     head = (
-        phrase("the cache race, at tokens"),
+        phrase("with and without the cache, at tokens"),
         phrase("with, ms"),
         phrase("without, ms"),
         phrase("slower"),
