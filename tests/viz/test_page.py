@@ -170,7 +170,7 @@ def test_a_written_token_leads_to_the_pass_that_chose_it(show: Callable[..., Pag
 def test_space_plays_and_pauses_and_the_sheet_lists_the_keys(show: Callable[..., Page]):
     page = show(fake_trace())
     page.select_option(".ts-select", label="as recorded")
-    page.locator(".ts-crumbs").click()
+    page.locator(".ts-loom-line").click()
     page.keyboard.press(" ")
     page.locator('.ts-axis[aria-valuenow="3"]').wait_for()
     page.locator('.ts-play[aria-pressed="false"]').wait_for()
