@@ -121,7 +121,7 @@ function cachePart({ run, at, step }) {
       h("p", { class: "ts-loom-label" }, phrase("A key is what a token offers to be found by; a value is what it hands over. The model keeps one of each for every token, layer and key/value head.")),
       one !== null && h("p", { class: "ts-loom-label" }, phrase("{n} tokens × {layers} layers × {one} = {all}", { n: count(n), layers: run.nLayers, one: size(one), all: size(n * run.nLayers * one) })),
       sharing(run) > 1 && h("p", { class: "ts-loom-label" }, phrase("{n} query heads share each key/value head, so the cache is {n} times smaller than with one for each.", { n: sharing(run) })),
-      step.seconds > 0 && h("p", { class: "ts-loom-label" }, phrase("This pass read {n} new tokens in {time}.", { n: step.n, time: duration(step.seconds) })),
+      step.seconds > 0 && h("p", { class: "ts-loom-label" }, counted(step.n, "This pass read {n} new token in {time}.", "This pass read {n} new tokens in {time}.", { time: duration(step.seconds) })),
     ],
   };
 }
