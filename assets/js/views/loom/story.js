@@ -58,7 +58,7 @@ export function captions(run, at) {
   return [
     { chapter: "read", title: phrase("Read"), text: read, go: { token: last } },
     { chapter: "look", title: phrase("Look back"), go: look ? look.go : { token: last }, text: look ? look.text : phrase("Attention is not shown here.") },
-    { chapter: "guess", title: phrase("Guess"), go: { token: last }, text: guessWords(run, last) },
+    { chapter: "guess", title: phrase("Guess"), go: {}, text: guessWords(run, at.token) },
     { chapter: "choose", title: phrase("Choose"), go: { token: last }, text: choice ? chooseWords(run, choice, next) : phrase("Nothing is chosen before the prompt is read.") },
     { chapter: "keep", title: phrase("Keep and repeat"), go: { token: last },
       text: phrase("{bytes} of keys and values stay. {token} is read next.", { bytes: size(pass.kvBytes), token: next }) },
