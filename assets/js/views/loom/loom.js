@@ -12,6 +12,7 @@ import { Geometry } from "./geometry.js";
 import { guessAt } from "./guesses.js";
 import { setFont, word } from "./ink.js";
 import { Inspector } from "./inspector.js";
+import { LoomTable } from "./loom_table.js";
 import { drawFalling, drawOutput } from "./output.js";
 import { drawArcs, drawFront, drawNames, drawPlace } from "./overlay.js";
 import { Readout } from "./readout.js";
@@ -53,7 +54,9 @@ export class Loom {
     this.readout = new Readout();
     this.stage = h("div", { class: "ts-loom-stage" }, this.picture, this.inspector.element);
     this.element = h("section", { class: "ts-loom", "aria-label": phrase("the whole run") }, h("div", { class: "ts-loom-says" }, this.says, this.about), this.stage, this.readout.element);
-    this.story = h("ol", { class: "ts-story" });
+    this.table = new LoomTable(selection);
+    this.captions = h("ol", { class: "ts-story" });
+    this.story = h("div", { class: "ts-story-box" }, this.captions, this.table.element);
     this.width = widthOf(this.picture, () => { this.drawnBase = ""; redraw(); });
     this.drawnBase = "";
     this.told = "";
@@ -212,6 +215,7 @@ export class Loom {
     say(this.about, phrase("{model}, {layers} layers × {heads} heads", { model: model.name, layers: model.n_layers, heads: model.n_heads }));
     this.inspector.draw(state, this.part, this.front ? Math.min(Math.floor(this.front.level), run.nLayers) : null);
     this.drawStory(state);
+    this.table.draw(state);
   }
 
   /** @param {State} state */
@@ -220,11 +224,11 @@ export class Loom {
     const key = JSON.stringify([all.map(({ text }) => text), this.part]);
     if (key === this.told) return;
     this.told = key;
-    const held = this.story.contains(document.activeElement) ? Array.from(this.story.querySelectorAll("button")).indexOf(/** @type {any} */ (document.activeElement)) : -1;
-    fill(this.story, ...all.map(({ chapter, title, text, go }, i) => h("li", {},
+    const held = this.captions.contains(document.activeElement) ? Array.from(this.captions.querySelectorAll("button")).indexOf(/** @type {any} */ (document.activeElement)) : -1;
+    fill(this.captions, ...all.map(({ chapter, title, text, go }, i) => h("li", {},
       h("button", { type: "button", class: "ts-caption", "aria-pressed": String(CHAPTER_OF[this.part] === chapter), onclick: () => this.turnTo(PART_OF[chapter], go) },
         h("span", { class: "ts-caption-number" }, String(i + 1)),
         h("span", {}, h("b", {}, title), h("span", { class: "ts-caption-text" }, text))))));
-    this.story.querySelectorAll("button")[held]?.focus();
+    this.captions.querySelectorAll("button")[held]?.focus();
   }
 }
