@@ -33,7 +33,7 @@ def ran(house: Plain, go: Callable[..., Page]) -> tuple[Page, str]:
     record = run(page)
     page.evaluate("tokenoscope.selection.set({ step: 3 })")
     page.locator(CARD).scroll_into_view_if_needed()
-    expect(page.locator(SAID)).to_contain_text("continue the run from step 3")
+    expect(page.locator(SAID)).to_contain_text("the run continues from step 3")
     return page, record
 
 
@@ -54,7 +54,7 @@ def test_a_candidate_is_pressed_and_the_run_goes_on_from_it_beside_the_old_one(
     expect(page.locator(BARS).nth(at)).to_have_attribute("aria-pressed", "true")
     name = page.locator(BARS).nth(at).locator(".ts-bar-name").inner_text()
     expect(go).to_have_text(f"Continue from here with “{name}”")
-    expect(page.locator(SAID)).to_contain_text("until it has 16 new tokens in all. The settings are this run’s")
+    expect(page.locator(SAID)).to_contain_text("up to 16 new tokens in total. It uses this run’s settings")
     go.click()
     page.wait_for_function(f"id => {SHOWN} !== id && tokenoscope.store.run.end", arg=record)
     asked = house.engine.asked[-1]
@@ -65,12 +65,12 @@ def test_a_candidate_is_pressed_and_the_run_goes_on_from_it_beside_the_old_one(
     expect(page.locator(NAMES)).to_have_text(["One two three four five"] * 2)
     expect(page.locator(".ts-own-what").first).to_have_text(f"shown, 16 tokens, forked at step 3 with {name}")
     expect(page.locator(".ts-crumbs")).to_contain_text("forked at step 3")
-    expect(page.locator(f"{CARD} .ts-headline")).to_contain_text("chosen by a person")
+    expect(page.locator(f"{CARD} .ts-headline")).to_contain_text("A person chose it.")
     line = page.locator(f"{CARD} .ts-fork-origin")
     expect(line).to_contain_text(f"at step 3: a person chose “{name}” in place of")
-    expect(line).to_contain_text("8 positions were not computed again")
+    expect(line).to_contain_text("8 positions were not recomputed")
     expect(line).to_contain_text("220 ms saved")
-    line.get_by_role("button", name="Look at that run").click()
+    line.get_by_role("button", name="Show the original run").click()
     shows(page, record)
     expect(line).to_be_hidden()
 
@@ -125,9 +125,7 @@ def test_the_token_that_was_chosen_gives_the_same_run_and_a_fork_can_be_forked(
 ) -> None:
     page, record = ran
     page.locator(f"{CARD} .ts-pressable .ts-chosen .ts-bar-press").click()
-    expect(page.locator(SAID)).to_have_text(
-        "This is the token that was chosen at step 3: the fork writes the same run."
-    )
+    expect(page.locator(SAID)).to_have_text("This token was chosen at step 3: the fork repeats the same run.")
     page.locator(GO).click()
     page.wait_for_function(f"id => {SHOWN} !== id && tokenoscope.store.run.lens", arg=record)
     expect(page.locator(f"{CARD} .ts-fork-origin")).to_contain_text(re.compile("a person chose “.+” again"))
@@ -145,7 +143,7 @@ def test_it_is_not_offered_while_the_run_goes_on_or_no_model_is_there(house: Pla
     page = go(house)
     page.locator("#run").click()
     engine.let(3)
-    expect(page.locator(SAID)).to_contain_text("This run is still going")
+    expect(page.locator(SAID)).to_contain_text("This run is not finished")
     expect(page.locator(GO)).to_be_hidden()
     engine.let(30)
     expect(page.locator(GO)).to_be_visible()
@@ -186,7 +184,7 @@ def test_a_recorded_run_is_run_again_here_first_and_not_forked_where_it_goes_on_
     page.locator(BARS).nth(other(page)).click()
     expect(page.locator(SAID)).to_contain_text("This is a recording: its prompt is run again here first.")
     page.locator(GO).click()
-    expect(page.locator(SAID)).to_contain_text("Run here, the prompt went on with other tokens")
+    expect(page.locator(SAID)).to_contain_text("Run here, the prompt produced different tokens")
     (asked,) = shipped.engine.asked
     assert asked == Run(prompt=prompt, **settings), "the recording's own settings, not the form's"
 

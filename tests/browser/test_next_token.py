@@ -51,8 +51,8 @@ def test_the_headline_says_the_chance_as_the_model_said_it_and_the_one_that_was_
         return [choice.probability, choice.runners[0].probability].map(percent);
     }""")
     headline = card.locator(f"{CARD} .ts-headline")
-    expect(headline).to_contain_text(f"{raw} as the model said it")
-    expect(headline).to_contain_text(f"{drawn} after temperature 0.8, top-k 50: from these it was drawn")
+    expect(headline).to_contain_text(f"raw probability {raw}")
+    expect(headline).to_contain_text(f"It was drawn with probability {drawn}, after temperature 0.8, top-k 50.")
     expect(card.locator(f"{CARD} .ts-chances").first.locator(".ts-chosen .ts-bar-number")).to_have_text(f"✓ {drawn}")
 
 
@@ -61,10 +61,10 @@ def test_what_a_person_chose_is_said_to_be_neither_drawn_nor_the_likeliest(look:
     choices = [replace(each, chosen_by="person", draw=()) for each in run.steps[1].choices]
     steps = (run.steps[0], replace(run.steps[1], choices=tuple(choices)), *run.steps[2:])
     page = look(replace(run, steps=steps), "step=1")
-    expect(page.locator(f"{CARD} .ts-headline")).to_contain_text("chosen by a person")
+    expect(page.locator(f"{CARD} .ts-headline")).to_contain_text("A person chose it.")
     expect(page.locator(CARD)).to_contain_text("A person chose this token: nothing was drawn here")
-    expect(page.locator(CARD)).not_to_contain_text("the likeliest was taken")
-    expect(page.locator(CARD)).not_to_contain_text("the likeliest token is taken")
+    expect(page.locator(CARD)).not_to_contain_text("taken as the most likely")
+    expect(page.locator(CARD)).not_to_contain_text("the most likely token is taken")
 
 
 def test_a_stage_is_previewed_by_the_pointer_and_kept_by_a_click_or_a_key(card: Page) -> None:
@@ -78,7 +78,7 @@ def test_a_stage_is_previewed_by_the_pointer_and_kept_by_a_click_or_a_key(card: 
     expect(rows.nth(2)).to_have_attribute("aria-pressed", "true")
     expect(card.locator(f"{CARD} .ts-rest:visible")).to_contain_text("40 others")
     rows.nth(0).press("Enter")
-    expect(words).to_contain_text("As the model said it")
+    expect(words).to_contain_text("The model’s own probabilities")
     expect(rows.nth(0)).to_have_attribute("aria-pressed", "true")
 
 
@@ -92,12 +92,12 @@ def test_the_race_is_told_with_the_numbers_that_ran(card: Page) -> None:
     ways = card.evaluate("""() => [...document.querySelectorAll(".ts-runner")].map((e) => 1
         + new DOMMatrix(getComputedStyle(e).transform).e / e.getBoundingClientRect().width)""")
     assert ways == pytest.approx([ran[0]["time"] / each["time"] for each in ran], abs=0.01)
-    card.get_by_role("button", name="Run it again").click()
+    card.get_by_role("button", name="Replay the race").click()
     running = "document.querySelector('.ts-runner').getAnimations().map((each) => each.effect.getTiming().duration)"
     assert all(each <= 400 for each in card.evaluate(running))
     card.emulate_media(reduced_motion="reduce")
     card.wait_for_timeout(450)
-    card.get_by_role("button", name="Run it again").click()
+    card.get_by_role("button", name="Replay the race").click()
     assert card.evaluate(running) == []
 
 
@@ -177,7 +177,7 @@ def test_what_if_asks_for_the_scores_when_it_is_opened_and_redraws_without_askin
     assert asked == []
     card.locator(".ts-what-if summary").press("Enter")
     said = card.locator(".ts-what-if .ts-readout")
-    expect(said).to_contain_text("The token that was drawn is still")
+    expect(said).to_contain_text("was drawn")
     expect(said).to_contain_text("could have been drawn")
     assert [url.rsplit("/", 1)[1] for url in asked] == ["4"]
     scores = np.array(card.evaluate("Array.from(tokenoscope.store.run.logits.get(4).scores)"), np.float32)

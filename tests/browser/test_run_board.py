@@ -122,7 +122,7 @@ def test_a_run_that_never_began_leaves_the_one_before_and_says_so(house: Plain, 
     page.locator("#run").click()
     expect(page.locator(LINE)).to_have_text(re.compile("40%"))
     page.locator("#stop").click()
-    expect(page.locator(".ts-message")).to_have_text("It was stopped before it began.")
+    expect(page.locator(".ts-message")).to_have_text("Stopped before it started.")
     expect(page.locator(LINE)).to_have_text(re.compile("^Done: 16"))
     assert page.evaluate(SHOWN) == shown
     house.models.ready = True

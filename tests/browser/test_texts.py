@@ -8,17 +8,20 @@ from playwright.sync_api import Page, expect
 
 from tests.app.views_served import VIEWS
 from tests.browser.plain import Plain, finished
+from tests.browser.test_next_token import CARD, turn
+from tests.browser.test_run_board import SHOWN
 from viz import views
 
 CATALOGUE = 'export const CATALOGUE = { get: (key) => "\u27e6" + key + "\u27e7" };'
 LINE = ".ts-run-text"
+DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
-# What a canvas writes, with the view that it belongs to.
+# What a canvas writes, with the view that it belongs to, or its own name.
 WATCH = """(() => {
     window.painted = new Map();
     const write = CanvasRenderingContext2D.prototype.fillText;
     CanvasRenderingContext2D.prototype.fillText = function (text, ...rest) {
-        window.painted.set(String(text), this.canvas.closest("[data-view]")?.dataset.view ?? "");
+        window.painted.set(String(text), this.canvas.closest("[data-view]")?.dataset.view ?? this.canvas.className);
         return write.call(this, text, ...rest);
     };
 })();"""
@@ -27,15 +30,15 @@ WATCH = """(() => {
 OTHERS = [
     ".ts-token-text, bdi, code, pre, option, .ts-text, .ts-reads, .ts-way-bytes, .ts-block-code, .ts-row-bytes",
     ".ts-model-line, .ts-measured-notes, .ts-recorded button, .ts-model-text, .ts-more-picture :is(h3, .ts-sentence)",
-    ".ts-board:not([data-experiment=run]) .ts-card:not(.ts-bill, .ts-origin) *",
+    ".ts-board:not([data-experiment=run]) .ts-card:not(.ts-bill, .ts-origin, .ts-empty-card) *, .ts-own-name",
     ".ts-card-embeddings .js-plotly-plot :is(.textpoint, .hoverlayer)",
 ]
 OF_TICK = ".ts-board:not([data-experiment=run]) .ts-crumbs span"  # around the words of Python, and a template
-NOT_YET = ".ts-card-next-token, [data-goes-to=next-token], .ts-keep, .ts-message"  # said in English only, still
 
 # All text and all attributes that are read or shown, outside the brackets of a template.
-OUTSIDE = """async ([others, notYet, ofTick]) => {
+OUTSIDE = """async ([others, ofTick]) => {
     const { label } = await import("/gradio_api/tokenoscope/assets/js/core/format.js");
+    const { word } = await import("/gradio_api/tokenoscope/assets/js/views/loom/ink.js");
     const plain = (text) => text.replace(/[\\d.,]+ ?(?:kB|MB|GB|TB|ms|min)\\b/g, "").replace(/\\b[0-9A-F]{2}\\b/g, "")
         .replace(/[\\w-]+(?:[._][\\w-]+)+/g, "").replace(/\\d[\\d.]*e[+−-]?\\d+/g, "");
     const bare = (text) => /\\p{L}{2,}/u.test(plain(text));
@@ -57,7 +60,7 @@ OUTSIDE = """async ([others, notYet, ofTick]) => {
             if (bare(outside)) found.add(`${node.parentElement.className || node.parentElement.tagName}: ${outside}`);
             return;
         }
-        if (!(node instanceof Element) || node.matches(notYet)) return;
+        if (!(node instanceof Element)) return;
         const other = node.matches(others);
         for (const name of ["aria-label", "aria-valuetext", "title", "placeholder"]) {
             const text = node.getAttribute(name) ?? "";
@@ -75,18 +78,19 @@ OUTSIDE = """async ([others, notYet, ofTick]) => {
             depth = before;
         }
     };
-    const roots = ".ts-boards, .ts-rail-root, .ts-run-text, .ts-spoken, .ts-texts-root";
+    const roots = ".ts-boards, .ts-rail-root, .ts-runs-root, .ts-run-text, .ts-spoken, .ts-message, .ts-keep, "
+        + ".ts-texts-root";
     for (const root of document.querySelectorAll(roots)) walk(root);
     const { run } = tokenoscope.store ?? {};
     const tokens = run ? [...run.tokens, ...[...run.texts].map(([id, text]) => run.named({ id, text }))] : [];
     const names = new Set(); // of tokens, cut anywhere
-    for (const token of tokens) {
+    for (const whole of tokens.flatMap((token) => [label(token, 60), word(token).text])) {
         let name = "";
-        for (const letter of label(token, 60)) names.add(name += letter);
+        for (const letter of whole) names.add(name += letter);
     }
-    const isName = (text) => names.has(text.replace(/…$/, ""));
+    const isName = (text) => names.has(text.replace(/ [\\d.]+%$/, "").replace(/…$/, ""));
     for (const [text, view] of window.painted ?? []) {
-        const said = text.includes("\u27e6") || isName(text) || view === "next-token";
+        const said = text.includes("\u27e6") || isName(text);
         if (!said && bare(text)) found.add(`canvas of ${view}: ${text}`);
     }
     return [...found];
@@ -112,13 +116,13 @@ def bracketed(visit: Any) -> Any:
 
 
 def outside(page: Page) -> list[str]:
-    return page.evaluate(OUTSIDE, [", ".join(OTHERS), NOT_YET, OF_TICK])
+    return page.evaluate(OUTSIDE, [", ".join(OTHERS), OF_TICK])
 
 
 def show_all(page: Page) -> None:
     """Draws every card, wherever it is, and every table of numbers."""
     page.evaluate("""() => {
-        for (const each of document.querySelectorAll(".ts-details, .ts-more-pictures")) each.open = true;
+        for (const each of document.querySelectorAll(".ts-details, .ts-more-pictures, .ts-what-if")) each.open = true;
         document.querySelector(".ts-unfold")?.click();
     }""")
     page.wait_for_function("""() => tokenoscope.store.cards.every((card) => !card.stale)
@@ -144,6 +148,78 @@ def test_every_sentence_of_a_made_up_run_is_a_template(house: Plain, bracketed: 
     page.wait_for_selector(".ts-board[data-run]")
     expect(page.locator(".ts-card-attention .ts-title")).to_have_text("\u27e6Attention\u27e7")
     show_all(page)
+    assert outside(page) == []
+
+
+def test_every_sentence_of_the_loom_is_a_template(house: Plain, bracketed: Any) -> None:
+    page = bracketed(house, f"#record={house.keep(finished())}&step=4")
+    page.wait_for_function("tokenoscope.store.run?.lens")
+    found: set[str] = set()
+    captions = page.locator(".ts-story .ts-caption")
+    for i in range(captions.count()):
+        captions.nth(i).click()
+        page.evaluate(DRAWN)
+        found.update(outside(page))
+    page.set_viewport_size({"width": 1920, "height": 1000})  # where tokens go across, with a legend
+    page.wait_for_function("painted.has('\u27e6cache\u27e7')")
+    page.locator(".ts-loom-over").hover()
+    expect(page.locator(".ts-readout:not([hidden])").first).to_contain_text("\u27e6")
+    page.evaluate("tokenoscope.selection.set({ step: 0 })")
+    page.evaluate(DRAWN)
+    found.update(outside(page))
+    assert sorted(found) == []
+    assert page.evaluate(
+        "['tokens', 'cache', 'what really came next'].every((text) => painted.has(`\u27e6${text}\u27e7`))"
+    )
+
+
+def test_every_sentence_of_the_own_runs_and_of_a_fork_is_a_template(house: Plain, bracketed: Any) -> None:
+    page = bracketed(house)
+    assert outside(page) == []
+    page.locator("#run").click()
+    page.wait_for_function("tokenoscope.store.run?.lens")
+    record = page.evaluate(SHOWN)
+    page.evaluate("tokenoscope.selection.set({ step: 3 })")
+    show_all(page)
+    expect(page.locator(".ts-what-if .ts-note").last).to_contain_text("\u27e6")
+    bars = page.locator(f"{CARD} .ts-pressable .ts-bar-press:enabled:visible")
+    field = page.locator(f"{CARD} .ts-fork-field")
+    found: set[str] = set()
+
+    def continued() -> None:
+        page.locator(f"{CARD} .ts-fork-go").click()
+        page.wait_for_function(f"id => {SHOWN} !== id && tokenoscope.store.run.lens", arg=record)
+        # The tokens of the first run, which have been painted, are not held any more.
+        page.evaluate("painted.clear(), tokenoscope.store.redraw()")
+
+    for act in (
+        bars.nth(0).click,
+        bars.nth(1).click,
+        lambda: turn(page, "temperature", 0),
+        lambda: turn(page, "penalty", 1.5),
+        lambda: field.fill(" Rome"),
+        continued,
+        page.locator('.ts-own-act[data-does="rename"]').first.click,
+        lambda: page.keyboard.press("Escape"),
+        lambda: page.evaluate("id => tokenoscope.page.runs.gone(id)", record),
+        page.locator('.ts-own-act[data-does="remove"]').first.click,
+    ):
+        act()
+        page.evaluate(DRAWN)
+        found.update(outside(page))
+    assert sorted(found) == []
+    expect(page.locator(".ts-keep")).to_contain_text("\u27e6")
+    expect(page.locator(".ts-own-out")).to_contain_text("\u27e6")
+
+
+@pytest.mark.parametrize(
+    ("path", "experiment"), [("measure", "cache"), ("serve", "speculate")], ids=["measure", "serve"]
+)
+def test_what_is_said_before_there_is_a_record_is_a_template(
+    house: Plain, bracketed: Any, path: str, experiment: str
+) -> None:
+    page = bracketed(house, path)
+    expect(page.locator(f"#board-{experiment} .ts-empty-card")).to_contain_text("\u27e6")
     assert outside(page) == []
 
 

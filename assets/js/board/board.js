@@ -246,11 +246,11 @@ export class Board {
     this.selection.grown();
   }
 
-  /** Say something in place of the pictures, or above them. @param {string} text @param {...(import("../core/dom.js").Child)} more */
-  say(text, ...more) {
-    const words = text + more.map((each) => (each instanceof Node ? each.textContent : each || "")).join("");
+  /** Say something in place of the pictures, or above them. @param {...(import("../core/dom.js").Child)} parts */
+  say(...parts) {
+    const words = parts.map((each) => (each instanceof Node ? each.textContent : each || "")).join("");
     this.message.hidden = words === "";
-    if (this.message.textContent !== words) fill(this.message, text, ...more);
+    if (this.message.textContent !== words) fill(this.message, ...parts);
   }
 
   redraw() {

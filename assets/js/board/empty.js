@@ -2,27 +2,23 @@
 // What is said of each kind before there is a record of it.
 
 import { h } from "../core/dom.js";
+import { phrase } from "../core/texts.js";
 
-export const RUN_EMPTY = "Type a prompt and press Run: the run appears here, pass by pass.";
+export const RUN_EMPTY = phrase("Type a prompt and press Run: the run appears here, pass by pass.");
 /** What is said of a kind before there is a record: a title and a sentence. @type {Record<string, [string, string]>} */
 const EMPTY = {
-  measure: ["What this model costs on this machine",
-    "Press Measure. The prompt is read and continued several times without recording, then with and without the KV cache at "
-    + "growing lengths, and then for several texts at once. It takes about half a minute, and every piece is drawn as it comes."],
-  cache: ["The same run with a smaller cache",
-    "Press “Try smaller caches”. The run is replayed with keys and values in fewer bits, and with some of them taken out: "
-    + "you see the bytes that each saves, and what it does to the next token."],
-  serve: ["Several texts at once",
-    "Press Serve. The model reads and writes all the texts of the form together: every pass, called a tick here, takes a few tokens of each. "
-    + "You see who waits, who is read and who writes, which block of the cache holds whose tokens, and that no text looks into another. "
-    + "Then the same texts are served in a padded batch and one by one, and the three are timed."],
-  speculate: ["A draft before the model",
-    "Press Speculate. Something quick guesses the next few tokens, and the model judges all of them in one pass: what it agrees with is written at once. "
-    + "You see each guess, the two probabilities, the number that decided, and whether all of this was faster than writing plainly."],
+  measure: [phrase("What this model costs on this machine"),
+    phrase("Press Measure. The prompt is read and continued several times without recording, then with and without the KV cache at growing lengths, then in batches of several texts. It takes about half a minute; each measurement is drawn as it arrives.")],
+  cache: [phrase("The same run with cache compression"),
+    phrase("Press “Try smaller caches”. The run is replayed with quantized keys and values, and with some of them evicted: you see how many bytes each method saves and how the next token changes.")],
+  serve: [phrase("Several requests at once"),
+    phrase("Press Serve. The model runs all texts of the form together: each pass, called a tick here, processes a few tokens of each. You see which requests wait, which are in prefill and which decode, which cache block holds whose tokens, and that no request attends to another. Then the same texts run in static batches and sequentially, and the three schedulers are timed.")],
+  speculate: [phrase("Speculative decoding"),
+    phrase("Press Speculate. A fast drafting method proposes the next few tokens, and the model verifies all of them in one pass: accepted tokens are written at once. You see each draft token, its two probabilities, the random number that decided, and whether it was faster than decoding without drafts.")],
 };
 
 /** A card in place of the pictures. @param {string} experiment */
 export function emptyCard(experiment) {
-  const [title, sentence] = EMPTY[experiment] ?? ["Nothing here yet", "Fill in the form and press its button: what comes of it is drawn here."];
-  return h("section", { class: "ts-card" }, h("h2", { class: "ts-title" }, title), h("p", { class: "ts-sentence" }, sentence));
+  const [title, sentence] = EMPTY[experiment] ?? [phrase("Nothing here yet"), phrase("Fill in the form and press its button: the results are drawn here.")];
+  return h("section", { class: "ts-card ts-empty-card" }, h("h2", { class: "ts-title" }, title), h("p", { class: "ts-sentence" }, sentence));
 }

@@ -2,6 +2,7 @@
 // Continuing a run from one of its steps with another token: whether it can be, how it is asked for, and what came of it.
 
 import { isOver } from "./sentences.js";
+import { phrase } from "../core/texts.js";
 
 /** @typedef {import("../data/store.js").Run} Run */
 /** @typedef {import("./page.js").Press} Press */
@@ -10,14 +11,14 @@ import { isOver } from "./sentences.js";
 /** What the page does. @typedef {{ask: (experiment: string, values: Record<string, any>, step: number) => void, held: (id: string) => Held | undefined,
  *   nameOf: (id: string) => string | null, look: (id: string) => void, redraw: () => void}} Acts */
 
-const GOING = "This run is still going: once it has ended, it can be continued from here with another token.";
-const ADDING = "The logit lens is being added to this run: after that, it can be continued from here with another token.";
-const LOADING = "The model is being loaded: after that, this run can be continued from here with another token.";
-const AWAY = "The model is not there: this run cannot be continued now.";
-const ASKED = "Asked for: the new run appears as soon as it begins.";
-const FIRST = "Running the recorded prompt here first…";
-const OTHER = "Run here, the prompt went on with other tokens than in the recording before this step: choose on this run instead.";
-const STOPPED = "The run was stopped before it could be continued.";
+const GOING = phrase("This run is not finished. When it is, it can be continued from here with another token.");
+const ADDING = phrase("The logit lens is being added to this run. After that, it can be continued from here with another token.");
+const LOADING = phrase("The model is being loaded. After that, this run can be continued from here with another token.");
+const AWAY = phrase("The model is not available: this run cannot be continued now.");
+const ASKED = phrase("Requested: the new run appears as soon as it starts.");
+const FIRST = phrase("Running the recorded prompt here first…");
+const OTHER = phrase("Run here, the prompt produced different tokens before this step than in the recording. Choose a token of this run instead.");
+const STOPPED = phrase("The run was stopped before it could be continued.");
 
 export class Forks {
   /** @param {Acts} acts */

@@ -3,6 +3,7 @@
 
 import { h, fill } from "../core/dom.js";
 import { find } from "./status.js";
+import { phrase, phraseParts } from "../core/texts.js";
 
 /** The links to keep a record. @param {HTMLElement} line @param {string} base @param {{id: string, isRun: boolean} | null} kept null: there is nothing to keep */
 export function offerFiles(line, base, kept) {
@@ -11,8 +12,9 @@ export function offerFiles(line, base, kept) {
   line.hidden = kept === null;
   if (!kept) return;
   const link = (/** @type {string} */ what, /** @type {string} */ name) => h("a", { href: `${base}/records/${encodeURIComponent(kept.id)}/${what}`, download: true }, name);
-  const file = kept.isRun ? [link("file", "trace file"), "."] : [link("file", "file"), " that the Python library opens."];
-  fill(line, "Keep it as a ", link("page", "web page"), " or as a ", ...file);
+  const page = link("page", phrase("web page"));
+  fill(line, ...(kept.isRun ? phraseParts("Save it as a {page} or as a {file}.", { page, file: link("file", phrase("trace file")) })
+    : phraseParts("Save it as a {page} or as a {file} that the Python library opens.", { page, file: link("file", phrase("file")) })));
 }
 
 /** The page Measure takes a run along. @param {string | null} run */

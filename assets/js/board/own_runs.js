@@ -3,6 +3,7 @@
 
 import { h, fill, button, tokenText } from "../core/dom.js";
 import { count } from "../core/format.js";
+import { counted, phrase, phraseParts } from "../core/texts.js";
 import { broughtBack, nameOf, nextTo, renamed, withRun } from "../data/own_runs.js";
 import { rememberedRuns, rememberRuns } from "../data/session_memory.js";
 
@@ -26,7 +27,7 @@ export class OwnRuns {
     this.words = new Map();
     this.list = h("ol", { class: "ts-own-runs" });
     this.undo = h("p", { class: "ts-own-out", role: "status" });
-    this.element = h("section", { class: "ts-own ts-root ts-scope", "aria-label": "Your runs", hidden: true }, h("h2", { class: "ts-own-title" }, "Your runs"), this.list, this.undo);
+    this.element = h("section", { class: "ts-own ts-root ts-scope", "aria-label": phrase("Your runs"), hidden: true }, h("h2", { class: "ts-own-title" }, phrase("Your runs")), this.list, this.undo);
     this.check(base);
   }
 
@@ -99,7 +100,7 @@ export class OwnRuns {
     const out = this.out?.run.id ?? "";
     if (this.undo.dataset.of === out) return; // its button may have the focus
     this.undo.dataset.of = out;
-    if (this.out) fill(this.undo, h("bdi", { class: "ts-own-cut" }, `“${nameOf(this.out.run)}”`), " was removed. ", button("Undo", () => this.bringBack()));
+    if (this.out) fill(this.undo, h("span", { class: "ts-own-removed" }, ...phraseParts("“{run}” was removed.", { run: h("bdi", { class: "ts-own-cut" }, nameOf(this.out.run)) })), button(phrase("Undo"), () => this.bringBack()));
     else fill(this.undo);
   }
 
@@ -109,22 +110,23 @@ export class OwnRuns {
     const now = run.id === this.shown;
     const words = h("span", { class: "ts-own-what" });
     this.words.set(run.id, words);
-    const act = (/** @type {string} */ sign, /** @type {string} */ does, /** @type {() => void} */ press) =>
-      button(sign, press, { class: "ts-own-act", "aria-label": `${does}: ${name}`, title: does, "data-does": does });
+    const act = (/** @type {string} */ sign, /** @type {string} */ does, /** @type {{title: string, label: string}} */ { title, label }, /** @type {() => void} */ press) =>
+      button(sign, press, { class: "ts-own-act", "aria-label": label, title, "data-does": does });
+    const [rename, remove] = [{ title: phrase("rename"), label: phrase("rename: {run}", { run: name }) }, { title: phrase("remove"), label: phrase("remove: {run}", { run: name }) }];
     const look = run.id === this.editing ? this.editor(run, words)
-      : h("button", { type: "button", class: "ts-own-look", "data-does": "look", "aria-current": now ? "true" : undefined, disabled: run.gone === true, title: name, onclick: () => this.acts.look(run.id) },
-        h("bdi", { class: "ts-own-name" }, name), words);
+      : h("button", { type: "button", class: "ts-own-look", "data-does": "look", "aria-current": now ? "true" : undefined, disabled: run.gone === true, onclick: () => this.acts.look(run.id) },
+        h("bdi", { class: "ts-own-name", title: name }, name), words);
     return h("li", { class: "ts-own-run", "data-run-id": run.id }, look,
-      h("span", { class: "ts-own-acts" }, act("✎", "rename", () => this.edit(run.id)), run.id !== this.going && act("×", "remove", () => this.takeOut(run.id))),
-      run.gone === true && button("Run its prompt again", () => this.acts.again(run), { class: "ts-button ts-own-again" }));
+      h("span", { class: "ts-own-acts" }, act("✎", "rename", rename, () => this.edit(run.id)), run.id !== this.going && act("×", "remove", remove, () => this.takeOut(run.id))),
+      run.gone === true && button(phrase("Run its prompt again"), () => this.acts.again(run), { class: "ts-button ts-own-again" }));
   }
 
   /** What it is, in a few words. @param {OwnRun} run @returns {import("../core/dom.js").Child[]} */
   what(run) {
-    const tokens = run.tokens === 1 ? "1 token" : `${count(run.tokens)} tokens`;
-    const forked = run.forked ? [`, forked at step ${count(run.forked.step)} with `, tokenText({ text: run.forked.token })] : [];
-    const state = run.gone ? "no longer kept, " : run.id === this.going ? "running, " : run.id === this.shown ? "shown, " : "";
-    return [`${state}${tokens}`, ...forked];
+    const state = run.gone ? phrase("no longer kept") : run.id === this.going ? phrase("running") : run.id === this.shown ? phrase("shown") : "";
+    const tokens = counted(run.tokens, "{n} token", "{n} tokens", { n: count(run.tokens) });
+    const forked = run.forked ? phraseParts("forked at step {step} with {token}", { step: count(run.forked.step), token: tokenText({ text: run.forked.token }) }) : [];
+    return [state, state && ", ", tokens, forked.length > 0 && ", ", ...forked];
   }
 
   /** @param {string} id */
@@ -148,7 +150,7 @@ export class OwnRuns {
       this.draw();
     };
     const leave = (/** @type {string | null} */ name) => { done(name); control(this.list, run.id, "rename")?.focus(); };
-    const field = h("input", { type: "text", class: "ts-own-field", "aria-label": "name of this run", maxlength: 80, value: nameOf(run),
+    const field = h("input", { type: "text", class: "ts-own-field", "aria-label": phrase("name of this run"), maxlength: 80, value: nameOf(run),
       onblur: () => done(field.value),
       onkeydown: (/** @type {Event} */ event) => {
         const { key, isComposing } = /** @type {KeyboardEvent} */ (event);

@@ -19,6 +19,7 @@ import { StatusLine, fillPrompt, find, watchModel } from "./status.js";
 import { isOver } from "./sentences.js";
 import { listenToKeys } from "./keys.js";
 import { VisitorRuns } from "./visitor_runs.js";
+import { phrase, phraseParts } from "../core/texts.js";
 
 /** @typedef {import("../data/axes.js").At} At */
 /** @typedef {import("../data/follow.js").Status} Status */
@@ -34,7 +35,7 @@ import { VisitorRuns } from "./visitor_runs.js";
 
 /** The button that begins each kind, where it is not `#run`. @type {Record<string, string>} */
 const BUTTONS = { cache: "#replay", serve: "#serve", speculate: "#speculate" };
-const SILENT = "The program does not answer; the pictures stay as they are. Trying again…";
+const SILENT = phrase("The program does not answer; the pictures stay as they are. Trying again…");
 
 /** Wire a page. @param {Link} link */
 export async function connect({ element, props, watch, experiments, pages = {}, ask, base = new URL("../../..", import.meta.url).href.replace(/\/$/, "") }) {
@@ -262,7 +263,7 @@ export class Page {
     if (earlier) this.own.set(experiment, earlier);
     else this.own.delete(experiment);
     if (status?.refusal) this.refusal = { experiment, text: status.refusal };
-    else this.message = "It was stopped before it began.";
+    else this.message = phrase("Stopped before it started.");
   }
 
   /** Other records of the same kind are not held any more, but for one that is on its way: they are fetched again when they are looked at. @param {Held} newer */
@@ -291,7 +292,7 @@ export class Page {
     }
     if (listed && board?.record && board.record.id !== held.id) this.wanted.set(experiment, board.record.id); // its entry says so
     else if (board && !(held.restored && !held.opening && !held.record)) {
-      board.say(`${why} `, button("Run it again", () => this.runAgain(experiment, held, prompt)));
+      board.say(`${why} `, button(phrase("Run it again"), () => this.runAgain(experiment, held, prompt)));
       board.app.empty?.remove();
     } else this.showFirst();
     this.tell();
@@ -318,7 +319,7 @@ export class Page {
     held.away.abort();
     if (page === undefined) return;
     const to = new URL(page + location.search + location.hash, document.baseURI).href;
-    this.boards.get(this.active)?.say("This record is shown on ", h("a", { href: to }, "another page"), ".");
+    this.boards.get(this.active)?.say(...phraseParts("This record is shown on {page}.", { page: h("a", { href: to }, phrase("another page")) }));
   }
 
   /** Go where the address says. @returns {string | null} the record that it names */

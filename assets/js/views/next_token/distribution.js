@@ -6,6 +6,7 @@ import { count, percent } from "../../core/format.js";
 import { Flow } from "./flow.js";
 import { sentence } from "./levels.js";
 import { ReservedSpace } from "../../core/reserve_space.js";
+import { counted, phrase } from "../../core/texts.js";
 
 /** @typedef {import("./levels.js").Level} Level */
 /** `drawn` is the token that was chosen; `ghost` says how likely a token was in the run itself at a stage of this name; null: it could
@@ -126,10 +127,9 @@ export class Distribution {
       const of = each ? `${each.id} ${each.text}` : `${others}`;
       if (row.of === of) return;
       row.of = of;
-      fill(row.name, each ? tokenText(each) : `${count(others)} others`);
+      fill(row.name, each ? tokenText(each) : counted(others, "{n} other", "{n} others", { n: count(others) }));
     });
-    const all = `${count(vocabulary)} of ${count(vocabulary)}`;
-    this.bars.setAttribute("aria-label", `The likeliest tokens, then all others together; probabilities are of the full vocabulary, ${all}.`);
+    this.bars.setAttribute("aria-label", phrase("The most likely tokens, then all others together. Probabilities are over the full vocabulary: {n} of {n} tokens.", { n: count(vocabulary) }));
   }
 
   makeRow() {

@@ -5,6 +5,7 @@ import { h, say } from "../../core/dom.js";
 import { cut, fit, hatch, overColour, widthOf } from "../../core/canvas.js";
 import { count, label } from "../../core/format.js";
 import { effect, hint, named } from "./levels.js";
+import { phrase } from "../../core/texts.js";
 
 /** @typedef {import("./levels.js").Level} Level */
 /** @typedef {{id: number, text: string, hex?: string}} Drawn */
@@ -14,6 +15,7 @@ const ROW = 48;
 const [TOP, BAR] = [5, 24];
 const TRACKED = 6; // tokens with a ribbon of their own
 const REST = -1;
+const ALL_OTHERS = phrase("all others");
 
 export class Flow {
   /** @param {() => void} redraw @param {(level: number, lock: boolean) => void} go @param {() => void} leave */
@@ -21,7 +23,7 @@ export class Flow {
     this.canvas = h("canvas", { "aria-hidden": "true" });
     const box = h("div", { class: "ts-flow-bars" }, this.canvas);
     this.rows = h("div", { class: "ts-flow-rows", onpointerleave: leave });
-    this.element = h("div", { class: "ts-flow", role: "group", "aria-label": "Stages of the distribution: choose one" }, this.rows, box);
+    this.element = h("div", { class: "ts-flow", role: "group", "aria-label": phrase("Stages of the distribution: select one") }, this.rows, box);
     this.width = widthOf(box, redraw);
     this.go = go;
     /** @type {{button: HTMLElement, name: HTMLElement, did: HTMLElement, left: HTMLElement}[]} */
@@ -37,7 +39,7 @@ export class Flow {
       button.setAttribute("aria-pressed", String(i === shown));
       say(name, named(levels[i]));
       say(did, effect(levels[i]));
-      say(left, `${count(levels[i].alive)} left`);
+      say(left, phrase("{n} left", { n: count(levels[i].alive) }));
       button.title = hint(levels[i]);
     });
   }
@@ -86,7 +88,7 @@ function partsOf(levels, at, drawn) {
     rest -= share;
     if (removed) gone -= share;
   }
-  if (rest > 1e-6) parts.push({ id: REST, text: "all others", share: rest, to: Math.max(rest - Math.max(gone, 0), 0) });
+  if (rest > 1e-6) parts.push({ id: REST, text: "", share: rest, to: Math.max(rest - Math.max(gone, 0), 0) });
   return parts;
 }
 
@@ -111,9 +113,9 @@ function bar(g, parts, row, width, chosen, colours) {
     if (name.length > 3 || (name && !name.endsWith("…"))) {
       g.fillStyle = part.id === chosen ? overColour(colours, colours.generated) : colours.ink;
       g.fillText(name, x + 4, y + 17);
-    } else if (kept > 76 && part.id === REST) {
+    } else if (part.id === REST && kept > g.measureText(ALL_OTHERS).width + 10) {
       g.fillStyle = colours.ink;
-      g.fillText("all others", x + 5, y + 17);
+      g.fillText(ALL_OTHERS, x + 5, y + 17);
     }
     x += w;
     g.fillStyle = colours.card;

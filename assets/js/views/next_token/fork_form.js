@@ -4,6 +4,7 @@
 import { h, fill, button, quoted } from "../../core/dom.js";
 import { count } from "../../core/format.js";
 import { savedWords } from "../../data/origin.js";
+import { phrase, phraseParts } from "../../core/texts.js";
 
 /** @typedef {import("../../board/card.js").State} State */
 /** @typedef {import("../../board/card.js").Fork} Fork */
@@ -21,11 +22,11 @@ export class ForkForm {
     this.state = null;
     this.key = "";
     this.go = button("", () => this.ask(), { class: "ts-button ts-fork-go" });
-    this.field = h("input", { type: "text", class: "ts-fork-field", maxlength: 200, autocomplete: "off", spellcheck: "false", placeholder: "such as ␣Rome", oninput: () => this.type() });
+    this.field = h("input", { type: "text", class: "ts-fork-field", maxlength: 200, autocomplete: "off", spellcheck: "false", placeholder: phrase("for example ␣Rome"), oninput: () => this.type() });
     this.said = h("p", { class: "ts-note ts-fork-said", role: "status" });
     this.form = h("form", { class: "ts-fork-form", onsubmit: (event) => { event.preventDefault(); this.ask(); } },
-      this.go, h("label", { class: "ts-fork-other" }, "or another token ", this.field));
-    this.element = h("div", { class: "ts-fork", role: "group", "aria-label": "Continue from this step with another token" }, this.form, this.said);
+      this.go, h("label", { class: "ts-fork-other" }, phrase("or another token"), " ", this.field));
+    this.element = h("div", { class: "ts-fork", role: "group", "aria-label": phrase("Continue from this step with another token") }, this.form, this.said);
   }
 
   /** The candidate that is picked at this step. @param {State} state */
@@ -68,19 +69,24 @@ export class ForkForm {
     if (key === this.key) return;
     this.key = key;
     this.go.disabled = token === null;
-    fill(this.go, "Continue from here", ...(token ? [" with ", quoted(token)] : []));
+    fill(this.go, ...(token ? phraseParts("Continue from here with {token}", { token: quoted(token) }) : [phrase("Continue from here")]));
     fill(this.said, ...(came ? [h("span", { class: "ts-fork-came" }, came)] : why ? [why] : this.happens(state, choice, token)));
   }
 
   /** What will happen. @param {State} state @param {Choice} choice @param {{id?: number, text: string} | null} token */
   happens({ run, step }, choice, token) {
-    const at = `step ${count(step.index)}`;
-    const first = this.fork.isRecorded(run) ? " This is a recording: its prompt is run again here first." : "";
+    const at = count(step.index);
+    const first = this.fork.isRecorded(run) ? ` ${phrase("This is a recording: its prompt is run again here first.")}` : "";
     const chosen = run.tokens[step.chosenAt];
-    if (!token) return [`Press or type a token to continue the run from ${at} with it, in place of `, quoted(chosen), ". A blank before a word belongs to the token."];
-    if (token.id === choice.id || token.text === chosen.text) return [`This is the token that was chosen at ${at}: the fork writes the same run.${first}`];
+    if (!token) {
+      return [...phraseParts("Select or type a token: the run continues from step {step} with it, in place of {token}.", { step: at, token: quoted(chosen) }),
+        " ", phrase("A space before a word is part of the token.")];
+    }
+    if (token.id === choice.id || token.text === chosen.text) return [phrase("This token was chosen at step {step}: the fork repeats the same run.", { step: at }), first];
     const most = run.head.settings.max_new_tokens;
-    return ["A new run goes on with ", quoted(token), ` after ${at}, until it has ${most === 1 ? "1 new token" : `${count(most)} new tokens`} in all. The settings are this run’s, not the form’s.${first}`];
+    const goes = { token: quoted(token), step: at, n: count(most) };
+    return [...(most === 1 ? phraseParts("A new run continues with {token} at step {step}, up to {n} new token in total.", goes)
+      : phraseParts("A new run continues with {token} at step {step}, up to {n} new tokens in total.", goes)), " ", phrase("It uses this run’s settings, not the form’s."), first];
   }
 }
 
@@ -108,10 +114,18 @@ export class OriginLine {
     this.element.hidden = !origin;
     if (!origin) return;
     const [token, before] = [[origin.token_id, origin.token], [origin.instead_of, origin.instead_of_token]].map(([id, text]) => quoted(run.named({ id, text })));
-    const name = parent?.name ?? origin.run;
-    const from = name ? [" from ", h("bdi", { class: "ts-fork-name" }, `“${name}”`)] : [];
-    const did = origin.token_id === origin.instead_of ? [token, " again"] : [token, " in place of ", before];
-    fill(this.element, "Forked", ...from, ` at step ${count(origin.step)}: a person chose `, ...did, `. ${savedWords(origin)}`,
-      parent && " ", parent && button("Look at that run", parent.look, { class: "ts-button ts-fork-parent" }));
+    fill(this.element, ...forkedWords(origin, parent?.name ?? origin.run, token, before), " ", savedWords(origin),
+      parent && " ", parent && button(phrase("Show the original run"), parent.look, { class: "ts-button ts-fork-parent" }));
   }
+}
+
+/** Where it was forked, and with which token. @param {import("../../data/origin.js").Origin} origin @param {string} name of the run that it continues
+ * @param {import("../../core/dom.js").Child} token @param {import("../../core/dom.js").Child} before the token in whose place it stands */
+function forkedWords(origin, name, token, before) {
+  const values = { run: h("bdi", { class: "ts-fork-name" }, name), step: count(origin.step), token, before };
+  if (origin.token_id === origin.instead_of) {
+    return name ? phraseParts("Forked from “{run}” at step {step}: a person chose {token} again.", values) : phraseParts("Forked at step {step}: a person chose {token} again.", values);
+  }
+  return name ? phraseParts("Forked from “{run}” at step {step}: a person chose {token} in place of {before}.", values)
+    : phraseParts("Forked at step {step}: a person chose {token} in place of {before}.", values);
 }

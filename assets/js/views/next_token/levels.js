@@ -3,6 +3,7 @@
 
 import { count, percent, plain } from "../../core/format.js";
 import { chanceOf, likeliest, stages } from "../../data/sampling.js";
+import { counted, phrase } from "../../core/texts.js";
 
 /** @typedef {import("../../data/store.js").Run} Run */
 /** @typedef {import("../../data/store.js").Choice} Choice */
@@ -15,13 +16,17 @@ import { chanceOf, likeliest, stages } from "../../data/sampling.js";
  *   candidates: Candidate[], chosen: number | null | undefined}} Level */
 
 const MOST = 10; // candidates of a level
-const WORDS = /** @type {Record<string, string>} */ ({
-  "repetition penalty": "lowers the scores of tokens that already stand in the text",
-  "temperature": "divides every score: below 1 the likely get likelier, above 1 the unlikely gain",
-  "top-k": "keeps only the k likeliest tokens",
-  "top-p": "keeps the likeliest tokens that together reach p",
-  "min-p": "drops tokens below a share of the likeliest one's probability",
-});
+/** Each stage as a person reads it: its name, and what it does, in a sentence. @type {Record<string, {name: string, does: (setting: string) => string}>} */
+const STAGES = {
+  "raw": { name: phrase("raw"), does: () => phrase("The model’s own probabilities, before any setting is applied.") },
+  "repetition penalty": { name: phrase("repetition penalty"),
+    does: (setting) => phrase("Repetition penalty {setting} lowers the scores of tokens that are already in the text.", { setting }) },
+  "temperature": { name: phrase("temperature"),
+    does: (setting) => phrase("Temperature {setting} divides every score: below 1 likely tokens gain probability, above 1 unlikely tokens do.", { setting }) },
+  "top-k": { name: phrase("top-k"), does: (setting) => phrase("Top-k {setting} keeps only the k most likely tokens.", { setting }) },
+  "top-p": { name: phrase("top-p"), does: (setting) => phrase("Top-p {setting} keeps the most likely tokens that together reach probability p.", { setting }) },
+  "min-p": { name: phrase("min-p"), does: (setting) => phrase("Min-p {setting} removes tokens below this share of the highest probability.", { setting }) },
+};
 
 /** The levels of a choice as they ran. @param {Run} run @param {Choice} choice @returns {Level[]} */
 export function recordedLevels(run, choice) {
@@ -70,32 +75,54 @@ function movedAmong(before, after, ordered) {
 
 /** What was done, in a few words. @param {Level} level */
 export function effect(level) {
-  if (level.name === "raw") return "as the model said";
-  if (level.gone > 0) return `removed ${percent(level.goneMass)}`;
-  if (level.moved < 1e-6) return "no change";
-  return `moved ${level.atLeast ? "at least " : ""}${percent(level.moved)}`;
+  if (level.name === "raw") return phrase("from the model");
+  if (level.gone > 0) return phrase("removed {share}", { share: percent(level.goneMass) });
+  if (isUnchanged(level)) return phrase("no change");
+  const share = percent(level.moved);
+  return level.atLeast ? phrase("moved at least {share}", { share }) : phrase("moved {share}", { share });
 }
 
 /** What the few words mean. @param {Level} level */
 export function hint(level) {
-  if (level.name === "raw") return "The model’s own probabilities, before any setting changes them";
-  if (level.gone > 0) return `“removed ${percent(level.goneMass)}”: tokens that held ${percent(level.goneMass)} of the probability can no longer be chosen; “left” counts those that can`;
-  return level.moved < 1e-6 ? "Every token is as likely as before" : `“moved ${level.atLeast ? "at least " : ""}${percent(level.moved)}”: some tokens became less likely by so much in all, and others more likely by as much; none was removed`;
+  if (level.name === "raw") return phrase("The model’s own probabilities, before any setting is applied.");
+  if (level.gone > 0) return phrase("Tokens that held {share} of the probability can no longer be chosen; {n} are left.", { share: percent(level.goneMass), n: count(level.alive) });
+  if (isUnchanged(level)) return phrase("Every token is as likely as before.");
+  const share = percent(level.moved);
+  return level.atLeast ? phrase("Some tokens lost at least {share} of the probability in total and others gained it; none was removed.", { share })
+    : phrase("Some tokens lost {share} of the probability in total and others gained it; none was removed.", { share });
 }
 
-/** A level in a sentence. @param {Level} level @param {number} vocabulary */
+/** A level in sentences. @param {Level} level @param {number} vocabulary */
 export function sentence(level, vocabulary) {
-  if (level.name === "raw") {
-    return `As the model said it, before any setting changes the chances: ${count(level.alive)} of ${count(vocabulary)} tokens have a chance.`;
+  const setting = level.setting === null ? "" : plain(level.setting);
+  const does = STAGES[level.name]?.does(setting) ?? phrase("The stage {name} runs.", { name: named(level) });
+  if (level.name === "raw") return `${does} ${phrase("{n} of {all} tokens can be chosen.", { n: count(level.alive), all: count(vocabulary) })}`;
+  return `${does} ${happened(level)} ${counted(level.alive, "{n} token can still be chosen.", "{n} tokens can still be chosen.", { n: count(level.alive) })}`;
+}
+
+/** What a processor changed here. @param {Level} level */
+function happened(level) {
+  if (level.gone > 0) {
+    return counted(level.gone, "Here it removes {n} token, which held {share} of the probability; the other probabilities are renormalized.",
+      "Here it removes {n} tokens, which held {share} of the probability; the other probabilities are renormalized.", { n: count(level.gone), share: percent(level.goneMass) });
   }
-  const does = WORDS[level.name] ? ` ${WORDS[level.name]}` : "";
-  const did = level.gone > 0 ? `it removed ${count(level.gone)} tokens that held ${percent(level.goneMass)} of the probability; those left share it out among them`
-    : level.moved < 1e-6 ? "it changed nothing" : `it moved ${level.atLeast ? "at least " : ""}${percent(level.moved)} of the probability to other tokens and removed none`;
-  const name = named(level);
-  return `${name[0].toUpperCase()}${name.slice(1)}${does}. Here ${did}. ${count(level.alive)} can still be chosen.`;
+  if (isUnchanged(level)) return phrase("Here it changes nothing.");
+  const share = percent(level.moved);
+  return level.atLeast ? phrase("Here it moves at least {share} of the probability to other tokens and removes none.", { share })
+    : phrase("Here it moves {share} of the probability to other tokens and removes none.", { share });
+}
+
+/** @param {Level} level */
+function isUnchanged({ gone, moved }) {
+  return gone <= 0 && moved < 1e-6;
+}
+
+/** A stage as a person reads it. @param {string} name */
+export function stageName(name) {
+  return STAGES[name]?.name ?? name;
 }
 
 /** A level by its name and setting. @param {Level} level */
-export function named(level) {
-  return level.setting === null ? level.name : `${level.name} ${plain(level.setting)}`;
+export function named({ name, setting }) {
+  return setting === null ? stageName(name) : phrase("{name} {setting}", { name: stageName(name), setting: plain(setting) });
 }

@@ -6,10 +6,11 @@ import { h, fill, tokenText, quoted } from "../../core/dom.js";
 import { count, percent, plain } from "../../core/format.js";
 import { Distribution } from "./distribution.js";
 import { ForkForm, OriginLine } from "./fork_form.js";
-import { named, recordedLevels } from "./levels.js";
+import { named, recordedLevels, stageName } from "./levels.js";
 import { Race } from "./race.js";
 import { ReservedSpace } from "../../core/reserve_space.js";
 import { WhatIf } from "./what_if.js";
+import { phrase, phraseParts } from "../../core/texts.js";
 
 /** @typedef {import("../../data/store.js").Choice} Choice */
 /** @typedef {import("../../board/card.js").State} State */
@@ -17,8 +18,8 @@ import { WhatIf } from "./what_if.js";
 /** @type {import("../../board/card.js").View} */
 export const nextToken = {
   id: "next-token",
-  title: "Next token",
-  sentence: "Each pass ends in one number for every token of the vocabulary: how likely it comes next. One token is chosen from them.",
+  title: phrase("Next token"),
+  sentence: phrase("Each pass gives every token of the vocabulary a probability of coming next. One token is chosen from them."),
   create(body, context) {
     const headline = h("p", { class: "ts-headline", "aria-live": "polite" });
     const room = new ReservedSpace(headline, "headline");
@@ -35,8 +36,8 @@ export const nextToken = {
     const race = new Race();
     const whatIf = new WhatIf(context, changed);
     const panes = h("div", { class: "ts-chosen-panes" },
-      h("div", {}, h("h3", { class: "ts-subtitle" }, "Stage by stage, as it ran"), distribution.stages),
-      h("div", {}, h("h3", { class: "ts-subtitle" }, "The likeliest at this stage, and all others"), distribution.bars, forking?.element), race.element);
+      h("div", {}, h("h3", { class: "ts-subtitle" }, phrase("The stages, as they ran")), distribution.stages),
+      h("div", {}, h("h3", { class: "ts-subtitle" }, phrase("The most likely tokens at this stage, and all others")), distribution.bars, forking?.element), race.element);
     body.append(room.element, origin.element, panes, whatIf.element);
 
     /** @param {State} state */
@@ -96,31 +97,31 @@ export const nextToken = {
   },
   glance({ run, step, colours }) {
     const choice = step.choices[0];
-    if (!choice) return { value: ["none yet"] };
+    if (!choice) return { value: [phrase("none yet")] };
     return { value: [quoted(run.tokens[step.chosenAt]), ` ${percent(choice.probability)}`], mini: (g, width, height) => miniature(g, width, height, choice, colours) };
   },
 };
 
 /** @param {{run: import("../../data/store.js").Run, step: import("../../data/store.js").Step}} state @param {Choice | undefined} choice */
 function sayChoice({ run, step }, choice) {
-  if (!choice) return ["This pass read a part of the prompt; no token was chosen from it yet."];
+  if (!choice) return [phrase("This pass read a part of the prompt; no token is chosen yet.")];
   const vocabulary = count(run.head.model.d_vocab);
-  return ["After ", quoted(run.tokens[step.last]), " came ", quoted(run.tokens[step.chosenAt]), ": ", h("strong", {}, percent(choice.probability)),
-    ` as the model said it, ${choice.rank === 0 ? "the likeliest" : `number ${count(choice.rank + 1)} in likelihood`}${choice.byPerson ? ", chosen by a person" : ""}`, ...sayDrawnFrom(run, choice), `. Probabilities are of the full vocabulary, ${vocabulary} of ${vocabulary} tokens.`];
+  const values = { before: quoted(run.tokens[step.last]), token: quoted(run.tokens[step.chosenAt]), share: h("strong", {}, percent(choice.probability)), rank: count(choice.rank + 1) };
+  return [...(choice.rank === 0 ? phraseParts("After {before} came {token}: raw probability {share}, the most likely token.", values)
+    : phraseParts("After {before} came {token}: raw probability {share}, rank {rank}.", values)),
+  ...sayDrawnFrom(run, choice), " ", phrase("Probabilities are over the full vocabulary: {n} of {n} tokens.", { n: vocabulary })];
 }
 
-/** How likely it was where it was drawn from, after the last stage. @param {import("../../data/store.js").Run} run @param {Choice} choice */
+/** How likely it was where it was drawn from, after the last stage, and how it was chosen. @param {import("../../data/store.js").Run} run @param {Choice} choice */
 function sayDrawnFrom(run, choice) {
   const levels = recordedLevels(run, choice);
   const last = levels[levels.length - 1];
-  if (levels.length === 1 || typeof last.chosen !== "number") return [];
-  return ["; ", h("strong", {}, percent(last.chosen)), ` after ${levels.slice(1).map(named).join(", ")}: ${howTaken(choice)}`];
-}
-
-/** @param {Choice} choice */
-function howTaken(choice) {
-  if (choice.byPerson) return "a person chose it, whatever these say";
-  return choice.runners.length ? "from these it was drawn" : "of these the likeliest was taken";
+  const person = choice.byPerson ? [" ", phrase("A person chose it.")] : [];
+  if (levels.length === 1 || typeof last.chosen !== "number") return person;
+  const values = { share: h("strong", {}, percent(last.chosen)), stages: levels.slice(1).map(named).join(", ") };
+  if (choice.byPerson) return [" ", ...phraseParts("After {stages} its probability was {share}.", values), ...person];
+  return [" ", ...(choice.runners.length ? phraseParts("It was drawn with probability {share}, after {stages}.", values)
+    : phraseParts("It was taken as the most likely token, with probability {share} after {stages}.", values))];
 }
 
 /** The three tallest bars on a track of 100%, the chosen one in its colour if it is among them.
@@ -141,9 +142,10 @@ function numbersOf({ run, step }) {
   const choice = step.choices[0];
   const levels = choice ? recordedLevels(run, choice) : [];
   return {
-    columns: ["stage", "place", "token", "id", "score (logit)", "probability"],
-    rows: levels.flatMap(({ name, candidates }) => candidates.map((each, i) => [name, String(i + 1), tokenText(each), count(each.id), plain(each.score), percent(each.probability)])),
-    note: `Float32, as they ran. Raw probabilities are a softmax over all ${count(run.head.model.d_vocab)} tokens. Entropy of the raw distribution, a measure of how unsure the model was (0: sure): ${choice ? plain(choice.entropy) : "–"} nats, the unit that goes with the natural logarithm.`,
+    columns: [phrase("stage"), phrase("rank"), phrase("token"), phrase("id"), phrase("score (logit)"), phrase("probability")],
+    rows: levels.flatMap(({ name, candidates }) => candidates.map((each, i) => [stageName(name), String(i + 1), tokenText(each), count(each.id), plain(each.score), percent(each.probability)])),
+    note: phrase("Float32, as they ran. Raw probabilities are a softmax over all {n} tokens. Entropy of the raw distribution, a measure of the model’s uncertainty (0: certain): {entropy} nats, the unit that goes with the natural logarithm.",
+      { n: count(run.head.model.d_vocab), entropy: choice ? plain(choice.entropy) : "–" }),
     code: codeOf(run, step),
   };
 }

@@ -4,6 +4,7 @@
 import { h, fill, say, button, tokenText, quoted } from "../../core/dom.js";
 import { count, percent } from "../../core/format.js";
 import { ReservedSpace } from "../../core/reserve_space.js";
+import { phrase, phraseParts } from "../../core/texts.js";
 
 const [FEWEST, MOST] = [3, 7]; // digits of a time
 
@@ -16,10 +17,10 @@ export class Race {
     this.title = h("h3", { class: "ts-subtitle" });
     this.words = h("p", { class: "ts-note" });
     this.lanes = h("ol", { class: "ts-lanes" });
-    this.play = button("▶ Run it again", () => this.run());
+    this.play = button(phrase("▶ Replay the race"), () => this.run());
     this.story = h("p", { class: "ts-readout" });
     this.field = h("p", { class: "ts-note" });
-    this.track = h("div", { class: "ts-track" }, this.lanes, h("p", { class: "ts-row" }, this.play, h("span", { class: "ts-note" }, "random number ÷ probability = time; the smallest time wins")));
+    this.track = h("div", { class: "ts-track" }, this.lanes, h("p", { class: "ts-row" }, this.play, h("span", { class: "ts-note" }, phrase("random number ÷ probability = time; the smallest time wins"))));
     this.rooms = { words: new ReservedSpace(this.words, "note"), story: new ReservedSpace(this.story, "readout"), field: new ReservedSpace(this.field, "note") };
     this.element = h("div", { class: "ts-draw" }, h("div", {}, this.title, ...Object.values(this.rooms).map((room) => room.element)), this.track);
     this.most = 0; // runners of one draw
@@ -67,7 +68,7 @@ export class Race {
       part.hidden = this.most === 0;
       part.classList.toggle("ts-keeps-room", !first || alone); // another pass of this run needs it
     }
-    say(this.title, first ? "The draw, as it ran" : "The choice: no dice");
+    say(this.title, first ? phrase("The draw, as it ran") : phrase("The choice: nothing drawn"));
     fill(this.words, ...aboutChoice(run, choice, alive));
     if (!first || alone) {
       for (const part of [this.lanes, this.story, this.field]) fill(part);
@@ -82,21 +83,22 @@ export class Race {
 
 /** How the choice was made. @param {Run} run @param {Choice} choice @param {number} alive @returns {import("../../core/dom.js").Child[]} */
 function aboutChoice(run, choice, alive) {
-  if (choice.byPerson) return ["A person chose this token: nothing was drawn here, and the run goes on from it. The bars show what the model offered."];
+  if (choice.byPerson) return [phrase("A person chose this token: nothing was drawn here, and the run continues from it. The bars show the model’s distribution.")];
   if (!choice.runners.length) {
     const [likeliest, next] = (choice.stages[choice.stages.length - 1] ?? choice).candidates;
-    return ["Temperature is 0: nothing is drawn, the likeliest token is taken. ",
-      ...(likeliest && next ? [quoted(run.named(likeliest)), ` with ${percent(likeliest.probability)} is ahead of `, quoted(run.named(next)), ` with ${percent(next.probability)}. `] : []),
-      "“What if?” below shows which tokens a higher temperature could have drawn."];
+    const ahead = likeliest && next ? phraseParts("{token} with {share} is ahead of {next} with {less}.",
+      { token: quoted(run.named(likeliest)), share: percent(likeliest.probability), next: quoted(run.named(next)), less: percent(next.probability) }) : [];
+    return [phrase("Temperature is 0: nothing is drawn, the most likely token is taken."), " ", ...ahead, ahead.length > 0 && " ",
+      phrase("“What if?” below shows which tokens a higher temperature could have drawn.")];
   }
-  if (alive === 1) return ["Only one token was left: there was nothing to draw."];
-  return ["Every token that is left draws a random number, 1 on average, and divides it by its probability: that is its time. So the likely are fast, and win often; "
-    + "a lucky small number lets another win. The picture is the moment in which the winner arrives."];
+  if (alive === 1) return [phrase("Only one token was left: there was nothing to draw.")];
+  return [phrase("Every token that is left draws a random number, 1 on average, and divides it by its probability: the result is its time. Likely tokens are fast and win often; a small random number lets another token win. The picture shows the moment when the winner arrives.")];
 }
 
 /** @param {Choice} choice @param {number} alive */
 function aboutField({ runners }, alive) {
-  return alive > runners.length ? `Shown are the first ${runners.length} to arrive; all ${count(alive)} tokens that were left ran.` : `All ${count(alive)} tokens that were left are shown.`;
+  return alive > runners.length ? phrase("Shown are the first {n} to arrive, of all {all} tokens that were left.", { n: runners.length, all: count(alive) })
+    : phrase("All {all} tokens that were left are shown.", { all: count(alive) });
 }
 
 /** @param {Runner & {hex?: string}} runner @param {Runner} winner @param {number} place @param {number} digits */
@@ -116,11 +118,19 @@ function story(run, choice, runners) {
   const left = (choice.stages[choice.stages.length - 1] ?? choice).candidates;
   const favourite = left[0];
   if (!favourite) return [];
-  const won = [quoted(run.named(first)), favourite.id === first.id ? ", the favourite, came first: " : " came first: ", h("strong", {}, `${ratio(first, digits)} = ${short(first.time, digits)}`)];
   const other = favourite.id === first.id ? runners[1] : runners.find((each) => each.id === favourite.id);
-  if (other) return [...won, ` arrived before ${other.id === favourite.id ? "the favourite, " : ""}`, quoted(run.named(other)), `: ${ratio(other, digits)} = ${short(other.time, digits)}.`];
-  return favourite.id === first.id ? [...won, "."]
-    : [...won, ". The favourite, ", quoted(run.named(favourite)), ` with ${percent(favourite.probability)}, drew so large a number that it is not among the first.`];
+  const values = { token: quoted(run.named(first)), sum: h("strong", {}, sumOf(first, digits)), other: quoted(run.named(other ?? favourite)),
+    otherSum: other ? sumOf(other, digits) : "", share: percent(favourite.probability) };
+  if (favourite.id === first.id) {
+    return other ? phraseParts("{token}, the most likely token, wins: {sum}. Second is {other}: {otherSum}.", values) : phraseParts("{token}, the most likely token, wins: {sum}.", values);
+  }
+  return other ? phraseParts("{token} wins: {sum}. The most likely token, {other}, is slower: {otherSum}.", values)
+    : phraseParts("{token} wins: {sum}. The most likely token, {other} with {share}, drew such a large number that it is not among the first.", values);
+}
+
+/** @param {Runner} runner @param {number} digits */
+function sumOf(runner, digits) {
+  return `${ratio(runner, digits)} = ${short(runner.time, digits)}`;
 }
 
 /** Digits after which no two times that differ look alike. @param {Runner[]} runners */
@@ -143,7 +153,7 @@ function ratio({ wait, probability, time }, digits) {
 
 /** @param {number} number @param {number} digits */
 function short(number, digits) {
-  if (!Number.isFinite(number)) return "never";
+  if (!Number.isFinite(number)) return phrase("never");
   if (number >= 10 ** digits) return count(number);
   return number > 0 && number < 1e-6 ? number.toExponential(digits - 1).replace("-", "−") : number.toPrecision(digits);
 }

@@ -5,8 +5,9 @@ import { h, fill, say, button, quoted } from "../../core/dom.js";
 import { count, percent } from "../../core/format.js";
 import { chanceOf, raw, stages } from "../../data/sampling.js";
 import { Distribution } from "./distribution.js";
-import { madeLevels } from "./levels.js";
+import { madeLevels, stageName } from "./levels.js";
 import { ReservedSpace } from "../../core/reserve_space.js";
+import { phrase, phraseParts } from "../../core/texts.js";
 
 /** @typedef {import("../../board/card.js").State} State */
 /** @typedef {import("../../data/store.js").Choice} Choice */
@@ -15,17 +16,17 @@ import { ReservedSpace } from "../../core/reserve_space.js";
 /** @typedef {keyof Settings} Name */
 /** @typedef {{key: string, levels: import("./levels.js").Level[], own: Stage[], from: import("../../data/sampling.js").Distribution, bits: number}} Made */
 
-/** name, label, slider's least, most and step, the highest that can be typed, the value that switches it off, what it does
+/** name, its stage, slider's least, most and step, the highest that can be typed, the value that switches it off, what it does
  * @type {[Name, string, number, number, number, number, number, string][]} */
 const KNOBS = [
-  ["penalty", "repetition penalty", 0.5, 2, 0.05, 10, 1, "above 1: tokens of the text get less likely"],
-  ["temperature", "temperature", 0, 2, 0.05, 100, 1, "0: no dice; below 1 surer, above 1 bolder"],
-  ["topK", "top-k", 0, 200, 1, 1e6, 0, "keep the k likeliest"],
-  ["topP", "top-p", 0.01, 1, 0.01, 1, 1, "keep the likeliest that together reach p"],
-  ["minP", "min-p", 0, 1, 0.01, 1, 0, "drop what is below this share of the top one"],
+  ["penalty", "repetition penalty", 0.5, 2, 0.05, 10, 1, phrase("above 1: tokens of the text become less likely")],
+  ["temperature", "temperature", 0, 2, 0.05, 100, 1, phrase("0: greedy; below 1 sharper, above 1 flatter")],
+  ["topK", "top-k", 0, 200, 1, 1e6, 0, phrase("keeps the k most likely")],
+  ["topP", "top-p", 0.01, 1, 0.01, 1, 1, phrase("keeps the most likely that together reach p")],
+  ["minP", "min-p", 0, 1, 0.01, 1, 0, phrase("removes tokens below this share of the top one")],
 ];
 
-const LONGEST_VERDICT = "The token that was drawn is still “as long as it can be”. With these settings it could have been drawn: 12.3% of the draws.";
+const LONGEST_VERDICT = `${phrase("In the run, {token} was drawn.", { token: "“as long as it can be”" })} ${phrase("With these settings it could have been drawn, with probability {share}.", { share: "12.3%" })}`;
 
 export class WhatIf {
   /** @param {import("../../board/card.js").Context} context @param {() => void} changed */
@@ -33,17 +34,17 @@ export class WhatIf {
     this.want = logitsSlice;
     this.changed = changed;
     this.knobs = KNOBS.map((knob) => this.makeKnob(knob));
-    this.reset = button("Reset to this run’s settings", () => { this.settings = null; changed(); });
+    this.reset = button(phrase("Reset to this run’s settings"), () => { this.settings = null; changed(); });
     this.said = h("p", { class: "ts-readout", "aria-live": "polite" });
     this.room = new ReservedSpace(this.said, "readout");
     this.room.keep(LONGEST_VERDICT);
     this.note = h("p", { class: "ts-note" });
     this.picture = new Distribution(() => { changed(); redraw(); }, "last");
-    this.result = h("div", {}, h("p", { class: "ts-legend" }, h("span", { class: "ts-ghost-key" }), "a frame shows how likely the token was in the run itself"), this.picture.bars, this.picture.stages);
+    this.result = h("div", {}, h("p", { class: "ts-legend" }, h("span", { class: "ts-ghost-key" }), phrase("an outline shows the token’s probability in the run itself")), this.picture.bars, this.picture.stages);
     this.element = h("details", { class: "ts-what-if", ontoggle: changed },
-      h("summary", {}, h("span", { class: "ts-subtitle" }, "What if?"), h("span", { class: "ts-muted" }, " Other settings, the same scores")),
+      h("summary", {}, h("span", { class: "ts-subtitle" }, phrase("What if?")), " ", h("span", { class: "ts-muted" }, phrase("Other settings, the same scores"))),
       h("div", { class: "ts-what-if-panes" },
-        h("div", {}, h("div", { class: "ts-knobs" }, ...this.knobs.map((knob) => knob.element)), h("p", { class: "ts-legend" }, h("span", {}, h("span", { "aria-hidden": "true" }, "▲ "), "the run’s own setting")), h("p", { class: "ts-row" }, this.reset), this.room.element, this.note),
+        h("div", {}, h("div", { class: "ts-knobs" }, ...this.knobs.map((knob) => knob.element)), h("p", { class: "ts-legend" }, h("span", {}, h("span", { "aria-hidden": "true" }, "▲ "), phrase("the run’s own setting"))), h("p", { class: "ts-row" }, this.reset), this.room.element, this.note),
         this.result));
     /** @type {Settings | null} null: the run's own */
     this.settings = null;
@@ -59,11 +60,12 @@ export class WhatIf {
   get open() { return this.element.hasAttribute("open"); }
 
   /** @param {KNOBS[number]} knob */
-  makeKnob([name, label, least, most, step, , off, does]) {
+  makeKnob([name, stage, least, most, step, , off, does]) {
     const id = `ts-knob-${name}`;
+    const label = stageName(stage);
     const hear = (/** @type {Event} */ event) => this.turn(name, /** @type {HTMLInputElement} */ (event.target));
     const slider = h("input", { type: "range", id, min: least, max: most, step, oninput: hear, "aria-describedby": `${id}-does ${id}-own` });
-    const number = h("input", { type: "number", min: least, step: "any", onchange: hear, oninput: () => number.classList.add("ts-typing"), "aria-label": `${label}, as a number` });
+    const number = h("input", { type: "number", min: least, step: "any", onchange: hear, oninput: () => number.classList.add("ts-typing"), "aria-label": phrase("{name}, as a number", { name: label }) });
     const mark = h("span", { class: "ts-knob-mark", "aria-hidden": "true" });
     const own = h("span", { class: "ts-knob-own", id: `${id}-own` });
     const element = h("div", { class: "ts-knob" }, h("span", { class: "ts-knob-words" }, h("label", { for: id }, label), h("span", { class: "ts-knob-does", id: `${id}-does` }, does), own), h("span", { class: "ts-knob-slider" }, slider, mark), number);
@@ -131,7 +133,9 @@ export class WhatIf {
     this.picture.draw(shown);
     const last = this.made.levels[this.made.levels.length - 1];
     fill(this.said, ...verdict(state, choice, last, settings));
-    say(this.note, `Redrawn from this step’s own scores of all ${count(state.run.head.model.d_vocab)} tokens${this.made.bits === 16 ? ", kept at 16 bits in this recording" : ""}; the model did not run again.`);
+    const n = count(state.run.head.model.d_vocab);
+    say(this.note, this.made.bits === 16 ? phrase("Recomputed from this step’s scores of all {n} tokens, kept at 16 bits in this recording; the model did not run again.", { n })
+      : phrase("Recomputed from this step’s scores of all {n} tokens; the model did not run again.", { n }));
   }
 }
 
@@ -150,14 +154,16 @@ function ownAt(made, name) {
 
 /** Whether the drawn token could have been drawn so. @param {State} state @param {Choice} choice @param {import("./levels.js").Level} last @param {Settings} settings */
 function verdict({ run, step }, choice, last, settings) {
-  const drawn = quoted(run.tokens[step.chosenAt]);
+  const values = { token: quoted(run.tokens[step.chosenAt]) };
+  const was = choice.byPerson ? phraseParts("In the run, a person chose {token}.", values) : choice.runners.length ? phraseParts("In the run, {token} was drawn.", values)
+    : phraseParts("In the run, {token} was taken.", values);
   const taken = last.candidates[0];
-  const start = [`The token that was ${choice.byPerson ? "chosen by a person" : choice.runners.length ? "drawn" : "taken"} is still `, drawn, ". With these settings it "];
   if (settings.temperature === 0) {
-    return taken.id === choice.id ? [...start, "is taken again: it is the likeliest, and there are no dice."]
-      : [...start, "is not taken: there are no dice, and ", quoted(taken), ` with ${percent(taken.probability)} is likelier.`];
+    return taken.id === choice.id ? [...was, " ", phrase("With these settings it is taken again: it is the most likely token, and temperature 0 is greedy.")]
+      : [...was, " ", ...phraseParts("With these settings it is not taken: temperature 0 is greedy, and {token} is more likely, with {share}.", { token: quoted(taken), share: percent(taken.probability) })];
   }
-  return last.chosen ? [...start, `could have been drawn: ${percent(last.chosen)} of the draws.`] : [...start, h("strong", {}, "could not have been drawn"), "."];
+  return last.chosen ? [...was, " ", phrase("With these settings it could have been drawn, with probability {share}.", { share: percent(last.chosen) })]
+    : [...was, " ", h("strong", {}, phrase("With these settings it could not have been drawn."))];
 }
 
 /** @param {ReturnType<WhatIf["makeKnob"]>} knob @param {number} value @param {number} own */
@@ -167,10 +173,10 @@ function drawKnob({ slider, number, mark, own: said, least, most, off, name }, v
   if (!typing && (document.activeElement !== number || number.valueAsNumber !== value)) number.value = String(value);
   const share = (Math.min(Math.max(own, least), most) - least) / (most - least);
   mark.style.setProperty("--ts-at", String(share));
-  const neutral = name === "temperature" ? "1 (unchanged)" : "off";
-  const words = (/** @type {number} */ setting) => (setting === off ? neutral : name === "temperature" && setting === 0 ? "0, no dice" : String(setting));
-  const is = value === off ? neutral : name === "temperature" && value === 0 ? "no dice" : "on";
-  say(said, value === own ? `${is}, as in the run` : `${is}; the run: ${words(own)}`);
+  const neutral = name === "temperature" ? phrase("1 (unchanged)") : phrase("off");
+  const words = (/** @type {number} */ setting) => (setting === off ? neutral : name === "temperature" && setting === 0 ? phrase("0 (greedy)") : String(setting));
+  const is = value === off ? neutral : name === "temperature" && value === 0 ? phrase("greedy") : phrase("on");
+  say(said, value === own ? phrase("{state}, as in the run", { state: is }) : phrase("{state}; in the run: {own}", { state: is, own: words(own) }));
   slider.setAttribute("aria-valuetext", words(value));
 }
 
