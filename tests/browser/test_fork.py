@@ -239,7 +239,7 @@ def test_the_app_continues_a_run_by_gradios_own_event(
     page.locator(FIELD).fill("nonsense")
     expect(page.locator(GO)).to_be_enabled()
     page.locator(GO).click()
-    expect(page.locator("#form").get_by_role("alert")).to_contain_text("has no such token")
+    expect(page.locator("#status").get_by_role("alert")).to_contain_text("has no such token")
 
 
 def test_what_no_picture_asks_for_is_refused_in_words(serve: Callable[..., Served], visit: Callable[..., Page]) -> None:

@@ -20,7 +20,7 @@ def test_a_refusal_stands_beside_the_form_and_the_run_and_the_form_stay(serve, v
     page.locator("#prompt textarea").fill("  ")
     page.locator("#chat input").check()
     page.locator("#run").click()
-    alert = page.locator("#form").get_by_role("alert")
+    alert = page.locator("#status").get_by_role("alert")
     expect(alert).to_contain_text("prompt is empty")
     expect(alert).to_be_in_viewport()
     assert page.locator(".ts-board").get_attribute("data-run") == shown
@@ -87,7 +87,7 @@ def test_an_emptied_number_is_refused_by_name(serve, visit):
     open_settings(page)
     page.get_by_label("Seed").fill("")
     page.locator("#run").click()
-    expect(page.locator("#form").get_by_role("alert")).to_contain_text("Seed is empty")
+    expect(page.locator("#status").get_by_role("alert")).to_contain_text("Seed is empty")
 
 
 def test_a_second_visitor_sees_the_queue_and_gets_a_turn_when_the_first_tab_closes(serve, visit):

@@ -21,17 +21,17 @@ def build_page(blocks: gr.Blocks, visitors: Visitors, limits: Limits, first: str
         made = form.make("prompt", lines=1)
         with shell.popover(phrase("Examples"), "examples-popover"):
             above = gr.Column()
-            made |= form.make("chat")
-            with above:
-                chips, examples = [each.label for each in EXAMPLES], [(each.prompt, each.chat) for each in EXAMPLES]
-                fields.chips(chips, examples, [made["prompt"], made["chat"]], elem_id="examples")
         with shell.popover(phrase("Settings"), "settings"):
-            made |= form.make(*_SETTINGS)
+            made |= form.make("chat", *_SETTINGS)
+        with above:
+            chips, examples = [each.label for each in EXAMPLES], [(each.prompt, each.chat) for each in EXAMPLES]
+            fields.chips(chips, examples, [made["prompt"], made["chat"]], elem_id="examples")
         with gr.Row(elem_id="transport"):
             run = gr.Button(phrase("Run"), variant="primary", elem_id="run")
             for name in _PRESSES:
                 page.presses[name] = gr.Button(_PRESSES[name], elem_id=name, interactive=False)
-        shell.runs()
+        with shell.popover(phrase("Runs"), "runs-popover"):
+            shell.runs()
     page.from_pictures = ("run", "fork")
     page.beside = {name: each for name, each in made.items() if name == "model"}
     page.asked.append(shell.Asked(experiment="run", button=run, fields=made, also=[made["prompt"].submit]))

@@ -90,17 +90,22 @@ def laid_out_above(here: str, *experiments: str, first: str | None = None) -> It
             page.board = _board(experiments, first)
 
 
-def popover(name: str, elem_id: str) -> gr.Accordion:
-    """A part of such a form that is folded up, and lies over the page when it is open: assets/js/board/popovers.js."""
-    return gr.Accordion(name, open=False, elem_id=elem_id, elem_classes="ts-popover")
+@contextmanager
+def popover(name: str, elem_id: str) -> Iterator[None]:
+    """A part of such a form that is folded up, and lies over the page when it is open: assets/js/board/popovers.js.
+
+    No accordion: what is folded up in one is not on the page, and scripts could not fill it.
+    """
+    with gr.Column(elem_id=elem_id, elem_classes="ts-popover", min_width=0):
+        _html(f'<button type="button" aria-expanded="false">{markup.text(name)}</button>', f"{elem_id}-button")
+        with gr.Column(elem_classes="ts-popover-body", min_width=0):
+            yield
 
 
 def runs() -> None:
-    """Where the recorded runs and the visitor's own are listed: folded up, and there before it is opened."""
+    """Where the recorded runs and the visitor's own are listed."""
     _html(
-        f'<details class="ts-popover"><summary>{markup.text(phrase("Runs"))}</summary>'
-        '<div class="ts-popover-body ts-root ts-scope"><div class="ts-shipped-root"></div>'
-        '<div class="ts-runs-root"></div></div></details>',
+        '<div class="ts-root ts-scope"><div class="ts-shipped-root"></div><div class="ts-runs-root"></div></div>',
         "runs",
     )
 

@@ -10,7 +10,7 @@ import { h, fill, button } from "../core/dom.js";
 import { RUN_EMPTY, emptyCard } from "./empty.js";
 import { leadToMeasure, offerFiles } from "./keep.js";
 import { loadStyles } from "./styles.js";
-import { closePopovers } from "./popovers.js";
+import { wirePopovers } from "./popovers.js";
 import { PARTS, showTab, wireTabs } from "./tabs.js";
 import { Board } from "./board.js";
 import { AddressBar, readAddress } from "./address.js";
@@ -74,7 +74,7 @@ export class Page {
     this.runs = visitor?.list ?? null;
     this.forks = visitor?.forks ?? null;
     if (this.shipped) find("#runs .ts-shipped-root")?.replaceChildren(this.shipped.element);
-    closePopovers();
+    wirePopovers();
     /** @type {Map<string, HTMLElement>} */
     this.keeps = new Map();
     const places = experiments.map((experiment) => h("div", { id: `board-${experiment}`, class: PARTS[experiment] ? `ts-part-${PARTS[experiment]}` : "" }));

@@ -1,21 +1,26 @@
 // @ts-check
-// Parts of the form that lie over the page when they are open: a press elsewhere closes them, and so do Esc and Run.
+// Parts of the form that lie over the page when they are open: their button opens and closes them, and so do Esc and a press elsewhere.
 
-const OPEN = ".ts-popover > button.open, .ts-popover[open] > summary";
+const OPEN = "ts-open";
 
-/** Close what is open when a person goes on elsewhere. */
-export function closePopovers() {
-  const close = (/** @type {Element | null} */ except) => {
-    for (const button of document.querySelectorAll(OPEN)) {
-      if (!except || !button.parentElement?.contains(except)) /** @type {HTMLElement} */ (button).click();
-    }
+/** Wire every popover of the page. */
+export function wirePopovers() {
+  const all = Array.from(document.querySelectorAll(".ts-popover"));
+  const set = (/** @type {Element} */ popover, /** @type {boolean} */ open) => {
+    popover.classList.toggle(OPEN, open);
+    popover.querySelector("button[aria-expanded]")?.setAttribute("aria-expanded", String(open));
   };
-  document.addEventListener("pointerdown", (event) => close(/** @type {Element} */ (event.target)), { capture: true });
+  for (const popover of all) {
+    popover.querySelector("button[aria-expanded]")?.addEventListener("click", () => set(popover, !popover.classList.contains(OPEN)));
+  }
+  document.addEventListener("pointerdown", (event) => {
+    for (const popover of all) if (!popover.contains(/** @type {Element} */ (event.target))) set(popover, false);
+  }, { capture: true });
   document.addEventListener("keydown", (event) => {
-    const open = /** @type {HTMLElement | null} */ (document.querySelector(OPEN));
+    const open = all.find((popover) => popover.classList.contains(OPEN));
     if (event.key !== "Escape" || !open) return;
     event.stopPropagation();
-    close(null);
-    open.focus();
+    set(open, false);
+    /** @type {HTMLElement | null} */ (open.querySelector("button[aria-expanded]"))?.focus();
   }, { capture: true });
 }
