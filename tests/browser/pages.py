@@ -34,11 +34,17 @@ def run_to_the_end(page: Page, prompt: str | None = None) -> str | None:
     return page.locator(".ts-board").get_attribute("data-run")
 
 
+def unfold(page: Page, name: str) -> None:
+    """Open a part of the form that is folded up, where it is not open yet."""
+    button = page.locator(".ts-popover button[aria-expanded]", has_text=name)
+    if button.get_attribute("aria-expanded") == "false":
+        button.click()
+
+
 def open_settings(page: Page) -> None:
-    """Unfold the settings. Gradio sets fields to their values once more just after they appear; nobody is that fast."""
-    page.get_by_role("button", name="Settings").click()
+    """Unfold the settings."""
+    unfold(page, "Settings")
     page.get_by_label("Seed").wait_for()
-    page.wait_for_timeout(300)
 
 
 def step_shown(page: Page) -> int:
@@ -48,7 +54,7 @@ def step_shown(page: Page) -> int:
 def no_overflow(page: Page) -> bool:
     """Nothing reaches beyond the window's right edge, whether it could be scrolled to or is cut off."""
     return page.evaluate("""document.documentElement.scrollWidth <= innerWidth
-        && [...document.querySelectorAll("#header, #form, #main, .ts-board, .ts-card")]
+        && [...document.querySelectorAll("#header, #top, #form, #main, .ts-board, .ts-card")]
             .every((part) => part.getBoundingClientRect().right <= innerWidth)""")
 
 

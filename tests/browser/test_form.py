@@ -5,7 +5,7 @@ import re
 from playwright.sync_api import expect
 
 from tests.app.fakes_engine import FakeEngine
-from tests.browser.pages import no_overflow, open_settings, run_to_the_end, until
+from tests.browser.pages import no_overflow, open_settings, run_to_the_end, unfold, until
 from viz.examples import EXAMPLES
 
 HOSTILE = (
@@ -18,6 +18,7 @@ def test_a_refusal_stands_beside_the_form_and_the_run_and_the_form_stay(serve, v
     page = visit(serve().url)
     shown = run_to_the_end(page)
     page.locator("#prompt textarea").fill("  ")
+    unfold(page, "Settings")
     page.locator("#chat input").check()
     page.locator("#run").click()
     alert = page.locator("#status").get_by_role("alert")
@@ -33,8 +34,8 @@ def test_a_refusal_stands_beside_the_form_and_the_run_and_the_form_stay(serve, v
 def test_the_form_survives_a_reload(serve, visit):
     page = visit(serve(names=("fake-1k", "other")).url)
     page.locator("#prompt textarea").fill("Mine,\nin two lines 🌍")
-    page.locator("#chat input").check()
     open_settings(page)
+    page.locator("#chat input").check()
     page.get_by_label("number input for Temperature").fill("0.7")
     page.get_by_label("number input for New tokens").fill("7")
     page.get_by_label("Seed").fill("11")
@@ -63,6 +64,7 @@ def test_what_the_browser_kept_cannot_break_the_form(serve, visit):
 def test_an_example_fills_the_form(serve, visit):
     served = serve()
     page = visit(served.url)
+    unfold(page, "Examples")
     page.get_by_role("button", name="A question").click()
     expect(page.locator("#prompt textarea")).to_have_value(re.compile("^Why is the sky blue"))
     expect(page.locator("#chat input")).to_be_checked()

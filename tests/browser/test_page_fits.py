@@ -42,7 +42,7 @@ LEGIBLE = """() => {
     return [255, 255, 255];
   };
   const faults = [];
-  for (const e of document.querySelectorAll("#header *, #form *")) {
+  for (const e of document.querySelectorAll("#header *, #top *")) {
     const own = [...e.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
     if (!own || !e.checkVisibility() || e.closest(".ts-spoken, svg, [data-testid=status-tracker]")) continue;
     const { color, fontSize } = getComputedStyle(e);
