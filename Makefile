@@ -88,15 +88,20 @@ model: .venv/installed
 	$(PIP) -r requirements-dev.txt
 	@touch $@
 
-# A Chromium for the browser tests: the system's, else one from the system's packages, else Playwright's own. Where none
-# can be had the other tests still run; the browser tests then say why they are skipped, or fail where CI is set.
-chromium: .venv/installed-dev
-	@for name in chromium chromium-browser google-chrome google-chrome-stable; do \
-	    command -v $$name >/dev/null && exit 0; \
-	done; \
-	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+# A Chromium for the browser tests. Its headless shell draws no window around the page, and the tests take a third less time;
+# Debian packages it. Else the system's Chromium, else Playwright's own. Where none can be had the other tests still run; the
+# browser tests then say why they are skipped, or fail where CI is set. Tried once.
+chromium: .venv/chromium
+.venv/chromium: .venv/installed-dev
+	@if ! command -v chromium-headless-shell >/dev/null && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
 	    export DEBIAN_FRONTEND=noninteractive; \
-	    apt-get update -q </dev/null && apt-get install -q -y --no-install-recommends \
-	        chromium fonts-noto-color-emoji fonts-noto-cjk </dev/null && exit 0; \
+	    apt-get update -q </dev/null && { \
+	        apt-get install -q -y --no-install-recommends chromium-headless-shell </dev/null || \
+	        apt-get install -q -y --no-install-recommends chromium </dev/null; \
+	        apt-get install -q -y --no-install-recommends fonts-noto-color-emoji fonts-noto-cjk </dev/null; }; \
 	fi; \
-	$(PY) -m playwright install chromium </dev/null || echo "no Chromium could be had; the browser tests can't run" >&2
+	for name in chromium-headless-shell chromium chromium-browser google-chrome google-chrome-stable; do \
+	    command -v $$name >/dev/null && { touch $@; exit 0; }; \
+	done; \
+	$(PY) -m playwright install chromium </dev/null && touch $@ || \
+	echo "no Chromium could be had; the browser tests can't run" >&2

@@ -21,7 +21,7 @@ settings.load_profile(QUICK)  # before pytest reads --hypothesis-profile, which 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported; programs that tests start inherit it
 
 CHROMIUM_ARGS = ["--no-sandbox", "--disable-gpu"]  # a graphics card imitated in software draws slower than none
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROMIUM = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 @pytest.fixture(scope="session")
