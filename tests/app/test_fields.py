@@ -215,7 +215,7 @@ def test_positions_are_read_as_a_person_writes_them(text: str, found: tuple[int,
 
 @pytest.mark.parametrize("text", ["a", "-3", "5-3", "1-999999", "١", "1;2", "1.5"])
 def test_other_positions_are_refused_with_the_words_they_came_in(text: str):
-    with pytest.raises(BadSetting, match="Drop positions of the prompt has") as refused:
+    with pytest.raises(BadSetting, match="Evict positions of the prompt has") as refused:
         read(TryCaches, {"prompt": "a", "max_new_tokens": 5, "dropped": text}, LIMITS)
     assert ascii(text) in str(refused.value)
 

@@ -66,8 +66,8 @@ def test_an_address_without_a_place_opens_where_a_run_begins(house: Plain, go):
     page = go(house, f"#record={house.keep(finished())}")
     page.wait_for_function("tokenoscope.store.run?.lens")
     first = page.evaluate("""async () => {
-        const { firstLook } = await import("/gradio_api/tokenoscope/assets/js/board/selection.js");
-        return firstLook(tokenoscope.store.run);
+        const { opening } = await import("/gradio_api/tokenoscope/assets/js/views/loom/opening.js");
+        return opening(tokenoscope.store.run);
     }""")
     assert at(page, "step", "layer", "head") == [first["step"], first["layer"], first["head"]]
 

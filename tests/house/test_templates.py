@@ -1,6 +1,7 @@
 """Every sentence is a literal template whose values are those that are given; catalogues keep the values."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -66,4 +67,5 @@ def test_the_templates_are_printed_for_a_translator():
     printed = json.loads(ran.stdout)
     assert list(printed) == every() and all(template == other for template, other in printed.items())
     assert "Temperature" in printed and "One round, verified" in printed
-    assert set(in_scripts()) <= {*printed, *(each for each in in_scripts() if not any(map(str.isalpha, each)))}
+    wordless = {each for each in in_scripts() if not any(map(str.isalpha, re.sub(r"\{\w+\}", "", each)))}
+    assert set(in_scripts()) - wordless <= set(printed)

@@ -6,7 +6,7 @@ import { columns, columnAt, WIDE } from "../../assets/js/views/loom/columns.js";
 import { Geometry } from "../../assets/js/views/loom/geometry.js";
 import { blocks, guessAt, settled } from "../../assets/js/views/loom/guesses.js";
 import { farthestLook, looksOfHead, looksOfLayer } from "../../assets/js/views/loom/arcs.js";
-import { opening } from "../../assets/js/views/loom/story.js";
+import { opening } from "../../assets/js/views/loom/opening.js";
 import { WEIGHTS } from "../../assets/js/data/store.js";
 
 const sum = (all) => all.reduce((total, { size }) => total + size, 0);

@@ -19,7 +19,8 @@ def read(trace: Trace, program: str, more: bytes = b"") -> list:
         f"""
         import {{ parseFrames }} from "@/data/frames.js";
         import {{ Run, WEIGHTS }} from "@/data/store.js";
-        import {{ Selection, firstLook }} from "@/board/selection.js";
+        import {{ Selection }} from "@/board/selection.js";
+        import {{ opening }} from "@/views/loom/opening.js";
         const frames = bytes(given);
         const run = new Run("test");
         run.feed(frames);
@@ -160,7 +161,7 @@ def test_the_selection_stays_within_the_run_and_brings_the_pass_of_a_token():
         trace,
         """
         const selection = new Selection();
-        selection.open(run, () => firstLook(run), false);
+        selection.open(run, () => opening(run), false);
         const say = () => said.push({ ...selection.at });
         say();
         selection.set({ step: 2 }); say();

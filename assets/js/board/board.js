@@ -20,7 +20,7 @@ import { Choices, markSelected, pressed, pressedByKey, revealTick } from "./choi
 import { MemoryLoad } from "./memory_load.js";
 import { RUN_VIEWS, aboutModel } from "./run_views.js";
 import { Loom } from "../views/loom/loom.js";
-import { opening } from "../views/loom/story.js";
+import { opening } from "../views/loom/opening.js";
 import { runAxis, servedAxis } from "./axis.js";
 import { phrase } from "../core/texts.js";
 

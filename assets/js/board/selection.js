@@ -116,29 +116,6 @@ function same(one, other) {
   return one === other || (one !== null && other !== null && /** @type {Axis[]} */ (Object.keys(one)).every((axis) => one[axis] === other[axis]));
 }
 
-/** Where to look first in a run: the head whose last prompt token looks most sharply at one other word, the first token and
- * itself left out. @param {Run} run @returns {Partial<At>} */
-export function firstLook(run) {
-  const start = { step: 0, layer: Math.floor(run.nLayers / 2), head: 0 };
-  const step = run.steps[0];
-  if (!step || !step.attention) return start;
-  let best = -1;
-  for (let layer = 0; layer < run.nLayers; layer += 1) {
-    for (let head = 0; head < run.nHeads; head += 1) {
-      const row = run.row(layer, head, step.last);
-      if (!row) continue;
-      for (let key = 1; key < row.length - 1; key += 1) {
-        if (row[key] > best) {
-          best = row[key];
-          start.layer = layer;
-          start.head = head;
-        }
-      }
-    }
-  }
-  return start;
-}
-
 const SAME_MS = 30; // events of one movement
 
 /** Tell a pointer that moves from one that rests while something scrolls under it: browsers send events for both, the second at the
