@@ -121,6 +121,8 @@ def look(house: Plain, go: Callable[..., Page]) -> Callable[..., Page]:
         page.wait_for_function("[...tokenoscope.page.held.values()].some(({ status }) => status?.complete)")
         if isinstance(shown, Trace) and not moment:
             page.evaluate("tokenoscope.selection.set({ step: Infinity })")
+        if isinstance(shown, Trace):  # cards out of sight are drawn when the browser has time, and are higher then
+            page.wait_for_function("tokenoscope.store.cards.every((card) => !card.stale)")
         return page
 
     return open_record

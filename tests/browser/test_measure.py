@@ -34,10 +34,10 @@ def test_its_console_is_silent_though_another_page_opens_on_a_run(serve, visit):
 
 def test_what_cannot_be_tried_is_refused_beside_the_form(measuring):
     page = measuring()
-    page.get_by_label("Drop positions of the prompt").fill("3, x")
+    page.get_by_label("Evict positions of the prompt").fill("3, x")
     page.get_by_role("button", name="Compress the cache").click()
     expect(page.locator(".ts-refusal")).to_contain_text("'x'")
-    page.get_by_label("Drop positions of the prompt").fill("3, 700")
+    page.get_by_label("Evict positions of the prompt").fill("3, 700")
     page.get_by_role("button", name="Compress the cache").click()
     expect(page.locator(".ts-refusal")).to_contain_text("700")
 
@@ -51,6 +51,6 @@ def test_a_watched_run_is_taken_along(serve, visit):
     page.get_by_role("link", name="Measure").click()
     expect(page.locator("#prompt textarea")).to_have_value("words that were watched")
     expect(page.locator("#aim")).to_contain_text("4 + 16 tokens")
-    page.get_by_role("link", name="Watch a run").click()
+    page.get_by_role("link", name="Watch").click()
     expect(page.locator(".ts-run-text")).to_contain_text("Done: 16")
     expect(page.locator(".ts-card-output")).to_contain_text("words that were watched")

@@ -310,7 +310,7 @@ def test_the_facts_tell_how_a_draft_was_made():
     assert "temperature 0, seed 0 (not used: greedy decoding); " in " ".join(account_of(RECORDS[3]).facts(greedy))
     assert "chat template" in " ".join(account_of(RECORDS[3]).facts(replace(greedy, attempts=())))
     two = replace(greedy, attempts=(*greedy.attempts, replace(greedy.attempts[0], n_draft=5)))
-    assert "at most 3 or 5 guesses a round" in " ".join(account_of(RECORDS[3]).facts(two))
+    assert "at most 3, 5 drafted tokens a round" in " ".join(account_of(RECORDS[3]).facts(two))
 
 
 def test_the_page_of_a_long_run_holds_its_beginning_its_end_and_what_is_seen_first():

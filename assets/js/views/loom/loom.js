@@ -143,7 +143,7 @@ export class Loom {
     const transposed = width < NARROW;
     const seen = this.seen(state);
     const wanted = this.sizes(run, transposed);
-    const height = transposed ? this.heightDown(run, at.step) : Math.max(this.picture.clientHeight, LEAST_HEIGHT);
+    const height = transposed ? heightDown(run.tokens.length) : Math.max(this.picture.clientHeight, LEAST_HEIGHT);
     this.picture.style.height = transposed ? `${height}px` : "";
     const key = [run.id, run.frames, at.step, seen.top, seen.focus, seen.keep, width, height, colours.card].join("/");
     if (key !== this.drawnBase) {
@@ -181,13 +181,6 @@ export class Loom {
     const looks = this.part === "token" && !pointed ? null : head === null ? looksOfLayer(run, place.layer, place.token) : looksOfHead(run, place.layer, head, place.token);
     drawPlace(g, geometry, pointed?.token ?? place.token, pointed ? Math.max(pointed.level, 0) : place.layer + 1, pointed !== null, colours);
     if (looks && (this.part === "head" || this.part === "cell" || pointed)) drawArcs(g, geometry, seen, { ...place, head, looks }, colours);
-  }
-
-  /** Where tokens go down, the picture is as high as they need. @param {Run} run @param {number} step */
-  heightDown(run, step) {
-    const known = run.steps[step].last + 2;
-    const all = run.tokens.length;
-    return EDGES_DOWN + ROW_DOWN * Math.min(known, WIDE) + 28 + 14 * Math.max(all - known, 0) + 2 * Math.max(known - WIDE, 0);
   }
 
   /** How wide each column's words are, measured once a run and size of it. @param {Run} run @param {boolean} transposed */
@@ -231,4 +224,9 @@ export class Loom {
         h("span", {}, h("b", {}, title), h("span", { class: "ts-caption-text" }, text))))));
     this.captions.querySelectorAll("button")[held]?.focus();
   }
+}
+
+/** Where tokens go down, the picture is as high as all of them need, at whatever step. @param {number} n tokens of the run */
+function heightDown(n) {
+  return EDGES_DOWN + ROW_DOWN * (Math.min(n, WIDE) + 1) + 2 * Math.max(n - WIDE, 0);
 }

@@ -13,7 +13,7 @@ export class LoomTable {
   /** @param {import("../../board/selection.js").Selection} selection */
   constructor(selection) {
     this.of = h("p", { class: "ts-note", role: "status" });
-    this.rows = h("div", { class: "ts-scroll", tabindex: "0", role: "region", "aria-label": phrase("the selected token's column, layer by layer") });
+    this.rows = h("div", { class: "ts-sheet ts-scroll", tabindex: "0", role: "region", "aria-label": phrase("the selected token's column, layer by layer") });
     const by = (/** @type {number} */ n) => () => selection.set({ token: selection.at.token + n });
     this.element = h("details", { class: "ts-details ts-loom-table", ontoggle: () => this.fill() },
       h("summary", {}, phrase("The picture as a table")),
