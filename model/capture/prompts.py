@@ -32,10 +32,14 @@ def read_prompt(hooked: HookedModel, prompt: str | Sequence[int], settings: Sett
     return Prompt(text=hooked.tokenizer.decode(list(ids)), ids=ids, notes=())
 
 
-def check_lengths(hooked: HookedModel, n_prompt: int, settings: Settings, limits: Limits) -> None:
-    """Look whether a run of so many tokens fits this model and this host. Raises: PromptTooLong, BadSetting."""
-    n_ctx = hooked.card.n_ctx
-    limits.check_new_tokens(settings.max_new_tokens)
+def check_lengths(hooked: HookedModel, n_prompt: int, settings: Settings | None, limits: Limits) -> None:
+    """Check that a run of so many tokens fits this model and this host; without settings, nothing is written after it.
+
+    Raises: PromptTooLong, BadSetting.
+    """
+    n_ctx, n_new = hooked.card.n_ctx, 0 if settings is None else settings.max_new_tokens
+    if settings is not None:
+        limits.check_new_tokens(n_new)
     if n_prompt > limits.prompt_tokens:
         raise PromptTooLong(
             "the prompt has {n_prompt:,} tokens; this host allows at most {most:,} "
@@ -43,14 +47,22 @@ def check_lengths(hooked: HookedModel, n_prompt: int, settings: Settings, limits
             n_prompt=n_prompt,
             most=limits.prompt_tokens,
         )
-    if n_prompt + settings.max_new_tokens > n_ctx:
+    if n_new == 0 and n_prompt > n_ctx:
+        raise PromptTooLong(
+            "the text has {n_prompt:,} tokens; {model} reads at most {n_ctx:,} at once. Shorten it, or pick a model "
+            "with a longer context.",
+            n_prompt=n_prompt,
+            model=hooked.card.name,
+            n_ctx=n_ctx,
+        )
+    if n_prompt + n_new > n_ctx:
         raise PromptTooLong(
             "the prompt's {n_prompt:,} tokens and {max_new_tokens:,} new ones make {n_together:,}; {model} reads at "
             "most {n_ctx:,} at once. Shorten the prompt, ask for fewer new tokens, or pick a model with a longer "
             "context.",
             n_prompt=n_prompt,
-            max_new_tokens=settings.max_new_tokens,
-            n_together=n_prompt + settings.max_new_tokens,
+            max_new_tokens=n_new,
+            n_together=n_prompt + n_new,
             model=hooked.card.name,
             n_ctx=n_ctx,
         )

@@ -173,7 +173,8 @@ def _add_output(parser: Parser) -> None:
 
 
 def _sub_commands() -> str:
-    rows = [f"  {each.name:<10} {_first_line(each.request)}" for each in EXPERIMENTS]
+    width = max(len(each.name) for each in EXPERIMENTS) + 1
+    rows = [f"  {each.name:<{width}} {_first_line(each.request)}" for each in EXPERIMENTS]
     return "\n".join([phrase("sub-commands, each with its own --help:"), *rows])
 
 

@@ -167,7 +167,7 @@ class _Timing:
                 yield self._record(machine, taken)
         except Cancelled:
             return
-        job.progress(total, total, "done")
+        job.progress(total, total, phrase("done"))
         yield self._record(machine, taken)
 
     @contextmanager
