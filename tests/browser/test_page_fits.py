@@ -8,7 +8,7 @@ from tests.browser.pages import no_overflow, open_settings, run_to_the_end
 SIZES = ((1440, 900), (1280, 640), (390, 844))
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.long)])
 def test_the_page_fits_is_legible_and_has_its_first_picture_in_sight(serve, visit, theme):
     page = visit(serve().url, theme=theme)
     run_to_the_end(page)

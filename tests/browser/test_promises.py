@@ -242,7 +242,7 @@ def test_what_a_key_or_the_pointer_changes_is_drawn_in_8_ms_and_painted_in_33(lo
     within(measure, {"scripts": 8, "waits": 33}, yardstick.slowness)
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.long)])
 def test_every_picture_fits_at_every_size_and_axe_finds_no_serious_fault(serve, visit, theme):
     page = visit(serve().url, theme=theme, width=1440, height=900)
     run_to_the_end(page)
