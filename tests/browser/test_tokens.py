@@ -13,6 +13,7 @@ def test_a_chat_turn_shows_what_the_model_really_reads(plain_server, go):
     expect(pane.locator(".ts-reads")).to_be_hidden()
     page.get_by_role("button", name="A chat turn").click()
     expect(pane.locator(".ts-reads")).to_be_visible()
+    page.wait_for_function("tokenoscope.store.cards.every((card) => !card.stale)")
     typed, prompt = page.evaluate("""(({ head, tokens, nPrompt }) => [head.prompt, tokens.slice(0, nPrompt)
         .map((token) => token.text).join("")])(tokenoscope.store.run)""")
     assert "".join(pane.locator(".ts-read.ts-typed").all_text_contents()) == typed

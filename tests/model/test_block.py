@@ -147,8 +147,8 @@ def test_layers_built_otherwise_are_told() -> None:
     hooked = tiny("llama")
     layers = list(hooked.anatomy.layers)
     layers[1].mlp = nn.Sequential(nn.Linear(48, 8), nn.Linear(8, 48))
-    assert block_note(layers, hooked.card.block) == "Built otherwise than layer 0: 1 of the 3 layers (1)."
-    assert "Built" not in block_note(layers[:1], hooked.card.block)
+    assert block_note(layers, hooked.card.block) == "1 of the 3 layers differ from layer 0 (1)."
+    assert "differ" not in block_note(layers[:1], hooked.card.block)
 
 
 def test_an_expert_that_did_not_run_is_told_and_not_listed() -> None:

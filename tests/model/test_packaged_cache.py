@@ -130,7 +130,7 @@ def test_a_wrong_checksum_names_both_sums_and_deletes_the_file(brought: Path, na
     expected = packaged.GGUF_SHA256 if name == packaged.GGUF else packaged.WHEEL_SHA256
     with pytest.raises(BadWeights) as refusal:
         default_folder(brought)
-    for said in (name, sha256(b"damaged"), expected, "deleted", "begins again"):
+    for said in (name, sha256(b"damaged"), expected, "deleted", "downloads it again"):
         assert said in str(refusal.value)
     assert not damaged.exists()
     assert left_behind(brought) == []

@@ -27,7 +27,8 @@ def plain(value: Any) -> Any:
     """
     if is_dataclass(value) and not isinstance(value, type):
         held = {each.name: plain(getattr(value, each.name)) for each in fields(value)}
-        return {name: each for name, each in held.items() if each != form_of(type(value)).added.get(name, ...)}
+        missing = form_of(type(value)).added
+        return {name: each for name, each in held.items() if name not in missing or each != plain(missing[name])}
     if isinstance(value, Mapping):
         return {str(name): plain(each) for name, each in value.items()}
     if isinstance(value, tuple | list):
