@@ -269,11 +269,11 @@ export class Board {
     for (const card of this.cards) card.stale = true;
     const seen = this.cards.filter((card) => card.inSight || !this.run); // server pictures change seldom, and are drawn by themselves
     this.transport.paint(record instanceof ServedRecord ? servedAxis(record, at, this.pictures.words(at)) : runAxis(state), this.colours);
-    this.loom?.paint(state);
+    if (this.loom?.inSight) this.loom.paint(state);
     this.rail?.paint(state);
     for (const card of seen) card.paint(state);
     this.transport.draw();
-    this.loom?.draw(state);
+    if (this.loom?.inSight) this.loom.draw(state);
     for (const card of seen) card.draw(state);
     this.rail?.draw();
     if (this.run) this.serverViews?.draw(this.run, this.slices.live, this.selection.base);

@@ -1,7 +1,7 @@
 // @ts-check
 // The cells: what the model would say at each place, by colour and word; the residual stream beside each column, keys and values behind it.
 
-import { hatch, mix, overColour } from "../../core/canvas.js";
+import { fit, hatch, mix, overColour } from "../../core/canvas.js";
 import { percent } from "../../core/format.js";
 import { blocks, guessAt } from "./guesses.js";
 import { word, write } from "./ink.js";
@@ -25,8 +25,85 @@ export function drawCells(g, geometry, seen, colours) {
   const pass = run.steps[step];
   for (let token = 0; token < geometry.count; token += 1) {
     if (token > pass.last) drawEmpty(g, geometry, token, colours);
-    else drawColumn(g, geometry, seen, token, colours);
+    else if (geometry.columns[token].wide) drawKeptColumn(g, geometry, seen, token, colours);
+    else token = drawNarrow(g, geometry, seen, token, colours);
   }
+}
+
+/** @type {Map<string, HTMLCanvasElement>} columns as they were drawn: most words, which cost the most, are the same at the next step */
+const COLUMNS = new Map();
+const [MOST_COLUMNS, BESIDE_PX] = [160, 10];
+
+/** A column, drawn once for as long as it looks the same. @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {Seen} seen @param {number} token @param {Paint} colours */
+function drawKeptColumn(g, geometry, seen, token, colours) {
+  const { run, step, focus } = seen;
+  const [low, high] = [geometry.cell(token, 0), geometry.cell(token, geometry.levels - 1)];
+  const [x, y] = [Math.min(low.x, high.x) - BESIDE_PX, Math.min(low.y, high.y) - BESIDE_PX];
+  const [w, hgt] = [Math.abs(high.x - low.x) + low.w + 2 * BESIDE_PX, Math.abs(high.y - low.y) + low.h + 2 * BESIDE_PX];
+  const key = [run.id, run.frames, token, w, hgt, run.stepOf[token] < step, topOf(seen, token), focus.includes(token), seen.keep, colours.card].join("/");
+  let kept = COLUMNS.get(key);
+  if (!kept) {
+    kept = document.createElement("canvas");
+    const own = fit(kept, Math.ceil(w), Math.ceil(hgt));
+    own.translate(-x, -y);
+    drawColumn(own, geometry, seen, token, colours);
+    if (COLUMNS.size >= MOST_COLUMNS) COLUMNS.delete(COLUMNS.keys().next().value ?? "");
+    COLUMNS.set(key, kept);
+  }
+  g.drawImage(kept, x, y, Math.ceil(w), Math.ceil(hgt));
+}
+
+/** Narrow columns side by side, from this one on, as one bitmap: a point for each cell. Returns the last of them. @param {CanvasRenderingContext2D} g
+ * @param {Geometry} geometry @param {Seen} seen @param {number} first @param {Paint} colours */
+function drawNarrow(g, geometry, seen, first, colours) {
+  const { run, step } = seen;
+  let last = first;
+  while (last + 1 < geometry.count && !geometry.columns[last + 1].wide && last + 1 <= run.steps[step].last) last += 1;
+  const [n, levels] = [last - first + 1, geometry.levels];
+  const [w, hgt] = geometry.transposed ? [levels, n] : [n, levels];
+  const [off, points] = bitmap(w, hgt);
+  const words = new Uint32Array(points.data.buffer);
+  for (let i = 0; i < n; i += 1) {
+    const token = first + i;
+    const faded = run.stepOf[token] < step ? FADED : BESIDE;
+    const top = topOf(seen, token);
+    for (let level = 0; level <= top; level += 1) {
+      const guess = guessAt(run, level, token);
+      const at = geometry.transposed ? i * levels + level : (levels - 1 - level) * n + i;
+      words[at] = guess ? shades(guess.follows, faded, colours).words[Math.round(guess.probability * 255)] : 0;
+    }
+  }
+  off.putImageData(points, 0, 0);
+  const [one, other] = [geometry.cell(first, geometry.transposed ? 0 : levels - 1), geometry.cell(last, geometry.transposed ? levels - 1 : 0)];
+  g.imageSmoothingEnabled = false;
+  g.drawImage(off.canvas, one.x, one.y, other.x + other.w - one.x, other.y + other.h - one.y);
+  return last;
+}
+
+/** A bitmap to draw in, cleared, and its points. @param {number} w @param {number} hgt @returns {[CanvasRenderingContext2D, ImageData]} */
+function bitmap(w, hgt) {
+  const canvas = document.createElement("canvas");
+  canvas.width = w;
+  canvas.height = hgt;
+  const g = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+  return [g, g.createImageData(w, hgt)];
+}
+
+/** The colours of all probabilities, in 256 steps: as CSS has them, and as ImageData words. @typedef {{css: string[], words: Uint32Array}} Shades */
+/** @type {Map<string, Shades>} */
+const SHADES = new Map();
+
+/** @param {boolean} follows @param {number} faded @param {Paint} colours @returns {Shades} */
+function shades(follows, faded, colours) {
+  const full = follows ? colours.generated : colours.guess;
+  const key = `${full}${colours.card}${faded}${follows}`;
+  const known = SHADES.get(key);
+  if (known) return known;
+  const css = Array.from({ length: 256 }, (_, i) => mix(colours.card, full, (0.12 + (0.88 * i) / 255) * faded * (follows ? FOLLOWS_SHARE : 1)));
+  const words = Uint32Array.from(css, (hex) => 0xff000000 + (parseInt(hex.slice(5, 7), 16) << 16) + (parseInt(hex.slice(3, 5), 16) << 8) + parseInt(hex.slice(1, 3), 16));
+  const made = { css, words };
+  SHADES.set(key, made);
+  return made;
 }
 
 /** The highest level of a column that has been computed. @param {Seen} seen @param {number} token */
@@ -75,8 +152,7 @@ function drawBlock(g, geometry, run, token, { low, high, guess }, faded, colours
 
 /** @param {import("./guesses.js").Guess} guess @param {number} faded @param {Paint} colours */
 export function cellColour(guess, faded, colours) {
-  const share = (0.12 + 0.88 * guess.probability) * faded;
-  return guess.follows ? mix(colours.card, colours.generated, share * FOLLOWS_SHARE) : mix(colours.card, colours.guess, share);
+  return shades(guess.follows, faded, colours).css[Math.round(guess.probability * 255)];
 }
 
 /** The guess, once a block: where it begins. @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {Run} run @param {number} token

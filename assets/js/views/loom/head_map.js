@@ -35,10 +35,11 @@ export class HeadMap {
     if (!width) return;
     const g = fit(this.canvas, width, run.nHeads * ROW + 2);
     const w = width / run.nLayers;
+    const steps = Array.from({ length: 64 }, (_, i) => mix(colours.sunk, colours.weight, i / 63));
     for (let layer = 0; layer < run.nLayers; layer += 1) {
       for (let head = 0; head < run.nHeads; head += 1) {
         const share = farthestLook(run, layer, head, at.token)?.share ?? 0;
-        g.fillStyle = mix(colours.sunk, colours.weight, Math.sqrt(share));
+        g.fillStyle = steps[Math.round(Math.sqrt(share) * 63)];
         g.fillRect(layer * w + 0.5, head * ROW + 1, w - 1, ROW - 1);
       }
     }

@@ -25,7 +25,8 @@ export function write(g, text, x, y, { colour, bold = false, slanted = false, al
   setFont(g, { bold, slanted, size });
   g.textAlign = align;
   g.textBaseline = "middle";
-  const squeeze = most === Infinity ? 1 : Math.max(Math.min(most / g.measureText(text).width, 1), NARROWEST);
+  const natural = widthOfWords(g, text);
+  const squeeze = most === Infinity ? 1 : Math.max(Math.min(most / natural, 1), NARROWEST);
   const shown = squeeze > NARROWEST ? text : cut(g, text, most / NARROWEST);
   if (squeeze < 1) {
     g.save();
@@ -41,8 +42,23 @@ export function write(g, text, x, y, { colour, bold = false, slanted = false, al
   }
   g.fillStyle = colour;
   g.fillText(shown, x, y);
-  const width = g.measureText(shown).width * squeeze;
+  const width = (shown === text ? natural : g.measureText(shown).width) * squeeze;
   if (squeeze < 1) g.restore();
+  return width;
+}
+
+/** @type {Map<string, number>} */
+const WIDTHS = new Map();
+
+/** How wide words are in the font that is set: measured once. @param {CanvasRenderingContext2D} g @param {string} text */
+function widthOfWords(g, text) {
+  const key = `${g.font}/${text}`;
+  let width = WIDTHS.get(key);
+  if (width === undefined) {
+    width = g.measureText(text).width;
+    if (WIDTHS.size > 5000) WIDTHS.clear();
+    WIDTHS.set(key, width);
+  }
   return width;
 }
 

@@ -42,10 +42,9 @@ export class Inspector {
     void selection;
   }
 
-  /** @param {State} state @param {Part} part @param {number | null} level that a pass has come to while it is played */
-  draw(state, part, level) {
+  /** @param {State} state @param {Part} part */
+  draw(state, part) {
     this.part = part;
-    this.drawLikely(state, level);
     const { run, at } = state;
     const key = [run.id, run.frames, at.step, at.layer, at.head, at.token, part, run.nRead].join("/");
     if (key === this.drawn) return;
@@ -60,7 +59,7 @@ export class Inspector {
     this.closer.scrollTop = 0;
   }
 
-  /** @param {State} state @param {number | null} level */
+  /** @param {State} state @param {number | null} level that a pass has come to while it is played */
   drawLikely({ run, step }, level) {
     const choice = step.choices[0];
     const stops = level !== null && level <= run.nLayers && level >= 0;

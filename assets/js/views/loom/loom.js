@@ -27,6 +27,7 @@ import { drawTop } from "./top.js";
 /** How far a pass is played: in levels up to L + 1, then how far the chosen token has fallen, 0 to 1. @typedef {{level: number, falling: number}} Front */
 
 const NARROW = 760; // px: below it tokens go down
+const REST_MS = 120;
 const [LEAST_HEIGHT, ROW_DOWN, EDGES_DOWN] = [300, 30, 46]; // px
 /** @type {Record<Chapter, Part>} */
 const PART_OF = { read: "token", look: "head", guess: "cell", choose: "choice", keep: "cache" };
@@ -60,6 +61,13 @@ export class Loom {
     this.width = widthOf(this.picture, () => { this.drawnBase = ""; redraw(); });
     this.drawnBase = "";
     this.told = "";
+    this.rest = 0;
+    this.drawnAt = -Infinity;
+    this.inSight = true; // until the browser says otherwise
+    new IntersectionObserver(([entry]) => {
+      this.inSight = entry.isIntersecting;
+      if (this.inSight) redraw();
+    }).observe(this.element);
     /** @type {Geometry | null} */
     this.geometry = null;
     /** @type {{key: string, sizes: number[]}} */
@@ -206,7 +214,17 @@ export class Loom {
     say(this.says, line(run, at, moment));
     const { model } = run.head;
     say(this.about, phrase("{model}, {layers} layers × {heads} heads", { model: model.name, layers: model.n_layers, heads: model.n_heads }));
-    this.inspector.draw(state, this.part, this.front ? Math.min(Math.floor(this.front.level), run.nLayers) : null);
+    this.inspector.drawLikely(state, this.front ? Math.min(Math.floor(this.front.level), run.nLayers) : null);
+    window.clearTimeout(this.rest);
+    const now = performance.now();
+    if (now - this.drawnAt > REST_MS) this.drawRest(state);
+    else this.rest = window.setTimeout(() => this.drawRest(state), REST_MS); // while steps fly by, only the last one's words are made
+    this.drawnAt = now;
+  }
+
+  /** The words beside and below the picture. @param {State} state */
+  drawRest(state) {
+    this.inspector.draw(state, this.part);
     this.drawStory(state);
     this.table.draw(state);
   }
