@@ -91,10 +91,10 @@ def block_note(layers: Sequence[nn.Module], parts: Sequence[Part]) -> str:
     if held != shown:
         notes.append(
             phrase(
-                "Of layer 0's {held:,} parameters, {held2:,} stand in modules that did not run by themselves, such "
+                "Of layer 0's {held:,} parameters, {unseen:,} stand in modules that did not run by themselves, such "
                 "as experts that no token of the probe was sent to.",
                 held=held,
-                held2=held - shown,
+                unseen=held - shown,
             )
         )
     return " ".join(notes)

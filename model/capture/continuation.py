@@ -89,6 +89,10 @@ class Continuation(Generation):
             self._stands = done.n_reused + done.n_replayed == self._n_taken
             yield max(0, done.n_replayed - self._run.n_prompt + 1)
 
+    def take_lens(self) -> None:
+        """Begin with the earlier run's columns of the logit lens: its positions are not worked out again."""
+        self._mention(self._lens.take_over(self._run, self._n_taken))
+
     def __next__(self) -> Step:
         for _ in self.resuming():
             pass
@@ -118,7 +122,7 @@ class Continuation(Generation):
 
     def _take_over(self) -> None:
         """The earlier run's steps up to the one whose token is the person's."""
-        run, step, reader = self._run, self._step, self._hooked.reader
+        run, step = self._run, self._step
         for at, each in enumerate(run.steps[: step + 1]):
             logits = torch.tensor(run.logits[at])
             (choice,) = each.choices
@@ -138,8 +142,7 @@ class Continuation(Generation):
             restore_s=0.0,
             note="",
         )
-        self._texts |= reader.texts([self._origin.instead_of])
-        self._fragments |= reader.fragments([self._origin.instead_of])
+        self._mention({self._origin.instead_of})
 
     def _check_weights(self) -> None:
         """What the last layer left at the step gives the recorded logits, through this model's own head."""

@@ -79,23 +79,32 @@ class Generation:
         reader = self._hooked.reader
         self._steps.append(step)
         self._tokens.append(reader.token(choice.id, self._tokens[-1].span[1], generated=True))
-        self._texts |= reader.texts(_mentioned(choice))
-        self._fragments |= reader.fragments(_mentioned(choice))
+        self._mention(_mentioned(choice))
+
+    def _mention(self, ids: set[int]) -> None:
+        """The record will name these tokens: what they read as is kept."""
+        new = ids - self._texts.keys()
+        self._texts |= self._hooked.reader.texts(new)
+        self._fragments |= self._hooked.reader.fragments(new)
 
     def stop_when(self, cancelled: Callable[[], bool]) -> None:
         """Ask this before every layer; when it says yes, the pass ends at once with `Cancelled`."""
         self._tracer.cancelled = cancelled
 
+    def take_lens(self) -> None:
+        """Begin with what there is of the logit lens already: of a run that begins with its prompt, nothing."""
+
     def lens_missing(self) -> list[int]:
         """Positions that were read and have no column of the logit lens yet; none where the lens is not shown."""
         n_fed = sum(step.n_tokens for step in self._steps)
-        if n_fed > POSITIONS or any(self._hooked.card.reason_against(check) for check in ("lens", "residual")):
+        hidden = self._hooked.card.reason_against("lens") is not None or "resid" not in self._arrays()
+        if n_fed > POSITIONS or hidden:
             return []
         return self._lens.missing(n_fed)
 
     def add_lens(self, position: int) -> None:
         """Work out one column of the logit lens, outside the time of any step."""
-        self._lens.add(position, self._tracer.arrays(position + 1)["resid"][:, position])
+        self._mention(self._lens.add(position, self._tracer.arrays(position + 1)["resid"][:, position]))
 
     @property
     def n_prompt(self) -> int:

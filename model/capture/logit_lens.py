@@ -50,17 +50,22 @@ class LensColumns:
         """Positions, of the first n_fed, whose column is not there yet."""
         return np.flatnonzero(self.ids[0, :n_fed, 0] < 0).tolist()
 
-    def take_over(self, trace: Trace) -> None:
-        """Begin with the columns that a record has."""
+    def take_over(self, trace: Trace, n_positions: int) -> set[int]:
+        """Begin with the columns that a record has of its first positions. Returns the token ids that they mention."""
         if trace.lens_ids is not None and trace.lens_probs is not None:
-            n = min(trace.lens_ids.shape[1], self.ids.shape[1])
+            n = min(n_positions, self.ids.shape[1])
             self.ids[:, :n], self.probs[:, :n] = trace.lens_ids[:, :n], trace.lens_probs[:, :n]
+        return set(self.ids.ravel().tolist()) - {-1}
 
-    def add(self, position: int, stream: np.ndarray) -> None:
-        """Work out one column from its residual stream [L+1, M]: one product with the head, of a few dozen rows."""
+    def add(self, position: int, stream: np.ndarray) -> set[int]:
+        """Work out one column from its residual stream [L+1, M]: one product with the head, of a few dozen rows.
+
+        Returns the token ids that it mentions.
+        """
         for start in range(0, len(stream), _CHUNK):
             levels = slice(start, start + _CHUNK)
             self.ids[levels, position], self.probs[levels, position] = _likeliest(self._hooked, stream[levels])
+        return set(self.ids[:, position].ravel().tolist())
 
     def arrays(self, n_fed: int) -> dict[str, np.ndarray]:
         """As a record holds them."""
@@ -79,7 +84,7 @@ def lens_steps(hooked: HookedModel, trace: Trace) -> Iterator[Trace | None]:
         yield replace(trace, notes=(*trace.notes, note), lens_ids=None, lens_probs=None)
         return
     columns = LensColumns(hooked, trace.n_fed)
-    columns.take_over(trace)
+    columns.take_over(trace, trace.n_fed)
     told = time.monotonic()
     for position in reversed(columns.missing(trace.n_fed)):
         columns.add(position, trace.resid[:, position])
@@ -94,7 +99,7 @@ def lens_steps(hooked: HookedModel, trace: Trace) -> Iterator[Trace | None]:
 def with_columns(hooked: HookedModel, trace: Trace, columns: LensColumns) -> Trace:
     """A copy of the run with the columns that there are, and what their tokens read as."""
     arrays = columns.arrays(trace.n_fed)
-    named = [each for each in np.unique(arrays["lens_ids"]).tolist() if each >= 0]
+    named = set(np.unique(arrays["lens_ids"]).tolist()) - trace.texts.keys() - {-1}
     return replace(
         trace,
         texts=trace.texts | hooked.reader.texts(named),

@@ -52,6 +52,7 @@ def _passes(generation: Generation, job: Watched) -> Iterator[Trace | None]:
         job.progress(n_replayed, generation.n_most, generation.beginning)
         yield None
     if generation.n_steps:  # an earlier run's, taken over
+        generation.take_lens()
         job.progress(generation.n_steps, generation.n_most, "decode")
         yield generation.trace()
     for step in generation:

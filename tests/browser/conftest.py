@@ -79,6 +79,15 @@ def plain_server() -> Iterator[Plain]:
         yield server
 
 
+@pytest.fixture
+def shipped(plain_server: Plain) -> Iterator[Plain]:
+    """A plain page that opens on the runs which come with the app."""
+    plain_server.use(FakeEngine())
+    yield plain_server
+    plain_server.engine.close()
+    plain_server.models.use(FakeEngine())
+
+
 @pytest.fixture(scope="session")
 def bare_server() -> Iterator[Plain]:
     """The same without recorded runs."""

@@ -1,7 +1,7 @@
 """A run continued on the page from a step with another token: what is offered, what is asked for, what comes."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -163,15 +163,6 @@ def test_in_a_saved_page_nobody_can_continue_a_run(house: Plain, visit: Callable
     expect(page.locator(f"{CARD} .ts-fork-parent")).to_have_count(0)
     expect(page.locator(f"{CARD} .ts-fork")).to_have_count(0)
     expect(page.locator(f"{CARD} .ts-bar-press")).to_have_count(0)
-
-
-@pytest.fixture
-def shipped(plain_server: Plain) -> Iterator[Plain]:
-    """A plain page that opens on the runs which come with the app."""
-    plain_server.use(FakeEngine())
-    yield plain_server
-    plain_server.engine.close()
-    plain_server.models.use(FakeEngine())
 
 
 def test_a_recorded_run_is_run_again_here_first_and_not_forked_where_it_goes_on_otherwise(

@@ -1,9 +1,7 @@
 """The board of runs on a plain page: a run as it goes on, what is left of it, and what is never shown as another's."""
 
 import re
-from collections.abc import Iterator
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from tests.app.fakes_engine import FakeEngine
@@ -206,15 +204,6 @@ def test_the_player_stays_in_sight_while_the_page_scrolls(look):
             assert 0 <= bar["y"] < 20
             assert bar["height"] <= height / 4
             expect(page.locator(".ts-play")).to_be_in_viewport(ratio=1)
-
-
-@pytest.fixture
-def shipped(plain_server: Plain) -> Iterator[Plain]:
-    """A plain page that opens on the runs which come with the app."""
-    plain_server.use(FakeEngine())
-    yield plain_server
-    plain_server.engine.close()
-    plain_server.models.use(FakeEngine())
 
 
 def test_a_shipped_run_is_shown_first_while_the_model_loads_and_says_so(shipped: Plain, go):

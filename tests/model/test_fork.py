@@ -178,7 +178,7 @@ def test_stopped_it_keeps_what_it_took_over(hooked: HookedModel, run: Trace) -> 
         values.extend(begin(hooked, job, run, step=2))
         last = values[-1]
         assert last is not None and last.ended == "stopped" and 3 <= last.n_generated <= 4
-        assert last.lens_ids is None and not job.is_settled
+        assert last.embed_ids is None and not job.is_settled
 
 
 def test_what_is_no_run_of_this_model_is_refused_at_once(hooked: HookedModel, run: Trace) -> None:

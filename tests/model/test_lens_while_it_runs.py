@@ -1,6 +1,7 @@
 """The logit lens comes while a run runs: the newest column after its pass, outside its time, if nobody waits."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from model import HookedModel, Settings, Trace, trace
 from model.api.job import Job
+from model.capture.continuation import Continuation
 from model.capture.generation import Generation
 from model.capture.recording import recorded
 from model.limits import Limits
@@ -76,3 +78,32 @@ def test_a_pause_takes_hold_after_the_column_of_the_pass(hooked: HookedModel):
     held = [each for each in seen if not each[2]]
     assert [n for n, _, _ in held][:NEW] == [*range(1, NEW + 1)][: len(held)]
     assert all(n_columns >= n for n, n_columns, _ in held)
+
+
+def forked(hooked: HookedModel, run: Trace, monkeypatch: pytest.MonkeyPatch) -> tuple[Trace, list[int]]:
+    """The last record of a fork at step 2, and the positions whose column was worked out on the way."""
+    added: list[int] = []
+    add = Generation.add_lens
+
+    def watched(self: Generation, position: int) -> None:
+        added.append(position)
+        add(self, position)
+
+    monkeypatch.setattr(Generation, "add_lens", watched)
+    continuation = Continuation(hooked, run, step=2, token_id=run.choices[2].id, limits=Limits())
+    *_, whole = (each for each in recorded(hooked, continuation, Job()) if each is not None)
+    return whole, added
+
+
+def test_a_fork_takes_the_columns_of_the_earlier_run_over(hooked: HookedModel, monkeypatch: pytest.MonkeyPatch):
+    run = trace(hooked, PROMPT, max_new_tokens=NEW)
+    whole, added = forked(hooked, run, monkeypatch)
+    assert added and min(added) >= len(PROMPT) + 2
+    np.testing.assert_array_equal(whole.lens_ids, run.lens_ids)
+    assert run.lens_ids is not None and set(np.unique(run.lens_ids).tolist()) <= whole.texts.keys()
+
+
+def test_a_fork_of_a_run_without_its_residual_stream_has_no_lens(hooked: HookedModel, monkeypatch: pytest.MonkeyPatch):
+    run = replace(trace(hooked, PROMPT, max_new_tokens=NEW, additions=False), resid=None)
+    whole, added = forked(hooked, run, monkeypatch)
+    assert (added, whole.lens_ids) == ([], None)
