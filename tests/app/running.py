@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from model.limits import Limits
+from model.requests.run import Run
 from tests.app.fakes_engine import FakeEngine, FakeModels
 from tests.patience import PATIENCE_S
 from viz.server.store import Kept, Store
@@ -81,3 +82,7 @@ def house() -> Iterator[House]:
     made = House()
     yield made
     made.close()
+
+
+def a_run(prompt: str = "a b c", new: int = 4, **more) -> Run:
+    return Run(prompt=prompt, max_new_tokens=new, **more)

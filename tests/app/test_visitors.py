@@ -3,38 +3,17 @@
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
 
 import pytest
 
-from model.errors import BadPrompt, BadSetting, Busy, NotAllowed, UnknownModel
-from model.limits import Limits
+from model.errors import BadPrompt, BadSetting, NotAllowed, UnknownModel
 from model.records.timing import Measurement
 from model.records.trace import Trace
 from model.requests.cache import TryCaches
 from model.requests.fork import Fork
-from model.requests.run import Run
 from model.requests.timing import Measure
 from tests.app.fakes_engine import FakeEngine
-from tests.app.running import House, held, wait_for
-from viz.server import visitors as following
-
-
-@pytest.fixture
-def build() -> Iterator[Callable[..., House]]:
-    houses: list[House] = []
-
-    def make(engine: FakeEngine | None = None, **more) -> House:
-        houses.append(House(engine, **more))
-        return houses[-1]
-
-    yield make
-    for house in houses:
-        house.close()
-
-
-def run(prompt: str = "a b c", new: int = 4, **more) -> Run:
-    return Run(prompt=prompt, max_new_tokens=new, **more)
+from tests.app.running import a_run, held, wait_for
 
 
 def test_a_record_grows_and_every_version_is_kept(build):
@@ -53,10 +32,10 @@ def test_a_record_grows_and_every_version_is_kept(build):
 
 def test_a_second_visitor_waits_and_sees_the_place(build):
     house = build(FakeEngine(seconds=None))
-    ann = house.until(house.ask("ann", run()), "running")
-    bob = house.ask("bob", run("d e"))
+    ann = house.until(house.ask("ann", a_run()), "running")
+    bob = house.ask("bob", a_run("d e"))
     wait_for(lambda: bob.standing.place == 1)
-    eve = house.ask("eve", run("f g"))
+    eve = house.ask("eve", a_run("f g"))
     wait_for(lambda: eve.standing.place == 2)
     house.visitors.stop("ann")
     wait_for(lambda: eve.standing.place == 1)
@@ -67,7 +46,7 @@ def test_a_second_visitor_waits_and_sees_the_place(build):
 
 def test_a_visitor_reaches_no_job_but_its_own(build):
     house = build(FakeEngine(seconds=None))
-    ann = house.ask("ann", run(new=10))
+    ann = house.ask("ann", a_run(new=10))
     house.engine.let(1)
     wait_for(lambda: ann.standing.done == 1)
     for act in ("pause", "resume", "step", "stop", "leave"):
@@ -81,11 +60,11 @@ def test_pause_holds_step_goes_one_on_resume_goes_on(build):
 
     def another_is_served() -> None:
         """Its one pass would be taken by the run before it, did that one not hold."""
-        bob = house.ask("bob", run(new=1))
+        bob = house.ask("bob", a_run(new=1))
         house.engine.let(1)
         assert house.finished(bob).standing.state == "done"
 
-    ann = house.ask("ann", run(new=60))
+    ann = house.ask("ann", a_run(new=60))
     house.engine.let(2)
     wait_for(lambda: ann.standing.done == 2)
     house.visitors.pause("ann")
@@ -105,8 +84,8 @@ def test_pause_holds_step_goes_one_on_resume_goes_on(build):
 
 def test_a_new_job_stops_the_one_that_goes_on_once_it_is_accepted(build):
     house = build(FakeEngine(seconds=None))
-    first = house.until(house.ask("ann", run(new=200)), "running")
-    other = house.ask("ben", run(new=200))
+    first = house.until(house.ask("ann", a_run(new=200)), "running")
+    other = house.ask("ben", a_run(new=200))
     house.engine.let(1)
     wait_for(lambda: first.standing.done == 1)
     second = house.ask("ann", Measure(prompt="d e"))
@@ -120,11 +99,11 @@ def test_a_new_job_stops_the_one_that_goes_on_once_it_is_accepted(build):
 
 def test_a_job_that_waits_for_its_model_leaves_the_one_that_goes_on_in_hand(build):
     house = build(FakeEngine(seconds=None))
-    first = house.ask("ann", run(new=40))
+    first = house.ask("ann", a_run(new=40))
     house.engine.let(1)
     wait_for(lambda: first.standing.done == 1)
     house.models.ready = False
-    second = house.ask("ann", run("d e", 2))
+    second = house.ask("ann", a_run("d e", 2))
     wait_for(lambda: "starts by itself" in second.standing.what and "40%" in second.standing.what)
     assert (second.standing.state, second.standing.place, first.standing.state) == ("waiting", 0, "running")
     house.engine.let(39)
@@ -137,7 +116,7 @@ def test_a_job_that_waits_for_its_model_leaves_the_one_that_goes_on_in_hand(buil
 def test_of_two_that_wait_for_a_model_the_newer_one_is_begun(build):
     house = build()
     house.models.ready = False
-    first, second = house.ask("ann", run()), house.ask("ann", run("d e"))
+    first, second = house.ask("ann", a_run()), house.ask("ann", a_run("d e"))
     house.finished(first)
     assert (first.standing.state, first.standing.stopped_by, first.n_parts) == ("stopped", "overtaken", 0)
     house.models.ready = True
@@ -148,9 +127,9 @@ def test_of_two_that_wait_for_a_model_the_newer_one_is_begun(build):
 def test_a_job_overtaken_while_the_engine_thinks_about_it_never_runs(build):
     house = build(FakeEngine(seconds=None))
     house.engine.submit_s = 0.3
-    old = house.ask("ann", run("a b", 3))
+    old = house.ask("ann", a_run("a b", 3))
     assert house.engine.submitting.wait(5)
-    new = house.ask("ann", run("d e", 2))
+    new = house.ask("ann", a_run("d e", 2))
     wait_for(lambda: len(house.engine.jobs) == 2)
     house.engine.let(9)
     assert (house.finished(new).standing.state, new.standing.done) == ("done", 2)
@@ -161,7 +140,7 @@ def test_a_job_overtaken_while_the_engine_thinks_about_it_never_runs(build):
 def test_a_stop_while_the_engine_thinks_about_a_job_is_not_lost(build, how):
     house = build()
     house.engine.submit_s = 0.3
-    kept = house.ask("ann", run("a b", 100))
+    kept = house.ask("ann", a_run("a b", 100))
     assert house.engine.submitting.wait(5)
     getattr(house.visitors, how)("ann")
     assert house.finished(kept).standing.state == "stopped"
@@ -172,7 +151,7 @@ def test_a_stop_while_the_engine_thinks_about_a_job_is_not_lost(build, how):
 def test_stop_ends_the_wait_for_a_model(build):
     house = build()
     house.models.ready = False
-    kept = house.ask("ann", run())
+    kept = house.ask("ann", a_run())
     house.visitors.stop("ben")
     time.sleep(0.3)
     assert kept.standing.state == "waiting"
@@ -185,8 +164,8 @@ def test_stop_ends_the_wait_for_a_model(build):
 
 def test_a_job_stopped_in_the_queue_was_never_begun(build):
     house = build(FakeEngine(seconds=None))
-    house.until(house.ask("ann", run()), "running")
-    bob = house.ask("bob", run("d e"))
+    house.until(house.ask("ann", a_run()), "running")
+    bob = house.ask("bob", a_run("d e"))
     wait_for(lambda: bob.standing.place == 1)
     house.visitors.stop("bob")
     assert (house.finished(bob).standing.state, bob.n_parts, bob.record) == ("stopped", 0, None)
@@ -195,26 +174,26 @@ def test_a_job_stopped_in_the_queue_was_never_begun(build):
 def test_a_paused_job_ends_when_its_visitor_asks_for_another(build):
     house = build(FakeEngine(seconds=0.02))
     for asked in range(3):
-        kept = house.ask("ann", run(f"a {asked}", 200))
+        kept = house.ask("ann", a_run(f"a {asked}", 200))
         wait_for(lambda kept=kept: kept.standing.done > 0)
         house.visitors.pause("ann")
         house.until(kept, "paused")
         assert house.engine.stats().paused == 1
-    assert house.finished(house.ask("ann", run(new=2))).standing.state == "done"
+    assert house.finished(house.ask("ann", a_run(new=2))).standing.state == "done"
     assert [house.engine.state(i) for i in range(4)] == ["stopped"] * 3 + ["done"]
 
 
 def test_a_refusal_is_raised_at_once_and_what_runs_goes_on(build):
     house = build(FakeEngine(seconds=None))
-    kept = house.ask("ann", run(new=3))
+    kept = house.ask("ann", a_run(new=3))
     house.engine.let(1)
     wait_for(lambda: kept.standing.done == 1)
     for wrong, error in (
-        (run(prompt="  "), BadPrompt),
-        (run(temperature=-1), BadSetting),
-        (run(new=10_000), BadSetting),
-        (run(model="../../etc/passwd"), NotAllowed),
-        (run(model=""), NotAllowed),
+        (a_run(prompt="  "), BadPrompt),
+        (a_run(temperature=-1), BadSetting),
+        (a_run(new=10_000), BadSetting),
+        (a_run(model="../../etc/passwd"), NotAllowed),
+        (a_run(model=""), NotAllowed),
     ):
         with pytest.raises(error):
             house.visitors.ask("ann", wrong)
@@ -225,11 +204,11 @@ def test_a_refusal_is_raised_at_once_and_what_runs_goes_on(build):
 
 def test_what_the_engine_refuses_fails_the_new_job_alone_in_its_own_words(build):
     house = build(FakeEngine(seconds=None))
-    kept = house.ask("ann", run(new=3))
+    kept = house.ask("ann", a_run(new=3))
     house.engine.let(1)
     wait_for(lambda: kept.standing.done == 1)
     house.engine.breaks = BadSetting("exit_layer is 99; it must be less.")
-    refused = house.finished(house.ask("ann", run()))
+    refused = house.finished(house.ask("ann", a_run()))
     assert (refused.standing.state, refused.standing.refusal) == ("failed", "exit_layer is 99; it must be less.")
     house.engine.let(2)
     assert house.finished(kept).standing.state == "done"
@@ -238,10 +217,10 @@ def test_what_the_engine_refuses_fails_the_new_job_alone_in_its_own_words(build)
 def test_a_bug_is_logged_whole_and_told_as_one_line(build, caplog):
     house = build()
     house.engine.breaks = ValueError("secret detail")
-    broken = house.finished(house.ask("ann", run()))
+    broken = house.finished(house.ask("ann", a_run()))
     assert "An internal error occurred" in broken.standing.refusal
     house.engine.breaks, house.engine.fail_with = None, ZeroDivisionError("another secret")
-    failed = house.finished(house.ask("ann", run()))
+    failed = house.finished(house.ask("ann", a_run()))
     assert "An internal error occurred" in failed.standing.refusal
     assert (failed.standing.state, held(failed)) == ("failed", ["head", "step"])
     assert "secret detail" in caplog.text and "another secret" in caplog.text
@@ -253,7 +232,7 @@ def test_a_bug_in_the_parts_ends_the_job_with_one_line(build, monkeypatch, caplo
 
     house = build()
     monkeypatch.setattr("viz.wire.frames.step", too_large)
-    kept = house.finished(house.ask("ann", run(new=100)))
+    kept = house.finished(house.ask("ann", a_run(new=100)))
     assert "An internal error occurred" in kept.standing.refusal
     wait_for(lambda: house.engine.state(0) == "stopped")
     assert "secret detail" in caplog.text
@@ -262,7 +241,7 @@ def test_a_bug_in_the_parts_ends_the_job_with_one_line(build, monkeypatch, caplo
 def test_a_job_that_fails_says_why_and_keeps_what_it_has(build):
     house = build()
     house.engine.fail_with = BadSetting("layer 3 computed NaN.")
-    kept = house.finished(house.ask("ann", run("d e")))
+    kept = house.finished(house.ask("ann", a_run("d e")))
     assert (kept.standing.state, kept.standing.refusal) == ("failed", "layer 3 computed NaN.")
     assert isinstance(kept.record, Trace)
 
@@ -270,30 +249,30 @@ def test_a_job_that_fails_says_why_and_keeps_what_it_has(build):
 def test_a_model_that_cannot_be_had_is_refused_with_its_reason(build):
     house = build()
     house.models.failure = UnknownModel("the hub does not answer. There are three ways.")
-    kept = house.finished(house.ask("ann", run()))
+    kept = house.finished(house.ask("ann", a_run()))
     assert (kept.standing.state, "three ways" in kept.standing.refusal) == ("failed", True)
 
 
 def test_a_full_queue_is_refused_kindly(build):
     house = build(FakeEngine(seconds=None, queue=1))
-    house.until(house.ask("ann", run()), "running")
-    bob = house.ask("bob", run())
+    house.until(house.ask("ann", a_run()), "running")
+    bob = house.ask("bob", a_run())
     wait_for(lambda: bob.standing.place == 1)
-    eve = house.finished(house.ask("eve", run()))
+    eve = house.finished(house.ask("eve", a_run()))
     assert "1 requests are waiting" in eve.standing.refusal
     assert bob.standing.state == "waiting"
 
 
 def test_settings_reach_the_engine_as_they_were_chosen(build):
     house = build()
-    asked = run(temperature=0.7, top_k=40, top_p=0.9, min_p=0.05, repetition_penalty=1.1, seed=9, chat=True)
+    asked = a_run(temperature=0.7, top_k=40, top_p=0.9, min_p=0.05, repetition_penalty=1.1, seed=9, chat=True)
     house.finished(house.ask("ann", asked))
     assert house.engine.asked == [asked]
 
 
 def test_a_run_is_handed_to_the_experiment_that_names_it(build):
     house = build()
-    kept = house.finished(house.ask("ann", run()))
+    kept = house.finished(house.ask("ann", a_run()))
     trials = house.finished(house.ask("ann", TryCaches(run=kept.id)))
     assert trials.standing.state == "done"
     assert house.engine.records[1] == {"run": kept.record}
@@ -303,7 +282,7 @@ def test_a_run_is_handed_to_the_experiment_that_names_it(build):
 
 def test_a_fork_writes_as_many_tokens_as_the_run_it_goes_on_from(build):
     house = build()
-    kept = house.finished(house.ask("ann", run(new=6)))
+    kept = house.finished(house.ask("ann", a_run(new=6)))
     fork = house.finished(house.ask("ann", Fork(run=kept.id, step=2, token=" Rome")))
     assert (fork.standing.state, fork.standing.max_new_tokens, fork.standing.done) == ("done", 6, 6)
     assert isinstance(fork.record, Trace) and fork.record.origin is not None
@@ -319,7 +298,7 @@ def test_the_end_is_told_before_the_heads_are_measured(build, monkeypatch):
     measure = roles.measure
     monkeypatch.setattr(roles, "measure", lambda trace: may_measure.wait(5) and measure(trace))
     house = build()
-    kept = house.ask("ann", run(new=1))
+    kept = house.ask("ann", a_run(new=1))
     house.until(kept, "done")
     assert (kept.standing.ended, held(kept), kept.standing.complete) == ("length", ["head", "step", "end"], False)
     may_measure.set()
@@ -329,145 +308,8 @@ def test_the_end_is_told_before_the_heads_are_measured(build, monkeypatch):
 
 def test_a_job_that_is_over_is_held_by_the_store_alone(build):
     house = build(FakeEngine(seconds=0))
-    house.finished(house.ask("ann", run("a b", 2)))
+    house.finished(house.ask("ann", a_run("a b", 2)))
     wait_for(lambda: house.visitors.followed() == 0)
     job = weakref.ref(house.engine.jobs.pop())
     house.engine.asked.clear()
     wait_for(lambda: job() is None)
-
-
-# Silence
-
-
-def test_a_job_to_which_nobody_listens_is_stopped_whether_it_waits_runs_or_is_paused(build):
-    house = build(FakeEngine(seconds=None), silence_s=0.5)
-    paused = house.ask("ann", run(new=9))
-    house.engine.let(1)
-    wait_for(lambda: paused.standing.done == 1)
-    house.visitors.pause("ann")
-    house.until(paused, "paused")
-    running = house.until(house.ask("bob", run()), "running")
-    waiting = house.ask("eve", run())
-    wait_for(lambda: waiting.standing.place == 1)
-    time.sleep(0.7)
-    assert [each.standing.state for each in (paused, running, waiting)] == ["paused", "running", "waiting"]
-    for kept in (waiting, running, paused):
-        house.listening.discard(kept.id)
-        house.finished(kept)
-        assert (kept.standing.state, kept.standing.stopped_by) == ("stopped", "silence")
-
-
-def test_posts_that_never_listen_lock_nobody_out(build):
-    house = build(FakeEngine(seconds=None, queue=4), silence_s=600)
-    house.until(house.ask("first", run(), listen=True), "running")
-    silent = [house.ask(f"post {i}", run(), listen=False) for i in range(4)]
-    wait_for(lambda: {each.standing.place for each in silent} == {1, 2, 3, 4})
-    refused = house.finished(house.ask("ann", run()))
-    assert "waiting for the model" in refused.standing.refusal, "they have only just come"
-    for kept in silent:
-        kept.heard -= following._GRACE_S  # pyright: ignore[reportPrivateUsage]
-    ann = house.ask("ann", run())
-    wait_for(lambda: ann.standing.place == 4)
-    assert [each.standing.stopped_by for each in silent].count("silence") == 1, "no more than the place that was needed"
-
-
-def test_a_post_that_never_listens_frees_its_place(build):
-    house = build(FakeEngine(seconds=None, queue=1), silence_s=0.4)
-    house.until(house.ask("first", run()), "running")
-    post = house.finished(house.ask("post", run(), listen=False))
-    assert post.standing.stopped_by == "silence"
-    ann = house.ask("ann", run())
-    wait_for(lambda: ann.standing.place == 1)
-
-
-def test_so_many_jobs_are_followed_and_no_more(build):
-    house = build(FakeEngine(seconds=None), limits=Limits(queue=1, paused_runs=1))
-    house.models.ready = False
-    most = 2 * 1 + 1 + following._MORE  # pyright: ignore[reportPrivateUsage]
-    for i in range(most):
-        house.ask(f"v{i}", run())
-    with pytest.raises(Busy, match="as many visitors as it can"):
-        house.visitors.ask("one more", run())
-    for i in range(most):
-        house.visitors.leave(f"v{i}")
-    wait_for(lambda: house.visitors.followed() == 0)
-
-
-def test_a_visitor_who_left_or_fell_silent_costs_no_post_run_work(build):
-    for how in ("leave", "silence"):
-        house = build(FakeEngine(), silence_s=0.4)
-        house.engine.post_run_s = 0.6
-        kept = house.ask("ann", run(new=1))
-        house.until(kept, "done")
-        if how == "leave":
-            house.visitors.leave("ann")
-        house.listening.clear()
-        house.finished(kept)
-        assert house.engine.n_post_run <= 1, "no more than the piece that was being computed"
-        assert kept.standing.state == "done"
-        assert "lens" not in held(kept)
-
-
-def test_a_stopped_job_has_no_post_run_work(build):
-    house = build(FakeEngine(seconds=0.02))
-    kept = house.ask("ann", run(new=200))
-    wait_for(lambda: kept.standing.done > 1)
-    house.visitors.stop("ann")
-    house.finished(kept)
-    assert house.engine.n_post_run == 0
-    assert held(kept)[-3:] == ["end", "heads", "units"]
-
-
-# Room
-
-
-def test_thirty_visitors_with_long_prompts_lose_no_run(build):
-    house = build(FakeEngine(seconds=0.001, queue=64), limits=Limits(store_bytes=1_500_000, queue=64))
-    prompts = [" ".join(f"w{i}x{j}" for j in range(40)) for i in range(30)]
-    kept = [house.ask(f"v{i}", run(prompt, 3)) for i, prompt in enumerate(prompts)]
-    most = 0
-    while not all(each.standing.complete for each in kept):
-        most = max(most, house.store.held_bytes())
-        time.sleep(0.005)
-    house.store.settle()
-    assert {each.standing.state for each in kept} == {"done"}
-    assert most <= 1_500_000
-    for each, prompt in zip(kept, prompts, strict=True):
-        assert house.store.get(each.id) is each, "on disk, if not in memory"
-        record = house.store.record(each)
-        assert isinstance(record, Trace) and record.prompt == prompt
-
-
-def test_a_job_for_which_there_is_no_room_waits_its_turn(build):
-    house = build(FakeEngine(seconds=None), limits=Limits(store_bytes=1_000_000))
-    house.engine.bytes_expected = 400_000
-    ann = house.ask("ann", run(new=3))
-    house.engine.let(1)
-    wait_for(lambda: ann.standing.done == 1)
-    house.visitors.pause("ann")
-    house.until(ann, "paused")
-    bob = house.ask("bob", run(new=2))
-    wait_for(lambda: bob.standing.place == 1)
-    time.sleep(0.6)
-    assert bob.standing.state == "waiting", "a paused run keeps its room"
-    house.visitors.stop("ann")
-    house.finished(ann)
-    house.engine.let(2)
-    assert house.finished(bob).standing.state == "done"
-
-
-def test_one_larger_than_the_bound_is_refused_at_once_with_both_sizes(build):
-    house = build(limits=Limits(store_bytes=3_000_000))
-    house.engine.bytes_expected = 7_000_000
-    kept = house.finished(house.ask("ann", run()))
-    assert "this needs 10 MB; this host keeps 3 MB" in kept.standing.refusal
-    assert kept.standing.state == "failed"
-
-
-def test_one_that_grows_beyond_the_whole_store_ends_with_a_sentence(build):
-    house = build(limits=Limits(store_bytes=150_000))
-    house.engine.bytes_expected = 1
-    kept = house.finished(house.ask("ann", run(new=100)))
-    assert "this host keeps" in kept.standing.refusal
-    wait_for(lambda: house.engine.state(0) == "stopped")
-    assert kept.record is None

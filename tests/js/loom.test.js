@@ -12,7 +12,7 @@ import { WEIGHTS } from "../../assets/js/data/store.js";
 const sum = (all) => all.reduce((total, { size }) => total + size, 0);
 
 test("columns fill the room, and those that are looked at are the widest", () => {
-  const found = columns({ wanted: Array(12).fill(44), focus: [3, 11], known: 12, room: 900 });
+  const found = columns({ wanted: Array(12).fill(44), focus: [3, 11], known: 12, room: 900, looked: 90, empty: 34 });
   assert.ok(Math.abs(sum(found) - 900) < 300 && sum(found) <= 900.001);
   assert.ok(found[3].size > found[4].size && found[11].size === found[3].size);
   found.slice(1).forEach((column, i) => assert.ok(Math.abs(column.start - found[i].start - found[i].size) < 1e-9));
@@ -20,7 +20,7 @@ test("columns fill the room, and those that are looked at are the widest", () =>
 
 test("of a long run the newest columns and the one that is looked at have words, and all fit", () => {
   for (const n of [25, 128, 2048]) {
-    const found = columns({ wanted: Array(n).fill(44), focus: [5, n - 1], known: n, room: 1000 });
+    const found = columns({ wanted: Array(n).fill(44), focus: [5, n - 1], known: n, room: 1000, looked: 100, empty: 34 });
     assert.equal(found.filter(({ wide }) => wide).length, WIDE);
     assert.ok(found[5].wide && found[n - 1].wide && !found[1].wide === n > 26);
     assert.ok(sum(found) <= 1000.001, `${n}: ${sum(found)}`);

@@ -9,7 +9,7 @@ import { WEIGHTS } from "../../data/store.js";
 /** `sink`: the first token's share, drawn as a stub. @typedef {{arcs: Arc[], sink: number}} Looks */
 
 const LEAST = 0.05; // of one head's attention; what is less would be a hair
-const STRONG = 0.15; // of one head, where all heads of a layer are shown
+export const STRONG = 0.15; // of one head, where all heads of a layer are shown
 const MOST = 12;
 
 /** Where one head looks from a token, strongest last, so that it is drawn on top. Null where its rows are not here.

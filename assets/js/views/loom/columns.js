@@ -4,22 +4,19 @@
 /** A column along the token axis: where it begins, how wide it is, and whether words fit in it.
  * @typedef {{start: number, size: number, wide: boolean}} Column */
 /** `wanted`: the size that each token's words need; `focus`: columns that are looked at, which are the widest; from `known` on, columns
- * are empty, and as narrow as they may be. @typedef {{wanted: number[], focus: number[], known: number, room: number, least?: number, empty?: number}} Asked */
+ * are empty. `looked` and `empty`: the sizes of a column that is looked at and of an empty one.
+ * @typedef {{wanted: number[], focus: number[], known: number, room: number, looked: number, empty: number}} Asked */
 
 export const WIDE = 24; // columns with words, of a run that is longer
-const FOCUS_SHARE = 0.1; // of the room, for a column that is looked at
-const [FOCUS_LEAST, FOCUS_MOST] = [76, 112];
 const NARROW_MOST = 8; // px
 const NARROW_SHARE = 0.45; // of the room, for all narrow columns at most
-const EMPTY = 34; // px, of a column that nothing is known of
 const STRETCH = 1.6; // a run of few tokens does not fill the room at any price
 
 /** Columns side by side in the order of the tokens, in fractions of a pixel. @param {Asked} asked @returns {Column[]} */
-export function columns({ wanted, focus, known, room, least = FOCUS_LEAST, empty = EMPTY }) {
+export function columns({ wanted, focus, known, room, looked, empty }) {
   const n = wanted.length;
   const wide = wideOnes(n, focus);
   const narrow = Math.min(NARROW_MOST, (room * NARROW_SHARE) / Math.max(n - wide.size, 1));
-  const looked = Math.min(Math.max(room * FOCUS_SHARE, least), Math.max(least, least === FOCUS_LEAST ? FOCUS_MOST : 0));
   const isLoose = wanted.map((_, i) => wide.has(i) && !focus.includes(i) && i < known);
   const natural = wanted.map((size, i) => {
     if (!wide.has(i)) return narrow;

@@ -11,7 +11,8 @@ import { columnAt, columns } from "./columns.js";
 
 const ACROSS = { before: 92, after: 8, top: 64, foot: 78 }; // px: names of layers, air, the pass in words, chips and cache
 const DOWN = { before: 24, after: 14, top: 96, foot: 22 };
-const [LOOKED_DOWN, EMPTY_DOWN] = [44, 14]; // px
+const DOWN_SIZES = { looked: 44, empty: 14 }; // px
+const [LOOKED_SHARE, LOOKED_LEAST, LOOKED_MOST, EMPTY] = [0.1, 76, 112, 34]; // of the room; px
 const [CHIP, TAPE] = [26, 13]; // px
 
 export class Geometry {
@@ -26,7 +27,7 @@ export class Geometry {
     const along = transposed ? height : width;
     this.before = edges.before;
     this.room = Math.max(along - edges.before - edges.after, 1);
-    this.columns = columns({ wanted, focus, known, room: this.room, ...(transposed ? { least: LOOKED_DOWN, empty: EMPTY_DOWN } : {}) });
+    this.columns = columns({ wanted, focus, known, room: this.room, ...(transposed ? DOWN_SIZES : { looked: Math.min(Math.max(this.room * LOOKED_SHARE, LOOKED_LEAST), LOOKED_MOST), empty: EMPTY }) });
     const across = transposed ? width : height;
     this.low = transposed ? edges.top : across - edges.foot; // where the embedding's cells begin
     this.high = transposed ? across - edges.foot : edges.top; // where the last layer's cells end

@@ -1,6 +1,8 @@
 // @ts-check
 // What the model would say at each place, as the logit lens has it: one guess a cell, and neighbouring layers with the same guess as one block.
 
+import { phrase } from "../../core/texts.js";
+
 /** @typedef {import("../../data/store.js").Run} Run */
 /** What the model would say at a level (0: the embedding, L: after the last layer): null while it is still to come.
  * `follows`: it is the token that really came next. @typedef {{id: number, probability: number, follows: boolean}} Guess */
@@ -41,4 +43,11 @@ export function settled(run, token) {
     else if (forGood < 0) forGood = level;
   }
   return first < 0 ? null : { first, forGood: forGood < 0 ? null : forGood };
+}
+
+/** Why a place has no guess: it is coming, or it never will. @param {Run} run @param {number} token */
+export function lensWord(run, token) {
+  if (run.head.shows.lens !== null) return phrase("The logit lens is not shown for this model.");
+  if (run.end?.ended === "stopped" && !run.lensPlace(0, token)) return phrase("Not computed: the run was stopped.");
+  return run.late && !run.lens ? phrase("Not in this run.") : phrase("What it would say here is coming.");
 }

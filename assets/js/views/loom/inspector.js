@@ -23,8 +23,8 @@ const CARDS = {
 };
 
 export class Inspector {
-  /** @param {import("../../board/selection.js").Selection} selection @param {(part: Part, go?: Partial<import("../../data/axes.js").At>) => void} turnTo @param {(card: string) => void} show */
-  constructor(selection, turnTo, show) {
+  /** @param {(part: Part, go?: Partial<import("../../data/axes.js").At>) => void} turnTo @param {(card: string) => void} show */
+  constructor(turnTo, show) {
     this.turnTo = turnTo;
     this.likely = h("h3", { class: "ts-loom-title" });
     this.rows = Array.from({ length: LIST.most + 1 }, () => ({ element: h("li", { class: "ts-likely" }), key: "" }));
@@ -39,7 +39,6 @@ export class Inspector {
     /** @type {Part} */
     this.part = "head";
     this.drawn = "";
-    void selection;
   }
 
   /** @param {State} state @param {Part} part */

@@ -51,7 +51,7 @@ export class Loom {
     this.base = h("canvas", { class: "ts-loom-base", "aria-hidden": "true" });
     this.over = h("canvas", { class: "ts-loom-over", tabindex: "0", role: "img", "aria-label": phrase("The loom: tokens across, layers up, and in each cell what the model would say there.") });
     this.picture = h("div", { class: "ts-loom-picture" }, this.base, this.over);
-    this.inspector = new Inspector(selection, (part) => this.turnTo(part), show);
+    this.inspector = new Inspector((part) => this.turnTo(part), show);
     this.readout = new Readout();
     this.stage = h("div", { class: "ts-loom-stage" }, this.picture, this.inspector.element);
     this.element = h("section", { class: "ts-loom", "aria-label": phrase("the whole run") }, h("div", { class: "ts-loom-says" }, this.says, this.about), this.stage, this.readout.element);
@@ -62,7 +62,9 @@ export class Loom {
     this.drawnBase = "";
     this.told = "";
     this.rest = 0;
-    this.drawnAt = -Infinity;
+    this.restedAt = -Infinity;
+    /** @type {State | null} */
+    this.state = null;
     this.inSight = true; // until the browser says otherwise
     new IntersectionObserver(([entry]) => {
       this.inSight = entry.isIntersecting;
@@ -213,17 +215,21 @@ export class Loom {
     const moment = this.front && this.front.level <= run.nLayers ? Math.floor(this.front.level) : null;
     say(this.says, line(run, at, moment));
     const { model } = run.head;
-    say(this.about, phrase("{model}, {layers} layers × {heads} heads", { model: model.name, layers: model.n_layers, heads: model.n_heads }));
+    say(this.about, [phrase("{model}, {layers} layers × {heads} heads", { model: model.name, layers: model.n_layers, heads: model.n_heads }), model.note].filter(Boolean).join("; "));
     this.inspector.drawLikely(state, this.front ? Math.min(Math.floor(this.front.level), run.nLayers) : null);
-    window.clearTimeout(this.rest);
-    const now = performance.now();
-    if (now - this.drawnAt > REST_MS) this.drawRest(state);
-    else this.rest = window.setTimeout(() => this.drawRest(state), REST_MS); // while steps fly by, only the last one's words are made
-    this.drawnAt = now;
+    this.state = state;
+    if (this.rest) return; // while steps fly by, words are made anew a few times a second
+    const since = performance.now() - this.restedAt;
+    if (since >= REST_MS) this.drawRest();
+    else this.rest = window.setTimeout(() => this.drawRest(), REST_MS - since);
   }
 
-  /** The words beside and below the picture. @param {State} state */
-  drawRest(state) {
+  /** The words beside and below the picture. */
+  drawRest() {
+    const { state } = this;
+    this.rest = 0;
+    this.restedAt = performance.now();
+    if (!state || state.run !== this.selection.record) return;
     this.inspector.draw(state, this.part);
     this.drawStory(state);
     this.table.draw(state);

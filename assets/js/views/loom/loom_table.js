@@ -4,7 +4,7 @@
 import { button, fill, h, say, table } from "../../core/dom.js";
 import { percent, plain } from "../../core/format.js";
 import { phrase } from "../../core/texts.js";
-import { guessAt } from "./guesses.js";
+import { guessAt, lensWord } from "./guesses.js";
 import { word } from "./ink.js";
 
 /** @typedef {import("../../board/card.js").State} State */
@@ -42,7 +42,7 @@ export class LoomTable {
       const guess = guessAt(run, level, at.token);
       const length = pass?.norms ? plain(pass.norms[level * pass.n + (at.token - pass.first)]) : "–";
       return [level ? phrase("layer {layer}", { layer: level - 1 }) : phrase("embedding"),
-        guess ? h("bdi", { class: "ts-token-text" }, word({ id: guess.id, text: run.texts.get(guess.id) ?? "", hex: run.hexes.get(guess.id) }).text) : phrase("coming"),
+        guess ? h("bdi", { class: "ts-token-text" }, word({ id: guess.id, text: run.texts.get(guess.id) ?? "", hex: run.hexes.get(guess.id) }).text) : lensWord(run, at.token),
         guess ? percent(guess.probability) : "–", guess?.follows ? phrase("yes") : phrase("no"), length];
     });
     fill(this.rows, table(phrase("the selected token's column, layer by layer"),

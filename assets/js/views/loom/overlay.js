@@ -3,6 +3,7 @@
 
 import { mix } from "../../core/canvas.js";
 import { phrase } from "../../core/texts.js";
+import { STRONG } from "./arcs.js";
 import { percentShort } from "./cells.js";
 import { rounded, setFont, word, write } from "./ink.js";
 
@@ -65,7 +66,7 @@ export function drawArcs(g, geometry, { run }, { token, layer, head, looks }, co
   drawSink(g, geometry, reader, looks.sink, colours);
   drawTip(g, geometry, reader, colours);
   if (!geometry.transposed && apex.rise && apex.y > geometry.high - 6) {
-    write(g, head === null ? phrase("strong heads") : phrase("head {head}", { head }), apex.x, Math.max(apex.y - 13, geometry.high - 8), { colour: colours["weight-text"], bold: true, align: "center", halo: colours.card });
+    write(g, head === null ? phrase("heads above {share}", { share: percentShort(STRONG) }) : phrase("head {head}", { head }), apex.x, Math.max(apex.y - 13, geometry.high - 8), { colour: colours["weight-text"], bold: true, align: "center", halo: colours.card });
   }
   nameArcs(g, geometry, names, looks.sink, reader, colours);
 }

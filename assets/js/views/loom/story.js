@@ -5,7 +5,7 @@ import { count, duration, percent, size } from "../../core/format.js";
 import { phrase } from "../../core/texts.js";
 import { WEIGHTS } from "../../data/store.js";
 import { percentShort } from "./cells.js";
-import { blocks, settled } from "./guesses.js";
+import { blocks, lensWord, settled } from "./guesses.js";
 import { word } from "./ink.js";
 
 /** @typedef {import("../../data/store.js").Run} Run */
@@ -76,7 +76,7 @@ function chooseWords(run, choice, next) {
 /** @param {Run} run @param {number} token */
 function guessWords(run, token) {
   const all = blocks(run, token);
-  if (!all[0]?.guess) return phrase("What it would say at each layer is coming.");
+  if (!all[0]?.guess) return lensWord(run, token);
   const names = all.slice(-4).map(({ guess }) => (guess ? word({ id: guess.id, text: run.texts.get(guess.id) ?? "" }).text : ""));
   return phrase("Its best guess at {token}, layer by layer: {guesses}.", { token: quote(run.tokens[token]), guesses: `${all.length > 4 ? "… → " : ""}${names.join(" → ")}` });
 }

@@ -1,0 +1,142 @@
+"""What is asked of a record by itself: slices, files, and the records that come with the app."""
+
+import pytest
+
+from model.errors import BadTrace
+from model.limits import Limits
+from model.records.cache import CacheTrials
+from model.records.timing import Measurement
+from model.records.trace import Trace
+from model.requests.run import Run
+from model.requests.timing import Measure
+from tests.app.fakes_served import served
+from tests.app.running import House
+from tests.app.site import RECORDS, Site, said
+from tests.fakes import fake_trace
+from viz.examples import EXAMPLES
+from viz.wire import packing, parts, recorded, slices
+from viz.wire.standing import Standing
+
+
+def test_slices_come_on_demand_and_exactly(done):
+    site, kept, record = done
+    trace = kept.record
+    assert site.get(f"{record}/slice/layer/1").content == slices.layer(trace, 1)
+    assert site.get(f"{record}/slice/row/1/2/3").content == slices.row(trace, 1, 2, 3)
+    assert site.get(f"{record}/slice/vectors/2").content == slices.vectors(trace, 2)
+    assert site.get(f"{record}/slice/logits/3").content == slices.logits(trace, 3)
+    for wrong in ("layer/99", "row/0/99/0", "row/0/0/999", "vectors/99", "logits/99"):
+        answer = site.get(f"{record}/slice/{wrong}")
+        assert answer.status_code == 404, wrong
+        assert len(answer.text) > 20
+
+
+def test_slices_of_what_is_no_run_are_refused(house: House):
+    site = Site(house)
+    record = site.keep(served(("a b",), (3,)), "serve")
+    assert "no run" in site.get(f"{record}/slice/layer/0").text
+
+
+@pytest.mark.parametrize("part", ["layer/1", "row/1/2/2", "vectors/1"])
+def test_a_layer_read_while_the_run_ends_is_not_kept(house: House, monkeypatch, part):
+    site = Site(house)
+    record = site.keep(fake_trace(), "run", complete=False)
+    made = getattr(slices, part.split("/")[0])
+
+    def slowly(*asked) -> bytes:
+        body = made(*asked)
+        kept = house.store.get("kept1")
+        assert kept is not None
+        house.store.tell(kept, Standing(id="kept1", experiment="run", state="done", complete=True))
+        return body
+
+    monkeypatch.setattr(slices, part.split("/")[0], slowly)
+    assert site.get(f"{record}/slice/{part}").headers["cache-control"] == "no-store"
+    assert "immutable" in site.get(f"{record}/slice/{part}").headers["cache-control"]
+
+
+def test_slices_of_a_record_on_disk_are_those_of_the_record(house: House):
+    small = House(limits=Limits(store_bytes=400_000))
+    site, run = Site(small), Run(prompt=" ".join(map(str, range(30))), max_new_tokens=4)
+    kept = small.finished(small.ask("ann", run))
+    before = site.get(f"{RECORDS}/{kept.id}/slice/vectors/1").content
+    for i in range(4):
+        small.finished(small.ask(f"v{i}", run))
+    small.store.settle()
+    assert kept.record is None
+    assert site.get(f"{RECORDS}/{kept.id}/slice/vectors/1").content == before
+    small.close()
+
+
+# Files
+
+
+def test_the_file_opens_again_exactly(done, tmp_path):
+    site, kept, record = done
+    answer = site.get(f"{record}/file")
+    assert 'filename="run.trace"' in answer.headers["content-disposition"]
+    (tmp_path / "run.trace").write_bytes(answer.content)
+    opened = Trace.open(tmp_path / "run.trace")
+    assert opened.text == kept.record.text
+    assert (opened.pattern(1, 2) == kept.record.pattern(1, 2)).all()
+
+
+def test_the_file_of_another_record_is_of_its_kind(house: House, tmp_path):
+    site, kept = Site(house), house.finished(house.ask("ann", Measure(prompt="a b c")))
+    answer = site.get(f"{RECORDS}/{kept.id}/file")
+    assert 'filename="measure.measurement"' in answer.headers["content-disposition"]
+    (tmp_path / "m").write_bytes(answer.content)
+    assert Measurement.open(tmp_path / "m").prompt == "a b c"
+    with pytest.raises(BadTrace):
+        CacheTrials.open(tmp_path / "m")
+
+
+@pytest.mark.parametrize(("request_", "name"), [(Run(prompt="a b c"), "run"), (Measure(prompt="a b c"), "measure")])
+def test_the_page_comes_as_a_file_to_keep(house: House, request_, name):
+    site, kept = Site(house), house.finished(house.ask("ann", request_))
+    answer = site.get(f"{RECORDS}/{kept.id}/page")
+    assert answer.headers["content-disposition"] == f'attachment; filename="{name}.html"'
+    assert answer.text.lstrip().lower().startswith("<!doctype html>")
+
+
+# Records that come with the app
+
+
+def test_recorded_runs_are_listed_with_their_prompts_and_only_those(house: House, tmp_path):
+    trace = fake_trace()
+    (tmp_path / "2-a-fact.frames").write_bytes(b"".join(parts.all_parts(trace)))
+    site = Site(house, tmp_path)
+    found = site.get(RECORDS).json()
+    assert found["records"] == [
+        {"id": "2-a-fact", "experiment": "run", "label": "a fact", "prompt": trace.prompt, "chat": False}
+    ]
+    assert {trace.prompt, EXAMPLES[0].prompt} <= set(found["offered"])
+    body = site.get(f"{RECORDS}/2-a-fact/parts?since=1").content
+    assert packing.split(body)[:-1] == parts.all_parts(trace)[1:]
+    assert said(body)["complete"]
+    assert site.get(f"{RECORDS}/..%2F2-a-fact/parts").status_code == 404
+
+
+def test_a_recorded_run_gives_its_vectors_and_logits_one_by_one(house: House, tmp_path):
+    trace = fake_trace()
+    for name in ("paris", "bare"):
+        (tmp_path / f"{name}.frames").write_bytes(b"".join(parts.all_parts(trace)))
+    (tmp_path / "paris.deep").write_bytes(b"".join(recorded.deep(trace)))
+    site = Site(house, tmp_path)
+    for i in range(trace.model.n_layers):
+        assert site.get(f"{RECORDS}/paris/slice/vectors/{i}").content == slices.vectors(trace, i, small=True)
+    for i in range(trace.n_generated):
+        assert site.get(f"{RECORDS}/paris/slice/logits/{i}").content == slices.logits(trace, i, small=True)
+    wanted = {
+        "paris/slice/vectors/99": "it has 0 to 3",
+        "paris/slice/layer/0": "no layer",
+        "bare/slice/logits/0": "has no logits",
+        "gone/slice/logits/0": "no longer kept",
+        "paris/view/passes": "Press Run",
+        "paris/file": "Press Run",
+        "paris/page": "Press Run",
+    }
+    for wrong, sentence in wanted.items():
+        answer = site.get(f"{RECORDS}/{wrong}")
+        assert answer.status_code == 404
+        assert sentence in answer.text
