@@ -35,8 +35,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def window(browser: Browser) -> Iterator[BrowserContext]:
-    """One window for all tests, so that Gradio's scripts are loaded once."""
+    """One window for all tests, so that Gradio's scripts are loaded once; in it somebody has opened all cards."""
     context = browser.new_context(accept_downloads=True)
+    context.add_init_script("try { localStorage['tokenoscope-all-cards'] ??= '1' } catch { /* a page of no origin */ }")
     context.set_default_timeout(PATIENCE_S * 1000)
     expect.set_options(timeout=PATIENCE_S * 1000)
     yield context

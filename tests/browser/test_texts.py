@@ -30,7 +30,7 @@ WATCH = """(() => {
 OTHERS = [
     ".ts-token-text, bdi, code, pre, option, .ts-text, .ts-reads, .ts-way-bytes, .ts-block-code, .ts-row-bytes",
     ".ts-model-line, .ts-measured-notes, .ts-recorded button, .ts-model-text, .ts-more-picture :is(h3, .ts-sentence)",
-    ".ts-board:not([data-experiment=run]) .ts-card:not(.ts-bill, .ts-origin, .ts-empty-card) *, .ts-own-name",
+    ".ts-board:not([data-experiment=run]) .ts-card:not(.ts-bill, .ts-origin, .ts-empty-card) *, .ts-own-name, .ts-model-note",
     ".ts-card-embeddings .js-plotly-plot :is(.textpoint, .hoverlayer)",
 ]
 OF_TICK = ".ts-board:not([data-experiment=run]) .ts-crumbs span"  # around the words of Python, and a template
@@ -163,7 +163,7 @@ def test_every_sentence_of_the_loom_is_a_template(house: Plain, bracketed: Any) 
     page.set_viewport_size({"width": 1920, "height": 1000})  # where tokens go across, with a legend
     page.wait_for_function("painted.has('\u27e6cache\u27e7')")
     page.locator(".ts-loom-over").hover()
-    expect(page.locator(".ts-readout:not([hidden])").first).to_contain_text("\u27e6")
+    expect(page.locator(".ts-loom-readout:not([hidden])").first).to_contain_text("\u27e6")
     page.evaluate("tokenoscope.selection.set({ step: 0 })")
     page.evaluate(DRAWN)
     found.update(outside(page))

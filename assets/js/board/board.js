@@ -102,11 +102,19 @@ export class Board {
     this.loom = new Loom({ selection: this.selection, redraw: () => this.redraw(), show: (card) => this.show(card) });
     this.pictureBox.prepend(this.loom.element);
     this.transport.element.after(this.loom.story);
-    this.rail = new Rail(this.cards);
+    this.rail = new Rail(this.cards, () => this.opened());
     this.list.before(this.rail.element);
     if (!app.base) return;
     this.serverViews = new ServerViews(app.base);
     this.list.after(this.serverViews.element);
+  }
+
+  /** Another card is open, or all are. */
+  opened() {
+    if (!this.rail) return;
+    this.reading = this.rail.opened;
+    this.redraw();
+    this.app.changed();
   }
 
   /** What a view may ask for. @returns {import("./card.js").Context} */
@@ -154,12 +162,13 @@ export class Board {
         const card = this.cards.find((each) => each.element === entry.target);
         if (card) card.inSight = entry.isIntersecting;
       }
-      if (this.record instanceof ServedRecord || this.cards.some((card) => card.inSight && card.stale)) this.redraw();
+      if (this.record instanceof ServedRecord || this.cards.some((card) => card.isOpen && card.inSight && card.stale)) this.redraw();
     });
     const looked = new Set();
     const reader = new IntersectionObserver((entries) => { // the card in the upper half of the window, below the transport
       for (const entry of entries) entry.isIntersecting ? looked.add(entry.target) : looked.delete(entry.target);
       const card = this.cards.find((each) => looked.has(each.element));
+      if (this.rail && !this.rail.all) return;
       this.rail?.mark(card);
       const reading = !card || card === this.cards[0] ? null : card.view.id;
       if (reading === this.reading || this.goal) return;
@@ -206,7 +215,8 @@ export class Board {
     this.record = record;
     this.drawnAt = null;
     this.goal = card;
-    this.reading = card;
+    if (card) this.rail?.open(card);
+    this.reading = card ?? (this.rail?.all ? null : this.rail?.opened ?? null);
     const { app } = this;
     const place = app.base && live !== null ? `${app.base}/records/${encodeURIComponent(record.id)}` : null;
     if (record instanceof ServedRecord) {
@@ -226,9 +236,10 @@ export class Board {
     this.grown();
   }
 
-  /** Bring a card in sight. @param {string} name */
+  /** Open a card and bring it in sight. @param {string} name */
   show(name) {
-    this.cards.find((card) => card.view.id === name)?.element.scrollIntoView({ block: "start", behavior: "smooth" });
+    this.rail?.open(name);
+    this.rail?.go();
   }
 
   /** The record that is shown has grown. */
@@ -267,7 +278,7 @@ export class Board {
     const state = /** @type {import("./card.js").State} */ ({ run: this.run, at, step, colours: this.colours });
     if (record instanceof ServedRecord) this.wish(record, at);
     for (const card of this.cards) card.stale = true;
-    const seen = this.cards.filter((card) => card.inSight || !this.run); // server pictures change seldom, and are drawn by themselves
+    const seen = this.cards.filter((card) => card.isOpen && (card.inSight || !this.run)); // server pictures change seldom, and are drawn by themselves
     this.transport.paint(record instanceof ServedRecord ? servedAxis(record, at, this.pictures.words(at)) : runAxis(state), this.colours);
     if (this.loom?.inSight) this.loom.paint(state);
     this.rail?.paint(state);
@@ -311,7 +322,7 @@ export class Board {
 
   /** Draw the cards that are out of sight, one idle moment after the other, until the selection moves on. @param {import("./card.js").State} state */
   drawRest(state) {
-    const stale = this.cards.find((card) => card.stale);
+    const stale = this.cards.find((card) => card.isOpen && card.stale);
     if (!stale) {
       this.drawn();
       return;

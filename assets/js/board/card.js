@@ -53,6 +53,16 @@ export class Card {
     this.stale = false; // whether it shows less than the selection asks for
   }
 
+  /** Whether it is open at all: one that is not is never drawn. @param {boolean} isOpen */
+  show(isOpen) {
+    if (isOpen && this.element.hidden) this.inSight = true;
+    this.element.hidden = !isOpen;
+  }
+
+  get isOpen() {
+    return !this.element.hidden;
+  }
+
   /** @param {State} state */
   paint(state) {
     this.picture.paint?.(state);

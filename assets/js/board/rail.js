@@ -1,9 +1,11 @@
 // @ts-check
-// Every picture in little, beside the pictures: what each of them says of the selection, always in sight. A click goes there.
+// Every picture in little, below the loom: what each of them says of the selection. One that is pressed opens as a card, one at a time
+// or all at once.
 
-import { h, fill } from "../core/dom.js";
+import { h, fill, say, button } from "../core/dom.js";
 import { fit } from "../core/canvas.js";
 import { phrase } from "../core/texts.js";
+import { forgetAllCards, rememberAllCards, rememberedAllCards } from "../data/session_memory.js";
 
 /** @typedef {import("./card.js").Card} Card */
 /** @typedef {import("./card.js").State} State */
@@ -11,11 +13,59 @@ import { phrase } from "../core/texts.js";
 const [WIDTH, HEIGHT] = [92, 30];
 
 export class Rail {
-  /** @param {Card[]} cards in the order of the data */
-  constructor(cards) {
-    this.rows = cards.map((card) => makeRow(card));
-    this.element = h("nav", { class: "ts-rail", "aria-label": phrase("The pictures"), hidden: true }, ...this.rows.map((row) => row.element),
-      h("p", { class: "ts-rail-loop" }, phrase("↺ the chosen token is the next input")));
+  /** @param {Card[]} cards in the order of the data @param {() => void} changed another card is open */
+  constructor(cards, changed) {
+    this.changed = changed;
+    /** @type {string | null} the card that is open, where they are not all */
+    this.opened = null;
+    this.all = rememberedAllCards();
+    this.rows = cards.map((card) => makeRow(card, () => this.press(card.view.id)));
+    this.allButton = button("", () => this.toggleAll(), { class: "ts-button ts-rail-all" });
+    this.element = h("section", { class: "ts-rail", "aria-label": phrase("The pictures"), hidden: true },
+      h("p", { class: "ts-rail-head" }, h("b", {}, phrase("Look closer")), h("span", { class: "ts-muted" }, phrase("Each part of this step. Press one to open it.")), this.allButton),
+      h("div", { class: "ts-rail-rows" }, ...this.rows.map((row) => row.element)));
+    this.lay();
+  }
+
+  /** Open this card, or none. @param {string | null} name */
+  open(name) {
+    const known = this.rows.some(({ card }) => card.view.id === name) ? name : null;
+    if (known === this.opened) return;
+    this.opened = known;
+    this.lay();
+  }
+
+  /** @param {string} name */
+  press(name) {
+    if (this.all) this.opened = name;
+    else this.open(this.opened === name ? null : name);
+    this.go();
+  }
+
+  /** Bring the open card in sight, with the row that it was pressed in. */
+  go() {
+    const row = this.rows.find(({ card }) => card.view.id === this.opened);
+    const place = this.all ? row?.card.element : this.element;
+    if (!row || !place) return;
+    place.scrollIntoView({ behavior: window.matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth", block: "start" });
+    if (this.all) row.card.element.focus({ preventScroll: true });
+  }
+
+  toggleAll() {
+    this.all = !this.all;
+    if (this.all) rememberAllCards();
+    else forgetAllCards();
+    this.lay();
+  }
+
+  lay() {
+    for (const { card, element } of this.rows) {
+      const isOpen = this.all || card.view.id === this.opened;
+      element.setAttribute("aria-expanded", String(isOpen));
+      card.show(isOpen);
+    }
+    say(this.allButton, this.all ? phrase("Close all") : phrase("Open all"));
+    this.changed();
   }
 
   /** @param {State} state */
@@ -37,22 +87,18 @@ export class Rail {
     }
   }
 
-  /** Mark the picture that is being looked at: the first one in sight. @param {Card | undefined} card */
+  /** Where all are open, mark the picture that is being looked at: the first one in sight. @param {Card | undefined} card */
   mark(card) {
-    for (const row of this.rows) row.element.setAttribute("aria-current", String(row.card === card));
+    if (this.all) this.opened = card?.view.id ?? null;
+    for (const row of this.rows) row.element.setAttribute("aria-current", String(this.all && row.card === card));
   }
 }
 
-/** @param {Card} card */
-function makeRow(card) {
+/** @param {Card} card @param {() => void} press */
+function makeRow(card, press) {
   const canvas = h("canvas", { class: "ts-rail-mini", "aria-hidden": "true" });
   const value = h("span", { class: "ts-rail-value" });
-  const go = () => {
-    const smooth = !window.matchMedia("(prefers-reduced-motion: reduce)").matches;
-    card.element.scrollIntoView({ behavior: smooth ? "smooth" : "auto", block: "start" });
-    card.element.focus({ preventScroll: true });
-  };
-  const element = h("button", { type: "button", class: "ts-rail-row", "data-goes-to": card.view.id, onclick: go }, canvas,
+  const element = h("button", { type: "button", class: "ts-rail-row", "data-goes-to": card.view.id, onclick: press }, canvas,
     h("span", { class: "ts-rail-words" }, h("span", { class: "ts-rail-title" }, card.view.title), value));
   return { card, canvas, value, element, glance: /** @type {import("./card.js").Glance | null} */ (null), shown: "" };
 }

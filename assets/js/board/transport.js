@@ -47,16 +47,16 @@ export class Transport {
     this.back = button("◀", () => selection.move(-1));
     this.on = button("▶", () => selection.move(1));
     this.pace = h("select", { class: "ts-select", "aria-label": phrase("playback speed") });
-    this.lock = button(phrase("Unlock (Esc)"), () => selection.unlock());
+    this.lock = button(phrase("Unlock"), () => selection.unlock(), { title: phrase("A press has locked the selection. Unlock it (Esc), and what is pointed at is previewed again.") });
     this.canvas = h("canvas", { class: "ts-axis", role: "slider", tabindex: "0" });
     this.axisBox = h("div", { class: "ts-axis-box" }, this.canvas);
     this.width = widthOf(this.axisBox, () => this.drawAxis());
     this.row = h("div", { class: "ts-player-row" },
       h("span", { class: "ts-player-buttons" }, this.back, this.play, this.on), this.axisBox,
-      h("span", { class: "ts-player-buttons" }, this.pace, button("?", help, { "aria-label": phrase("keyboard shortcuts") })));
+      h("span", { class: "ts-player-buttons" }, this.lock, this.pace, button("?", help, { "aria-label": phrase("keyboard shortcuts") })));
     this.element = h("div", { class: "ts-player", hidden: true },
       h("div", { class: "ts-player-bar" },
-        h("div", { class: "ts-player-top" }, this.crumbs, h("span", { class: "ts-player-lock" }, this.lock)), this.row));
+        h("div", { class: "ts-player-top" }, this.crumbs), this.row));
     this.edge = h("div", { class: "ts-player-edge", "aria-hidden": "true" });
     new IntersectionObserver(([entry]) => this.element.classList.toggle("ts-stuck", entry.boundingClientRect.top < 0 && !entry.isIntersecting)).observe(this.edge);
     this.listen();
@@ -82,6 +82,7 @@ export class Transport {
   /** Another record, whose axis is named so. @param {MovingAxis | null} moving @param {boolean} timed whether it can be played as it was recorded */
   open(moving, timed) {
     this.pause();
+    this.climb?.reset();
     this.axis = null;
     if (moving === this.moving) return;
     this.moving = moving;
@@ -161,6 +162,10 @@ export class Transport {
   paint(axis, colours) {
     this.axis = axis;
     this.colours = colours;
+    if (this.climb?.playing && this.moving && this.playedPlace !== this.selection.base[this.moving]) { // somebody went elsewhere meanwhile
+      this.climb.reset();
+      this.wait();
+    }
     this.element.hidden = !axis?.places.length;
     this.drawAxis();
   }

@@ -1,6 +1,6 @@
 // @ts-check
 // A tab remembers the record of its own that it showed last, of each kind, and its list of runs: after a reload, or a visit to another page of the
-// app, it is shown again.
+// app, it is shown again. A browser remembers whether all cards are open.
 
 import { read, written } from "./own_runs.js";
 
@@ -38,4 +38,19 @@ export function rememberRuns(runs) {
 /** @returns {import("./own_runs.js").OwnRun[]} */
 export function rememberedRuns() {
   try { return read(sessionStorage.getItem(RUNS)); } catch { return []; }
+}
+
+const ALL_CARDS = "tokenoscope-all-cards";
+
+/** Whoever opened all cards finds them open on the next visit too. */
+export function rememberAllCards() {
+  try { localStorage.setItem(ALL_CARDS, "1"); } catch { /* a private window keeps nothing */ }
+}
+
+export function forgetAllCards() {
+  try { localStorage.removeItem(ALL_CARDS); } catch { /* nothing was kept */ }
+}
+
+export function rememberedAllCards() {
+  try { return localStorage.getItem(ALL_CARDS) !== null; } catch { return false; }
 }

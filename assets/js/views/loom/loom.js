@@ -215,7 +215,8 @@ export class Loom {
     const moment = this.front && this.front.level <= run.nLayers ? Math.floor(this.front.level) : null;
     say(this.says, line(run, at, moment));
     const { model } = run.head;
-    say(this.about, [phrase("{model}, {layers} layers × {heads} heads", { model: model.name, layers: model.n_layers, heads: model.n_heads }), model.note].filter(Boolean).join("; "));
+    if (this.about.dataset.of !== run.id) fill(this.about, h("span", { class: "ts-model-note", title: model.note || undefined }, [model.name, model.note].filter(Boolean).join(" · ")));
+    this.about.dataset.of = run.id;
     this.inspector.drawLikely(state, this.front ? Math.min(Math.floor(this.front.level), run.nLayers) : null);
     this.state = state;
     if (this.rest) return; // while steps fly by, words are made anew a few times a second

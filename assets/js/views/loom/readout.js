@@ -12,7 +12,7 @@ import { word } from "./ink.js";
 
 export class Readout {
   constructor() {
-    this.element = h("div", { class: "ts-readout", hidden: true, "aria-hidden": "true" });
+    this.element = h("div", { class: "ts-loom-readout", hidden: true, "aria-hidden": "true" });
   }
 
   /** @param {Run} run @param {number} token @param {number} level -1: the token itself @param {PointerEvent} event */

@@ -1,0 +1,96 @@
+"""The loom in a browser: what is pointed at is said, what is pressed opens beside it, and playing climbs layers."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from playwright.sync_api import Page, Position, expect
+
+from model.records.trace import Step, Trace
+from tests.browser.plain import finished
+
+OVER = ".ts-loom-over"
+INSPECTOR = ".ts-inspector"
+
+
+def timed(trace: Trace) -> Trace:
+    """A run whose steps say when each layer was entered; the second layer takes half of each step."""
+
+    def of(step: Step) -> Step:
+        n = trace.model.n_layers
+        return replace(
+            step, entered_s=tuple(step.seconds * (0.1 + 0.5 * (at > 1) + 0.3 * at / n) for at in range(n + 1))
+        )
+
+    return replace(trace, steps=tuple(map(of, trace.steps)))
+
+
+@pytest.fixture
+def page(look: Callable[..., Page]) -> Page:
+    page = look(timed(finished()), "step=3", width=1440, height=900)
+    page.wait_for_function("tokenoscope.store.loom.geometry && tokenoscope.store.run.lens")
+    return page
+
+
+def middle(page: Page, token: int, level: int) -> Position:
+    """Where a cell is, in the picture."""
+    box = page.evaluate("([token, level]) => tokenoscope.store.loom.geometry.cell(token, level)", [token, level])
+    return {"x": box["x"] + box["w"] / 2, "y": box["y"] + box["h"] / 2}
+
+
+def test_a_cell_that_is_pointed_at_is_named_and_one_that_is_pressed_is_opened(page: Page):
+    place = middle(page, 2, 3)
+    page.locator(OVER).hover(position=place)
+    expect(page.locator(".ts-loom-readout")).to_contain_text("position 2")
+    expect(page.locator(".ts-loom-readout")).to_contain_text("after layer 2")
+    page.locator(OVER).click(position=place)
+    expect(page.locator(f"{INSPECTOR} .ts-loom-crumb")).to_contain_text("layer 2")
+    at = page.evaluate("tokenoscope.selection.at")
+    assert (at["token"], at["layer"], at["step"]) == (2, 2, 3)
+    expect(page.locator(".ts-caption[aria-pressed=true]")).to_contain_text("Guess")
+
+
+def test_each_caption_opens_its_part(page: Page):
+    for title, said in (
+        ("Read", "counted from 0"),
+        ("Look back", "head"),
+        ("Guess", "layer"),
+        ("Choose", "choice"),
+        ("Keep and repeat", "cache"),
+    ):
+        caption = page.locator(".ts-caption").filter(has=page.locator("b", has_text=title))
+        caption.click()
+        expect(caption).to_have_attribute("aria-pressed", "true")
+        expect(page.locator(f"{INSPECTOR} .ts-loom-crumb")).to_contain_text(said)
+
+
+def test_playing_climbs_the_layers_and_a_key_goes_on_from_another_step(page: Page):
+    front = "tokenoscope.store.loom.front"
+    page.locator(".ts-play").click()
+    page.wait_for_function(f"{front} && {front}.level > 0.5")
+    expect(page.locator(".ts-loom-line")).to_have_text(re.compile("only .* is read"))
+    expect(page.locator(".ts-loom-output")).to_contain_text("If it stopped here")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(f"tokenoscope.selection.at.step === 4 && {front} && {front}.level < 3")
+    page.keyboard.press(" ")
+    held = page.evaluate(f"{front}.level")
+    assert page.evaluate(f"new Promise((done) => setTimeout(() => done({front}.level), 200))") == held
+
+
+def test_with_less_motion_steps_are_shown_whole(page: Page):
+    page.emulate_media(reduced_motion="reduce")
+    page.evaluate("tokenoscope.selection.set({ step: 0 })")
+    page.locator(".ts-play").click()
+    page.wait_for_function("tokenoscope.selection.at.step > 0")
+    assert page.evaluate("tokenoscope.store.loom.front") is None
+
+
+def test_the_table_has_the_numbers_of_the_column(page: Page):
+    page.locator(".ts-loom-table summary").click()
+    rows = page.locator(".ts-loom-table tbody tr")
+    expect(rows).to_have_count(page.evaluate("tokenoscope.store.run.nLayers") + 1)
+    page.get_by_role("button", name="previous token").click()
+    expect(page.locator(".ts-loom-table .ts-note")).to_contain_text(
+        f"Token {page.evaluate('tokenoscope.selection.at.token')}"
+    )
