@@ -50,8 +50,8 @@ class App:
     options: dict[str, Any]
 
 
-def make_store(limits: Limits, recorded: Path = ASSETS / "runs") -> "Store":
-    """Where records are kept, with those that come with the app: `recorded` holds them (*.frames, *.deep)."""
+def make_store(limits: Limits, recorded: Path = ASSETS / "recorded") -> "Store":
+    """Where records are kept, with those that come with the app: `recorded` holds them."""
     from viz.server.store import Store
     from viz.wire import recorded as recordings
 
@@ -61,7 +61,7 @@ def make_store(limits: Limits, recorded: Path = ASSETS / "runs") -> "Store":
 def build(models: "Models", limits: Limits, store: "Store") -> App:
     """The whole app around the models that it is given, which may still be loading.
 
-    The first record of the store that comes with the app is what the page opens on.
+    The first run of the store that comes with the app is what the page opens on.
     """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     import gradio as gr
@@ -70,7 +70,7 @@ def build(models: "Models", limits: Limits, store: "Store") -> App:
     from viz.server import guard, routes
     from viz.server.visitors import Visitors
 
-    first = next((kept.id for kept in store.shipped()), None)
+    first = next((kept.id for kept in store.shipped() if kept.standing.experiment == "run"), None)
     visitors = Visitors(models, store, limits)
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
         run.build_page(demo, visitors, limits, first)

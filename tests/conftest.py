@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 settings.load_profile(QUICK)  # before pytest reads --hypothesis-profile, which may choose the other one
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported; programs that tests start inherit it
 
+ALL_CARDS = "try { localStorage['tokenoscope-all-cards'] ??= '1' } catch { /* a page of no origin */ }"
+"""A script: in this browser somebody has opened all cards."""
 CHROMIUM_ARGS = ["--no-sandbox", "--disable-gpu"]  # a graphics card imitated in software draws slower than none
 CHROMIUM = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 

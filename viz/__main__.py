@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         help=phrase(
             "where to write it; - is standard output (default: beside the record, as .html). A name that ends in "
             ".frames gets the bytes that the app opens on; .deep beside it gets the parts that the app reads later, as "
-            "in assets/runs/"
+            "in assets/recorded/"
         ),
     )
     parser.add_argument(

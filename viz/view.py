@@ -1,4 +1,5 @@
-"""What a view is: a record and a selection in, a picture out; its docstring is the caption on screen.
+"""What a view is: a record and a selection in, a picture out; its docstring is the caption on screen: the first
+paragraph above the picture, the others behind "more".
 
 A view is one function in one file of viz/views/, marked with `@view`; `all_views()` finds those of one kind of record.
 It is drawn for a light or a dark page.
@@ -79,16 +80,24 @@ class Draw(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     """One picture of one kind of record. `needs` are its arrays without which there is nothing to draw; `follows` is
-    the part of the selection that changes the picture.
+    the part of the selection that changes the picture. One that is `folded` opens when it is pressed: a table of what
+    a chart shows.
     """
 
     name: str
     title: str
-    caption: str
+    lead: str  # of the caption: what is seen, in at most 15 words
+    more: str  # the rest of it; may be empty
     of: type
     needs: tuple[str, ...]
     follows: Follows
     draw: Draw
+    folded: bool = False
+
+    @property
+    def caption(self) -> str:
+        """What is said of the picture, whole."""
+        return f"{self.lead} {self.more}".strip()
 
     def missing(self, record: Record) -> str | None:
         """Why this view has nothing to show of this record, or None if it has."""
@@ -107,24 +116,43 @@ class View:
 
 
 def view(
-    title: str, *, follows: Follows, of: type = Trace, needs: str | tuple[str, ...] = ()
+    title: str, *, follows: Follows, of: type = Trace, needs: str | tuple[str, ...] = (), folded: bool = False
 ) -> Callable[[Draw], View]:
     """Mark a function as a view of this kind of record; its docstring is what the page says about it."""
 
     def mark(draw: Draw) -> View:
-        caption = " ".join((draw.__doc__ or "").split())
+        lead, _, more = (draw.__doc__ or "").partition("\n\n")
         wanted = (needs,) if isinstance(needs, str) else needs
         return View(
             name=draw.__name__,
             title=translated(title),
-            caption=translated(caption),
+            lead=_translated(lead),
+            more=_translated(more),
             of=of,
             needs=wanted,
             follows=follows,
             draw=draw,
+            folded=folded,
         )
 
     return mark
+
+
+def _translated(paragraph: str) -> str:
+    text = " ".join(paragraph.split())
+    return translated(text) if text else ""
+
+
+def words(shown: View) -> dict[str, str | bool]:
+    """What a script says of the view: `lead` and `more` are markup, with the terms that they use."""
+    return {
+        "name": shown.name,
+        "title": shown.title,
+        "lead": glossary.explained(shown.lead),
+        "more": glossary.explained(shown.more),
+        "follows": shown.follows,
+        "folded": shown.folded,
+    }
 
 
 def html(shown: View, record: Record, at: Selection) -> Html:
@@ -132,17 +160,18 @@ def html(shown: View, record: Record, at: Selection) -> Html:
     missing = shown.missing(record)
     picture = f'<p class="ts-empty">{markup.text(missing)}</p>' if missing else _picture(shown.draw(record, at))
     title = f'<h2 class="ts-title">{markup.text(shown.title)}</h2>'
-    caption = f'<p class="ts-sentence">{markup.text(shown.caption)}</p>'
+    caption = f'<p class="ts-sentence">{markup.text(shown.lead)}</p>'
+    if shown.more:
+        more = f"<summary>{markup.text(phrase('more'))}</summary><p>{markup.text(shown.more)}</p>"
+        caption += f'<details class="ts-tell">{more}</details>'
     return Html(f'<section class="ts-card">{title}{caption}{picture}</section>')
 
 
 def as_json(shown: View, record: Record, at: Selection, mode: Mode) -> str:
-    """A view for a script that draws it: title, caption, `said` (the caption as
-    markup, with the terms that it uses), and the one of `figure` (plotly's), `html` and `missing`
+    """A view for a script that draws it: its words, and the one of `figure` (plotly's), `html` and `missing`
     (a sentence, plain text) that there is; the other two are null.
     """
-    parts = {name: json.dumps(getattr(shown, name)) for name in ("name", "title", "caption", "follows")}
-    parts["said"] = json.dumps(glossary.explained(shown.caption))
+    parts = {name: json.dumps(value) for name, value in words(shown).items()}
     missing = shown.missing(record)
     drawn = None if missing else shown.draw(record, at, mode)
     html_part, figure = (drawn, None) if isinstance(drawn, str) else (None, drawn)

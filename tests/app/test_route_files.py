@@ -13,6 +13,7 @@ from tests.app.fakes_served import served
 from tests.app.running import House
 from tests.app.site import RECORDS, Site, said
 from tests.fakes import fake_trace
+from tests.fakes_measured import fake_measurement
 from viz.examples import EXAMPLES
 from viz.wire import packing, parts, recorded, slices
 from viz.wire.standing import Standing
@@ -140,3 +141,22 @@ def test_a_recorded_run_gives_its_vectors_and_logits_one_by_one(house: House, tm
         answer = site.get(f"{RECORDS}/{wrong}")
         assert answer.status_code == 404
         assert sentence in answer.text
+
+
+def test_a_recorded_measurement_is_listed_and_its_pictures_are_drawn(house: House, tmp_path):
+    measured = fake_measurement()
+    measured.save(tmp_path / "on-a-laptop.measurement")
+    site = Site(house, tmp_path)
+    (listed,) = site.get(RECORDS).json()["records"]
+    assert listed == {
+        "id": "on-a-laptop",
+        "experiment": "measure",
+        "label": "on a laptop",
+        "prompt": measured.prompt,
+        "chat": False,
+    }
+    first, *_ = packing.split(site.get(f"{RECORDS}/on-a-laptop/parts").content)
+    assert packing.says(first)["experiment"] == "measure"
+    told = site.get(f"{RECORDS}/on-a-laptop/view/glance").json()
+    assert measured.machine.processor in told["html"]
+    assert site.get(f"{RECORDS}/on-a-laptop/file").status_code == 200

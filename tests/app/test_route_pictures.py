@@ -26,7 +26,7 @@ def test_pictures_of_a_run_come_as_pages_that_reach_nothing(done):
     listed = site.get(f"{PREFIX}/views?of=run").json()
     assert {each["name"] for each in listed} >= {"passes", "embedding_map", "head_view", "model_view"}
     for each in listed:
-        assert each["caption"].endswith(".")
+        assert each["lead"].endswith(".")
         assert each["follows"] in ("step", "layer", "token")
         for dark in ("", "&dark=1"):
             answer = site.get(f"{record}/view/{each['name']}?layer=1&token=2&frame=1{dark}")
@@ -74,7 +74,7 @@ def test_a_picture_follows_the_selection_and_the_theme(house: House):
     one, more = site.get(f"{bill}?users=1").json(), site.get(f"{bill}?users=3&context=4096&bits=8").json()
     assert one != more
     assert one == site.get(f"{bill}?users=1&unknown=7").json()
-    assert set(one) == {"name", "title", "caption", "said", "follows", "figure", "html", "missing"}
+    assert set(one) == {"name", "title", "lead", "more", "follows", "folded", "figure", "html", "missing"}
     phases = f"{RECORDS}/{kept.id}/view/phases"
     assert site.get(phases).json() != site.get(f"{phases}?dark=1").json()
     assert site.get(f"{bill}?users=0").status_code == 404

@@ -15,6 +15,7 @@ from model.records.trace import Trace
 from tests.app.fakes_engine import FakeEngine
 from tests.app.served import forgive_open_sockets, serve, shared_app
 from tests.browser.plain import Plain, finished, plain
+from tests.conftest import ALL_CARDS
 from tests.patience import PATIENCE_S
 from viz.markup import ASSETS
 from viz.view import Record
@@ -37,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def window(browser: Browser) -> Iterator[BrowserContext]:
     """One window for all tests, so that Gradio's scripts are loaded once; in it somebody has opened all cards."""
     context = browser.new_context(accept_downloads=True)
-    context.add_init_script("try { localStorage['tokenoscope-all-cards'] ??= '1' } catch { /* a page of no origin */ }")
+    context.add_init_script(ALL_CARDS)
     context.set_default_timeout(PATIENCE_S * 1000)
     expect.set_options(timeout=PATIENCE_S * 1000)
     yield context
@@ -76,7 +77,7 @@ def visit(window: BrowserContext) -> Iterator[Callable[..., Page]]:
 @pytest.fixture(scope="session")
 def plain_server() -> Iterator[Plain]:
     """One server of plain pages for all tests; it opens on the recorded runs."""
-    with plain(recorded.load(ASSETS / "runs")) as server:
+    with plain(recorded.load(ASSETS / "recorded")) as server:
         yield server
 
 

@@ -21,7 +21,7 @@ def measuring(serve, visit):
 
 def test_its_console_is_silent_though_another_page_opens_on_a_run(serve, visit):
     """What the page with runs fetches early is not fetched here, where the browser would warn of it in vain."""
-    url, said = serve(recorded=ASSETS / "runs").url, []
+    url, said = serve(recorded=ASSETS / "recorded").url, []
     for path, early in (("", 1), ("measure", 0)):
         page = visit(None)
         page.on("console", lambda message, path=path: said.append((path, message.type, message.text)))

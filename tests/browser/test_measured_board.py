@@ -72,8 +72,9 @@ def test_every_picture_of_a_measurement_arrives_and_none_is_empty(measuring):
 def test_a_term_is_defined_where_it_is_pointed_at_or_focused_and_nowhere_else(measuring):
     page = measuring(width=390, height=844)
     measure(page)
+    card(page, "phases").get_by_text("more").click()
     for name, place, short, means in (
-        ("phases", ".ts-sentence", "TTFT", "Time to first token"),
+        ("phases", ".ts-tell", "TTFT", "Time to first token"),
         ("utilisation", "thead", "MBU", "memory speed measured"),
     ):
         term = card(page, name).locator(f"{place} .ts-term").filter(has_text=short).first
@@ -162,3 +163,20 @@ def test_it_fits_every_size_and_axe_finds_no_serious_fault(measuring, theme: str
         assert too_small(page) == [], width
         if width != 1280:
             assert serious_faults(page, ".ts-boards") == [], width
+
+
+def test_the_page_opens_on_what_comes_with_the_app_and_shows_ones_own_beside_it(shipped, go):
+    page = go(shipped, "measure")
+    expect(page.locator(LINE)).to_contain_text("made on another machine")
+    expect(card(page, "glance").locator("strong")).to_have_count(3)
+    expect(card(page, "cache_saved").locator(".main-svg").first).to_be_visible()
+    row = page.locator("#board-measure .ts-recorded")
+    expect(row).to_be_hidden()
+    theirs = page.evaluate("tokenoscope.page.boards.get('measure').record.id")
+    measure(page)
+    own = page.evaluate("tokenoscope.page.boards.get('measure').record.id")
+    assert own != theirs
+    row.get_by_role("button", name="Recorded").click()
+    page.wait_for_function("id => tokenoscope.page.boards.get('measure').record.id === id", arg=theirs)
+    row.get_by_role("button", name="Yours").click()
+    page.wait_for_function("id => tokenoscope.page.boards.get('measure').record.id === id", arg=own)

@@ -201,8 +201,8 @@ def test_the_player_stays_in_sight_while_the_page_scrolls(look):
             page.wait_for_function("scrollY > innerHeight * 0.8")
             bar = page.locator(".ts-player-bar").bounding_box()
             assert bar is not None
-            assert 0 <= bar["y"] < 20
-            assert bar["height"] <= height / 4
+            assert 0 <= bar["y"] < 60  # of a wide window the words stand above it
+            assert bar["y"] + bar["height"] <= height / 4
             expect(page.locator(".ts-play")).to_be_in_viewport(ratio=1)
 
 

@@ -45,6 +45,7 @@ def test_the_table_and_the_words_say_who_put_each_token_there(plain_server, go):
     page.locator(".ts-card-tokens > .ts-details > summary").press("Enter")
     rows = page.locator(".ts-card-tokens .ts-table tbody tr")
     expect(rows).to_have_count(page.evaluate("tokenoscope.store.run.tokens.length"))
+    page.wait_for_function("tokenoscope.store.cards.every((card) => !card.stale)")
     said = page.locator(".ts-card-tokens .ts-table td:last-child").all_inner_texts()
     template = page.evaluate(
         "[...document.querySelectorAll('.ts-text .ts-word')].map((e) => e.matches('.ts-is-template'))"

@@ -114,7 +114,7 @@ def elsewhere() -> list[str]:
     for kind in EXPERIMENTS:
         said = (kind.request.__doc__ or "").partition("\n")[0].removeprefix("To ")
         told += [kind.label, said.removesuffix("."), said[:1].upper() + said[1:]]
-        told += [text for each in views.all_views(kind.record) for text in (each.title, each.caption)]
+        told += [text for each in views.all_views(kind.record) for text in (each.title, each.lead, each.more) if text]
         described: list[Field] = list(kind.request.fields().values())
         described += [field for each in described if each.row for field in fields_of(each.row).values()]
         for field in described:

@@ -72,7 +72,7 @@ def test_every_attention_weight_arrives_within_four_thousandths():
             assert np.abs(weights(rows) - exact).max() <= 0.004
 
 
-RECORDED = sorted((markup.ASSETS / "runs").glob("*.frames"))
+RECORDED = sorted((markup.ASSETS / "recorded").glob("*.frames"))
 
 
 def test_there_are_recorded_runs():
@@ -81,7 +81,7 @@ def test_there_are_recorded_runs():
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 def test_a_recorded_run_is_in_the_frames_format_of_today(path: Path):
-    """It fails when the format changes: `bash assets/runs/make.sh` records them again."""
+    """It fails when the format changes: `bash assets/recorded/make.sh` records them again."""
     kept = [packing.unpack(frame) for frame in packing.split(path.read_bytes())]
     kinds = [about["kind"] for about, _ in kept]
     n_steps = kinds.count("step")

@@ -36,6 +36,7 @@ def traces(name: str, record: Any = WHOLE) -> dict[str, Any]:
 
 def test_views_belong_to_one_kind_of_record():
     assert MEASURED.keys() == {
+        "glance",
         "phases",
         "terms",
         "cache_race",
@@ -62,7 +63,7 @@ def test_a_record_still_being_measured_draws_or_says_why(shown: View, mode: them
     }
     told = json.loads(as_json(shown, sizes[size][shown.of is CacheTrials], Selection(), mode))
     assert [told[part] is not None for part in ("figure", "html", "missing")].count(True) == 1
-    assert told["title"] == shown.title and told["caption"].endswith(".")
+    assert told["title"] == shown.title and told["lead"].endswith(".")
     if size == "whole":
         assert told["missing"] is None
     if size == "none" and shown.needs:
@@ -116,7 +117,7 @@ def test_a_term_has_its_definition_where_it_first_stands():
     assert said.endswith(" &lt; " + said.partition(" &lt; ")[2]) and said.endswith(", and TTFT of MBUs")
     assert LATENCY[0].means in said and LATENCY[1].means in said
     for name in ("phases", "terms", "utilisation"):
-        assert "ts-term-means" in json.loads(as_json(MEASURED[name], WHOLE, Selection(), "light"))["said"]
+        assert "ts-term-means" in json.loads(as_json(MEASURED[name], WHOLE, Selection(), "light"))["more"]
     assert "Kullback" in drawn("cache_table", fake_trials()) and "as a share of the matrix speed" in drawn(
         "utilisation"
     )
@@ -298,3 +299,19 @@ def test_numbers_read_as_they_should():
     assert ticks_between(0.03, 2.5) == [0.05, 0.1, 0.2, 0.5, 1, 2]
     spread = Spread.of(np.array([3.0, 1.0, 2.0]))
     assert (spread.low, spread.median, spread.high) == (1, 2, 3)
+
+
+def test_three_large_numbers_and_an_answer_in_words_stand_first():
+    said = drawn("glance")
+    ttft, itl = (float(np.median(each)) for each in (WHOLE.ttft, WHOLE.itl))
+    ratio = float(np.median(WHOLE.race_off[-1]) / np.median(WHOLE.race_on[-1]))
+    big = re.findall("<strong>(.*?)</strong>", said)
+    assert big == [theme.duration(ttft), number(1 / itl), f"\u00d7{number(ratio)}"]
+    at = min(100, int(WHOLE.race_lengths[-1]))
+    on = theme.duration(float(np.interp(at, WHOLE.race_lengths, np.median(WHOLE.race_on, axis=1))))
+    assert f"Token {at} of a text takes {on} with the cache" in said
+    assert ("interpolated" in said) == (at not in WHOLE.race_lengths)
+    assert WHOLE.machine.processor in said and WHOLE.taken in said
+    assert "coming" in drawn("glance", fake_measurement(race=False)) and "one token only" in drawn(
+        "glance", fake_measurement(n_new=1)
+    )

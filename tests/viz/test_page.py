@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from model.records.trace import Trace
+from tests.conftest import ALL_CARDS
 from tests.fakes import fake_trace
 from tests.viz.test_frames import HOSTILE, words
 from viz import export, markup, theme
@@ -48,6 +49,7 @@ def show(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
         )
         page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=theme)
         pages.append(page)
+        page.add_init_script(ALL_CARDS)
         page.on("pageerror", lambda error: wrong.append(f"page error: {error}"))
         page.on("console", lambda said: wrong.append(f"console: {said.text}") if said.type == "error" else None)
         page.on("request", lambda asked: wrong.append(f"request: {asked.url}") if outside(asked.url) else None)
@@ -204,7 +206,7 @@ def words_of(page: Page, card: str) -> str:
 
 def test_eight_bit_weights_are_told_as_such(show: Callable[..., Page]):
     page = show(fake_trace())
-    page.locator(".ts-card-attention summary").click()
+    page.locator(".ts-card-attention .ts-details summary").click()
     settle(page)
     said = page.locator(".ts-card-attention .ts-looks + .ts-readout").inner_text()
     assert re.search(r"\u2248 \d", said)
@@ -219,7 +221,7 @@ def test_with_a_server_the_numbers_are_exact_and_say_so(show: Callable[..., Page
     page.evaluate("tokenoscope.selection.set({ step: 3, layer: 1, head: 3 })")
     serve = "bytes => { tokenoscope.store.slices.server = { live: true, get: async () => new Uint8Array(bytes) }; }"
     page.evaluate(serve, list(slices.row(trace, 1, 3, 7)))
-    page.locator(".ts-card-attention summary").click()
+    page.locator(".ts-card-attention .ts-details summary").click()
     weights = page.locator(".ts-card-attention tbody tr td:last-child")
     page.get_by_text("weight, exact").wait_for(timeout=3000)
     expect(weights).to_have_count(8)  # the row of the step that was left stands there a moment longer
@@ -245,7 +247,7 @@ def test_the_attention_code_gives_the_row_that_is_shown(
         )
     page = show(trace)
     page.evaluate("tokenoscope.selection.set({ step: 3, layer: 1, head: 3 })")
-    page.locator(".ts-card-attention summary").click()
+    page.locator(".ts-card-attention .ts-details summary").click()
     settle(page)
     trace.save(tmp_path / "run.trace")
     monkeypatch.chdir(tmp_path)
@@ -303,7 +305,7 @@ def test_a_layer_that_could_not_be_fetched_says_why_and_is_asked_for_again(show:
 def test_hostile_text_is_inert_and_whole(show: Callable[..., Page]):
     trace = fake_trace(HOSTILE, HOSTILE[::-1])
     page = show(trace)
-    page.locator(".ts-card-tokens summary").click()
+    page.locator(".ts-card-tokens .ts-details summary").click()
     settle(page)
     shown = page.locator(".ts-card-tokens tbody tr td:nth-child(2)").all_text_contents()
     assert shown == [markup.visible(token) for token in trace.tokens]

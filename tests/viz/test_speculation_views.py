@@ -137,7 +137,7 @@ def test_a_record_that_still_grows_draws_or_says_why(shown: View, mode: theme.Mo
     for record in (RECORD, speculation(sizes=0), speculation(untimed, sizes=0), speculation(untimed)):
         told = json.loads(as_json(shown, record, Selection(), mode))
         assert [told[part] is not None for part in ("figure", "html", "missing")].count(True) == 1
-        assert "NaN" not in json.dumps(told["figure"]) and told["said"]
+        assert "NaN" not in json.dumps(told["figure"]) and told["lead"]
 
 
 def test_every_guess_stands_in_its_round_and_only_the_text_is_not_struck_through():

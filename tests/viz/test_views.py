@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from model.records.trace import Trace
+from model.requests.registry import EXPERIMENTS
 from tests.fakes import MAP, fake_trace
 from tests.viz.test_frames import HOSTILE, words
 from viz import markup
@@ -28,6 +29,12 @@ def test_views_are_found_with_their_title_and_their_docstring_as_caption():
         assert each.title
         assert each.caption.endswith(".")
         assert "\n" not in each.caption
+
+
+def test_at_most_15_words_stand_before_a_picture():
+    for kind in EXPERIMENTS:
+        for each in all_views(kind.record):
+            assert each.lead.endswith(".") and len(each.lead.split()) <= 15, each.lead
 
 
 @pytest.mark.parametrize("shown", VIEWS.values(), ids=VIEWS.keys())

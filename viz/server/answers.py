@@ -58,8 +58,8 @@ def mode(request: Request) -> Mode:
 
 
 def record_of(store: Store, kept: Kept) -> Saved:
-    """The record itself. Raises: NotShown for one that comes with the app; Refusal, if there is none (yet)."""
-    if kept.shipped is not None:
+    """The record itself. Raises: NotShown for a run that comes with the app; Refusal, if there is none (yet)."""
+    if kept.shipped is not None and kept.record is None:
         raise NotShown("A recorded run does not bring its arrays along. Press Run: of your own run this can be had.")
     record = store.record(kept)
     if record is None:

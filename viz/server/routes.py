@@ -24,6 +24,7 @@ from viz.examples import EXAMPLES
 from viz.server import downloads, drawings, parts, slices
 from viz.server.answers import PASSING, not_found, refused_frame
 from viz.server.store import GONE, Kept, Store
+from viz.view import words
 
 PREFIX = "/gradio_api/tokenoscope"
 ASSETS = Path(__file__).parents[2] / "assets"
@@ -129,8 +130,7 @@ async def _views(request: Request) -> Response:
     if kind is None:
         return not_found(request, phrase("There is no experiment of that name."))
     found = await run_in_threadpool(views.all_views, kind)
-    names = ("name", "title", "caption", "follows")
-    return JSONResponse([{name: getattr(each, name) for name in names} for each in found], headers=PASSING)
+    return JSONResponse([words(each) for each in found], headers=PASSING)
 
 
 async def _plotly(_: Request) -> Response:

@@ -81,8 +81,8 @@ class Store:
         self._mover: threading.Thread | None = None
         self._need: int | None = None  # bytes for which the mover is to make room
         self._folder: Path | None = None
-        for name, run in (shipped or {}).items():
-            self._kept[name] = _shipped(name, run)
+        for name, each in (shipped or {}).items():
+            self._kept[name] = _shipped(name, each)
 
     # For the engine
 
@@ -309,18 +309,27 @@ class Store:
         return sum(kept.n_bytes for kept in self._kept.values() if kept.shipped)
 
 
-def _shipped(name: str, run: Recorded) -> Kept:
+def _shipped(name: str, each: Recorded) -> Kept:
     standing = Standing(
         id=name,
-        experiment="run",
+        experiment=each.experiment,
         state="done",
         version=1,
         complete=True,
-        ended=run.ended,
-        max_new_tokens=run.max_new_tokens,
+        ended=each.ended,
+        max_new_tokens=each.max_new_tokens,
     )
-    size = sum(map(len, run.frames))
-    return Kept(id=name, standing=standing, shipped=run, parts=run.frames, n_parts=len(run.frames), n_bytes=size)
+    size = sum(map(len, each.frames)) + (0 if each.record is None else _bytes_of(each.record))
+    return Kept(
+        id=name,
+        standing=standing,
+        shipped=each,
+        parts=each.frames,
+        n_parts=len(each.frames),
+        record=each.record,
+        kind=None if each.record is None else type(each.record),
+        n_bytes=size,
+    )
 
 
 def _bytes_of(record: Saved) -> int:

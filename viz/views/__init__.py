@@ -41,6 +41,7 @@ def _place(shown: View) -> int:
 
 
 _ORDER = (  # files, in teaching order
+    "glance",
     "phases",
     "cache_race",
     "roofline",

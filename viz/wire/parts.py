@@ -9,8 +9,8 @@ from typing import Any
 
 from model.records.trace import Trace
 from model.requests.registry import of_record as of_kind
-from viz import glossary, views
-from viz.view import Record, View
+from viz import views
+from viz.view import Record, View, words
 from viz.wire import frames
 from viz.wire.packing import pack
 
@@ -108,5 +108,4 @@ def of_record(
 
 
 def _view(shown: View, record: Record) -> dict[str, Any]:
-    parts = {name: getattr(shown, name) for name in ("name", "title", "caption", "follows")}
-    return {**parts, "said": glossary.explained(shown.caption), "missing": shown.missing(record)}
+    return {**words(shown), "missing": shown.missing(record)}

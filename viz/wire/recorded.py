@@ -1,26 +1,33 @@
-"""Records that come with the app: NAME.frames is sent whole; of NAME.deep beside it, one frame at a time."""
+"""Records that come with the app. Of a run NAME.frames is sent whole; of NAME.deep beside it, one frame at a time.
+Any other kind is its own file, as the command line saves it: its pictures are drawn when they are asked for.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from model.errors import NotShown
+from model.records.file import Saved
 from model.records.trace import Trace
+from model.requests.registry import EXPERIMENTS
 from viz.wire import packing, slices
+from viz.wire.parts import Parts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Recorded:
-    """A finished run that needs no model. Its name begins with its place among the others, as in "1-a-fact"."""
+    """A finished record that needs no model. Its name begins with its place among the others, as in "1-a-fact"."""
 
     name: str
+    experiment: str
     frames: tuple[bytes, ...]
-    prompt: str
-    chat: bool
-    ended: str
-    max_new_tokens: int
-    deep: Path
-    places: Mapping[tuple[str, int], tuple[int, int]] = field(repr=False)  # where in it each frame is, and how long
+    record: Saved | None = None  # the record itself; of a run only its frames come along
+    prompt: str = ""
+    chat: bool = False
+    ended: str = ""
+    max_new_tokens: int = 0
+    deep: Path | None = None
+    places: Mapping[tuple[str, int], tuple[int, int]] = field(default_factory=dict, repr=False)  # in it: begin, length
 
     @property
     def label(self) -> str:
@@ -29,7 +36,7 @@ class Recorded:
 
     def part(self, kind: str, number: int) -> bytes:
         """The frame of one layer's "vectors" or of one choice's "logits". Raises: NotShown, if it was not recorded."""
-        if (place := self.places.get((kind, number))) is None:
+        if self.deep is None or (place := self.places.get((kind, number))) is None:
             held = sum(each == kind for each, _ in self.places)
             if not held:
                 raise NotShown("this recorded run has no {kind}. Run its prompt yourself to see them.", kind=kind)
@@ -45,8 +52,13 @@ class Recorded:
 
 
 def load(folder: Path) -> dict[str, Recorded]:
-    """Every run of a folder, by name, in the order of the names."""
-    return {path.stem: _open(path) for path in sorted(folder.glob("*.frames"))}
+    """Every record of a folder, by name, in the order of the names. Raises: BadTrace, for a file that is damaged."""
+    kinds = {kind.suffix: kind for kind in EXPERIMENTS if kind.record is not Trace}
+    found = {path.stem: _run(path) for path in folder.glob("*.frames")}
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if (kind := kinds.get(path.suffix)) is not None:
+            found[path.stem] = _other(path, kind.name, kind.record.open(path))
+    return dict(sorted(found.items()))
 
 
 def deep(trace: Trace) -> Iterator[bytes]:
@@ -56,19 +68,31 @@ def deep(trace: Trace) -> Iterator[bytes]:
     yield from (slices.logits(trace, index, small=True) for index in range(trace.n_generated))
 
 
-def _open(path: Path) -> Recorded:
+def _other(path: Path, experiment: str, record: Saved) -> Recorded:
+    prompt = getattr(record, "prompt", "")
+    return Recorded(
+        name=path.stem,
+        experiment=experiment,
+        frames=tuple(Parts(experiment).newer(record, 1)),
+        record=record,
+        prompt=prompt,
+    )
+
+
+def _run(path: Path) -> Recorded:
     frames = tuple(packing.split(path.read_bytes()))
     head = packing.says(frames[0])
     end = next(each for frame in frames if (each := packing.says(frame))["kind"] == "end")
     beside = path.with_suffix(".deep")
     return Recorded(
         name=path.stem,
+        experiment="run",
         frames=frames,
         prompt=head["prompt"],
         chat=head["settings"]["chat"],
         ended=end["ended"],
         max_new_tokens=head["settings"]["max_new_tokens"],
-        deep=beside,
+        deep=beside if beside.exists() else None,
         places=_places(beside) if beside.exists() else {},
     )
 

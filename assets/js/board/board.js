@@ -162,7 +162,7 @@ export class Board {
         const card = this.cards.find((each) => each.element === entry.target);
         if (card) card.inSight = entry.isIntersecting;
       }
-      if (this.record instanceof ServedRecord || this.cards.some((card) => card.isOpen && card.inSight && card.stale)) this.redraw();
+      if (this.record instanceof ServedRecord || this.cards.some((card) => card.inSight && card.stale)) this.redraw();
     });
     const looked = new Set();
     const reader = new IntersectionObserver((entries) => { // the card in the upper half of the window, below the transport
@@ -277,7 +277,7 @@ export class Board {
     const began = performance.now();
     const state = /** @type {import("./card.js").State} */ ({ run: this.run, at, step, colours: this.colours });
     if (record instanceof ServedRecord) this.wish(record, at);
-    for (const card of this.cards) card.stale = true;
+    for (const card of this.cards) card.stale = card.isOpen;
     const seen = this.cards.filter((card) => card.isOpen && (card.inSight || !this.run)); // server pictures change seldom, and are drawn by themselves
     this.transport.paint(record instanceof ServedRecord ? servedAxis(record, at, this.pictures.words(at)) : runAxis(state), this.colours);
     if (this.loom?.inSight) this.loom.paint(state);
@@ -322,7 +322,7 @@ export class Board {
 
   /** Draw the cards that are out of sight, one idle moment after the other, until the selection moves on. @param {import("./card.js").State} state */
   drawRest(state) {
-    const stale = this.cards.find((card) => card.isOpen && card.stale);
+    const stale = this.cards.find((card) => card.stale);
     if (!stale) {
       this.drawn();
       return;

@@ -4,6 +4,7 @@
 import { h, fill, table, button } from "../core/dom.js";
 import { count, isNumber } from "../core/format.js";
 import { counted, phrase } from "../core/texts.js";
+import { rememberedAllCards } from "../data/session_memory.js";
 
 /** @typedef {import("../data/store.js").Run} Run */
 /** @typedef {import("./selection.js").Selection} Selection */
@@ -26,8 +27,8 @@ import { counted, phrase } from "../core/texts.js";
  * @typedef {{paint?: (state: State) => void, draw: (state: State) => void, numbers?: (state: State) => Numbers | Promise<Numbers>}} Picture */
 /** A picture in little, for the rail: a few words, and what to draw on a canvas of this size.
  * @typedef {{value: import("../core/dom.js").Child[], mini?: (g: CanvasRenderingContext2D, width: number, height: number) => void}} Glance */
-/** A view: how a card's body is drawn, by a module of js/views or by the program (board/server_picture.js).
- * @typedef {{id: string, title: string, sentence: string | (Node | string)[], create: (body: HTMLElement, context: Context) => Picture, glance?: (state: State) => Glance}} View */
+/** A view: `lead`, what is seen, in at most 15 words, and `more` of it; `folded`: it opens when it is pressed; how a card's body is drawn, by a module of js/views or by the program (board/server_picture.js).
+ * @typedef {{id: string, title: string, lead: string | (Node | string)[], more?: string | (Node | string)[], folded?: boolean, create: (body: HTMLElement, context: Context) => Picture, glance?: (state: State) => Glance}} View */
 
 const FEW = 10; // rows that a box of numbers shows without scrolling
 
@@ -39,11 +40,10 @@ export class Card {
     this.sheet = h("div", { class: "ts-sheet" });
     this.details = h("details", { class: "ts-details", ontoggle: () => this.drawSheet() },
       h("summary", {}, phrase("Numbers and code")), this.sheet);
-    const sentence = typeof view.sentence === "string" ? [view.sentence] : view.sentence;
+    const title = h("h2", { class: "ts-title", id: `ts-${view.id}-title` }, view.title);
+    const rest = [...caption(view.lead, view.more), this.body];
     this.element = h("section", { class: `ts-card ts-card-${view.id}`, "aria-labelledby": `ts-${view.id}-title`, "data-view": view.id, tabindex: "-1" },
-      h("h2", { class: "ts-title", id: `ts-${view.id}-title` }, view.title),
-      h("p", { class: "ts-sentence" }, ...sentence),
-      this.body);
+      ...(view.folded ? [h("details", { class: "ts-folded", open: rememberedAllCards() }, h("summary", {}, title), ...rest)] : [title, ...rest]));
     this.picture = view.create(this.body, context);
     if (this.picture.numbers) this.element.append(this.details);
     /** @type {State | null} */
@@ -55,7 +55,8 @@ export class Card {
 
   /** Whether it is open at all: one that is not is never drawn. @param {boolean} isOpen */
   show(isOpen) {
-    if (isOpen && this.element.hidden) this.inSight = true;
+    if (isOpen && this.element.hidden) this.inSight = this.stale = true;
+    if (!isOpen) this.stale = false;
     this.element.hidden = !isOpen;
   }
 
@@ -97,6 +98,13 @@ export class Card {
       h("pre", { class: "ts-code", tabindex: "0" }, h("code", {}, numbers.code)),
       copier(phrase("Copy the code"), () => numbers.code));
   }
+}
+
+/** What is seen, and behind a press more of it. @param {string | (Node | string)[]} lead @param {string | (Node | string)[]} [more] */
+export function caption(lead, more = "") {
+  const parts = (/** @type {string | (Node | string)[]} */ text) => (typeof text === "string" ? [text] : text);
+  const line = h("p", { class: "ts-sentence" }, ...parts(lead));
+  return more.length ? [line, h("details", { class: "ts-tell" }, h("summary", {}, phrase("more")), h("p", {}, ...parts(more)))] : [line];
 }
 
 /** How many rows there are, and how many of them are not drawn. @param {number} n @param {number} left */

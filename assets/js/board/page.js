@@ -14,7 +14,7 @@ import { wirePopovers } from "./popovers.js";
 import { PARTS, showTab, wireTabs } from "./tabs.js";
 import { Board } from "./board.js";
 import { AddressBar, readAddress } from "./address.js";
-import { ShippedRecords } from "./shipped_records.js";
+import { ShippedRecords, ShippedRow } from "./shipped_records.js";
 import { StatusLine, fillPrompt, find, watchModel } from "./status.js";
 import { isOver } from "./sentences.js";
 import { listenToKeys } from "./keys.js";
@@ -69,11 +69,12 @@ export class Page {
     this.line = new StatusLine();
     this.bar = new AddressBar();
     const hasRuns = experiments.includes("run");
-    this.shipped = hasRuns ? new ShippedRecords(base, (id) => this.choose(id)) : null;
+    this.shipped = new ShippedRecords(base);
+    this.rows = new Map(experiments.map((experiment) => [experiment, new ShippedRow(this.shipped, experiment, (id, shipped) => this.choose(id, experiment, shipped))]));
     const visitor = hasRuns ? new VisitorRuns(this) : null;
     this.runs = visitor?.list ?? null;
     this.forks = visitor?.forks ?? null;
-    if (this.shipped) find("#runs .ts-shipped-root")?.replaceChildren(this.shipped.element);
+    if (hasRuns) find("#runs .ts-shipped-root")?.replaceChildren(/** @type {ShippedRow} */ (this.rows.get("run")).element);
     wirePopovers();
     /** @type {Map<string, HTMLElement>} */
     this.keeps = new Map();
@@ -92,7 +93,7 @@ export class Page {
     this.keeps.set(experiment, keep);
     const empty = !isRun ? emptyCard(experiment) : null;
     const board = new Board(place, experiment, {
-      base: this.base, empty, above: isRun && !find("#runs .ts-shipped-root") ? this.shipped?.element : null, below: keep.isConnected ? null : keep,
+      base: this.base, empty, above: isRun && find("#runs .ts-shipped-root") ? null : this.rows.get(experiment)?.element, below: keep.isConnected ? null : keep,
       changed: () => this.changed(experiment), fork: isRun ? this.forks : null,
     });
     if (isRun) board.say(RUN_EMPTY);
@@ -124,7 +125,7 @@ export class Page {
   /** Show what the address names; else what ran before the page was left, or what the page begins with. @param {Press | null} value */
   async begin(value) {
     this.press = value?.press ?? 0;
-    if (readAddress(location.hash).record) await this.shipped?.loaded; // of those the program holds no more than was sent
+    if (readAddress(location.hash).record) await this.shipped.loaded; // of those the program holds no more than was sent
     const asked = this.openAddress();
     for (const experiment of this.experiments) {
       const before = remembered(experiment);
@@ -132,8 +133,9 @@ export class Page {
     }
     if (value?.id && !this.wanted.has(value.experiment) && asked === null) this.show({ id: value.id, shipped: true, experiment: value.experiment });
     for (const board of this.boards.values()) board.element.dataset.ready = "1";
-    await this.shipped?.loaded;
-    for (const held of this.held.values()) held.shipped ||= this.shipped?.has(held.id) ?? false;
+    await this.shipped.loaded;
+    this.showShipped();
+    for (const held of this.held.values()) held.shipped ||= this.shipped.has(held.id);
     this.tell();
   }
 
@@ -163,9 +165,9 @@ export class Page {
     this.tell();
   }
 
-  /** Look at a shipped record. @param {string} id */
-  choose(id) {
-    this.show({ id, experiment: "run", shipped: true });
+  /** Look at a record that comes with the app, or at the visitor's own again. @param {string} id @param {string} experiment @param {boolean} shipped */
+  choose(id, experiment, shipped) {
+    this.show({ id, experiment, shipped, own: !shipped });
     this.tell();
   }
 
@@ -294,15 +296,17 @@ export class Page {
     else if (board && !(held.restored && !held.opening && !held.record)) {
       board.say(`${why} `, button(phrase("Run it again"), () => this.runAgain(experiment, held, prompt)));
       board.app.empty?.remove();
-    } else this.showFirst();
+    } else this.showShipped();
     this.tell();
   }
 
-  /** Nothing is left of what ran before: show what comes with the app. */
-  async showFirst() {
-    await this.shipped?.loaded;
-    const [first] = this.shipped?.records ?? [];
-    if (first && !this.wanted.has("run")) this.show({ id: first.id, experiment: "run", shipped: true });
+  /** Boards that have nothing to show yet open on a record that comes with the app. */
+  async showShipped() {
+    await this.shipped.loaded;
+    for (const experiment of this.experiments) {
+      const [first] = this.shipped.of(experiment);
+      if (first && !this.wanted.has(experiment)) this.show({ id: first.id, experiment, shipped: true });
+    }
   }
 
   /** Press the form's button; what comes of it is opened at the same place. @param {string} experiment @param {Held} held @param {string | null} prompt */
@@ -387,7 +391,7 @@ export class Page {
     this.line.say({ status: told?.status ?? null, circumstances: { ...told, trace: told?.experiment === "run" || told?.record instanceof Run }, message: this.message, refusal });
     for (const experiment of this.experiments) this.offer(experiment);
     const isBusy = this.experiments.some((experiment) => this.isBusy(experiment));
-    this.shipped?.show(this.wanted.get("run") ?? null, isBusy);
+    for (const [experiment, row] of this.rows) row.show(this.wanted.get(experiment) ?? null, isBusy, this.own.get(experiment) ?? null);
     const going = this.own.get("run");
     this.runs?.show(this.wanted.get("run") ?? null, going !== undefined && this.isGoing(going) ? going : null);
   }

@@ -10,6 +10,7 @@ import { counted, phrase } from "../core/texts.js";
 const CUT_OFF = phrase("Connection lost: the program does not answer. What was received so far stays on this page.");
 const RESTORED = phrase("Showing your last result from before you left this page.");
 const SHIPPED = phrase("Showing a recorded run. Press Run to start your own with the prompt above.");
+const SHIPPED_OTHER = phrase("Showing a recorded result, made on another machine. Press the button above for your own.");
 const UNHEARD = phrase("Ended because the program lost contact with this page for a while. What was received so far stays.");
 
 const MEASURED = {
@@ -41,7 +42,7 @@ export function isOver({ state }) {
 /** @param {Status} status @param {Circumstances} [circumstances] */
 export function sentence(status, { trace = status.experiment === "run", shipped = false, restored = false, cutOff = false } = {}) {
   if (cutOff) return CUT_OFF;
-  if (shipped) return SHIPPED;
+  if (shipped) return trace ? SHIPPED : SHIPPED_OTHER;
   if (status.state === "waiting") return waiting(status, trace);
   if (status.state === "stopped" && status.stopped_by === "silence") return UNHEARD;
   if (trace) return ofTrace(status);

@@ -20,7 +20,9 @@ export function serverView(served, find, select, drawn) {
   return {
     id: served.name,
     title: served.title,
-    sentence: rebuilt(served.said),
+    lead: rebuilt(served.lead),
+    more: rebuilt(served.more),
+    folded: served.folded,
     create: (body, { plotly }) => {
       const picture = new ServerPicture(served, plotly, select, drawn);
       body.append(picture.element);

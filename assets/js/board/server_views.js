@@ -3,11 +3,13 @@
 // of its own in a frame that can run its scripts and reach nothing of this page.
 
 import { h, fill, say, button } from "../core/dom.js";
+import { rebuilt } from "../core/tables.js";
+import { caption } from "./card.js";
 import { phrase } from "../core/texts.js";
 
 /** @typedef {import("../data/store.js").Run} Run */
 /** @typedef {import("../data/axes.js").At} At */
-/** @typedef {{name: string, title: string, caption: string, follows: "step" | "layer" | "token"}} Shown */
+/** @typedef {{name: string, title: string, lead: string, more: string, follows: "step" | "layer" | "token"}} Shown */
 /** @typedef {{shown: Shown, element: HTMLElement, draw: HTMLButtonElement, said: HTMLElement, frame: HTMLIFrameElement | null,
  *   run: string, at: At | null, dark: boolean}} Picture */
 
@@ -54,7 +56,7 @@ export class ServerViews {
     const said = h("span", { class: "ts-muted", role: "status" });
     const draw = button(phrase("Draw"), () => this.fetch(picture));
     const element = h("div", { class: "ts-more-picture", "data-picture": shown.name },
-      h("h3", { class: "ts-subtitle" }, shown.title), h("p", { class: "ts-sentence" }, shown.caption), h("p", { class: "ts-row" }, draw, said));
+      h("h3", { class: "ts-subtitle" }, shown.title), ...caption(rebuilt(shown.lead), rebuilt(shown.more)), h("p", { class: "ts-row" }, draw, said));
     /** @type {Picture} */
     const picture = { shown, element, draw, said, frame: null, run: "", at: null, dark: false };
     return picture;

@@ -8,15 +8,12 @@ import { fillPrompt } from "./status.js";
 /** @typedef {{id: string, experiment: string, label: string, prompt: string, chat: boolean}} Shipped */
 
 export class ShippedRecords {
-  /** @param {string} base @param {(id: string) => void} choose */
-  constructor(base, choose) {
-    this.choose = choose;
+  /** @param {string} base */
+  constructor(base) {
     /** @type {Shipped[]} */
     this.records = [];
     /** @type {Set<string>} prompts that the page itself offers */
     this.offered = new Set();
-    this.key = "";
-    this.element = h("p", { class: "ts-recorded", role: "group", "aria-label": phrase("Recorded runs"), hidden: true });
     this.loaded = this.load(base);
   }
 
@@ -29,34 +26,58 @@ export class ShippedRecords {
     this.offered = new Set(offered);
   }
 
+  /** @param {string} experiment */
+  of(experiment) {
+    return this.records.filter((record) => record.experiment === experiment);
+  }
+
   /** @param {string | null} id */
   has(id) {
     return this.records.some((record) => record.id === id);
   }
 
-  /** @param {string | null} shown the record that is shown @param {boolean} busy whether one of the visitor's own is on its way */
-  show(shown, busy) {
-    const key = `${shown}/${busy}/${this.records.length}`;
+  /** Its prompt stands in the form then, but never over a person's own words. @param {Shipped} record */
+  fillForm(record) {
+    const prompt = /** @type {HTMLTextAreaElement | null} */ (document.querySelector("#prompt textarea"));
+    const chat = /** @type {HTMLInputElement | null} */ (document.querySelector("#chat input"));
+    if (!prompt || (prompt.value.trim() !== "" && !this.offered.has(prompt.value))) return;
+    fillPrompt(record.prompt);
+    if (chat && chat.checked !== record.chat) chat.click();
+  }
+}
+
+/** A row of buttons, one for each record of a kind that comes with the app; where it has one alone, and the visitor has one, both of them. */
+export class ShippedRow {
+  /** @param {ShippedRecords} all @param {string} experiment @param {(id: string, shipped: boolean) => void} choose */
+  constructor(all, experiment, choose) {
+    this.all = all;
+    this.experiment = experiment;
+    this.choose = choose;
+    this.key = "";
+    this.element = h("p", { class: "ts-recorded", role: "group", "aria-label": phrase("Recorded runs"), hidden: true });
+  }
+
+  /** @param {string | null} shown the record that is shown @param {boolean} busy whether one of the visitor's own is on its way @param {string | null} own the visitor's own */
+  show(shown, busy, own) {
+    const records = this.all.of(this.experiment);
+    const key = `${shown}/${busy}/${records.length}/${own}`;
     if (this.key === key) return;
     this.key = key;
-    this.element.hidden = this.records.length === 0;
+    const isRun = this.experiment === "run"; // its own are in a list of their own
+    this.element.hidden = records.length === 0 || (!isRun && own === null);
     const chip = (/** @type {string} */ name, /** @type {boolean} */ now, /** @type {() => void} */ press) => {
       const made = button(name, press, { "aria-pressed": String(now) });
       made.disabled = busy && !now; // a run on its way is shown as it goes
       return made;
     };
-    fill(this.element, h("span", {}, phrase("Recorded:")),
-      ...this.records.map((record) => chip(record.label, record.id === shown, () => this.press(record))));
+    fill(this.element, isRun ? h("span", {}, phrase("Recorded:")) : null,
+      ...records.map((record) => chip(isRun ? record.label : phrase("Recorded: {name}", { name: record.label }), record.id === shown, () => this.press(record))),
+      !isRun && own !== null ? chip(phrase("Yours"), own === shown, () => this.choose(own, false)) : null);
   }
 
   /** @param {Shipped} record */
   press(record) {
-    const prompt = /** @type {HTMLTextAreaElement | null} */ (document.querySelector("#prompt textarea"));
-    const chat = /** @type {HTMLInputElement | null} */ (document.querySelector("#chat input"));
-    if (prompt && (prompt.value.trim() === "" || this.offered.has(prompt.value))) { // never over a person's own words
-      fillPrompt(record.prompt);
-      if (chat && chat.checked !== record.chat) chat.click();
-    }
-    this.choose(record.id);
+    this.all.fillForm(record);
+    this.choose(record.id, true);
   }
 }

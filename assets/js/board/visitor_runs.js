@@ -47,8 +47,8 @@ export class VisitorRuns {
   takenOut(id, next) {
     if (this.page.own.get("run") === id) this.page.own.delete("run");
     forget("run");
-    const [first] = this.page.shipped?.records ?? [];
+    const [first] = this.page.shipped.of("run");
     if (next) this.look(next);
-    else if (first) this.page.choose(first.id);
+    else if (first) this.page.choose(first.id, "run", true);
   }
 }

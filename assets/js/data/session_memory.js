@@ -42,7 +42,7 @@ export function rememberedRuns() {
 
 const ALL_CARDS = "tokenoscope-all-cards";
 
-/** Whoever opened all cards finds them open on the next visit too. */
+/** Whoever opened all cards finds them open on the next visit too, and tables unfolded. */
 export function rememberAllCards() {
   try { localStorage.setItem(ALL_CARDS, "1"); } catch { /* a private window keeps nothing */ }
 }

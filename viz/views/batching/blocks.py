@@ -18,11 +18,12 @@ _NAMED = 2  # texts by their letters in one block
 
 @view("Blocks: which text holds which part of the cache", of=Batching, follows="tick", needs="ticks")
 def blocks(record: Batching, at: Selection, _mode: Mode = "light") -> Html:
-    """The paged KV cache is divided into blocks of equal size; a text takes any free block when it needs one. Each
-    field is a block: its number, and the letter of the text whose tokens it holds; the bar shows how full it is. A
-    double frame: several texts with the same prefix use this block (prefix caching; only full blocks are shared). A
-    dashed frame: no text uses the block now; its tokens stay cached for a text with the same prefix. The block tables
-    below list the blocks of each text in order.
+    """The paged KV cache: each field is a block, its letter the text in it.
+
+    The cache is divided into blocks of equal size; a text takes any free block when it needs one. The bar shows how
+    full a block is. A double frame: several texts with the same prefix use this block (prefix caching; only full
+    blocks are shared). A dashed frame: no text uses the block now; its tokens stay cached for a text with the same
+    prefix. The block tables below list the blocks of each text in order.
     """
     tick = served.tick_of(record, at)
     users = _users(tick)

@@ -21,9 +21,11 @@ _KEY = (
 
 @view("Lanes: what each tick schedules", of=Batching, follows="nothing", needs="ticks")
 def lanes(record: Batching, _at: Selection, _mode: Mode = "light") -> Html:
-    """Each row is a text, each column a tick: one forward pass in which several texts have scheduled tokens. When a
-    text finishes, the next one takes its place at once; no text waits for the longest (continuous batching). The bars
-    above show the tokens that a tick reads; the dashed line is its token budget. Press a column to look at that tick.
+    """Each row is a text, each column a tick: one pass for several texts.
+
+    When a text finishes, the next one takes its place at once; no text waits for the longest (continuous batching).
+    The bars above show the tokens that a tick reads; the dashed line is its token budget. Press a column to look at
+    that tick.
     """
     head = "".join(_tick(record, number, tick) for number, tick in enumerate(record.ticks))
     budget = markup.text(phrase("tokens, of at most {budget:,}", budget=record.token_budget))

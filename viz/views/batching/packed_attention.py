@@ -25,11 +25,12 @@ _DIGITS = 3  # of a weight
 
 @view("Attention in the batch: no text attends to another", of=Batching, follows="pick", needs="ticks")
 def packed_attention(record: Batching, at: Selection, mode: Mode = "light") -> go.Figure | Html:
-    """The tokens of all texts go through the model in one pass, packed one after the other. Each row is a token that
-    the tick read, each column a token in the cache, grouped by text; the colour is the attention weight, as it ran.
-    Each text's own square is framed, thicker for the selected text. Everything outside the squares is cross-request
-    attention: one flat colour where the weight is exactly 0, as the mask requires, and the colour of its weight if it
-    were not.
+    """All texts share one pass; the mask keeps each to its own tokens.
+
+    The tokens are packed one after the other. Each row is a token that the tick read, each column a token in the
+    cache, grouped by text; the colour is the attention weight, as it ran. Each text's own square is framed, thicker
+    for the selected text. Everything outside the squares is cross-request attention: one flat colour where the weight
+    is exactly 0, as the mask requires, and the colour of its weight if it were not.
     """
     tick = served.tick_of(record, at)
     _check(record, at)

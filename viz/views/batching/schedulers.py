@@ -30,9 +30,11 @@ _SAID = {
 
 @view("Three schedulers, the same texts", of=Batching, follows="nothing", needs="ways")
 def ways(record: Batching, _at: Selection, mode: Mode = "light") -> go.Figure:
-    """Each scheduler ran by itself, without recording; all share one time axis. A row per text, filled while passes
-    work on it. Hatched: padding, places of the batch that hold no text but are computed all the same. A triangle marks
-    the arrival of the text, a line its first token; point at the line to see the time between the two.
+    """The same texts under three schedulers, on one time axis.
+
+    Each scheduler ran by itself, without recording. A row per text, filled while passes work on it. Hatched: padding,
+    places of the batch that hold no text but are computed all the same. A triangle marks the arrival of the text, a
+    line its first token; point at the line to see the time between the two.
     """
     n, ends = len(record.requests), max(_end(way) for way in record.ways)
     height = 120 + sum(_LANE * n + 34 for _ in record.ways)
@@ -88,12 +90,14 @@ def ways(record: Batching, _at: Selection, mode: Mode = "light") -> go.Figure:
     return figure
 
 
-@view("Schedulers, in numbers", of=Batching, follows="nothing", needs="ways")
+@view("Schedulers, in numbers", of=Batching, follows="nothing", needs="ways", folded=True)
 def ways_table(record: Batching, _at: Selection, _mode: Mode = "light") -> Html:
-    """Total: from the start to the last token of all texts. TTFT: from a text's arrival to its first token; latency: to
-    its last token. Padding: the share of the computed places that held no text. Same tokens: how many texts equal what
-    plain `generate` writes. All numbers of a scheduler are of one run, the one of median length (of an even number, the
-    shorter of the two in the middle).
+    """How long all texts and each text took, under each scheduler.
+
+    Total: from the start to the last token of all texts. TTFT: from a text's arrival to its first token; latency: to
+    its last token. Padding: the share of the computed places that held no text. Same tokens: how many texts equal
+    what plain `generate` writes. All numbers of a scheduler are of one run, the one of median length (of an even
+    number, the shorter of the two in the middle).
     """
     first = phrase(
         "{texts}, {runs}, without recording. {verdict} {soonest}",
@@ -122,11 +126,12 @@ def ways_table(record: Batching, _at: Selection, _mode: Mode = "light") -> Html:
     )
 
 
-@view("Each text, in numbers", of=Batching, follows="nothing", needs="ways")
+@view("Each text, in numbers", of=Batching, follows="nothing", needs="ways", folded=True)
 def texts_table(record: Batching, _at: Selection, _mode: Mode = "light") -> Html:
-    """What each text's user sees under each scheduler. TTFT: from the arrival to the first token; latency: from the
-    arrival to the last token; both of the run of median length, without recording. Tokens: read from the prompt, and
-    written after it.
+    """What each text's user sees under each scheduler.
+
+    TTFT: from the arrival to the first token; latency: from the arrival to the last token; both of the run of median
+    length, without recording. Tokens: read from the prompt, and written after it.
     """
     ways_over = "".join(f'<th scope="colgroup" colspan="2">{markup.text(way.scheduler)}</th>' for way in record.ways)
     named = "".join(f'<th scope="col">{explained(each)}</th>' for each in (phrase("read"), phrase("written")))

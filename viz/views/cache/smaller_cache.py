@@ -25,9 +25,11 @@ _LEAST_KL = 1e-8  # nats: below it, float32 probabilities tell nothing apart
 
 @view("Cache compression: bytes saved against damage", of=CacheTrials, follows="nothing", needs="trials")
 def cache_saved(record: CacheTrials, _at: Selection, mode: Mode = "light") -> go.Figure:
-    """Each mark is the same run with a compressed cache. Further right: more bytes saved. Further up: the next token's
-    distribution differs more from that of the exact cache (KL divergence over the full vocabulary in nats, the mean
-    over all generated tokens; log scale). Bottom right is best. The numbers are those of the table below.
+    """Each mark is the same run with a compressed cache; bottom right is best.
+
+    Further right: more bytes saved. Further up: the next token's distribution differs more from that of the exact
+    cache (KL divergence over the full vocabulary in nats, the mean over all generated tokens; log scale). The numbers
+    are those of the table below.
     """
     smaller = [i for i, each in enumerate(record.trials) if each.kind != "exact"]
     means = [float(row.mean()) if row.size else 0.0 for row in record.kl]
@@ -60,9 +62,11 @@ def cache_saved(record: CacheTrials, _at: Selection, mode: Mode = "light") -> go
 
 @view("Cache compression: token by token", of=CacheTrials, follows="nothing", needs="trials")
 def cache_divergence(record: CacheTrials, _at: Selection, mode: Mode = "light") -> go.Figure:
-    """How much the distribution of each generated token differs from that of the exact cache (KL divergence, nats), one
-    strip a trial, all on the same log scale; equal distributions lie on the lowest line. A large star marks the first
-    token that this cache changes. Every pass reads the tokens of the run, so all strips compare the same text.
+    """How far each token's distribution moves from that of the exact cache.
+
+    KL divergence in nats, one strip a trial, all on the same log scale; equal distributions lie on the lowest line. A
+    large star marks the first token that this cache changes. Every pass reads the tokens of the run, so all strips
+    compare the same text.
     """
     smaller = [i for i, each in enumerate(record.trials) if each.kind != "exact"]
     floor, ink = _floor(record.kl[smaller]), theme.GROUND[mode]["ink"]
@@ -114,15 +118,16 @@ def cache_divergence(record: CacheTrials, _at: Selection, mode: Mode = "light") 
     return figure
 
 
-@view("Cache compression, in numbers", of=CacheTrials, follows="nothing", needs="trials")
+@view("Cache compression, in numbers", of=CacheTrials, follows="nothing", needs="trials", folded=True)
 def cache_table(record: CacheTrials, _at: Selection, _mode: Mode = "light") -> Html:
-    """Bytes: of the cache's tensors after the last pass, scales included. KL(exact || compressed), in nats: 0 where the
+    """Bytes saved, and what they cost, for each kind of compression.
+
+    Bytes: of the cache's tensors after the last pass, scales included. KL(exact || compressed), in nats: 0 where the
     two agree. Below each: the first token that differs under the run's own settings and seed. int8 and int4 quantise
     groups of 16 tokens and keep the latest tokens in full precision, which matters in a short run. The first token
-    matters most, because heads that find nothing relevant attend to it (attention sink): evict position 0 alone to see
-    it.
-
-    Source: Xiao et al. 2023, "StreamingLLM", for sink + window; Liu et al. 2024, "KIVI", for a quantised cache.
+    matters most, because heads that find nothing relevant attend to it (attention sink): evict position 0 alone to
+    see it. Source: Xiao et al. 2023, "StreamingLLM", for sink + window; Liu et al. 2024, "KIVI", for a quantised
+    cache.
     """
     trials = list(enumerate(zip(record.trials, record.kl, strict=True)))
     return table(

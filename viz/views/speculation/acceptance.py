@@ -33,11 +33,13 @@ _SIDES = (-3, 103)  # per cent: a mark at 0 or 100 is drawn whole
 
 @view("Did it pay?", of=Speculation, follows="nothing", needs="attempts")
 def acceptance(record: Speculation, _at: Selection, _mode: Mode = "light") -> Html:
-    """Accepted: the share of the verified draft tokens that the model accepted. Tokens a pass: new tokens for each pass
+    """How many drafted tokens were accepted, and whether that was faster.
+
+    Accepted: the share of the verified draft tokens that the model accepted. Tokens a pass: new tokens for each pass
     of the model; plain decoding has 1. Tokens a second: medians of runs without recording, in turns with plain
-    decoding; the speedup is the ratio of the two. Above \u00d71 the draft pays, below \u00d71 it costs. At temperature
-    0 the tokens must equal those of plain decoding; above 0 they are sampled from the same distribution, so they
-    differ.
+    decoding; the speedup is the ratio of the two. Above \u00d71 the draft pays, below \u00d71 it costs. At
+    temperature 0 the tokens must equal those of plain decoding; above 0 they are sampled from the same distribution,
+    so they differ.
     """
     head = (
         phrase("draft"),
@@ -63,14 +65,14 @@ def acceptance(record: Speculation, _at: Selection, _mode: Mode = "light") -> Ht
 
 @view("Where it breaks even", of=Speculation, follows="nothing", needs=("attempts", "verify_s"))
 def break_even(record: Speculation, _at: Selection, mode: Mode = "light") -> go.Figure:
-    """Dashed: the speedup that each draft would have at a given acceptance rate, predicted from times measured here:
-    one drafted token, one plain pass, and one pass that verifies a whole round. Filled marks: the measured speedup,
-    with the slowest and the fastest turn. At 1 the draft costs as much as it saves (break-even); an open mark shows
-    where a dashed line crosses it. The prediction assumes that every round is full and that each drafted token is
-    accepted with the same probability, and ignores all other costs of a round; a measured mark below its line shows
-    those.
+    """Measured speedups (marks) beside the speedup that each acceptance rate would give (dashed).
 
-    Source: Leviathan et al. 2023, theorem 3.8, with the verification pass as long as it was measured.
+    The prediction is made from times measured here: one drafted token, one plain pass, and one pass that verifies a
+    whole round. Thin lines reach from the slowest turn to the fastest. At 1 the draft costs as much as it saves
+    (break-even); an open mark shows where a dashed line crosses it. The prediction assumes that every round is full
+    and that each drafted token is accepted with the same probability, and ignores all other costs of a round; a
+    measured mark below its line shows those. Source: Leviathan et al. 2023, theorem 3.8, with the verification pass
+    as long as it was measured.
     """
     ground = theme.GROUND[mode]
     figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": 480})

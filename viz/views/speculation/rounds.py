@@ -47,10 +47,11 @@ _STEPS = 20  # lengths of a bar
 
 @view("The text, round by round", of=Speculation, follows="attempt", needs="attempts")
 def rounds(record: Speculation, at: Selection, _mode: Mode = "light") -> Html:
-    """Each box is a round: the draft proposes a few tokens, and the model verifies all of them in one pass, where plain
-    decoding needs a pass for each token. Struck-through tokens were drafted and not kept; all others are the text. The
-    first rejected token ends a round, and the model's own token replaces it; if every token is accepted, the pass gives
-    one more token, the bonus. Press a box to see its verification.
+    """Each box is a round: a few drafted tokens, verified in one pass.
+
+    Plain decoding needs a pass for each token. Struck-through tokens were drafted and not kept; all others are the
+    text. The first rejected token ends a round, and the model's own token replaces it; if every token is accepted,
+    the pass gives one more token, the bonus. Press a box to see its verification.
     """
     attempt, tokens = _attempt(record, at), _tokens(record)
     legend = "".join(f"<span>{_sign(verdict)} {markup.text(words)}</span>" for verdict, words in _EXPLAINED)
@@ -64,14 +65,14 @@ def rounds(record: Speculation, at: Selection, _mode: Mode = "light") -> Html:
 
 @view("One round, verified", of=Speculation, follows="round", needs="attempts")
 def judged_round(record: Speculation, at: Selection, _mode: Mode = "light") -> Html:
-    """The draft's probability for its token is q, the model's is p. At temperature 0 a token is accepted if it is the
-    model's most likely token; nothing is sampled. Otherwise it is accepted if a uniform random number between 0 and 1
-    is at most p / q: always if p is at least q, else with probability p / q. After the first rejection the model
-    samples a token from max(p \u2212 q, 0), scaled to sum to 1. The text therefore follows p exactly, as if there were
-    no draft. A draft that copies has q = 1, so its token is accepted with probability p: the model samples a token from
-    p, which either equals the copied token or replaces it.
+    """The draft's probability for its token is q, the model's is p.
 
-    Source: Leviathan et al. 2023, "Fast Inference from Transformers via Speculative Decoding".
+    At temperature 0 a token is accepted if it is the model's most likely token; nothing is sampled. Otherwise it is
+    accepted if a uniform random number between 0 and 1 is at most p / q: always if p is at least q, else with
+    probability p / q. After the first rejection the model samples a token from max(p \u2212 q, 0), scaled to sum to
+    1. The text therefore follows p exactly, as if there were no draft. A draft that copies has q = 1, so its token is
+    accepted with probability p: the model samples a token from p, which either equals the copied token or replaces
+    it. Source: Leviathan et al. 2023, "Fast Inference from Transformers via Speculative Decoding".
     """
     attempt, tokens = _attempt(record, at), _tokens(record)
     if at.round >= len(attempt.rounds):

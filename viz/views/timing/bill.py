@@ -54,8 +54,10 @@ def bill(card: ModelCard, context: int, users: int, bits: int | None = None, *, 
 
 @view("Memory, to scale", of=Measurement, follows="load")
 def memory_bill(record: Measurement, at: Selection, mode: Mode = "light") -> go.Figure:
-    """The weights are needed once for all users; the KV cache once for each token of each user. Weights and cache are
-    exact, from the model's own shapes; the activations are an estimate, drawn with a dashed outline.
+    """The weights are needed once; the KV cache once for each user's tokens.
+
+    Weights and cache are exact, from the model's own shapes; the activations are an estimate, drawn with a dashed
+    outline.
     """
     owed = bill(record.model, at.context, at.users, at.bits, windows=record.windows)
     unit, word = next(
@@ -118,10 +120,12 @@ def memory_bill(record: Measurement, at: Selection, mode: Mode = "light") -> go.
     return figure
 
 
-@view("Memory, in numbers", of=Measurement, follows="load")
+@view("Memory, in numbers", of=Measurement, follows="load", folded=True)
 def bill_table(record: Measurement, at: Selection, _mode: Mode = "light") -> Html:
-    """The same bytes as numbers. The estimate of the activations is for the prefill of all users' full context at once,
-    at its widest place, the MLP of one layer; no layer keeps its activations for the next.
+    """The same bytes as numbers.
+
+    The estimate of the activations is for the prefill of all users' full context at once, at its widest place, the
+    MLP of one layer; no layer keeps its activations for the next.
     """
     owed = bill(record.model, at.context, at.users, at.bits, windows=record.windows)
     first = phrase(

@@ -20,10 +20,11 @@ _OFTEN = 256  # roundings that may add up, along the layers, to what still is ro
 
 @view("KV cache: time for one more token", of=Measurement, follows="nothing", needs="race_lengths")
 def cache_race(record: Measurement, _at: Selection, mode: Mode = "light") -> go.Figure:
-    """The same next token, computed with the keys and values of the text in the cache, and computed by reading the
-    whole text again. Solid lines: measured (medians; thin lines from the fastest try to the slowest). Dashed lines:
-    predicted, the least time that the work of each pass takes at the memory and matrix speeds measured on this machine.
-    Log scales.
+    """The same next token, with the KV cache and without it.
+
+    With the cache, the keys and values of the text are read; without it, the whole text is read again. Solid lines:
+    measured (medians; thin lines from the fastest try to the slowest). Dashed lines: predicted, the least time that
+    the work of each pass takes at the memory and matrix speeds measured on this machine. Log scales.
     """
     lengths = record.race_lengths.tolist()
     shown: list[float] = []
@@ -70,8 +71,10 @@ def cache_race(record: Measurement, _at: Selection, mode: Mode = "light") -> go.
 
 @view("KV cache: the whole text", of=Measurement, follows="nothing", needs="race_lengths")
 def race_total(record: Measurement, _at: Selection, mode: Mode = "light") -> go.Figure:
-    """The time to generate, token by token, from the shortest measured length up to each length. Only the lengths with
-    a mark were measured; between two of them the time of a pass is interpolated linearly.
+    """What the cache saves over a whole text, generated token by token.
+
+    From the shortest measured length up to each length. Only the lengths with a mark were measured; between two of
+    them the time of a pass is interpolated linearly.
     """
     lengths = record.race_lengths.tolist()
     figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": 400})
@@ -107,9 +110,11 @@ def race_total(record: Measurement, _at: Selection, mode: Mode = "light") -> go.
     return figure
 
 
-@view("KV cache: times and predicted work", of=Measurement, follows="nothing", needs="race_lengths")
+@view("KV cache: times and predicted work", of=Measurement, follows="nothing", needs="race_lengths", folded=True)
 def race_work(record: Measurement, _at: Selection, _mode: Mode = "light") -> Html:
-    """Above: the median time of one pass, as measured. Below: the floating-point operations and the bytes of that pass,
+    """The time of one pass, and the work that it takes.
+
+    Above: the median time of one pass, as measured. Below: the floating-point operations and the bytes of that pass,
     predicted from the model's shapes. With the cache a pass reads one token; without it, all of them.
     """
     on, off = (_spreads(tries) for tries in _tries(record))
@@ -139,10 +144,11 @@ def race_work(record: Measurement, _at: Selection, _mode: Mode = "light") -> Htm
     return Html(titles[0] + times + titles[1] + work)
 
 
-@view("KV cache: the same logits", of=Measurement, follows="nothing", needs="race_lengths")
+@view("KV cache: the same logits", of=Measurement, follows="nothing", needs="race_lengths", folded=True)
 def race_logits(record: Measurement, _at: Selection, _mode: Mode = "light") -> Html:
-    """Whether the cache changes the output: the largest difference between the logits with and without the cache,
-    beside the largest logit.
+    """The cache changes the time, not the output.
+
+    The largest difference between the logits with and without the cache, beside the largest logit.
     """
     share = record.race_difference / np.where(record.race_scale > 0, record.race_scale, 1)
     said = f'<p class="ts-sentence">{markup.text(_verdict(record, float(share.max())))}</p>'

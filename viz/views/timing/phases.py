@@ -18,9 +18,11 @@ _APART = 80  # more tokens than this stand too close for an edge between them
 
 @view("Prefill and decode on one measured axis", of=Measurement, follows="nothing", needs="ttft")
 def phases(record: Measurement, _at: Selection, mode: Mode = "light") -> go.Figure:
-    """Above: a run to scale. First the time to first token (TTFT), in which the prefill reads the whole prompt at once,
-    then token after token (ITL). Below: the latency of each token. Marks are medians of the runs; thin lines reach from
-    the fastest run to the slowest.
+    """A run to scale: first the prefill, then one decode pass a token.
+
+    Above: the time to first token (TTFT), in which the prefill reads the whole prompt at once, then token after token
+    (ITL). Below: the latency of each token. Marks are medians of the runs; thin lines reach from the fastest run to
+    the slowest.
     """
     ttft = Spread.of(record.ttft)
     waits = [Spread.of(column) for column in record.itl.T]
@@ -76,10 +78,11 @@ def phases(record: Measurement, _at: Selection, mode: Mode = "light") -> go.Figu
     return figure
 
 
-@view("Latency, in numbers", of=Measurement, follows="nothing", needs="ttft")
+@view("Latency, in numbers", of=Measurement, follows="nothing", needs="ttft", folded=True)
 def terms(record: Measurement, _at: Selection, _mode: Mode = "light") -> Html:
-    """The terms for latency, each with its definition. Median, slowest and fastest are of the repeated runs; for ITL,
-    of every token in them.
+    """The terms for latency, each with its definition.
+
+    Median, slowest and fastest are of the repeated runs; for ITL, of every token in them.
     """
     rows = [(f"{term.name} ({term.short})", *said) for term, said in zip(LATENCY, _rows(record), strict=True)]
     return table(

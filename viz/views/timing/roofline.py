@@ -36,13 +36,13 @@ class _Pass:
 
 @view("The roofline of this machine", of=Measurement, follows="nothing")
 def roofline(record: Measurement, _at: Selection, mode: Mode = "light") -> go.Figure:
-    """Further right: more operations for each byte moved (arithmetic intensity). Further up: more operations a second.
-    No pass can be above the roof: on its slope the machine waits for memory, on its flat part it computes all the time.
-    Both speeds were measured here by a probe (thin lines: its slowest and fastest try). Operations and bytes are
-    predicted from the model's shapes; seconds are measured medians. A larger batch moves decode to the right, because
-    the weights are read once for all texts. Log scales.
+    """Each pass waits for memory (on the slope) or computes (on the flat part).
 
-    Source: Williams, Waterman & Patterson 2009, "Roofline: An Insightful Visual Performance Model".
+    Further right: more operations for each byte moved (arithmetic intensity). Further up: more operations a second.
+    No pass can be above the roof. Both speeds were measured here by a probe (thin lines: its slowest and fastest
+    try). Operations and bytes are predicted from the model's shapes; seconds are measured medians. A larger batch
+    moves decode to the right, because the weights are read once for all texts. Log scales. Source: Williams, Waterman
+    & Patterson 2009, "Roofline: An Insightful Visual Performance Model".
     """
     passes, machine, ground = list(_passes(record)), record.machine, theme.GROUND[mode]
     figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": 480})
@@ -103,12 +103,13 @@ def roofline(record: Measurement, _at: Selection, mode: Mode = "light") -> go.Fi
 
 @view("How much of the machine is used", of=Measurement, follows="nothing")
 def utilisation(record: Measurement, _at: Selection, _mode: Mode = "light") -> Html:
-    """MBU, model bandwidth utilisation: the bytes that a pass must move, for each second that it took, as a share of
-    the memory speed measured here. MFU, model FLOPs utilisation: the same for its floating-point operations and the
-    matrix speed. Prefill uses the whole TTFT, decode the median ITL. Where both are small, as for a small model on a
-    GPU, the pass is bound by neither: it waits for Python, which launches its operations one after the other.
+    """How much of this machine's memory speed and matrix speed the model uses.
 
-    Source: Chowdhery et al. 2022, "PaLM", for MFU; Databricks 2023, "LLM Inference Performance Engineering", for MBU.
+    MBU, model bandwidth utilisation: the bytes that a pass must move, for each second that it took, as a share of the
+    memory speed measured here. MFU, model FLOPs utilisation: the same for its floating-point operations and the
+    matrix speed. Prefill uses the whole TTFT, decode the median ITL. Where both are small, as for a small model on a
+    GPU, the pass is bound by neither: it waits for Python, which launches its operations one after the other. Source:
+    Chowdhery et al. 2022, "PaLM", for MFU; Databricks 2023, "LLM Inference Performance Engineering", for MBU.
     """
     machine = record.machine
     rows = [

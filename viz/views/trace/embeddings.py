@@ -15,9 +15,11 @@ _LABELS = 40  # as many as can stand side by side
 
 @view("Embedding map", needs="embed_ids", follows="token")
 def embedding_map(trace: Trace, at: Selection, mode: Mode = "light") -> go.Figure:
-    """Each point is the embedding of one token, projected to two dimensions (PCA): the tokens of this run, and the
-    tokens of the vocabulary with the most similar embeddings (cosine). Point at one to read it; lines lead from the
-    selected token to its nearest neighbours. Each axis says which share of the variance it shows.
+    """Each point is one token's embedding, projected to two dimensions.
+
+    The projection is PCA. Drawn are the tokens of this run, and the tokens of the vocabulary with the most similar
+    embeddings (cosine). Point at one to read it; lines lead from the selected token to its nearest neighbours. Each
+    axis says which share of the variance it shows.
     """
     ids, points, shares, near = _map(trace)
     own = {token.id: token.generated for token in reversed(trace.tokens)}  # a token counts where it stands first

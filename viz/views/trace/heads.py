@@ -23,8 +23,10 @@ _MODEL_HEIGHT = 760  # of its frame, in which one scrolls
 
 @view("Head view (bertviz)", needs="queries", follows="layer")
 def head_view(trace: Trace, at: Selection, mode: Mode = "light") -> Html:
-    """Lines lead from each token (left) to the tokens that it attends to (right), one colour for each head of the
-    selected layer; point at a token to see only its lines. At most the first 64 tokens are shown.
+    """Lines lead from each token (left) to the tokens that it attends to (right).
+
+    One colour for each head of the selected layer; point at a token to see only its lines. At most the first 64
+    tokens are shown.
     """
     from bertviz import head_view as drawn
 
@@ -36,9 +38,10 @@ def head_view(trace: Trace, at: Selection, mode: Mode = "light") -> Html:
 
 @view("Model view (bertviz)", needs="queries", follows="layer")
 def model_view(trace: Trace, at: Selection, mode: Mode = "light") -> Html:
-    """All heads of the model as thumbnails, layers from top to bottom, heads from left to right, lines as in the head
-    view; click a head to enlarge it. It opens at the selected layer; scroll to see the others. At most the first 16
-    tokens are shown, fewer where a model has more than 273 heads.
+    """All heads of the model as thumbnails; click one to enlarge it.
+
+    Layers from top to bottom, heads from left to right, lines as in the head view. It opens at the selected layer;
+    scroll to see the others. At most the first 16 tokens are shown, fewer where a model has more than 273 heads.
     """
     from bertviz import model_view as drawn
 

@@ -19,8 +19,10 @@ _KINDS = {
 
 @view("Passes on a measured axis", follows="step")
 def passes(trace: Trace, at: Selection, mode: Mode = "light") -> go.Figure:
-    """Each bar is one pass of the model, as long as it took: the prefill reads the whole prompt at once, each decode
-    pass one token. The seconds include the recording, which makes a run slower.
+    """Each bar is one pass of the model, as long as it took.
+
+    The prefill reads the whole prompt at once, each decode pass one token. The seconds include the recording, which
+    makes a run slower.
     """
     starts = [sum(step.seconds for step in trace.steps[:i]) for i in range(len(trace.steps))]
     figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": 260, "barmode": "overlay"})

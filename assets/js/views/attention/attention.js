@@ -22,7 +22,8 @@ const SINK_LEARNED = phrase("The weights on tokens sum to less than 100%: the re
 export const attention = {
   id: "attention",
   title: phrase("Attention"),
-  sentence: phrase("Each head lets a token attend to the tokens before it and read something from them. In the map each row is a token and each column a token that it attends to: the stronger the colour, the higher the weight."),
+  lead: phrase("Each head lets a token read from the tokens before it."),
+  more: phrase("In the map each row is a token and each column a token that it attends to: the stronger the colour, the higher the weight."),
   create(body, context) {
     const { selection, redraw } = context;
     const layerName = h("span", { class: "ts-stepper-value" });

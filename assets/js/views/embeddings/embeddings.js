@@ -15,7 +15,8 @@ import { phrase, phraseParts } from "../../core/texts.js";
 export const embeddings = {
   id: "embeddings",
   title: phrase("Embeddings"),
-  sentence: phrase("Each token's id selects one row of the embedding table: a vector, a list of learned numbers. It is all that the model knows of a token before its first layer; tokens with similar meanings have similar vectors."),
+  lead: phrase("Each token's id selects one row of the embedding table: its vector."),
+  more: phrase("A vector is a list of learned numbers. It is all that the model knows of a token before its first layer; tokens with similar meanings have similar vectors."),
   create(body, context) {
     const empty = h("p", { class: "ts-empty", role: "status" });
     const title = h("h3", { class: "ts-subtitle" });

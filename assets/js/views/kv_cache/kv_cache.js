@@ -18,7 +18,8 @@ import { counted, phrase, phraseParts } from "../../core/texts.js";
 export const kvCache = {
   id: "kv-cache",
   title: phrase("KV cache"),
-  sentence: phrase("The model keeps the keys and values of the tokens it has read, so each new pass computes them only for its new token. That memory is the KV cache."),
+  lead: phrase("The keys and values of all tokens read, kept for the next pass."),
+  more: phrase("So each new pass computes them only for its new token. That memory is the KV cache."),
   create(body, { selection, redraw }) {
     const facts = h("div", { class: "ts-facts" });
     const words = h("p", { class: "ts-readout", "aria-live": "polite" });

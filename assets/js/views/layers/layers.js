@@ -14,7 +14,8 @@ import { phrase } from "../../core/texts.js";
 export const layers = {
   id: "layers",
   title: phrase("Layers"),
-  sentence: phrase("Each layer adds something to every token's vector. The “logit lens” shows which token the model would predict next if it stopped after that layer."),
+  lead: phrase("Each layer adds something to every token's vector."),
+  more: phrase("The “logit lens” shows which token the model would predict next if it stopped after that layer."),
   create(body, context) {
     const [block, lens, lengths, units] = [0, 1, 2, 3].map(() => h("div", { class: "ts-pane" }));
     const subtitle = (/** @type {string} */ text) => h("h3", { class: "ts-subtitle" }, text);

@@ -19,7 +19,7 @@ import { phrase, phraseParts } from "../../core/texts.js";
 export const nextToken = {
   id: "next-token",
   title: phrase("Next token"),
-  sentence: phrase("Each pass gives every token of the vocabulary a probability of coming next. One token is chosen from them."),
+  lead: phrase("Every token of the vocabulary gets a probability; one token is chosen."),
   create(body, context) {
     const headline = h("p", { class: "ts-headline", "aria-live": "polite" });
     const room = new ReservedSpace(headline, "headline");

@@ -20,7 +20,8 @@ const MOST_MINI = 400; // tokens drawn in little
 export const output = {
   id: "output",
   title: phrase("The text"),
-  sentence: phrase("What the model read and what it wrote, token by token. The stronger the tint under a written token, the lower the probability that the model gave it. Point at a token to see its numbers; click it to select it and to see below why it was chosen."),
+  lead: phrase("What the model read and wrote; a strong tint marks an unlikely token."),
+  more: phrase("The stronger the tint under a written token, the lower the probability that the model gave it. Point at a token to see its numbers; click it to select it and to see below why it was chosen."),
   create(body, { selection }) {
     const text = h("p", { class: "ts-text", role: "group", tabindex: "0", dir: "auto", "aria-label": phrase("Prompt and written text") });
     const grown = fadeWhatGoesOn(text, MOST_HIGH);

@@ -22,7 +22,8 @@ const TICK_ROOM = 84; // px between two ticks, at least
 export const passes = {
   id: "passes",
   title: phrase("Prefill and decode"),
-  sentence: phrase("The prefill reads the whole prompt in one pass. Each decode step then reads one token, the one just written, and writes the next."),
+  lead: phrase("The prefill reads the whole prompt at once; each decode step reads one token."),
+  more: phrase("Each decode step reads the token just written, and writes the next."),
   create(body, { selection, redraw }) {
     const phases = h("div", { class: "ts-phases" });
     const axis = h("canvas", { class: "ts-pass-axis", role: "slider", tabindex: "0", "aria-label": phrase("step, on an axis of time"), "aria-valuemin": "0" });

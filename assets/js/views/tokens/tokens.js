@@ -19,7 +19,8 @@ const MOST_BYTES = 24; // shown of one token
 export const tokens = {
   id: "tokens",
   title: phrase("Text to tokens"),
-  sentence: phrase("The model does not read letters. The tokenizer splits the text into tokens, which are words or parts of words; each token is a number in the vocabulary, shown below its text."),
+  lead: phrase("The tokenizer splits the text into tokens: words or parts of words."),
+  more: phrase("The model does not read letters. Each token is a number in the vocabulary, shown below its text."),
   create(body, { selection }) {
     const strip = h("div", { class: "ts-strip", role: "listbox", "aria-label": phrase("Tokens"), tabindex: "0", "data-own-keys": true });
     const grown = fadeWhatGoesOn(strip, MOST_HIGH);

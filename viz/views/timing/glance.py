@@ -1,0 +1,81 @@
+"""A measurement at a glance: three large numbers, each with what it means."""
+
+import numpy as np
+
+from model.records.timing import Measurement
+from model.texts import counted, phrase
+from viz import markup, theme
+from viz.measured import Spread, number
+from viz.theme import Mode
+from viz.view import Html, Selection, view
+
+_TOLD = 100  # tokens of a text: for which position the answer in words is given, if it was measured around it
+
+
+@view("What this model costs", of=Measurement, follows="nothing", needs="ttft")
+def glance(record: Measurement, _at: Selection, _mode: Mode = "light") -> Html:
+    """What the prefill takes, what each token after it, and what the cache saves.
+
+    All numbers are medians of passes without recording, on the machine named below.
+    """
+    big = "".join(_big(*each) for each in (_first(record), _rate(record), _saved(record)))
+    answer = f'<p class="ts-glance-answer">{markup.text(said)}</p>' if (said := _answer(record)) else ""
+    machine = phrase(
+        "{model} on {processor}, {device}, {dtype}, {threads} of {cores} cores; {taken} UTC",
+        model=record.model.name,
+        processor=record.machine.processor,
+        device=record.machine.device,
+        dtype=record.machine.dtype,
+        threads=record.machine.threads,
+        cores=record.machine.cores,
+        taken=record.taken,
+    )
+    return Html(f'<div class="ts-glance">{big}</div>{answer}<p class="ts-note">{markup.text(machine)}</p>')
+
+
+def _first(record: Measurement) -> tuple[str, str]:
+    what = counted(
+        record.n_prompt,
+        "time to first token: the prefill reads {n} token",
+        "time to first token: the prefill reads {n} tokens at once",
+    )
+    return theme.duration(Spread.of(record.ttft).median), what
+
+
+def _rate(record: Measurement) -> tuple[str, str]:
+    if not record.itl.size:
+        return "\u2013", phrase("tokens a second: it wrote one token only")
+    itl = Spread.of(record.itl.ravel()).median
+    return number(1 / itl), phrase("tokens a second after it: one decode pass each, {itl}", itl=theme.duration(itl))
+
+
+def _saved(record: Measurement) -> tuple[str, str]:
+    if not len(record.race_lengths):
+        return "\u2026", phrase("times faster with the KV cache: coming, or not measured")
+    ratio = float(np.median(record.race_off[-1]) / np.median(record.race_on[-1]))
+    length = theme.count(int(record.race_lengths[-1]))
+    return f"\u00d7{number(ratio)}", phrase("faster with the KV cache, at {n} tokens of text", n=length)
+
+
+def _answer(record: Measurement) -> str:
+    """What one token takes with and without the cache; between two measured lengths it is interpolated, and says so."""
+    lengths = record.race_lengths
+    if not len(lengths):
+        return ""
+    at = min(_TOLD, int(lengths[-1]))
+    on, off = (
+        theme.duration(float(np.interp(at, lengths, np.median(tries, axis=1))))
+        for tries in (record.race_on, record.race_off)
+    )
+    if at in lengths:
+        return phrase("Token {n} of a text takes {on} with the cache, and {off} without it.", n=at, on=on, off=off)
+    return phrase(
+        "Token {n} of a text takes {on} with the cache, and {off} without it (interpolated between measured lengths).",
+        n=at,
+        on=on,
+        off=off,
+    )
+
+
+def _big(value: str, what: str) -> str:
+    return f"<div><strong>{markup.text(value)}</strong><span>{markup.text(what)}</span></div>"
