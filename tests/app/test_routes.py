@@ -10,6 +10,7 @@ from tests.app.fakes_engine import FakeModels
 from tests.app.running import House, kinds, wait_for
 from tests.app.site import RECORDS, Site, said
 from tests.fakes import fake_trace
+from viz import markup
 from viz.server.routes import PREFIX
 from viz.wire import packing
 
@@ -191,3 +192,14 @@ def test_bodies_that_no_form_sends_are_turned_away(house: House):
     site = Site(house)
     assert site.post("/gradio_api/upload", content=b"x" * 600_000).status_code == 413
     assert site.post("/gradio_api/upload", content=iter([b"x" * 10])).status_code == 413  # of unsaid length
+
+
+def test_the_scripts_of_a_page_come_as_one_which_a_browser_keeps_by_its_version(house: House):
+    site = Site(house)
+    bundle = f"{PREFIX}/assets/js/bundles/page.js"
+    kept, asked = site.get(f"{bundle}?v=1"), site.get(bundle)
+    assert kept.text == asked.text == markup.bundle("board/page.js")
+    assert "immutable" in kept.headers["cache-control"] and asked.headers["cache-control"] == "no-cache"
+    assert kept.text.endswith("export { connect, Page };\n") and "\nimport " not in kept.text
+    for other in ("board.js", "../board/page.js", "page"):
+        assert "immutable" not in site.get(f"{PREFIX}/assets/js/bundles/{other}?v=1").headers.get("cache-control", "")

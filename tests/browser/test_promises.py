@@ -30,7 +30,7 @@ FIRST_SIGHT = """
 window.firstSight = new Promise((done) => {
   const look = () => {
     const line = document.querySelector('.ts-loom-line');
-    if (!line?.textContent || !line.checkVisibility()) { requestAnimationFrame(look); return; }  // drawn with the picture
+    if (!line?.textContent || !line.checkVisibility()) { requestAnimationFrame(look); return; }
     const channel = new MessageChannel();  // its message is handled after this frame was painted
     const [navigation] = performance.getEntriesByType('navigation');
     channel.port1.onmessage = () => done(performance.now() - navigation.loadEventEnd);

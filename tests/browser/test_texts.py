@@ -29,7 +29,8 @@ WATCH = """(() => {
 # Texts of a model or a person, identifiers, code, and what comes from Python.
 OTHERS = [
     ".ts-token-text, bdi, code, pre, option, .ts-text, .ts-reads, .ts-way-bytes, .ts-block-code, .ts-row-bytes",
-    ".ts-model-line, .ts-measured-notes, .ts-recorded button, .ts-model-text, .ts-more-picture :is(h3, .ts-sentence, p)",
+    ".ts-model-line, .ts-measured-notes, .ts-recorded button, .ts-model-text",
+    ".ts-more-picture :is(h3, .ts-sentence, p)",
     ".ts-board:not([data-experiment=run]) .ts-card:not(.ts-bill, .ts-origin, .ts-empty-card) *",
     ".ts-own-name, .ts-model-note",
     ".ts-card-embeddings .js-plotly-plot :is(.textpoint, .hoverlayer)",

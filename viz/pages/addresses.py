@@ -1,6 +1,7 @@
 """The page's own addresses: they come from where it was loaded, so that a proxy may put it at any path of any host."""
 
 import hashlib
+from functools import cache
 
 from viz import markup
 from viz.server.routes import ASSETS, PREFIX
@@ -16,11 +17,16 @@ _BASE = (
 
 
 def script(module: str, then: str) -> str:
-    """JavaScript that imports a module of assets/js and hands it to a function."""
-    address = f"{_FOLDER}/assets/js/{module}?v={version()}"
-    return f"{_BASE}import(new URL(`${{place}}/{address}`, location.origin).href).then({then});\n"
+    """JavaScript that imports a module of assets/js/board, with all that it imports, and hands it to a function."""
+    return f"{_BASE}import(new URL(`${{place}}/{bundle(module)}`, location.origin).href).then({then});\n"
 
 
+def bundle(module: str) -> str:
+    """Where a module of assets/js/board is served with all that it imports."""
+    return f"{_FOLDER}/assets/js/bundles/{module}?v={version()}"
+
+
+@cache
 def version() -> str:
     """Changes whenever a script or a style does, so that no browser shows an old one."""
     digest = hashlib.sha256()

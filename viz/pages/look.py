@@ -34,14 +34,10 @@ def head(first: str | None) -> str:
     Addresses are relative, as Gradio's own are. `first` is the record that the page opens on.
     """
     place = f"{PREFIX.lstrip('/')}/assets"
-    scripts = sorted(path.relative_to(ASSETS).as_posix() for path in (ASSETS / "js").rglob("*.js"))
     sheets = ["css/theme.css", "css/scope.css", "css/measure.css", "css/serve.css"]
     sheets += sorted(path.relative_to(ASSETS).as_posix() for path in (ASSETS / "css" / "views").glob("*.css"))
-    entry = "js/board/page.js"
     tags = [f'<link rel="stylesheet" href="{place}/{sheet}">' for sheet in sheets]
-    for script in scripts:
-        version = f"?v={addresses.version()}" if script == entry else ""
-        tags.append(f'<link rel="modulepreload" href="{place}/{script}{version}">')
+    tags.append(f'<link rel="modulepreload" href="{addresses.bundle("page.js")}">')
     if first is not None:
         parts = f"{PREFIX.lstrip('/')}/records/{quote(first)}/parts?since=0"
         tags.append(_PRELOAD.replace("PARTS", parts))

@@ -225,7 +225,7 @@ def _board(experiments: tuple[str, ...], first: str | None) -> gr.HTML:
         {"id": first, "experiment": experiments[0], "refusal": "", "press": 0},
         html_template='<div class="ts-boards"></div>',
         apply_default_css=False,
-        js_on_load=addresses.script("board/page.js", then),
+        js_on_load=addresses.script("page.js", then),
         elem_id="boards",
     )
 

@@ -17,7 +17,7 @@ from viz.pages import addresses
 def editor(texts: Iterable[Text], limits: Limits, *, elem_id: str) -> gr.HTML:
     """The editor, laid out where this is called; assets/js/board/texts.js fills it."""
     bounds = f"most: {limits.requests}, newTokens: {limits.new_tokens}"
-    script = addresses.script("board/texts.js", f"texts => texts.connect({{ element, props, watch, {bounds} }})")
+    script = addresses.script("texts.js", f"texts => texts.connect({{ element, props, watch, {bounds} }})")
     return gr.HTML(
         value(texts, limits),
         html_template='<div class="ts-texts-root"></div>',

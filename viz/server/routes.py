@@ -7,6 +7,7 @@ and are all that opens a record.
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
@@ -28,6 +29,8 @@ from viz.view import words
 
 PREFIX = "/gradio_api/tokenoscope"
 ASSETS = Path(__file__).parents[2] / "assets"
+BUNDLES = ("page.js", "texts.js")
+"""Modules of assets/js/board/ that the page's forms import."""
 _MOST_ASKED = 64  # records in one question
 Answer = Callable[[Request, Kept], Response]
 
@@ -69,15 +72,23 @@ def build_routes(store: Store, models: Models) -> list[BaseRoute]:
 
 
 def _assets() -> Callable[[Request], Awaitable[Response]]:
-    """The page's scripts and styles; browsers ask each time whether they have changed.
+    """The page's scripts and styles; browsers ask each time whether they have changed, but of what an address names by
+    its version. Below js/bundles/ is each module of js/board/ with all that it imports.
 
     No mount: below one, Starlette takes the path of a proxy in front (GRADIO_ROOT_PATH) for a part of the file's name.
     """
     files = StaticFiles(directory=ASSETS)
+    bundle = cache(markup.bundle)
 
     async def endpoint(request: Request) -> Response:
         path = os.path.normpath(request.path_params["path"])
-        if path == f"js/{markup.CATALOGUE_MODULE}":
+        if (name := path.removeprefix("js/bundles/")) in BUNDLES and name != path:
+            script = await run_in_threadpool(bundle, f"board/{name}")
+            response = Response(script, media_type="text/javascript")
+            if "v" in request.query_params:
+                response.headers["cache-control"] = "public, max-age=31536000, immutable"
+                return response
+        elif path == f"js/{markup.CATALOGUE_MODULE}":
             response = Response(markup.module_source(markup.CATALOGUE_MODULE), media_type="text/javascript")
         else:
             response = await files.get_response(path, request.scope)
