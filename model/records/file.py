@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, ClassVar, NamedTuple, Self, TypeVar
 import numpy as np
 
 from model.errors import BadTrace, NoSpace, Refusal
+from model.records.earlier import EARLIER, Format
 from model.records.schema import TENSOR_TYPES, ArrayField, Form, Shape, build, decode_fields, encode_fields, form_of
 from model.records.strict_json import Wrong, brief, check_marks, parse
 from model.texts import phrase, translated
@@ -91,6 +92,8 @@ def open_record(kind: type[R], path: str | os.PathLike[str], *, version: int, ma
 
     Everything in the header is checked against the file's size and the type hints of `kind` before the arrays are
     allocated, so a hostile file costs at most the parsing of its header. Nothing in the file is ever executed.
+
+    A file of an earlier version opens if `EARLIER` says what that version calls things.
 
     Raises: BadTrace, if there is no such file, or it is damaged, cut short, hostile, larger than `max_bytes`, or
     holds another kind or version of record.
@@ -248,9 +251,9 @@ def _read(kind: type[R], file: BinaryIO, version: int, max_bytes: int) -> R:
             size=size,
             max_bytes=max_bytes,
         )
-    form = form_of(kind)
     header, data_start = _read_header(file, size)
-    text = _record_text(header.pop("__metadata__", None), kind, version)
+    text, earlier = _record_text(header.pop("__metadata__", None), kind, version)
+    form = form_of(kind, earlier)
     tensors = _check_tensors(header, form, size - data_start)
     values = decode_fields(parse(text), form)
     for name in form.arrays:
@@ -283,8 +286,8 @@ def _ascii(raw: bytes) -> str:
         raise Wrong("its header holds bytes that are not ASCII") from error
 
 
-def _record_text(metadata: Any, kind: type, version: int) -> str:
-    """The record's JSON text, once the file is known to hold this kind and version of record."""
+def _record_text(metadata: Any, kind: type, version: int) -> tuple[str, Format | None]:
+    """The record's JSON text, once the file is known to hold this kind of record, and its format, if an earlier one."""
     if not isinstance(metadata, dict) or not {"kind", "version", "record"} <= metadata.keys():
         raise Wrong("it is a safetensors file without a record in it", way_out="Choose a file saved by Tokenoscope.")
     held, of_kind, text = metadata["version"], metadata["kind"], metadata["record"]
@@ -304,7 +307,8 @@ def _record_text(metadata: Any, kind: type, version: int) -> str:
             held=held,
             version=version,
         )
-    if int(held) < version:
+    earlier = (kind.__name__, int(held)) if int(held) < version else None
+    if earlier and earlier not in EARLIER:
         raise Wrong(
             "it was made by an older Tokenoscope (format {held}; this one reads {version})",
             way_out="Record the run again.",
@@ -313,7 +317,7 @@ def _record_text(metadata: Any, kind: type, version: int) -> str:
         )
     if not isinstance(text, str) or not text.isascii() or len(metadata) != 3:
         raise Wrong("its metadata was not written by Tokenoscope")
-    return text
+    return text, earlier
 
 
 class _Tensor(NamedTuple):
