@@ -1,10 +1,10 @@
-"""From how many texts on batching pays: the engine, static batches and one by one, side by side, in turns.
+"""From how many texts on batching pays: continuous, static and sequential, side by side, in turns.
 
-`python -m bench.serving [--turns 5] [--quick] [-o FILE]` prints seconds and tokens a second of each way for 1, 2, 4 and
-8 texts that arrive together, on the default model with the attention that it runs on anyway, and whether the target
-is met: continuous batching is faster than one by one from 4 texts on. The ways take turns, and a ratio is taken within
-a turn; wall time, because that is what waits. Exit code 1 when a target is missed; `--quick` only tries that everything
-runs, on two texts, and judges nothing.
+`python -m bench.serving [--turns 5] [--quick] [-o FILE]` prints seconds and tokens a second of each scheduler for 1, 2,
+4 and 8 texts that arrive together, on the default model with its own attention implementation, and whether the target
+is met: continuous batching is faster than sequential from 4 texts on. The schedulers take turns, and a ratio is taken
+within a turn; wall time, because that is what a user waits. Exit code 1 when a target is missed; `--quick` only checks
+that everything runs, on two texts, and compares nothing with the target.
 """
 
 import argparse
@@ -39,15 +39,15 @@ def main() -> int:
     if options.output:
         options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     for target in result["targets"]:
-        word = "not judged" if options.quick else "PASS" if target["met"] else "MISS"
+        word = "not compared" if options.quick else "PASS" if target["met"] else "MISS"
         print(f"{word}: {target['what']} = {target['measured']:.2f} (at least 1.00)")
     return 0 if options.quick or all(target["met"] for target in result["targets"]) else 1
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.serving", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--turns", type=int, default=5, help="turns that each way takes (default 5)")
-    parser.add_argument("--quick", action="store_true", help="one short turn, to see that it runs; judges nothing")
+    parser.add_argument("--turns", type=int, default=5, help="turns that each scheduler takes (default 5)")
+    parser.add_argument("--quick", action="store_true", help="one short turn, to check that it runs; no target")
     parser.add_argument("-o", "--output", type=Path, help="write the measurements as JSON to this file too")
     return parser.parse_args()
 
@@ -67,7 +67,7 @@ def _measure(turns: int, sizes: tuple[int, ...], cut: int) -> dict[str, Any]:
         "load": [load_before, os.getloadavg()[0]],
         "sizes": rows,
         "targets": [
-            {"what": f"one by one / continuous, {row['size']} texts", "measured": row["gain"], "met": row["gain"] > 1}
+            {"what": f"sequential / continuous, {row['size']} texts", "measured": row["gain"], "met": row["gain"] > 1}
             for row in rows
             if row["size"] >= PAYS_FROM
         ],
@@ -75,13 +75,13 @@ def _measure(turns: int, sizes: tuple[int, ...], cut: int) -> dict[str, Any]:
 
 
 def _row(hooked: Any, size: int, turns: int, cut: int) -> dict[str, Any]:
-    """Seconds of each way in turns, for the first `size` texts."""
+    """Seconds of each scheduler in turns, for the first `size` texts."""
     from model.api.job import Job
     from model.experiments.batching.paged import Bounds
     from model.experiments.batching.schedulers import NAMES, Text, run
     from model.records.trace import Settings
 
-    bounds = Bounds(block_size=16, n_blocks=64, token_budget=256, max_requests=size, sharing=True)
+    bounds = Bounds(block_size=16, n_blocks=64, token_budget=256, max_requests=size, prefix_caching=True)
     texts = [
         Text(ids=tuple(hooked.tokenizer(prompt)["input_ids"]), max_new_tokens=min(new, cut), arrives_s=0.0)
         for prompt, new in zip(TEXTS[:size], LENGTHS, strict=False)
@@ -96,7 +96,7 @@ def _row(hooked: Any, size: int, turns: int, cut: int) -> dict[str, Any]:
             if name == "static":
                 padding = _padding(ran)
     n_new = sum(text.max_new_tokens for text in texts)
-    ratios = [one / other for one, other in zip(seconds["one by one"], seconds["continuous"], strict=True)]
+    ratios = [one / other for one, other in zip(seconds["sequential"], seconds["continuous"], strict=True)]
     return {
         "size": size,
         "n_new": n_new,
@@ -116,9 +116,9 @@ def _report(result: dict[str, Any]) -> str:
     before, after = result["load"]
     lines = [
         f"{result['machine']}; {result['cores']} cores; load {before:.1f} before, {after:.1f} after",
-        f"medians of {result['turns']} turns, [least, most]; the gain is one by one / continuous, within a turn",
+        f"medians of {result['turns']} turns, [least, most]; the gain is sequential / continuous, within a turn",
         "",
-        f"{'texts':>5} {'tokens':>6}  {'way':<10} {'seconds':>20} {'tokens/s':>9} {'padding':>8}",
+        f"{'texts':>5} {'tokens':>6}  {'scheduler':<10} {'seconds':>20} {'tokens/s':>9} {'padding':>8}",
     ]
     for row in result["sizes"]:
         for name, seconds in row["seconds"].items():

@@ -46,7 +46,14 @@ class Scene:
     @property
     def engine(self) -> Mapping[str, Any]:
         """How the texts arrive and what the engine may do for them."""
-        usual = {"rate": 0, "n_blocks": 48, "block_size": 8, "token_budget": 24, "max_requests": 8, "sharing": True}
+        usual = {
+            "rate": 0,
+            "n_blocks": 48,
+            "block_size": 8,
+            "token_budget": 24,
+            "max_requests": 8,
+            "prefix_caching": True,
+        }
         return {**usual, **self.changed}
 
 

@@ -1,4 +1,4 @@
-"""What the pictures of served texts share: a letter and a colour for each text, and who does what in a tick."""
+"""For all pictures of served texts: a letter and a colour for each text, and its state in each tick."""
 
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Literal
 from weakref import WeakKeyDictionary
 
 from model.errors import NotShown
-from model.records.batching import Batching, Request, Share, Tick, letter
+from model.records.batching import Batching, Request, ScheduledChunk, Tick, letter
 from model.records.trace import Token
 from model.texts import counted, listed, phrase
 from viz import markup, theme
@@ -14,9 +14,9 @@ from viz.theme import Mode
 from viz.view import Selection
 
 HUES = ("query", "generated", "value", "doubt", "key", "prompt", "weight")
-"""Roles of the theme whose colours the texts have, in turns; assets/css/views/serving.css repeats their order."""
+"""Roles of the theme whose colours the texts use, in turns; assets/css/views/serving.css repeats their order."""
 
-Doing = Literal["not here", "waiting", "prefill", "decode", "idle", "put back", "done"]
+Doing = Literal["not here", "waiting", "prefill", "decode", "idle", "preempted", "done"]
 
 
 def letters(requests: list[int]) -> str:
@@ -25,14 +25,14 @@ def letters(requests: list[int]) -> str:
 
 
 def said_of(state: Doing) -> str:
-    """What a text does in a tick, in words."""
+    """The state of a text in a tick, in words."""
     return {
         "not here": phrase("not arrived yet"),
         "waiting": phrase("waiting"),
         "prefill": phrase("prefill"),
         "decode": phrase("decode"),
         "idle": phrase("not scheduled"),
-        "put back": phrase("preempted"),
+        "preempted": phrase("preempted"),
         "done": phrase("finished"),
     }[state]
 
@@ -56,44 +56,44 @@ def tick_of(record: Batching, at: Selection) -> Tick:
     return record.ticks[at.tick]
 
 
-def share_of(tick: Tick, request: int) -> Share | None:
-    """What this text had of the tick, if anything."""
-    return next((share for share in tick.shares if share.request == request), None)
+def chunk_of(tick: Tick, request: int) -> ScheduledChunk | None:
+    """The chunk of this text that the tick schedules, if any."""
+    return next((chunk for chunk in tick.scheduled if chunk.request == request), None)
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What the picture of every tick asks of all ticks, found once for a record."""
+    """What the picture of each tick needs from all ticks, computed once for a record."""
 
     doing: tuple[tuple[Doing, ...], ...]  # of each text, in each tick
-    used: tuple[int, ...]  # blocks that were ever used or kept, in order
-    users: dict[int, tuple[tuple[int, int], ...]]  # of each block: from which tick on it was whose
+    used: tuple[int, ...]  # blocks that were ever used or cached, in order
+    users: dict[int, tuple[tuple[int, int], ...]]  # of each block: (tick, request) where its user changes
 
     def last_user(self, block: int, tick: int) -> int | None:
-        """Whose tokens it holds after this tick, whether or not they go on; None if nobody was seen to use it."""
+        """The request whose tokens the block holds after this tick, running or not; None if none has used it."""
         users = self.users.get(block, ())
         place = bisect_right(users, tick, key=lambda since: since[0])
         return users[place - 1][1] if place else None
 
 
 def history(record: Batching) -> History:
-    """Of this very record; one that grows is another record at each tick."""
+    """The history of this record object; a record that grows is a new object at each tick."""
     found = _HISTORIES.get(record)
     if found is None:
         _HISTORIES[record] = found = _history(record)
     return found
 
 
-_HISTORIES: WeakKeyDictionary[Batching, History] = WeakKeyDictionary()  # a memo, as long as the record is there
+_HISTORIES: WeakKeyDictionary[Batching, History] = WeakKeyDictionary()  # a cache, for as long as the record lives
 
 
 def _history(record: Batching) -> History:
     users: dict[int, list[tuple[int, int]]] = {}
     used: set[int] = set()
     for number, tick in enumerate(record.ticks):
-        used.update(tick.cached)
+        used.update(tick.cached_blocks)
         first: dict[int, int] = {}
-        for table in tick.tables:
+        for table in tick.block_tables:
             for block in table.blocks:
                 first.setdefault(block, table.request)
         for block, request in first.items():
@@ -108,44 +108,44 @@ def _history(record: Batching) -> History:
 
 
 def doing(record: Batching, request: int) -> tuple[Doing, ...]:
-    """What became of one text in each tick."""
+    """The state of one text in each tick."""
     return history(record).doing[request]
 
 
 def _doing(record: Batching, request: int) -> list[Doing]:
-    told: list[Doing] = []
+    states: list[Doing] = []
     done = False
     for tick in record.ticks:
-        share = share_of(tick, request)
+        chunk = chunk_of(tick, request)
         if done:
-            told.append("done")
-        elif share:
-            told.append(share.phase)
-        elif request in tick.put_back:
-            told.append("put back")
-        elif any(table.request == request for table in tick.tables):
-            told.append("idle")
+            states.append("done")
+        elif chunk:
+            states.append(chunk.phase)
+        elif request in tick.preempted:
+            states.append("preempted")
+        elif any(table.request == request for table in tick.block_tables):
+            states.append("idle")
         elif request in tick.waiting or record.requests[request].arrives_s <= tick.at_s:
-            told.append("waiting")
+            states.append("waiting")
         else:
-            told.append("not here")
-        done = done or (request in tick.freed and request not in tick.put_back)
-    return told
+            states.append("not here")
+        done = done or (request in tick.freed and request not in tick.preempted)
+    return states
 
 
 def why_not(record: Batching, tick: Tick, request: int) -> str:
-    """Why a text that is there has no share of a tick: the engine's rules, in the order in which it asks them."""
+    """Why a text that has arrived is not scheduled in a tick: the engine's rules, in its order."""
     if tick.n_tokens >= record.token_budget:
         return phrase("the token budget of {budget:,} is used up", budget=record.token_budget)
-    if len(tick.shares) >= record.max_requests:
+    if len(tick.scheduled) >= record.max_requests:
         return counted(
             record.max_requests,
             "1 text is scheduled, the limit of a tick",
             "{n:,} texts are scheduled, the limit of a tick",
         )
     most = record.n_blocks * record.block_size
-    held = next((table.n_tokens for table in tick.tables if table.request == request), 0)
-    if sum(share.first for share in tick.shares) + max(held, 1) > most:
+    held = next((table.n_tokens for table in tick.block_tables if table.request == request), 0)
+    if sum(chunk.first for chunk in tick.scheduled) + max(held, 1) > most:
         return phrase(
             "a tick attends to at most {most:,} cached tokens; a token in a shared block counts once for each text "
             "that uses it",
@@ -155,13 +155,13 @@ def why_not(record: Batching, tick: Tick, request: int) -> str:
 
 
 def token_at(record: Batching, request: int, position: int) -> Token | None:
-    """The token of a text at a position, if it is there (already)."""
+    """The token of a text at a position, if it exists already."""
     tokens = record.requests[request].tokens
     return tokens[position] if position < len(tokens) else None
 
 
 def start(record: Batching, request: int, most: int = 26) -> str:
-    """How a text begins, in plain text on one line; where another begins so too, how it ends."""
+    """The start of a prompt on one line, in plain text; its end, where another prompt has the same start."""
     prompt, *others = (" ".join(each.prompt.split()) for each in _first(record, request))
     alike = len(prompt) > most and any(each[: most - 1] == prompt[: most - 1] for each in others)
     shown = prompt[-most:] if alike else prompt[: most + 1]
@@ -172,7 +172,7 @@ def start(record: Batching, request: int, most: int = 26) -> str:
 
 
 def _first(record: Batching, request: int) -> list[Request]:
-    """All requests, that one first."""
+    """All requests, this one first."""
     return [record.requests[request], *(each for i, each in enumerate(record.requests) if i != request)]
 
 

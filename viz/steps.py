@@ -65,10 +65,10 @@ def words(record: Batching | Speculation, at: Selection) -> str:
 
 
 def _first_tick(record: Batching) -> tuple[int, str]:
-    back = next((i for i, tick in enumerate(record.ticks) if tick.put_back), None)
-    if back is not None:
-        return back, phrase("here the blocks run out, and a text is preempted")
-    fullest = max(range(len(record.ticks)), key=lambda i: len(record.ticks[i].shares), default=0)
+    preempting = next((i for i, tick in enumerate(record.ticks) if tick.preempted), None)
+    if preempting is not None:
+        return preempting, phrase("here the blocks run out, and a text is preempted")
+    fullest = max(range(len(record.ticks)), key=lambda i: len(record.ticks[i].scheduled), default=0)
     return fullest, phrase("no tick schedules more texts at once")
 
 
@@ -76,9 +76,11 @@ def _tick(record: Batching, tick: Tick) -> str:
     waiting = list(tick.waiting)
     parts = [
         phrase("read {n} of at most {tokens}", n=tick.n_tokens, tokens=n_tokens(record.token_budget)),
-        phrase("for {texts}", texts=served.letters([share.request for share in tick.shares])) if tick.shares else "",
+        phrase("for {texts}", texts=served.letters([chunk.request for chunk in tick.scheduled]))
+        if tick.scheduled
+        else "",
         counted(len(waiting), "{texts} waits", "{texts} wait", texts=served.letters(waiting)) if waiting else "",
-        phrase("{free} of {n:,} blocks are free after it", free=tick.n_free, n=record.n_blocks),
+        phrase("{free} of {n:,} blocks are free after it", free=tick.n_free_blocks, n=record.n_blocks),
     ]
     return "; ".join(filter(None, parts))
 

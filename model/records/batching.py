@@ -1,13 +1,13 @@
-"""What a model at work for several texts at once did: Batching, tick by tick.
+"""Several requests served at once: Batching, tick by tick.
 
-Frozen values, numpy only. Seconds are by the wall clock, from the start of the run. What was recorded tick by tick was
-slowed by the recording; the times that are compared come from runs of their own without it. Axes of the arrays, by
+Frozen values, numpy only. Seconds are by the wall clock, from the start of the run. Recording slows the ticks down; the
+schedulers are compared by separate runs without recording. Axes of the arrays, by
 letter: W attention weights of all ticks, one after the other; R repeated runs.
 """
 
 import statistics
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -16,12 +16,12 @@ from model.records.file import Saved, Shape
 from model.records.trace import ModelCard, Settings, Token
 from model.texts import translated
 
-CALLED = {"one by one": "sequential", "static": "static batching", "continuous": "continuous batching"}
-"""The schedulers as files name them, and what they are called in the field."""
+SCHEDULER_LABELS = {"sequential": "sequential", "static": "static batching", "continuous": "continuous batching"}
+"""The name of a scheduler in a record -> its label on the screen."""
 
 
 def letter(request: int) -> str:
-    """What a text is called: A to Z, then AA, AB and so on."""
+    """The label of a request on the screen: A to Z, then AA, AB and so on."""
     name = ""
     request += 1
     while request:
@@ -32,97 +32,100 @@ def letter(request: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Request:
-    """One text that asks to be continued, and what became of it."""
+    """One text to continue, and its result so far."""
 
     prompt: str
     n_prompt: int  # tokens
     max_new_tokens: int
-    arrives_s: float  # when it was asked for, from the start of the run
+    arrives_s: float  # when it is added to the queue, from the start of the run
     tokens: tuple[Token, ...]  # prompt and written
     text: str  # what was written
     ended: Literal["waiting", "running", "end of sequence", "length", "no block left", "stopped"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Share:
-    """What one request had of a tick."""
+class ScheduledChunk:
+    """The tokens of one request that a tick reads: part of a prompt in prefill, one token in decode."""
 
-    request: int  # its place among the requests, from 0
+    request: int  # index into `Batching.requests`
     phase: Literal["prefill", "decode"]
-    first: int  # position of the first token that it read
-    n_tokens: int  # that it read
-    written: int | None  # id of the token chosen for it; None while its prompt is not read to the end
+    first: int  # position of its first token
+    n_tokens: int
+    written: int | None  # id of the sampled token; None while the prompt is not fully read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Table:
-    """The block table of a request: which blocks of the cache hold its tokens, in the order of the text."""
+class BlockTable:
+    """The block table of a request: the cache blocks that hold its tokens, in the order of the text."""
 
     request: int
     blocks: tuple[int, ...]
-    n_tokens: int  # that stand in them; the last block may not be full
+    n_tokens: int  # in these blocks; the last block may not be full
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Tick:
-    """One forward pass of the engine, for every request that has a share in it, and the cache after it."""
+    """One forward pass of the engine for all scheduled requests, and the KV cache after it.
 
-    at_s: float  # when it began
-    seconds: float  # that it took, recording included
-    shares: tuple[Share, ...]  # in the order in which their tokens stand in the pass
-    waiting: tuple[int, ...]  # requests that wait after it, the next one first
-    tables: tuple[Table, ...]  # after it, of the requests that go on or that ended with it; see `freed`
-    freed: tuple[int, ...]  # requests whose blocks went back with it, because they ended or had to make room
-    put_back: tuple[int, ...]  # requests that had to make room before it, and wait to be read again from the start
-    n_free: int  # blocks that hold nothing, after what was freed
-    cached: tuple[int, ...]  # blocks that nobody uses and whose tokens are kept for a prompt that begins alike
-    shared: tuple[tuple[int, int], ...]  # blocks that more than one request uses, and how many do
-    reused: tuple[tuple[int, int], ...]  # requests that joined with it, share or none, and tokens found in the cache
-    keys: tuple[tuple[int, int], ...]  # of the pass: which request's keys stand side by side, and how many
-    weights_at: int | None  # where its attention begins in `weights`; None where it was not kept
-    stray: float | None  # the largest weight that any token gave to another request's; None: not looked at
+    Pairs are (request, count), except in `shared_blocks`: (block, number of requests that use it).
+    """
+
+    at_s: float  # when it starts
+    seconds: float  # its duration, recording included
+    scheduled: tuple[ScheduledChunk, ...]  # in the order in which their tokens are packed
+    waiting: tuple[int, ...]  # requests in the waiting queue after it, the next one first
+    block_tables: tuple[BlockTable, ...]  # after it, of running requests and of those that it finishes; see `freed`
+    freed: tuple[int, ...]  # requests whose blocks are freed: finished with this tick, or preempted before it
+    preempted: tuple[int, ...]  # requests whose blocks are freed before it for others; they are recomputed later
+    n_free_blocks: int  # blocks that hold no tokens
+    cached_blocks: tuple[int, ...]  # blocks that no request uses, whose tokens stay cached for an equal prefix
+    shared_blocks: tuple[tuple[int, int], ...]  # blocks that more than one request uses
+    n_cached_tokens: tuple[tuple[int, int], ...]  # of requests that start: prefix tokens found in the cache, if any
+    key_lengths: tuple[tuple[int, int], ...]  # of the requests of the pass, in the order in which keys are packed
+    weights_at: int | None  # where its attention starts in `weights`; None: not kept
+    cross_request_weight: float | None  # the largest attention weight between two requests; None: not measured
 
     @property
     def n_tokens(self) -> int:
-        """Tokens that the pass read."""
-        return sum(share.n_tokens for share in self.shares)
+        """Tokens that the pass reads."""
+        return sum(chunk.n_tokens for chunk in self.scheduled)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Way:
+class TimedScheduler:
     """The same requests under one scheduler, timed without recording: continuous, static or sequential."""
 
-    name: Literal["continuous", "static", "one by one"]
-    seconds: tuple[float, ...]  # from the start to the last token, of each repeated run
+    name: Literal["continuous", "static", "sequential"]
+    seconds: tuple[float, ...]  # of each repeated run, from its start to the last token
     ttft: tuple[float, ...]  # of each request, from its arrival to its first token, in the run of median length
-    latency: tuple[float, ...]  # of each request, from its arrival to its last token, in that run
-    passes: tuple["TimedPass", ...]  # of that run
+    latency: tuple[float, ...]  # of each request, from its arrival to its last token, in the same run
+    passes: tuple["TimedPass", ...]  # of the same run
     n_written: int  # tokens
-    same_tokens: tuple[bool, ...]  # of each request: whether it wrote what plain `generate` writes
+    same_tokens: tuple[bool, ...]  # of each request: whether its tokens equal those of plain `generate`
 
     @property
-    def scheduler(self) -> str:
-        """What it is called in the field; files call the sequential baseline "one by one"."""
-        return translated(CALLED[self.name])
+    def label(self) -> str:
+        """Its name on the screen."""
+        return translated(SCHEDULER_LABELS[self.name])
 
     @property
     def total_s(self) -> float:
-        """Seconds of the run that all its numbers are of: of median length, the shorter of two in the middle."""
+        """Seconds of the run of median length (of an even number, the shorter of the two in the middle)."""
         return statistics.median_low(self.seconds)
 
     @property
     def rate(self) -> float:
-        """Tokens written a second, in that run."""
+        """Tokens written per second in the run of median length."""
         return self.n_written / self.total_s
 
     @property
     def n_read(self) -> int:
-        """Tokens that its passes worked on, padding included."""
+        """Tokens that its passes compute, padding included."""
         return sum(each.n_tokens + each.n_padding for each in self.passes)
 
     @property
     def n_padding(self) -> int:
-        """Of those, tokens that are no text: work for nothing."""
+        """Padding tokens among them."""
         return sum(each.n_padding for each in self.passes)
 
 
@@ -132,40 +135,42 @@ class TimedPass:
 
     at_s: float
     seconds: float
-    rows: tuple[tuple[int, int, int], ...]  # request, tokens of its text, padding beside them
+    rows: tuple[tuple[int, int, int], ...]  # request, its tokens, its padding tokens
 
     @property
     def n_tokens(self) -> int:
-        """Tokens of text that it worked on."""
+        """Tokens that it computes, without padding."""
         return sum(n_tokens for _, n_tokens, _ in self.rows)
 
     @property
     def n_padding(self) -> int:
-        """Padding that it worked on."""
+        """Padding tokens that it computes."""
         return sum(n_padding for _, _, n_padding in self.rows)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Batching(Saved):
-    """Several requests through a continuous-batching engine, tick by tick, and the same ones under other schedulers.
+    """Several requests in a continuous-batching engine, tick by tick, and the same requests timed under each scheduler.
 
-    weights [W] holds the attention of the ticks as it ran, each float32 of (layers, heads, tokens of the pass, keys
-    of the pass), one tick after the other from its `weights_at` on; `attention` cuts it. It was run with eager
-    attention, the only one that gives weights; the schedulers were timed with the attention that the model runs on.
+    weights [W] holds the attention weights of the ticks, each float32 (layers, heads, tokens of the pass, keys of the
+    pass), one tick after the other; `attention` slices it. The recorded run uses eager attention, the only
+    implementation that returns weights; the schedulers are timed with the model's own attention implementation.
     """
+
+    VERSION: ClassVar[int] = 2
 
     model: ModelCard
     machine: str  # in words: processor, threads, device, dtype
     settings: Settings
     requests: tuple[Request, ...]
-    block_size: int  # tokens of one request that a block holds
+    block_size: int  # tokens that a block holds
     n_blocks: int
-    block_bytes: int  # of one block, over all layers, from the cache's tensors
+    block_bytes: int  # of one block over all layers, from the cache's tensors
     token_budget: int  # the most tokens that a tick reads
     max_requests: int  # the most requests that a tick works on
-    sharing: bool  # whether prompts that begin alike share blocks
+    prefix_caching: bool  # whether prompts with the same prefix share blocks
     ticks: tuple[Tick, ...] = ()
-    ways: tuple[Way, ...] = ()
+    schedulers: tuple[TimedScheduler, ...] = ()
     notes: tuple[str, ...] = ()
 
     weights: Annotated[np.ndarray, Shape("float32", "W")]
@@ -174,26 +179,26 @@ class Batching(Saved):
         super().__post_init__()
         for at, tick in enumerate(self.ticks):
             self._check_tick(at, tick)
-        for way in self.ways:
-            if not len(way.ttft) == len(way.latency) == len(way.same_tokens) == len(self.requests):
+        for scheduler in self.schedulers:
+            if not len(scheduler.ttft) == len(scheduler.latency) == len(scheduler.same_tokens) == len(self.requests):
                 raise BadTrace(
                     "{scheduler} does not have {n_requests} requests.",
-                    scheduler=way.name,
+                    scheduler=scheduler.name,
                     n_requests=len(self.requests),
                 )
 
     def _check_tick(self, at: int, tick: Tick) -> None:
-        """Tokens and blocks are conserved: every block is free, kept, or in a table, and only shared ones twice."""
-        mentioned = {*(s.request for s in tick.shares), *(t.request for t in tick.tables), *tick.waiting}
+        """Check that each block is free, cached or in a block table, and that the tick is within its token budget."""
+        mentioned = {*(s.request for s in tick.scheduled), *(t.request for t in tick.block_tables), *tick.waiting}
         if not all(0 <= each < len(self.requests) for each in mentioned):
             raise BadTrace("tick {at} has a request that does not exist.", at=at)
-        held = {block for table in tick.tables if table.request not in tick.freed for block in table.blocks}
-        if tick.n_free + len(set(tick.cached) - held) + len(held) != self.n_blocks:
+        held = {block for table in tick.block_tables if table.request not in tick.freed for block in table.blocks}
+        if tick.n_free_blocks + len(set(tick.cached_blocks) - held) + len(held) != self.n_blocks:
             raise BadTrace(
                 "tick {at} has {n_held} blocks in use and {n_free} free, of {n_blocks} in all.",
                 at=at,
                 n_held=len(held),
-                n_free=tick.n_free,
+                n_free=tick.n_free_blocks,
                 n_blocks=self.n_blocks,
             )
         if tick.n_tokens > self.token_budget:
@@ -207,13 +212,13 @@ class Batching(Saved):
             raise BadTrace("the attention of tick {at} is incomplete.", at=at)
 
     def _size(self, tick: Tick) -> int:
-        return self.model.n_layers * self.model.n_heads * tick.n_tokens * sum(count for _, count in tick.keys)
+        return self.model.n_layers * self.model.n_heads * tick.n_tokens * sum(count for _, count in tick.key_lengths)
 
     def attention(self, tick: int, layer: int, head: int) -> np.ndarray | None:
-        """The weights of one head as they ran, float32 [tokens of the pass, keys of the pass]; None if not kept."""
-        asked = self.ticks[tick]
-        if asked.weights_at is None:
+        """The recorded weights of one head, float32 [tokens of the pass, keys of the pass]; None if not kept."""
+        of = self.ticks[tick]
+        if of.weights_at is None:
             return None
-        n_keys = sum(count for _, count in asked.keys)
-        kept = self.weights[asked.weights_at : asked.weights_at + self._size(asked)]
-        return kept.reshape(self.model.n_layers, self.model.n_heads, asked.n_tokens, n_keys)[layer, head]
+        n_keys = sum(count for _, count in of.key_lengths)
+        kept = self.weights[of.weights_at : of.weights_at + self._size(of)]
+        return kept.reshape(self.model.n_layers, self.model.n_heads, of.n_tokens, n_keys)[layer, head]

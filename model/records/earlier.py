@@ -21,4 +21,22 @@ class Names:
     values: Mapping[tuple[str, str], Mapping[str, str]]
 
 
-EARLIER: Mapping[Format, Names] = {}
+EARLIER: Mapping[Format, Names] = {
+    ("Batching", 1): Names(
+        fields={
+            "Batching": {"sharing": "prefix_caching", "ways": "schedulers"},
+            "Tick": {
+                "shares": "scheduled",
+                "tables": "block_tables",
+                "put_back": "preempted",
+                "n_free": "n_free_blocks",
+                "cached": "cached_blocks",
+                "shared": "shared_blocks",
+                "reused": "n_cached_tokens",
+                "keys": "key_lengths",
+                "stray": "cross_request_weight",
+            },
+        },
+        values={("TimedScheduler", "name"): {"one by one": "sequential"}},
+    ),
+}

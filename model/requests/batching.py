@@ -16,7 +16,7 @@ from model.texts import phrase
 if TYPE_CHECKING:
     from model.records.trace import ModelCard
 
-_DRAWN = 128  # blocks that a picture can show one by one
+_DRAWN = 128  # blocks that a picture shows at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,11 +93,11 @@ class Serve(Request):
         metavar="N",
         help="The most texts in one tick, or in a static batch; the others wait.",
     )
-    sharing: bool = setting(
+    prefix_caching: bool = setting(
         True,
         kind="switch",
         label="Prefix caching",
-        flag="no-sharing",
+        flag="no-prefix-caching",
         help="Prompts with the same prefix share blocks.",
     )
     seed: int = same_as(Settings, "seed", help="The seed of the random arrivals.")

@@ -61,7 +61,7 @@ def _serve(asked: Serve, job: Job) -> Iterator[Saved]:
         raise Refusal("The text {prompt!r} can never fit.", prompt=prompts[0])
 
     def make(n_ticks: int | None) -> Saved:
-        return served(prompts, new, n_ticks=n_ticks, budget=asked.token_budget, ways=n_ticks is None)
+        return served(prompts, new, n_ticks=n_ticks, budget=asked.token_budget, schedulers=n_ticks is None)
 
     return pieces([lambda: make(1), lambda: make(3), lambda: make(None)], job)
 

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from model.records.batching import Batching, Request, Share, Table, Tick, TimedPass, Way
+from model.records.batching import Batching, BlockTable, Request, ScheduledChunk, Tick, TimedPass, TimedScheduler
 from model.records.speculation import Attempt, Drafted, Round, Speculation
 from model.records.trace import Candidate, Settings, Token
 from tests.fakes_measured import fake_card
 
 BLOCK = 4
-WAYS = ("continuous", "static", "one by one")
+SCHEDULERS = ("continuous", "static", "sequential")
 
 
 def served(
@@ -18,7 +18,7 @@ def served(
     n_ticks: int | None = None,
     budget: int = 12,
     n_blocks: int = 40,
-    ways: bool = True,
+    schedulers: bool = True,
 ) -> Batching:
     """Several texts served to the end, or as far as so many ticks go; every word is a token."""
     lengths = [len(prompt.split(" ")) for prompt in prompts]
@@ -27,7 +27,7 @@ def served(
     owned: list[list[int]] = [[] for _ in prompts]
     free, ticks, weights, kept = list(range(n_blocks)), [], [], 0
     while (n_ticks is None or len(ticks) < n_ticks) and any(a < b for a, b in zip(wrote, new, strict=True)):
-        shares, left = [], budget
+        chunks, left = [], budget
         for i, length in enumerate(lengths):
             if wrote[i] == new[i] or left == 0:
                 continue
@@ -35,8 +35,8 @@ def served(
             first, fed[i], left = fed[i], fed[i] + n, left - n
             done = fed[i] >= length
             wrote[i] += done
-            shares.append(
-                Share(
+            chunks.append(
+                ScheduledChunk(
                     request=i,
                     phase="prefill" if first < length else "decode",
                     first=first,
@@ -47,31 +47,31 @@ def served(
             while len(owned[i]) * BLOCK < fed[i]:
                 owned[i].append(free.pop(0))
         tables = tuple(
-            Table(request=i, blocks=tuple(owned[i]), n_tokens=fed[i]) for i in range(len(prompts)) if owned[i]
+            BlockTable(request=i, blocks=tuple(owned[i]), n_tokens=fed[i]) for i in range(len(prompts)) if owned[i]
         )
         freed = tuple(each.request for each in tables if wrote[each.request] == new[each.request])
         for i in freed:
             free, owned[i] = [*free, *owned[i]], []
-        keys = tuple((share.request, share.first + share.n_tokens) for share in shares)
-        rows = sum(share.n_tokens for share in shares)
+        keys = tuple((chunk.request, chunk.first + chunk.n_tokens) for chunk in chunks)
+        rows = sum(chunk.n_tokens for chunk in chunks)
         size = card.n_layers * card.n_heads * rows * sum(n for _, n in keys)
         weights.append(rng.random(size, dtype=np.float32))
         ticks.append(
             Tick(
                 at_s=0.05 * len(ticks),
                 seconds=0.05,
-                shares=tuple(shares),
-                tables=tables,
+                scheduled=tuple(chunks),
+                block_tables=tables,
                 freed=freed,
-                put_back=(),
+                preempted=(),
                 waiting=tuple(i for i in range(len(prompts)) if fed[i] == 0),
-                n_free=len(free),
-                cached=(),
-                shared=(),
-                reused=(),
-                keys=keys,
+                n_free_blocks=len(free),
+                cached_blocks=(),
+                shared_blocks=(),
+                n_cached_tokens=(),
+                key_lengths=keys,
                 weights_at=kept,
-                stray=0.0,
+                cross_request_weight=0.0,
             )
         )
         kept += size
@@ -85,9 +85,9 @@ def served(
         block_bytes=4096,
         token_budget=budget,
         max_requests=8,
-        sharing=True,
+        prefix_caching=True,
         ticks=tuple(ticks),
-        ways=tuple(_way(name, len(prompts), sum(new)) for name in WAYS) if ways else (),
+        schedulers=tuple(_timed(name, len(prompts), sum(new)) for name in SCHEDULERS) if schedulers else (),
         weights=np.concatenate(weights) if weights else np.zeros(0, np.float32),
     )
 
@@ -182,10 +182,10 @@ def _tokens(read: list[str], written: list[str], ids: list[int]) -> tuple[Token,
     )
 
 
-def _way(name: str, n: int, written: int) -> Way:
+def _timed(name: str, n: int, written: int) -> TimedScheduler:
     rows = tuple((i, 3, 2 if name == "static" else 0) for i in range(n))
     passes = tuple(TimedPass(at_s=0.1 * i, seconds=0.1, rows=rows) for i in range(4))
-    return Way(
+    return TimedScheduler(
         name=name,  # pyright: ignore[reportArgumentType]
         seconds=(0.4, 0.5),
         ttft=(0.1,) * n,

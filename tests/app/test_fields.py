@@ -28,7 +28,7 @@ BATCHING: dict[str, Any] = {
     "block_size": 8,
     "token_budget": 24,
     "max_requests": 2,
-    "sharing": True,
+    "prefix_caching": True,
 }
 SPECULATION: dict[str, Any] = {
     "prompt": "a b",
@@ -121,7 +121,7 @@ def test_texts_are_read_as_they_were_typed():
     request = serving()
     assert request.texts == (Text(prompt="a b", max_new_tokens=5), Text(prompt="a c", max_new_tokens=7))
     assert (request.rate, request.n_blocks, request.block_size, request.token_budget) == (1.5, 16, 8, 24)
-    assert (request.max_requests, request.sharing) == (2, True)
+    assert (request.max_requests, request.prefix_caching) == (2, True)
     assert request.settings.greedy
 
 
@@ -171,7 +171,7 @@ def test_what_is_left_out_is_left_out():
         ({"max_requests": True}, BadSetting, "Texts at once is True"),
         ({"rate": float("nan")}, BadSetting, "Arrivals is nan"),
         ({"rate": -1}, BadSetting, "Arrivals is -1"),
-        ({"sharing": "yes"}, BadSetting, "Prefix caching is 'yes'"),
+        ({"prefix_caching": "yes"}, BadSetting, "Prefix caching is 'yes'"),
     ],
 )
 def test_what_cannot_be_served_is_refused(values: dict[str, Any], kind: type[Refusal], words: str):

@@ -103,7 +103,7 @@ def test_a_record_of_served_texts_says_what_can_be_selected(house: House):
         "heads": record.model.n_heads,
         "requests": ["A", "B", "C"],
     }
-    assert len(record.ticks[1].shares) == 3
+    assert len(record.ticks[1].scheduled) == 3
     assert [each["follows"] for each in about["views"]] == ["nothing", "tick", "pick"]
     assert any("a b c d x" in each for each in about["facts"])
     drafts = drafted("a b", Settings(max_new_tokens=9), ("prompt lookup", "early exit"))
@@ -118,7 +118,7 @@ def test_every_tick_has_its_picture_and_its_words_and_the_newer_ones_can_be_had_
     view = f"{site.keep(record, 'serve')}/view/by_tick"
     got = site.get(f"{view}?along=tick").json()
     assert [each["html"] for each in got] == [
-        f"<p>{t.n_free} free after tick {i}</p>" for i, t in enumerate(record.ticks)
+        f"<p>{t.n_free_blocks} free after tick {i}</p>" for i, t in enumerate(record.ticks)
     ]
     assert got[0]["words"] == "read 12 of at most 12 tokens; for A and B; C waits; 37 of 40 blocks are free after it"
     assert site.get(f"{view}?along=tick&from=5").json() == got[5:]

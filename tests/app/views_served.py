@@ -22,7 +22,7 @@ def whole(record: Batching, _at: Selection, _mode: Mode = "light") -> Html:
 @view("The cache after a tick", of=Batching, follows="tick", needs="ticks")
 def by_tick(record: Batching, at: Selection, _mode: Mode = "light") -> Html:
     """How many blocks are free."""
-    return Html(f"<p>{record.ticks[at.tick].n_free} free after tick {at.tick}</p>")
+    return Html(f"<p>{record.ticks[at.tick].n_free_blocks} free after tick {at.tick}</p>")
 
 
 @view("Attention of a tick", of=Batching, follows="pick", needs="ticks")

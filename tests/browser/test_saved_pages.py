@@ -10,7 +10,7 @@ from model.records.trace import Settings
 from tests.app.fakes_served import drafted
 from tests.browser.pages import no_overflow, serious_faults
 from tests.fakes_measured import fake_measurement, fake_trials
-from tests.fakes_serving import PUT_BACK, fake_batching
+from tests.fakes_serving import PREEMPTED, fake_batching
 from viz.export import page as page_of
 from viz.view import Record
 
@@ -37,8 +37,8 @@ def test_a_saved_page_of_served_texts_steps_over_its_ticks(saved):
     record = fake_batching()
     page = saved(record)
     n = len(record.ticks)
-    step(page, f"Tick {PUT_BACK[0] + 1} of {n}")  # where a text is put back
-    expect(page.locator(".ts-crumbs")).to_contain_text(f"read {record.ticks[PUT_BACK[0]].n_tokens} of at most")
+    step(page, f"Tick {PREEMPTED[0] + 1} of {n}")  # where a text is preempted
+    expect(page.locator(".ts-crumbs")).to_contain_text(f"read {record.ticks[PREEMPTED[0]].n_tokens} of at most")
     page.keyboard.press("End")
     step(page, f"Tick {n} of {n}")
     page.keyboard.press("ArrowLeft")
@@ -46,10 +46,10 @@ def test_a_saved_page_of_served_texts_steps_over_its_ticks(saved):
     page.locator('[data-pick="tick=3"]').click()
     step(page, f"Tick 4 of {n}")
     expect(page.locator('.ts-lanes [data-tick="3"]')).to_have_class("ts-picked-tick")
-    expect(page.locator("[data-view=blocks] .ts-told")).to_contain_text(f"{record.ticks[3].n_free} free")
+    expect(page.locator("[data-view=blocks] .ts-told")).to_contain_text(f"{record.ticks[3].n_free_blocks} free")
     page.keyboard.press("ArrowRight")  # the column that was pressed has the focus
     step(page, f"Tick 5 of {n}")
-    expect(page.locator("[data-view=blocks] .ts-told")).to_contain_text(f"{record.ticks[4].n_free} free")
+    expect(page.locator("[data-view=blocks] .ts-told")).to_contain_text(f"{record.ticks[4].n_free_blocks} free")
     page.locator('[data-pick="tick=3"]').press(" ")
     step(page, f"Tick 4 of {n}")
     page.locator('[data-pick="request=1"]').press("Enter")

@@ -88,7 +88,7 @@ def test_the_form_survives_a_reload_and_an_example_can_be_undone(small_views, se
 
 def test_what_the_browser_kept_cannot_break_the_form(small_views, serving):
     page = serving()
-    for kept in ('{"texts": "[[5, 3]]", "rate": "x", "sharing": 1}', '{"texts": "no rows"}', "not json"):
+    for kept in ('{"texts": "[[5, 3]]", "rate": "x", "prefix_caching": 1}', '{"texts": "no rows"}', "not json"):
         page.evaluate("kept => localStorage.setItem('tokenoscope-batching', kept)", kept)
         page.reload()
         page.wait_for_selector('body[data-model="ready"]')

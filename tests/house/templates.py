@@ -105,12 +105,12 @@ def in_scripts(root: Path = ROOT) -> list[str]:
 
 def elsewhere() -> list[str]:
     """What is English elsewhere: of pictures, of fields, and of the kinds of experiments."""
-    from model.records.batching import CALLED
+    from model.records.batching import SCHEDULER_LABELS
     from model.records.fields import Field, fields_of
     from model.requests.registry import EXPERIMENTS
     from viz import views
 
-    told = [*CALLED.values()]
+    told = [*SCHEDULER_LABELS.values()]
     for kind in EXPERIMENTS:
         said = (kind.request.__doc__ or "").partition("\n")[0].removeprefix("To ")
         told += [kind.label, said.removesuffix("."), said[:1].upper() + said[1:]]

@@ -36,29 +36,29 @@ def tokens(record: Batching) -> list[list[int]]:
 
 
 def check_conserved(record: Batching) -> None:
-    """Every position of every text is read once and in order, but for what was found in the cache or put back."""
+    """Every position of every text is read once and in order, except for cached tokens and after a preemption."""
     at = [0] * len(record.requests)
     begun = [False] * len(record.requests)
     for tick in record.ticks:
-        for number in tick.put_back:
+        for number in tick.preempted:
             at[number], begun[number] = 0, False
-        for number, count in tick.reused:
+        for number, count in tick.n_cached_tokens:
             assert at[number] == 0 and count % record.block_size == 0
             at[number] = count
-        for share in tick.shares:
-            assert share.first == at[share.request] and share.n_tokens > 0
-            at[share.request] += share.n_tokens
-        assert len({share.request for share in tick.shares}) == len(tick.shares) <= record.max_requests
+        for chunk in tick.scheduled:
+            assert chunk.first == at[chunk.request] and chunk.n_tokens > 0
+            at[chunk.request] += chunk.n_tokens
+        assert len({chunk.request for chunk in tick.scheduled}) == len(tick.scheduled) <= record.max_requests
         assert tick.n_tokens <= record.token_budget
-        assert dict(tick.keys) == {share.request: share.first + share.n_tokens for share in tick.shares}
-        going_on = [table for table in tick.tables if table.request not in tick.freed]
-        users = Counter(block for table in going_on for block in table.blocks)
-        assert {block: count for block, count in users.items() if count > 1} == dict(tick.shared)
-        assert not users.keys() & set(tick.cached)
-        assert tick.n_free + len(tick.cached) + len(users) == record.n_blocks
-        for table in tick.tables:
+        assert dict(tick.key_lengths) == {chunk.request: chunk.first + chunk.n_tokens for chunk in tick.scheduled}
+        continued = [table for table in tick.block_tables if table.request not in tick.freed]
+        users = Counter(block for table in continued for block in table.blocks)
+        assert {block: count for block, count in users.items() if count > 1} == dict(tick.shared_blocks)
+        assert not users.keys() & set(tick.cached_blocks)
+        assert tick.n_free_blocks + len(tick.cached_blocks) + len(users) == record.n_blocks
+        for table in tick.block_tables:
             assert table.n_tokens == at[table.request]
             assert len(table.blocks) == math.ceil(table.n_tokens / record.block_size)
-    wrote = Counter(share.request for tick in record.ticks for share in tick.shares if share.written is not None)
+    wrote = Counter(chunk.request for tick in record.ticks for chunk in tick.scheduled if chunk.written is not None)
     assert [wrote[number] for number in range(len(record.requests))] == list(map(len, tokens(record)))
-    assert not record.ticks or record.ticks[-1].n_free + len(record.ticks[-1].cached) == record.n_blocks
+    assert not record.ticks or record.ticks[-1].n_free_blocks + len(record.ticks[-1].cached_blocks) == record.n_blocks

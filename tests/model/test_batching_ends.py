@@ -55,10 +55,10 @@ def is_closed(hooked: HookedModel) -> None:
 
 
 def is_cancelled(hooked: HookedModel) -> None:
-    for most in (0, 1, 4, 40, 60, 90):  # before the first tick, between ticks, and in the ways
+    for most in (0, 1, 4, 40, 60, 90):  # before the first tick, between ticks, and in the timed runs
         record = last(serve(hooked, ASKED, Settings(), Limits(), job=StopsAfter(most), **BOUNDS))
         stopped = [each.ended == "stopped" for each in record.requests]
-        assert all(stopped) if most < 2 else len(record.ways) < 3
+        assert all(stopped) if most < 2 else len(record.schedulers) < 3
 
 
 def is_done(hooked: HookedModel) -> None:
@@ -88,7 +88,7 @@ def test_it_is_a_job_of_the_engine(hooked: HookedModel, record: Batching) -> Non
     try:
         engine.enqueue(job, serve(hooked, ASKED, Settings(), Limits(), job=job, **BOUNDS))
         assert ended(job).state == "done"
-        assert tokens(job.record) == tokens(record) and len(job.record.ways) == 3
+        assert tokens(job.record) == tokens(record) and len(job.record.schedulers) == 3
     finally:
         engine.close()
     said = job.said

@@ -19,14 +19,14 @@ from model import HookedModel, load
 from model.arch.transformers_version import KNOWN
 from model.capture.decoding import cache_bytes
 from model.errors import NotShown
-from model.experiments.batching.paged import EAGER, Bounds, NoBlockLeft, Paged, Seen
+from model.experiments.batching.paged import EAGER, Bounds, EngineTick, NoBlockLeft, Paged
 from model.records.timing import kv_bytes
 from tests.tiny import FAMILIES, shared, sweep, tiny, tiny_model, tiny_tokenizer
 
 PAGED = ("gpt2", "gpt_neox", "llama", "qwen3", "granite", "cohere", "opt")  # all keys of all tokens in every layer
 PROMPTS = ([5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15], [5, 6, 7, 8, 9, 10, 11, 12, 33], [40, 41], [90] * 13)
 NEW = 12
-BOUNDS = Bounds(block_size=4, n_blocks=14, token_budget=9, max_requests=3, sharing=True)
+BOUNDS = Bounds(block_size=4, n_blocks=14, token_budget=9, max_requests=3, prefix_caching=True)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,9 @@ def plain(hooked: HookedModel, ids: list[int], new: int = NEW) -> list[int]:
     return text[0, len(ids) :].tolist()
 
 
-def ticks(hooked: HookedModel, bounds: Bounds = BOUNDS, *, eager: bool = True, attention: bool = False) -> list[Seen]:
+def ticks(
+    hooked: HookedModel, bounds: Bounds = BOUNDS, *, eager: bool = True, attention: bool = False
+) -> list[EngineTick]:
     paged = Paged(hooked, bounds, eager=eager)
     for number, ids in enumerate(PROMPTS):
         paged.add(number, ids, NEW)
@@ -52,11 +54,11 @@ def ticks(hooked: HookedModel, bounds: Bounds = BOUNDS, *, eager: bool = True, a
     return seen
 
 
-def written(seen: list[Seen]) -> list[list[int]]:
+def written(seen: list[EngineTick]) -> list[list[int]]:
     texts: list[list[int]] = [[] for _ in PROMPTS]
-    for share in (share for tick in seen for share in tick.shares):
-        if share.written is not None:
-            texts[share.request].append(share.written)
+    for chunk in (chunk for tick in seen for chunk in tick.scheduled):
+        if chunk.written is not None:
+            texts[chunk.request].append(chunk.written)
     return texts
 
 
@@ -69,7 +71,9 @@ def test_every_text_is_what_generate_writes(family: str, eager: bool) -> None:
 
 def test_a_tick_looks_at_no_more_tokens_than_the_cache_holds_though_they_are_shared(llama: HookedModel) -> None:
     begins, n_tokens = list(range(5, 29)), 24 * 4
-    paged = Paged(llama, Bounds(block_size=4, n_blocks=24, token_budget=32, max_requests=8, sharing=True), eager=True)
+    paged = Paged(
+        llama, Bounds(block_size=4, n_blocks=24, token_budget=32, max_requests=8, prefix_caching=True), eager=True
+    )
     paged.add(0, [*begins, 40], NEW)
     while paged.tick() is not None:
         pass
@@ -77,10 +81,10 @@ def test_a_tick_looks_at_no_more_tokens_than_the_cache_holds_though_they_are_sha
         paged.add(number, [*begins, 40 + number], NEW)
     idle = 0
     while (tick := paged.tick()) is not None:
-        looked_at = sum(share.first for share in tick.shares)
-        served, most_free = {share.request for share in tick.shares}, tick.n_free > 24 // 4
+        looked_at = sum(chunk.first for chunk in tick.scheduled)
+        served, most_free = {chunk.request for chunk in tick.scheduled}, tick.n_free_blocks > 24 // 4
         assert looked_at <= n_tokens
-        for table in tick.tables:
+        for table in tick.block_tables:
             if table.request not in served and most_free:
                 idle += 1
                 assert looked_at + table.n_tokens > n_tokens
@@ -123,33 +127,33 @@ def test_a_block_has_the_bytes_of_the_formula_of_the_tensors_and_of_a_plain_cach
 
 def test_attention_is_what_ran_and_none_of_it_leaves_its_text(llama: HookedModel) -> None:
     seen = ticks(llama, attention=True)
-    assert {tick.stray for tick in seen} == {0.0}
+    assert {tick.cross_request_weight for tick in seen} == {0.0}
     model = tiny_model("llama")
     model.set_attn_implementation("eager")
     texts = [ids + own for ids, own in zip(PROMPTS, written(seen), strict=True)]
     alone = [torch.stack(model(torch.tensor([text]), output_attentions=True).attentions)[:, 0] for text in texts]
     compared = 0
     for tick in seen:
-        row, columns = 0, dict(zip([number for number, _ in tick.keys], _starts(tick), strict=True))
+        row, columns = 0, dict(zip([number for number, _ in tick.key_lengths], _starts(tick), strict=True))
         assert tick.attention is not None
-        for share in tick.shares:
-            stop, first = share.first + share.n_tokens, columns[share.request]
-            own = tick.attention[:, :, row : row + share.n_tokens, first : first + stop]
-            torch.testing.assert_close(own, alone[share.request][:, :, share.first : stop, :stop], atol=1e-5, rtol=0)
+        for chunk in tick.scheduled:
+            stop, first = chunk.first + chunk.n_tokens, columns[chunk.request]
+            own = tick.attention[:, :, row : row + chunk.n_tokens, first : first + stop]
+            torch.testing.assert_close(own, alone[chunk.request][:, :, chunk.first : stop, :stop], atol=1e-5, rtol=0)
             torch.testing.assert_close(own.sum(-1), torch.ones(own.shape[:-1]), atol=1e-5, rtol=0)
-            row, compared = row + share.n_tokens, compared + share.n_tokens
+            row, compared = row + chunk.n_tokens, compared + chunk.n_tokens
     assert compared == sum(tick.attention.shape[2] for tick in seen if tick.attention is not None)
 
 
-def _starts(tick: Seen) -> list[int]:
-    counts = [count for _, count in tick.keys]
+def _starts(tick: EngineTick) -> list[int]:
+    counts = [count for _, count in tick.key_lengths]
     return [sum(counts[:place]) for place in range(len(counts))]
 
 
 def test_a_broken_mask_is_seen(llama: HookedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The law of no stray attention can fail: without the engine's mask, texts look at one another."""
+    """The law of no cross-request attention can fail: without the engine's mask, texts look at one another."""
     monkeypatch.setattr(input_outputs, "build_attention_mask", lambda attention_mask, **_: attention_mask.zero_())
-    assert max(tick.stray or 0 for tick in ticks(llama, attention=True)) > 0.01
+    assert max(tick.cross_request_weight or 0 for tick in ticks(llama, attention=True)) > 0.01
 
 
 def test_attention_for_which_there_is_no_room_is_heard_and_not_kept(llama: HookedModel) -> None:
@@ -160,35 +164,43 @@ def test_attention_for_which_there_is_no_room_is_heard_and_not_kept(llama: Hooke
         paged.add(number, ids, NEW)
     for same in whole:
         tick = paged.tick(room=size - 1)
-        assert tick is not None and same.attention is not None and tick.stray == same.stray
+        assert (
+            tick is not None and same.attention is not None and tick.cross_request_weight == same.cross_request_weight
+        )
         assert (tick.attention is None) == (same.attention.numel() == size)
 
 
 def test_texts_that_begin_alike_share_blocks_and_read_less(llama: HookedModel) -> None:
-    own = ticks(llama, Bounds(block_size=4, n_blocks=14, token_budget=9, max_requests=3, sharing=False))
+    own = ticks(llama, Bounds(block_size=4, n_blocks=14, token_budget=9, max_requests=3, prefix_caching=False))
     both = ticks(llama)
     assert written(own) == written(both)
-    assert [tick.reused for tick in own if tick.reused or tick.shared] == []
-    assert [tick.reused for tick in both if tick.reused] == [((1, 8),)]
-    read = [sum(share.n_tokens for tick in seen for share in tick.shares) for seen in (own, both)]
+    assert [tick.n_cached_tokens for tick in own if tick.n_cached_tokens or tick.shared_blocks] == []
+    assert [tick.n_cached_tokens for tick in both if tick.n_cached_tokens] == [((1, 8),)]
+    read = [sum(chunk.n_tokens for tick in seen for chunk in tick.scheduled) for seen in (own, both)]
     assert read[0] - read[1] == 8
-    counts = {block: sum(block in table.blocks for table in tick.tables) for tick in both for block, _ in tick.shared}
+    counts = {
+        block: sum(block in table.blocks for table in tick.block_tables)
+        for tick in both
+        for block, _ in tick.shared_blocks
+    }
     assert set(counts.values()) <= {0, 1, 2} and counts
 
 
 def test_with_too_few_blocks_a_text_makes_room_and_is_read_again(llama: HookedModel) -> None:
-    seen = ticks(llama, Bounds(block_size=4, n_blocks=8, token_budget=9, max_requests=3, sharing=True))
+    seen = ticks(llama, Bounds(block_size=4, n_blocks=8, token_budget=9, max_requests=3, prefix_caching=True))
     assert written(seen) == [plain(llama, ids) for ids in PROMPTS]
-    back = [(at, number) for at, tick in enumerate(seen) for number in tick.put_back]
+    back = [(at, number) for at, tick in enumerate(seen) for number in tick.preempted]
     assert back
     for at, number in back:
-        assert number in seen[at].waiting and number not in [table.request for table in seen[at].tables]
-        again = next(share for tick in seen[at:] for share in tick.shares if share.request == number)
+        assert number in seen[at].waiting and number not in [table.request for table in seen[at].block_tables]
+        again = next(chunk for tick in seen[at:] for chunk in tick.scheduled if chunk.request == number)
         assert again.phase == "prefill"
 
 
 def test_where_no_text_can_go_on_the_engine_says_so(llama: HookedModel) -> None:
-    paged = Paged(llama, Bounds(block_size=4, n_blocks=2, token_budget=9, max_requests=1, sharing=True), eager=True)
+    paged = Paged(
+        llama, Bounds(block_size=4, n_blocks=2, token_budget=9, max_requests=1, prefix_caching=True), eager=True
+    )
     paged.add(0, [9] * 6, 8)
     with pytest.raises(NoBlockLeft):
         list(iter(paged.tick, None))
@@ -268,6 +280,6 @@ def test_a_pass_that_fails_leaves_the_model_as_it_was(llama: HookedModel) -> Non
 
 def test_blocks_are_numbered_from_zero_and_hold_the_tokens_that_they_should(llama: HookedModel) -> None:
     for tick in ticks(llama):
-        for table in tick.tables:
+        for table in tick.block_tables:
             assert len(table.blocks) == math.ceil(table.n_tokens / BOUNDS.block_size)
             assert all(0 <= block < BOUNDS.n_blocks for block in table.blocks)

@@ -74,8 +74,8 @@ def test_what_only_looks_like_one_is_a_prompt(words: str, monkeypatch: pytest.Mo
         (["a", "--temperature", "0.5", "--chat"], ["run", "a", "--temperature", "0.5", "--chat"]),
         (["--measure", "a", "--prompt-tokens", "7"], ["measure", "a", "--prompt-tokens", "7"]),
         (
-            ["--serve", "a", "b", "--max-new-tokens", "5", "--rate", "2", "--no-sharing", "--temperature", "0"],
-            ["serve", "a", "b", "--max-new-tokens", "5", "--rate", "2", "--no-sharing"],
+            ["--serve", "a", "b", "--max-new-tokens", "5", "--rate", "2", "--no-prefix-caching", "--temperature", "0"],
+            ["serve", "a", "b", "--max-new-tokens", "5", "--rate", "2", "--no-prefix-caching"],
         ),
         (
             ["a", "--speculate", "--draft-tokens", "3", "--exit-layer", "2", "--draft-model", "other"],
@@ -92,12 +92,12 @@ def test_a_flag_and_a_sub_command_ask_for_the_same(flags: list[str], sub: list[s
     [
         (["measure", "a", "--prompt-tokens", "7"], Measure(prompt="a", n_prompt=7)),
         (
-            ["serve", "a", "b", "--max-new-tokens", "5", "--blocks", "9", "--together", "2", "--no-sharing"],
+            ["serve", "a", "b", "--max-new-tokens", "5", "--blocks", "9", "--together", "2", "--no-prefix-caching"],
             Serve(
                 texts=(Text(prompt="a", max_new_tokens=5), Text(prompt="b", max_new_tokens=5)),
                 n_blocks=9,
                 max_requests=2,
-                sharing=False,
+                prefix_caching=False,
             ),
         ),
         (

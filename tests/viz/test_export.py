@@ -291,7 +291,7 @@ def test_the_facts_tell_how_texts_were_served():
     assert f"Settings: temperature 0; {written}; prompts as typed, without a chat template" in told
     chat = replace(
         record,
-        sharing=False,
+        prefix_caching=False,
         settings=replace(record.settings, chat=True),
         requests=tuple(replace(each, arrives_s=0.0) for each in record.requests),
     )
@@ -315,11 +315,11 @@ def test_the_facts_tell_how_a_draft_was_made():
 
 def test_the_page_of_a_long_run_holds_its_beginning_its_end_and_what_is_seen_first():
     short, n = fake_batching(), 1000
-    some = [replace(short.ticks[min(i // 200, 2)], weights_at=None) for i in range(n)]  # none puts back
+    some = [replace(short.ticks[min(i // 200, 2)], weights_at=None) for i in range(n)]  # none preempts
     most = 600
     third = some[400]
-    some[most] = replace(third, shares=(*third.shares, replace(third.shares[0], request=3, n_tokens=1)))
-    long = replace(short, ticks=tuple(some), ways=())
+    some[most] = replace(third, scheduled=(*third.scheduled, replace(third.scheduled[0], request=3, n_tokens=1)))
+    long = replace(short, ticks=tuple(some), schedulers=())
 
     def blocks(frames: list[bytes]) -> dict[int, dict[str, Any]]:
         return {each["at"]["tick"]: each for each in pictures(frames) if each["name"] == "blocks"}
@@ -337,5 +337,5 @@ def test_the_page_of_a_long_run_holds_its_beginning_its_end_and_what_is_seen_fir
     other = saved(long, Selection(tick=450, layer=1))
     assert "and of tick 451." in note(other)
     assert blocks(other)[450]["picture"]["html"] and not blocks(other)[most]["picture"]["html"]
-    whole = saved(replace(short, ticks=tuple(some[:400]), ways=()))
+    whole = saved(replace(short, ticks=tuple(some[:400]), schedulers=()))
     assert not note(whole) and all(each["picture"]["html"] for each in blocks(whole).values())

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from model.errors import NotShown
-from model.records.batching import Batching, Share, Table
+from model.records.batching import Batching, BlockTable, ScheduledChunk
 from tests.app.fakes_served import served as other
-from tests.fakes_serving import ARRIVES, BUDGET, IDLE, N_BLOCKS, NEW, PROMPTS, PUT_BACK, fake_batching
+from tests.fakes_serving import ARRIVES, BUDGET, IDLE, N_BLOCKS, NEW, PREEMPTED, PROMPTS, fake_batching
 from tests.viz.test_frames import HOSTILE
 from viz import markup, served, theme
 from viz.export import page
@@ -36,7 +36,7 @@ def cells(html: str, kind: str) -> list[str]:
 
 
 def test_they_stand_in_the_order_in_which_they_teach():
-    assert list(VIEWS) == ["lanes", "blocks", "packed_attention", "ways", "ways_table", "texts_table"]
+    assert list(VIEWS) == ["lanes", "blocks", "packed_attention", "schedulers", "schedulers_table", "texts_table"]
     assert [each.follows for each in VIEWS.values()] == ["nothing", "tick", "pick", "nothing", "nothing", "nothing"]
 
 
@@ -44,7 +44,7 @@ def test_they_stand_in_the_order_in_which_they_teach():
 @pytest.mark.parametrize("shown", VIEWS.values(), ids=VIEWS)
 @pytest.mark.parametrize("n", [0, 1, None])
 def test_a_record_that_grows_draws_or_says_why(shown: View, mode: theme.Mode, n: int | None):
-    told = json.loads(as_json(shown, fake_batching(n_ticks=n, n_ways=3 if n is None else n), Selection(), mode))
+    told = json.loads(as_json(shown, fake_batching(n_ticks=n, n_schedulers=3 if n is None else n), Selection(), mode))
     assert [told[part] is not None for part in ("figure", "html", "missing")].count(True) == 1
     assert (told["missing"] is not None) == (n == 0)
     assert "NaN" not in json.dumps(told["figure"])
@@ -53,11 +53,13 @@ def test_a_record_that_grows_draws_or_says_why(shown: View, mode: theme.Mode, n:
     )
 
 
-def test_a_text_without_a_share_is_told_why():
-    tick = replace(STORY.ticks[0], shares=(Share(request=0, phase="decode", first=3, n_tokens=2, written=None),))
-    one = replace(STORY, ticks=(tick,), max_requests=1, ways=())
+def test_a_text_that_is_not_scheduled_is_told_why():
+    tick = replace(
+        STORY.ticks[0], scheduled=(ScheduledChunk(request=0, phase="decode", first=3, n_tokens=2, written=None),)
+    )
+    one = replace(STORY, ticks=(tick,), max_requests=1, schedulers=())
     free, n_tokens = replace(one, max_requests=4), STORY.n_blocks * STORY.block_size
-    looks_at_all = replace(tick, shares=(replace(tick.shares[0], first=n_tokens),))
+    looks_at_all = replace(tick, scheduled=(replace(tick.scheduled[0], first=n_tokens),))
     for record, why in (
         (one, "1 text is scheduled, the limit of a tick"),
         (replace(one, token_budget=2), "the token budget of 2 is used up"),
@@ -68,11 +70,11 @@ def test_a_text_without_a_share_is_told_why():
         assert f"waiting: {why}" in drawn("blocks", record) and f"waiting: {why}" in drawn("lanes", record)
 
 
-def test_what_a_text_holds_is_looked_at_too_if_it_has_a_share():
-    n_tokens, own = STORY.n_blocks * STORY.block_size, Table(request=1, blocks=(0,), n_tokens=2)
+def test_what_a_text_holds_counts_against_the_tokens_that_a_tick_attends_to():
+    n_tokens, own = STORY.n_blocks * STORY.block_size, BlockTable(request=1, blocks=(0,), n_tokens=2)
     for first, why in ((n_tokens - 2, "too few blocks"), (n_tokens - 1, "a tick attends to at most")):
-        share = Share(request=0, phase="decode", first=first, n_tokens=1, written=None)
-        tick = replace(STORY.ticks[0], shares=(share,), tables=(own,))
+        chunk = ScheduledChunk(request=0, phase="decode", first=first, n_tokens=1, written=None)
+        tick = replace(STORY.ticks[0], scheduled=(chunk,), block_tables=(own,))
         assert served.why_not(replace(STORY, max_requests=4), tick, 1).startswith(why)
 
 
@@ -89,35 +91,43 @@ def test_every_text_has_a_lane_and_every_tick_its_place():
 def test_a_lane_says_what_the_tick_did():
     for request in TEXTS:
         for tick, state in zip(STORY.ticks, served.doing(STORY, request), strict=True):
-            share = served.share_of(tick, request)
-            assert (share is not None) == (state in ("prefill", "decode"))
+            chunk = served.chunk_of(tick, request)
+            assert (chunk is not None) == (state in ("prefill", "decode"))
             assert state != "waiting" or request in tick.waiting
     assert served.doing(STORY, IDLE[1])[IDLE[0]] == "idle"
-    assert served.doing(STORY, PUT_BACK[1])[PUT_BACK[0]] == "put back"
+    assert served.doing(STORY, PREEMPTED[1])[PREEMPTED[0]] == "preempted"
     html = drawn("lanes")
     lane = re.findall("<tr.*?</tr>", html.partition("<tbody>")[2])[2]
     assert cells(lane, "td") == ["2", "7", "", "\u21a9", "\u00b7\u00b7\u00b7", "7", "\u2016", "4\u2713"]
     assert "C was preempted" in html and "B found its first 4 tokens" in html
     over = [
-        share
+        chunk
         for tick in STORY.ticks
-        for share in tick.shares
-        if share.request in tick.freed and share.request not in tick.put_back
+        for chunk in tick.scheduled
+        if chunk.request in tick.freed and chunk.request not in tick.preempted
     ]
-    assert len(over) == len(PROMPTS) and {share.phase for share in over} == {"prefill", "decode"}
+    assert len(over) == len(PROMPTS) and {chunk.phase for chunk in over} == {"prefill", "decode"}
     assert html.count("\u2713") == 1 + len(over)
     assert ['title="reads 4, writes its last token"' in html, html.count("writes its last token")] == [True, len(over)]
 
 
 def test_texts_that_read_the_same_at_once_are_not_told_to_have_found_it():
     assert "the same prefix, but each read" not in drawn("lanes")
-    tables = tuple(Table(request=i, blocks=(8, 7 - i), n_tokens=6) for i in (0, 1))
-    shares = tuple(Share(request=i, phase="prefill", first=0, n_tokens=4, written=None) for i in (0, 1))
-    once = replace(STORY.ticks[0], shares=shares, tables=tables, shared=((8, 2),), n_free=6, cached=(), weights_at=None)
-    html = drawn("lanes", replace(STORY, ticks=(once, once), ways=()))
+    tables = tuple(BlockTable(request=i, blocks=(8, 7 - i), n_tokens=6) for i in (0, 1))
+    chunks = tuple(ScheduledChunk(request=i, phase="prefill", first=0, n_tokens=4, written=None) for i in (0, 1))
+    once = replace(
+        STORY.ticks[0],
+        scheduled=chunks,
+        block_tables=tables,
+        shared_blocks=((8, 2),),
+        n_free_blocks=6,
+        cached_blocks=(),
+        weights_at=None,
+    )
+    html = drawn("lanes", replace(STORY, ticks=(once, once), schedulers=()))
     assert html.count("A and B have the same prefix, but each read it itself") == 1 and "found its first" not in html
-    found = replace(once, reused=((1, 4),))
-    html = drawn("lanes", replace(STORY, ticks=(found, once), ways=()))
+    found = replace(once, n_cached_tokens=((1, 4),))
+    html = drawn("lanes", replace(STORY, ticks=(found, once), schedulers=()))
     assert "the same prefix, but each read" not in html and "B found its first 4 tokens" in html
 
 
@@ -134,10 +144,20 @@ def test_a_bar_is_as_high_as_its_share_of_the_budget():
 
 @pytest.mark.parametrize("budget", [8, 24, 40, 64, 200, 4000])
 @pytest.mark.parametrize("counts", [(1, 1, 1), (7, 1), (1, 1, 6), (3, 2, 2, 1), (8,), (1,) * 6])
-def test_every_share_of_a_tick_is_seen_in_its_bar(counts: tuple[int, ...], budget: int):
-    shares = tuple(Share(request=i, phase="decode", first=9, n_tokens=n, written=None) for i, n in enumerate(counts))
-    tick = replace(STORY.ticks[0], shares=shares, weights_at=None, tables=(), freed=(), n_free=N_BLOCKS, cached=())
-    record = replace(STORY, token_budget=budget, requests=STORY.requests * 2, ways=(), ticks=(tick,))
+def test_every_chunk_of_a_tick_is_seen_in_its_bar(counts: tuple[int, ...], budget: int):
+    chunks = tuple(
+        ScheduledChunk(request=i, phase="decode", first=9, n_tokens=n, written=None) for i, n in enumerate(counts)
+    )
+    tick = replace(
+        STORY.ticks[0],
+        scheduled=chunks,
+        weights_at=None,
+        block_tables=(),
+        freed=(),
+        n_free_blocks=N_BLOCKS,
+        cached_blocks=(),
+    )
+    record = replace(STORY, token_budget=budget, requests=STORY.requests * 2, schedulers=(), ticks=(tick,))
     (bar,) = re.findall(r'<span class="ts-stack">(.*)</span>\d+<span class="ts-number">', drawn("lanes", record))
     assert {int(each) for each in re.findall(r"ts-r(\d)", bar)} == set(range(len(counts)))
     heights = [int(each) for each in re.findall(r"ts-h(\d+)", bar)]
@@ -154,22 +174,22 @@ def test_every_block_is_drawn_once_with_whose_it_is(number: int):
     drawn_blocks = [each.split(" ", 1) for each in cells(html, "li")]
     assert [int(each[0]) for each in drawn_blocks] == list(range(N_BLOCKS))
     users: dict[int, str] = {}
-    for table in tick.tables:
+    for table in tick.block_tables:
         for block in table.blocks if table.request not in tick.freed else ():
             users[block] = users.get(block, "") + served.letter(table.request)
     kept = {int(block): rest[0] for block, *rest in drawn_blocks if rest and rest[0].startswith("(")}
     assert {int(block): rest[0] for block, *rest in drawn_blocks if rest and int(block) not in kept} == users
-    assert kept.keys() == set(tick.cached) - users.keys()
-    assert sum(len(each) == 1 for each in drawn_blocks) == tick.n_free
-    assert html.count("ts-shared") == len(tick.shared)
+    assert kept.keys() == set(tick.cached_blocks) - users.keys()
+    assert sum(len(each) == 1 for each in drawn_blocks) == tick.n_free_blocks
+    assert html.count("ts-shared") == len(tick.shared_blocks)
     shown = [set(re.findall(r"data-request=(\d+)", each)) for each in re.findall("<li.*?</li>", html)]
     assert [{served.letter(int(each)) for each in some} for some in shown] == [
         set(users.get(block, "")) for block in range(N_BLOCKS)
     ]
-    assert f"{len(users)} of {N_BLOCKS} blocks are in use after this tick, {tick.n_free} free" in html
+    assert f"{len(users)} of {N_BLOCKS} blocks are in use after this tick, {tick.n_free_blocks} free" in html
     rows = re.findall("<tr data-request.*?</tr>", html)
     assert [cells(row, "th") for row in rows] == [[served.letter(request)] for request in TEXTS]
-    for table in tick.tables:
+    for table in tick.block_tables:
         assert f"<td>{', '.join(map(str, table.blocks))}" in rows[table.request]
 
 
@@ -185,21 +205,23 @@ def test_the_last_block_is_as_full_as_it_is_and_a_kept_one_says_whose_it_was():
     assert "the last holds 3 of 4 tokens" in third and "1 shared, which saves 1 (184 kB)" in third
     assert "<li class=ts-kept>7 (A)</li>" in drawn("blocks", tick=3)
     assert "C was preempted: its blocks were freed." in drawn("blocks", tick=3)
-    two = replace(STORY, ticks=(*STORY.ticks[:3], replace(STORY.ticks[3], put_back=(1, 2))))
+    two = replace(STORY, ticks=(*STORY.ticks[:3], replace(STORY.ticks[3], preempted=(1, 2))))
     assert "B and C were preempted: their blocks were freed." in drawn("blocks", two, tick=3)
 
 
-def test_without_sharing_no_words_say_that_texts_share():
-    off = replace(fake_batching(n_ticks=1), sharing=False)
+def test_without_prefix_caching_no_words_say_that_texts_share():
+    off = replace(fake_batching(n_ticks=1), prefix_caching=False)
     assert "Prefix caching is off: texts with the same prefix each hold their own copy." in drawn("blocks", off)
     assert "Prefix caching is off" not in drawn("blocks") and "of one text" not in drawn("blocks")
     assert "Texts that begin alike share" not in VIEWS["blocks"].caption
 
 
 def test_a_block_that_many_share_tells_every_one_of_them():
-    tables = tuple(Table(request=i, blocks=(0, 3, 4 + i), n_tokens=9) for i in range(4))
+    tables = tuple(BlockTable(request=i, blocks=(0, 3, 4 + i), n_tokens=9) for i in range(4))
     crowd = replace(
-        STORY, ways=(), ticks=(replace(STORY.ticks[0], tables=tables, n_free=3, cached=(), weights_at=None),)
+        STORY,
+        schedulers=(),
+        ticks=(replace(STORY.ticks[0], block_tables=tables, n_free_blocks=3, cached_blocks=(), weights_at=None),),
     )
     html = drawn("blocks", crowd)
     (shared,) = re.findall("<li[^>]*>0 .*?</li>", html)
@@ -213,11 +235,11 @@ def test_what_every_tick_asks_is_found_once_and_is_what_looking_back_finds():
             back = (
                 table.request
                 for each in reversed(STORY.ticks[: number + 1])
-                for table in each.tables
+                for table in each.block_tables
                 if block in table.blocks
             )
             assert served.history(STORY).last_user(block, number) == next(back, None), (number, block, tick)
-    long = replace(fake_batching(weights=False), ways=())
+    long = replace(fake_batching(weights=False), schedulers=())
     assert served.history(long) is served.history(long) is not served.history(replace(long))
     alive = len(served._HISTORIES)
     del long
@@ -226,17 +248,21 @@ def test_what_every_tick_asks_is_found_once_and_is_what_looking_back_finds():
 
 
 def test_a_tick_stays_small_even_of_a_large_cache():
-    tables = tuple(Table(request=i, blocks=tuple(range(i, 128, 12)), n_tokens=41 if i < 8 else 38) for i in range(12))
+    tables = tuple(
+        BlockTable(request=i, blocks=tuple(range(i, 128, 12)), n_tokens=41 if i < 8 else 38) for i in range(12)
+    )
     busy = replace(
         STORY,
         n_blocks=128,
         requests=STORY.requests * 3,
-        ways=(),
-        ticks=(replace(STORY.ticks[0], tables=tables, n_free=0, cached=(), weights_at=None),),
+        schedulers=(),
+        ticks=(replace(STORY.ticks[0], block_tables=tables, n_free_blocks=0, cached_blocks=(), weights_at=None),),
     )
     assert len(drawn("blocks", busy)) < 8_500
     huge = replace(
-        STORY, n_blocks=N_BLOCKS + 1000, ticks=tuple(replace(tick, n_free=tick.n_free + 1000) for tick in STORY.ticks)
+        STORY,
+        n_blocks=N_BLOCKS + 1000,
+        ticks=tuple(replace(tick, n_free_blocks=tick.n_free_blocks + 1000) for tick in STORY.ticks),
     )
     html = drawn("blocks", huge, tick=2)
     assert len(html) < 8_000 and "more blocks are not drawn" in html
@@ -255,21 +281,21 @@ def test_attention_is_what_ran_and_another_texts_is_exactly_0(number: int):
         each.xgap > 0 and not each.showscale for each in figure.data[:2]
     )  # or a kept page blurs one into another
     frames = figure.layout.shapes
-    assert len(frames) == len(tick.shares)
+    assert len(frames) == len(tick.scheduled)
     assert sum((f.x1 - f.x0) * (f.y1 - f.y0) for f in frames) == (~np.isnan(own)).sum()
     assert "exactly 0" in figure.layout.annotations[0].text
     assert len(set(figure.data[0].x)) == weights.shape[1] and len(set(figure.data[0].y)) == weights.shape[0]
     widths = [f.line.width for f in frames]
-    assert widths.count(5) == (served.share_of(tick, 2) is not None)
+    assert widths.count(5) == (served.chunk_of(tick, 2) is not None)
 
 
-def test_a_weight_that_strays_is_drawn_and_told():
+def test_a_cross_request_weight_is_drawn_and_told():
     tick = STORY.ticks[0]
     size = STORY.model.n_layers * STORY.model.n_heads
     weights = STORY.weights.copy()
     first = weights[: size * 8 * 8].reshape(size, 8, 8)
     first[:, 0, 7] = 2e-7
-    broken = replace(STORY, weights=weights, ticks=(replace(tick, stray=2e-7), *STORY.ticks[1:]))
+    broken = replace(STORY, weights=weights, ticks=(replace(tick, cross_request_weight=2e-7), *STORY.ticks[1:]))
     figure = drawn("packed_attention", broken)
     assert figure.data[0].z[0][7] == pytest.approx(2e-7, rel=0.01)
     assert "2.0\u00d710\u207b\u2077" in figure.layout.annotations[0].text
@@ -280,11 +306,17 @@ def test_attention_that_is_not_there_is_said():
     none = fake_batching(weights=False)
     full = drawn("packed_attention", none)
     assert "that of its first tick is already larger than the limit" in full and "layers: exactly 0" in full
-    unasked = drawn("packed_attention", replace(none, ticks=tuple(replace(each, stray=None) for each in none.ticks)))
+    unasked = drawn(
+        "packed_attention", replace(none, ticks=tuple(replace(each, cross_request_weight=None) for each in none.ticks))
+    )
     assert "it was not requested" in unasked and "was not measured" in unasked and "exactly" not in unasked
     for n, where in ((1, "only that of tick 1 was"), (3, "only that of ticks 1 to 3 was")):
         some = replace(
-            STORY, ticks=(*STORY.ticks[:n], *(replace(each, weights_at=None, stray=0.25) for each in STORY.ticks[n:]))
+            STORY,
+            ticks=(
+                *STORY.ticks[:n],
+                *(replace(each, weights_at=None, cross_request_weight=0.25) for each in STORY.ticks[n:]),
+            ),
         )
         later = drawn("packed_attention", some, tick=5)
         assert "tick 6 was not kept" in later and where in later
@@ -297,8 +329,8 @@ def test_attention_that_is_not_there_is_said():
         drawn("blocks", tick=99)
 
 
-def test_the_ways_take_their_time_on_one_axis_with_padding_hatched():
-    figure = drawn("ways")
+def test_the_schedulers_take_their_time_on_one_axis_with_padding_hatched():
+    figure = drawn("schedulers")
     bars = [each for each in figure.data if each.type == "bar" and each.x[0] is not None]
     area = {
         padded: sum(
@@ -308,7 +340,9 @@ def test_the_ways_take_their_time_on_one_axis_with_padding_hatched():
     }
     assert area[True] > 0
     ends = [float(start + length) for each in bars for start, length in zip(each.base, each.x, strict=True)]
-    assert max(ends) == pytest.approx(max(each.at_s + each.seconds for way in STORY.ways for each in way.passes))
+    assert max(ends) == pytest.approx(
+        max(each.at_s + each.seconds for scheduler in STORY.schedulers for each in scheduler.passes)
+    )
     assert list(figure.layout.yaxis.ticktext) == ["A", "B", "C", "D"] * 3
     told = {"text": [0, 0], "padding": [0, 0]}
     for each in bars:
@@ -316,39 +350,52 @@ def test_the_ways_take_their_time_on_one_axis_with_padding_hatched():
             ((text, filled),) = re.findall(r": (\d+) tokens, (\d+) of padding", said)
             told[each.name][0] += int(text)
             told[each.name][1] += int(filled)
-    assert told["text"][0] == sum(each.n_tokens for w in STORY.ways for each in w.passes)
-    assert told["padding"][1] == sum(each.n_padding for w in STORY.ways for each in w.passes) > 0
-    alone = replace(STORY, ways=STORY.ways[:1])
-    assert "padding" not in [each.name for each in drawn("ways", alone).data]
+    assert told["text"][0] == sum(each.n_tokens for w in STORY.schedulers for each in w.passes)
+    assert told["padding"][1] == sum(each.n_padding for w in STORY.schedulers for each in w.passes) > 0
+    alone = replace(STORY, schedulers=STORY.schedulers[:1])
+    assert "padding" not in [each.name for each in drawn("schedulers", alone).data]
 
 
 def test_the_numbers_are_those_that_were_measured():
-    html = drawn("ways_table")
+    html = drawn("schedulers_table")
     assert f"{len(PROMPTS)} texts, 3 runs of each scheduler, without recording." in html
-    for way in STORY.ways:
-        total = float(np.median(way.seconds))
-        seconds = (total, np.max(way.latency), np.median(way.latency), np.max(way.ttft), np.median(way.ttft))
-        for said in (*(theme.duration(float(each)) for each in seconds), theme.percent(way.n_padding / way.n_read)):
+    for scheduler in STORY.schedulers:
+        total = float(np.median(scheduler.seconds))
+        seconds = (
+            total,
+            np.max(scheduler.latency),
+            np.median(scheduler.latency),
+            np.max(scheduler.ttft),
+            np.median(scheduler.ttft),
+        )
+        for said in (
+            *(theme.duration(float(each)) for each in seconds),
+            theme.percent(scheduler.n_padding / scheduler.n_read),
+        ):
             assert f"<td>{said}</td>" in html
     assert "Highest throughput: continuous batching" in html and html.count("<td>all</td>") == 3
-    other_tokens = replace(STORY.ways[1], same_tokens=(True, False, True, True))
-    assert "<td>3 of 4</td>" in drawn("ways_table", replace(STORY, ways=(STORY.ways[0], other_tokens)))
+    other_tokens = replace(STORY.schedulers[1], same_tokens=(True, False, True, True))
+    assert "<td>3 of 4</td>" in drawn(
+        "schedulers_table", replace(STORY, schedulers=(STORY.schedulers[0], other_tokens))
+    )
     stopped = replace(
         STORY,
-        ways=tuple(replace(each, seconds=each.seconds[:n]) for n, each in zip((1, 2, 2), STORY.ways, strict=True)),
+        schedulers=tuple(
+            replace(each, seconds=each.seconds[:n]) for n, each in zip((1, 2, 2), STORY.schedulers, strict=True)
+        ),
     )
     assert "texts, 1 run of continuous batching, 2 runs of static batching, 2 runs of sequential, without" in drawn(
-        "ways_table", stopped
+        "schedulers_table", stopped
     )
-    alone = drawn("ways_table", replace(STORY, ways=STORY.ways[2:]))
+    alone = drawn("schedulers_table", replace(STORY, schedulers=STORY.schedulers[2:]))
     assert "Only one scheduler was timed (sequential), so there is no comparison." in alone and "yet" not in alone
-    even = replace(STORY, ways=tuple(replace(each, seconds=(1.0,)) for each in STORY.ways))
-    assert "equally many tokens a second" in drawn("ways_table", even)
-    assert sum(NEW) == STORY.ways[0].n_written
+    even = replace(STORY, schedulers=tuple(replace(each, seconds=(1.0,)) for each in STORY.schedulers))
+    assert "equally many tokens a second" in drawn("schedulers_table", even)
+    assert sum(NEW) == STORY.schedulers[0].n_written
 
 
-def test_a_way_is_called_faster_only_where_all_its_runs_were():
-    fast, middle, slow = (replace(way, n_written=12) for way in STORY.ways)
+def test_a_scheduler_is_called_faster_only_where_all_its_runs_were():
+    fast, middle, slow = (replace(scheduler, n_written=12) for scheduler in STORY.schedulers)
     for runs, said in (
         (((0.9, 1.0, 1.9), (1.8, 1.9, 2.5), (2.0, 3.0, 4.0)), "It was the highest in every turn."),
         (
@@ -361,81 +408,89 @@ def test_a_way_is_called_faster_only_where_all_its_runs_were():
         ),
         (((1.0,), (2.0, 2.5), (3.0, 3.4)), "continuous batching, 3.00 times that of sequential, the lowest."),
     ):
-        ways = tuple(replace(way, seconds=each) for way, each in zip((fast, middle, slow), runs, strict=True))
-        assert said in drawn("ways_table", replace(STORY, ways=ways)), said
+        timed = tuple(
+            replace(scheduler, seconds=each) for scheduler, each in zip((fast, middle, slow), runs, strict=True)
+        )
+        assert said in drawn("schedulers_table", replace(STORY, schedulers=timed)), said
 
 
 def test_of_an_even_number_of_runs_all_numbers_are_of_one():
-    way = replace(STORY.ways[0], seconds=(4.0, 1.0, 2.0, 3.0))
-    html = drawn("ways_table", replace(STORY, ways=(way,)))
+    scheduler = replace(STORY.schedulers[0], seconds=(4.0, 1.0, 2.0, 3.0))
+    html = drawn("schedulers_table", replace(STORY, schedulers=(scheduler,)))
     assert cells(html, "td")[0] == theme.duration(2.0)
     assert "Its runs took 1.00 s to 4.00 s." in html
-    assert "continuous batching: 2.00 s" in str(drawn("ways", replace(STORY, ways=(way,))).to_plotly_json())
+    assert "continuous batching: 2.00 s" in str(
+        drawn("schedulers", replace(STORY, schedulers=(scheduler,))).to_plotly_json()
+    )
 
 
 def test_who_is_served_soonest_is_said_and_what_the_last_arrival_means():
-    html = drawn("ways_table")
-    least = min(STORY.ways, key=lambda way: np.median(way.ttft))
-    assert f"Lowest median TTFT: {least.scheduler}" in html
+    html = drawn("schedulers_table")
+    least = min(STORY.schedulers, key=lambda scheduler: np.median(scheduler.ttft))
+    assert f"Lowest median TTFT: {least.label}" in html
     assert f"The last text arrived after {theme.duration(max(ARRIVES))}" in html
     at_once = replace(STORY, requests=tuple(replace(each, arrives_s=0.0) for each in STORY.requests))
-    assert "arrived after" not in drawn("ways_table", at_once)
+    assert "arrived after" not in drawn("schedulers_table", at_once)
 
 
 def test_the_time_of_a_bar_is_that_of_its_passes_without_what_lies_between():
-    way = STORY.ways[0]
+    scheduler = STORY.schedulers[0]
     apart = tuple(
-        replace(each, at_s=10.0 * i, seconds=0.25, rows=((0, 1, 0),)) for i, each in enumerate(way.passes[:3])
+        replace(each, at_s=10.0 * i, seconds=0.25, rows=((0, 1, 0),)) for i, each in enumerate(scheduler.passes[:3])
     )
     long = replace(apart[-1], at_s=10_000.0, rows=((1, 1, 0),))
-    figure = drawn("ways", replace(STORY, ways=(replace(way, passes=(*apart, long)),)))
+    figure = drawn("schedulers", replace(STORY, schedulers=(replace(scheduler, passes=(*apart, long)),)))
     assert "3 passes, 750 ms of work: 3 tokens, 0 of padding" in str(figure.to_plotly_json())
 
 
 def test_texts_that_begin_alike_are_told_apart_by_their_ends():
     begin = "Here are some things that every child should know about "
     asked = [replace(each, prompt=begin + word) for each, word in zip(STORY.requests, ("a", "b", "c"), strict=False)]
-    record = replace(STORY, requests=(*asked, STORY.requests[3]), ways=())
+    record = replace(STORY, requests=(*asked, STORY.requests[3]), schedulers=())
     assert [served.start(record, i) for i in range(3)] == [f"\u2026child should know about {word}" for word in "abc"]
     assert served.start(record, 3) == STORY.requests[3].prompt.strip()
 
 
-def test_each_text_has_its_own_times_in_every_way():
+def test_each_text_has_its_own_times_under_every_scheduler():
     html = drawn("texts_table")
     rows = re.findall("<tr data-request.*?</tr>", html)
     assert [cells(row, "th") for row in rows] == [[served.letter(request)] for request in TEXTS]
     for request, row in zip(TEXTS, rows, strict=True):
-        times = [theme.duration(each[request]) for way in STORY.ways for each in (way.ttft, way.latency)]
+        times = [
+            theme.duration(each[request])
+            for scheduler in STORY.schedulers
+            for each in (scheduler.ttft, scheduler.latency)
+        ]
         assert cells(row, "td") == [str(PROMPTS[request]), str(NEW[request]), *times]
     heads = html.partition("</thead>")[0]
-    assert [heads.index(way.scheduler) for way in STORY.ways] == sorted(
-        heads.index(way.scheduler) for way in STORY.ways
+    assert [heads.index(scheduler.label) for scheduler in STORY.schedulers] == sorted(
+        heads.index(scheduler.label) for scheduler in STORY.schedulers
     )
     columns = re.findall("<tr>.*?</tr>", heads)
     widths = [
         sum(int(each or 1) for each in re.findall(r'<th(?: scope="\w+")?(?: colspan="(\d)")?>', row)) for row in columns
     ]
-    assert widths == [3 + 2 * len(STORY.ways)] * 2
+    assert widths == [3 + 2 * len(STORY.schedulers)] * 2
     assert "latency" not in cells(heads, "th")[:3] and "Time to first token" in heads
-    stopped = replace(STORY, ways=STORY.ways[:1])
+    stopped = replace(STORY, schedulers=STORY.schedulers[:1])
     assert all(
         len(cells(row, "td")) == 4 for row in re.findall("<tr data-request.*?</tr>", drawn("texts_table", stopped))
     )
 
 
 def test_a_first_token_tells_how_long_its_text_waited():
-    marks = [each for each in drawn("ways").data if each.name == "first token"]
-    assert len(marks) == len(STORY.ways)
-    for mark, way in zip(marks, STORY.ways, strict=True):
+    marks = [each for each in drawn("schedulers").data if each.name == "first token"]
+    assert len(marks) == len(STORY.schedulers)
+    for mark, scheduler in zip(marks, STORY.schedulers, strict=True):
         assert "%{customdata}" in mark.hovertemplate
-        for told, at, request, waited in zip(mark.customdata, mark.x, STORY.requests, way.ttft, strict=True):
+        for told, at, request, waited in zip(mark.customdata, mark.x, STORY.requests, scheduler.ttft, strict=True):
             assert told == f"(TTFT {theme.duration(waited)})"
             assert at - request.arrives_s == pytest.approx(waited)
 
 
 def test_hostile_tokens_are_inert():
     record = fake_batching(words=HOSTILE)
-    for name in ("lanes", "blocks", "ways_table"):
+    for name in ("lanes", "blocks", "schedulers_table"):
         for tick in range(len(record.ticks)):
             html = drawn(name, record, tick=tick)
             assert "<script" not in html and "<img" not in html and len(html) < 8_000

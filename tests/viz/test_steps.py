@@ -1,6 +1,6 @@
 """Ticks and rounds as steps: which is worth looking at first, and what each is told as."""
 
-from tests.fakes_serving import PUT_BACK, fake_batching
+from tests.fakes_serving import PREEMPTED, fake_batching
 from tests.viz.test_speculation_views import attempt, guess, one_round, speculation
 from viz import steps
 from viz.view import Selection
@@ -18,14 +18,14 @@ def test_the_draft_of_which_most_was_accepted_is_seen_first_where_that_begins():
     assert steps.first_seen(speculation()) == Selection()
 
 
-def test_the_tick_that_puts_a_text_back_is_seen_first_else_the_one_that_serves_most():
+def test_the_tick_that_preempts_a_text_is_seen_first_else_the_one_that_serves_most():
     record = fake_batching()
-    assert steps.first_seen(record) == Selection(tick=PUT_BACK[0])
+    assert steps.first_seen(record) == Selection(tick=PREEMPTED[0])
     assert steps.why_first(record) == "; here the blocks run out, and a text is preempted"
-    before = fake_batching(n_ticks=PUT_BACK[0], n_ways=0)
+    before = fake_batching(n_ticks=PREEMPTED[0], n_schedulers=0)
     most = steps.first_seen(before).tick
     assert most == 2
-    assert all(len(each.shares) <= len(before.ticks[most].shares) for each in before.ticks)
+    assert all(len(each.scheduled) <= len(before.ticks[most].scheduled) for each in before.ticks)
     assert steps.why_first(before) == "; no tick schedules more texts at once"
     assert steps.why_first(DRAFTS) == ""
 

@@ -20,7 +20,7 @@ _PARTS = f"""<div class="ts-parts" role="tablist" aria-label="{markup.text(phras
 {markup.text(phrase("Batching"))}</button>
 <button type="button" role="tab" id="part-speculation" aria-controls="board-speculate" aria-selected="false"
 tabindex="-1">{markup.text(phrase("Speculation"))}</button></div>"""
-_ENGINE = ("rate", "n_blocks", "block_size", "token_budget", "max_requests", "sharing")
+_ENGINE = ("rate", "n_blocks", "block_size", "token_budget", "max_requests", "prefix_caching")
 _DRAFT = ("n_draft", "max_new_tokens", "temperature", "exit_layer", "seed")
 
 

@@ -1,4 +1,4 @@
-"""Batching: what became of each text, and its time under each scheduler."""
+"""Batching: the result of each text, and its time under each scheduler."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ from model.texts import counted, phrase
 
 
 def table(served: Batching) -> str:
-    """What became of each text, and how long it took under each scheduler; a part that was not run is left out.
+    """The result of each text, and its time under each scheduler; a part that was not run is left out.
 
-    TTFT runs from a text's arrival to its first token, latency to its last one. Padding is what a pass worked on
-    that is no text, as a share of all that it worked on.
+    TTFT runs from a text's arrival to its first token, latency to its last one. Padding is the share of padding
+    tokens among all tokens that the passes compute.
     Source: Kwon et al. 2023, PagedAttention (blocks); Yu et al. 2022, Orca (ticks); NVIDIA, GenAI-Perf (TTFT).
     """
     parts = [_head(served), _texts(served), _schedulers(served)]
@@ -21,27 +21,38 @@ def table(served: Batching) -> str:
 
 
 def summary(served: Batching) -> dict[str, Any]:
-    """The same in plain values, with every tick: who read what, the block tables, and the blocks that are left."""
-    names = ("block_size", "n_blocks", "block_bytes", "token_budget", "max_requests", "sharing", "machine", "notes")
+    """The same as plain values, with every tick: its scheduled chunks, block tables and free blocks."""
+    names = (
+        "block_size",
+        "n_blocks",
+        "block_bytes",
+        "token_budget",
+        "max_requests",
+        "prefix_caching",
+        "machine",
+        "notes",
+    )
     return {
         "model": served.model.name,
         **{name: getattr(served, name) for name in names},
         "requests": [fields_of(each) | {"tokens": [token.id for token in each.tokens]} for each in served.requests],
         "ticks": [
-            fields_of(tick) | {name: [fields_of(each) for each in getattr(tick, name)] for name in ("shares", "tables")}
+            fields_of(tick)
+            | {name: [fields_of(each) for each in getattr(tick, name)] for name in ("scheduled", "block_tables")}
             for tick in served.ticks
         ],
-        "ways": [
-            fields_of(way) | {"passes": [fields_of(each) for each in way.passes], "n_padding": way.n_padding}
-            for way in served.ways
+        "schedulers": [
+            fields_of(scheduler)
+            | {"passes": [fields_of(each) for each in scheduler.passes], "n_padding": scheduler.n_padding}
+            for scheduler in served.schedulers
         ],
     }
 
 
 def _head(served: Batching) -> list[str]:
     card, n_read = served.model, sum(tick.n_tokens for tick in served.ticks)
-    cached = sum(count for tick in served.ticks for _, count in tick.reused)
-    preempted = sum(len(tick.put_back) for tick in served.ticks)
+    cached = sum(count for tick in served.ticks for _, count in tick.n_cached_tokens)
+    preempted = sum(len(tick.preempted) for tick in served.ticks)
     return [
         phrase(
             "{model}: {n_parameters:,} parameters, {dtype}; {machine}",
@@ -71,7 +82,7 @@ def _head(served: Batching) -> list[str]:
 def _texts(served: Batching) -> list[str]:
     rows = []
     for number, each in enumerate(served.requests):
-        own = [at for at, tick in enumerate(served.ticks) if any(share.request == number for share in tick.shares)]
+        own = [at for at, tick in enumerate(served.ticks) if any(chunk.request == number for chunk in tick.scheduled)]
         written = len(each.tokens) - each.n_prompt
         rows.append(
             (
@@ -99,16 +110,16 @@ def _texts(served: Batching) -> list[str]:
 def _schedulers(served: Batching) -> list[str]:
     rows = [
         (
-            way.scheduler,
-            decimals(np.array(way.seconds)),
-            f"{way.rate:,.1f}",
-            decimals(np.array(way.ttft)),
-            decimals(np.array(way.latency)),
-            f"{len(way.passes):,}",
-            f"{way.n_padding / way.n_read:.0%}",
-            phrase("{same} of {n}", same=sum(way.same_tokens), n=len(way.same_tokens)),
+            scheduler.label,
+            decimals(np.array(scheduler.seconds)),
+            f"{scheduler.rate:,.1f}",
+            decimals(np.array(scheduler.ttft)),
+            decimals(np.array(scheduler.latency)),
+            f"{len(scheduler.passes):,}",
+            f"{scheduler.n_padding / scheduler.n_read:.0%}",
+            phrase("{same} of {n}", same=sum(scheduler.same_tokens), n=len(scheduler.same_tokens)),
         )
-        for way in served.ways
+        for scheduler in served.schedulers
     ]
     head = (
         phrase("scheduler, timed without recording"),

@@ -1,7 +1,7 @@
-"""Several texts through a continuous-batching engine, recorded tick by tick, then timed beside two other schedulers.
+"""Several texts through a continuous-batching engine, recorded tick by tick, then timed under three schedulers.
 
-The recorded run is on eager attention, the only one whose weights can be kept. The schedulers are timed after it,
-without recording, with the attention that the model runs on anyway.
+The recorded run uses eager attention, the only implementation that returns weights. The schedulers are timed after it,
+without recording, with the model's own attention implementation.
 """
 
 import math
@@ -19,26 +19,26 @@ from model.capture.hooked import HookedModel
 from model.capture.machine import in_words
 from model.errors import BadSetting, Cancelled, NotANumber
 from model.experiments.batching.checks import Ask, check_bounds, check_room, check_settings, reads_of
-from model.experiments.batching.paged import Bounds, NoBlockLeft, Paged, Seen, check_model
-from model.experiments.batching.schedulers import NAMES, Name, Ran, Stopwatch, Text, ends_of, run, ticks
+from model.experiments.batching.paged import Bounds, EngineTick, NoBlockLeft, Paged, check_model
+from model.experiments.batching.schedulers import NAMES, Name, Stopwatch, Text, TimedRun, ends_of, run, ticks
 from model.limits import Limits
-from model.records.batching import CALLED, Batching, Request, Tick, Way, letter
+from model.records.batching import SCHEDULER_LABELS, Batching, Request, Tick, TimedScheduler, letter
 from model.records.trace import Settings, Token
 from model.texts import phrase, translated
 
-KEPT_BYTES = 64_000_000  # of attention
-_TICK_BYTES = 4000  # of what a record tells of one tick, about; there are at most about as many as tokens
-LOWEST_RATE = 0.05  # texts a second: with fewer, the gaps are as long
-_IN_TURN: tuple[Name, ...] = ("one by one", "static", "continuous")
+KEPT_BYTES = 64_000_000  # of attention weights
+_TICK_BYTES = 4000  # of one tick in a record, roughly; there are about as many ticks as tokens at most
+LOWEST_RATE = 0.05  # texts a second: 20 s between two arrivals on average
+_IN_TURN: tuple[Name, ...] = ("sequential", "static", "continuous")
 
 Ended = Literal["waiting", "running", "end of sequence", "length", "no block left", "stopped"]
 
 
 def arrivals(n: int, rate: float, seed: int) -> tuple[float, ...]:
-    """When n texts arrive, in seconds, if `rate` of them do in a second on average; at once, if the rate is 0.
+    """Arrival times of n texts in seconds, `rate` texts per second on average; a rate of 0 means all at once.
 
     The first arrives at the start, each next one after a gap drawn from an exponential distribution: a Poisson
-    process, as of people who know nothing of each other. Raises: BadSetting, for a rate so low that nobody would wait.
+    process. Raises: BadSetting, for a rate below `LOWEST_RATE`.
     """
     if 0 < rate < LOWEST_RATE:
         raise BadSetting(
@@ -63,26 +63,30 @@ def serve(
     n_blocks: int = 64,
     token_budget: int = 32,
     max_requests: int = 8,
-    sharing: bool = True,
+    prefix_caching: bool = True,
     repeats: int = 1,
     attention: bool = True,
     job: Job | None = None,
 ) -> Generator[Batching]:
     """Continue several texts together in transformers' engine; yields the record so far after each of its ticks.
 
-    After the last tick the same texts are served again without recording, in turns and `repeats` times each:
-    sequentially, which is plain `generate`, in static batches, and by the engine; the record is yielded after each
-    turn. Every choice is the likeliest token. `attention` keeps the weights of the ticks, as far as 64 MB reach.
-    Stopping `job` ends all of it between two passes, with one last record; its progress counts written tokens. The
-    model's guard is held during a pass only, and outside it the model is as it was. The time that the caller takes
-    between two records is not part of the run's.
+    After the last tick the same texts are served again without recording, `repeats` times under each scheduler, in
+    turns: sequential (plain `generate`), static batching and continuous batching; the record is yielded after each
+    turn. Decoding is greedy. `attention` keeps the attention weights of the first ticks, at most 64 MB. Stopping `job`
+    ends the run between two passes, with one last record; its progress counts written tokens. The model's guard is
+    held only during a pass, and the model is restored after each. The time that the caller takes between two records
+    does not count.
     Raises: Refusal, at once, for texts, bounds or a model that cannot be served; NotANumber, later on.
-    Source: Yu et al. 2022, "Orca", section 3 (a batch that is chosen anew at every pass); Kwon et al. 2023,
-    "Efficient Memory Management for LLM Serving with PagedAttention", section 4 (blocks, their tables and sharing);
-    Agrawal et al. 2023, "Sarathi" (prompts read in chunks beside the tokens of others).
+    Source: Yu et al. 2022, "Orca", section 3 (iteration-level scheduling); Kwon et al. 2023,
+    "Efficient Memory Management for LLM Serving with PagedAttention", section 4 (blocks, block tables and
+    prefix sharing); Agrawal et al. 2023, "Sarathi" (chunked prefill in the same pass as decodes).
     """
     bounds = Bounds(
-        block_size=block_size, n_blocks=n_blocks, token_budget=token_budget, max_requests=max_requests, sharing=sharing
+        block_size=block_size,
+        n_blocks=n_blocks,
+        token_budget=token_budget,
+        max_requests=max_requests,
+        prefix_caching=prefix_caching,
     )
     pieces = serve_in_ticks(
         hooked, asked, settings, limits, bounds, repeats=repeats, attention=attention, job=job or Job()
@@ -101,9 +105,9 @@ def serve_in_ticks(
     attention: bool,
     job: Job,
 ) -> Generator[Batching | None]:
-    """The same, with None where nothing is added to the record yet: others may have the model there.
+    """The same, with None where the record has nothing new but other jobs may use the model.
 
-    That is while no text is there, and after each timed run. Sets the job's `expected_bytes`.
+    That is while no text has arrived, and after each timed run. Sets the job's `expected_bytes`.
     """
     check_bounds(bounds, limits, repeats)
     check_settings(settings)
@@ -118,7 +122,7 @@ def serve_in_ticks(
 
 
 class _Serving:
-    """One serving in progress: what became of each text, the ticks so far, and the ways timed."""
+    """One serving in progress: the state of each text, the ticks so far, and the timed runs of each scheduler."""
 
     def __init__(
         self,
@@ -138,7 +142,7 @@ class _Serving:
         self._served = [_Served(hooked, read, text) for read, text in zip(reads, self._texts, strict=True)]
         self._weights = _Weights()
         self._ticks: list[Tick] = []
-        self._runs: dict[Name, list[Ran]] = {}
+        self._runs: dict[Name, list[TimedRun]] = {}
         self._notes = list(dict.fromkeys(note for read in reads for note in read.notes))
         self._n_written = self._n_expected = self._n_blocks = self._block_bytes = 0
 
@@ -147,11 +151,11 @@ class _Serving:
         self._n_expected = sum(text.max_new_tokens for text in self._texts) * (1 + repeats * len(NAMES))
         try:
             yield from self._recorded(attention)
-            if all(each.over for each in self._served):
+            if all(each.finished for each in self._served):
                 yield from self._timed(repeats)
         except Cancelled:
             for each in self._served:
-                each.ended = each.ended if each.over else "stopped"
+                each.ended = each.ended if each.finished else "stopped"
             yield self._record()
 
     def _note(self, sentence: str) -> None:
@@ -175,56 +179,56 @@ class _Serving:
             )
         watch, room = Stopwatch(), self._weights.room if attention else lambda: None
         try:
-            for seen in ticks(self._hooked, paged, self._texts, watch, self._job, room):
-                if seen is not None:
-                    self._ticks.append(self._tick(seen, watch.at(seen.began)))
+            for tick in ticks(self._hooked, paged, self._texts, watch, self._job, room):
+                if tick is not None:
+                    self._ticks.append(self._tick(tick, watch.at(tick.began)))
                     self._job.progress(self._n_written, self._n_expected, phrase("tick {tick}", tick=len(self._ticks)))
                 with watch.stopped():
-                    yield None if seen is None else self._record()
+                    yield None if tick is None else self._record()
         except NoBlockLeft:
             for each in self._served:
-                each.ended = each.ended if each.over else "no block left"
+                each.ended = each.ended if each.finished else "no block left"
             self._notes.append(phrase("the engine could not continue any text: too few blocks were left."))
             yield self._record()
         self._weights.close()
 
-    def _tick(self, seen: Seen, at_s: float) -> Tick:
-        """One tick for the record, and what it did to each text."""
-        for share in seen.shares:
-            self._n_written += share.written is not None
-            self._served[share.request].read(share.written, over=share.request in seen.over)
-        for number in seen.put_back:
+    def _tick(self, tick: EngineTick, at_s: float) -> Tick:
+        """One tick for the record; updates the state of each text."""
+        for chunk in tick.scheduled:
+            self._n_written += chunk.written is not None
+            self._served[chunk.request].read(chunk.written, finished=chunk.request in tick.finished)
+        for number in tick.preempted:
             self._served[number].ended = "waiting"
-        weights_at = self._attention(seen)
+        weights_at = self._attention(tick)
         return Tick(
             at_s=at_s,
-            seconds=seen.ended - seen.began,
-            shares=seen.shares,
-            waiting=seen.waiting,
-            tables=seen.tables,
-            freed=tuple(sorted({*seen.over, *seen.put_back})),
-            put_back=seen.put_back,
-            n_free=seen.n_free,
-            cached=seen.cached,
-            shared=seen.shared,
-            reused=seen.reused,
-            keys=seen.keys,
+            seconds=tick.ended - tick.began,
+            scheduled=tick.scheduled,
+            waiting=tick.waiting,
+            block_tables=tick.block_tables,
+            freed=tuple(sorted({*tick.finished, *tick.preempted})),
+            preempted=tick.preempted,
+            n_free_blocks=tick.n_free_blocks,
+            cached_blocks=tick.cached_blocks,
+            shared_blocks=tick.shared_blocks,
+            n_cached_tokens=tick.n_cached_tokens,
+            key_lengths=tick.key_lengths,
             weights_at=weights_at,
-            stray=seen.stray,
+            cross_request_weight=tick.cross_request_weight,
         )
 
-    def _attention(self, seen: Seen) -> int | None:
-        """Where the tick's weights begin among those kept. Raises: NotANumber."""
-        if seen.stray is None:
+    def _attention(self, tick: EngineTick) -> int | None:
+        """Where the tick's weights start in the record, or None if they are not kept. Raises: NotANumber."""
+        if tick.cross_request_weight is None:
             return None
-        if math.isnan(seen.stray):
+        if math.isnan(tick.cross_request_weight):
             raise NotANumber(
                 "the model computed NaN (not a number) in tick {tick}. Its weights are damaged, or "
                 "overflow in its number type. Load other weights.",
                 tick=len(self._ticks) + 1,
             )
-        if seen.attention is not None:
-            return self._weights.keep(seen.attention)
+        if tick.attention is not None:
+            return self._weights.keep(tick.attention)
         if self._weights.shut():
             self._notes.append(
                 phrase(
@@ -238,7 +242,7 @@ class _Serving:
     # The schedulers, timed
 
     def _timed(self, repeats: int) -> Iterator[Batching | None]:
-        """In turns: sequential comes first, because it says what plain `generate` writes."""
+        """In turns: sequential runs first, because the other schedulers are compared with its tokens."""
         for name in _IN_TURN:
             self._warm_up(name)
             yield None
@@ -249,7 +253,7 @@ class _Serving:
                     self._n_expected,
                     phrase(
                         "timed: {scheduler}, {turn} of {repeats}",
-                        scheduler=translated(CALLED[name]),
+                        scheduler=translated(SCHEDULER_LABELS[name]),
                         turn=turn + 1,
                         repeats=repeats,
                     ),
@@ -261,7 +265,7 @@ class _Serving:
                     self._note(
                         phrase(
                             "{scheduler} could not be timed: too few blocks were left for any text to continue.",
-                            scheduler=translated(CALLED[name]),
+                            scheduler=translated(SCHEDULER_LABELS[name]),
                         )
                     )
                     continue
@@ -270,16 +274,16 @@ class _Serving:
                 if len(self._runs) == 1 and turn == 0:
                     self._compare(ran)
                 yield None
-            yield self._record()  # not within a turn: whoever draws it would disturb the runs that come later
+            yield self._record()  # not within a turn: drawing it would disturb the runs after it
         self._job.progress(self._n_expected, self._n_expected, "done")
 
     def _warm_up(self, name: Name) -> None:
-        """The first passes of any code are slow; two tokens of the shortest text take them."""
+        """The first passes of a process are slow: run two tokens of the shortest text untimed."""
         shortest = min(self._texts, key=lambda text: len(text.ids))
         short = replace(shortest, max_new_tokens=min(2, shortest.max_new_tokens), arrives_s=0.0)
         run(name, self._hooked, [short], self._settings, self._bounds, self._job)
 
-    def _compare(self, plain: Ran) -> None:
+    def _compare(self, plain: TimedRun) -> None:
         for number, (served, own) in enumerate(zip(self._served, plain.written, strict=True)):
             if tuple(served.written) != own:
                 pairs = zip(served.written, own, strict=False)
@@ -294,13 +298,13 @@ class _Serving:
                     )
                 )
 
-    def _ways(self) -> Iterator[Way]:
-        plain = self._runs["one by one"][0].written if self._runs else ()
+    def _schedulers(self) -> Iterator[TimedScheduler]:
+        plain = self._runs["sequential"][0].written if self._runs else ()
         for name in NAMES:
             if runs := self._runs.get(name):
                 ran = sorted(runs, key=lambda each: each.seconds)[(len(runs) - 1) // 2]
                 pairs = list(zip(ran.at, self._texts, strict=True))
-                yield Way(
+                yield TimedScheduler(
                     name=name,
                     seconds=tuple(each.seconds for each in runs),
                     ttft=tuple(at[0] - text.arrives_s for at, text in pairs),
@@ -321,16 +325,16 @@ class _Serving:
             block_bytes=self._block_bytes,
             token_budget=self._bounds.token_budget,
             max_requests=self._bounds.max_requests,
-            sharing=self._bounds.sharing,
+            prefix_caching=self._bounds.prefix_caching,
             ticks=tuple(self._ticks),
-            ways=tuple(self._ways()),
+            schedulers=tuple(self._schedulers()),
             notes=tuple(self._notes),
             weights=self._weights.array(),
         )
 
 
 class _Served:
-    """One text of the recorded run: its tokens, and how it stands."""
+    """One text of the recorded run: its tokens and its state."""
 
     def __init__(self, hooked: HookedModel, read: Prompt, text: Text) -> None:
         self.written: list[int] = []
@@ -340,21 +344,21 @@ class _Served:
         self._tokens: list[Token] = list(hooked.reader.tokens(read.ids))
 
     @property
-    def over(self) -> bool:
+    def finished(self) -> bool:
         """Whether its last token is written."""
         return self.ended in ("end of sequence", "length")
 
-    def read(self, written: int | None, *, over: bool) -> None:
-        """It had a share in a tick, and got a token from it, or none yet."""
+    def read(self, written: int | None, *, finished: bool) -> None:
+        """It was scheduled in a tick, which wrote a token, or none while its prompt is not fully read."""
         self.ended = "running"
         if written is not None:
             self.written.append(written)
             self._tokens.append(self._reader.token(written, self._tokens[-1].span[1], generated=True))
-        if over:
+        if finished:
             self.ended = "end of sequence" if written in self._ends else "length"
 
     def request(self) -> Request:
-        """How it stands, for the record."""
+        """Its state, for the record."""
         return Request(
             prompt=self._read.text,
             n_prompt=len(self._read.ids),
@@ -367,33 +371,33 @@ class _Served:
 
 
 class _Weights:
-    """The attention that is kept, one tick after the other, as far as there is room."""
+    """The attention weights that are kept, one tick after the other, up to `KEPT_BYTES`."""
 
     def __init__(self) -> None:
-        self._kept = np.empty(KEPT_BYTES // 4, np.float32)  # the system gives memory where it is written
+        self._kept = np.empty(KEPT_BYTES // 4, np.float32)  # the system allocates pages as they are written
         self._count = 0
         self._shut = False
 
     def room(self) -> int:
-        """How many more may be kept: none after those of a tick did not fit."""
+        """How many more weights may be kept: none once those of a tick did not fit."""
         return 0 if self._shut else len(self._kept) - self._count
 
     def keep(self, weights: torch.Tensor) -> int:
-        """Where they begin; there is room for them."""
+        """Keep these weights, which must fit. Returns where they start."""
         at = self._count
         self._count += weights.numel()
         self._kept[at : self._count] = weights.numpy().ravel()
         return at
 
     def shut(self) -> bool:
-        """Keep no more; whether that is new."""
+        """Keep no more. Returns whether this is the first call."""
         before, self._shut = self._shut, True
         return not before
 
     def array(self) -> np.ndarray:
-        """What is kept so far; memory is shared until `close`."""
+        """The weights kept so far; they share memory until `close`."""
         return self._kept[: self._count]
 
     def close(self) -> None:
-        """Give back the room that is not needed."""
+        """Release the memory that is not used."""
         self._kept = self._kept[: self._count].copy()

@@ -1,4 +1,4 @@
-"""What can be served: texts, and the bounds of the cache and of a tick, checked before anything runs."""
+"""Checks before anything runs: the texts, and the limits of the cache and of a tick."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from model.limits import Limits
 from model.records.batching import letter
 from model.records.trace import Settings
 
-LATEST_S = 60.0  # a text may arrive so late: the run waits for it, and in every timed run again
+LATEST_S = 60.0  # the latest arrival: every run, also each timed one, waits for it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +102,7 @@ def reads_of(hooked: HookedModel, asked: Sequence[Ask], settings: Settings, limi
 
 
 def check_room(reads: Sequence[Prompt], asked: Sequence[Ask], bounds: Bounds) -> None:
-    """A text that no cache of this size can hold would bring the engine to a halt. Raises: BadSetting."""
+    """Check that a cache of this size can hold each text to its end. Raises: BadSetting."""
     for number, (read, each) in enumerate(zip(reads, asked, strict=True)):
         n_tokens = len(read.ids) + each.max_new_tokens - 1  # the last one is never read
         needed = math.ceil(n_tokens / bounds.block_size)

@@ -25,7 +25,7 @@ def run(inputs: Inputs, request: Serve, job: Job) -> Iterator[Batching | None]:
         n_blocks=request.n_blocks,
         token_budget=request.token_budget,
         max_requests=request.max_requests,
-        sharing=request.sharing,
+        prefix_caching=request.prefix_caching,
     )
     return serve_in_ticks(
         inputs.target, asked, request.settings, inputs.limits, bounds, repeats=_REPEATS, attention=True, job=job

@@ -1,4 +1,4 @@
-"""The same texts timed under three schedulers: continuous batching, static batches, and sequential."""
+"""The same texts timed under three schedulers: continuous batching, static batching, and sequential."""
 
 import time
 from collections import deque
@@ -14,27 +14,27 @@ from transformers.generation.streamers import BaseStreamer
 from model.api.job import Job
 from model.capture.decoding import generate_options
 from model.capture.hooked import HookedModel
-from model.experiments.batching.paged import Bounds, Paged, Seen
+from model.experiments.batching.paged import Bounds, EngineTick, Paged
 from model.records.batching import TimedPass
 from model.records.trace import Settings
 
-Name = Literal["continuous", "static", "one by one"]
+Name = Literal["continuous", "static", "sequential"]
 NAMES: tuple[Name, ...] = get_args(Name)
 _NAP_S = 0.02  # between two checks for a stop, while no text has arrived
 
 
 class Stopwatch:
-    """Seconds since the start of a run, without those in which others had the model."""
+    """Seconds since the start of a run, without those in which other jobs used the model."""
 
     def __init__(self) -> None:
         self._started = time.perf_counter()
 
     def at(self, now: float) -> float:
-        """The run's own time at a moment of `time.perf_counter`."""
+        """The run's own time at a value of `time.perf_counter`."""
         return now - self._started
 
     def until(self, at_s: float) -> float:
-        """Seconds left until a moment of the run; negative once it is over."""
+        """Seconds left until a time of the run; negative once it has passed."""
         return at_s - self.at(time.perf_counter())
 
     @contextmanager
@@ -55,7 +55,7 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ran:
+class TimedRun:
     """One timed run: seconds from its start to each token of each text, its passes, and the tokens."""
 
     passes: tuple[TimedPass, ...]
@@ -75,25 +75,25 @@ def run(
     settings: Settings,
     bounds: Bounds,
     job: Job,
-) -> Ran:
-    """Serve the texts under one of the three schedulers, as fast as it goes, each from its arrival on.
+) -> TimedRun:
+    """Serve the texts under one of the three schedulers, as fast as possible, each from its arrival on.
 
-    Continuous: the engine, with the attention that the model runs on. Static: `generate` for as many as have arrived,
-    `max_requests` of them at most, padded to the longest, until the last of them is done; then the next ones.
-    Sequential ("one by one"): `generate` for each, in the order of their arrival, which is plain decoding.
+    Continuous: the engine, with the model's own attention implementation. Static: `generate` for the texts that have
+    arrived, at most `max_requests` of them, padded to the longest, until the last one is finished; then the next batch.
+    Sequential: `generate` for each text in the order of arrival, which is plain decoding.
     Raises: Cancelled, between two passes; NoBlockLeft.
     """
     if name == "continuous":
         with hooked.guard:
             paged = Paged(hooked, bounds, eager=False)
-        heard = _Heard(texts)
-        for seen in ticks(hooked, paged, texts, heard.watch, job):
-            if seen is not None:
-                heard.tick(seen)
+        recorder = _RunRecorder(texts)
+        for tick in ticks(hooked, paged, texts, recorder.watch, job):
+            if tick is not None:
+                recorder.tick(tick)
     else:
-        heard = _Heard(texts)
-        _in_batches(hooked, settings, bounds.max_requests if name == "static" else 1, heard, job)
-    return heard.ran()
+        recorder = _RunRecorder(texts)
+        _in_batches(hooked, settings, bounds.max_requests if name == "static" else 1, recorder, job)
+    return recorder.run()
 
 
 def ticks(
@@ -103,22 +103,22 @@ def ticks(
     watch: Stopwatch,
     job: Job,
     room: Callable[[], int | None] = lambda: None,
-) -> Generator[Seen | None]:
-    """The engine's ticks, until all texts have arrived and are done; None now and then while no text is there.
+) -> Generator[EngineTick | None]:
+    """The engine's ticks, until all texts have arrived and are finished; None now and then while it waits for a text.
 
-    The guard is held during a tick only. `room` says before each how many numbers of its attention may be kept; None:
-    it is not recorded.
+    The guard is held during a tick only. `room` is called before each tick: how many numbers of its attention may be
+    kept; None: attention is not recorded.
     """
     coming = _in_order(texts)
     while True:
         job.check()
-        with hooked.guard:  # first: who arrives while it is waited for has a share in the tick that follows
+        with hooked.guard:  # first: a text that arrives while waiting for the guard is scheduled in this tick
             while coming and watch.until(texts[coming[0]].arrives_s) <= 0:
                 number = coming.popleft()
                 paged.add(number, texts[number].ids, texts[number].max_new_tokens)
-            seen = paged.tick(room=room())
-        if seen is not None:
-            yield seen
+            tick = paged.tick(room=room())
+        if tick is not None:
+            yield tick
         elif not coming:
             return
         else:
@@ -144,20 +144,21 @@ def _naps(text: Text, watch: Stopwatch, job: Job) -> Iterator[None]:
         yield
 
 
-def _in_batches(hooked: HookedModel, settings: Settings, size: int, heard: "_Heard", job: Job) -> None:
-    texts, coming = heard.texts, _in_order(heard.texts)
+def _in_batches(hooked: HookedModel, settings: Settings, size: int, recorder: "_RunRecorder", job: Job) -> None:
+    texts, coming = recorder.texts, _in_order(recorder.texts)
     while coming:
-        for _ in _naps(texts[coming[0]], heard.watch, job):
+        for _ in _naps(texts[coming[0]], recorder.watch, job):
             pass
-        batch = [number for number in list(coming)[:size] if heard.watch.until(texts[number].arrives_s) <= 0]
+        batch = [number for number in list(coming)[:size] if recorder.watch.until(texts[number].arrives_s) <= 0]
         for _ in batch:
             coming.popleft()
         with hooked.guard:
-            _generate(hooked.model, [texts[number] for number in batch], settings, heard.batch(hooked, batch, job))
+            streamer = recorder.streamer(hooked, batch, job)
+            _generate(hooked.model, [texts[number] for number in batch], settings, streamer)
 
 
-def _generate(model: Any, texts: Sequence[Text], settings: Settings, listener: "_Listener") -> None:
-    """The library's own generate, for texts of several lengths padded on the left, as it asks for."""
+def _generate(model: Any, texts: Sequence[Text], settings: Settings, streamer: "_PassStreamer") -> None:
+    """The library's own `generate`, for texts of several lengths, padded on the left as it requires."""
     width = max(len(text.ids) for text in texts)
     pad = model.generation_config.pad_token_id
     pad = next(iter(sorted(ends_of(model))), 0) if pad is None else pad
@@ -167,7 +168,7 @@ def _generate(model: Any, texts: Sequence[Text], settings: Settings, listener: "
     model.generate(
         ids,
         attention_mask=mask,
-        streamer=listener,
+        streamer=streamer,
         stopping_criteria=StoppingCriteriaList([_OwnLength(width, [text.max_new_tokens for text in texts])]),
         pad_token_id=pad,
         **generate_options(longest),
@@ -175,7 +176,7 @@ def _generate(model: Any, texts: Sequence[Text], settings: Settings, listener: "
 
 
 class _OwnLength(StoppingCriteria):
-    """Each text of a batch ends at its own length."""
+    """Stops each text of a batch at its own length."""
 
     def __init__(self, width: int, lengths: Sequence[int]) -> None:
         self._ends = torch.tensor([width + length for length in lengths])
@@ -184,8 +185,8 @@ class _OwnLength(StoppingCriteria):
         return (self._ends <= input_ids.shape[1]).to(input_ids.device)
 
 
-class _Heard:
-    """What is heard of a run: the tokens of each text, and when."""
+class _RunRecorder:
+    """Records a run: its passes, and the tokens of each text with their times."""
 
     def __init__(self, texts: Sequence[Text]) -> None:
         self.texts = texts
@@ -194,58 +195,61 @@ class _Heard:
         self.watch = Stopwatch()
         self._at: list[list[float]] = [[] for _ in texts]
 
-    def tick(self, seen: Seen) -> None:
-        self.note(seen.began, seen.ended, tuple((share.request, share.n_tokens, 0) for share in seen.shares))
-        for share in seen.shares:
-            if share.written is not None:
-                self.token(share.request, share.written, seen.ended)
+    def tick(self, tick: EngineTick) -> None:
+        self.add_pass(tick.began, tick.ended, tuple((chunk.request, chunk.n_tokens, 0) for chunk in tick.scheduled))
+        for chunk in tick.scheduled:
+            if chunk.written is not None:
+                self.add_token(chunk.request, chunk.written, tick.ended)
 
-    def batch(self, hooked: HookedModel, numbers: Sequence[int], job: Job) -> "_Listener":
-        return _Listener(self, numbers, ends_of(hooked.model), job)
+    def streamer(self, hooked: HookedModel, numbers: Sequence[int], job: Job) -> "_PassStreamer":
+        return _PassStreamer(self, numbers, ends_of(hooked.model), job)
 
-    def note(self, began: float, ended: float, rows: tuple[tuple[int, int, int], ...]) -> None:
+    def add_pass(self, began: float, ended: float, rows: tuple[tuple[int, int, int], ...]) -> None:
         self.passes.append(TimedPass(at_s=self.watch.at(began), seconds=ended - began, rows=rows))
 
-    def token(self, number: int, token: int, now: float) -> None:
+    def add_token(self, number: int, token: int, now: float) -> None:
         self.written[number].append(token)
         self._at[number].append(self.watch.at(now))
 
-    def ran(self) -> Ran:
-        return Ran(
+    def run(self) -> TimedRun:
+        return TimedRun(
             passes=tuple(self.passes),
             at=tuple(map(tuple, self._at)),
             written=tuple(map(tuple, self.written)),
         )
 
 
-class _Listener(BaseStreamer):
-    """Hears each pass of a batch when the library's loop has its tokens on the host."""
+class _PassStreamer(BaseStreamer):
+    """Records each pass of a batch when the library's loop has its tokens on the host."""
 
-    def __init__(self, heard: _Heard, numbers: Sequence[int], ends: frozenset[int], job: Job) -> None:
-        self._heard, self._numbers, self._ends, self._job = heard, numbers, ends, job
+    def __init__(self, recorder: _RunRecorder, numbers: Sequence[int], ends: frozenset[int], job: Job) -> None:
+        self._recorder, self._numbers, self._ends, self._job = recorder, numbers, ends, job
         self._mark = time.perf_counter()
-        self._running: set[int] | None = None  # None until the prompt has been heard
+        self._running: set[int] | None = None  # None before the prompts, which `generate` puts first
 
     def put(self, value: torch.Tensor) -> None:
         now = time.perf_counter()
         if self._running is None:
             self._running = set(self._numbers)
             return
-        self._heard.note(self._mark, now, self._rows())
+        self._recorder.add_pass(self._mark, now, self._rows())
         for number, token in zip(self._numbers, value.tolist(), strict=True):
             if number in self._running:
-                self._heard.token(number, token, now)
-                if token in self._ends or len(self._heard.written[number]) == self._heard.texts[number].max_new_tokens:
+                self._recorder.add_token(number, token, now)
+                if (
+                    token in self._ends
+                    or len(self._recorder.written[number]) == self._recorder.texts[number].max_new_tokens
+                ):
                     self._running.remove(number)
         self._mark = now
         self._job.check()
 
     def end(self) -> None:
-        """The batch is done; nothing is left to hear."""
+        """The batch is finished; there is nothing to do."""
 
     def _rows(self) -> tuple[tuple[int, int, int], ...]:
-        """Of each text in the pass: tokens of it, and padding beside them, which is work for nothing."""
-        texts, first = self._heard.texts, not any(self._heard.written[number] for number in self._numbers)
+        """Of each text in the pass: its number, its tokens and its padding tokens."""
+        texts, first = self._recorder.texts, not any(self._recorder.written[number] for number in self._numbers)
         if first:
             width = max(len(texts[number].ids) for number in self._numbers)
             return tuple((number, len(texts[number].ids), width - len(texts[number].ids)) for number in self._numbers)

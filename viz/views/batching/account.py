@@ -34,7 +34,7 @@ def _facts(record: Batching) -> list[str]:
         "{state}",
         budget=record.token_budget,
         texts=record.max_requests,
-        state=phrase("on") if record.sharing else phrase("off"),
+        state=phrase("on") if record.prefix_caching else phrase("off"),
     )
     most = [f"{letter(i)} {theme.count(each.max_new_tokens)}" for i, each in enumerate(record.requests)]
     settings = phrase(

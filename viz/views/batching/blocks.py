@@ -1,19 +1,19 @@
-"""The paged cache after a tick: which block holds whose tokens, and the block table of each text."""
+"""The paged KV cache after a tick: the text that uses each block, and the block table of each text."""
 
 from collections.abc import Sequence
 
-from model.records.batching import Batching, Table, Tick
+from model.records.batching import Batching, BlockTable, Tick
 from model.texts import counted, phrase
 from viz import markup, served, theme
 from viz.served import css_class, letter
 from viz.theme import Mode
 from viz.view import Html, Selection, view
 
-_DRAWN = 128  # blocks one by one
-_LISTED = 24  # blocks of one table
+_DRAWN = 128  # blocks at most
+_LISTED = 24  # blocks of one block table at most
 _EIGHTHS = 8
-_QUOTED = 90  # characters of what stands in shared blocks
-_NAMED = 2  # texts by their letters in one block
+_QUOTED = 90  # characters of the text in shared blocks
+_NAMED = 2  # texts named by their letters in one block
 
 
 @view("Blocks: which text holds which part of the cache", of=Batching, follows="tick", needs="ticks")
@@ -28,7 +28,7 @@ def blocks(record: Batching, at: Selection, _mode: Mode = "light") -> Html:
     tick = served.tick_of(record, at)
     users = _users(tick)
     past = served.history(record)
-    kept = {block: past.last_user(block, at.tick) for block in set(tick.cached) - users.keys()}
+    kept = {block: past.last_user(block, at.tick) for block in set(tick.cached_blocks) - users.keys()}
     fill = _part_full(record, tick)
     drawn = _drawn(record)
     cells = "".join(
@@ -53,9 +53,9 @@ def blocks(record: Batching, at: Selection, _mode: Mode = "light") -> Html:
 
 
 def _users(tick: Tick) -> dict[int, list[int]]:
-    """Who uses each block after the tick."""
+    """The requests that use each block after the tick."""
     users: dict[int, list[int]] = {}
-    for table in tick.tables:
+    for table in tick.block_tables:
         for block in table.blocks if table.request not in tick.freed else ():
             users.setdefault(block, []).append(table.request)
     return users
@@ -64,7 +64,7 @@ def _users(tick: Tick) -> dict[int, list[int]]:
 def _part_full(record: Batching, tick: Tick) -> dict[int, int]:
     """Blocks that are not full, and how many tokens each holds, in eighths of a block and at least one."""
     part: dict[int, int] = {}
-    for table in tick.tables:
+    for table in tick.block_tables:
         for place, block in enumerate(table.blocks if table.request not in tick.freed else ()):
             held = min(max(table.n_tokens - place * record.block_size, 0), record.block_size)
             if held < record.block_size:
@@ -73,7 +73,7 @@ def _part_full(record: Batching, tick: Tick) -> dict[int, int]:
 
 
 def _drawn(record: Batching) -> list[int]:
-    """All blocks; of a larger cache those that the run ever used, in every tick the same ones."""
+    """All blocks; of a larger cache those that the run ever used, the same ones in each tick."""
     if record.n_blocks <= _DRAWN:
         return list(range(record.n_blocks))
     return list(served.history(record).used[:_DRAWN])
@@ -97,9 +97,9 @@ def _kept(block: int, last: int | None) -> str:
 
 
 def _row(record: Batching, number: int, request: int) -> str:
-    """What a text did in the tick, and its block table; all of them in every tick, so that nothing jumps."""
+    """What a text did in the tick, and its block table; each tick has a row for each text, so that rows stay put."""
     tick = record.ticks[number]
-    table = next((each for each in tick.tables if each.request == request), None)
+    table = next((each for each in tick.block_tables if each.request == request), None)
     state = served.doing(record, request)[number]
     did = _did(record, tick, request) if table else served.said_of(state)
     if state in ("waiting", "idle"):
@@ -112,8 +112,8 @@ def _row(record: Batching, number: int, request: int) -> str:
     )
 
 
-def _listed(record: Batching, tick: Tick, table: Table) -> str:
-    """The blocks in the order of the text, and how full the last one is."""
+def _listed(record: Batching, tick: Tick, table: BlockTable) -> str:
+    """The blocks in the order of the text, and the number of tokens in the last one."""
     listed = _numbers(table.blocks)
     if table.request in tick.freed:
         return phrase("{blocks}: freed", blocks=listed)
@@ -123,25 +123,25 @@ def _listed(record: Batching, tick: Tick, table: Table) -> str:
 
 
 def _numbers(blocks: Sequence[int]) -> str:
-    """The numbers of the first of these blocks, and how many more there are."""
+    """The numbers of the first blocks, and how many more there are."""
     listed, more = ", ".join(map(str, blocks[:_LISTED])), len(blocks) - _LISTED
     return phrase("{blocks} and {more} more", blocks=listed, more=more) if more > 0 else listed
 
 
 def _did(record: Batching, tick: Tick, request: int) -> str:
-    share = served.share_of(tick, request)
-    if share is None:
+    chunk = served.chunk_of(tick, request)
+    if chunk is None:
         return phrase("not scheduled")
-    if share.written is None:
-        return phrase("read {n}", n=share.n_tokens)
-    token = served.token_at(record, request, share.first + share.n_tokens)
-    if token and token.id == share.written:
-        return phrase("read {n}, wrote {token}", n=share.n_tokens, token=markup.short(token, 14))
-    return phrase("read {n}, wrote 1", n=share.n_tokens)
+    if chunk.written is None:
+        return phrase("read {n}", n=chunk.n_tokens)
+    token = served.token_at(record, request, chunk.first + chunk.n_tokens)
+    if token and token.id == chunk.written:
+        return phrase("read {n}, wrote {token}", n=chunk.n_tokens, token=markup.short(token, 14))
+    return phrase("read {n}, wrote 1", n=chunk.n_tokens)
 
 
 def _who_shares(record: Batching, tick: Tick, users: dict[int, list[int]]) -> str:
-    """Which texts share which blocks, those of the same texts together, how many use each, and what stands there."""
+    """Shared blocks by the texts that use them: how many use each, and the text in them."""
     together: dict[tuple[int, ...], list[int]] = {}
     for block, each in sorted(users.items()):
         if len(each) > 1:
@@ -161,8 +161,8 @@ def _who_shares(record: Batching, tick: Tick, users: dict[int, list[int]]) -> st
 
 
 def _held(record: Batching, tick: Tick, request: int, blocks: set[int]) -> str:
-    """What stands in these blocks of a text, shortened in the middle."""
-    table, size = next(each for each in tick.tables if each.request == request), record.block_size
+    """The text in these blocks, shortened in the middle."""
+    table, size = next(each for each in tick.block_tables if each.request == request), record.block_size
     positions = [place * size + at for place, block in enumerate(table.blocks) if block in blocks for at in range(size)]
     tokens = [served.token_at(record, request, each) for each in positions]
     text = " ".join("".join(each.text for each in tokens if each).split())
@@ -177,7 +177,7 @@ def _told(record: Batching, tick: Tick, users: dict[int, list[int]], n_kept: int
             "{used} of {all} blocks are in use after this tick, {free} free",
             used=len(users),
             all=record.n_blocks,
-            free=tick.n_free,
+            free=tick.n_free_blocks,
         ),
         phrase("{n} cached and available", n=n_kept) if n_kept else "",
         phrase(
@@ -197,14 +197,16 @@ def _told(record: Batching, tick: Tick, users: dict[int, list[int]], n_kept: int
             n=record.block_size,
             size=theme.size(record.block_bytes),
         ),
-        "" if record.sharing else phrase("Prefix caching is off: texts with the same prefix each hold their own copy."),
+        ""
+        if record.prefix_caching
+        else phrase("Prefix caching is off: texts with the same prefix each hold their own copy."),
         counted(
-            len(tick.put_back),
+            len(tick.preempted),
             "{texts} was preempted: its blocks were freed.",
             "{texts} were preempted: their blocks were freed.",
-            texts=served.letters(list(tick.put_back)),
+            texts=served.letters(list(tick.preempted)),
         )
-        if tick.put_back
+        if tick.preempted
         else "",
     ]
     return " ".join(filter(None, told))

@@ -1,4 +1,4 @@
-"""Several texts through the engine, tick by tick: who waits, who is read, who writes, and how full each tick is."""
+"""What each tick of the engine schedules: prefill, decode and waiting of each text, and the tokens of each tick."""
 
 from model.records.batching import Batching, Tick
 from model.texts import counted, phrase
@@ -15,7 +15,7 @@ _KEY = (
     ("decode", "\u2713", phrase("the last token of the text")),
     ("waiting", "\u00b7\u00b7\u00b7", phrase("waiting; point at it to see the reason")),
     ("idle", "\u2016", phrase("not scheduled in this tick")),
-    ("put-back", "\u21a9", phrase("preempted: its blocks were freed, and it will be recomputed from the start")),
+    ("preempted", "\u21a9", phrase("preempted: its blocks were freed, and it will be recomputed from the start")),
 )
 
 
@@ -42,17 +42,17 @@ def lanes(record: Batching, _at: Selection, _mode: Mode = "light") -> Html:
 
 
 def _tick(record: Batching, number: int, tick: Tick) -> str:
-    """The head of a column: a bar of whose tokens were read, how many, and the tick's number. One button for all."""
+    """The head of a column: a bar of the scheduled tokens by text, their count, and the tick's number. One button."""
     height = max(round(tick.n_tokens / record.token_budget * _UNITS), int(tick.n_tokens > 0))
-    readers = [share for share in tick.shares if share.n_tokens]
-    if height >= len(readers):
-        steps = _steps_of([share.n_tokens for share in readers], height)
+    chunks = [chunk for chunk in tick.scheduled if chunk.n_tokens]
+    if height >= len(chunks):
+        steps = _steps_of([chunk.n_tokens for chunk in chunks], height)
         pieces = "".join(
-            f'<span class="{css_class(share.request)} ts-h{step}"></span>'
-            for share, step in reversed(list(zip(readers, steps, strict=True)))
+            f'<span class="{css_class(chunk.request)} ts-h{step}"></span>'
+            for chunk, step in reversed(list(zip(chunks, steps, strict=True)))
         )
     else:  # too low to lie one above the other
-        pieces = "".join(f'<span class="{css_class(share.request)}"></span>' for share in readers)
+        pieces = "".join(f'<span class="{css_class(chunk.request)}"></span>' for chunk in chunks)
         pieces = f'<span class="ts-beside ts-h{height}">{pieces}</span>'
     title = markup.text(phrase("tick {tick}", tick=number + 1))
     return (
@@ -87,18 +87,18 @@ def _lane(record: Batching, request: int) -> str:
 def _cell(record: Batching, tick: Tick, request: int, state: Doing) -> str:
     if state in ("done", "not here"):
         return "<td></td>"
-    share = served.share_of(tick, request)
+    chunk = served.chunk_of(tick, request)
     over = "\u2713" if request in tick.freed else ""
-    signs = {"waiting": "\u00b7\u00b7\u00b7", "idle": "\u2016", "put back": "\u21a9", "decode": over}
-    sign = f"{share.n_tokens}{over}" if share and state == "prefill" else signs[state]
-    said = _said(share.n_tokens if share else 0, state, ends=bool(over))
+    signs = {"waiting": "\u00b7\u00b7\u00b7", "idle": "\u2016", "preempted": "\u21a9", "decode": over}
+    sign = f"{chunk.n_tokens}{over}" if chunk and state == "prefill" else signs[state]
+    said = _said(chunk.n_tokens if chunk else 0, state, ends=bool(over))
     if state in ("waiting", "idle"):
         said = f"{said}: {served.why_not(record, tick, request)}"
     return f'<td class="ts-lane-{state.replace(" ", "-")}" title="{markup.text(said)}"><span>{sign}</span></td>'
 
 
 def _said(n_read: int, state: Doing, *, ends: bool) -> str:
-    """What a text did in a tick."""
+    """What a text does in a tick, in words."""
     if state == "prefill":
         return phrase("reads {n}, writes its last token", n=n_read) if ends else phrase("reads {n}", n=n_read)
     if state == "decode":
@@ -107,14 +107,14 @@ def _said(n_read: int, state: Doing, *, ends: bool) -> str:
 
 
 def _merged(record: Batching) -> list[tuple[int, ...]]:
-    """Texts that share a block which two or more of them read themselves: only afterwards the engine saw it is one."""
+    """Texts that share blocks which each of them computed itself: the engine merged the equal blocks afterwards."""
     found: dict[int, int] = {}
     groups: set[tuple[int, ...]] = set()
     for tick in record.ticks:
-        found.update(tick.reused)
-        shared = {block for block, _ in tick.shared}
+        found.update(tick.n_cached_tokens)
+        shared = {block for block, _ in tick.shared_blocks}
         readers: dict[int, list[int]] = {}
-        for table in tick.tables:
+        for table in tick.block_tables:
             n_found = found.get(table.request, 0) // record.block_size
             for block in table.blocks[n_found:] if shared else ():
                 if block in shared:
@@ -127,9 +127,9 @@ def _told(record: Batching) -> str:
     """The whole run in numbers."""
     read = sum(tick.n_tokens for tick in record.ticks)
     fullest = max(tick.n_tokens for tick in record.ticks)
-    most = max(len(tick.shares) for tick in record.ticks)
-    reused = [(request, count) for tick in record.ticks for request, count in tick.reused]
-    back = [request for tick in record.ticks for request in tick.put_back]
+    most = max(len(tick.scheduled) for tick in record.ticks)
+    cached = [(request, count) for tick in record.ticks for request, count in tick.n_cached_tokens]
+    preempted = [request for tick in record.ticks for request in tick.preempted]
     told = [
         phrase(
             "{ticks} read {tokens}; the fullest read {fullest} of at most {budget:,}. At most {most} of {max_requests} "
@@ -144,7 +144,7 @@ def _told(record: Batching) -> str:
     ]
     told += [
         phrase("{text} found its first {n} tokens in the cache and did not recompute them.", text=letter(request), n=n)
-        for request, n in reused
+        for request, n in cached
     ]
     told += [
         phrase(
@@ -156,11 +156,11 @@ def _told(record: Batching) -> str:
     ]
     told += [
         counted(
-            back.count(request),
+            preempted.count(request),
             "{text} was preempted, because no block was free.",
             "{text} was preempted {n} times, because no block was free.",
             text=letter(request),
         )
-        for request in sorted(set(back))
+        for request in sorted(set(preempted))
     ]
     return " ".join(told)

@@ -1,4 +1,4 @@
-"""Attention inside a tick that serves several texts: each looks at its own tokens alone."""
+"""Attention in a tick that serves several texts: each text attends only to its own tokens."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ from viz.view import Html, Selection, view
 
 _PLOT = (160, 520)  # pixels of height, at least and at most
 _ROW = 18  # pixels of a token's row, where there is room
-_STOPS = (0.0, 0.01, 0.04, 0.09, 0.16, 0.25, 0.36, 0.49, 0.64, 0.81, 1.0)  # squares: small weights are seen as well
-_TOLD = (0, 0.05, 0.25, 1)  # weights in the legend
+_STOPS = (0.0, 0.01, 0.04, 0.09, 0.16, 0.25, 0.36, 0.49, 0.64, 0.81, 1.0)  # squares: small weights are visible too
+_IN_LEGEND = (0, 0.05, 0.25, 1)  # weights
 _GAP = 0.01  # pixels; without one plotly stretches an image over the cells, which a kept page's policy blurs
 _ELSEWHERE: dict[Mode, str] = {"light": "#dcd7c9", "dark": "#554d38"}  # a warm grey: the scale of weights is a cool one
 _DIGITS = 3  # of a weight
@@ -36,7 +36,7 @@ def packed_attention(record: Batching, at: Selection, mode: Mode = "light") -> g
     _check(record, at)
     weights = record.attention(at.tick, at.layer, at.head)
     if weights is None:
-        told = " ".join((_not_kept(record, at), *_stray(record, tick)))
+        told = " ".join((_not_kept(record, at), *_cross_request(record, tick)))
         return Html(f'<p class="ts-empty">{markup.text(told)}</p>')
     rows, columns = _places(tick)
     own = np.zeros(weights.shape, bool)
@@ -46,7 +46,7 @@ def packed_attention(record: Batching, at: Selection, mode: Mode = "light") -> g
     figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": _height(len(weights)) + 190})
     tokens: dict[str, Any] = {
         "x": _names(record, {request: (0, width) for request, (_, width) in columns.items()}),
-        "y": _names(record, {share.request: (share.first, share.n_tokens) for share in tick.shares}),
+        "y": _names(record, {chunk.request: (chunk.first, chunk.n_tokens) for chunk in tick.scheduled}),
         "hoverongaps": False,
         "zmin": 0,
         "zmax": 1,
@@ -116,22 +116,22 @@ def _check(record: Batching, at: Selection) -> None:
 
 
 def _places(tick: Tick) -> tuple[dict[int, tuple[int, int]], dict[int, tuple[int, int]]]:
-    """Where each text's rows and columns begin in the pass, and how many they are."""
+    """The first row and column of each text in the pass, and their counts."""
     rows: dict[int, tuple[int, int]] = {}
     columns: dict[int, tuple[int, int]] = {}
     upto = 0
-    for share in tick.shares:
-        rows[share.request] = (upto, share.n_tokens)
-        upto += share.n_tokens
+    for chunk in tick.scheduled:
+        rows[chunk.request] = (upto, chunk.n_tokens)
+        upto += chunk.n_tokens
     upto = 0
-    for request, count in tick.keys:
+    for request, count in tick.key_lengths:
         columns[request] = (upto, count)
         upto += count
     return rows, columns
 
 
 def _names(record: Batching, spans: dict[int, tuple[int, int]]) -> list[str]:
-    """Each token by its text's letter, its position and how it reads, which is a name of its own."""
+    """Each token by its text's letter, its position and its text, which together are unique."""
     names: list[str] = []
     for request, (first, count) in spans.items():
         for position in range(first, first + count):
@@ -152,14 +152,14 @@ def _letters(spans: dict[int, tuple[int, int]], total: int) -> dict[str, Any]:
 
 
 def _short(weights: np.ndarray) -> list[list[float]]:
-    """With so many digits as are told: it travels."""
+    """Rounded to the digits that are shown: the figure is sent to the browser."""
     return [[float(f"{each:.{_DIGITS}g}") for each in row] for row in weights.tolist()]
 
 
 def _legend(figure: go.Figure, grey: str, mode: Mode) -> None:
-    """What a few of the colours mean; plotly's own scale needs a style that a kept page forbids."""
+    """A legend of some colours; plotly's own colour bar needs a style that a saved page's policy forbids."""
     low, high = theme.GROUND[mode]["card"], theme.ROLES["weight"][mode].fill
-    for weight in _TOLD:
+    for weight in _IN_LEGEND:
         colour = _between(low, high, weight**0.5)
         figure.add_scatter(x=[None], y=[None], name=f"{weight:g}", mode="markers", marker=_mark(colour, mode))
     figure.add_scatter(
@@ -172,7 +172,7 @@ def _mark(colour: str, mode: Mode) -> dict[str, Any]:
 
 
 def _colours(mode: Mode) -> list[list[float | str]]:
-    """From the card to the colour of weights, by the square root of the weight."""
+    """A scale from the card's colour to the colour of weights, by the square root of the weight."""
     low, high = theme.GROUND[mode]["card"], theme.ROLES["weight"][mode].fill
     return [[stop, _between(low, high, stop**0.5)] for stop in _STOPS]
 
@@ -187,27 +187,27 @@ def _height(n_rows: int) -> int:
 
 
 def _told(record: Batching, tick: Tick, at: Selection) -> str:
-    """What to see, in short lines: a phone shows no longer ones."""
+    """A summary in short lines, which fit a phone."""
     lines = [phrase("Tick {tick}, layer {layer}, head {head}", tick=at.tick + 1, layer=at.layer, head=at.head)]
-    share = served.share_of(tick, at.request)
+    chunk = served.chunk_of(tick, at.request)
     lines.append(
         phrase(
             "{text}: {n_queries} queries, {n_keys} keys",
             text=letter(at.request),
-            n_queries=share.n_tokens,
-            n_keys=share.first + share.n_tokens,
+            n_queries=chunk.n_tokens,
+            n_keys=chunk.first + chunk.n_tokens,
         )
-        if share
+        if chunk
         else phrase("{text} is not scheduled in this tick", text=letter(at.request))
     )
-    lines += _stray(record, tick)
+    lines += _cross_request(record, tick)
     return "<br>".join(lines)
 
 
 def _not_kept(record: Batching, at: Selection) -> str:
-    """Why the weights of this tick are not there, and where others are."""
+    """Why the weights of this tick were not kept, and which ticks have theirs."""
     kept = [number for number, tick in enumerate(record.ticks) if tick.weights_at is not None]
-    if not kept and record.ticks[at.tick].stray is None:
+    if not kept and record.ticks[at.tick].cross_request_weight is None:
         return phrase("This run kept no attention: it was not requested.")
     if not kept:
         return phrase("This run kept no attention: that of its first tick is already larger than the limit.")
@@ -221,11 +221,15 @@ def _not_kept(record: Batching, at: Selection) -> str:
     )
 
 
-def _stray(record: Batching, tick: Tick) -> list[str]:
-    """The largest cross-request weight, in short lines: told whatever it is, and if it is not known."""
-    if tick.stray is None:
+def _cross_request(record: Batching, tick: Tick) -> list[str]:
+    """The largest cross-request weight, in short lines; also says if it is 0, or was not measured."""
+    if tick.cross_request_weight is None:
         return [phrase("Cross-request attention was not measured.")]
     zero = phrase("exactly 0")
-    found = zero if tick.stray == 0 else phrase("{weight}, which should be 0", weight=scientific(tick.stray))
+    found = (
+        zero
+        if tick.cross_request_weight == 0
+        else phrase("{weight}, which should be 0", weight=scientific(tick.cross_request_weight))
+    )
     most = phrase("Largest cross-request weight in all {n} layers: {weight}", n=record.model.n_layers, weight=found)
-    return [most, phrase("(only one text is in this tick)")] if len(tick.shares) == 1 else [most]
+    return [most, phrase("(only one text is in this tick)")] if len(tick.scheduled) == 1 else [most]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from model.records.batching import Batching, Way
+from model.records.batching import Batching, TimedScheduler
 from model.texts import counted, listed, phrase
 from viz import markup, served, theme
 from viz.glossary import explained
@@ -15,38 +15,38 @@ from viz.theme import Mode
 from viz.view import Html, Selection, view
 
 _LANE = 22  # pixels of a text
-_GAP = 0.01  # of the whole time: passes nearer than this, that do the same, are one bar
-_EQUAL = 1.005  # times as fast: no difference in three digits
-_AS_SOON = 1.05  # times as long a wait: no difference to speak of, in one run
+_GAP = 0.01  # of the total time: equal passes with a smaller gap between them are one bar
+_EQUAL = 1.005  # a ratio of rates below this shows no difference in three digits
+_AS_SOON = 1.05  # a ratio of TTFTs below this counts as equal: each is of one run
 _SAID = {
     "continuous": phrase("Each pass works on every text that is ready; a text that finishes makes room at once."),
     "static": phrase(
         "A batch runs until its longest text is finished: shorter texts are padded, and texts outside the batch wait. "
         "Its cache is contiguous, not paged, so it cannot run out of blocks."
     ),
-    "one by one": phrase("Each text waits until the texts before it are finished."),
+    "sequential": phrase("Each text waits until the texts before it are finished."),
 }
 
 
-@view("Three schedulers, the same texts", of=Batching, follows="nothing", needs="ways")
-def ways(record: Batching, _at: Selection, mode: Mode = "light") -> go.Figure:
+@view("Three schedulers, the same texts", of=Batching, follows="nothing", needs="schedulers")
+def schedulers(record: Batching, _at: Selection, mode: Mode = "light") -> go.Figure:
     """The same texts under three schedulers, on one time axis.
 
     Each scheduler ran by itself, without recording. A row per text, filled while passes work on it. Hatched: padding,
     places of the batch that hold no text but are computed all the same. A triangle marks the arrival of the text, a
     line its first token; point at the line to see the time between the two.
     """
-    n, ends = len(record.requests), max(_end(way) for way in record.ways)
-    height = 120 + sum(_LANE * n + 34 for _ in record.ways)
+    n, ends = len(record.requests), max(_end(scheduler) for scheduler in record.schedulers)
+    height = 120 + sum(_LANE * n + 34 for _ in record.schedulers)
     figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": height, "barmode": "overlay"})
     ground = theme.GROUND[mode]
     values: list[float] = []
     names: list[str] = []
-    for place, way in enumerate(record.ways):
+    for place, scheduler in enumerate(record.schedulers):
         top = place * (n + 1.6)
         values += [top + request for request in range(n)]
         names += [served.letter(request) for request in range(n)]
-        seconds = theme.duration(way.total_s)
+        seconds = theme.duration(scheduler.total_s)
         figure.add_annotation(
             x=0,
             xref="paper",
@@ -54,13 +54,13 @@ def ways(record: Batching, _at: Selection, mode: Mode = "light") -> go.Figure:
             y=top - 0.6,
             yanchor="bottom",
             showarrow=False,
-            text=f"{way.scheduler}: {seconds}",
+            text=f"{scheduler.label}: {seconds}",
         )
         for request in range(n):
-            _lane(figure, _pieces(way, request, ends * _GAP), top + request, served.colour(request, mode), mode)
+            _lane(figure, _pieces(scheduler, request, ends * _GAP), top + request, served.colour(request, mode), mode)
         asked = [each.arrives_s for each in record.requests]
-        firsts = [a + b for a, b in zip(asked, way.ttft, strict=True)]
-        waited = [phrase("(TTFT {duration})", duration=theme.duration(each)) for each in way.ttft]
+        firsts = [a + b for a, b in zip(asked, scheduler.ttft, strict=True)]
+        waited = [phrase("(TTFT {duration})", duration=theme.duration(each)) for each in scheduler.ttft]
         for name, at, told, symbol, size in (
             (phrase("arrival"), asked, [""] * n, "triangle-right", 9),
             (phrase("first token"), firsts, waited, "line-ns", 15),
@@ -81,7 +81,7 @@ def ways(record: Batching, _at: Selection, mode: Mode = "light") -> go.Figure:
                     "line": {"width": 3 if symbol == "line-ns" else 0, "color": ground["ink"]},
                 },
             )
-    if any(way.n_padding for way in record.ways):
+    if any(scheduler.n_padding for scheduler in record.schedulers):
         figure.add_bar(x=[None], y=[None], name=phrase("padding"), marker=_padding(mode))
     figure.update_yaxes(
         tickvals=values, ticktext=names, range=[values[-1] + 0.8, -1.6], showgrid=False, ticks="", zeroline=False
@@ -90,8 +90,8 @@ def ways(record: Batching, _at: Selection, mode: Mode = "light") -> go.Figure:
     return figure
 
 
-@view("Schedulers, in numbers", of=Batching, follows="nothing", needs="ways", folded=True)
-def ways_table(record: Batching, _at: Selection, _mode: Mode = "light") -> Html:
+@view("Schedulers, in numbers", of=Batching, follows="nothing", needs="schedulers", folded=True)
+def schedulers_table(record: Batching, _at: Selection, _mode: Mode = "light") -> Html:
     """How long all texts and each text took, under each scheduler.
 
     Total: from the start to the last token of all texts. TTFT: from a text's arrival to its first token; latency: to
@@ -120,37 +120,45 @@ def ways_table(record: Batching, _at: Selection, _mode: Mode = "light") -> Html:
                 phrase("padding"),
                 phrase("same tokens"),
             ),
-            [_numbers(way) for way in record.ways],
-            below=[f"{_SAID[way.name]} {_spread(way)}".rstrip() for way in record.ways],
+            [_numbers(scheduler) for scheduler in record.schedulers],
+            below=[f"{_SAID[scheduler.name]} {_spread(scheduler)}".rstrip() for scheduler in record.schedulers],
         )
     )
 
 
-@view("Each text, in numbers", of=Batching, follows="nothing", needs="ways", folded=True)
+@view("Each text, in numbers", of=Batching, follows="nothing", needs="schedulers", folded=True)
 def texts_table(record: Batching, _at: Selection, _mode: Mode = "light") -> Html:
     """What each text's user sees under each scheduler.
 
     TTFT: from the arrival to the first token; latency: from the arrival to the last token; both of the run of median
     length, without recording. Tokens: read from the prompt, and written after it.
     """
-    ways_over = "".join(f'<th scope="colgroup" colspan="2">{markup.text(way.scheduler)}</th>' for way in record.ways)
+    over = "".join(
+        f'<th scope="colgroup" colspan="2">{markup.text(scheduler.label)}</th>' for scheduler in record.schedulers
+    )
     named = "".join(f'<th scope="col">{explained(each)}</th>' for each in (phrase("read"), phrase("written")))
     times = "".join(
-        f'<th scope="col">{explained(each)}</th>' for _ in record.ways for each in (phrase("TTFT"), phrase("latency"))
+        f'<th scope="col">{explained(each)}</th>'
+        for _ in record.schedulers
+        for each in (phrase("TTFT"), phrase("latency"))
     )
     rows = "".join(_text_row(record, request) for request in range(len(record.requests)))
     return Html(
         '<div class="ts-measured ts-texts"><table><thead><tr>'
         f'<th scope="col">{markup.text(phrase("text"))}</th>'
-        f'<th scope="colgroup" colspan="2">{markup.text(phrase("tokens"))}</th>{ways_over}</tr>'
+        f'<th scope="colgroup" colspan="2">{markup.text(phrase("tokens"))}</th>{over}</tr>'
         f"<tr><th></th>{named}{times}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
 
 def _text_row(record: Batching, request: int) -> str:
-    """One text: its tokens, and its times in each way."""
+    """One text: its tokens, and its times under each scheduler."""
     asked = record.requests[request]
-    times = [theme.duration(each) for way in record.ways for each in (way.ttft[request], way.latency[request])]
+    times = [
+        theme.duration(each)
+        for scheduler in record.schedulers
+        for each in (scheduler.ttft[request], scheduler.latency[request])
+    ]
     told = (theme.count(asked.n_prompt), theme.count(len(asked.tokens) - asked.n_prompt), *times)
     name = f'<strong class="ts-letter {served.css_class(request)}">{served.letter(request)}</strong>'
     values = "".join(f"<td>{markup.text(each)}</td>" for each in told)
@@ -159,20 +167,20 @@ def _text_row(record: Batching, request: int) -> str:
 
 @dataclass(slots=True)
 class _Piece:
-    """A stretch of passes that do the same for one text."""
+    """Consecutive passes that do the same for one text."""
 
     start: float
     end: float
-    padding: float  # share of what is worked on for it
+    padding: float  # share of padding among the tokens computed for it
     passes: int
-    worked: float  # seconds of the passes, without what lies between them
+    worked: float  # seconds of the passes, without the gaps between them
     read: int
     filled: int  # padding, in tokens
 
 
-def _pieces(way: Way, request: int, gap: float) -> list[_Piece]:
+def _pieces(scheduler: TimedScheduler, request: int, gap: float) -> list[_Piece]:
     pieces: list[_Piece] = []
-    for each in way.passes:
+    for each in scheduler.passes:
         mine = next((row for row in each.rows if row[0] == request), None)
         if mine is None or mine[1] + mine[2] == 0:
             continue
@@ -198,7 +206,7 @@ def _pieces(way: Way, request: int, gap: float) -> list[_Piece]:
 
 
 def _lane(figure: go.Figure, pieces: list[_Piece], y: float, fill: str, mode: Mode) -> None:
-    """One text's bars; padding takes its share of the height."""
+    """The bars of one text; padding takes its share of the height."""
     for padded in (False, True):
         shown = [each for each in pieces if (each.padding > 0 if padded else each.padding < 1)]
         if not shown:
@@ -240,27 +248,31 @@ def _hover(piece: _Piece) -> str:
     )
 
 
-def _end(way: Way) -> float:
-    return max((each.at_s + each.seconds for each in way.passes), default=0.0)
+def _end(scheduler: TimedScheduler) -> float:
+    return max((each.at_s + each.seconds for each in scheduler.passes), default=0.0)
 
 
-def _numbers(way: Way) -> tuple[str, ...]:
-    same = sum(way.same_tokens)
-    times = [theme.duration(float(of(values))) for values in (way.ttft, way.latency) for of in (np.median, np.max)]
-    padding = theme.percent(way.n_padding / way.n_read) if way.n_read else "0%"
-    n = len(way.same_tokens)
+def _numbers(scheduler: TimedScheduler) -> tuple[str, ...]:
+    same = sum(scheduler.same_tokens)
+    times = [
+        theme.duration(float(of(values)))
+        for values in (scheduler.ttft, scheduler.latency)
+        for of in (np.median, np.max)
+    ]
+    padding = theme.percent(scheduler.n_padding / scheduler.n_read) if scheduler.n_read else "0%"
+    n = len(scheduler.same_tokens)
     told = phrase("all") if same == n else phrase("{same} of {n}", same=same, n=n)
-    return (way.scheduler, theme.duration(way.total_s), number(way.rate), *times, padding, told)
+    return (scheduler.label, theme.duration(scheduler.total_s), number(scheduler.rate), *times, padding, told)
 
 
 def _runs(record: Batching) -> str:
-    """How often each way ran: one that was stopped or had no room may have run less often than the others."""
-    counts = [len(way.seconds) for way in record.ways]
+    """How often each scheduler ran: less often than the others if it was stopped or had too few blocks."""
+    counts = [len(scheduler.seconds) for scheduler in record.schedulers]
     if len(set(counts)) == 1:
         return phrase("{runs} of each scheduler", runs=_times(counts[0]))
     return ", ".join(
-        phrase("{runs} of {scheduler}", runs=_times(count), scheduler=way.scheduler)
-        for count, way in zip(counts, record.ways, strict=True)
+        phrase("{runs} of {scheduler}", runs=_times(count), scheduler=scheduler.label)
+        for count, scheduler in zip(counts, record.schedulers, strict=True)
     )
 
 
@@ -268,52 +280,52 @@ def _times(count: int) -> str:
     return counted(count, "1 run", "{n} runs")
 
 
-def _spread(way: Way) -> str:
-    low, high = min(way.seconds), max(way.seconds)
-    if len(way.seconds) == 1:
+def _spread(scheduler: TimedScheduler) -> str:
+    low, high = min(scheduler.seconds), max(scheduler.seconds)
+    if len(scheduler.seconds) == 1:
         return ""
     return phrase("Its runs took {low} to {high}.", low=theme.duration(low), high=theme.duration(high))
 
 
 def _verdict(record: Batching) -> str:
-    """Which was fastest, as it came out, and whether it was so in every turn."""
-    ordered = sorted(record.ways, key=lambda way: way.rate)
+    """Which scheduler was fastest, and whether it was so in every turn."""
+    ordered = sorted(record.schedulers, key=lambda scheduler: scheduler.rate)
     slow, fast = ordered[0], ordered[-1]
     if len(ordered) < 2:
-        return phrase("Only one scheduler was timed ({name}), so there is no comparison.", name=slow.scheduler)
+        return phrase("Only one scheduler was timed ({name}), so there is no comparison.", name=slow.label)
     times = fast.rate / slow.rate
     if times < _EQUAL:
         return phrase("All schedulers wrote equally many tokens a second.")
     said = phrase(
         "Highest throughput: {fast}, {times} times that of {slow}, the lowest",
-        fast=fast.scheduler,
+        fast=fast.label,
         times=number(times),
-        slow=slow.scheduler,
+        slow=slow.label,
     )
-    if len({len(way.seconds) for way in ordered}) > 1 or len(fast.seconds) == 1:
+    if len({len(scheduler.seconds) for scheduler in ordered}) > 1 or len(fast.seconds) == 1:
         return f"{said}."
-    if all(_always(fast, way) for way in ordered[:-1]):
+    if all(_always(fast, scheduler) for scheduler in ordered[:-1]):
         return phrase("{said}. It was the highest in every turn.", said=said)
     if _always(fast, slow):
         return phrase(
             "{said}. That held in every turn, but its lead over {other} did not.",
             said=said,
-            other=ordered[-2].scheduler,
+            other=ordered[-2].label,
         )
     return phrase("{said}. It was not so in every turn, so the difference is not clear.", said=said)
 
 
-def _always(one: Way, other: Way) -> bool:
-    """Whether it wrote more tokens a second in every turn."""
+def _always(one: TimedScheduler, other: TimedScheduler) -> bool:
+    """Whether `one` wrote more tokens per second in every turn."""
     pairs = zip(one.seconds, other.seconds, strict=True)
     return all(one.n_written / mine > other.n_written / theirs for mine, theirs in pairs)
 
 
 def _soonest(record: Batching) -> str:
-    """Who is served soonest, which is another question than how much is served."""
-    if len(record.requests) < 2 or len(record.ways) < 2:
+    """Which scheduler has the lowest median TTFT."""
+    if len(record.requests) < 2 or len(record.schedulers) < 2:
         return ""
-    waits = sorted((float(np.median(way.ttft)), way.scheduler) for way in record.ways)
+    waits = sorted((float(np.median(scheduler.ttft)), scheduler.label) for scheduler in record.schedulers)
     least = waits[0][0]
     first = [name for wait, name in waits if wait < least * _AS_SOON]
     late = max(each.arrives_s for each in record.requests)
