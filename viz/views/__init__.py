@@ -46,7 +46,7 @@ _ORDER = (  # files, in teaching order
     "cache_race",
     "roofline",
     "bill",
-    "smaller_cache",
+    "cache_compression",
     "lanes",
     "blocks",
     "packed_attention",
