@@ -1,4 +1,4 @@
-"""Caches that hold less: layers for the transformers library's own cache, in fewer bits or with fewer tokens."""
+"""Compressed KV caches: layers for the transformers library's own cache, quantised or with fewer tokens."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,8 +17,8 @@ _WORDS = {
 }
 
 
-def smaller(n_layers: int, kind: CacheKind, sink: int, window: int, dropped: tuple[int, ...]) -> Cache:
-    """An empty cache of this kind for a model of so many layers."""
+def compressed_cache(n_layers: int, kind: CacheKind, sink: int, window: int, dropped: tuple[int, ...]) -> Cache:
+    """An empty cache of this kind for a model with n_layers layers."""
     if kind in ("int8", "int4"):
         return Cache(layers=[Quantised(8 if kind == "int8" else 4) for _ in range(n_layers)])
     gone = torch.tensor(dropped, dtype=torch.long)

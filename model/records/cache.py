@@ -1,6 +1,6 @@
 """One run replayed with compressed caches: the bytes that each kind saves, and what it does to the next token.
 
-Frozen values, numpy only. Axes of the arrays, by letter: T trials of a smaller cache, N generated tokens.
+Frozen values, numpy only. Axes of the arrays, by letter: T trials of cache compression, N generated tokens.
 """
 
 from dataclasses import dataclass
@@ -13,31 +13,30 @@ from model.records.file import Saved, Shape
 from model.records.trace import ModelCard, Settings, Token
 
 CacheKind = Literal["exact", "int8", "int4", "window", "sink + window", "dropped"]
-"""How a cache is kept: whole, in fewer bits, or without some of its tokens."""
+"""The exact cache, quantized caches, and caches that evict tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CacheTrial:
-    """One way to make the cache of a run smaller, and what came of it."""
+    """One method of cache compression, and its result."""
 
     kind: CacheKind
     name: str  # in words, such as "sink 4 + window 16"
-    sink: int  # first positions that stay; 0 where there are none
-    window: int  # latest positions that stay; 0 where it has no bound
-    dropped: tuple[int, ...]  # positions of the prompt that were taken out after the prefill
+    sink: int  # first positions that are kept; 0: none
+    window: int  # latest positions that are kept; 0: no limit
+    dropped: tuple[int, ...]  # positions of the prompt that are evicted after the prefill
     n_bytes: int  # of the cache after the last pass, from its tensors, scales included
-    first_changed: int | None  # the first generated token that another would have been, counted from 0
+    first_changed: int | None  # index of the first generated token that changes, from 0; None: no token changes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class CacheTrials(Saved):
-    """One run replayed with compressed caches: what each saves, and what it does to the next token.
+    """One run replayed with compressed caches: the bytes that each saves, and how it changes the next token.
 
-    Every pass reads the tokens of the run, whatever the smaller cache would have said, so that all trials answer the
-    same questions. kl [T, N] is how far each distribution is from that of the exact cache, in nats: the
-    Kullback-Leibler divergence KL(exact || trial) over the full vocabulary, before any processor; chosen [T, N] the
-    token that the run's own settings and seed choose from it; kv_bytes [T, N] the bytes of the cache after the pass.
-    The first trial is the exact cache.
+    Every pass reads the tokens of the run, whatever the compressed cache would have chosen, so that all trials compare
+    the same text. kl [T, N] is the Kullback-Leibler divergence KL(exact || trial) of each distribution, in nats, over
+    the full vocabulary, before any processor; chosen [T, N] the token that the run's own settings and seed choose from
+    it; kv_bytes [T, N] the bytes of the cache after the pass. The first trial is the exact cache.
     """
 
     model: ModelCard

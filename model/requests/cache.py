@@ -1,4 +1,4 @@
-"""To replay a run with less of its KV cache."""
+"""To replay a run with compressed KV caches."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING

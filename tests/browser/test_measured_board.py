@@ -1,4 +1,4 @@
-"""The boards of a measurement and of smaller caches on a plain page: drawn as they come, and they stay."""
+"""The boards of a measurement and of cache compression on a plain page: drawn as they come, and they stay."""
 
 import threading
 from typing import Any

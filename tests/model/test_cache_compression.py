@@ -1,4 +1,4 @@
-"""A run replayed with smaller caches: what stays is what is said, bytes are the tensors', and positions stay put."""
+"""A run replayed with compressed caches: the kept tokens are those that are named, bytes are the tensors'."""
 
 import gc
 from collections.abc import Iterator, Sequence
@@ -11,10 +11,10 @@ import torch
 from transformers.cache_utils import Cache
 
 from model import HookedModel, Settings, Trace, load, trace
-from model.capture.cache_layers import GROUP, Quantised, pack, smaller, unpack
+from model.capture.cache_layers import GROUP, Quantised, compressed_cache, pack, unpack
 from model.capture.decoding import cache_bytes, passes
 from model.errors import BadPrompt, BadSetting, BadTrace, NotShown, PromptTooLong
-from model.experiments.cache.trials import Asked, Script, trials, usual
+from model.experiments.cache.trials import Compression, Script, trials, usual
 from model.limits import Limits
 from model.records.cache import CacheTrials
 from tests.model.jobs import Told
@@ -31,12 +31,12 @@ SAMPLED: dict[str, Any] = {
     "repetition_penalty": 1.1,
     "seed": 11,
 }
-WAYS = (
-    Asked(kind="int8"),
-    Asked(kind="int4"),
-    Asked(kind="window", window=9),
-    Asked(kind="sink + window", sink=2, window=7),
-    Asked(kind="dropped", dropped=(19, 3, 4)),
+COMPRESSIONS = (
+    Compression(kind="int8"),
+    Compression(kind="int4"),
+    Compression(kind="window", window=9),
+    Compression(kind="sink + window", sink=2, window=7),
+    Compression(kind="dropped", dropped=(19, 3, 4)),
 )
 
 
@@ -57,8 +57,8 @@ def run(hooked: HookedModel) -> Trace:
 
 @pytest.fixture(scope="module")
 def record(hooked: HookedModel, run: Trace) -> CacheTrials:
-    """The run replayed with every cache: the exact one stands before WAYS."""
-    return replayed(hooked, run, *WAYS)
+    """The run replayed with every cache: the exact one comes before COMPRESSIONS."""
+    return replayed(hooked, run, *COMPRESSIONS)
 
 
 def last(pieces: Iterator[CacheTrials]) -> CacheTrials:
@@ -66,14 +66,14 @@ def last(pieces: Iterator[CacheTrials]) -> CacheTrials:
     return whole
 
 
-def replayed(hooked: HookedModel, run: Trace | Script, *asked: Asked) -> CacheTrials:
+def replayed(hooked: HookedModel, run: Trace | Script, *asked: Compression) -> CacheTrials:
     """The whole record, its exact trial first."""
     return last(trials(hooked, run, asked))
 
 
 def raw_logits(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     """The logits of every pass of replays from now on."""
-    from model.experiments.cache import trials as smaller_cache
+    from model.experiments.cache import trials as module
 
     seen: list[torch.Tensor] = []
 
@@ -82,7 +82,7 @@ def raw_logits(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
             seen.append(each.logits[0])
             yield each
 
-    monkeypatch.setattr(smaller_cache, "passes", keeping)
+    monkeypatch.setattr(module, "passes", keeping)
     return seen
 
 
@@ -106,18 +106,20 @@ def test_the_exact_replay_is_the_run_bit_for_bit(
 
 
 @pytest.mark.parametrize(
-    "way",
+    "compression",
     [
-        Asked(kind="dropped"),
-        Asked(kind="window", window=len(PROMPT) + NEW - 1),
-        Asked(kind="sink + window", sink=3, window=len(PROMPT) + NEW - 4),
+        Compression(kind="dropped"),
+        Compression(kind="window", window=len(PROMPT) + NEW - 1),
+        Compression(kind="sink + window", sink=3, window=len(PROMPT) + NEW - 4),
     ],
     ids=["nothing dropped", "a window over all", "a sink and a window over all"],
 )
-def test_a_cache_that_loses_nothing_changes_nothing(hooked: HookedModel, way: Asked, monkeypatch: Any) -> None:
+def test_a_cache_that_loses_nothing_changes_nothing(
+    hooked: HookedModel, compression: Compression, monkeypatch: Any
+) -> None:
     run = trace(hooked, PROMPT, max_new_tokens=NEW, additions=False, **SAMPLED)
     seen = raw_logits(monkeypatch)
-    record = replayed(hooked, run, way)
+    record = replayed(hooked, run, compression)
     assert torch.equal(torch.stack(seen[:NEW]), torch.stack(seen[NEW:]))
     assert record.kl[1].max() == 0
     assert np.array_equal(record.chosen[0], record.chosen[1]) and np.array_equal(record.kv_bytes[0], record.kv_bytes[1])
@@ -127,7 +129,7 @@ def test_a_run_that_is_not_written_yet_is_written_by_the_exact_cache(llama: Hook
     settings = Settings(max_new_tokens=NEW, **SAMPLED)
     own = trace(llama, PROMPT, max_new_tokens=NEW, additions=False, **SAMPLED)
     empty = Script.to_write(llama, PROMPT, settings, Limits())
-    one, other = replayed(llama, empty, *WAYS), replayed(llama, own, *WAYS)
+    one, other = replayed(llama, empty, *COMPRESSIONS), replayed(llama, own, *COMPRESSIONS)
     for name, array in one.arrays().items():
         assert np.array_equal(array, other.arrays()[name]), name
     assert [token.id for token in one.tokens] == [token.id for token in own.tokens]
@@ -136,23 +138,23 @@ def test_a_run_that_is_not_written_yet_is_written_by_the_exact_cache(llama: Hook
 def test_a_run_that_was_stopped_is_replayed_as_far_as_it_went(llama: HookedModel) -> None:
     run = trace(llama, PROMPT, max_new_tokens=NEW, additions=False)
     part = Script(prompt=run.prompt, ids=Script.of(run).ids[:-4], n_prompt=run.n_prompt, settings=run.settings)
-    whole, cut = replayed(llama, run, *WAYS), replayed(llama, part, *WAYS)
+    whole, cut = replayed(llama, run, *COMPRESSIONS), replayed(llama, part, *COMPRESSIONS)
     assert np.array_equal(whole.kl[:, :-4], cut.kl) and np.array_equal(whole.chosen[:, :-4], cut.chosen)
 
 
 # Tokens taken out
 
 
-def masked(hooked: HookedModel, run: Trace, way: Asked) -> np.ndarray:
+def masked(hooked: HookedModel, run: Trace, compression: Compression) -> np.ndarray:
     """Logits of each written token by one pass without a cache, the keys that are gone masked out for those after."""
     fed, n_prompt = run.n_fed, run.n_prompt
     hidden = torch.zeros(fed, fed, dtype=torch.bool)
     for row in range(fed):
         for key in range(row + 1):
-            if way.kind == "dropped":
-                gone = row >= n_prompt and key in way.dropped
+            if compression.kind == "dropped":
+                gone = row >= n_prompt and key in compression.dropped
             else:  # the pass of `row` came on a cache of `row` tokens; in the prefill nothing is gone yet
-                gone = row >= n_prompt and key < row - way.window and key >= way.sink
+                gone = row >= n_prompt and key < row - compression.window and key >= compression.sink
             hidden[row, key] = gone
     hidden |= torch.ones(fed, fed, dtype=torch.bool).triu(1)
     mask = torch.zeros(1, 1, fed, fed).masked_fill(hidden, torch.finfo(torch.float32).min)
@@ -162,25 +164,25 @@ def masked(hooked: HookedModel, run: Trace, way: Asked) -> np.ndarray:
     return logits[0, n_prompt - 1 :].float().numpy()
 
 
-@pytest.mark.parametrize("way", WAYS[2:], ids=lambda way: way.name)
+@pytest.mark.parametrize("compression", COMPRESSIONS[2:], ids=lambda compression: compression.name)
 def test_tokens_that_are_gone_are_as_if_masked_and_the_others_keep_their_positions(
-    hooked: HookedModel, run: Trace, way: Asked, monkeypatch: pytest.MonkeyPatch
+    hooked: HookedModel, run: Trace, compression: Compression, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = raw_logits(monkeypatch)
-    replayed(hooked, run, way)
-    theirs = masked(hooked, run, way)
+    replayed(hooked, run, compression)
+    theirs = masked(hooked, run, compression)
     assert np.abs(torch.stack(seen[NEW:]).numpy() - theirs).max() <= 1e-4 * np.abs(theirs).max()
     assert np.abs(theirs - run.logits).max() > 1e-2  # it does something
 
 
-@pytest.mark.parametrize("way", WAYS[2:], ids=lambda way: way.name)
-def test_attention_that_is_given_a_mask_sees_the_tokens_that_stay(way: Asked) -> None:
+@pytest.mark.parametrize("compression", COMPRESSIONS[2:], ids=lambda compression: compression.name)
+def test_attention_that_is_given_a_mask_sees_the_tokens_that_stay(compression: Compression) -> None:
     """Eager attention gets its mask from the cache's own account of its length; sdpa needs none for one token."""
     model = tiny_model("llama")
     model.set_attn_implementation("eager")
     eager = load(model=model, tokenizer=tiny_tokenizer())
     run = trace(eager, PROMPT, max_new_tokens=NEW, additions=False)
-    theirs, ours = replayed(shared(), Script.of(run), way), replayed(eager, run, way)
+    theirs, ours = replayed(shared(), Script.of(run), compression), replayed(eager, run, compression)
     assert eager.card.attention == "eager"
     assert np.allclose(ours.kl, theirs.kl, rtol=1e-3, atol=1e-6) and np.array_equal(ours.kv_bytes, theirs.kv_bytes)
 
@@ -237,7 +239,7 @@ def storage_bytes(layer: Any) -> int:
 
 
 def test_tokens_that_left_are_not_in_memory() -> None:
-    cache = smaller(1, "sink + window", 2, 5, ())
+    cache = compressed_cache(1, "sink + window", 2, 5, ())
     for count in (20, 1, 1):
         cache.update(torch.randn(1, 2, count, 12), torch.randn(1, 2, count, 12), 0)
         assert cache_bytes(cache) == 2 * 2 * 7 * 12 * 4
@@ -291,8 +293,8 @@ def test_the_divergence_and_the_choices_are_those_of_the_trials_logits(
 
     run = trace(llama, PROMPT, max_new_tokens=NEW, additions=False, temperature=1.0, seed=4)
     seen = raw_logits(monkeypatch)
-    record = replayed(llama, run, *WAYS)
-    logits = torch.stack(seen).reshape(len(WAYS) + 1, NEW, -1)
+    record = replayed(llama, run, *COMPRESSIONS)
+    logits = torch.stack(seen).reshape(len(COMPRESSIONS) + 1, NEW, -1)
     for row, trial in enumerate(record.trials):
         rng = torch.Generator().manual_seed(4)
         read = torch.tensor([PROMPT])
@@ -319,13 +321,13 @@ def test_a_record_comes_after_each_trial_and_the_usual_ones_are_tried(llama: Hoo
 
 def test_trials_end_where_they_are_asked_to_and_hold_the_model_during_a_pass_only(llama: HookedModel) -> None:
     run = trace(llama, PROMPT, max_new_tokens=NEW, additions=False)
-    going = trials(llama, run, WAYS)
+    going = trials(llama, run, COMPRESSIONS)
     next(going)
     assert not llama.guard.locked()
     going.close()
     assert list(going) == []
     job = Told(lambda *_: job.stop() if len(job.said) == NEW + 5 else None)
-    records = list(trials(llama, run, WAYS, job=job))
+    records = list(trials(llama, run, COMPRESSIONS, job=job))
     seen = job.said
     assert [trial.kind for trial in records[-1].trials] == ["exact"] and len(records) == 1
     assert len(seen) == NEW + 5 and [each[0] for each in seen[:NEW]] == list(range(NEW))
@@ -336,20 +338,20 @@ def test_trials_end_where_they_are_asked_to_and_hold_the_model_during_a_pass_onl
 
 
 @pytest.mark.parametrize(
-    ("way", "words"),
+    ("compression", "words"),
     [
-        (Asked(kind="window"), "at least 1"),
-        (Asked(kind="sink + window", window=4), "sink is 0"),
-        (Asked(kind="sink + window", sink=4), "window is 0"),
-        (Asked(kind="dropped", dropped=(3, 20)), "position 20"),
-        (Asked(kind="dropped", dropped=(-1,)), "positions 0 to 19"),
-        (Asked(kind="int2"), "int2"),  # pyright: ignore[reportArgumentType]
+        (Compression(kind="window"), "at least 1"),
+        (Compression(kind="sink + window", window=4), "sink is 0"),
+        (Compression(kind="sink + window", sink=4), "window is 0"),
+        (Compression(kind="dropped", dropped=(3, 20)), "position 20"),
+        (Compression(kind="dropped", dropped=(-1,)), "positions 0 to 19"),
+        (Compression(kind="int2"), "int2"),  # pyright: ignore[reportArgumentType]
     ],
 )
-def test_what_means_nothing_is_refused_at_once(llama: HookedModel, way: Asked, words: str) -> None:
+def test_what_means_nothing_is_refused_at_once(llama: HookedModel, compression: Compression, words: str) -> None:
     run = trace(llama, PROMPT, max_new_tokens=2, additions=False)
     with pytest.raises(BadSetting, match=words):
-        trials(llama, run, [way])
+        trials(llama, run, [compression])
 
 
 @pytest.mark.parametrize("family", ["mistral", "gemma2", "gpt_oss", "gemma3_text", "llama4_text"])
@@ -362,9 +364,9 @@ def test_a_cache_that_is_not_plain_is_refused_with_the_reason(family: str) -> No
 def test_without_positions_in_the_keys_tokens_stay_and_bits_go() -> None:
     hooked = shared("bloom")
     run = trace(hooked, PROMPT, max_new_tokens=NEW, additions=False)
-    for way in WAYS[2:]:
+    for compression in COMPRESSIONS[2:]:
         with pytest.raises(NotShown, match="ALiBi"):
-            trials(hooked, run, [way])
+            trials(hooked, run, [compression])
     assert [each.kind for each in usual(hooked, 30)] == ["int8", "int4"]
     record = last(trials(hooked, run))
     assert 0 < record.kl[1].mean() < record.kl[2].mean()

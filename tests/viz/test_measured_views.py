@@ -246,7 +246,7 @@ def test_a_load_is_checked_when_it_is_asked(wrong: dict[str, Any]):
         Selection(**wrong)
 
 
-def test_smaller_caches_stand_at_their_bytes_and_their_damage():
+def test_compressed_caches_stand_at_their_bytes_and_their_damage():
     record = fake_trials()
     points = traces("cache_saved", record)
     assert list(points) == [f"{i} {each.name}" for i, each in enumerate(record.trials) if i]

@@ -10,7 +10,7 @@ const EMPTY = {
   measure: [phrase("What this model costs on this machine"),
     phrase("Press Measure. The prompt is read and continued several times without recording, then with and without the KV cache at growing lengths, then in batches of several texts. It takes about half a minute; each measurement is drawn as it arrives.")],
   cache: [phrase("The same run with cache compression"),
-    phrase("Press “Try smaller caches”. The run is replayed with quantized keys and values, and with some of them evicted: you see how many bytes each method saves and how the next token changes.")],
+    phrase("Press “Compress the cache”. The run is replayed with quantized keys and values, and with some of them evicted: you see how many bytes each method saves and how the next token changes.")],
   serve: [phrase("Several requests at once"),
     phrase("Press Serve. The model runs all texts of the form together: each pass, called a tick here, processes a few tokens of each. You see which requests wait, which are in prefill and which decode, which cache block holds whose tokens, and that no request attends to another. Then the same texts run in static batches and sequentially, and the three schedulers are timed.")],
   speculate: [phrase("Speculative decoding"),

@@ -12,9 +12,9 @@ from model.requests.cache import TryCaches
 
 
 def run(inputs: Inputs, request: TryCaches, job: Job) -> Iterator[CacheTrials | None]:
-    """Replay a run with less of its KV cache.
+    """Replay a run with compressed KV caches.
 
-    Raises: Refusal, at once, if this model's cache can't be made smaller so, or if the record is no run of this model.
+    Raises: Refusal, at once, if this model's cache cannot be compressed, or if the record is no run of this model.
     """
     hooked, record = inputs.target, inputs.records.get("run")
     if record is None:

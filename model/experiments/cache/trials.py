@@ -1,9 +1,8 @@
-"""A run replayed with its KV cache really made smaller, in numbers of fewer bits or of fewer tokens: what it costs.
+"""A run replayed with a compressed KV cache, quantized or with evicted tokens: bytes saved, and damage.
 
-A replay is a run of the model by the very loop of `decoding`, whose passes read the tokens of the run whatever the
-smaller cache would have said; what differs is the cache it is given (`cache_layers`). Positions are absolute: a token
-keeps the position that it has in the text, whichever tokens before it are gone. StreamingLLM numbers what is left
-anew; here the damage of what is gone is not mixed with that of moving the rest.
+A replay runs the loop of `decoding` on the tokens of the run, whatever the compressed cache would have chosen; only the
+cache differs (`cache_layers`). Positions are absolute: a token keeps its position in the text when tokens before it are
+evicted. StreamingLLM renumbers the remaining tokens; here the damage of eviction is not mixed with that of moving them.
 """
 
 from collections.abc import Generator, Sequence
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 
 from model.api.job import Job, records_of
-from model.capture.cache_layers import odd_layers, smaller
+from model.capture.cache_layers import compressed_cache, odd_layers
 from model.capture.decoding import Pass, passes
 from model.capture.hooked import HookedModel
 from model.capture.prompts import check_lengths, read_prompt
@@ -28,23 +27,23 @@ from model.texts import phrase
 
 _SINK = 4  # tokens, as StreamingLLM keeps
 _CLOSE = 1e-3  # logits of one run on two machines differ by less than this share of the largest
-_TOKEN_BYTES = 500  # of the Python objects that tell of one token
-_STEP_BYTES = 500  # of what a trial tells of one step: three numbers, and how the token that it chose reads
+_TOKEN_BYTES = 500  # of the Python objects of one token
+_STEP_BYTES = 500  # of one step of a trial: three numbers, and the text of the chosen token
 _EVICTING = ("window", "sink + window", "dropped")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """One smaller cache to try. A window or a sink counts the tokens that stay in the cache between two passes."""
+class Compression:
+    """One compression to try. `window` and `sink` count the tokens that stay in the cache between two passes."""
 
     kind: CacheKind
     sink: int = 0
     window: int = 0
-    dropped: tuple[int, ...] = ()  # positions of the prompt that are taken out after the prefill
+    dropped: tuple[int, ...] = ()  # positions of the prompt that are evicted after the prefill
 
     @property
     def name(self) -> str:
-        """This cache in a few words, such as "sink 4 + window 16"."""
+        """Its name, such as "sink 4 + window 16"."""
         if self.kind == "window":
             return phrase("window {window}", window=self.window)
         if self.kind == "sink + window":
@@ -91,42 +90,42 @@ class Script:
         return self.ids[self.n_prompt :]
 
 
-def usual(hooked: HookedModel, window: int, sink: int = _SINK, dropped: Sequence[int] = ()) -> tuple[Asked, ...]:
-    """What is worth trying: int8, int4, the latest tokens, first ones with those, and without some positions, if named.
+def usual(hooked: HookedModel, window: int, sink: int = _SINK, dropped: Sequence[int] = ()) -> tuple[Compression, ...]:
+    """The usual compressions: int8, int4, a window, a sink with a window, and evicted positions, if any are given.
 
-    Of a model that is told no positions, only fewer bits can be tried.
+    Only quantization works for a model without positions.
     """
-    bits = (Asked(kind="int8"), Asked(kind="int4"))
+    bits = (Compression(kind="int8"), Compression(kind="int4"))
     if hooked.anatomy.positions is None:
         return bits
-    windows = (Asked(kind="window", window=window), Asked(kind="sink + window", sink=sink, window=window))
-    return (*bits, *windows, *([Asked(kind="dropped", dropped=tuple(dropped))] if dropped else []))
+    windows = (Compression(kind="window", window=window), Compression(kind="sink + window", sink=sink, window=window))
+    return (*bits, *windows, *([Compression(kind="dropped", dropped=tuple(dropped))] if dropped else []))
 
 
 def trials(
     hooked: HookedModel,
     run: Trace | Script,
-    asked: Sequence[Asked] | None = None,
+    asked: Sequence[Compression] | None = None,
     *,
     job: Job | None = None,
 ) -> Generator[CacheTrials]:
-    """Replay a run with the exact cache and then with each smaller one; yields the record so far after each of them.
+    """Replay a run with the exact cache, then with each compressed one; yields the record so far after each of them.
 
     Without `asked`, the `usual` ones are tried. Stopping `job` ends the iteration between two passes, as closing the
     generator does; its progress counts passes. The model's guard is held during a pass only.
 
     Each distribution is compared by the Kullback-Leibler divergence KL(exact || trial), in nats, over the whole
-    vocabulary, in float64. The prefill reads with the whole cache, so the first token is always the exact one.
+    vocabulary, in float64. The prefill uses the exact cache, so the first token never changes.
     Source: Kullback and Leibler 1951; windows and sinks: Xiao et al. 2023, StreamingLLM; fewer bits: Liu et al. 2024,
     KIVI.
-    Raises: NotShown, if this model's cache cannot be made smaller so; BadTrace, if another model made the run;
+    Raises: NotShown, if this model's cache cannot be compressed so; BadTrace, if another model made the run;
     BadSetting, for a cache that means nothing; BadPrompt or PromptTooLong, for tokens that this model cannot read.
     """
     return records_of(trials_in_passes(hooked, run, asked, job=job or Job()))
 
 
 def trials_in_passes(
-    hooked: HookedModel, run: Trace | Script, asked: Sequence[Asked] | None = None, *, job: Job
+    hooked: HookedModel, run: Trace | Script, asked: Sequence[Compression] | None = None, *, job: Job
 ) -> Generator[CacheTrials | None]:
     """The same, with None after every pass: others may have the model there. Sets the job's `expected_bytes`."""
     script = run if isinstance(run, Script) else Script.of(run)
@@ -141,21 +140,21 @@ def trials_in_passes(
     count = len(script.written) or script.settings.max_new_tokens
     job.expected_bytes = len(script.ids) * _TOKEN_BYTES + (len(wanted) + 1) * count * _STEP_BYTES
     logits = run.logits if isinstance(run, Trace) else None
-    return _Replays(hooked, script, logits, job).all([Asked(kind="exact"), *wanted])
+    return _Replays(hooked, script, logits, job).all([Compression(kind="exact"), *wanted])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Replayed:
-    """One replay: of each written token, how far its distribution is, what would have been chosen, and the cache."""
+    """One replay: of each written token, the KL divergence, the token that is chosen instead, and the cache's bytes."""
 
-    asked: Asked
+    asked: Compression
     kl: list[float]
     chosen: list[int]
     kv_bytes: list[int]
 
 
 class _Replays:
-    """The replays of one run, one after the other, and what has come of them."""
+    """The replays of one run, one after the other, and their results."""
 
     def __init__(
         self,
@@ -169,7 +168,7 @@ class _Replays:
         self._exact: list[torch.Tensor] = []  # log-probabilities, float64 [V], of each written token
         self._done: list[_Replayed] = []
 
-    def all(self, asked: Sequence[Asked]) -> Generator[CacheTrials | None]:
+    def all(self, asked: Sequence[Compression]) -> Generator[CacheTrials | None]:
         """The record after each replay, None after each pass."""
         try:
             for each in asked:
@@ -180,7 +179,7 @@ class _Replays:
         except Cancelled:
             return
 
-    def _replay(self, asked: Asked, n_trials: int) -> Generator[None, None, _Replayed]:
+    def _replay(self, asked: Compression, n_trials: int) -> Generator[None, None, _Replayed]:
         """One replay. Raises: Cancelled."""
         row = _Replayed(asked=asked, kl=[], chosen=[], kv_bytes=[])
         with closing(self._passes(asked)) as replay:
@@ -197,15 +196,15 @@ class _Replays:
                 row.kv_bytes.append(done.step.kv_bytes)
                 yield
 
-    def _passes(self, asked: Asked) -> Any:
+    def _passes(self, asked: Compression) -> Any:
         cache = None
         if asked.kind != "exact":  # which runs on the library's own
-            cache = smaller(self._hooked.card.n_layers, asked.kind, asked.sink, asked.window, asked.dropped)
+            cache = compressed_cache(self._hooked.card.n_layers, asked.kind, asked.sink, asked.window, asked.dropped)
         prompt = self._script.ids[: self._script.n_prompt]
         return passes(self._hooked.model, prompt, self._script.settings, None, forced=self._written, cache=cache)
 
     def _divergence(self, done: Pass, at: int, exact: bool) -> float:
-        """KL(exact || trial) of one written token, in nats; the exact replay is kept for the others to meet."""
+        """KL(exact || trial) of one written token, in nats; the exact replay is kept for the comparison."""
         here = torch.log_softmax(done.logits[0].cpu().double(), dim=-1)
         if exact:
             self._check_logits(done.logits[0], at)
@@ -293,8 +292,8 @@ def _check_script(hooked: HookedModel, script: Script) -> None:
         )
 
 
-def _in_range(asked: Asked, n_prompt: int) -> Asked:
-    """What was asked, its positions in order. Raises: BadSetting, if it means nothing."""
+def _in_range(asked: Compression, n_prompt: int) -> Compression:
+    """The compression with its positions in order. Raises: BadSetting, if its values make no sense."""
     if asked.kind not in get_args(CacheKind):
         raise BadSetting(
             "there is no cache compression {kind!r}; there are {choices}.",
@@ -314,7 +313,7 @@ def _in_range(asked: Asked, n_prompt: int) -> Asked:
             bad=bad[0],
             last=n_prompt - 1,
         )
-    return Asked(
+    return Compression(
         kind=asked.kind,
         sink=asked.sink if asked.kind == "sink + window" else 0,
         window=asked.window if asked.kind in ("window", "sink + window") else 0,
@@ -322,7 +321,7 @@ def _in_range(asked: Asked, n_prompt: int) -> Asked:
     )
 
 
-def _check_cache(hooked: HookedModel, asked: Sequence[Asked]) -> None:
+def _check_cache(hooked: HookedModel, asked: Sequence[Compression]) -> None:
     card = hooked.card
     if odd := odd_layers(hooked.model):
         raise NotShown(

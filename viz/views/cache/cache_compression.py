@@ -31,12 +31,12 @@ def cache_saved(record: CacheTrials, _at: Selection, mode: Mode = "light") -> go
     cache (KL divergence over the full vocabulary in nats, the mean over all generated tokens; log scale). The numbers
     are those of the table below.
     """
-    smaller = [i for i, each in enumerate(record.trials) if each.kind != "exact"]
+    compressed = [i for i, each in enumerate(record.trials) if each.kind != "exact"]
     means = [float(row.mean()) if row.size else 0.0 for row in record.kl]
-    floor = _floor(np.array([means[i] for i in smaller]))
+    floor = _floor(np.array([means[i] for i in compressed]))
     saved = [_saved(record, i) * 100 for i in range(len(means))]
     figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": 460})
-    for i in smaller:
+    for i in compressed:
         role, symbol = _KINDS[record.trials[i].kind]
         figure.add_scatter(
             x=[saved[i]],
@@ -54,7 +54,7 @@ def cache_saved(record: CacheTrials, _at: Selection, mode: Mode = "light") -> go
                 "line": {"color": theme.GROUND[mode]["ink"], "width": 1},
             },
         )
-    top = max([floor * 100, *(means[i] for i in smaller)])
+    top = max([floor * 100, *(means[i] for i in compressed)])
     figure.update_xaxes(title=phrase("bytes of the cache saved, %"), range=[min(0, *saved) - 4, 104])
     figure.update_layout(yaxis={"title": phrase("mean KL divergence, nats"), **_kl_axis(floor, top * 6, most=4)})
     return figure
@@ -68,14 +68,14 @@ def cache_divergence(record: CacheTrials, _at: Selection, mode: Mode = "light") 
     large star marks the first token that this cache changes. Every pass reads the tokens of the run, so all strips
     compare the same text.
     """
-    smaller = [i for i, each in enumerate(record.trials) if each.kind != "exact"]
-    floor, ink = _floor(record.kl[smaller]), theme.GROUND[mode]["ink"]
-    top = max(floor * 100, float(record.kl[smaller].max(initial=0))) * 4
+    compressed = [i for i, each in enumerate(record.trials) if each.kind != "exact"]
+    floor, ink = _floor(record.kl[compressed]), theme.GROUND[mode]["ink"]
+    top = max(floor * 100, float(record.kl[compressed].max(initial=0))) * 4
     numbers = list(range(1, record.kl.shape[1] + 1))
     said = [markup.plotly_text(markup.short(token)) for token in record.tokens[record.n_prompt :]]
-    height = 90 + _ROW * max(len(smaller), 1)
+    height = 90 + _ROW * max(len(compressed), 1)
     figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": height, "showlegend": False})
-    for place, i in enumerate(smaller):
+    for place, i in enumerate(compressed):
         trial, axis = record.trials[i], f"y{place + 1 if place else ''}"
         role, symbol = _KINDS[trial.kind]
         fill = theme.ROLES[role][mode].fill
@@ -98,21 +98,21 @@ def cache_divergence(record: CacheTrials, _at: Selection, mode: Mode = "light") 
                 marker={"symbol": "star", "size": 16, "color": ink},
                 hoverinfo="skip",
             )
-        bottom, top_of = 1 - (place + 1) / len(smaller), 1 - place / len(smaller)
-        ticks = {**_kl_axis(floor, top, most=2), "domain": [bottom, top_of - 0.34 / len(smaller)], "nticks": 3}
+        bottom, top_of = 1 - (place + 1) / len(compressed), 1 - place / len(compressed)
+        ticks = {**_kl_axis(floor, top, most=2), "domain": [bottom, top_of - 0.34 / len(compressed)], "nticks": 3}
         figure.update_layout({f"yaxis{axis[1:]}": ticks})
         figure.add_annotation(
             x=0,
             xref="paper",
             xanchor="left",
             xshift=-40,
-            y=top_of - 0.3 / len(smaller),
+            y=top_of - 0.3 / len(compressed),
             yref="paper",
             yanchor="bottom",
             text=f"{_name(record, i)}: {_changed(trial)}",
             showarrow=False,
         )
-    anchor = f"y{len(smaller) if len(smaller) > 1 else ''}"
+    anchor = f"y{len(compressed) if len(compressed) > 1 else ''}"
     figure.update_xaxes(title=phrase("generated token"), anchor=anchor, range=[0.5, len(numbers) + 0.5], tickformat="d")
     figure.update_layout(margin={"t": 6})
     return figure
@@ -147,7 +147,7 @@ def cache_table(record: CacheTrials, _at: Selection, _mode: Mode = "light") -> H
 
 
 def _saved(record: CacheTrials, i: int) -> float:
-    """The share of the exact cache's bytes that this trial did without."""
+    """The share of the exact cache's bytes that this trial saves."""
     return 1 - record.trials[i].n_bytes / max(record.trials[0].n_bytes, 1)
 
 
@@ -198,7 +198,7 @@ def _point(record: CacheTrials, i: int, mean: float) -> str:
 
 
 def _other(record: CacheTrials, i: int) -> str:
-    """What the first changed token would have been; tokens as a person can see them."""
+    """The first changed token, and the token that it replaces."""
     first = record.trials[i].first_changed
     if first is None and record.trials[i].n_bytes == record.trials[0].n_bytes:
         return (
@@ -216,7 +216,7 @@ def _other(record: CacheTrials, i: int) -> str:
 
 
 def _percent(share: float) -> str:
-    """A smaller cache can also be larger: scales of few tokens weigh more than is saved."""
+    """A share that may be negative: for few tokens, the scales take more bytes than quantization saves."""
     return theme.percent(share) if share >= 0 else f"\u2212{theme.percent(-share)}"
 
 
