@@ -1,8 +1,8 @@
-"""What a model did with a draft before it: Speculation, round by round.
+"""Speculative decoding of one prompt, round by round.
 
-Frozen values, numpy only. Seconds are by the wall clock. What was recorded round by round was slowed by the recording;
-the times that are compared come from runs of their own without it. Axes of the arrays, by letter: R repeated runs,
-S sizes of a verify pass, Q tries of one size.
+Frozen values, numpy only. Seconds are by the wall clock. Recording slows the rounds down; the times that are compared
+come from separate runs without recording. Axes of the arrays, by letter: S sizes of a verification pass, Q tries of one
+size.
 """
 
 from dataclasses import dataclass
@@ -17,51 +17,53 @@ from model.records.trace import Candidate, ModelCard, Settings, Token
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Drafted:
-    """One drafted token before the judge: what draft and target thought of it, and the verdict."""
+    """One drafted token and its verification: its probability under draft and target, and the verdict."""
 
     id: int
-    q: float | None  # the draft's probability of it; None where the draft has none, as in prompt lookup
-    p: float  # the target's probability of it, after the settings' processors
-    random: float | None  # the number that it was judged by; None where there is none (greedy, or after a refusal)
+    q: float | None  # its probability under the draft; None if the draft has none, as in prompt lookup
+    p: float  # its probability under the target, after the settings' processors
+    random: float | None  # the random number of the test; None if there is none (greedy, or after a rejection)
     accepted: bool
-    draft_best: tuple[Candidate, ...]  # the draft's likeliest tokens; empty where it has no probabilities
+    draft_best: tuple[Candidate, ...]  # the draft's likeliest tokens; empty if it has no probabilities
     target_best: tuple[Candidate, ...]  # the target's likeliest tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Round:
-    """One round of speculation: a few tokens drafted, one pass of the target over all of them, and the verdicts."""
+    """One round of speculation: a few drafted tokens, and their verification in one pass of the target."""
 
     first: int  # position of the first drafted token in the text
-    drafted: tuple[Drafted, ...]  # may be none, where the draft had nothing to say
+    drafted: tuple[Drafted, ...]  # empty if the draft proposed nothing
     n_accepted: int
-    written: tuple[int, ...]  # ids: the accepted ones, and the target's own token after them, if it was kept
-    own: Literal["corrected", "bonus", "none"]  # the target's own token: in place of a refused one, or after them all
-    own_best: tuple[Candidate, ...]  # likeliest of what it came from, max(p - q, 0) or p, and the token itself
-    n_read: int  # tokens that the target's pass read
+    written: tuple[int, ...]  # ids: accepted tokens, then the target's own token, if it was kept
+    own: Literal[
+        "corrected", "bonus", "none"
+    ]  # the target's own token: in place of a rejected one, or after all accepted
+    own_best: tuple[Candidate, ...]  # likeliest tokens of its distribution, max(p - q, 0) or p, and itself
+    n_read: int  # tokens that the verification pass reads
     draft_s: float  # recording included
     verify_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Attempt:
-    """One way to speculate, tried on the run's prompt: its rounds, and its time beside plain decoding's.
+    """The prompt continued with one drafting method: its rounds, and its time beside that of plain decoding.
 
     plain_s and speculated_s are runs without recording, in turns: plain, speculated, plain, ...
     """
 
     mode: Literal["prompt lookup", "early exit", "own draft", "draft model"]
     name: str  # in words, such as "early exit after layer 14 of 30"
-    n_draft: int  # the most tokens drafted in a round
+    n_draft: int  # tokens drafted in a round at most
     rounds: tuple[Round, ...]
     tokens: tuple[Token, ...]  # prompt and written
-    same_tokens: bool | None  # whether they are plain decoding's own; None where they are drawn, and may differ
+    same_tokens: bool | None  # whether they equal those of plain decoding; None if they are sampled
     plain_s: tuple[float, ...]  # seconds from the call to the last token
     speculated_s: tuple[float, ...]
     plain_tokens: int  # written in each plain run
     speculated_tokens: int
-    draft_token_s: float | None  # one drafted token, median of the rounds of the unrecorded runs
-    notes: tuple[str, ...] = ()  # such as why it loses
+    draft_token_s: float | None  # one drafted token, median over the rounds of the timed runs
+    notes: tuple[str, ...] = ()  # such as why it is slower
 
     @property
     def n_drafted(self) -> int:
@@ -75,9 +77,9 @@ class Attempt:
 
     @property
     def acceptance(self) -> float | None:
-        """The share of the verified tokens that was accepted; those after a rejected one are not. None if none was."""
-        judged = sum(each.n_accepted + (each.own == "corrected") for each in self.rounds)
-        return self.n_accepted / judged if judged else None
+        """Accepted tokens as a share of the verified ones; those after a rejection are not. None if none is."""
+        n_verified = sum(each.n_accepted + (each.own == "corrected") for each in self.rounds)
+        return self.n_accepted / n_verified if n_verified else None
 
     @property
     def tokens_per_pass(self) -> float:
@@ -86,13 +88,13 @@ class Attempt:
 
     @property
     def turns(self) -> tuple[float, ...]:
-        """Of each turn, how many times as fast as plain decoding it wrote a token; none while they are not timed."""
+        """The speedup over plain decoding per token in each turn; empty while they are not timed."""
         pairs = zip(self.plain_s, self.speculated_s, strict=False)
         return tuple((one / self.plain_tokens) / (two / self.speculated_tokens) for one, two in pairs)
 
     @property
     def speedup(self) -> float | None:
-        """Plain seconds a token over speculated seconds a token, medians: above 1 speculation gains."""
+        """Median seconds per token of plain decoding over those with the draft: above 1 the draft pays."""
         if not self.plain_s or not self.speculated_s:
             return None
         plain = float(np.median(self.plain_s)) / self.plain_tokens
@@ -101,10 +103,10 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Speculation(Saved):
-    """One prompt continued with a draft before the model, in one or more ways, round by round.
+    """One prompt continued by speculative decoding, with one or more drafting methods, round by round.
 
-    verify_s [S, Q] is a pass of the target that reads verify_sizes [S] tokens after a context of the run's length,
-    timed without recording: 1 is a plain decode pass, k + 1 a round with k drafted tokens.
+    verify_s [S, Q] is the time of a pass of the target over verify_sizes [S] tokens after a context of the run's
+    length, without recording: 1 token is a plain decode pass, k + 1 the verification of k drafted tokens.
     """
 
     model: ModelCard
@@ -112,8 +114,8 @@ class Speculation(Saved):
     prompt: str
     settings: Settings
     n_prompt: int
-    tokens: tuple[Token, ...]  # as plain decoding writes them: prompt and written
-    texts: dict[int, str]  # of every id that the attempts mention
+    tokens: tuple[Token, ...]  # prompt and tokens written by plain decoding
+    texts: dict[int, str]  # the text of every id in the attempts
     attempts: tuple[Attempt, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -126,7 +128,7 @@ class Speculation(Saved):
             self._check_attempt(attempt)
 
     def _check_attempt(self, attempt: Attempt) -> None:
-        """Every written token comes from one round, accepted ones are the drafted ones, and all can be read."""
+        """Check that the rounds write the tokens, accept drafted tokens, and that each id has its text."""
         written = [each for one in attempt.rounds for each in one.written]
         if written != [token.id for token in attempt.tokens[self.n_prompt :]]:
             raise BadTrace(

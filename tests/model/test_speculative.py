@@ -118,16 +118,16 @@ def test_drawn_verdicts_follow_from_the_recorded_numbers(mode: Mode) -> None:
     draft = shared(copy=1)
     record = watched_once(shared(), mode, draft=draft, exit_layer=1, n_draft=4, settings=SAMPLED, new=30)
     (attempt,) = record.attempts
-    judged = 0
+    verified = 0
     for one in attempt.rounds:
         for at, each in enumerate(one.drafted[: one.n_accepted + (one.own == "corrected")]):
             assert each.random is not None
             assert each.q is not None
             assert (each.random <= each.p / each.q) == (at < one.n_accepted)
-            judged += 1
+            verified += 1
         assert [each.random for each in one.drafted[one.n_accepted + 1 :] if each.random is not None] == []
         assert one.own == "none" or one.written[-1] in {each.id for each in one.own_best}  # however unlikely it was
-    assert judged > 10
+    assert verified > 10
     assert attempt.same_tokens is None
 
 
@@ -195,9 +195,9 @@ def test_after_a_refusal_the_token_comes_from_what_the_draft_left_of_the_model()
     ).attempts
     refused = [one for one in attempt.rounds if one.own == "corrected"]
     for one in refused:
-        judged = one.drafted[one.n_accepted]
-        q = {each.id: each.probability for each in judged.draft_best}
-        left = {each.id: max(each.probability - q.get(each.id, 0.0), 0.0) for each in judged.target_best}
+        rejected = one.drafted[one.n_accepted]
+        q = {each.id: each.probability for each in rejected.draft_best}
+        left = {each.id: max(each.probability - q.get(each.id, 0.0), 0.0) for each in rejected.target_best}
         wanted = {token: each / sum(left.values()) for token, each in left.items() if each > 0}
         assert {each.id: each.probability for each in one.own_best} == pytest.approx(wanted, abs=1e-5)
         assert one.written[-1] in wanted

@@ -18,7 +18,7 @@ from viz import markup, theme
 from viz.view import Selection, View, as_json
 from viz.views import all_views
 from viz.views.speculation.acceptance import Cost, acceptance, break_even
-from viz.views.speculation.rounds import judged_round, rounds
+from viz.views.speculation.rounds import rounds, verification
 
 MODES: list[theme.Mode] = ["light", "dark"]
 VIEWS = all_views(Speculation)
@@ -116,8 +116,8 @@ def words(html: object) -> str:
 
 def cards(record: Speculation, place: int, of: int = 0) -> list[str]:
     """The words of each card of a round."""
-    html = str(judged_round.draw(record, Selection(attempt=of, round=place)))
-    return [words(each) for each in html.split('<div class="ts-judged ')[1:]]
+    html = str(verification.draw(record, Selection(attempt=of, round=place)))
+    return [words(each) for each in html.split('<div class="ts-verification ')[1:]]
 
 
 def traces(record: Speculation) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def traces(record: Speculation) -> dict[str, Any]:
 
 
 def test_the_views_stand_in_the_order_in_which_they_teach():
-    assert [each.name for each in VIEWS] == ["rounds", "judged_round", "acceptance", "break_even"]
+    assert [each.name for each in VIEWS] == ["rounds", "verification", "acceptance", "break_even"]
     assert [each.follows for each in VIEWS] == ["attempt", "round", "nothing", "nothing"]
 
 
@@ -154,7 +154,7 @@ def test_every_guess_stands_in_its_round_and_only_the_text_is_not_struck_through
         assert one.name in words(html) and "word50 word51" in words(html)
 
 
-def test_a_judged_round_has_both_probabilities_the_number_and_the_verdict_of_every_guess():
+def test_a_verification_has_both_probabilities_the_number_and_the_verdict_of_every_guess():
     for at, one in enumerate(RECORD.attempts):
         for place, played in enumerate(one.rounds):
             told = cards(RECORD, place, at)
@@ -162,8 +162,8 @@ def test_a_judged_round_has_both_probabilities_the_number_and_the_verdict_of_eve
             for card, each in zip(told, played.drafted, strict=False):
                 assert f"word{each.id}" in card and theme.percent(each.p) in card
                 assert each.q is None or theme.percent(each.q) in card
-                judged = each.accepted or ("rejected" in card)
-                assert each.random is None or not judged or f"{each.random:.3g}" in card
+                verified = each.accepted or ("rejected" in card)
+                assert each.random is None or not verified or f"{each.random:.3g}" in card
 
 
 def test_the_verdict_is_said_in_words_and_numbers():
@@ -197,7 +197,7 @@ def test_a_copied_guess_passes_if_the_model_drew_it():
     assert "sampled from p." in own and "max(" not in own
     greedy = cards(speculation(attempt("prompt lookup", COPIED), temperature=0.0), 0)[0]
     assert "has no probabilities" in greedy and "q = 1" not in greedy and "probability" not in greedy
-    assert "has q = 1, so its token is accepted with probability p" in judged_round.caption
+    assert "has q = 1, so its token is accepted with probability p" in verification.caption
 
 
 def test_two_numbers_that_read_alike_get_more_digits():
@@ -226,7 +226,7 @@ def test_tokens_are_text_whatever_is_in_them():
             assert "<script" not in held and "</script" not in held and "\x00" not in held
             if shown is acceptance:
                 assert held.count(markup.text(hostile)) >= 2 * len(record.attempts)  # names and notes
-            if shown in (rounds, judged_round):
+            if shown in (rounds, verification):
                 whole = Token(id=0, text=hostile, data=b"", span=(0, 0), special=False, generated=True)
                 assert markup.text(markup.short(whole)) in held
 
@@ -244,7 +244,7 @@ def test_the_page_keeps_every_element_and_its_style_every_length():
     )
     style = (markup.ASSETS / "css" / "views" / "rounds.css").read_text(encoding="utf-8")
     assert all(f".ts-share-{i} {{ width: {5 * i}% }}" in style for i in range(21))
-    for shown in (rounds, judged_round, acceptance):
+    for shown in (rounds, verification, acceptance):
         for place in range(len(DRAWN)):
             html = str(shown.draw(RECORD, Selection(round=place)))
             assert {each.upper() for each in re.findall(r"<(\w+)", html)} <= allowed
@@ -332,8 +332,8 @@ def test_nothing_is_reckoned_from_a_pass_over_more_tokens_that_came_out_shorter(
 def test_an_attempt_or_a_round_that_is_not_there_is_refused_kindly():
     for shown, at in (
         (rounds, Selection(attempt=2)),
-        (judged_round, Selection(attempt=9)),
-        (judged_round, Selection(round=4)),
+        (verification, Selection(attempt=9)),
+        (verification, Selection(round=4)),
     ):
         with pytest.raises(NotShown, match="has no"):
             shown.draw(RECORD, at)
@@ -347,4 +347,4 @@ def test_why_nothing_was_guessed_is_said():
         ("prompt lookup", (silent, silent), 0, "the last tokens do not occur earlier"),
         ("prompt lookup", (silent,), 0, "nothing to copy, or only one token was left"),
     ):
-        assert why in str(judged_round.draw(speculation(attempt(mode, played)), Selection(round=place)))
+        assert why in str(verification.draw(speculation(attempt(mode, played)), Selection(round=place)))

@@ -1,4 +1,4 @@
-"""Speculation: how often each draft was right, and whether it paid."""
+"""Speculation: the acceptance of each draft, and whether it paid."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from model.texts import counted, phrase
 
 
 def table(drafted: Speculation) -> str:
-    """How often each draft was right, and what it gained or lost beside plain decoding.
+    """The acceptance of each draft, and its speed beside plain decoding.
 
     Acceptance is of the drafted tokens that were verified: those after a rejected one were not. The speed is seconds a
     token of plain decoding over those with the draft, medians of runs in turns, unrecorded: above 1 the draft pays.
@@ -18,7 +18,7 @@ def table(drafted: Speculation) -> str:
     """
     rows = []
     for each in drafted.attempts:
-        right, speed, same = (
+        acceptance, speed, same = (
             each.acceptance,
             each.speedup,
             {True: phrase("yes"), False: phrase("NO"), None: phrase("sampled")}[each.same_tokens],
@@ -27,7 +27,7 @@ def table(drafted: Speculation) -> str:
             (
                 each.name,
                 phrase("{n_accepted:,} of {n_drafted:,}", n_accepted=each.n_accepted, n_drafted=each.n_drafted),
-                phrase("none") if right is None else f"{right:.0%}",
+                phrase("none") if acceptance is None else f"{acceptance:.0%}",
                 f"{each.tokens_per_pass:.2f}",
                 decimals(np.array(each.plain_s)) if each.plain_s else "",
                 decimals(np.array(each.speculated_s)) if each.speculated_s else "",
@@ -69,7 +69,7 @@ def table(drafted: Speculation) -> str:
 
 
 def summary(drafted: Speculation) -> dict[str, Any]:
-    """The same in plain values, with every round: what was drafted, how likely it was, and what became of it."""
+    """The same as plain values, with every round: the drafted tokens, their probabilities and verdicts."""
     return {
         "model": drafted.model.name,
         "machine": drafted.machine,

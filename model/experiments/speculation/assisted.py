@@ -174,7 +174,7 @@ class _Watch:
 
 
 def _peeked(scores: Tensor, length: int) -> list[float]:
-    """The random numbers that the library draws next, one a drafted token; its generator is put back."""
+    """The random numbers that the library draws next, one per drafted token; its generator's state is restored."""
     with own_randomness(scores.device):
         return torch.rand_like(scores.new_empty(length, dtype=torch.float32)).tolist()
 

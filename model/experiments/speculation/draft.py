@@ -273,7 +273,9 @@ class OwnDraft(CandidateGenerator):
 
     def _scores(self, text: Tensor, guess: Tensor) -> Tensor:
         """Scores over the whole vocabulary [1, V]: minus infinity for what the draft cannot say."""
-        scores = guess.new_full((1, self._d_vocab), -torch.inf, dtype=torch.float32)  # as the model's are judged
+        scores = guess.new_full(
+            (1, self._d_vocab), -torch.inf, dtype=torch.float32
+        )  # float32, as the model's scores for verification
         scores[:, self._said] = functional.linear(guess[:, -1], self._head).float()
         return self._processors(text, scores) if len(self._processors) else scores
 

@@ -22,7 +22,7 @@ _LEAVES: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()  # of each model, wh
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drafter:
-    """One way to draft: what `generate` is told, and what takes the place of its candidate generator."""
+    """A drafting method: the options of `generate`, and what replaces its candidate generator."""
 
     mode: Mode
     name: str
@@ -116,7 +116,7 @@ def _fitting(hooked: HookedModel, draft: HookedModel | None) -> HookedModel:
 
 
 def verdict_on(drafter: Drafter, attempt: Attempt) -> tuple[str, ...]:
-    """What a person should know of how it went: whether it pays here, and if not, what stands in its way."""
+    """Notes on the result: whether the draft pays here, and if not, why."""
     speedup, turns = attempt.speedup, attempt.turns
     if speedup is None:
         return ()

@@ -18,7 +18,7 @@ _LOOKS = {
     "own draft": ("value", "diamond"),
     "draft model": ("doubt", "triangle-up"),
 }
-_CALLED = {
+_LABELS = {
     "prompt lookup": phrase("prompt lookup"),
     "early exit": phrase("early exit"),
     "own draft": phrase("own draft"),
@@ -87,7 +87,7 @@ def break_even(record: Speculation, _at: Selection, mode: Mode = "light") -> go.
     highest = 1.2
     for i, each in enumerate(record.attempts):
         role, symbol = _LOOKS[each.mode]
-        fill, name = theme.ROLES[role][mode].fill, _CALLED[each.mode]
+        fill, name = theme.ROLES[role][mode].fill, _LABELS[each.mode]
         cost, spread = _cost(record, each), _turns(each)
         if cost is not None:
             shares = np.linspace(0, 1, _POINTS)
@@ -155,7 +155,7 @@ class Cost:
         return tokens / (self.n_draft * self.draft + self.verify)
 
     def break_even(self) -> float | None:
-        """The least chance with which the draft pays; None if it never does."""
+        """The lowest acceptance rate at which the draft pays; None if it never does."""
         if self.speedup(0) >= 1:
             return 0.0
         low, high = 0.0, 1.0
@@ -168,11 +168,11 @@ class Cost:
 
 
 def _cost(record: Speculation, attempt: Attempt) -> Cost | None:
-    """From medians of what was timed; None where that is not all there, or cannot be: see `_uneven`."""
-    judging, passes = _judging(record, attempt), _passes(record)
-    if judging is None or judging < _EVEN or attempt.draft_token_s is None:
+    """From medians of the timed runs; None if some are missing, or impossible: see `_uneven`."""
+    verify, passes = _verify_cost(record, attempt), _passes(record)
+    if verify is None or verify < _EVEN or attempt.draft_token_s is None:
         return None
-    return Cost(n_draft=attempt.n_draft, draft=attempt.draft_token_s / passes[1], verify=judging)
+    return Cost(n_draft=attempt.n_draft, draft=attempt.draft_token_s / passes[1], verify=verify)
 
 
 def _passes(record: Speculation) -> dict[int, float]:
@@ -182,23 +182,23 @@ def _passes(record: Speculation) -> dict[int, float]:
     return dict(zip(record.verify_sizes.tolist(), np.median(record.verify_s, axis=1).tolist(), strict=True))
 
 
-def _judging(record: Speculation, attempt: Attempt) -> float | None:
-    """A pass that judges a whole round, in plain passes."""
+def _verify_cost(record: Speculation, attempt: Attempt) -> float | None:
+    """The cost of a pass that verifies a full round, in plain passes."""
     passes = _passes(record)
-    plain, judging = passes.get(1), passes.get(attempt.n_draft + 1)
-    return None if plain is None or judging is None else judging / plain
+    plain, verify = passes.get(1), passes.get(attempt.n_draft + 1)
+    return None if plain is None or verify is None else verify / plain
 
 
 def _uneven(record: Speculation, attempt: Attempt) -> str:
     """A pass over more tokens cannot take much less time than one over a single token."""
-    judging = _judging(record, attempt)
-    if judging is None or judging >= _EVEN:
+    verify = _verify_cost(record, attempt)
+    if verify is None or verify >= _EVEN:
         return ""
     return phrase(
         "A pass that verifies {n} tokens was measured at {ratio} of a plain pass, which cannot be: the machine was too "
         "busy to predict the break-even point.",
         n=attempt.n_draft,
-        ratio=number(judging),
+        ratio=number(verify),
     )
 
 

@@ -1,4 +1,4 @@
-"""Speculation round by round: what was drafted, what the model accepted, and where its own token came from."""
+"""Speculation round by round: the drafted tokens, their verification, and the model's own token."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,12 +12,12 @@ from viz.measured import n_tokens, number, scientific
 from viz.theme import Mode
 from viz.view import Html, Selection, view
 
-Verdict = Literal["accepted", "refused", "unjudged", "unneeded", "corrected", "bonus", "alone"]
+Verdict = Literal["accepted", "rejected", "unverified", "unneeded", "corrected", "bonus", "alone"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Mark:
-    """How a verdict is marked, in shape and in word; its colour is its CSS class's."""
+    """The sign and the word of a verdict; its CSS class has the colour."""
 
     sign: str
     word: str
@@ -25,8 +25,8 @@ class _Mark:
 
 _MARKS: dict[Verdict, _Mark] = {
     "accepted": _Mark(sign="\u2713", word=phrase("accepted")),
-    "refused": _Mark(sign="\u2717", word=phrase("rejected")),
-    "unjudged": _Mark(sign="\u2013", word=phrase("not verified")),
+    "rejected": _Mark(sign="\u2717", word=phrase("rejected")),
+    "unverified": _Mark(sign="\u2013", word=phrase("not verified")),
     "unneeded": _Mark(sign="\u2013", word=phrase("not needed")),
     "corrected": _Mark(sign="\u25c6", word=phrase("corrected")),
     "bonus": _Mark(sign="\u2605", word=phrase("bonus")),
@@ -34,9 +34,9 @@ _MARKS: dict[Verdict, _Mark] = {
 }
 _EXPLAINED: tuple[tuple[Verdict, str], ...] = (
     ("accepted", phrase("accepted")),
-    ("refused", phrase("rejected")),
+    ("rejected", phrase("rejected")),
     ("corrected", phrase("the model's own token in its place")),
-    ("unjudged", phrase("drafted after a rejected token: not verified")),
+    ("unverified", phrase("drafted after a rejected token: not verified")),
     ("bonus", phrase("all accepted: a bonus token of the model")),
     ("alone", phrase("nothing was drafted: the model's own token")),
 )
@@ -64,7 +64,7 @@ def rounds(record: Speculation, at: Selection, _mode: Mode = "light") -> Html:
 
 
 @view("One round, verified", of=Speculation, follows="round", needs="attempts")
-def judged_round(record: Speculation, at: Selection, _mode: Mode = "light") -> Html:
+def verification(record: Speculation, at: Selection, _mode: Mode = "light") -> Html:
     """The draft's probability for its token is q, the model's is p.
 
     At temperature 0 a token is accepted if it is the model's most likely token; nothing is sampled. Otherwise it is
@@ -84,12 +84,12 @@ def judged_round(record: Speculation, at: Selection, _mode: Mode = "light") -> H
         )
     one, greedy = attempt.rounds[at.round], record.settings.greedy
     cards = "".join(
-        _judged(each, verdict, place, one, tokens, greedy=greedy)
+        _card(each, verdict, place, one, tokens, greedy=greedy)
         for place, (each, verdict) in enumerate(zip(one.drafted, _verdicts(one), strict=True))
     )
     return Html(
         f'<p class="ts-told">{markup.text(_told(attempt, at.round))}</p>'
-        f'<div class="ts-judged-list">{cards}{_own(one, tokens, greedy=greedy)}</div>'
+        f'<div class="ts-verification-list">{cards}{_own(one, tokens, greedy=greedy)}</div>'
     )
 
 
@@ -104,20 +104,20 @@ def _attempt(record: Speculation, at: Selection) -> Attempt:
 
 
 def _verdicts(one: Round) -> list[Verdict]:
-    """Of each drafted token; a text that ended within the round needs no more of them."""
-    after: list[Verdict] = ["refused"] if one.own == "corrected" else []
+    """The verdict on each drafted token; none is needed after the end of the text."""
+    after: list[Verdict] = ["rejected"] if one.own == "corrected" else []
     left = len(one.drafted) - one.n_accepted - len(after)
-    rest: Verdict = "unjudged" if after else "unneeded"
+    rest: Verdict = "unverified" if after else "unneeded"
     return [*["accepted"] * one.n_accepted, *after, *[rest] * left]  # pyright: ignore[reportReturnType]
 
 
 def _own_verdict(one: Round, own: Literal["corrected", "bonus"]) -> Verdict:
-    """What the model's own token is called: no bonus where nothing was guessed."""
+    """The verdict of the model's own token: not a bonus if nothing was drafted."""
     return own if one.drafted else "alone"
 
 
 def _tokens(record: Speculation) -> dict[int, Token]:
-    """Every token that is mentioned, by its id; of those in a text also the bytes."""
+    """Every token that the record mentions, by its id; tokens of a text also have their bytes."""
     known = {
         each: Token(id=each, text=text, data=b"", span=(0, 0), special=False, generated=True)
         for each, text in record.texts.items()
@@ -133,7 +133,7 @@ def _end_of_prompt(record: Speculation) -> str:
 
 def _summary(attempt: Attempt) -> str:
     n, written = len(attempt.rounds), sum(len(each.written) for each in attempt.rounds)
-    judged = sum(verdict in ("accepted", "refused") for one in attempt.rounds for verdict in _verdicts(one))
+    verified = sum(verdict in ("accepted", "rejected") for one in attempt.rounds for verdict in _verdicts(one))
     return counted(
         n,
         "{draft}: {drafted:,} tokens drafted, {verified:,} verified, {accepted:,} accepted; {written:,} written in 1 "
@@ -142,14 +142,14 @@ def _summary(attempt: Attempt) -> str:
         "{n:,} passes of the model",
         draft=attempt.name,
         drafted=attempt.n_drafted,
-        verified=judged,
+        verified=verified,
         accepted=attempt.n_accepted,
         written=written,
     )
 
 
 def _box(one: Round, i: int, tokens: dict[int, Token]) -> str:
-    """The tokens of a round in the order of the text: those that did not stay stand before what took their place."""
+    """The tokens of a round in the order of the text: rejected ones before the token that replaces them."""
     said = [_chip(each.id, verdict, tokens) for each, verdict in zip(one.drafted, _verdicts(one), strict=True)]
     if one.own != "none":
         said.append(_chip(one.written[-1], _own_verdict(one, one.own), tokens))
@@ -207,10 +207,10 @@ def _silence(attempt: Attempt, place: int) -> str:
     return phrase("only one token was left to write") if last else phrase("the draft proposed nothing")
 
 
-def _judged(each: Drafted, verdict: Verdict, place: int, one: Round, tokens: dict[int, Token], *, greedy: bool) -> str:
+def _card(each: Drafted, verdict: Verdict, place: int, one: Round, tokens: dict[int, Token], *, greedy: bool) -> str:
     """A drafted token with its two probabilities, the test and the verdict."""
-    held = [_bar(phrase("q, the draft"), "ts-of-draft", each.q)] if each.q is not None else []
-    held.append(_bar(phrase("p, the model"), "ts-of-model", each.p))
+    bars = [_bar(phrase("q, the draft"), "ts-of-draft", each.q)] if each.q is not None else []
+    bars.append(_bar(phrase("p, the model"), "ts-of-model", each.p))
     copies = phrase("The draft copies, and has no probabilities.") if greedy else phrase("The draft copies, so q = 1.")
     without = "" if each.q is not None else f'<p class="ts-aside-line">{markup.text(copies)}</p>'
     test = _test(each, verdict, greedy=greedy)
@@ -220,21 +220,22 @@ def _judged(each: Drafted, verdict: Verdict, place: int, one: Round, tokens: dic
     ]
     where = phrase("Position {position}", position=one.first + place)
     return (
-        f'<div class="ts-judged ts-{verdict}">{_heading(each.id, verdict, where, tokens)}'
-        f"{''.join(held)}{without}<p>{markup.text(test)}</p>{''.join(likeliest)}</div>"
+        f'<div class="ts-verification ts-{verdict}">{_heading(each.id, verdict, where, tokens)}'
+        f"{''.join(bars)}{without}<p>{markup.text(test)}</p>{''.join(likeliest)}</div>"
     )
 
 
 def _heading(token: int, verdict: Verdict, where: str, tokens: dict[int, Token]) -> str:
     mark = _MARKS[verdict]
     return (
-        f'<p class="ts-judged-head"><span class="ts-judged-where">{markup.text(where)}</span>{_text(token, tokens)}'
+        f'<p class="ts-verification-head"><span class="ts-verification-where">{markup.text(where)}</span>'
+        f"{_text(token, tokens)}"
         f'<strong class="ts-verdict ts-sign-{verdict}">{mark.sign} {markup.text(mark.word)}</strong></p>'
     )
 
 
 def _bar(whose: str, css: str, probability: float) -> str:
-    """A probability as a length and as a number."""
+    """A probability as a bar and as a number."""
     step = min(max(round(probability * _STEPS), int(probability > 0)), _STEPS)
     return (
         f'<p class="ts-held"><span>{markup.text(whose)}</span><span class="ts-held-track"><span '
@@ -246,7 +247,7 @@ def _test(each: Drafted, verdict: Verdict, *, greedy: bool) -> str:
     """The test in words and numbers."""
     if verdict == "unneeded":
         return phrase("Not needed: the text had ended.")
-    if verdict not in ("accepted", "refused"):
+    if verdict not in ("accepted", "rejected"):
         return phrase("Not verified: it follows a rejected token.")
     if greedy and each.accepted:
         return phrase("Accepted: it is the model's most likely token.")
@@ -256,7 +257,7 @@ def _test(each: Drafted, verdict: Verdict, *, greedy: bool) -> str:
 
 
 def _sampled(each: Drafted) -> str:
-    """The test of a token above temperature 0, with the random number that decided it where there was one."""
+    """The test of a token above temperature 0, with its random number if there was one."""
     p = _probability(each.p)
     if each.q is None and each.accepted:
         return phrase(
@@ -283,7 +284,7 @@ def _sampled(each: Drafted) -> str:
 
 
 def _told_apart(one: float, other: float) -> tuple[str, str]:
-    """Two numbers with as many digits as it takes to see that they are not equal."""
+    """Two numbers with as many digits as are needed to show that they differ."""
     digits = 3
     while digits < 9 and one != other and f"{one:.{digits}f}" == f"{other:.{digits}f}":
         digits += 1
@@ -305,11 +306,11 @@ def _likeliest(whose: str, best: tuple[Candidate, ...], tokens: dict[int, Token]
 
 
 def _own(one: Round, tokens: dict[int, Token], *, greedy: bool) -> str:
-    """The model's own token, and the distribution that it came from."""
+    """The model's own token, and the distribution that it was sampled from."""
     if one.own == "none":
         return ""
-    refused = one.own == "corrected" and one.drafted[one.n_accepted]
-    subtracted = bool(refused) and refused.q is not None and refused.random is not None
+    rejected = one.own == "corrected" and one.drafted[one.n_accepted]
+    subtracted = bool(rejected) and rejected.q is not None and rejected.random is not None
     verdict = _own_verdict(one, one.own)
     named = phrase("max(p \u2212 q, 0), scaled") if subtracted else "p"
     likeliest = phrase("The most likely tokens of {distribution}, and the chosen one:", distribution=named)
@@ -317,7 +318,7 @@ def _own(one: Round, tokens: dict[int, Token], *, greedy: bool) -> str:
     where = phrase("Position {position}", position=one.first + len(one.written) - 1)
     why = f"{_whose(verdict)} {_chosen(greedy=greedy, subtracted=subtracted)}"
     return (
-        f'<div class="ts-judged ts-{verdict}">{_heading(one.written[-1], verdict, where, tokens)}'
+        f'<div class="ts-verification ts-{verdict}">{_heading(one.written[-1], verdict, where, tokens)}'
         f'<p>{markup.text(why)}</p><p class="ts-aside-line">{markup.text(likeliest)}</p>{bars}</div>'
     )
 
