@@ -4,7 +4,7 @@
 4 and 8 texts that arrive together, on the default model with its own attention implementation, and whether the target
 is met: continuous batching is faster than sequential from 4 texts on. The schedulers take turns, and a ratio is taken
 within a turn; wall time, because that is what a user waits. Exit code 1 when a target is missed; `--quick` only checks
-that everything runs, on two texts, and compares nothing with the target.
+that everything runs, on two texts, and judges nothing.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def main() -> int:
     if options.output:
         options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     for target in result["targets"]:
-        word = "not compared" if options.quick else "PASS" if target["met"] else "MISS"
+        word = "not judged" if options.quick else "PASS" if target["met"] else "MISS"
         print(f"{word}: {target['what']} = {target['measured']:.2f} (at least 1.00)")
     return 0 if options.quick or all(target["met"] for target in result["targets"]) else 1
 
@@ -47,7 +47,7 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.serving", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--turns", type=int, default=5, help="turns that each scheduler takes (default 5)")
-    parser.add_argument("--quick", action="store_true", help="one short turn, to check that it runs; no target")
+    parser.add_argument("--quick", action="store_true", help="one short turn, to see that it runs; judges nothing")
     parser.add_argument("-o", "--output", type=Path, help="write the measurements as JSON to this file too")
     return parser.parse_args()
 

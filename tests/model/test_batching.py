@@ -68,7 +68,7 @@ def test_each_text_is_what_generate_writes_recorded_and_under_every_scheduler(
 def test_any_texts_in_any_cache_are_written_as_generate_does_and_conserved(
     hooked: HookedModel, prompts: list[list[int]], lengths: list[int], **bounds: Any
 ) -> None:
-    """Three words only, so that many texts begin alike; few blocks, so that some must make room."""
+    """Three words only, so that many texts have the same prefix; few blocks, so that some are preempted."""
     asked = [Ask(prompt=ids, max_new_tokens=new) for ids, new in zip(prompts, lengths, strict=False)]
     record = recorded(serve(hooked, asked, Settings(), Limits(), attention=False, **bounds))
     check_conserved(record)

@@ -1,8 +1,8 @@
-"""Assisted generation as the library runs it, watched: the one file that touches its private methods.
+"""The library's own assisted generation, recorded: the only file that uses its private methods.
 
-`generate` drafts a few tokens with a candidate generator, verifies them in one pass and keeps what it would have said
-itself. It returns neither its drafts nor the verdicts, so the generator's two methods are wrapped for one run, and the
-function that draws the verdicts' random numbers is. A contract test holds this against the library.
+`generate` drafts a few tokens with a candidate generator and verifies them in one pass. It returns neither drafts nor
+verdicts, so two methods of the generator are wrapped for one run, and so is the function that draws the random numbers
+of the verification. A contract test checks this against the library.
 """
 
 import inspect
@@ -23,7 +23,7 @@ from model.capture.device import own_randomness, wait_for
 from model.texts import phrase
 
 _WHAT = phrase("assisted generation")
-library: Any = utils  # whose private parts are watched
+library: Any = utils  # whose private parts are patched
 
 Make = Callable[..., CandidateGenerator]
 """Makes a draft's candidate generator from what `generate` knows: generation_config, logits_processor, ..."""
@@ -31,16 +31,16 @@ Make = Callable[..., CandidateGenerator]
 
 @dataclass(slots=True, kw_only=True)
 class Verified:
-    """One round as it ran: what was drafted, how it was verified, what came of it."""
+    """One round: the drafted tokens, their verification and the written tokens."""
 
     first: int  # position of the first drafted token
     drafted: list[int]
-    q: Tensor | None  # the draft's scores, processed, float32 [k, V]; None where it has none
+    q: Tensor | None  # the draft's scores, processed, float32 [k, V]; None if it has none
     draft_s: float
-    n_read: int  # tokens that the target's pass read
+    n_read: int  # tokens that the verification pass reads
     p: Tensor | None = None  # the target's scores, processed, float32 [k + 1, V]; kept only in a recorded run
-    randoms: list[float] = field(default_factory=list)  # one a drafted token, where verdicts are drawn
-    n_accepted: int = 0  # drafted tokens that passed; the text may end before the last of them
+    randoms: list[float] = field(default_factory=list)  # one per drafted token, if the verification samples
+    n_accepted: int = 0  # accepted tokens; the text may end before the last of them
     written: list[int] = field(default_factory=list)
     verify_s: float = 0.0
 
@@ -54,12 +54,12 @@ def watched(
     make: Make | None = None,
     rounds: list[Verified] | None = None,
 ) -> Iterator[list[Verified]]:
-    """Watch a model's assisted generation inside this context; gives the rounds, as they come, added to `rounds`.
+    """Record a model's assisted generation inside this context; yields the list to which the rounds are added.
 
-    `make` puts a candidate generator of its own in the place of the one that the library would make. Without
-    `record` only times and token ids are kept. If `job` was stopped, the run ends with `Cancelled` before the next
-    round. The model and the library are as before when the context ends, however it ends.
-    Raises: NotShown, if this version of the library works in another way, which may show only when the run is over.
+    `make` replaces the candidate generator that the library would make. Without `record` only times and token ids are
+    kept. If `job` was stopped, the run ends with `Cancelled` before the next round. The model and the library are
+    restored when the context ends, also after an error.
+    Raises: NotShown, if this version of the library works differently, which may be known only after the run.
     """
     _check_library(model)
     rounds = [] if rounds is None else rounds
@@ -89,18 +89,20 @@ def watched(
 
 @contextmanager
 def drafting(model: Any, n_draft: int) -> Iterator[None]:
-    """Inside this context a model drafts so many tokens a round, whatever its generation config says and learns."""
+    """Inside this context a model drafts n_draft tokens a round, whatever its generation config says."""
     config, sizes = model.generation_config, _sizes(model)
     names = ("num_assistant_tokens", "num_assistant_tokens_schedule", "assistant_confidence_threshold")
     before, n_layers = {name: getattr(config, name, None) for name in names}, sizes.num_hidden_layers
     config.num_assistant_tokens, config.num_assistant_tokens_schedule = n_draft, "constant"
-    config.assistant_confidence_threshold = 0.0  # or it would stop where it is unsure
+    config.assistant_confidence_threshold = 0.0  # otherwise it stops at a low confidence
     try:
         yield
     finally:
         for name, value in before.items():
             setattr(config, name, value)
-        sizes.num_hidden_layers = n_layers  # early exit lowers it while it drafts, and leaves it so if that fails
+        sizes.num_hidden_layers = (
+            n_layers  # early exit lowers it while it drafts, and does not restore it after an error
+        )
 
 
 def leaves_early(model: Any, ids: Tensor, layers: Any, exit_layer: int) -> bool:

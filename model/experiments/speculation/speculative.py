@@ -1,7 +1,7 @@
-"""A prompt continued with a draft before the model: what was drafted, how it was verified, and whether it paid.
+"""Speculative decoding of a prompt: the drafted tokens, their verification, and the speedup.
 
-Every round runs in the library's own assisted generation (`assisted` watches it); plain decoding is its own
-`generate`. The times that are compared come from runs of their own that record nothing.
+Every round runs in the library's own assisted generation (`assisted` records it); plain decoding is its own
+`generate`. The times that are compared come from separate runs without recording.
 """
 
 import statistics
@@ -36,12 +36,12 @@ from model.records.trace import Settings, Token
 from model.requests.speculation import MODES, Mode
 from model.texts import phrase
 
-_TRIES = 9  # of each size of a verify pass: on a busy machine the median of few is far off
+_TRIES = 9  # of each size of a verification pass: on a busy machine the median of few is far off
 _MOST_DRAFTED = 16
-_TOKEN_BYTES = 500  # of the Python objects that tell of one token
-_DRAFTED_BYTES = 3000  # of those that tell of one drafted token, with the likeliest tokens of both distributions
-_ALONE = threading.Lock()  # a run seeds the process's random generators and watches the library: one at a time
-_PIECE_S = 0.5  # of a recorded run, after which others may have the model
+_TOKEN_BYTES = 500  # of the Python objects of one token
+_DRAFTED_BYTES = 3000  # of those of one drafted token, with the likeliest tokens of both distributions
+_ALONE = threading.Lock()  # a run seeds the process's random generators and patches the library: one at a time
+_PIECE_S = 0.5  # of a recorded run, after which other jobs may use the model
 Pause = Callable[[], None]
 _Make = Callable[[], AbstractContextManager[Any]]
 
@@ -59,16 +59,16 @@ def speculate(
     repeats: int = 3,
     job: Job | None = None,
 ) -> Generator[Speculation]:
-    """Continue a prompt plainly and then with a draft before the model; yields the record so far after each piece.
+    """Continue a prompt by plain decoding, then with each draft; yields the record so far after each piece.
 
-    modes: "prompt lookup" drafts what followed the same two tokens, or the same one, before; "early exit" the model's
-    own first `exit_layer` layers (half of them, unless it is said); "own draft" the small draft that the project
-    ships; "draft model" the model `draft`. n_draft tokens are drafted in a round. Each mode is run once to be
-    recorded, and then `repeats` times in turns with plain decoding, unrecorded; of those the last record tells. A mode
-    that this model cannot do becomes a note.
+    modes: "prompt lookup" copies what followed an earlier occurrence of the last two tokens, or of the last one; "early
+    exit" drafts with the model's first `exit_layer` layers (by default half of them); "own draft" with the small draft
+    that the project ships; "draft model" with the model `draft`. A round drafts n_draft tokens. Each mode runs once
+    with recording, then `repeats` times without, in turns with plain decoding; the last record has these times. A mode
+    that this model does not support becomes a note.
     Stopping `job` ends the iteration between two passes; its progress counts runs.
-    With temperature 0 every token is plain decoding's own; else tokens are drawn, and follow the same distribution.
-    Raises: Refusal, at once, for what cannot be run; NotShown, if no mode of those can be done.
+    At temperature 0 the tokens equal those of plain decoding; above 0 they are sampled from the same distribution.
+    Raises: Refusal, at once, for what cannot be run; NotShown, if none of the modes is supported.
     Source: Leviathan, Kalman, Matias 2023, "Fast Inference from Transformers via Speculative Decoding", algorithm 1;
     Saxena 2023, "Prompt Lookup Decoding"; Elhoushi et al. 2024, "LayerSkip" (early exit).
     """
@@ -100,7 +100,7 @@ def speculate_in_runs(
     repeats: int = 3,
     job: Job,
 ) -> Generator[Speculation | None]:
-    """The same, with None where others may have the model: between the pieces of a recorded run, and after a timed one.
+    """The same, with None where other jobs may use the model: between pieces of a recorded run, and after a timed one.
 
     Sets the job's `expected_bytes`.
     """
@@ -140,14 +140,14 @@ class _Setup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Ran:
+class _Run:
     written: list[int]
     rounds: list[Verified]
     seconds: float
 
 
 class _BetweenPasses:
-    """A stopping criterion that never stops: where a run can be cancelled, and makes room for others now and then."""
+    """A stopping criterion that never stops: it lets the job cancel a run, and lets other jobs use the model."""
 
     def __init__(self, job: Job, around: Contexts, pause: Pause | None) -> None:
         self._job, self._around, self._pause, self._since = job, around, pause, time.monotonic()
@@ -168,7 +168,7 @@ def _held(lock: threading.Lock) -> Iterator[None]:
 
 
 class _Speculating:
-    """The runs of one prompt, one after the other, and what has come of them."""
+    """The runs of one prompt, one after the other, and their results."""
 
     def __init__(
         self,
@@ -181,13 +181,13 @@ class _Speculating:
         self._hooked, self._setup, self._drafters, self._job = hooked, setup, drafters, job
         self._machine, self._reasons = in_words(hooked), reasons
         self._done = 0
-        self._plain: list[int] = []  # what plain decoding writes
+        self._plain: list[int] = []  # the tokens of plain decoding
         self._attempts: list[Attempt] = []
         self._mentioned: set[int] = set()
         self._verify: list[list[float]] = []
 
     def records(self) -> Generator[Speculation | None]:
-        """The record after each recorded run and at the end, None wherever others may have the model in between."""
+        """The record after each recorded run and at the end, None in between where other jobs may use the model."""
         try:
             yield from self._pieces()
         except Cancelled:
@@ -205,8 +205,8 @@ class _Speculating:
         yield from self._timed_passes()
         yield self._record()
 
-    def _attempt(self, drafter: Drafter, ran: _Ran) -> Attempt:
-        """What the recorded run of a draft says; its times come later."""
+    def _attempt(self, drafter: Drafter, ran: _Run) -> Attempt:
+        """The recorded run of a draft, without times, which come later."""
         written, kept = ran.written, [round_of(each) for each in ran.rounds]
         self._mentioned |= {each for one in kept for each in ids_of(one)}
         greedy = self._setup.settings.greedy
@@ -227,7 +227,7 @@ class _Speculating:
     def _timed(self, at: int, drafter: Drafter) -> Generator[None]:
         """Times for one attempt: plain, speculated, plain, speculated, ...
 
-        None after each run and no record: whoever draws it would disturb the runs that come later.
+        None after each run and no record: drawing it would disturb the runs after it.
         """
         attempt, drafted = self._attempts[at], list[float]()
         for turn in range(1, self._setup.repeats + 1):
@@ -249,7 +249,7 @@ class _Speculating:
             yield
 
     def _compare(self, drafter: Drafter, timed: tuple[int, int], recorded: tuple[int, int]) -> None:
-        """A speed is reckoned with the tokens of the recorded runs: a timed one that wrote others is told of."""
+        """A speed is computed with the token counts of the recorded runs: note a timed run that has another count."""
         note = phrase(
             "a timed run of {drafter} wrote another number of tokens than the recorded one, so its speed is off.",
             drafter=drafter.name,
@@ -259,8 +259,8 @@ class _Speculating:
 
     def _run(
         self, what: str, drafter: Drafter | None = None, *, record: bool = False, pause: Pause | None = None
-    ) -> _Ran:
-        """One run. Global random state is as before afterwards, and wherever it is paused."""
+    ) -> _Run:
+        """One run. The global random state is restored after it, and while it is paused."""
         self._go_on(what)
         model, setup = self._hooked.model, self._setup
         ids = torch.tensor([list(setup.ids)], device=model.device)
@@ -277,19 +277,19 @@ class _Speculating:
             wait_for(model.device)
             seconds = time.perf_counter() - started
         self._done += 1
-        return _Ran(written=out[0, len(setup.ids) :].tolist(), rounds=rounds, seconds=seconds)
+        return _Run(written=out[0, len(setup.ids) :].tolist(), rounds=rounds, seconds=seconds)
 
-    def _run_timed(self, what: str, drafter: Drafter | None = None) -> _Ran:
+    def _run_timed(self, what: str, drafter: Drafter | None = None) -> _Run:
         with self._job.clock():
             return self._run(what, drafter)
 
-    def _run_recorded(self, what: str, drafter: Drafter | None = None) -> Generator[None, None, _Ran]:
+    def _run_recorded(self, what: str, drafter: Drafter | None = None) -> Generator[None, None, _Run]:
         return in_pieces(lambda pause: self._run(what, drafter, record=True, pause=pause))
 
     def _around(self, drafter: Drafter | None, rounds: list[Verified], record: bool) -> list[_Make]:
-        """What a run is done in: locks, random numbers, and what is changed about the models and the library."""
+        """The contexts of a run: locks, random numbers, and changes to the models and the library."""
         model = self._hooked.model
-        locks = [_ALONE, self._hooked.guard]  # alone first: two runs that draft for each other would wait for ever
+        locks = [_ALONE, self._hooked.guard]  # this order: two runs that draft for each other would deadlock
         if drafter is not None and drafter.other is not None:
             locks.append(drafter.other.guard)
         around: list[_Make] = [partial(_held, lock) for lock in locks]
@@ -307,13 +307,13 @@ class _Speculating:
         return around
 
     def _options(self, drafter: Drafter) -> dict[str, Any]:
-        """What `generate` is told. A generator of our own comes in by the door of prompt lookup."""
+        """The options of `generate`. A candidate generator of our own uses those of prompt lookup."""
         if drafter.model is not None:
             return drafter.options
         return {"prompt_lookup_num_tokens": self._setup.n_draft, **drafter.options}
 
     def _own_draft(self, draft: Draft, kept: Thoughts) -> Make:
-        head = borrowed_head(self._hooked, draft)  # copied here, before the clock runs
+        head = borrowed_head(self._hooked, draft)  # copied here, before the timing starts
 
         def make(*, generation_config: Any, logits_processor: Any, **_: Any) -> OwnDraft:
             return OwnDraft(
