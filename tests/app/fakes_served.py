@@ -93,7 +93,7 @@ def served(
 
 
 def drafted(prompt: str, settings: Settings, modes: tuple[str, ...], *, n_rounds: int | None = None) -> Speculation:
-    """A prompt continued in so many ways; each round of three guesses gets one, two or three right, in turns."""
+    """A prompt continued with each of these drafts; of three guesses a round gets one, two or three right, in turns."""
     texts = {i: f" word{i}" for i in range(40)}
     read = prompt.split(" ")
 
