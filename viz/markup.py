@@ -95,9 +95,9 @@ def foreign(body: str, *, title: str, height: int, style: str = "") -> str:
     return frame(f"<!DOCTYPE html><html><head>{head}</head><body>{body}</body></html>", title=title, height=height)
 
 
-def style() -> str:
-    """Every style of the pictures, as one sheet."""
-    sheets = [ASSETS / "css" / name for name in STYLES] + sorted((ASSETS / "css" / "views").glob("*.css"))
+def style(*more: str) -> str:
+    """Every style of the pictures as one sheet, and these files of assets/css after them."""
+    sheets = [ASSETS / "css" / name for name in (*STYLES, *more)] + sorted((ASSETS / "css" / "views").glob("*.css"))
     return "\n".join(sheet.read_text(encoding="utf-8") for sheet in sheets)
 
 

@@ -25,7 +25,7 @@ measured() {  # the file, then what python -m model takes: times are this machin
 
 measured measured.measurement measure "The capital of France is Paris. The capital of Italy is" --max-new-tokens 24
 measured compressed.trials cache "Once upon a time, a small robot found a door in the forest. Behind it" --max-new-tokens 32
-measured five-texts.batching serve "The capital of France is Paris. The capital of Italy is" "The capital of France is Paris. The capital of Spain is" \
+measured four-texts.batching serve "The capital of France is Paris. The capital of Italy is" "The capital of France is Paris. The capital of Spain is" \
     "Once upon a time, a small robot found a door in the forest. Behind it" "def is_even(n):
-    return" "The sky is" --max-new-tokens 14 --token-budget 24 --together 4
-measured a-list.speculation speculate "Count: one, two, three, four, five, six. Again: one, two, three," --max-new-tokens 24
+    return" --max-new-tokens 10 --token-budget 16 --together 3 --blocks 16
+measured a-refrain.speculation speculate "The cat sat on the mat. The dog sat on the log. The cat sat on the mat. The dog sat" --max-new-tokens 24

@@ -67,7 +67,7 @@ PARTS<label id="prompt">Prompt<textarea>PROMPT</textarea></label>
 <div id="runs"><div class="ts-runs-root"></div></div></div>
 <div id="main"><div id="boards"><div class="ts-boards"></div></div></div></div></div>
 <script type="module">
-import { connect } from "./gradio_api/tokenoscope/assets/js/board/page.js";
+import { connect } from "./gradio_api/tokenoscope/assets/js/bundles/page.js?v=tests";
 const visitor = Math.random().toString(36).slice(2);
 const props = { value: FIRST };
 let changed = () => {};
@@ -87,7 +87,7 @@ for (const id of ["pause", "resume", "step", "stop"]) {
 connect({ element: document.getElementById("boards"), props, experiments: KINDS, pages: PAGES,
   watch: (_, fn) => { changed = fn; }, ask: (experiment, values) => window.press(experiment, values) });
 </script></body></html>"""
-_SHEETS = ("theme.css", "page.css", "scope.css", "measure.css", "serve.css")
+_SHEETS = ("theme.css", "page.css", "bundles/pictures.css")
 _PARTS = """<div class="ts-parts" role="tablist" aria-label="parts of this page">
 <button type="button" role="tab" id="part-batching" aria-selected="true">Batching</button>
 <button type="button" role="tab" id="part-speculation" aria-selected="false" tabindex="-1">Speculation</button></div>"""

@@ -10,7 +10,7 @@ from tests.app.views_served import VIEWS
 from tests.browser.plain import Plain, finished
 from tests.browser.test_next_token import CARD, turn
 from tests.browser.test_run_board import SHOWN
-from viz import views
+from viz import markup, views
 
 CATALOGUE = 'export const CATALOGUE = { get: (key) => "\u27e6" + key + "\u27e7" };'
 LINE = ".ts-run-text"
@@ -99,6 +99,14 @@ OUTSIDE = """async ([others, ofTick]) => {
 }"""
 
 
+def in_that_language() -> str:
+    """The scripts of the page as one, with that catalogue."""
+    own, other = (text.removeprefix("export ") for text in (markup.module_source(markup.CATALOGUE_MODULE), CATALOGUE))
+    scripts = markup.bundle("board/page.js")
+    assert scripts.count(own.strip()) == 1
+    return scripts.replace(own.strip(), other)
+
+
 @pytest.fixture
 def bracketed(visit: Any) -> Any:
     """Opens a plain page in that language."""
@@ -108,6 +116,10 @@ def bracketed(visit: Any) -> Any:
         page.route(
             re.compile(r"/core/catalogue\.js"),
             lambda route: route.fulfill(body=CATALOGUE, content_type="text/javascript"),
+        )
+        page.route(
+            re.compile(r"/bundles/page\.js"),
+            lambda route: route.fulfill(body=in_that_language(), content_type="text/javascript"),
         )
         page.add_init_script(WATCH)
         page.goto(f"{server.url}/{path}")

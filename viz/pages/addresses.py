@@ -26,6 +26,11 @@ def bundle(module: str) -> str:
     return f"{_FOLDER}/assets/js/bundles/{module}?v={version()}"
 
 
+def styles() -> str:
+    """Where all styles of the pictures are served."""
+    return f"{_FOLDER}/assets/css/bundles/pictures.css?v={version()}"
+
+
 @cache
 def version() -> str:
     """Changes whenever a script or a style does, so that no browser shows an old one."""

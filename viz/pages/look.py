@@ -33,11 +33,10 @@ def head(first: str | None) -> str:
 
     Addresses are relative, as Gradio's own are. `first` is the record that the page opens on.
     """
-    place = f"{PREFIX.lstrip('/')}/assets"
-    sheets = ["css/theme.css", "css/scope.css", "css/measure.css", "css/serve.css"]
-    sheets += sorted(path.relative_to(ASSETS).as_posix() for path in (ASSETS / "css" / "views").glob("*.css"))
-    tags = [f'<link rel="stylesheet" href="{place}/{sheet}">' for sheet in sheets]
-    tags.append(f'<link rel="modulepreload" href="{addresses.bundle("page.js")}">')
+    tags = [
+        f'<link rel="stylesheet" href="{addresses.styles()}">',
+        f'<link rel="modulepreload" href="{addresses.bundle("page.js")}">',
+    ]
     if first is not None:
         parts = f"{PREFIX.lstrip('/')}/records/{quote(first)}/parts?since=0"
         tags.append(_PRELOAD.replace("PARTS", parts))

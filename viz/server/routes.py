@@ -7,7 +7,7 @@ and are all that opens a record.
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
@@ -73,26 +73,26 @@ def build_routes(store: Store, models: Models) -> list[BaseRoute]:
 
 def _assets() -> Callable[[Request], Awaitable[Response]]:
     """The page's scripts and styles; browsers ask each time whether they have changed, but of what an address names by
-    its version. Below js/bundles/ is each module of js/board/ with all that it imports.
+    its version: js/bundles/ holds modules of js/board/ with all that they import, css/bundles/ all styles of pictures.
 
     No mount: below one, Starlette takes the path of a proxy in front (GRADIO_ROOT_PATH) for a part of the file's name.
     """
     files = StaticFiles(directory=ASSETS)
-    bundle = cache(markup.bundle)
+    bundled: dict[str, Callable[[], str]] = {
+        **{f"js/bundles/{name}": cache(partial(markup.bundle, f"board/{name}")) for name in BUNDLES},
+        "css/bundles/pictures.css": cache(partial(markup.style, "measure.css", "serve.css")),
+        f"js/{markup.CATALOGUE_MODULE}": partial(markup.module_source, markup.CATALOGUE_MODULE),
+    }
 
     async def endpoint(request: Request) -> Response:
         path = os.path.normpath(request.path_params["path"])
-        if (name := path.removeprefix("js/bundles/")) in BUNDLES and name != path:
-            script = await run_in_threadpool(bundle, f"board/{name}")
-            response = Response(script, media_type="text/javascript")
-            if "v" in request.query_params:
-                response.headers["cache-control"] = "public, max-age=31536000, immutable"
-                return response
-        elif path == f"js/{markup.CATALOGUE_MODULE}":
-            response = Response(markup.module_source(markup.CATALOGUE_MODULE), media_type="text/javascript")
+        if (made := bundled.get(path)) is not None:
+            kind = "text/css" if path.endswith(".css") else "text/javascript"
+            response = Response(await run_in_threadpool(made), media_type=kind)
         else:
             response = await files.get_response(path, request.scope)
-        response.headers["cache-control"] = "no-cache"
+        lasts = made is not None and "v" in request.query_params
+        response.headers["cache-control"] = "public, max-age=31536000, immutable" if lasts else "no-cache"
         return response
 
     return endpoint

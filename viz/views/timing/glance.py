@@ -51,10 +51,10 @@ def _rate(record: Measurement) -> tuple[str, str]:
 
 def _saved(record: Measurement) -> tuple[str, str]:
     if not len(record.race_lengths):
-        return "\u2026", phrase("times faster with the KV cache: coming, or not measured")
+        return "\u2026", phrase("what the KV cache saves: coming, or not measured")
     ratio = float(np.median(record.race_off[-1]) / np.median(record.race_on[-1]))
     length = theme.count(int(record.race_lengths[-1]))
-    return f"\u00d7{number(ratio)}", phrase("faster with the KV cache, at {n} tokens of text", n=length)
+    return f"\u00d7{number(ratio)}", phrase("as fast with the KV cache as without it, at {n} tokens of text", n=length)
 
 
 def _answer(record: Measurement) -> str:
