@@ -94,3 +94,20 @@ def test_the_table_has_the_numbers_of_the_column(page: Page):
     expect(page.locator(".ts-loom-table .ts-note")).to_contain_text(
         f"Token {page.evaluate('tokenoscope.selection.at.token')}"
     )
+
+
+def test_on_a_phone_what_was_tapped_is_told_on_a_sheet_above_the_transport(look: Callable[..., Page]):
+    page = look(timed(finished()), "step=3", width=390, height=844)
+    page.wait_for_function("tokenoscope.store.loom.geometry && tokenoscope.store.run.lens")
+    bar = page.locator(".ts-player-bar")
+    expect(bar).to_be_in_viewport(ratio=1)
+    page.locator(OVER).click(position=middle(page, 5, 3))
+    sheet = page.locator(INSPECTOR)
+    expect(sheet).to_be_in_viewport(ratio=1)
+    expect(sheet.locator(".ts-loom-crumb")).to_contain_text("layer 2")
+    top, box = sheet.bounding_box(), bar.bounding_box()
+    assert top and box and top["y"] + top["height"] <= box["y"] + 1
+    row = middle(page, 5, 3)["y"] + page.locator(OVER).evaluate("(e) => e.getBoundingClientRect().top")
+    assert 0 < row < top["y"]
+    sheet.get_by_role("button", name="Close").click()
+    expect(sheet).not_to_have_class(re.compile("ts-sheet"))

@@ -1,7 +1,7 @@
 // @ts-check
 // The transport: where we are in the record, in words; play, pause and scrub over its passes, ticks or rounds.
 
-import { h, fill, button } from "../core/dom.js";
+import { h, fill, button, watchSight } from "../core/dom.js";
 import { cut, fit, FONT, mix, pointer, widthOf } from "../core/canvas.js";
 import { phrase } from "../core/texts.js";
 import { Climb } from "./climb.js";
@@ -53,12 +53,12 @@ export class Transport {
     this.width = widthOf(this.axisBox, () => this.drawAxis());
     this.row = h("div", { class: "ts-player-row" },
       h("span", { class: "ts-player-buttons" }, this.back, this.play, this.on), this.axisBox,
-      h("span", { class: "ts-player-buttons" }, this.lock, this.pace, button("?", help, { "aria-label": phrase("keyboard shortcuts") })));
+      h("span", { class: "ts-player-buttons" }, this.lock, this.pace, button("?", help, { class: "ts-button ts-player-keys", "aria-label": phrase("keyboard shortcuts") })));
     this.element = h("div", { class: "ts-player", hidden: true },
       h("div", { class: "ts-player-bar" },
         h("div", { class: "ts-player-top" }, this.crumbs), this.row));
     this.edge = h("div", { class: "ts-player-edge", "aria-hidden": "true" });
-    new IntersectionObserver(([entry]) => this.element.classList.toggle("ts-stuck", entry.boundingClientRect.top < 0 && !entry.isIntersecting)).observe(this.edge);
+    watchSight(this.edge, (entry) => this.element.classList.toggle("ts-stuck", entry.boundingClientRect.top < 0 && !entry.isIntersecting));
     this.listen();
   }
 

@@ -35,6 +35,12 @@ export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** Told whenever an element comes in sight or leaves it: of changes that a browser tells at once, the last.
+ * @param {Element} element @param {(entry: IntersectionObserverEntry) => void} told @param {IntersectionObserverInit} [options] */
+export function watchSight(element, told, options) {
+  new IntersectionObserver((entries) => told(entries[entries.length - 1]), options).observe(element);
+}
+
 /** One token, isolated from the direction of the text around it, with what cannot be seen made visible.
  * @param {{text: string, hex?: string, id?: number, special?: boolean}} token @param {string} [className] */
 export function tokenText(token, className = "") {

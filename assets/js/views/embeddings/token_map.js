@@ -2,7 +2,7 @@
 // The embedding table as a map: this run's tokens among their nearest neighbours, flattened to two directions. Drawn by plotly,
 // which is slow beside a canvas: never in the frame of a selection, only when the pointer rests.
 
-import { button, fill, h } from "../../core/dom.js";
+import { button, fill, h, watchSight } from "../../core/dom.js";
 import { label } from "../../core/format.js";
 import { wide } from "../../core/svg.js";
 import { phrase } from "../../core/texts.js";
@@ -42,11 +42,11 @@ export function makeMap({ selection, plotly }) {
   /** @type {State | null} */
   let state = null;
 
-  new IntersectionObserver(([entry]) => {
+  watchSight(element, (entry) => {
     near = entry.isIntersecting;
     if (near && !library) asked = false; // it may be reached by now
     if (near) load();
-  }, { rootMargin: "500px" }).observe(element);
+  }, { rootMargin: "500px" });
 
   /** The library is 5 MB: it is fetched when the map comes near. */
   async function load() {

@@ -34,11 +34,17 @@ export class Inspector {
     this.body = h("div", { class: "ts-inspector-body" });
     this.heads = new HeadMap((go) => turnTo("head", go));
     this.more = button("", () => show(CARDS[this.part][0]), { class: "ts-button ts-loom-more" });
-    this.closer = h("section", { class: "ts-inspector", "aria-label": phrase("a closer look") }, this.crumb, this.title, this.body, this.heads.element, this.more);
+    const close = button("×", () => this.lift(false), { class: "ts-button ts-sheet-close", "aria-label": phrase("Close") });
+    this.closer = h("section", { class: "ts-inspector", "aria-label": phrase("a closer look") }, close, this.crumb, this.title, this.body, this.heads.element, this.more);
     this.element = h("aside", { class: "ts-loom-side" }, h("section", { class: "ts-loom-output", "aria-label": phrase("the likeliest next tokens"), onclick: () => this.turnTo("choice") }, this.likely, this.list), this.closer);
     /** @type {Part} */
     this.part = "head";
     this.drawn = "";
+  }
+
+  /** Where a phone shows it, it lies over the foot of the window as a sheet, so that what was tapped is in sight. @param {boolean} isUp */
+  lift(isUp) {
+    this.closer.classList.toggle("ts-sheet", isUp);
   }
 
   /** @param {State} state @param {Part} part */

@@ -2,7 +2,7 @@
 // The loom: the whole run in one picture. Columns are tokens, rows are layers; attention, cache, output and the loop back in one place.
 
 import { fit, pointer, widthOf } from "../../core/canvas.js";
-import { fill, h, say } from "../../core/dom.js";
+import { fill, h, say, watchSight } from "../../core/dom.js";
 import { phrase } from "../../core/texts.js";
 import { looksOfHead, looksOfLayer } from "./arcs.js";
 import { drawCells } from "./cells.js";
@@ -33,6 +33,7 @@ const [LEAST_HEIGHT, ROW_DOWN, EDGES_DOWN] = [300, 30, 46]; // px
 const PART_OF = { read: "token", look: "head", guess: "cell", choose: "choice", keep: "cache" };
 /** @type {Record<Part, Chapter>} */
 const CHAPTER_OF = { token: "read", head: "look", cell: "guess", choice: "choose", cache: "keep" };
+const PHONE = "(max-width: 600px)"; // as in loom.css
 
 export class Loom {
   /** @param {{selection: Selection, redraw: () => void, show: (card: string) => void}} context */
@@ -66,10 +67,10 @@ export class Loom {
     /** @type {State | null} */
     this.state = null;
     this.inSight = true; // until the browser says otherwise
-    new IntersectionObserver(([entry]) => {
+    watchSight(this.element, (entry) => {
       this.inSight = entry.isIntersecting;
       if (this.inSight) redraw();
-    }).observe(this.element);
+    });
     /** @type {Geometry | null} */
     this.geometry = null;
     /** @type {{key: string, sizes: number[]}} */
@@ -88,6 +89,8 @@ export class Loom {
       if (!hit || this.front) return;
       this.point(null);
       this.part = hit.part === "cell" ? "cell" : hit.part === "chip" ? "token" : "cache";
+      this.inspector.lift(true);
+      if (window.matchMedia(PHONE).matches && event.clientY > window.innerHeight * 0.35) window.scrollBy({ top: event.clientY - 120 }); // above the sheet
       selection.set({ token: hit.token, ...(hit.part === "cell" && hit.level > 0 ? { layer: hit.level - 1 } : {}) }, { lock: true });
     });
   }
@@ -116,12 +119,14 @@ export class Loom {
   /** @param {Part} part @param {Partial<import("../../data/axes.js").At>} [go] */
   turnTo(part, go = {}) {
     this.part = part;
+    this.inspector.lift(true);
     this.selection.set(go);
   }
 
   /** A record begins. */
   open() {
     this.part = "head";
+    this.inspector.lift(false);
     this.drawnBase = "";
     this.told = "";
     this.wanted.key = "";

@@ -1,7 +1,7 @@
 // @ts-check
 // The draw as it ran, as a race: the moment in which the first runner arrives, and where the others are then.
 
-import { h, fill, say, button, tokenText, quoted } from "../../core/dom.js";
+import { h, fill, say, button, tokenText, quoted, watchSight } from "../../core/dom.js";
 import { count, percent } from "../../core/format.js";
 import { ReservedSpace } from "../../core/reserve_space.js";
 import { phrase, phraseParts } from "../../core/texts.js";
@@ -25,11 +25,11 @@ export class Race {
     this.element = h("div", { class: "ts-draw" }, h("div", {}, this.title, ...Object.values(this.rooms).map((room) => room.element)), this.track);
     this.most = 0; // runners of one draw
     this.opened = false;
-    new IntersectionObserver(([entry]) => {
+    watchSight(this.lanes, (entry) => {
       if (!entry.isIntersecting || this.opened || !this.element.isConnected || this.track.hidden) return;
       this.opened = true;
       this.run();
-    }, { threshold: 0.6 }).observe(this.lanes);
+    }, { threshold: 0.6 });
   }
 
   /** All start together, and stop when the first arrives. */

@@ -2,7 +2,7 @@
 // The loop of writing: what this pass read, the model with its cache, what it wrote, and the way back. From one pass to the
 // next the written token really flies to where it is read; nothing else moves.
 
-import { h, fill, say, tokenText } from "../../core/dom.js";
+import { h, fill, say, tokenText, watchSight } from "../../core/dom.js";
 import { count } from "../../core/format.js";
 import { ReservedSpace } from "../../core/reserve_space.js";
 import { counted, phrase } from "../../core/texts.js";
@@ -28,7 +28,7 @@ export function makeLoop(selection) {
     h("div", { class: "ts-loop-box" }, words.written.element, written), back);
   const still = window.matchMedia("(prefers-reduced-motion: reduce)");
   let inSight = false;
-  new IntersectionObserver(([entry]) => { inSight = entry.isIntersecting; }).observe(element);
+  watchSight(element, (entry) => { inSight = entry.isIntersecting; });
   /** from the place of reading to the place of writing, and down to the way back; measured when they move, not when a token flies */
   let path = { across: 0, down: 0 };
   const measure = () => {
