@@ -2,7 +2,8 @@
 // What the transport tells of the axis that moves: the passes of a run, as wide as they took; the ticks or the rounds of another record.
 
 import { h, quoted } from "../core/dom.js";
-import { count, duration, label, stepOf } from "../core/format.js";
+import { count, duration, stepOf } from "../core/format.js";
+import { word } from "../views/loom/ink.js";
 import { kindName } from "../data/pass_kinds.js";
 import { counted, phrase, phraseParts } from "../core/texts.js";
 
@@ -15,7 +16,7 @@ export function runAxis({ run, at, step }) {
   const read = step.n === 1 ? quoted(run.tokens[step.first]) : counted(step.n, "{n} token", "{n} tokens", { n: count(step.n) });
   return {
     first: 0,
-    places: run.steps.map(({ seconds, kind, first, n }) => ({ width: seconds, name: n === 1 ? label(run.tokens[first], 20) : kindName(kind) })),
+    places: run.steps.map(({ seconds, kind, first, n }) => ({ width: seconds, name: n === 1 ? word(run.tokens[first]).text : kindName(kind) })),
     at: at.step,
     words: [
       h("span", {}, ...phraseParts("{step} ({kind}): read {read}, wrote {written}", { step: h("strong", {}, stepOf(at.step, run.steps.length)), kind: kindName(step.kind), read, written })),

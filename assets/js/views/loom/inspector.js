@@ -1,7 +1,7 @@
 // @ts-check
 // Beside the loom: the likeliest next tokens, and a closer look at the part that is selected. Each part leads to its card below.
 
-import { button, fill, h, say } from "../../core/dom.js";
+import { button, fadeWhatGoesOn, fill, h, say } from "../../core/dom.js";
 import { count } from "../../core/format.js";
 import { phrase } from "../../core/texts.js";
 import { percentShort } from "./cells.js";
@@ -37,6 +37,7 @@ export class Inspector {
     const close = button("×", () => this.lift(false), { class: "ts-button ts-sheet-close", "aria-label": phrase("Close") });
     this.closer = h("section", { class: "ts-inspector", "aria-label": phrase("a closer look") }, close, this.crumb, this.title, this.body, this.heads.element, this.more);
     this.element = h("aside", { class: "ts-loom-side" }, h("section", { class: "ts-loom-output", "aria-label": phrase("the likeliest next tokens"), onclick: () => this.turnTo("choice") }, this.likely, this.list), this.closer);
+    this.grown = fadeWhatGoesOn(this.closer);
     /** @type {Part} */
     this.part = "head";
     this.drawn = "";
@@ -62,6 +63,7 @@ export class Inspector {
     if (!this.heads.element.hidden) this.heads.draw(state);
     say(this.more, CARDS[part][1]);
     this.closer.scrollTop = 0;
+    this.grown();
   }
 
   /** @param {State} state @param {number | null} level that a pass has come to while it is played */

@@ -45,10 +45,10 @@ function headPart(state) {
   return {
     crumb, title,
     body: [
-      h("p", { class: "ts-loom-label" }, phrase("Of what this head fetches for {token}, so much comes from each token:", { token: name(state) })),
+      h("p", { class: "ts-loom-label" }, phrase("A head is one of {n} lookups in a layer. What it takes for {token} comes from these tokens:", { n: run.head.model.n_heads, token: name(state) })),
       bars(strongest.map(({ source, share }) => ({ ...word(run.tokens[source]), share, isHatched: source === 0 && at.token > 0, title: phrase("position {position}", { position: source }) }))),
       left > 0 && h("p", { class: "ts-loom-label" }, counted(left, "{n} other token: {share}", "{n} other tokens: {share} together", { n: count(left), share: percentShort(Math.max(rest, 0)) })),
-      at.token > 0 && h("p", { class: "ts-loom-label" }, phrase("Hatched: the first token, where heads with nothing to fetch rest.")),
+      at.token > 0 && h("p", { class: "ts-loom-label" }, phrase("Hatched: the first token, where heads rest that find nothing to take.")),
       h("p", { class: "ts-loom-label" }, phrase("Shares are kept in 8 bits: off by at most 0.4 percentage points.")),
     ],
   };

@@ -1,7 +1,7 @@
 // @ts-check
 // What the loom says in words: one line that says what is seen, and five captions that tell a pass from reading to repeating.
 
-import { count, duration, percent, size } from "../../core/format.js";
+import { count, duration, size } from "../../core/format.js";
 import { phrase } from "../../core/texts.js";
 import { WEIGHTS } from "../../data/store.js";
 import { percentShort } from "./cells.js";
@@ -41,7 +41,7 @@ function changedItsMind(run, token) {
   if (!there || there.forGood === null || there.forGood === 0) return "";
   for (const block of blocks(run, token).reverse()) {
     const text = block.guess && !block.guess.follows ? run.texts.get(block.guess.id) ?? "" : "";
-    if (/^ \p{L}{3,}$/u.test(text) && block.high > 0) return phrase("After layer {layer} it would still have said {token}.", { layer: block.high - 1, token: quote({ text }) });
+    if (/^ \p{L}{3,}$/u.test(text) && block.high > 0) return phrase("After layer {layer} it would have said {token}.", { layer: block.high - 1, token: quote({ text }) });
   }
   return "";
 }
@@ -53,21 +53,21 @@ export function captions(run, at) {
   const [token, next] = [quote(run.tokens[last]), quote(run.tokens[pass.chosenAt])];
   const time = pass.seconds ? duration(pass.seconds) : phrase("an unknown time");
   const look = tellingLook(run, at);
-  const read = pass.n > 1 ? phrase("Prefill: {n} tokens go through {layers} layers at once, in {time}.", { n: count(pass.n), layers: run.nLayers, time })
+  const read = pass.n > 1 ? phrase("Prefill: {n} tokens (words or parts of words) go through {layers} layers at once, in {time}.", { n: count(pass.n), layers: run.nLayers, time })
     : phrase("Decode: one token, {token}, goes through {layers} layers, in {time}.", { token, layers: run.nLayers, time });
   return [
     { chapter: "read", title: phrase("Read"), text: read, go: { token: last } },
     { chapter: "look", title: phrase("Look back"), go: look ? look.go : { token: last }, text: look ? look.text : phrase("Attention is not shown here.") },
-    { chapter: "guess", title: phrase("Guess"), go: {}, text: guessWords(run, at.token) },
+    { chapter: "guess", title: phrase("Guess"), go: { token: last }, text: guessWords(run, last) },
     { chapter: "choose", title: phrase("Choose"), go: { token: last }, text: choice ? chooseWords(run, choice, next) : phrase("Nothing is chosen before the prompt is read.") },
     { chapter: "keep", title: phrase("Keep and repeat"), go: { token: last },
-      text: phrase("{bytes} of keys and values stay. {token} is read next.", { bytes: size(pass.kvBytes), token: next }) },
+      text: phrase("Decode: {token} is read next, alone. {bytes} of keys and values stay.", { bytes: size(pass.kvBytes), token: next }) },
   ];
 }
 
 /** @param {Run} run @param {import("../../data/store.js").Choice} choice @param {string} next */
 function chooseWords(run, choice, next) {
-  const values = { token: next, share: percent(choice.probability), all: count(run.head.model.d_vocab) };
+  const values = { token: next, share: percentShort(choice.probability), all: count(run.head.model.d_vocab) };
   if (choice.byPerson) return phrase("A person chose {token}; it had {share} of {all} tokens.", values);
   if (run.head.settings.temperature === 0) return phrase("{token} has {share}, the most of {all} tokens: it is taken.", values);
   return phrase("{token}, with {share} among {all} tokens, is drawn by chance.", values);
@@ -78,7 +78,7 @@ function guessWords(run, token) {
   const all = blocks(run, token);
   if (!all[0]?.guess) return lensWord(run, token);
   const names = all.slice(-4).map(({ guess }) => (guess ? word({ id: guess.id, text: run.texts.get(guess.id) ?? "" }).text : ""));
-  return phrase("Its best guess at {token}, layer by layer: {guesses}.", { token: quote(run.tokens[token]), guesses: `${all.length > 4 ? "… → " : ""}${names.join(" → ")}` });
+  return phrase("Its best guess after {token}, layer by layer: {guesses}.", { token: quote(run.tokens[token]), guesses: `${all.length > 4 ? "… → " : ""}${names.join(" → ")}` });
 }
 
 /** Where the selected head looks from the selected token, in words; else the pass's most telling look. @param {Run} run @param {At} at */

@@ -10,7 +10,8 @@ import { setFont, write } from "./ink.js";
 /** @typedef {import("./geometry.js").Geometry} Geometry */
 /** @typedef {import("../../core/canvas.js").Paint} Paint */
 
-const LEGEND = 560; // px that it needs
+const LEGEND = 400; // px that it needs
+const TO_COME = 150; // px of empty columns that have room for what is said of them
 
 /** @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {Seen} seen @param {import("./loom.js").Front | null} front @param {Paint} colours */
 export function drawTop(g, geometry, { run, step }, front, colours) {
@@ -21,14 +22,26 @@ export function drawTop(g, geometry, { run, step }, front, colours) {
     : phrase("Decode: one token, {time} as recorded; it reads {n} from the cache", { n: pass.first, time });
   const width = write(g, text, geometry.before + 1, 16, { colour: colours.ink, bold: true, size: 14 });
   bracket(g, geometry, pass, colours);
+  drawToCome(g, geometry, pass, colours);
   const left = geometry.before + width + 30;
   if (geometry.width - left > LEGEND) drawLegend(g, geometry.width - 12, 16, colours);
+}
+
+/** Over the columns that are still empty: what will fill them. @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {import("../../data/store.js").Step} pass @param {Paint} colours */
+function drawToCome(g, geometry, { last }, colours) {
+  const next = last + 2; // the chosen token falls into the one before
+  if (next >= geometry.count) return;
+  const [x, y] = [geometry.cell(next, 0).x + 10, geometry.low - 44];
+  const room = geometry.width - 12 - x;
+  if (room < TO_COME) return;
+  write(g, phrase("Decode"), x, y, { colour: colours.ink, bold: true, size: 14 });
+  write(g, phrase("one token a pass, from here on"), x, y + 19, { colour: colours.muted, size: 13.5, most: room });
 }
 
 /** Over the columns that the pass reads. @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {import("../../data/store.js").Step} pass @param {Paint} colours */
 function bracket(g, geometry, { first, last }, colours) {
   const [one, other] = [geometry.cell(first, geometry.levels - 1), geometry.cell(last, geometry.levels - 1)];
-  const end = last > first ? other.x - 6 : other.x + 22; // the output leaves from the last one
+  const end = other.x + other.w - 4;
   g.strokeStyle = colours.muted;
   g.lineWidth = 1.2;
   g.beginPath();
@@ -51,5 +64,5 @@ function drawLegend(g, right, y, colours) {
   end(phrase("sure"));
   for (const share of [1, 0.75, 0.5, 0.3, 0.12]) box(mix(colours.card, colours.guess, share));
   x -= 6;
-  end(phrase("what it would say at each layer: unsure"));
+  end(phrase("a guess: unsure"));
 }
