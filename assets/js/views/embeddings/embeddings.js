@@ -181,7 +181,7 @@ function makeNearest() {
 
 /** @param {Run} run */
 function whyNone(run) {
-  const note = run.notes.find((each) => /embedding/i.test(each));
+  const note = run.notes.find((/** @type {string} */ each) => each.startsWith(phrase("The embedding map is left out:")));
   if (run.end && note) return note;
   if (run.end?.ended === "stopped") return phrase("This run was stopped. The vectors and their map are added afterwards, unless that was stopped too.");
   return run.end ? phrase("The vectors are added just after a run has ended, if the model provides them; this run does not include them.")

@@ -172,7 +172,7 @@ function brief(probability) {
 function lensMissing(run) {
   const reason = run.head.shows.lens;
   if (reason !== null) return phrase("The logit lens is not shown for this model: {reason}.", { reason });
-  const left = run.notes.find((/** @type {string} */ note) => note.includes("logit lens"));
+  const left = run.notes.find((/** @type {string} */ note) => note.startsWith(phrase("The logit lens is left out:")));
   if (left) return left;
   if (run.end?.ended === "stopped") return phrase("This run was stopped. The logit lens is added afterwards, unless that was stopped too.");
   return run.end ? phrase("The logit lens is being computed; it appears here when it is done.") : phrase("The logit lens is added after the run has ended.");
