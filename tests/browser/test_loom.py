@@ -111,3 +111,13 @@ def test_on_a_phone_what_was_tapped_is_told_on_a_sheet_above_the_transport(look:
     assert 0 < row < top["y"]
     sheet.get_by_role("button", name="Close").click()
     expect(sheet).not_to_have_class(re.compile("ts-sheet"))
+
+
+def test_all_that_is_drawn_takes_the_colours_of_another_theme(page: Page):
+    canvases = page.locator(".ts-loom-stage canvas:visible")
+    pixels = "(all) => all.map((each) => each.toDataURL())"
+    expect(canvases).to_have_count(3)  # the cells, what lies over them, the heads in little
+    light = canvases.evaluate_all(pixels)
+    page.evaluate("document.body.classList.add('dark')")
+    page.wait_for_function("tokenoscope.store.loom.state?.colours.card === '#191d25' && !tokenoscope.store.loom.rest")
+    assert [one == other for one, other in zip(light, canvases.evaluate_all(pixels), strict=True)] == [False] * 3

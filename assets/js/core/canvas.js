@@ -2,13 +2,27 @@
 // Drawing on a canvas: sharp pixels, colours from the page's theme, and the scale that turns a weight into a colour.
 
 /** @typedef {{ink: string, muted: string, card: string, sunk: string, line: string, spine: string, guess: string, weight: string, "weight-text": string, prompt: string, generated: string,
- *   doubt: string, query: string, key: string, value: string, "prompt-text": string, "generated-text": string, scale: Uint32Array}} Paint */
+ *   doubt: string, query: string, key: string, value: string, "prompt-text": string, "generated-text": string, scale: Uint32Array, stamp: number}} Paint  `stamp` grows each time that pictures are to be drawn anew */
+
+/** What is drawn through: it gets the canvas's own context, in CSS pixels and cleared. @typedef {(canvas: HTMLCanvasElement, context: CanvasRenderingContext2D, width: number, height: number) => CanvasRenderingContext2D} Through */
+/** @type {Through | null} */
+let through = null;
+
+/** Whatever `draw` draws on canvases goes through something else, which sees each call. @param {Through} by @param {() => void} draw */
+export function drawThrough(by, draw) {
+  through = by;
+  try {
+    draw();
+  } finally {
+    through = null;
+  }
+}
 
 /** Set the size in CSS pixels and return a cleared context in those units, with this font. The font is set only when
  * the canvas is new: setting it makes the browser settle the style of the whole page, which costs more than the drawing.
  * @param {HTMLCanvasElement} canvas @param {number} width @param {number} height @param {string} [font] */
 export function fit(canvas, width, height, font = FONT) {
-  const ratio = Math.min(window.devicePixelRatio || 1, 3);
+  const ratio = pixelRatio();
   const [w, hgt] = [Math.round(width * ratio), Math.round(height * ratio)];
   const fresh = canvas.width !== w || canvas.height !== hgt;
   if (fresh) {
@@ -21,7 +35,12 @@ export function fit(canvas, width, height, font = FONT) {
   if (fresh) context.font = font;
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.clearRect(0, 0, width, height);
-  return context;
+  return through ? through(canvas, context, width, height) : context;
+}
+
+/** Canvas pixels in a CSS pixel. */
+export function pixelRatio() {
+  return Math.min(window.devicePixelRatio || 1, 3);
 }
 
 /** @param {HTMLCanvasElement} canvas */
@@ -48,7 +67,15 @@ export function paint(root) {
   const get = (/** @type {string} */ name) => style.getPropertyValue(`--ts-${name}`).trim() || "#808080";
   const names = ["ink", "muted", "card", "sunk", "line", "spine", "guess", "weight", "weight-text", "prompt", "generated", "doubt", "query", "key", "value", "prompt-text", "generated-text"];
   const colours = Object.fromEntries(names.map((name) => [name, get(name)]));
-  return /** @type {Paint} */ ({ ...colours, scale: scale(colours.card, colours.weight) });
+  return afresh(/** @type {Paint} */ ({ ...colours, scale: scale(colours.card, colours.weight), stamp: 0 }));
+}
+
+let stamps = 0;
+
+/** The same colours, with which nothing has been drawn yet: who draws only what has changed draws again. @param {Paint} colours @returns {Paint} */
+export function afresh(colours) {
+  stamps += 1;
+  return { ...colours, stamp: stamps };
 }
 
 /** 256 colours from the ground (nothing) to the role's colour (the most), as ImageData words.

@@ -104,7 +104,7 @@ function makeStages() {
     element, handed,
     /** @param {State} state @param {Work} found @param {number} key */
     paint({ colours }, found, key) {
-      const now = `${found.key}/${key}/${colours.card}`;
+      const now = `${found.key}/${key}/${colours.stamp}`;
       if (shown.strips === now) return;
       shown.strips = now;
       drawStrip(canvases.query, found.query, colours.query, colours);

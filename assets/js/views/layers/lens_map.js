@@ -2,7 +2,7 @@
 // The maps of the logit lens: guesses written into cells as far as they fit, and all tokens as colours alone.
 // Cells are kept as an image; a change of the selection draws that image and its marks.
 
-import { context2d, cut, fit, pointer, scale, shade, textOn } from "../../core/canvas.js";
+import { context2d, cut, fit, pixelRatio, pointer, scale, shade, textOn } from "../../core/canvas.js";
 import { label } from "../../core/format.js";
 import { phrase } from "../../core/texts.js";
 
@@ -63,9 +63,9 @@ export class Guesses {
 
   /** Draw the cells that are not in the image yet. @param {State} state @param {Layout} layout */
   fill({ run, colours }, { first, n, cell, levels }) {
-    const ratio = Math.min(window.devicePixelRatio || 1, 3);
+    const ratio = pixelRatio();
     const lens = /** @type {import("../../data/store.js").Lens} */ (run.lens);
-    const key = [run.id, lens.positions, n, cell, levels, ratio, run.tokens.length, colours.weight].join("/");
+    const key = [run.id, lens.positions, n, cell, levels, ratio, run.tokens.length, colours.stamp].join("/");
     const moved = first - this.first;
     if (key === this.key && moved === 0) return;
     const kept = key === this.key ? n - Math.abs(moved) : 0;

@@ -52,7 +52,7 @@ export class Inspector {
   draw(state, part) {
     this.part = part;
     const { run, at } = state;
-    const key = [run.id, run.frames, at.step, at.layer, at.head, at.token, part, run.nRead].join("/");
+    const key = [run.id, run.frames, at.step, at.layer, at.head, at.token, part, run.nRead, state.colours.stamp].join("/");
     if (key === this.drawn) return;
     this.drawn = key;
     const { crumb, title, body } = partOf(part, state);
@@ -64,6 +64,11 @@ export class Inspector {
     say(this.more, CARDS[part][1]);
     this.closer.scrollTop = 0;
     this.grown();
+  }
+
+  /** Draw its canvas again, and leave the words and the scrolling. @param {State} state */
+  repaint(state) {
+    if (!this.heads.element.hidden) this.heads.draw(state);
   }
 
   /** @param {State} state @param {number | null} level that a pass has come to while it is played */

@@ -55,7 +55,8 @@ export class Loom {
     this.inspector = new Inspector((part) => this.turnTo(part), show);
     this.readout = new Readout();
     this.stage = h("div", { class: "ts-loom-stage" }, this.picture, this.inspector.element);
-    this.element = h("section", { class: "ts-loom", "aria-label": phrase("the whole run") }, h("div", { class: "ts-loom-says" }, this.says, this.about), this.stage, this.readout.element);
+    this.head = h("div", { class: "ts-loom-says" }, this.says, this.about);
+    this.element = h("section", { class: "ts-loom", "aria-label": phrase("the whole run") }, this.head, this.stage, this.readout.element);
     this.table = new LoomTable(selection);
     this.captions = h("ol", { class: "ts-story" });
     this.story = h("div", { class: "ts-story-box" }, this.captions, this.table.element);
@@ -160,7 +161,7 @@ export class Loom {
     const wanted = this.sizes(run, transposed);
     const height = transposed ? heightDown(run.tokens.length) : Math.max(this.picture.clientHeight, LEAST_HEIGHT);
     this.picture.style.height = transposed ? `${height}px` : "";
-    const key = [run.id, run.frames, at.step, seen.top, seen.focus, seen.keep, width, height, colours.card].join("/");
+    const key = [run.id, run.frames, at.step, seen.top, seen.focus, seen.keep, width, height, colours.stamp].join("/");
     if (key !== this.drawnBase) {
       this.drawnBase = key;
       const { last } = run.steps[at.step];
@@ -228,6 +229,12 @@ export class Loom {
     const since = performance.now() - this.restedAt;
     if (since >= REST_MS) this.drawRest();
     else this.rest = window.setTimeout(() => this.drawRest(), REST_MS - since);
+  }
+
+  /** All canvases in its frame, now. @param {State} state */
+  repaint(state) {
+    this.paint(state);
+    this.inspector.repaint(state);
   }
 
   /** The words beside and below the picture. */
