@@ -6,7 +6,7 @@ import { ServedRecord } from "../data/record.js";
 import { Pictures } from "../data/pictures.js";
 import { get, Slices } from "../data/slices.js";
 import { answered } from "../data/follow.js";
-import { paint } from "../core/canvas.js";
+import { afresh, paint } from "../core/canvas.js";
 import { h, fill, say, table, button } from "../core/dom.js";
 import { COUNTING } from "../core/format.js";
 import { Selection, watchPointer } from "./selection.js";
@@ -20,8 +20,11 @@ import { Choices, markSelected, pressed, pressedByKey, revealTick } from "./choi
 import { MemoryLoad } from "./memory_load.js";
 import { RUN_VIEWS, aboutModel } from "./run_views.js";
 import { Loom } from "../views/loom/loom.js";
+import { loomRows } from "../views/loom/loom_rows.js";
 import { opening } from "../views/loom/opening.js";
 import { runAxis, servedAxis } from "./axis.js";
+import { SaveMenu } from "./save_menu.js";
+import { aboutRun, aboutServed } from "./about_moment.js";
 import { phrase } from "../core/texts.js";
 
 /** @typedef {import("../data/store.js").Run} Run */
@@ -101,6 +104,7 @@ export class Board {
     this.setCards(RUN_VIEWS.map((view) => new Card(view, this.context())));
     this.loom = new Loom({ selection: this.selection, redraw: () => this.redraw(), show: (card) => this.show(card) });
     this.pictureBox.prepend(this.loom.element);
+    this.loom.head.append(new SaveMenu(phrase("the whole run"), () => this.savedLoom()).element);
     this.transport.element.after(this.loom.story);
     this.rail = new Rail(this.cards, () => this.opened());
     this.list.before(this.rail.element);
@@ -119,7 +123,26 @@ export class Board {
 
   /** What a view may ask for. @returns {import("./card.js").Context} */
   context() {
-    return { selection: this.selection, redraw: () => this.redraw(), fork: this.app.fork ?? null, ...this.slices.offers() };
+    return { selection: this.selection, redraw: () => this.redraw(), fork: this.app.fork ?? null, about: (at) => this.about(at), ...this.slices.offers() };
+  }
+
+  /** What the board shows at a place. @param {At} at */
+  about(at) {
+    const { record } = this;
+    if (!record) return { place: "", words: [] };
+    return record instanceof ServedRecord ? aboutServed(record, at) : aboutRun(record, at);
+  }
+
+  /** What a file of the loom holds. @returns {import("./save_menu.js").Saved | null} */
+  savedLoom() {
+    const { loom, slices } = this;
+    if (!loom?.state) return null;
+    const { state } = loom;
+    return {
+      name: "loom", title: loom.says.textContent ?? "", box: loom.stage, colours: state.colours, plotly: slices.offers().plotly, ...this.about(state.at),
+      repaint: () => loom.repaint({ ...state, colours: afresh(state.colours) }),
+      numbers: async () => loomRows(state.run),
+    };
   }
 
   /** Of a run, as its views know it. @returns {Run | null} */

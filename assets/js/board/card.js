@@ -2,9 +2,12 @@
 // What every picture shares: a title, one sentence, the picture, and "Numbers and code" below it.
 
 import { h, fill, table, button } from "../core/dom.js";
+import { afresh } from "../core/canvas.js";
 import { count, isNumber } from "../core/format.js";
 import { counted, phrase } from "../core/texts.js";
 import { rememberedAllCards } from "../data/session_memory.js";
+import { SaveMenu } from "./save_menu.js";
+import { rowsIn, rowsOf } from "./saved_numbers.js";
 
 /** @typedef {import("../data/store.js").Run} Run */
 /** @typedef {import("./selection.js").Selection} Selection */
@@ -17,10 +20,10 @@ import { rememberedAllCards } from "../data/session_memory.js";
  * one that was asked for, until somebody names another token (`clear`), and the `parent` of one that was continued.
  * @typedef {{why: (run: Run) => string, isRecorded: (run: Run) => boolean, ask: (run: Run, step: number, token: {id?: number, text: string}) => void, said: () => string,
  *   clear: () => void, parent: (id: string) => {name: string, look: () => void} | null}} Fork */
-/** What a view may ask of the board: the selection, slices of a run, and, where there is a program, to continue it.
+/** What a view may ask of the board: the selection, slices of a run, what the board shows at a place (`about`), and, where there is a program, to continue it.
  * @typedef {{selection: Selection, redraw: () => void, fork: Fork | null, layerSlice: (layer: number) => string | null,
  *   vectorsSlice: (layer: number, token: number) => Slice<import("../data/store.js").Vectors>, logitsSlice: (choice: number) => Slice<import("../data/store.js").Logits>,
- *   plotly: () => Promise<any>,
+ *   plotly: () => Promise<any>, about: (at: At) => {place: string, words: string[]},
  *   rowSlice: (layer: number, head: number, position: number) => Promise<{weights: Float32Array, scores: Float32Array} | null>}} Context */
 /** What a view makes of its card's body. `paint` draws canvases and runs before any `draw`, which changes elements: text drawn
  * on a canvas makes the browser settle the style of everything that changed before it.
@@ -36,6 +39,7 @@ export class Card {
   /** @param {View} view @param {Context} context */
   constructor(view, context) {
     this.view = view;
+    this.context = context;
     this.body = h("div", { class: "ts-body" });
     this.sheet = h("div", { class: "ts-sheet" });
     this.details = h("details", { class: "ts-details", ontoggle: () => this.drawSheet() },
@@ -46,6 +50,7 @@ export class Card {
       ...(view.folded ? [h("details", { class: "ts-folded", open: rememberedAllCards() }, h("summary", {}, title), ...rest)] : [title, ...rest]));
     this.picture = view.create(this.body, context);
     if (this.picture.numbers) this.element.append(this.details);
+    this.element.prepend(new SaveMenu(view.title, () => this.saved()).element);
     /** @type {State | null} */
     this.state = null;
     this.asked = 0;
@@ -76,6 +81,18 @@ export class Card {
     this.picture.draw(state);
     this.element.dataset.at = `${state.at.step}/${state.at.layer}/${state.at.head}/${state.at.token}`;
     if (this.details.open) this.drawSheet();
+  }
+
+  /** What a file of it holds; null before there is anything to see. @returns {import("./save_menu.js").Saved | null} */
+  saved() {
+    const { state, picture, view, body, context } = this;
+    if (!state) return null;
+    const anew = { ...state, colours: afresh(state.colours) };
+    return {
+      name: view.id, title: view.title, box: body, colours: state.colours, plotly: context.plotly, ...context.about(state.at),
+      repaint: () => { picture.paint?.(anew); picture.draw(anew); },
+      numbers: async () => (picture.numbers ? rowsOf(await picture.numbers(state)) : rowsIn(body)),
+    };
   }
 
   async drawSheet() {

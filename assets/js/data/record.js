@@ -24,6 +24,7 @@ export class ServedRecord {
     this.id = id;
     this.experiment = "";
     this.version = 0;
+    this.summary = ""; // what it is, in one sentence
     /** @type {MovingAxis | null} */
     this.moving = null;
     this.ended = false; // whether it will not grow any more
@@ -54,8 +55,8 @@ export class ServedRecord {
   add({ kind, about }) {
     if (kind === "picture") this.held.push(about);
     if (kind !== "record") return;
-    const { experiment, version, facts, counts, views, steps, at } = about;
-    Object.assign(this, { experiment, version, facts, counts, views, moving: steps ?? null, first: at ?? null });
+    const { experiment, version, summary = "", facts, counts, views, steps, at } = about;
+    Object.assign(this, { experiment, version, summary, facts, counts, views, moving: steps ?? null, first: at ?? null });
   }
 
   /** The axes that it has, in the order in which its address names them. @returns {Axis[]} */
