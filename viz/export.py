@@ -77,7 +77,7 @@ def charts(trace: Trace) -> list[str]:
 def notebook_html(record: Record, *, height: int = 900) -> str:
     """The same page in a frame, for a notebook's cell; that of a run is light."""
     shown = page(record, header=False, light=isinstance(record, Trace))
-    return markup.frame(shown, title=views.account_of(record).title(record), height=height)
+    return markup.frame(shown, title=views.account_of(record).title(record), height=height, downloads=True)
 
 
 def plotly_js() -> str:

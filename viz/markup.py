@@ -80,10 +80,14 @@ def plotly_text(value: str) -> str:
     return value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def frame(page: str, *, title: str, height: int) -> str:
-    """A whole page in a frame that may run its own scripts and reach nothing of the page around it."""
+def frame(page: str, *, title: str, height: int, downloads: bool = False) -> str:
+    """A whole page in a frame that may run its own scripts and reach nothing of the page around it.
+
+    `downloads`: it may hand files to the person, as a page of ours does whose pictures can be saved.
+    """
+    allowed = "allow-scripts allow-downloads" if downloads else "allow-scripts"
     return (
-        f'<iframe class="ts-frame" sandbox="allow-scripts" width="100%" height="{height}" loading="lazy" '
+        f'<iframe class="ts-frame" sandbox="{allowed}" width="100%" height="{height}" loading="lazy" '
         f'style="border:0" title="{text(title)}" srcdoc="{text(page)}"></iframe>'
     )
 

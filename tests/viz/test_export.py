@@ -112,7 +112,7 @@ def test_a_long_run_takes_whole_layers_along_as_far_as_they_fit(monkeypatch: pyt
 def test_a_notebook_gets_the_page_in_a_frame_that_can_reach_nothing():
     shown = export.notebook_html(fake_trace(HOSTILE, ("a", "b")))
     assert shown.startswith("<iframe ")
-    assert 'sandbox="allow-scripts"' in shown
+    assert 'sandbox="allow-scripts allow-downloads"' in shown  # its pictures can be saved
     assert shown.count("<") == 2
     assert len(shown) < 1_000_000
 
