@@ -29,6 +29,7 @@ export function elementSvg(box, known) {
 function drawn(element, place) {
   const style = getComputedStyle(element);
   if (style.display === "none" || style.opacity === "0" || element.matches(LEFT_OUT)) return "";
+  if (style.position === "fixed") return ""; // it lies over the page, such as the sheet of the loom on a phone
   const at = boxOf(element.getBoundingClientRect(), place);
   const isSeen = style.visibility === "visible";
   const parts = isSeen && style.display !== "contents" && at.w && at.h ? [turned(element, style, at)] : [];
