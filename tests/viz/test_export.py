@@ -219,7 +219,7 @@ def test_the_page_holds_every_picture_in_both_modes_and_lets_no_text_in(record: 
 
 def test_pictures_come_in_the_order_in_which_they_teach():
     names = [each.name for each in all_views(Measurement)]
-    firsts = [names.index(name) for name in ("phases", "cache_race", "roofline", "memory_bill")]
+    firsts = [names.index(name) for name in ("glance", "phases", "cache_race", "roofline", "memory_bill")]
     assert firsts == sorted(firsts) and firsts[0] == 0
 
 
