@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from playwright.sync_api import Page, expect
 
 from model.records.trace import Trace
 from tests.browser.plain import finished
+from tests.fakes import fake_trace
 from viz.wire import roles, slices
 
 AT = "window.tokenoscope.selection.at"
@@ -162,8 +164,10 @@ def test_no_number_of_an_unfolded_row_is_cut(opened, width):
     assert page.evaluate(CUT) == []
 
 
-def test_the_tokens_have_the_colours_of_the_map_and_their_own_numbers(opened):
+def test_the_tokens_have_the_colours_of_the_map_on_its_square_root_scale_and_their_own_numbers(opened):
     page, _ = opened()
+    expect(page.locator(".ts-map-pane .ts-note")).to_contain_text("half-way: a square-root scale")
+    expect(page.locator(".ts-looks-title")).to_contain_text("on its square-root scale")
     layer, head = PLACE["layer"], PLACE["head"]
     rows = f"(_, p) => Array.from(tokenoscope.store.run.row({layer}, {head}, p))"
     byte = page.evaluate(f"Array.from({{ length: tokenoscope.store.run.nRead }}, {rows})")
@@ -179,7 +183,7 @@ def test_the_tokens_have_the_colours_of_the_map_and_their_own_numbers(opened):
         if weight >= 0.01:
             assert numbers(share)[0] == pytest.approx(100 * weight, rel=0.05)
         if key:
-            word = ground[round(255 * min(1, weight / (most / 255) ** 2))]
+            word = ground[round(255 * min(1, byte[token][key] / most))]
             assert numbers(colour) == pytest.approx([word >> shift & 255 for shift in (0, 8, 16)], abs=2)
     expect(chips.first).to_have_class(re.compile("ts-left-out"))
     page.get_by_label("leave the first token out").uncheck()
@@ -370,3 +374,79 @@ def test_the_rail_names_the_head(opened):
     expect(row.locator(".ts-rail-value")).to_have_text("layer 1, head 4")
     painted = "(c) => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((byte) => byte > 0)"
     assert row.locator("canvas").evaluate(painted)
+
+
+WRITTEN = """() => {
+    const write = CanvasRenderingContext2D.prototype.fillText;
+    window.written = new Map();
+    CanvasRenderingContext2D.prototype.fillText = function (text, ...place) {
+        const at = this.getTransform();
+        const drawn = window.written.get(this.canvas) ?? new Map();
+        const upright = at.b === 0;
+        drawn.set(`${text} ${upright ? "row" : "column"}`, upright ? place[1] : at.e / (window.devicePixelRatio || 1));
+        window.written.set(this.canvas, drawn);
+        return write.call(this, text, ...place);
+    };
+    tokenoscope.selection.set({ layer: 2 });
+}"""
+
+
+@pytest.mark.parametrize("width", [390, 1280, 1440])
+def test_up_to_forty_tokens_every_row_and_column_of_the_map_has_its_name(look, width):
+    page = look(finished(" ".join(f"w{i}" for i in range(23)), 16), width=width, height=900)
+    page.locator(".ts-card-attention").scroll_into_view_if_needed()
+    shows(page, token=page.evaluate(AT)["token"])
+    page.evaluate(WRITTEN)
+    drawn_names = "window.written.get(document.querySelector('.ts-card-attention .ts-map'))"
+    page.wait_for_function(f"{drawn_names}?.size > 70")
+    drawn = page.evaluate(f"[...{drawn_names}]")
+    names = {f"w{i}" for i in range(23)}
+    for way in ("row", "column"):
+        places = {name.split()[0].strip("·"): place for name, place in drawn if name.endswith(f" {way}")}
+        assert names <= set(places), way
+        placed = sorted(places[name] for name in names)
+        assert min(b - a for a, b in pairwise(placed)) >= 14 - 0.01
+    box = page.locator(".ts-card-attention .ts-map-box")
+    if width == 390:
+        expect(page.locator(".ts-map-pane .ts-note")).to_contain_text("scrolls sideways")
+        box.evaluate("box => { box.scrollLeft = box.scrollWidth; }")
+        assert box.evaluate("box => box.scrollLeft") > 100
+    if width == 1440:
+        assert box.evaluate("box => box.scrollWidth <= box.clientWidth + 1")
+
+
+def test_a_map_of_more_tokens_than_pixels_shows_the_highest_weight_of_each_square_and_says_so(look):
+    read = tuple(f" w{i}" for i in range(254))
+    page = look(fake_trace(read, (" new0", " new1"), d_vocab=400), "step=0&layer=1&head=4", width=390, height=844)
+    page.locator(".ts-card-attention").scroll_into_view_if_needed()
+    note = page.locator(".ts-map-pane .ts-note")
+    expect(note).to_contain_text("each square shows the highest weight in it")
+    rows, cells = (int(each) for each in re.findall(r"(\d+) rows on (\d+) lines", note.inner_text())[0])
+    assert cells < rows
+    assert cells <= page.locator(".ts-card-attention .ts-map").evaluate("map => map.width")
+    wrong = page.evaluate(
+        """async (cells) => {
+        const { pooled } = await import("/gradio_api/tokenoscope/assets/js/views/attention/attention_pixels.js");
+        const { run } = tokenoscope.store;
+        const { bytes } = pooled(run, tokenoscope.selection.at, cells, false);
+        const place = (token) => Math.floor(token * cells / run.nRead);
+        let wrong = 0;
+        for (let p = 0; p < run.nRead; p += 1) {
+            run.row(1, 4, p).forEach((byte, key) => { wrong += bytes[place(p) * cells + place(key)] < byte; });
+        }
+        return wrong;
+    }""",
+        cells,
+    )
+    assert wrong == 0
+
+
+def test_pointing_at_a_square_of_the_grid_previews_that_head(opened):
+    page, _ = opened()
+    grid = page.locator(".ts-grid-canvas")
+    cell = page.evaluate("(document.querySelector('.ts-grid-canvas').clientWidth - 48) / tokenoscope.store.run.nLayers")
+    grid.hover(position={"x": 46 + 2.5 * cell, "y": 24 + 1.5 * cell})
+    shows(page, layer=2, head=1)
+    expect(page.locator(".ts-card-attention .ts-stepper-value").nth(1)).to_contain_text("head 1 of")
+    page.locator(".ts-card-attention .ts-title").hover()
+    shows(page, **PLACE)

@@ -180,7 +180,7 @@ export function makeHeads(selection, redraw) {
       }
       const shown = marked === null ? of.wordOf(at.layer, at.head) : of.heads?.words[marked];
       say(means, shown ? PATTERNS[shown]?.means ?? "" : "");
-      say(words, [phrase("Each small square is that head's whole map."),
+      say(words, [phrase("Each small square is that head's whole map, on a square-root colour scale too; point at one to see it large, click to keep it."),
         of.nRead > of.head.rows_up_to && phrase("In a run this long most squares show three bands instead: the head's weight on the first token, on the previous token and on the token itself, in the newest pass."),
         groupOf(of) > 1 && phrase("A bracket joins heads that share one key/value head."), scrolls() && phrase("The grid scrolls sideways: all layers are in it."), COUNTING].filter(Boolean).join(" "));
     },

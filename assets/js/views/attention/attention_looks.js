@@ -5,6 +5,7 @@ import { h, fadeWhatGoesOn, fill, keepInView, say, tokenText, quoted } from "../
 import { shade, textOn } from "../../core/canvas.js";
 import { roughly } from "../../core/format.js";
 import { WEIGHTS } from "../../data/store.js";
+import { colourShare } from "./attention_pixels.js";
 import { phrase, phraseParts } from "../../core/texts.js";
 
 /** @typedef {import("../../board/card.js").State} State */
@@ -74,7 +75,7 @@ export function makeLooks(selection, pointed) {
       chips.forEach((each, i) => {
         const shown = row !== null && i <= at.token;
         const left = shown && withoutSink && i === 0 && row.length > 1;
-        const level = !shown || left ? 0 : Math.round(Math.min(1, WEIGHTS[row[i]] / (most || 1)) * 255);
+        const level = !shown || left ? 0 : Math.round(colourShare(WEIGHTS[row[i]], most) * 255);
         const look = `${shown} ${left} ${level} ${shown ? row[i] : ""} ${i === at.token} ${i === pointed.key} ${colours.weight}`;
         if (each.look === look) return;
         each.look = look;
@@ -89,7 +90,7 @@ export function makeLooks(selection, pointed) {
       const key = `${run.id}/${at.layer}/${at.head}/${at.token}/${row !== null}`;
       if (bestOf === key) return;
       bestOf = key;
-      fill(title, ...phraseParts("{token} (token {n}) attends to these tokens, in the colours of the map:", { token: quoted(run.tokens[at.token]), n: String(at.token) }));
+      fill(title, ...phraseParts("{token} (token {n}) attends to these tokens, in the colours of the map and on its square-root scale:", { token: quoted(run.tokens[at.token]), n: String(at.token) }));
       if (!row) return;
       const order = Array.from(row.keys()).sort((a, b) => row[b] - row[a]).slice(0, 5).filter((i) => row[i] > 0);
       fill(best, ...order.flatMap((i, place) => [place ? ", " : "", quoted(run.tokens[i]), `${whichOne(run, i, at.token)} ${roughly(WEIGHTS[row[i]])}`, i === at.token ? ` ${phrase("(itself)")}` : i === 0 ? ` ${phrase("(first)")}` : ""]), ".");

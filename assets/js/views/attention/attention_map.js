@@ -2,21 +2,22 @@
 // One head's map: this token (row) looks back at (column). One pixel a weight, kept until something in it changes.
 
 import { h, fill, quoted } from "../../core/dom.js";
-import { context2d, fit, hatch, cut, pointer, taps, widthOf, MONO } from "../../core/canvas.js";
+import { fit, hatch, cut, pointer, taps, widthOf, MONO } from "../../core/canvas.js";
 import { label, roughly } from "../../core/format.js";
 import { WEIGHTS } from "../../data/store.js";
 import { whichOne } from "./attention_looks.js";
+import { imageOf, sayScale } from "./attention_pixels.js";
 import { phrase, phraseParts } from "../../core/texts.js";
 
 /** @typedef {import("../../board/card.js").State} State */
-/** @typedef {import("../../core/canvas.js").Paint} Paint */
-/** @typedef {{run: string, layer: number, head: number, rows: number, scale: Uint32Array, sink: boolean, image: HTMLCanvasElement, most: number, cells: number}} Drawn */
+/** @typedef {import("./attention_pixels.js").Drawn} Drawn */
 /** @typedef {{left: number, top: number, cell: number, n: number, side: number}} Layout */
 /** How the parts of the card tell each other which key of the row is looked at: pointed at for now, or pinned by a click.
  * @typedef {{key: number | null, point: (key: number | null) => void, pin: (key: number) => void}} Pointed */
 
-const MOST_CELLS = 512; // pixels a side of the map; a longer run shows the largest weight of each square
-const LINE = 18; // pixels from one name to the next
+const [LEFT, LINE] = [98, 18]; // pixels: the names of the rows, and a line above the map
+const NAME = 14; // pixels from one name to the next: the height of its letters
+const ALL_NAMED = 40; // tokens: up to so many every row and column has its name, and the map scrolls where that takes more room
 const COLUMNS = phrase("attends to (column)");
 const ROWS = [phrase("this token"), phrase("(row)")];
 
@@ -28,6 +29,8 @@ export function makeMap(selection, pointed, redraw) {
   const legend = h("p", { class: "ts-note" });
   const element = h("div", { class: "ts-map-pane" }, box, words, legend);
   const width = widthOf(box, redraw);
+  let scrolled = 0;
+  box.addEventListener("scroll", () => { scrolled = box.scrollLeft; redraw(); });
   /** @type {Drawn | null} */
   let drawn = null;
   /** @type {Layout | null} */
@@ -44,6 +47,7 @@ export function makeMap(selection, pointed, redraw) {
   const place = (/** @type {MouseEvent} */ event) => {
     if (!layout || !last) return null;
     const { x, y } = pointer(canvas, event);
+    if (x - scrolled < LEFT) return null;
     const [column, row] = [Math.floor((x - layout.left) / layout.cell), Math.floor((y - layout.top) / layout.cell)];
     return row >= 0 && row <= last.step.last && column >= 0 && column <= row ? { row, column } : null;
   };
@@ -105,7 +109,6 @@ export function makeMap(selection, pointed, redraw) {
       last = state;
       const { run, at, step, colours } = state;
       const n = run.nRead;
-      drawn = imageOf(drawn, state, withoutSink);
       if (!width()) return;
       if (namesOf !== `${run.id}/${n}`) {
         namesOf = `${run.id}/${n}`;
@@ -114,12 +117,13 @@ export function makeMap(selection, pointed, redraw) {
       }
       layout = layOut(width(), n, longest);
       const { left, top, side } = layout;
+      drawn = imageOf(drawn, state, withoutSink, cellsOf(n, side));
       const g = fit(canvas, Math.ceil(left + side + 3), Math.ceil(top + side + 4), MONO);
-      g.imageSmoothingEnabled = drawn.cells < n;
+      g.imageSmoothingEnabled = false; // a pixel of the screen shows one weight or the highest of some, no mixture
       g.drawImage(drawn.image, left, top, side, side);
       if (withoutSink) hatch(g, left, top, Math.max(layout.cell, 2), side, colours.line);
       drawGround(g, state, layout);
-      drawNames(g, state, layout, pointed.key, short);
+      drawColumnNames(g, state, layout, pointed.key, short);
       drawSelected(g, state, layout, pointed.key);
       canvas.setAttribute("aria-label", phrase("Attention of layer {layer}, head {head}: {n} tokens by {n} tokens. The row of {token} is selected and read out beside it. Arrow up and down: another row; left and right: one weight; Enter keeps the row.",
         { layer: at.layer, head: at.head, n, token: label(run.tokens[at.token]) }));
@@ -127,24 +131,36 @@ export function makeMap(selection, pointed, redraw) {
       g.textAlign = "left";
       g.textBaseline = "alphabetic";
       g.fillText(short(`${COLUMNS} →`, side, g), left, 13);
-      g.fillText(ROWS[0], 0, top - 27);
-      g.fillText(`${ROWS[1]} ↓`, 0, top - 11);
       drawWhy(g, state, layout);
+      drawRowNames(g, state, layout, scrolled, short);
     },
     /** @param {State} state @param {boolean} withoutSink */
     draw(state, withoutSink) {
       sayCell(state);
-      sayScale(legend, drawn ? drawn.most : 0, state.colours, withoutSink);
+      const room = `${roomFor(state.run.nRead)}px`;
+      const panes = element.parentElement;
+      if (panes && panes.style.getPropertyValue("--ts-map-room") !== room) panes.style.setProperty("--ts-map-room", room);
+      if (drawn) sayScale(legend, drawn, state.colours, withoutSink, layout !== null && layout.left + layout.side + 3 > width() + 1);
     },
   };
 }
 
 /** @param {number} width @param {number} n @param {number} longest characters of the longest name @returns {Layout} */
 function layOut(width, n, longest) {
-  const left = 98;
   const top = LINE + Math.min(84, Math.max(26, longest * 8.5 + 12));
-  const cell = Math.min(34, (width - left - 4) / n);
-  return { left, top, cell, n, side: cell * n };
+  const fits = (width - LEFT - 4) / n;
+  const cell = Math.min(34, n <= ALL_NAMED ? Math.max(fits, NAME) : fits);
+  return { left: LEFT, top, cell, n, side: cell * n };
+}
+
+/** Pixels across that the map needs to name every token. @param {number} n */
+function roomFor(n) {
+  return LEFT + 4 + Math.min(n, ALL_NAMED) * NAME;
+}
+
+/** Squares a side: a token each, as long as the screen has a pixel for each. @param {number} n @param {number} side */
+function cellsOf(n, side) {
+  return Math.min(n, Math.max(1, Math.floor(side * Math.min(window.devicePixelRatio || 1, 3))));
 }
 
 /** What is not read yet, the frame, and where the prompt ends.
@@ -186,30 +202,51 @@ function drawWhy(g, { step, colours }, { left, top, side, cell, n }) {
   if (future >= 44 && side >= 150) say(phrase("not read yet"), left + side / 2, top + side - future / 2);
 }
 
-/** Token names beside rows and above columns: as many as fit without touching, the selected ones always.
- * @param {CanvasRenderingContext2D} g @param {State} state @param {Layout} layout @param {number | null} key
+/** Which tokens have their names: as many as fit without touching, the selected one always. @param {number} cell @param {number} always */
+function named(cell, always) {
+  const every = Math.max(1, Math.ceil(NAME / cell));
+  return (/** @type {number} */ i) => i === always || (i % every === 0 && Math.abs(i - always) >= every);
+}
+
+/** @param {CanvasRenderingContext2D} g @param {State} state @param {Layout} layout @param {number | null} key
  * @param {(text: string, room: number, g: CanvasRenderingContext2D) => string} short */
-function drawNames(g, { run, at, colours }, { left, top, cell, n }, key, short) {
-  const every = Math.max(1, Math.ceil(LINE / cell));
-  const column = key === null || key > at.token ? at.token : key;
-  const shown = (/** @type {number} */ i, /** @type {number} */ always) => i === always || (i % every === 0 && Math.abs(i - always) >= every);
+function drawColumnNames(g, { run, at, colours }, { left, top, cell, n }, key, short) {
+  const shown = named(cell, key === null || key > at.token ? at.token : key);
   g.textBaseline = "middle";
+  g.textAlign = "left";
   for (let i = 0; i < n; i += 1) {
-    if (!shown(i, at.token) && !shown(i, column)) continue;
-    const text = label(run.tokens[i], 24);
+    if (!shown(i)) continue;
     g.fillStyle = i === at.token || i === key ? colours.ink : colours.muted;
-    if (shown(i, at.token)) {
-      g.textAlign = "right";
-      g.fillText(short(text, left - 8, g), left - 5, top + (i + 0.5) * cell);
-    }
-    if (!shown(i, column)) continue;
     g.save();
     g.translate(left + (i + 0.5) * cell, top - 5);
     g.rotate(-Math.PI / 2);
-    g.textAlign = "left";
-    g.fillText(short(text, top - LINE - 9, g), 0, 0);
+    g.fillText(short(label(run.tokens[i], 24), top - LINE - 9, g), 0, 0);
     g.restore();
   }
+}
+
+/** Beside the rows, and over the map where it is scrolled: a row keeps its name. @param {CanvasRenderingContext2D} g @param {State} state
+ * @param {Layout} layout @param {number} scrolled pixels @param {(text: string, room: number, g: CanvasRenderingContext2D) => string} short */
+function drawRowNames(g, { run, at, colours }, { left, top, cell, n, side }, scrolled, short) {
+  const shown = named(cell, at.token);
+  if (scrolled > 0) {
+    g.fillStyle = colours.card;
+    g.fillRect(scrolled, 0, left - 2, top + side + 4);
+  }
+  g.fillStyle = colours.muted;
+  g.textAlign = "left";
+  g.textBaseline = "alphabetic";
+  g.fillText(ROWS[0], scrolled, top - 27);
+  g.fillText(`${ROWS[1]} ↓`, scrolled, top - 11);
+  g.textBaseline = "middle";
+  g.textAlign = "right";
+  for (let i = 0; i < n; i += 1) {
+    if (!shown(i)) continue;
+    g.fillStyle = i === at.token ? colours.ink : colours.muted;
+    g.fillText(short(label(run.tokens[i], 24), left - 8, g), scrolled + left - 5, top + (i + 0.5) * cell);
+  }
+  g.textAlign = "left";
+  g.textBaseline = "alphabetic";
 }
 
 /** @param {CanvasRenderingContext2D} g @param {State} state @param {Layout} layout @param {number | null} key */
@@ -228,51 +265,4 @@ function drawSelected(g, { at, colours }, { left, top, cell }, key) {
     g.strokeRect(left + key * cell - room, top + at.token * cell - room, cell + 2 * room, cell + 2 * room);
   }
   g.lineWidth = 1;
-}
-
-/** @param {Drawn | null} old @param {State} state @param {boolean} withoutSink @returns {Drawn} */
-function imageOf(old, { run, at, colours }, withoutSink) {
-  const rows = run.nRead;
-  if (old && old.run === run.id && old.layer === at.layer && old.head === at.head && old.rows === rows && old.scale === colours.scale && old.sink === withoutSink) return old;
-  const cells = Math.min(rows, MOST_CELLS);
-  const bytes = new Uint8Array(cells * cells);
-  let most = 0;
-  for (let p = 0; p < rows; p += 1) {
-    const row = run.row(at.layer, at.head, p);
-    if (!row) continue;
-    const line = Math.floor((p * cells) / rows) * cells;
-    for (let key = 0; key <= p; key += 1) {
-      const cell = line + (cells === rows ? key : Math.floor((key * cells) / rows));
-      if (row[key] > bytes[cell]) bytes[cell] = row[key];
-      if (row[key] > most && !(withoutSink && key === 0)) most = row[key];
-    }
-  }
-  const image = old?.image ?? document.createElement("canvas");
-  image.width = cells;
-  image.height = cells;
-  paintBytes(image, bytes, most, colours, withoutSink);
-  return { run: run.id, layer: at.layer, head: at.head, rows, scale: colours.scale, sink: withoutSink, image, most: WEIGHTS[most], cells };
-}
-
-/** @param {HTMLCanvasElement} image @param {Uint8Array} bytes @param {number} most @param {Paint} colours @param {boolean} withoutSink */
-function paintBytes(image, bytes, most, colours, withoutSink) {
-  const g = context2d(image);
-  const data = g.createImageData(image.width, image.height);
-  const words = new Uint32Array(data.data.buffer);
-  const shades = new Uint32Array(256);
-  for (let b = 0; b < 256; b += 1) shades[b] = colours.scale[Math.min(255, Math.round((WEIGHTS[b] / (WEIGHTS[most] || 1)) * 255))];
-  for (let i = 0; i < bytes.length; i += 1) words[i] = withoutSink && i % image.width === 0 ? colours.scale[0] : shades[bytes[i]];
-  g.putImageData(data, 0, 0);
-}
-
-/** What the colours of the map mean. @param {HTMLElement} legend @param {number} most @param {Paint} colours @param {boolean} withoutSink */
-function sayScale(legend, most, colours, withoutSink) {
-  const key = `${most}/${colours.weight}/${withoutSink}`;
-  if (legend.dataset.key === key) return;
-  legend.dataset.key = key;
-  const bar = h("span", { class: "ts-bar-scale" });
-  bar.style.backgroundImage = `linear-gradient(to right, ${colours.card}, ${colours.weight})`;
-  const values = { bar, most: roughly(most) };
-  fill(legend, ...(withoutSink ? phraseParts("0% {bar} {most}, the highest weight outside the first column; from 8 bits per weight (± 0.4 percentage points).", values)
-    : phraseParts("0% {bar} {most}, the highest weight in this map; from 8 bits per weight (± 0.4 percentage points).", values)));
 }

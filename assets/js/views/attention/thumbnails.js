@@ -3,6 +3,7 @@
 
 import { context2d } from "../../core/canvas.js";
 import { WEIGHTS } from "../../data/store.js";
+import { colourShare } from "./attention_pixels.js";
 
 /** @typedef {import("../../data/store.js").Run} Run */
 /** @typedef {import("../../core/canvas.js").Paint} Paint */
@@ -57,7 +58,7 @@ function bands(run, layer, head, words, corner, width, colours) {
   if (!summary) return;
   const band = Math.floor((THUMB - 2) / 3);
   for (let which = 0; which < 3; which += 1) {
-    const colour = colours.scale[Math.round(summary[(layer * run.nHeads + head) * 4 + 1 + which] * 255)];
+    const colour = colours.scale[Math.round(colourShare(summary[(layer * run.nHeads + head) * 4 + 1 + which], 1) * 255)];
     for (let y = 0; y < band; y += 1) words.fill(colour, corner + (1 + which * band + y) * width + 1, corner + (1 + which * band + y) * width + THUMB - 1);
   }
 }
@@ -67,9 +68,9 @@ function bands(run, layer, head, words, corner, width, colours) {
  * @param {number} width @param {Paint} colours @param {boolean} withoutSink */
 function square(run, layer, head, kept, words, corner, width, colours, withoutSink) {
   kept.fill(0);
-  const scale = 255 / WEIGHTS[sample(run, layer, head, run.nRead, kept, withoutSink) || 1];
+  const most = WEIGHTS[sample(run, layer, head, run.nRead, kept, withoutSink)];
   for (let y = 0; y < THUMB; y += 1) {
-    for (let x = 0; x <= y; x += 1) words[corner + y * width + x] = colours.scale[Math.min(255, Math.round(WEIGHTS[kept[y * THUMB + x]] * scale))];
+    for (let x = 0; x <= y; x += 1) words[corner + y * width + x] = colours.scale[Math.round(colourShare(WEIGHTS[kept[y * THUMB + x]], most) * 255)];
   }
 }
 
