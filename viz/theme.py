@@ -81,17 +81,21 @@ def count(number: int) -> str:
 
 
 def percent(probability: float) -> str:
-    """As a percentage: 0.823 -> 82.3%, 0.00421 -> 0.42%; never a rounded 100% for what is less."""
+    """As a percentage with three digits that count: 0.823 -> 82.3%, 0.00421 -> 0.421%; never a rounded 100%."""
     value = probability * 100
-    if value == 0:
-        return "0%"
     if value >= 99.95:
         return "100%" if probability >= 1 else phrase("over {number}", number="99.9%")
-    if value >= 10:
-        return f"{value:.1f}%"
-    if value >= 0.1:
-        return f"{value:.2f}%"
-    return f"{value:.2g}%" if value >= 0.0001 else phrase("under {number}", number="0.0001%")
+    return f"{_digits(value)}%"
+
+
+def _digits(number: float) -> str:
+    """Below 1,000, with three digits that count: 0.976, 45.4, 1.57e-4."""
+    if number == 0:
+        return "0"
+    if number >= 0.0009995:
+        return f"{number:#.3g}".removesuffix(".")
+    mantissa, exponent = f"{number:.2e}".split("e")
+    return f"{mantissa}e\u2212{abs(int(exponent))}"
 
 
 def size(n_bytes: float) -> str:

@@ -34,7 +34,16 @@ def test_the_stylesheet_is_the_theme():
 
 @pytest.mark.parametrize(
     ("probability", "reads"),
-    [(0, "0%"), (0.823, "82.3%"), (0.00421, "0.42%"), (0.0000123, "0.0012%"), (0.9996, "over 99.9%"), (1, "100%")],
+    [
+        (0, "0%"),
+        (1.57e-8, "1.57e\u22126%"),
+        (0.0000123, "0.00123%"),
+        (0.00421, "0.421%"),
+        (0.09996, "10.0%"),
+        (0.823, "82.3%"),
+        (0.9996, "over 99.9%"),
+        (1, "100%"),
+    ],
 )
 def test_a_probability_is_never_rounded_up_to_certainty(probability: float, reads: str):
     assert theme.percent(probability) == reads

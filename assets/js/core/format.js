@@ -16,14 +16,17 @@ export function count(number) {
   return String(Math.round(number)).replace(/\B(?=(\d{3})+$)/g, ",");
 }
 
-/** A probability as a percentage; never a rounded 100% for what is less. @param {number} probability */
+/** Three digits that count: 0.976, 45.4, 1,020, 1.57e−4. @param {number} number */
+export function digits(number) {
+  if (number === 0) return "0";
+  if (number >= 999.5) return count(number);
+  return number >= 0.0009995 ? number.toPrecision(3) : number.toExponential(2).replace("-", "−");
+}
+
+/** A probability as a percentage, with three digits that count; never a rounded 100% for what is less. @param {number} probability */
 export function percent(probability) {
   const value = probability * 100;
-  if (value === 0) return "0%";
-  if (value >= 99.95) return probability >= 1 ? "100%" : over("99.9%");
-  if (value >= 10) return `${value.toFixed(1)}%`;
-  if (value >= 0.1) return `${value.toFixed(2)}%`;
-  return value >= 0.0001 ? `${Number(value.toPrecision(2))}%` : under("0.0001%");
+  return value >= 99.95 && probability < 1 ? over("99.9%") : value >= 99.95 ? "100%" : `${digits(value)}%`;
 }
 
 /** A share known from 8 bits, as a percentage with the digits that they carry; the ends of the code are not 0% and 100%.

@@ -2,11 +2,11 @@
 // The draw as it ran, as a race: the moment in which the first runner arrives, and where the others are then.
 
 import { h, fill, say, button, tokenText, quoted, watchSight } from "../../core/dom.js";
-import { count, percent } from "../../core/format.js";
+import { count, digits, percent } from "../../core/format.js";
 import { ReservedSpace } from "../../core/reserve_space.js";
 import { phrase, phraseParts } from "../../core/texts.js";
 
-const [FEWEST, MOST] = [3, 7]; // digits of a time
+const [FEWEST, MOST] = [3, 7]; // digits of a time: more than three only where times would look alike
 
 /** @typedef {import("../../data/store.js").Choice} Choice */
 /** @typedef {import("../../data/store.js").Run} Run */
@@ -20,7 +20,7 @@ export class Race {
     this.play = button(phrase("▶ Replay the race"), () => this.run());
     this.story = h("p", { class: "ts-readout" });
     this.field = h("p", { class: "ts-note" });
-    this.track = h("div", { class: "ts-track" }, this.lanes, h("p", { class: "ts-row" }, this.play, h("span", { class: "ts-note" }, phrase("random number ÷ probability = time; the smallest time wins"))));
+    this.track = h("div", { class: "ts-track" }, this.lanes, h("p", { class: "ts-row" }, this.play, h("span", { class: "ts-note" }, phrase("random number ÷ probability = time, each rounded to three digits; the smallest time wins"))));
     this.rooms = { words: new ReservedSpace(this.words, "note"), story: new ReservedSpace(this.story, "readout"), field: new ReservedSpace(this.field, "note") };
     this.element = h("div", { class: "ts-draw" }, h("div", {}, this.title, ...Object.values(this.rooms).map((room) => room.element)), this.track);
     this.most = 0; // runners of one draw
@@ -74,8 +74,8 @@ export class Race {
       for (const part of [this.lanes, this.story, this.field]) fill(part);
       return;
     }
-    const digits = enough(runners);
-    fill(this.lanes, ...runners.map((each, i) => lane(each, first, i, digits)));
+    const places = enough(runners);
+    fill(this.lanes, ...runners.map((each, i) => lane(each, first, i, places)));
     fill(this.story, ...story(run, choice, runners));
     say(this.field, aboutField(choice, alive));
   }
@@ -101,26 +101,26 @@ function aboutField({ runners }, alive) {
     : phrase("All {all} tokens that were left are shown.", { all: count(alive) });
 }
 
-/** @param {Runner & {hex?: string}} runner @param {Runner} winner @param {number} place @param {number} digits */
-function lane(runner, winner, place, digits) {
+/** @param {Runner & {hex?: string}} runner @param {Runner} winner @param {number} place @param {number} places */
+function lane(runner, winner, place, places) {
   const way = place === 0 ? 1 : runner.time > 0 ? Math.min(winner.time / runner.time, 1) : 0;
   const dot = h("span", { class: "ts-runner" });
   dot.style.transform = `translateX(${((way - 1) * 100).toFixed(2)}%)`;
   return h("li", { class: `ts-lane ${place === 0 ? "ts-chosen" : ""}` },
     h("span", { class: "ts-lane-place" }, String(place + 1)), tokenText(runner), h("span", { class: "ts-lane-track" }, dot),
-    h("span", { class: "ts-lane-sum" }, `${ratio(runner, digits)} = `, h("strong", {}, short(runner.time, digits))));
+    h("span", { class: "ts-lane-sum" }, `${ratio(runner)} ≈ `, h("strong", {}, timeOf(runner, places))));
 }
 
 /** Why this one won: its time beside that of the favourite, or of the next if it was the favourite itself. @param {Run} run @param {Choice} choice @param {Runner[]} runners */
 function story(run, choice, runners) {
   const [first] = runners;
-  const digits = enough(runners);
+  const places = enough(runners);
   const left = (choice.stages[choice.stages.length - 1] ?? choice).candidates;
   const favourite = left[0];
   if (!favourite) return [];
   const other = favourite.id === first.id ? runners[1] : runners.find((each) => each.id === favourite.id);
-  const values = { token: quoted(run.named(first)), sum: h("strong", {}, sumOf(first, digits)), other: quoted(run.named(other ?? favourite)),
-    otherSum: other ? sumOf(other, digits) : "", share: percent(favourite.probability) };
+  const values = { token: quoted(run.named(first)), sum: h("strong", {}, sumOf(first, places)), other: quoted(run.named(other ?? favourite)),
+    otherSum: other ? sumOf(other, places) : "", share: percent(favourite.probability) };
   if (favourite.id === first.id) {
     return other ? phraseParts("{token}, the most likely token, wins: {sum}. Second is {other}: {otherSum}.", values) : phraseParts("{token}, the most likely token, wins: {sum}.", values);
   }
@@ -128,32 +128,27 @@ function story(run, choice, runners) {
     : phraseParts("{token} wins: {sum}. The most likely token, {other} with {share}, drew such a large number that it is not among the first.", values);
 }
 
-/** @param {Runner} runner @param {number} digits */
-function sumOf(runner, digits) {
-  return `${ratio(runner, digits)} = ${short(runner.time, digits)}`;
+/** @param {Runner} runner @param {number} places */
+function sumOf(runner, places) {
+  return `${ratio(runner)} ≈ ${timeOf(runner, places)}`;
 }
 
 /** Digits after which no two times that differ look alike. @param {Runner[]} runners */
 function enough(runners) {
-  const times = [...new Set(runners.map((each) => each.time))];
-  let digits = FEWEST;
-  while (digits < MOST && new Set(times.map((time) => short(time, digits))).size < times.length) digits += 1;
-  return digits;
+  const times = new Set(runners.map((each) => each.time)).size;
+  let places = FEWEST;
+  while (places < MOST && new Set(runners.map((each) => timeOf(each, places))).size < times) places += 1;
+  return places;
 }
 
-/** Its random number and its probability, with as many digits as their quotient needs to be the time that is shown.
- * @param {Runner} runner @param {number} digits of the time */
-function ratio({ wait, probability, time }, digits) {
-  const said = short(time, digits);
-  for (let more = digits; ; more += 1) {
-    const quotient = Number(wait.toPrecision(more)) / Number(probability.toPrecision(more));
-    if (more >= MOST + 2 || short(quotient, digits) === said) return `${short(wait, more)} ÷ ${short(100 * probability, more)}%`;
-  }
+/** Its random number and its probability. @param {Runner} runner */
+function ratio({ wait, probability }) {
+  return `${digits(wait)} ÷ ${percent(probability)}`;
 }
 
-/** @param {number} number @param {number} digits */
-function short(number, digits) {
-  if (!Number.isFinite(number)) return phrase("never");
-  if (number >= 10 ** digits) return count(number);
-  return number > 0 && number < 1e-6 ? number.toExponential(digits - 1).replace("-", "−") : number.toPrecision(digits);
+/** @param {Runner} runner @param {number} places digits that count */
+function timeOf({ time }, places) {
+  if (!Number.isFinite(time)) return phrase("never");
+  if (places === FEWEST) return digits(time);
+  return time >= 10 ** places ? count(time) : time < 0.001 ? time.toExponential(places - 1).replace("-", "−") : time.toPrecision(places);
 }
