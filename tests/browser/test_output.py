@@ -52,25 +52,27 @@ def test_no_mark_paints_over_letters_of_its_neighbours(plain_server, go, width):
         assert page.evaluate(COVERED, [".ts-read", ".ts-read-now"]) == []
 
 
-def test_what_this_pass_wrote_has_one_ground_in_both_cards_and_only_the_selected_token_a_frame(plain_server, go):
+def test_what_this_pass_wrote_has_one_frame_in_both_cards_and_keeps_its_tint(plain_server, go):
     page = go(plain_server)
     page.wait_for_selector(".ts-board[data-run]")
-    page.evaluate("tokenoscope.selection.set({ step: 3 })")
-    expect(page.locator(".ts-strip .ts-chip.ts-now")).to_have_count(1)
+    ground = "e => getComputedStyle(e).backgroundColor"
+    frame = "e => getComputedStyle(e).boxShadow"
+    words = page.locator(".ts-word.ts-is-generated")
+    doubtful = page.evaluate("tokenoscope.store.run.steps.findIndex((step) => step.choices[0].probability < 0.6)")
+    page.evaluate("tokenoscope.selection.set({ step: Infinity })")
+    expect(words.last).to_have_class(re.compile("ts-now"))
+    tint = words.nth(doubtful).evaluate(ground)
+    page.evaluate("step => tokenoscope.selection.set({ step })", doubtful)
+    expect(words.nth(doubtful)).to_have_class(re.compile("ts-now"))
+    assert words.nth(doubtful).evaluate(ground) == tint != "rgba(0, 0, 0, 0)"
     keys = page.locator(".ts-now-key")
     assert keys.all_inner_texts() == ["written in this pass"] * 2
-    ground = "e => getComputedStyle(e).backgroundColor"
-    grounds = {
-        keys.nth(0).evaluate(ground),
-        keys.nth(1).evaluate(ground),
-        page.locator(".ts-text .ts-now").evaluate(ground),
-    }
-    assert len(grounds) == 1
-    framed = "e => getComputedStyle(e).boxShadow !== 'none' || getComputedStyle(e).outlineStyle !== 'none'"
-    assert not page.locator(".ts-text .ts-now").evaluate(framed)
-    assert not page.locator(".ts-strip .ts-chip.ts-now").evaluate(framed)
-    assert page.locator(".ts-strip .ts-chip[aria-selected=true]").evaluate(framed)
-    assert page.locator(".ts-card-output .ts-frame-key").count() == 0
+    expect(page.locator(".ts-strip .ts-chip.ts-now")).to_have_count(1)
+    marked = (page.locator(".ts-text .ts-now"), page.locator(".ts-strip .ts-chip.ts-now"), keys.first)
+    frames = {each.evaluate(frame) for each in marked}
+    assert len(frames) == 1
+    assert "inset" in frames.pop()
+    assert page.locator(".ts-strip .ts-chip[aria-selected=true]").evaluate(frame) not in frames
 
 
 CARDS = ["output", "tokens", "next-token", "passes"]
