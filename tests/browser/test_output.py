@@ -158,3 +158,28 @@ def test_the_rail_says_how_much_is_written(look):
     page = look()
     page.evaluate("tokenoscope.selection.set({ step: 2 })")
     expect(page.locator("[data-goes-to=output] .ts-rail-value")).to_have_text("wrote 3 of 16")
+
+
+@pytest.mark.parametrize("place", [0, 3, 15])
+def test_after_a_click_on_a_word_the_header_the_selected_token_and_the_cards_name_that_word(look, place):
+    page = look()
+    page.evaluate("tokenoscope.selection.set({ step: 1 })")
+    words = page.locator(".ts-word.ts-is-generated")
+    words.nth(place).click()
+    page.mouse.move(1, 1)
+    n = page.evaluate("tokenoscope.store.run.nPrompt") + place
+    name = page.evaluate("n => tokenoscope.store.run.tokens[n].text.trim()", n)
+    assert page.evaluate("[tokenoscope.selection.at.step, tokenoscope.selection.at.token]") == [place, n]
+    crumbs = page.locator(".ts-crumb").last
+    expect(crumbs).to_have_text(re.compile(rf"^token {n} “.?{name}”, written in this step$"))
+    expect(page.locator(".ts-player")).to_contain_text(f"Step {place} of")
+    expect(words.nth(place)).to_have_class(re.compile("ts-now"))
+    readout = page.locator(".ts-card-output .ts-readout")
+    expect(readout).to_have_text(re.compile(rf"^Written in step {place}: “.?{name}” \(token {n}\)"))
+    expect(page.locator(".ts-strip .ts-chip[aria-selected=true]")).to_have_attribute("id", f"ts-token-{n}")
+    expect(page.locator(".ts-card-next-token .ts-headline")).to_contain_text(name)
+    page.evaluate("tokenoscope.selection.set({ layer: 1 })")
+    assert page.evaluate("tokenoscope.selection.at.token") == n
+    page.evaluate("tokenoscope.selection.move(-1)")
+    last = page.evaluate("tokenoscope.store.run.steps[tokenoscope.selection.at.step].last")
+    assert page.evaluate("tokenoscope.selection.at.token") == last

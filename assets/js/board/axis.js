@@ -11,7 +11,7 @@ import { counted, phrase, phraseParts } from "../core/texts.js";
 /** @typedef {import("../data/axes.js").At} At */
 
 /** @param {import("./card.js").State} state @returns {Axis} */
-export function runAxis({ run, at, step }) {
+export function runAxis({ run, at, step, word: selected }) {
   const written = step.choices.length ? quoted(run.tokens[step.chosenAt]) : phrase("nothing yet");
   const read = step.n === 1 ? quoted(run.tokens[step.first]) : counted(step.n, "{n} token", "{n} tokens", { n: count(step.n) });
   return {
@@ -21,7 +21,7 @@ export function runAxis({ run, at, step }) {
     words: [
       h("span", {}, ...phraseParts("{step} ({kind}): read {read}, wrote {written}", { step: h("strong", {}, stepOf(at.step, run.steps.length)), kind: kindName(step.kind), read, written })),
       run.head.origin && crumb(phrase("forked at step {n}", { n: count(run.head.origin.step) })),
-      crumb(phrase("layer {n}", { n: at.layer })), crumb(phrase("head {n}", { n: at.head })), crumb(...phraseParts("token {n} {token}", { n: String(at.token), token: quoted(run.tokens[at.token]) })),
+      crumb(phrase("layer {n}", { n: at.layer })), crumb(phrase("head {n}", { n: at.head })), crumb(...phraseParts(selected > step.last ? "token {n} {token}, written in this step" : "token {n} {token}", { n: String(selected), token: quoted(run.tokens[selected]) })),
     ],
     spoken: phrase("{step}, {kind}, {time}", { step: stepOf(at.step, run.steps.length), kind: kindName(step.kind), time: duration(step.seconds) }),
     title: phrase("This pass took {time}. Widths are proportional to the recorded seconds; recording makes a pass slower.", { time: duration(step.seconds) }),

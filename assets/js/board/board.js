@@ -298,7 +298,7 @@ export class Board {
     const step = this.run?.steps[at.step];
     if (!record?.begun || (this.run && !step)) return;
     const began = performance.now();
-    const state = /** @type {import("./card.js").State} */ ({ run: this.run, at, step, colours: this.colours });
+    const state = /** @type {import("./card.js").State} */ ({ run: this.run, step, colours: this.colours, word: at.token, at: asRead(this.run, at) });
     if (record instanceof ServedRecord) this.wish(record, at);
     for (const card of this.cards) card.stale = card.isOpen;
     const seen = this.cards.filter((card) => card.isOpen && (card.inSight || !this.run)); // server pictures change seldom, and are drawn by themselves
@@ -310,7 +310,7 @@ export class Board {
     if (this.loom?.inSight) this.loom.draw(state);
     for (const card of seen) card.draw(state);
     this.rail?.draw();
-    if (this.run) this.serverViews?.draw(this.run, this.slices.live, this.selection.base);
+    if (this.run) this.serverViews?.draw(this.run, this.slices.live, asRead(this.run, this.selection.base));
     this.drawn();
     this.drawMs = performance.now() - began;
     cancelIdle(this.idle);
@@ -384,6 +384,12 @@ export class Board {
 const [whenIdle, cancelIdle] = "requestIdleCallback" in window
   ? [(/** @type {() => void} */ work) => window.requestIdleCallback(work, { timeout: 500 }), (/** @type {number} */ id) => window.cancelIdleCallback(id)]
   : [(/** @type {() => void} */ work) => window.setTimeout(work, 30), (/** @type {number} */ id) => window.clearTimeout(id)];
+
+/** The same place among the tokens that its step has read. @param {Run | null} run @param {At} at @returns {At} */
+function asRead(run, at) {
+  const last = run?.steps[at.step]?.last ?? at.token;
+  return at.token > last ? { ...at, token: last } : at;
+}
 
 function helpSheet() {
   const sheet = h("dialog", { class: "ts-help", "aria-label": phrase("Keyboard shortcuts") },

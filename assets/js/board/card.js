@@ -12,8 +12,9 @@ import { rowsIn, rowsOf } from "./saved_numbers.js";
 /** @typedef {import("../data/store.js").Run} Run */
 /** @typedef {import("./selection.js").Selection} Selection */
 /** @typedef {import("../data/axes.js").At} At */
-/** What pictures are drawn from: the selection, and of a Trace the run and its step.
- * @typedef {{run: Run, at: At, step: import("../data/store.js").Step, colours: import("../core/canvas.js").Paint}} State */
+/** What pictures are drawn from: the selection, and of a Trace the run and its step. `word` is the selected token; where the step wrote it
+ * and only the next one reads it, `at.token` is the last that the step read, from which it came.
+ * @typedef {{run: Run, at: At, word: number, step: import("../data/store.js").Step, colours: import("../core/canvas.js").Paint}} State */
 /** @typedef {{columns: string[], rows: import("../core/dom.js").Child[][], note: string, code: string}} Numbers */
 /** @template T @typedef {import("../data/slices.js").Slice<T>} Slice */
 /** How a run is continued from one of its steps: `why` not now (empty: it can be), whether it `isRecorded` elsewhere and is run again first, what was `said` of the last

@@ -95,7 +95,8 @@ export class Run {
   /** What a person sees who has selected nothing while it grows. @returns {Partial<At>} */
   get lead() { return { step: this.steps.length - 1 }; }
 
-  /** A place that exists: a new pass brings its own last token along, a token not yet read brings its pass.
+  /** A place that exists: a new pass brings its own last token along, a token not yet read brings its pass, unless that pass is
+   * named too: of one pass also the tokens can be selected that it wrote and the next one reads.
    * @param {At} from @param {Partial<At>} change @returns {At} */
   place(from, change) {
     const to = { ...from, ...change };
@@ -110,7 +111,9 @@ export class Run {
     } else if (change.step === undefined && to.token > step.last) {
       to.step = this.stepOf[to.token] ?? lastStep;
     }
-    to.token = clamp(to.token, 0, this.steps[to.step].last);
+    const pass = this.steps[to.step];
+    const keeps = change.token === undefined || change.step !== undefined;
+    to.token = clamp(to.token, 0, keeps && pass.choices?.length ? pass.chosenAt + pass.choices.length - 1 : pass.last);
     return to;
   }
 

@@ -43,6 +43,7 @@ export const output = {
     let typed = null;
     /** @type {[number, number]} */
     let marked = [-1, -1];
+    let told = -1;
 
     /** @param {Run} run @param {number} position */
     function make(run, position) {
@@ -56,8 +57,8 @@ export const output = {
       const element = h("span", {
         class: `ts-word ts-is-generated ${doubt > 0 ? "ts-is-doubtful" : ""}`,
         title: choice.rank === 0 ? phrase("{percent}, the most likely token", { percent: percent(choice.probability) }) : phrase("{percent}, rank {rank}", { percent: percent(choice.probability), rank: count(choice.rank + 1) }),
-        onclick: () => selection.set({ step }, { lock: true }),
-        onpointerenter: (event) => { if (/** @type {PointerEvent} */ (event).pointerType === "mouse") selection.preview({ step }); },
+        onclick: () => selection.set({ step, token: position }, { lock: true }),
+        onpointerenter: (event) => { if (/** @type {PointerEvent} */ (event).pointerType === "mouse") selection.preview({ step, token: position }); },
         onpointerleave: () => selection.preview(null),
       });
       element.style.setProperty("--ts-share", `${Math.round(doubt * TINT * 100)}%`);
@@ -76,7 +77,7 @@ export const output = {
     }
 
     return {
-      draw({ run, step }) {
+      draw({ run, step, word }) {
         if (of !== run.id) {
           of = run.id;
           drawn = [];
@@ -91,9 +92,11 @@ export const output = {
           grow(run);
           marked = [-1, -1];
         }
-        for (; said < run.steps.length; said += 1) room.keep(...words(run, run.steps[said]));
+        for (; said < run.steps.length; said += 1) room.keep(...words(run, run.steps[said], 0));
         const end = step.chosenAt + step.choices.length;
-        if (marked[0] === step.chosenAt && marked[1] === end) return;
+        const position = Math.max(word, step.chosenAt);
+        if (marked[0] === step.chosenAt && marked[1] === end && told === position) return;
+        told = position;
         const [from, to] = marked[1] < 0 ? [0, drawn.length] : [Math.min(marked[0], step.chosenAt), Math.max(marked[1], end)];
         for (let i = from; i < to; i += 1) { // what lies outside the two passes stays as it is
           drawn[i].classList.toggle("ts-not-yet", i >= end);
@@ -101,7 +104,7 @@ export const output = {
         }
         marked = [step.chosenAt, end];
         keepInView(text, drawn[step.chosenAt]);
-        fill(readout, ...words(run, step));
+        fill(readout, ...words(run, step, position));
       },
       numbers({ run }) {
         const rows = run.tokens.slice(run.nPrompt).map((token, i) => {
@@ -169,12 +172,14 @@ function entropyWords(entropy) {
   return phrase("The model was as uncertain as among {n} equally likely tokens (entropy {entropy} nats, a measure of uncertainty: 0 is certain).", { n: many < 9.95 ? many.toFixed(1) : count(many), entropy: plain(entropy) });
 }
 
-/** @param {Run} run @param {Step} step @returns {import("../../core/dom.js").Child[]} */
-function words(run, step) {
-  const choice = step.choices[0];
+/** @param {Run} run @param {Step} step @param {number} word the position of one of the tokens that it wrote, else the first of them
+ * @returns {import("../../core/dom.js").Child[]} */
+function words(run, step, word) {
+  const position = Math.max(word, step.chosenAt);
+  const choice = step.choices[position - step.chosenAt];
   if (!choice) return [phrase("This pass read a part of the prompt and wrote nothing yet.")];
-  const values = { token: quoted(run.tokens[step.chosenAt]), percent: h("strong", {}, percent(choice.probability)), rank: count(choice.rank + 1), all: count(run.head.model.d_vocab) };
-  const place = choice.rank === 0 ? phraseParts("Written in this pass: {token}, probability {percent}, the most likely of {all} tokens.", values)
-    : phraseParts("Written in this pass: {token}, probability {percent}, rank {rank} of {all} tokens.", values);
+  const values = { step: count(step.index), token: quoted(run.tokens[position]), n: count(position), percent: h("strong", {}, percent(choice.probability)), rank: count(choice.rank + 1), all: count(run.head.model.d_vocab) };
+  const place = choice.rank === 0 ? phraseParts("Written in step {step}: {token} (token {n}), probability {percent}, the most likely of {all} tokens.", values)
+    : phraseParts("Written in step {step}: {token} (token {n}), probability {percent}, rank {rank} of {all} tokens.", values);
   return [...place, " ", entropyWords(choice.entropy)];
 }

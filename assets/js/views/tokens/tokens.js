@@ -89,7 +89,7 @@ export const tokens = {
     }
 
     return {
-      draw({ run, at, step }) {
+      draw({ run, at, step, word }) {
         if (of !== run.id) {
           of = run.id;
           drawn = [];
@@ -104,11 +104,11 @@ export const tokens = {
           panes.classList.toggle("ts-has-template", Boolean(run.head.settings.chat));
         }
         append(run);
-        const now = `${at.token}/${at.step}/${drawn.length}`;
+        const now = `${word}/${at.step}/${drawn.length}`;
         if (now === shown) return;
         shown = now;
         drawn.forEach((chip, i) => {
-          const look = i === at.token ? 1 : 0;
+          const look = i === word ? 1 : 0;
           const late = i > step.last && i < step.chosenAt || i >= step.chosenAt + step.choices.length ? 2 : 0;
           const fresh = i >= step.chosenAt && i < step.chosenAt + step.choices.length ? 4 : 0;
           if (looks[i] === look + late + fresh) return;
@@ -117,11 +117,11 @@ export const tokens = {
           chip.classList.toggle("ts-not-yet", late > 0);
           chip.classList.toggle("ts-now", fresh > 0);
         });
-        strip.setAttribute("aria-activedescendant", `ts-token-${at.token}`);
-        keepInView(strip, drawn[at.token]);
-        way.draw(run, at.token);
-        reads.draw(at.token);
-        fill(readout, ...aboutToken(run, at.token, typed));
+        strip.setAttribute("aria-activedescendant", `ts-token-${word}`);
+        keepInView(strip, drawn[word]);
+        way.draw(run, word);
+        reads.draw(word);
+        fill(readout, ...aboutToken(run, word, typed));
       },
       numbers({ run }) {
         return {
@@ -133,9 +133,9 @@ export const tokens = {
       },
     };
   },
-  glance({ run, at, colours }) {
-    const token = run.tokens[at.token];
-    return { value: token ? [quoted(token), ` ${count(token.id)}`] : [], mini: (g, width, height) => drawMini(g, width, height, run, at.token, colours) };
+  glance({ run, word, colours }) {
+    const token = run.tokens[word];
+    return { value: token ? [quoted(token), ` ${count(token.id)}`] : [], mini: (g, width, height) => drawMini(g, width, height, run, word, colours) };
   },
 };
 
