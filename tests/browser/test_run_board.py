@@ -37,6 +37,40 @@ def test_parts_arrive_while_the_run_goes_on(house: Plain, go):
     until(lambda: frames_held(page) == 22, page)  # head, 16 passes, end, heads, units, map, lens
 
 
+def test_after_run_is_pressed_the_keys_are_the_boards(house: Plain, go):
+    page = go(house)
+    run(page)
+    assert page.evaluate("document.activeElement.matches('.ts-board')")
+    page.keyboard.press("Home")
+    until(lambda: step_shown(page) == 0, page)
+    page.keyboard.press("ArrowRight")
+    until(lambda: step_shown(page) == 1, page)
+    shown = page.evaluate(SHOWN)
+    page.keyboard.press("Space")
+    expect(page.locator(".ts-player [aria-pressed]").first).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("Space")
+    assert page.evaluate(SHOWN) == shown
+    field = page.locator("#prompt textarea")
+    field.fill("six seven eight")
+    field.press("Control+Enter")
+    page.wait_for_function(f"before => {SHOWN} !== before && tokenoscope.store.run?.lens", arg=shown)
+    assert page.evaluate("tokenoscope.store.run.head.prompt") == "six seven eight"
+    assert page.evaluate("document.activeElement.matches('textarea')")
+
+
+def test_step_begins_a_run_where_none_is_going_and_holds_it(house: Plain, go):
+    engine = house.use(FakeEngine(seconds=0.6))
+    page = go(house)
+    page.locator("#step").click()
+    expect(page.locator(LINE)).to_have_text(re.compile("^Paused: "))
+    held = engine.jobs[0].status.done
+    assert held <= 2
+    assert len(engine.jobs) == 1
+    page.locator("#step").click()
+    expect(page.locator(LINE)).to_have_text(re.compile(f"^Paused: token {held + 1} of"))
+    page.locator("#stop").click()
+
+
 def test_scrubbing_asks_the_server_for_nothing(look):
     page = look()
     last = step_shown(page)
@@ -66,8 +100,9 @@ def test_pause_step_resume_and_stop_by_their_buttons(house: Plain, go):
     expect(page.locator(LINE)).to_have_text(re.compile("^Running"))
     page.locator("#stop").click()
     expect(page.locator(LINE)).to_have_text(re.compile(r"^Stopped after \d+ tokens?\."))
-    for button in ("#pause", "#step", "#stop"):
+    for button in ("#pause", "#stop"):
         expect(page.locator(button)).to_be_disabled()
+    expect(page.locator("#step")).to_be_enabled()  # it begins the next run
 
 
 def test_a_program_that_stops_answering_is_told_where_the_run_stands(house: Plain, go):

@@ -18,6 +18,7 @@ import { ShippedRecords, ShippedRow } from "./shipped_records.js";
 import { StatusLine, fillPrompt, find, watchModel } from "./status.js";
 import { isOver } from "./sentences.js";
 import { listenToKeys } from "./keys.js";
+import { Presses } from "./presses.js";
 import { VisitorRuns } from "./visitor_runs.js";
 import { phrase, phraseParts } from "../core/texts.js";
 
@@ -66,7 +67,8 @@ export class Page {
     this.message = "";
     /** @type {(Opening & {experiment: string}) | null} where the next record of the visitor's own is opened */
     this.again = null;
-    this.line = new StatusLine();
+    this.presses = new Presses(experiments.map((experiment) => BUTTONS[experiment] ?? "#run"), () => this.boards?.get(this.active)?.element);
+    this.line = new StatusLine((state) => { if (experiments.includes("run")) this.presses.said(state); });
     this.bar = new AddressBar();
     const hasRuns = experiments.includes("run");
     this.shipped = new ShippedRecords(base);

@@ -57,7 +57,9 @@ export function isSilent() {
 
 /** Shows how a job stands; lets a single step, which runs for a moment, look paused throughout. */
 export class StatusLine {
-  constructor() {
+  /** @param {(state: string) => void} shows hears what is shown */
+  constructor(shows) {
+    this.shows = shows;
     this.shown = "";
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.later = undefined;
@@ -91,6 +93,7 @@ export class StatusLine {
     write(".ts-spoken", state === "running" ? phrase("Running.") : words); // read out once a state, not once a token
     write(".ts-message", message);
     write(".ts-refusal", refusal);
+    this.shows(circumstances.cutOff ? "lost" : state);
     progress(".ts-progress", over ? null : fraction(status, circumstances.trace === true));
   }
 }
@@ -121,7 +124,7 @@ function write(selector, text) {
 }
 
 /** @param {string} selector @param {boolean} on */
-function enable(selector, on) {
+export function enable(selector, on) {
   const button = /** @type {HTMLButtonElement | null} */ (find(selector));
   if (button) button.disabled = !on;
 }
