@@ -163,6 +163,58 @@ def test_without_the_chart_library_the_list_is_there_and_the_card_says_so(house,
     expect(page.locator(".ts-map-holder")).to_contain_text("The chart library could not be loaded")
 
 
+SHOWN_MAP = """() => {
+    const chart = document.querySelector(".ts-map-chart");
+    const seen = chart.checkVisibility({ visibilityProperty: true }) && chart.dataset.run;
+    return seen ? chart.dataset.run : null;
+}"""
+
+
+def test_the_map_is_of_the_run_that_is_shown_or_blank_however_late_the_library_comes(house, go):
+    one, other = house.keep(finished()), house.keep(finished("six seven eight nine", 8))
+    page = go(house, f"#record={one}&card=embeddings")
+    waiting = []
+    page.route("**/plotly.js", lambda route: waiting.append(route))
+    page.reload()
+    page.wait_for_function("tokenoscope.store.run?.embeddings")
+    page.locator(".ts-card-embeddings").scroll_into_view_if_needed()
+    until(lambda: len(waiting) == 1, page)
+    expect(page.locator(".ts-map-holder .ts-empty")).to_have_text("Loading the chart library…")
+    page.evaluate("id => { location.hash = `#record=${id}&card=embeddings`; }", other)
+    page.wait_for_function("id => tokenoscope.store.run?.id === id && tokenoscope.store.run.embeddings", arg=other)
+    assert page.evaluate(SHOWN_MAP) is None
+    waiting[0].continue_()
+    page.wait_for_function(f"id => ({SHOWN_MAP})() === id", arg=other)
+    expect(page.locator(".ts-map-holder .ts-empty")).to_be_hidden()
+    page.evaluate(f"""() => {{
+        window.wrong = 0;
+        const look = () => {{
+            const shown = ({SHOWN_MAP})();
+            const card = document.querySelector(".ts-card-embeddings");
+            if (shown && card.dataset.run && shown !== card.dataset.run) window.wrong += 1;
+            requestAnimationFrame(look);
+        }};
+        look();
+    }}""")
+    page.evaluate("id => { location.hash = `#record=${id}&card=embeddings`; }", one)
+    page.wait_for_function(f"id => ({SHOWN_MAP})() === id", arg=one)
+    assert page.evaluate("window.wrong") == 0
+
+
+def test_a_chart_library_that_never_comes_is_given_up(house, go):
+    page = go(house, f"#record={house.keep(finished())}&card=embeddings")
+    page.route("**/plotly.js", lambda route: None)
+    page.clock.install()
+    page.reload()
+    page.wait_for_function("tokenoscope.store.run?.embeddings")
+    page.locator(".ts-card-embeddings").scroll_into_view_if_needed()
+    note = page.locator(".ts-map-holder .ts-empty")
+    expect(note).to_have_text("Loading the chart library…")
+    page.clock.fast_forward(31_000)
+    expect(note).to_contain_text("could not be loaded")
+    expect(note.get_by_role("button", name="Try again")).to_be_visible()
+
+
 def test_before_the_vectors_have_come_a_sentence_stands_there(house, go):
     page = go(house, f"#record={house.keep(fake_trace(), beside=False)}")
     card = page.locator("[data-view=embeddings]")

@@ -80,6 +80,7 @@ export class Card {
     this.state = state;
     this.stale = false;
     this.picture.draw(state);
+    this.element.dataset.run = state.run?.id ?? "";
     this.element.dataset.at = `${state.at.step}/${state.at.layer}/${state.at.head}/${state.at.token}`;
     if (this.details.open) this.drawSheet();
   }

@@ -14,6 +14,8 @@ import { phrase } from "../core/texts.js";
 const REST_MS = 120;
 const RETRY_MS = 2000;
 
+const LIBRARY_MS = 30_000; // after which the chart library counts as not to be had, until it is asked for again
+
 export class Slices {
   /** @param {() => void} redraw @param {string} [plotly] the address of plotly.js */
   constructor(redraw, plotly) {
@@ -128,6 +130,7 @@ export function loadPlotly(address) {
   return new Promise((done, failed) => {
     const script = document.createElement("script");
     const loaded = () => done(/** @type {any} */ (window).Plotly);
+    setTimeout(failed, LIBRARY_MS);
     script.onload = loaded;
     script.onerror = failed;
     if (address) script.src = address;

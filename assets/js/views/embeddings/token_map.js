@@ -2,7 +2,7 @@
 // The embedding table as a map: this run's tokens among their nearest neighbours, flattened to two directions. Drawn by plotly,
 // which is slow beside a canvas: never in the frame of a selection, only when the pointer rests.
 
-import { button, fill, h, watchSight } from "../../core/dom.js";
+import { button, fill, h, say, watchSight } from "../../core/dom.js";
 import { label } from "../../core/format.js";
 import { wide } from "../../core/svg.js";
 import { phrase } from "../../core/texts.js";
@@ -12,6 +12,7 @@ import { phrase } from "../../core/texts.js";
 /** @typedef {import("../../data/store.js").Embeddings} Embeddings */
 
 const REST_MS = 90;
+const DRAWING = phrase("Drawing the map of this run…");
 const [MARGIN, HEIGHT] = [{ l: 34, r: 8, t: 8, b: 38 }, 400];
 const [LINE, ROOM] = [18, 3]; // px: the height of a label, and the room around it
 const [DOT, RING, SPECK] = [12, 20, 6]; // px: marks of the run's tokens, of the selected one, of their neighbours
@@ -36,6 +37,7 @@ export function makeMap({ selection, plotly }) {
   let near = false;
   let timer = 0;
   let drawn = "";
+  let drawnRun = "";
   let id = -1;
   /** @type {import("../../core/canvas.js").Paint | null} */
   let theme = null;
@@ -55,12 +57,18 @@ export function makeMap({ selection, plotly }) {
       return;
     }
     asked = true;
-    library = await plotly();
+    library = (await plotly()) ?? null;
+    if (library !== null) { // the note stays until the map is drawn
+      say(note, DRAWING);
+      chart.hidden = false;
+      element.classList.remove("ts-without");
+      later(0);
+      return;
+    }
     fill(note, phrase("The chart library could not be loaded, so the map is not drawn; the list shows the same neighbours."), " ", again);
-    note.hidden = library !== null;
-    chart.hidden = library === null;
-    element.classList.toggle("ts-without", library === null);
-    later(0);
+    note.hidden = false;
+    chart.hidden = true;
+    element.classList.add("ts-without");
   }
 
   /** @param {number} ms */
@@ -77,8 +85,10 @@ export function makeMap({ selection, plotly }) {
     const wanted = run.tokens[at.token]?.id ?? -1;
     if (now !== drawn || theme !== colours) {
       const fresh = drawn === "";
-      [drawn, theme, id] = [now, colours, wanted];
+      [drawn, theme, id, drawnRun] = [now, colours, wanted, run.id];
       library.react(chart, traces(state, found, wanted, chart.clientWidth), layout(state, found), { displaylogo: false, responsive: true, displayModeBar: false });
+      chart.dataset.run = run.id;
+      blank(false);
       if (fresh) /** @type {any} */ (chart).on("plotly_click", (/** @type {any} */ event) => choose(Number(event.points[0]?.customdata)));
     } else if (wanted !== id) {
       id = wanted;
@@ -86,6 +96,13 @@ export function makeMap({ selection, plotly }) {
       library.restyle(chart, { x: [marked.x, labels.x], y: [marked.y, labels.y], text: [marked.text, labels.text], textposition: [undefined, labels.textposition],
         "textfont.color": [undefined, labels.textfont.color], "marker.size": [RING, labels.marker.size] }, [MARKED, LABELS]);
     }
+  }
+
+  /** What is drawn belongs to another run: it goes at once, before the new map is there. @param {boolean} is */
+  function blank(is) {
+    chart.style.visibility = is ? "hidden" : "";
+    note.hidden = !is;
+    if (is) say(note, DRAWING);
   }
 
   /** Go to the token of this point: the last place where it stands that was read already, or else its first.
@@ -104,6 +121,7 @@ export function makeMap({ selection, plotly }) {
     /** @param {State} next */
     draw(next) {
       state = next;
+      if (drawnRun && drawnRun !== next.run.id && library) blank(true);
       if (near && !asked) load();
       else later(REST_MS);
     },
