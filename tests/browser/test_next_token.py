@@ -41,7 +41,7 @@ def test_the_bars_and_the_rest_add_up_to_the_whole_vocabulary(card: Page) -> Non
     shares = card.locator(f"{CARD} .ts-chances").first.locator("li:visible .ts-bar-number").all_inner_texts()
     assert sum(float(re.sub("[^0-9.]", "", each)) for each in shares) == pytest.approx(100, abs=0.5)
     expect(card.locator(f"{CARD} .ts-rest:visible")).to_contain_text("40 others")
-    expect(card.locator(f"{CARD} .ts-headline")).to_contain_text("400 of 400")
+    expect(card.locator(f"{CARD} .ts-headline")).to_contain_text("over all 400 tokens of the vocabulary")
 
 
 def test_the_headline_says_the_chance_as_the_model_said_it_and_the_one_that_was_drawn_from(card: Page) -> None:
@@ -80,6 +80,18 @@ def test_a_stage_is_previewed_by_the_pointer_and_kept_by_a_click_or_a_key(card: 
     rows.nth(0).press("Enter")
     expect(words).to_contain_text("The model’s own probabilities")
     expect(rows.nth(0)).to_have_attribute("aria-pressed", "true")
+
+
+def test_where_nothing_was_cut_the_whole_vocabulary_is_not_counted_again(card: Page) -> None:
+    rows = card.locator(f"{CARD} .ts-flow").first.locator(".ts-flow-row:visible")
+    assert rows.locator(".ts-flow-left").all_inner_texts() == ["all 400", "", "50 left"]
+    words = card.locator(f"{CARD} .ts-stage-words").first
+    rows.nth(0).click()
+    expect(words).to_contain_text("All 400 tokens can be chosen.")
+    rows.nth(1).click()
+    expect(words).to_contain_text("Temperature 0.8")
+    expect(words).not_to_contain_text("400")
+    expect(card.locator(CARD)).not_to_contain_text("400 of 400")
 
 
 def test_the_race_is_told_with_the_numbers_that_ran(card: Page) -> None:

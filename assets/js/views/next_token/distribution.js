@@ -129,7 +129,7 @@ export class Distribution {
       row.of = of;
       fill(row.name, each ? tokenText(each) : counted(others, "{n} other", "{n} others", { n: count(others) }));
     });
-    this.bars.setAttribute("aria-label", phrase("The most likely tokens, then all others together. Probabilities are over the full vocabulary: {n} of {n} tokens.", { n: count(vocabulary) }));
+    this.bars.setAttribute("aria-label", phrase("The most likely tokens, then all others together. Probabilities are over all {n} tokens of the vocabulary.", { n: count(vocabulary) }));
   }
 
   makeRow() {

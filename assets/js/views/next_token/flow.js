@@ -39,7 +39,7 @@ export class Flow {
       button.setAttribute("aria-pressed", String(i === shown));
       say(name, named(levels[i]));
       say(did, effect(levels[i]));
-      say(left, phrase("{n} left", { n: count(levels[i].alive) }));
+      say(left, i === 0 ? phrase("all {n}", { n: count(levels[i].alive) }) : levels[i].alive < levels[0].alive ? phrase("{n} left", { n: count(levels[i].alive) }) : "");
       button.title = hint(levels[i]);
     });
   }

@@ -96,7 +96,7 @@ export function hint(level) {
 export function sentence(level, vocabulary) {
   const setting = level.setting === null ? "" : plain(level.setting);
   const does = STAGES[level.name]?.does(setting) ?? phrase("The stage {name} runs.", { name: named(level) });
-  if (level.name === "raw") return `${does} ${phrase("{n} of {all} tokens can be chosen.", { n: count(level.alive), all: count(vocabulary) })}`;
+  if (level.alive >= vocabulary) return level.name === "raw" ? `${does} ${phrase("All {n} tokens can be chosen.", { n: count(vocabulary) })}` : `${does} ${happened(level)}`;
   return `${does} ${happened(level)} ${counted(level.alive, "{n} token can still be chosen.", "{n} tokens can still be chosen.", { n: count(level.alive) })}`;
 }
 

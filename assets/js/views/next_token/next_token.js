@@ -109,7 +109,7 @@ function sayChoice({ run, step }, choice) {
   const values = { before: quoted(run.tokens[step.last]), token: quoted(run.tokens[step.chosenAt]), share: h("strong", {}, percent(choice.probability)), rank: count(choice.rank + 1) };
   return [...(choice.rank === 0 ? phraseParts("After {before} came {token}: raw probability {share}, the most likely token.", values)
     : phraseParts("After {before} came {token}: raw probability {share}, rank {rank}.", values)),
-  ...sayDrawnFrom(run, choice), " ", phrase("Probabilities are over the full vocabulary: {n} of {n} tokens.", { n: vocabulary })];
+  ...sayDrawnFrom(run, choice), " ", phrase("Probabilities are over all {n} tokens of the vocabulary.", { n: vocabulary })];
 }
 
 /** How likely it was where it was drawn from, after the last stage, and how it was chosen. @param {import("../../data/store.js").Run} run @param {Choice} choice */
