@@ -5,7 +5,7 @@ import io
 import re
 import struct
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +80,7 @@ def page(look: Callable[..., Page], trace: Trace) -> Page:
 
 
 @pytest.fixture
-def from_file(visit: Callable[..., Page], tmp_path: Path) -> Iterator[Callable[..., Page]]:
+def from_file(visit: Callable[..., Page], tmp_path: Path) -> Callable[..., Page]:
     """Opens the saved page of a record from a file; nothing may be asked of anybody, and its policy must hold."""
 
     def open_page(record: object) -> Page:
