@@ -28,6 +28,8 @@ class Role:
     text: str
 
 
+# A colour says one thing on all pages of a run: blue the prompt and its prefill, orange what was written and its decode,
+# green and vermillion the KV cache, grey what is compared against. Served texts, each with a letter, take them in turns.
 ROLES: dict[str, dict[Mode, Role]] = {
     "query": {"light": Role(fill="#0072b2", text="#00679f"), "dark": Role(fill="#3d9bd4", text="#6bb9ea")},
     "key": {"light": Role(fill="#d55e00", text="#a84a00"), "dark": Role(fill="#e8772a", text="#f39a5c")},
@@ -36,6 +38,7 @@ ROLES: dict[str, dict[Mode, Role]] = {
     "guess": {"light": Role(fill="#a296dc", text="#584a85"), "dark": Role(fill="#5c4d9e", text="#bdb0ea")},
     "prompt": {"light": Role(fill="#56b4e9", text="#1b6490"), "dark": Role(fill="#3f8fbd", text="#86c8ee")},
     "generated": {"light": Role(fill="#e69f00", text="#855a00"), "dark": Role(fill="#c98a00", text="#f0b83f")},
+    "baseline": {"light": Role(fill="#6f7889", text="#535b6a"), "dark": Role(fill="#8b95a8", text="#a8b1c1")},
     "doubt": {"light": Role(fill="#cc79a7", text="#96396d"), "dark": Role(fill="#b0638f", text="#e39ac3")},
 }
 

@@ -97,7 +97,7 @@ def test_the_first_pictures_stand_before_the_last_are_measured(measuring, monkey
     page = measuring()
     begin(page)
     card(page, "phases").locator(".main-svg").first.wait_for()
-    expect(card(page, "cache_race").locator(".ts-empty")).to_contain_text("not measured")
+    expect(card(page, "cache_race").locator(".ts-empty")).to_contain_text("Coming")
     expect(page.locator(LINE)).to_contain_text("piece 2")
     gate.release(100)
     expect(page.locator(LINE)).to_have_text("Done: measured.")

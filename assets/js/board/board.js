@@ -36,6 +36,7 @@ import { phrase } from "../core/texts.js";
 /** How a record is opened: `live`: the program holds the record itself, with every number as it was computed; null: nobody does.
  * @typedef {{live: boolean | null, following: boolean, at?: Partial<At> | null, card?: string | null}} Opening */
 
+const COMING = phrase("Coming: this is measured later in the run.");
 const REST_MS = 150; // without a change, before what is out of sight is drawn: whoever scrubs has the machine alone
 const LISTS = /** @type {const} */ ({ serve: ["request", "layer", "head"], speculate: ["attempt"] });
 
@@ -172,8 +173,11 @@ export class Board {
   servedCard(served) {
     const { name } = served;
     const find = (/** @type {At} */ at) => {
-      const now = this.record instanceof ServedRecord ? this.record.views.find((each) => each.name === name) : undefined;
-      return now ? this.pictures.find(now, at) : { missing: "" };
+      const { record } = this;
+      const now = record instanceof ServedRecord ? record.views.find((each) => each.name === name) : undefined;
+      if (!now || !(record instanceof ServedRecord)) return { missing: "" };
+      const found = this.pictures.find(now, at);
+      return found.missing && !record.ended ? { missing: COMING } : found;
     };
     return new Card(serverView(served, find, (change) => this.select(change), () => this.drawn()), this.context());
   }

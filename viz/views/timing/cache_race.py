@@ -12,7 +12,7 @@ from viz.measured import Spread, bars, least_seconds, number, prefixed, scientif
 from viz.theme import Mode
 from viz.view import Html, Selection, view
 
-_RACERS = ((phrase("with the cache"), "generated", "circle"), (phrase("without"), "prompt", "diamond"))
+_RACERS = ((phrase("with the cache"), "value", "circle"), (phrase("without"), "baseline", "diamond"))
 _ROUNDING = {"float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}  # between 1 and the next number
 _END = "<extra></extra>"  # what else plotly would say of a trace
 _OFTEN = 256  # roundings that may add up, along the layers, to what still is rounding
