@@ -24,6 +24,7 @@ def read(browser: Browser) -> Iterator[Callable[..., Page]]:
         page.goto("about:blank")  # the scripts of the page before go with it
         page.set_content(export.page(small, light=True))
         page.wait_for_selector('#scope[data-ready="1"]')
+        page.locator(".ts-rail-all").click()
         page.locator(".ts-word").first.wait_for()
         return page
 
