@@ -320,7 +320,9 @@ def test_three_large_numbers_and_an_answer_in_words_stand_first():
 def test_a_colour_says_one_thing():
     """Blue the prompt, orange what is written, green the cache, grey what it is compared with."""
     for name in ("cache_race", "race_total"):
-        colours = {said.split(",")[0]: line.line.color for said, line in traces(name).items() if "predicted" not in said}
+        colours = {
+            said.split(",")[0]: line.line.color for said, line in traces(name).items() if "predicted" not in said
+        }
         assert colours == {
             "with the cache": theme.ROLES["value"]["light"].fill,
             "without": theme.ROLES["baseline"]["light"].fill,

@@ -71,7 +71,7 @@ def test_a_box_that_goes_on_below_fades_until_it_is_scrolled_to_its_end(read: Ca
         box.evaluate("(box) => { box.scrollTop = box.scrollHeight; }")
         expect(box).not_to_have_class(goes_on)
         expect(box).to_have_class(re.compile("ts-goes-back"))
-    expect(read("short").locator(".ts-goes-on, .ts-goes-back")).to_have_count(0)
+    expect(read("short").locator(".ts-card :is(.ts-goes-on, .ts-goes-back)")).to_have_count(0)
 
 
 def test_a_text_of_twelve_lines_stands_whole_and_no_box_scrolls_for_one_more(read: Callable[..., Page]):
