@@ -60,6 +60,7 @@ test("layers with the same guess are one block, and what is to come is no guess"
   assert.deepEqual(blocks(run, 0, 1).map(({ low, high }) => [low, high]), [[0, 1]]);
   assert.equal(guessAt(run, 2, 1), null);
   assert.equal(blocks(run, 1).at(-1).guess, null);
+  for (const { low, guess } of blocks(run, 0)) assert.deepEqual(guess, guessAt(run, low, 0)); // what is written at a cell is its own
 });
 
 test("when a token is first said, and from when on for good", () => {

@@ -155,7 +155,7 @@ export function cellColour(guess, faded, colours) {
   return shades(guess.follows, faded, colours).css[Math.round(guess.probability * 255)];
 }
 
-/** The guess, once a block: where it begins. @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {Run} run @param {number} token
+/** The guess, once a block: where it begins, with its share there. @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {Run} run @param {number} token
  * @param {import("./guesses.js").Block} block @param {{faded: number, isFocus: boolean, keep: boolean}} how @param {Paint} colours */
 function writeGuess(g, geometry, run, token, { low, high, guess }, { faded, isFocus }, colours) {
   if (!guess) return;
@@ -172,7 +172,7 @@ function writeGuess(g, geometry, run, token, { low, high, guess }, { faded, isFo
     return;
   }
   const y = geometry.step < WORD_ROOM ? box.y + box.h - WORD_ROOM / 2 : first.y + first.h / 2 - 0.5;
-  const right = isFocus && faded === 1 ? write(g, percentShort(guess.probability), box.x + box.w - 8, y, { colour: ink, align: "right" }) + 6 : 0;
+  const right = isFocus && faded === 1 ? write(g, percentShort(lowest.probability), box.x + box.w - 8, y, { colour: ink, align: "right" }) + 6 : 0;
   write(g, text, box.x + 7.5, y, { colour: ink, bold: guess.follows, slanted: mark, most: box.w - 13 - right });
 }
 

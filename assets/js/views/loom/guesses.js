@@ -25,7 +25,6 @@ export function blocks(run, token, top = run.nLayers) {
     const last = found[found.length - 1];
     if (last && last.guess?.id === guess?.id) {
       last.high = level;
-      last.guess = guess; // how sure it is at the top of the block
     } else found.push({ low: level, high: level, guess });
   }
   return found;

@@ -46,8 +46,8 @@ function headPart(state) {
     crumb, title,
     body: [
       h("p", { class: "ts-loom-label" }, phrase("A head is one of {n} lookups in a layer. What it takes for {token} comes from these tokens:", { n: run.head.model.n_heads, token: name(state) })),
-      bars(strongest.map(({ source, share }) => ({ ...word(run.tokens[source]), share, isHatched: source === 0 && at.token > 0, title: phrase("position {position}", { position: source }) }))),
-      left > 0 && h("p", { class: "ts-loom-label" }, counted(left, "{n} other token: {share}", "{n} other tokens: {share} together", { n: count(left), share: percentShort(Math.max(rest, 0)) })),
+      bars(strongest.map(({ source, share }) => ({ ...word(run.tokens[source]), share, said: coarse(share), isHatched: source === 0 && at.token > 0, title: phrase("position {position}", { position: source }) }))),
+      left > 0 && h("p", { class: "ts-loom-label" }, counted(left, "{n} other token: {share}", "{n} other tokens: {share} together", { n: count(left), share: coarse(Math.max(rest, 0)) })),
       at.token > 0 && h("p", { class: "ts-loom-label" }, phrase("Hatched: the first token, where heads rest that find nothing to take.")),
       h("p", { class: "ts-loom-label" }, phrase("Shares are kept in 8 bits: off by at most 0.4 percentage points.")),
     ],
@@ -137,3 +137,9 @@ function bars(rows) {
 }
 
 
+
+/** A share that was kept in 8 bits, with no more digits than it has. @param {number} share */
+function coarse(share) {
+  if (share >= 0.0995) return `${Math.round(share * 100)}%`;
+  return share < 0.004 ? phrase("<0.4%") : `${(share * 100).toFixed(1)}%`;
+}

@@ -41,7 +41,7 @@ function changedItsMind(run, token) {
   if (!there || there.forGood === null || there.forGood === 0) return "";
   for (const block of blocks(run, token).reverse()) {
     const text = block.guess && !block.guess.follows ? run.texts.get(block.guess.id) ?? "" : "";
-    if (/^ \p{L}{3,}$/u.test(text) && block.high > 0) return phrase("After layer {layer} it would have said {token}.", { layer: block.high - 1, token: quote({ text }) });
+    if (/^ \p{L}{2,}$/u.test(text) && block.high > 0) return phrase("After layer {layer} it would have said {token}.", { layer: block.high - 1, token: quote({ text }) });
   }
   return "";
 }
