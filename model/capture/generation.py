@@ -138,7 +138,8 @@ class Generation:
             logits=self._logits[: len(self._steps)].numpy(),
             **arrays,
         )
-        return with_columns(self._hooked, trace, self._lens) if self._lens.any else trace
+        has_lens = self._lens.any and trace.n_fed <= POSITIONS
+        return with_columns(self._hooked, trace, self._lens) if has_lens else trace
 
     def _arrays(self) -> dict[str, np.ndarray]:
         """What was recorded, all but what this model does not show."""

@@ -107,3 +107,12 @@ def test_a_fork_of_a_run_without_its_residual_stream_has_no_lens(hooked: HookedM
     run = replace(trace(hooked, PROMPT, max_new_tokens=NEW, additions=False), resid=None)
     whole, added = forked(hooked, run, monkeypatch)
     assert (added, whole.lens_ids) == ([], None)
+
+
+def test_a_run_that_grows_too_long_for_the_lens_goes_on_without_it(hooked: HookedModel, monkeypatch: pytest.MonkeyPatch):
+    for module in ("logit_lens", "generation"):
+        monkeypatch.setattr(f"model.capture.{module}.POSITIONS", len(PROMPT) + 1)
+    seen = list(records(hooked, Job()))
+    assert any(columns(each) for each in seen)
+    assert seen[-1].n_generated == NEW and seen[-1].lens_ids is None
+    assert "The logit lens is left out" in seen[-1].notes[-1]
