@@ -267,7 +267,7 @@ export class Page {
     if (earlier) this.own.set(experiment, earlier);
     else this.own.delete(experiment);
     if (status?.refusal) this.refusal = { experiment, text: status.refusal };
-    else this.message = phrase("Stopped before it started.");
+    else this.message = board.record ? phrase("Stopped before it started. What was shown before stays.") : phrase("Stopped before it started.");
   }
 
   /** Other records of the same kind are not held any more, but for one that is on its way: they are fetched again when they are looked at. @param {Held} newer */
