@@ -109,7 +109,7 @@ def test_a_fork_of_a_run_without_its_residual_stream_has_no_lens(hooked: HookedM
     assert (added, whole.lens_ids) == ([], None)
 
 
-def test_a_run_that_grows_too_long_for_the_lens_goes_on_without_it(hooked: HookedModel, monkeypatch: pytest.MonkeyPatch):
+def test_a_run_too_long_for_the_lens_goes_on_without_it(hooked: HookedModel, monkeypatch: pytest.MonkeyPatch):
     for module in ("logit_lens", "generation"):
         monkeypatch.setattr(f"model.capture.{module}.POSITIONS", len(PROMPT) + 1)
     seen = list(records(hooked, Job()))
