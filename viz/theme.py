@@ -28,8 +28,9 @@ class Role:
     text: str
 
 
-# A colour says one thing on all pages of a run: blue the prompt and its prefill, orange what was written and its decode,
-# green and vermillion the KV cache, grey what is compared against. Served texts, each with a letter, take them in turns.
+# A colour says one thing on all pages of a run: blue the prompt and its prefill, orange what was written and its
+# decode, green and vermillion the KV cache, grey what is compared against. Served texts, each with a letter, take
+# them in turns.
 ROLES: dict[str, dict[Mode, Role]] = {
     "query": {"light": Role(fill="#0072b2", text="#00679f"), "dark": Role(fill="#3d9bd4", text="#6bb9ea")},
     "key": {"light": Role(fill="#d55e00", text="#a84a00"), "dark": Role(fill="#e8772a", text="#f39a5c")},
