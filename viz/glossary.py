@@ -54,7 +54,7 @@ OTHERS = (
         name=phrase("Model bandwidth utilisation"),
         means=phrase(
             "The bytes that a pass must move, for each second that it took, as a share of the memory speed measured on "
-            "this machine."
+            "the same machine."
         ),
     ),
     Term(
@@ -62,7 +62,7 @@ OTHERS = (
         name=phrase("Model FLOPs utilisation"),
         means=phrase(
             "The operations that a pass must do, for each second that it took, as a share of the matrix speed measured "
-            "on this machine."
+            "on the same machine."
         ),
     ),
     Term(

@@ -83,11 +83,8 @@ def plain_server() -> Iterator[Plain]:
 
 @pytest.fixture
 def shipped(plain_server: Plain) -> Iterator[Plain]:
-    """A plain page that opens on the runs which come with the app."""
-    plain_server.use(FakeEngine())
-    yield plain_server
-    plain_server.engine.close()
-    plain_server.models.use(FakeEngine())
+    """A plain page that opens on what comes with the app."""
+    yield from _with_fresh_engine(plain_server)
 
 
 @pytest.fixture(scope="session")
@@ -100,10 +97,7 @@ def bare_server() -> Iterator[Plain]:
 @pytest.fixture
 def house(bare_server: Plain) -> Iterator[Plain]:
     """A server of plain pages that open on nothing, with a fresh engine behind it."""
-    bare_server.use(FakeEngine())
-    yield bare_server
-    bare_server.engine.close()
-    bare_server.models.use(FakeEngine())
+    yield from _with_fresh_engine(bare_server)
 
 
 @pytest.fixture
@@ -137,6 +131,13 @@ def look(house: Plain, go: Callable[..., Page]) -> Callable[..., Page]:
         return page
 
     return open_record
+
+
+def _with_fresh_engine(server: Plain) -> Iterator[Plain]:
+    server.use(FakeEngine())
+    yield server
+    server.engine.close()
+    server.models.use(FakeEngine())
 
 
 def _faults(said: ConsoleMessage, missing: bool) -> list[str]:

@@ -80,7 +80,7 @@ OUTSIDE = """async ([others, ofTick]) => {
             depth = before;
         }
     };
-    const roots = ".ts-boards, .ts-rail-root, .ts-runs-root, .ts-run-text, .ts-spoken, .ts-message, .ts-keep, "
+    const roots = ".ts-boards, .ts-runs-root, .ts-run-text, .ts-spoken, .ts-message, .ts-keep, "
         + ".ts-texts-root";
     for (const root of document.querySelectorAll(roots)) walk(root);
     const { run } = tokenoscope.store ?? {};

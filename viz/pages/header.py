@@ -23,7 +23,7 @@ _PAGES = {
     "measure": _Page(
         "measure",
         phrase("Measure"),
-        phrase("See what a real language model costs on this machine: time, work and memory."),
+        phrase("See what a real language model costs: time, work and memory."),
     ),
     "serve": _Page(
         "serve",

@@ -24,7 +24,7 @@ def cache_race(record: Measurement, _at: Selection, mode: Mode = "light") -> go.
 
     With the cache, the keys and values of the text are read; without it, the whole text is read again. Solid lines:
     measured (medians; thin lines from the fastest try to the slowest). Dashed lines: predicted, the least time that
-    the work of each pass takes at the memory and matrix speeds measured on this machine. Log scales.
+    the work of each pass takes at the memory and matrix speeds measured on the same machine. Log scales.
     """
     lengths = record.race_lengths.tolist()
     shown: list[float] = []

@@ -34,12 +34,12 @@ class _Pass:
         return Spread(median=flops / seconds.median, low=flops / seconds.high, high=flops / seconds.low)
 
 
-@view("The roofline of this machine", of=Measurement, follows="nothing")
+@view("The roofline of the machine", of=Measurement, follows="nothing")
 def roofline(record: Measurement, _at: Selection, mode: Mode = "light") -> go.Figure:
     """Each pass waits for memory (on the slope) or computes (on the flat part).
 
     Further right: more operations for each byte moved (arithmetic intensity). Further up: more operations a second.
-    No pass can be above the roof. Both speeds were measured here by a probe (thin lines: its slowest and fastest
+    No pass can be above the roof. Both speeds were measured on it by a probe (thin lines: its slowest and fastest
     try). Operations and bytes are predicted from the model's shapes; seconds are measured medians. A larger batch
     moves decode to the right, because the weights are read once for all texts. Log scales. Source: Williams, Waterman
     & Patterson 2009, "Roofline: An Insightful Visual Performance Model".
@@ -103,7 +103,7 @@ def roofline(record: Measurement, _at: Selection, mode: Mode = "light") -> go.Fi
 
 @view("How much of the machine is used", of=Measurement, follows="nothing")
 def utilisation(record: Measurement, _at: Selection, _mode: Mode = "light") -> Html:
-    """How much of this machine's memory speed and matrix speed the model uses.
+    """How much of the machine's memory speed and matrix speed the model uses.
 
     MBU, model bandwidth utilisation: the bytes that a pass must move, for each second that it took, as a share of the
     memory speed measured here. MFU, model FLOPs utilisation: the same for its floating-point operations and the
@@ -131,7 +131,7 @@ def utilisation(record: Measurement, _at: Selection, _mode: Mode = "light") -> H
     ]
     head = (phrase("pass"), "MBU", "MFU", phrase("tokens a second"))
     said = phrase(
-        "This machine reads {bandwidth} and does {speed} operations a second: the two take equally long at {ridge} "
+        "The machine reads {bandwidth} and does {speed} operations a second: the two take equally long at {ridge} "
         "operations a byte.",
         bandwidth=theme.size(machine.bandwidth),
         speed=prefixed(machine.matrix_speed),
