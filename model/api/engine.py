@@ -23,11 +23,14 @@ class Stats:
 class Room(Protocol):
     """Where records are kept, as an engine sees it: room is reserved before a job begins."""
 
+    def check(self, job: Job) -> None:
+        """Raises: NoSpace, at once, if there never will be room for the job's `expected_bytes`."""
+        ...
+
     def reserve(self, job: Job) -> bool:
         """Keep room for the job's `expected_bytes`; False if there is none now.
 
         Called with the engine's queue locked: it returns at once, and neither calls the engine nor stops a job.
-        Raises: NoSpace, if there never will be room for so many.
         """
         ...
 

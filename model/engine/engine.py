@@ -36,6 +36,9 @@ _PARKED_S = 1.0  # between two checks for jobs that were paused for too long
 class Unbounded:
     """Room for every record: for an engine whose host keeps none."""
 
+    def check(self, job: Job) -> None:
+        """Nothing is too large."""
+
     def reserve(self, job: Job) -> bool:  # noqa: ARG002
         """There always is."""
         return True
@@ -98,7 +101,8 @@ class Engine:
         self.enqueue(job, experiment.function()(inputs, request, job), brief=experiment.brief)
 
     def enqueue(self, job: Job, work: Iterator[Any], *, brief: bool = False) -> None:
-        """Put work that has been checked into the queue. Raises: Busy."""
+        """Put work that has been checked into the queue. Raises: Busy; NoSpace, if its record will never have room."""
+        self._room.check(job)
         with self._change:
             if self._closed:
                 raise Busy(

@@ -31,6 +31,10 @@ class LaterRoom:
     def __init__(self) -> None:
         self.store: Room | None = None
 
+    def check(self, job: Job) -> None:
+        if self.store is not None:
+            self.store.check(job)
+
     def reserve(self, job: Job) -> bool:
         return self.store is None or self.store.reserve(job)
 

@@ -120,9 +120,9 @@ def test_room_is_reserved_once_and_given_back_when_the_record_is_complete(make):
 
 def test_one_that_can_never_fit_is_refused_with_both_sizes(make):
     store = make(most=3_000_000)
-    store.open(Standing(id="a", experiment="run"))
     with pytest.raises(NoSpace, match=r"this needs 8 MB; this host keeps 3 MB .* fewer new tokens"):
-        store.reserve(job("a", 6_000_000))
+        store.check(job("a", 6_000_000))
+    store.check(job("a", 2_000_000))
 
 
 def test_a_record_that_grows_beyond_the_whole_store_is_refused_and_pushes_nobody_out(make):
@@ -234,7 +234,7 @@ def test_records_that_come_with_the_app_never_leave(make, tmp_path: Path):
     assert (told["state"], told["complete"], told["ended"], told["parts"]) == ("done", True, "length", len(PARTS))
     store.open(Standing(id="x", experiment="run"))
     with pytest.raises(NoSpace):
-        store.reserve(job("x", COST + 1))
+        store.check(job("x", COST + 1))
 
 
 def test_the_folder_on_disk_goes_with_the_store(make):

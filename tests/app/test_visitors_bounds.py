@@ -130,11 +130,16 @@ def test_a_job_for_which_there_is_no_room_waits_its_turn(build):
 
 
 def test_one_larger_than_the_bound_is_refused_at_once_with_both_sizes(build):
-    house = build(limits=Limits(store_bytes=3_000_000))
+    house = build(FakeEngine(seconds=None), limits=Limits(store_bytes=3_000_000))
+    house.engine.bytes_expected = 400_000
+    before = house.ask("bob", a_run(new=2))
+    house.until(before, "running")
     house.engine.bytes_expected = 7_000_000
     kept = house.finished(house.ask("ann", a_run()))
     assert "this needs 10 MB; this host keeps 3 MB" in kept.standing.refusal
-    assert kept.standing.state == "failed"
+    assert (kept.standing.state, before.standing.state) == ("failed", "running")
+    house.engine.let(2)
+    assert house.finished(before).standing.state == "done"
 
 
 def test_one_that_grows_beyond_the_whole_store_ends_with_a_sentence(build):

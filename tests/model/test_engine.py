@@ -217,6 +217,11 @@ class Shelf:
     def __init__(self) -> None:
         self.answers: dict[Job, Any] = {}
         self.questions: list[Job] = []
+        self.too_large: set[Job] = set()
+
+    def check(self, job: Job) -> None:
+        if job in self.too_large:
+            raise NoSpace("it takes 9 bytes; 5 are there")
 
     def reserve(self, job: Job) -> bool:
         self.questions.append(job)
@@ -276,15 +281,27 @@ def test_without_room_what_has_begun_goes_on_and_post_run_work_too(shelf):
     assert job.status.state == "stopped"
 
 
-def test_what_never_has_room_is_refused_and_the_next_one_runs(shelf, caplog):
-    engine, large, faulty, fitting = fake_engine(room=shelf), Steps(1), Steps(1), Steps(1)
-    shelf.answers[large.job] = NoSpace("it takes 9 bytes; 5 are there")
+def test_what_never_has_room_is_refused_at_once_though_another_one_has_the_model(shelf):
+    engine, large = fake_engine(room=shelf), Steps(1)
+    shelf.too_large.add(large.job)
+    busy = Steps(1)
+    job = begun(engine, busy)
+    with pytest.raises(NoSpace, match="9 bytes"):
+        enqueued(engine, large)
+    assert job.status.state == "running" and engine.stats().waiting == 0 and not large.began.is_set()
+    busy.let()
+    assert ended(job).state == "done"
+    engine.close()
+
+
+def test_a_fault_of_the_store_ends_one_job_and_the_next_one_runs(shelf, caplog):
+    engine, faulty, fitting = fake_engine(room=shelf), Steps(1), Steps(1)
     shelf.answers[faulty.job] = RuntimeError("a fault of the store")
     fitting.let()
-    jobs = [enqueued(engine, each) for each in (large, faulty, fitting)]
-    assert [ended(job).state for job in jobs] == ["failed", "failed", "done"]
-    assert isinstance(jobs[0].error, NoSpace) and isinstance(jobs[1].error, RuntimeError)
-    assert not large.began.is_set() and [each.message for each in caplog.records] == ["a job failed"]
+    jobs = [enqueued(engine, each) for each in (faulty, fitting)]
+    assert [ended(job).state for job in jobs] == ["failed", "done"]
+    assert isinstance(jobs[0].error, RuntimeError)
+    assert not faulty.began.is_set() and [each.message for each in caplog.records] == ["a job failed"]
     engine.close()
 
 

@@ -86,18 +86,19 @@ class Store:
 
     # For the engine
 
-    def reserve(self, job: Job) -> bool:
-        """Keep room for the job's record; False if there is none now, and others are moved out to make some.
-
-        Raises: NoSpace, if there never will be.
-        """
+    def check(self, job: Job) -> None:
+        """Check that the job's record is not larger than the whole store. Raises: NoSpace, with both sizes."""
         with self._lock:
-            kept, most = self._kept.get(job.id), self._most - self._shipped_bytes()
+            if (need := _expected(job)) > (most := self._most - self._shipped_bytes()):
+                raise _too_large(need, most)
+
+    def reserve(self, job: Job) -> bool:
+        """Keep room for the job's record; False if there is none now, and others are moved out to make some."""
+        need = _expected(job)
+        with self._lock:
+            kept = self._kept.get(job.id)
             if kept is None or kept.reserved:
                 return True
-            need = job.expected_bytes + job.expected_bytes * 3 // _OBJECTS
-            if need > most:
-                raise _too_large(need, most)
             if self.held_bytes() + need + _LEAST <= self._most:
                 kept.reserved = max(need, 1)
                 return True
@@ -330,6 +331,11 @@ def _shipped(name: str, each: Recorded) -> Kept:
         kind=None if each.record is None else type(each.record),
         n_bytes=size,
     )
+
+
+def _expected(job: Job) -> int:
+    """What the job's record will take, its parts and other objects included."""
+    return job.expected_bytes + job.expected_bytes * 3 // _OBJECTS
 
 
 def _bytes_of(record: Saved) -> int:
