@@ -27,7 +27,7 @@ from model.records.trace import Trace
 from model.requests.registry import named, of_record
 from tests.app.fakes_engine import FakeEngine, FakeModels, whole_trace
 from tests.patience import PATIENCE_S
-from viz.pages import header
+from viz.server import header
 from viz.server.routes import PREFIX, build_routes
 from viz.server.store import Store
 from viz.server.visitors import Visitors

@@ -31,6 +31,8 @@ FLOORS = (  # a room uses rooms of lower floors, and its own; rooms of one floor
     ("viz.pages",),
 )
 NO_SIBLINGS = ("model.experiments", "viz.views")  # a folder in there imports no folder beside it
+ON_NO_FLOOR = ("app", "model", "model.__main__", "viz", "viz.__main__")  # doors: they may open on every room
+NEEDS_GRADIO = "viz.pages"  # what stands there imports gradio, or what does
 MOST_LINES = 450
 BY_NAME = {
     ("model.records.trace", "viz.export")
@@ -54,6 +56,26 @@ class Import:
 def wrong_directions(root: Path) -> list[str]:
     """Every import that a floor of the house may not make, those for types alone included."""
     return [f"{one} ({reason})" for one in _imports(root) if (reason := _forbidden(one))]
+
+
+def homeless(root: Path) -> list[str]:
+    """Modules that stand on no floor, which no direction would hold for."""
+    return [module for module in _modules(root) if _floor(module) is None and module not in ON_NO_FLOOR]
+
+
+def misplaced_pages(root: Path) -> list[str]:
+    """Modules of viz/pages/ that could stand elsewhere: neither they nor what they import there need gradio."""
+    imports: dict[str, set[str]] = {}
+    for one in _imports(root):
+        if one.importer.startswith(NEEDS_GRADIO + "."):
+            imports.setdefault(one.importer, set()).add(one.target)
+    needing = {
+        module for module, targets in imports.items() if any(target.partition(".")[0] == "gradio" for target in targets)
+    }
+    while more := {module for module, targets in imports.items() if targets & needing} - needing:
+        needing |= more
+    rooms = [module for module in _modules(root) if module.startswith(NEEDS_GRADIO + ".")]
+    return [module for module in rooms if module not in needing]
 
 
 def circles(root: Path) -> list[str]:
@@ -128,6 +150,10 @@ def _floor(module: str) -> tuple[int, str] | None:
             if module == room or module.startswith(room + "."):
                 return floor, room
     return None
+
+
+def _top(module: str) -> str:
+    return module.partition(".")[0]
 
 
 def _folder(module: str, room: str) -> str:

@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.house.directions import FLOORS, bad_names, circles, long_modules, wrong_directions
+from tests.house.directions import (
+    BY_NAME,
+    FLOORS,
+    bad_names,
+    circles,
+    homeless,
+    long_modules,
+    misplaced_pages,
+    wrong_directions,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,6 +30,10 @@ def test_the_model_stands_on_at_most_eight_floors():
     assert 1 + sum(any(room.startswith("model.") for room in floor if room not in ground) for floor in FLOORS) <= 8
     folders = {f"model.{each.name}" for each in (ROOT / "model").iterdir() if (each / "__init__.py").exists()}
     assert folders <= set(rooms), "a room of model/ stands on no floor"
+
+
+def test_every_module_stands_on_a_floor_and_pages_alone_need_gradio():
+    assert homeless(ROOT) == misplaced_pages(ROOT) == []
 
 
 def test_no_modules_import_each_other_in_a_circle():
@@ -80,7 +93,8 @@ def test_a_tree_that_keeps_to_the_directions_passes(tmp_path: Path):
         viz__pages__run="import gradio as gr",
         model__errors="",
     )
-    assert wrong_directions(source) == circles(source) == bad_names(source) == long_modules(source) == []
+    for find in (wrong_directions, circles, bad_names, long_modules, homeless, misplaced_pages):
+        assert find(source) == []
 
 
 @pytest.mark.parametrize(
@@ -94,6 +108,15 @@ def test_a_tree_that_keeps_to_the_directions_passes(tmp_path: Path):
         ("model__engine", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from viz.theme import Theme"),
         ("model__engine", "from importlib import import_module\nimport_module('plotly')"),
         ("model__engine", "from app import page"),
+        ("model__records__a", "from model.requests.run import Run"),
+        ("model__records__a", "from model.experiments import generation"),
+        ("model__arch__a", "from model.capture import hooked"),
+        ("viz__theme", "from viz.views import layers"),
+        ("viz__wire__a", "from viz.server.store import Store"),
+        ("viz__server__a", "from viz.pages import run"),
+        ("viz__server__a", "import gradio"),
+        ("viz__frames", "import app"),
+        ("viz__frames", "import transformers"),
         ("viz__frames", "import torch"),
         ("viz__frames", "def late():\n    from torch import Tensor"),
         ("viz__frames", "from model.engine.engine import Engine"),
@@ -114,6 +137,27 @@ def test_a_tree_that_keeps_to_the_directions_passes(tmp_path: Path):
 )
 def test_an_import_that_points_up_is_found(tmp_path: Path, file: str, content: str):
     assert len(wrong_directions(tree(tmp_path, **{"model__engine": "", "viz__views__layers": "", file: content}))) == 1
+
+
+def test_a_module_that_is_looked_up_by_name_may_stand_above_where_that_is_listed(tmp_path: Path):
+    ((importer, target),) = BY_NAME
+    by_name = f"from importlib import import_module\nimport_module({target!r})"
+    files = {importer.replace(".", "__"): by_name, "viz__export": ""}
+    assert wrong_directions(tree(tmp_path / "a", **files)) == []
+    assert len(wrong_directions(tree(tmp_path / "b", **{**files, "model__records__b": by_name}))) == 1
+
+
+def test_a_module_on_no_floor_and_a_page_without_gradio_are_found(tmp_path: Path):
+    files = {
+        "model__late": "",
+        "viz__pages__a": "from gradio.themes import Base",
+        "viz__pages__b": "from viz.pages import a",
+        "viz__pages__c": "from viz.pages import d",
+        "viz__pages__d": "import json",
+    }
+    source = tree(tmp_path, **files)
+    assert homeless(source) == ["model.late"]
+    assert misplaced_pages(source) == ["viz.pages.c", "viz.pages.d"]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 from gradio.themes import Base, sizes
 
-from viz.pages import addresses
+from viz.server import addresses
 from viz.server.routes import ASSETS, PREFIX
 
 _FONT = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")

@@ -8,7 +8,7 @@ from model.limits import Limits
 from model.requests.registry import EXPERIMENTS, Experiment
 from model.texts import phrase
 from viz.pages import fields, shell
-from viz.pages.header import has_own_page
+from viz.server.header import has_own_page
 from viz.server.visitors import Visitors
 
 

@@ -20,8 +20,9 @@ from model.records.fields import shown
 from model.requests.registry import named
 from model.texts import phrase
 from viz import markup
-from viz.pages import addresses, fields
-from viz.pages import header as headers
+from viz.pages import fields
+from viz.server import addresses
+from viz.server import header as headers
 from viz.server.visitors import BROKEN, Visitors
 
 log = logging.getLogger("tokenoscope")

@@ -11,7 +11,7 @@ from model.limits import Limits
 from model.records.batching import letter
 from model.records.fields import shown
 from model.requests.batching import Text
-from viz.pages import addresses
+from viz.server import addresses
 
 
 def editor(texts: Iterable[Text], limits: Limits, *, elem_id: str) -> gr.HTML:
