@@ -259,6 +259,11 @@ class Trace(Saved):
         return sum(len(step.choices) for step in self.steps)
 
     @property
+    def over(self) -> bool:
+        """Whether the model writes no more; what is added after a run may still be missing."""
+        return self.ended != "running"
+
+    @property
     def n_fed(self) -> int:
         """Positions that went through the model: all tokens but the last, which nobody read."""
         return sum(step.n_tokens for step in self.steps)

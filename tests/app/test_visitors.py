@@ -14,6 +14,8 @@ from model.requests.fork import Fork
 from model.requests.timing import Measure
 from tests.app.fakes_engine import FakeEngine
 from tests.app.running import a_run, held, wait_for
+from viz.wire.packing import says
+from viz.wire.standing import Standing
 
 
 def test_a_record_grows_and_every_version_is_kept(build):
@@ -28,6 +30,23 @@ def test_a_record_grows_and_every_version_is_kept(build):
     assert (kept.standing.state, kept.standing.version, kept.n_parts) == ("done", 3, 3)
     assert isinstance(kept.record, Measurement) and len(kept.record.batch_sizes) > 0
     assert held(kept) == ["record"]
+
+
+@pytest.mark.parametrize(
+    ("state", "over", "usable"),
+    [
+        ("waiting", False, False),
+        ("running", False, False),
+        ("paused", False, False),
+        ("done", True, True),
+        ("stopped", True, True),
+        ("failed", True, False),
+    ],
+)
+def test_a_record_is_over_when_nothing_more_is_written_and_usable_when_it_did_not_fail(state, over, usable):
+    standing = Standing(id="a", experiment="run", state=state)
+    assert (standing.over, standing.usable) == (over, usable)
+    assert says(standing.frame(0))["over"] == over
 
 
 def test_a_second_visitor_waits_and_sees_the_place(build):

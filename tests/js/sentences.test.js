@@ -2,9 +2,9 @@
 
 import { test } from "node:test";
 import assert from "node:assert/strict";
-import { isOver, sentence } from "../../assets/js/board/sentences.js";
+import { sentence } from "../../assets/js/board/sentences.js";
 
-const status = (about) => ({ id: "x", experiment: "run", state: "running", place: 0, version: 1, parts: 1, what: "", fraction: null, eta_s: null, complete: false,
+const status = (about) => ({ id: "x", experiment: "run", state: "running", over: ["done", "stopped", "failed"].includes(about.state), place: 0, version: 1, parts: 1, what: "", fraction: null, eta_s: null, complete: false,
   ended: "", refusal: "", max_new_tokens: 9, done: 3, total: 9, stopped_by: "", ...about });
 
 const SAID = [
@@ -47,10 +47,6 @@ test("what ran before the page was left, what comes with the app, and what fell 
   assert.match(sentence(status({ experiment: "serve", what: "piece" }), { restored: true }), /^piece$/);
   assert.match(sentence(status({ state: "done" }), { shipped: true }), /^Showing a recorded run/);
   assert.match(sentence(status({}), { cutOff: true }), /^Connection lost: the program does not answer/);
-});
-
-test("a run is over when nothing more is written, though a lens may come", () => {
-  assert.deepEqual(["waiting", "running", "paused", "done", "stopped", "failed"].map((state) => isOver(status({ state }))), [false, false, false, true, true, true]);
 });
 
 test("a run that another kind made is told token by token too", () => {

@@ -53,7 +53,7 @@ def _finder(store: Store) -> Callable[[str], Trace | None]:
     def find(record_id: str) -> Trace | None:
         """The finished run by this id, if it is still kept with its arrays."""
         kept = store.get(record_id)
-        if kept is None or kept.standing.state not in ("done", "stopped"):
+        if kept is None or not kept.standing.usable:
             return None
         record = store.record(kept)
         return record if isinstance(record, Trace) else None

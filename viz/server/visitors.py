@@ -189,7 +189,7 @@ class Visitors:
 
     def _needed(self, record_id: str) -> Saved:
         kept = self.store.get(record_id)
-        record = self.store.record(kept) if kept is not None and kept.standing.state in ("done", "stopped") else None
+        record = self.store.record(kept) if kept is not None and kept.standing.usable else None
         if record is None:
             raise BadSetting(
                 "the record {record_id} is no longer kept with its arrays, or is not finished. Run it again first.",
@@ -237,10 +237,9 @@ class Visitors:
     def _end(self, asked: _Asked, refusal: str) -> None:
         """Say that nothing more comes, and why it failed or never began if so."""
         now = asked.kept.standing
-        over = now.state in ("done", "stopped", "failed")
         if refusal:
             now = replace(now, state="failed", refusal=refusal)
-        elif not over:
+        elif not now.over:
             now = replace(now, state="stopped", stopped_by=asked.stopped_by)
         self.store.tell(asked.kept, replace(now, place=0, what="", eta_s=None, fraction=None, complete=True))
 
@@ -272,5 +271,4 @@ def _most(asked: _Asked, record: Saved | None) -> int:
 
 def _ended(record: Saved | None) -> str:
     """Why a run wrote no more; other records do not say."""
-    ended = getattr(record, "ended", "")
-    return "" if ended == "running" else str(ended)
+    return record.ended if isinstance(record, Trace) and record.over else ""

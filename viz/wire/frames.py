@@ -33,7 +33,7 @@ def after_run(trace: Trace) -> dict[str, Callable[[Trace], bytes]]:
         "embeddings": (embeddings, trace.embed_ids is not None),
         "lens": (lens, trace.lens_ids is not None and not missing_columns(trace)),
     }
-    return {kind: make for kind, (make, is_there) in there.items() if is_there and trace.ended != "running"}
+    return {kind: make for kind, (make, is_there) in there.items() if is_there and trace.over}
 
 
 def head(trace: Trace) -> bytes:

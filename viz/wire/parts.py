@@ -39,7 +39,7 @@ class Parts:
         new += [frames.step(record, i) for i in range(self._steps, len(record.steps))]
         self._steps = len(record.steps)
         new += self._new_columns(record)
-        if record.ended != "running" and "end" not in self._made:
+        if record.over and "end" not in self._made:
             new += self._once("end", record, frames.end)
             self._notes = record.notes
         return new
@@ -60,7 +60,7 @@ class Parts:
     def _new_columns(self, trace: Trace) -> list[bytes]:
         """Columns of the lens that are new, while others are missing: the whole lens is a part of its own."""
         missing = frames.missing_columns(trace)
-        if trace.lens_ids is None or (trace.ended != "running" and not missing):
+        if trace.lens_ids is None or (trace.over and not missing):
             return []
         found = [at for at in range(trace.lens_ids.shape[1]) if at not in self._columns and at not in set(missing)]
         self._columns.update(found)

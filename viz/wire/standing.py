@@ -3,9 +3,9 @@
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from model.api.job import OVER, State
 from viz.wire.packing import pack
 
-State = Literal["waiting", "running", "paused", "done", "stopped", "failed"]
 StoppedBy = Literal["", "person", "overtaken", "silence"]
 
 
@@ -29,6 +29,16 @@ class Standing:
     max_new_tokens: int = 0
     stopped_by: StoppedBy = ""
 
+    @property
+    def over(self) -> bool:
+        """Whether the experiment has ended; post-run work may still add to its record."""
+        return self.state in OVER
+
+    @property
+    def usable(self) -> bool:
+        """Whether other experiments may begin with its record: it is whole, or was stopped."""
+        return self.over and self.state != "failed"
+
     def frame(self, n_parts: int) -> bytes:
         """As the last frame of an answer that has brought the parts so far."""
-        return pack("status", {**asdict(self), "parts": n_parts})
+        return pack("status", {**asdict(self), "over": self.over, "parts": n_parts})

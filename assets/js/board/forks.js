@@ -1,7 +1,6 @@
 // @ts-check
 // Continuing a run from one of its steps with another token: whether it can be, how it is asked for, and what came of it.
 
-import { isOver } from "./sentences.js";
 import { phrase } from "../core/texts.js";
 
 /** @typedef {import("../data/store.js").Run} Run */
@@ -84,7 +83,7 @@ export class Forks {
   /** News of a record. @param {Held} held */
   heard({ id, status, record }) {
     if (id !== this.id || !status) return;
-    const over = isOver(status);
+    const { over } = status;
     if (!this.then) {
       if (record?.begun || over) this.tell(status.refusal);
       return;

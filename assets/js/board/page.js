@@ -16,7 +16,6 @@ import { Board } from "./board.js";
 import { AddressBar, readAddress } from "./address.js";
 import { ShippedRecords, ShippedRow } from "./shipped_records.js";
 import { StatusLine, fillPrompt, find, watchModel } from "./status.js";
-import { isOver } from "./sentences.js";
 import { listenToKeys } from "./keys.js";
 import { Presses } from "./presses.js";
 import { VisitorRuns } from "./visitor_runs.js";
@@ -225,7 +224,7 @@ export class Page {
       if (held.record || this.boards.has(status.experiment)) held.experiment ??= status.experiment; // else its first part says what it is
     }
     if (held.own && held.record instanceof Run && held.record.begun) this.runs?.note(held.record, held.record.end !== null);
-    if (held.record instanceof ServedRecord && held.status) held.record.ended = isOver(held.status);
+    if (held.record instanceof ServedRecord && held.status) held.record.ended = held.status.over;
     this.draw(held);
     this.forks?.heard(held);
     this.tell();
@@ -243,7 +242,7 @@ export class Page {
     const board = /** @type {Board} */ (this.boards.get(experiment));
     if (!this.isWanted(held)) return;
     if (!record?.begun) {
-      if (held.status && isOver(held.status)) this.cameToNothing(experiment, held, board);
+      if (held.status?.over) this.cameToNothing(experiment, held, board);
       return;
     }
     if (board.record === record && !held.opening) {
@@ -364,7 +363,7 @@ export class Page {
 
   /** @param {Held} held */
   cutOff(held) {
-    held.cutOff = !held.status || !isOver(held.status);
+    held.cutOff = !held.status?.over;
   }
 
   /** @param {Held} held */
@@ -388,7 +387,7 @@ export class Page {
     const all = this.inSight.flatMap((experiment) => [this.own, this.wanted].map((of) => this.held.get(of.get(experiment) ?? "")))
       .filter((held) => held !== undefined).sort((one, other) => other.press - one.press);
     const newest = all.find(({ own }) => own);
-    const told = all.find((held) => held.own && held.status && !isOver(held.status) && !held.cutOff) ?? all.find((held) => held.status && this.isWanted(held)) ?? newest;
+    const told = all.find((held) => held.own && held.status && !held.status.over && !held.cutOff) ?? all.find((held) => held.status && this.isWanted(held)) ?? newest;
     const refusal = this.refusal && this.inSight.includes(this.refusal.experiment) ? this.refusal.text : newest?.status?.refusal ?? "";
     this.line.say({ status: this.message ? null : told?.status ?? null, circumstances: { ...told, trace: told?.experiment === "run" || told?.record instanceof Run }, message: this.message, refusal });
     for (const experiment of this.experiments) this.offer(experiment);
@@ -406,7 +405,7 @@ export class Page {
   /** @param {string} experiment */
   isBusy(experiment) {
     const held = this.held.get(this.own.get(experiment) ?? "");
-    return held !== undefined && !held.cutOff && !(held.status && isOver(held.status));
+    return held !== undefined && !held.cutOff && !held.status?.over;
   }
 
   /** What can be kept of what is shown. @param {string} experiment */
@@ -414,7 +413,7 @@ export class Page {
     const line = this.keeps.get(experiment);
     const held = this.held.get(this.wanted.get(experiment) ?? "");
     const isRun = held?.record instanceof Run;
-    const over = held?.status && (isRun ? held.status.complete : isOver(held.status));
+    const over = held?.status && (isRun ? held.status.complete : held.status.over);
     const kept = held && over && held.record?.begun && !held.shipped ? { id: held.id, isRun } : null;
     if (experiment === "run") leadToMeasure(kept?.id ?? null);
     if (line) offerFiles(line, this.base, kept);

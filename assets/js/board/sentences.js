@@ -34,11 +34,6 @@ const OTHER = {
   overtaken: phrase("Ended because something else was started. What was received so far stays."),
 };
 
-/** Whether nothing more is written, measured or tried; a run may still be added to. @param {Status} status */
-export function isOver({ state }) {
-  return ["done", "stopped", "failed"].includes(state);
-}
-
 /** @param {Status} status @param {Circumstances} [circumstances] */
 export function sentence(status, { trace = status.experiment === "run", shipped = false, restored = false, cutOff = false } = {}) {
   if (cutOff) return CUT_OFF;
@@ -46,7 +41,7 @@ export function sentence(status, { trace = status.experiment === "run", shipped 
   if (status.state === "waiting") return waiting(status, trace);
   if (status.state === "stopped" && status.stopped_by === "silence") return UNHEARD;
   if (trace) return ofTrace(status);
-  if (isOver(status) && restored) return RESTORED;
+  if (status.over && restored) return RESTORED;
   return ofOther(status);
 }
 

@@ -1,7 +1,7 @@
 // @ts-check
 // The lines and buttons beside a form: what they say, which of them make sense now, and how far the model is.
 
-import { isOver, sentence } from "./sentences.js";
+import { sentence } from "./sentences.js";
 import { phrase } from "../core/texts.js";
 
 /** @typedef {import("../data/follow.js").Status} Status */
@@ -80,7 +80,7 @@ export class StatusLine {
     clearTimeout(this.later);
     this.later = undefined;
     const { status, circumstances, message, refusal } = this.said;
-    const over = !status || isOver(status) || circumstances.cutOff === true;
+    const over = !status || status.over || circumstances.cutOff === true;
     const state = over ? "over" : status.state;
     const words = status ? sentence(status, circumstances) : "";
     this.shown = state;
