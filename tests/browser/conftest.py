@@ -24,6 +24,12 @@ from viz.wire import recorded
 __all__ = ["serve", "shared_app"]
 
 
+ONE_CARD = """let held;
+Object.defineProperty(window, "tokenoscope", {{
+  get: () => held,
+  set(made) {{ held = made; made.store.rail?.open({0!r}); }},
+}});"""
+"""A script: the page opens with this card open."""
 PLACES: dict[type, str] = {Batching: "serve", Speculation: "serve", Measurement: "measure", CacheTrials: "measure"}
 
 
@@ -36,9 +42,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def window(browser: Browser) -> Iterator[BrowserContext]:
-    """One window for all tests, so that Gradio's scripts are loaded once; in it somebody has opened all cards."""
+    """One window for all tests, so that Gradio's scripts are loaded once."""
     context = browser.new_context(accept_downloads=True)
-    context.add_init_script(ALL_CARDS)
     context.set_default_timeout(PATIENCE_S * 1000)
     expect.set_options(timeout=PATIENCE_S * 1000)
     yield context
@@ -46,8 +51,13 @@ def window(browser: Browser) -> Iterator[BrowserContext]:
 
 
 @pytest.fixture
-def visit(window: BrowserContext) -> Iterator[Callable[..., Page]]:
-    """Opens the page in a tab, which is a session of its own; at the end nothing may have gone wrong in it."""
+def visit(request: pytest.FixtureRequest, window: BrowserContext) -> Iterator[Callable[..., Page]]:
+    """Opens the page in a tab, which is a session of its own; at the end nothing may have gone wrong in it.
+
+    All cards are open, but where the test's mark `cards` names the one that it needs: each takes its time to draw.
+    """
+    mark = request.node.get_closest_marker("cards")
+    opened = ONE_CARD.format(*mark.args) if mark and mark.args else ALL_CARDS
     wrong: list[str] = []
     pages: list[Page] = []
 
@@ -55,6 +65,7 @@ def visit(window: BrowserContext) -> Iterator[Callable[..., Page]]:
         url: str | None, *, width: int = 1280, height: int = 640, theme: str = "light", missing: bool = False
     ) -> Page:
         page = window.new_page()
+        page.add_init_script(opened)
         pages.append(page)
         page.set_viewport_size({"width": width, "height": height})
         page.route("**/*", _loopback_only(wrong))

@@ -14,6 +14,8 @@ from tests.browser.plain import finished
 from tests.fakes import fake_trace
 from viz.wire import roles, slices
 
+pytestmark = pytest.mark.cards("attention")
+
 AT = "window.tokenoscope.selection.at"
 LINES = ".ts-keys-table tbody tr:visible"
 PLACE = {"layer": 1, "head": 4}

@@ -11,6 +11,8 @@ from tests.browser.pages import until
 from tests.browser.plain import finished
 from tests.fakes import fake_trace
 
+pytestmark = pytest.mark.cards("embeddings")
+
 CLICK = "(point) => document.querySelector('.ts-map-chart').emit('plotly_click', { points: [{ customdata: point }] })"
 CODE_OF = ("output", "tokens", "embeddings", "passes")
 

@@ -19,6 +19,8 @@ from viz import export
 from viz.wire import recorded
 from viz.wire.parts import all_parts
 
+pytestmark = pytest.mark.cards("next-token")
+
 CARD = ".ts-card-next-token"
 BARS = f"{CARD} .ts-pressable .ts-bar-press:enabled:visible"
 GO = f"{CARD} .ts-fork-go"

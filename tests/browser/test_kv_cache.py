@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Position, expect
 
+pytestmark = pytest.mark.cards("kv-cache")
+
 BYTES = re.compile(r"([\d.]+) (bytes|kB|MB|GB|TB)")
 UNITS = {"bytes": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 

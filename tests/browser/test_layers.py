@@ -17,6 +17,8 @@ from model.records.trace import Check, Part
 from tests.fakes import fake_trace
 from tests.tiny import tiny
 
+pytestmark = pytest.mark.cards("layers")
+
 WORDS = tuple(f" w{i}" for i in range(40))
 GPT2 = (
     ("ln_1", "norm", "stream", 8, 8),

@@ -10,6 +10,8 @@ from playwright.sync_api import Page, Position, expect
 from model.records.trace import Step, Trace
 from tests.browser.plain import finished
 
+pytestmark = pytest.mark.cards("")
+
 OVER = ".ts-loom-over"
 INSPECTOR = ".ts-inspector"
 

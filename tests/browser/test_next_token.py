@@ -14,6 +14,8 @@ from tests.browser.pages import until
 from tests.js.test_sampling import NEUTRAL, ran
 from viz.wire import slices
 
+pytestmark = pytest.mark.cards("next-token")
+
 
 @pytest.fixture
 def page(house: Any, go: Any) -> Page:
@@ -185,7 +187,7 @@ def test_every_number_of_a_step_fits_its_column(plain_server: Any, go: Any, widt
         page.wait_for_function(
             "begins => tokenoscope.store.run?.end && tokenoscope.store.run.head.prompt.startsWith(begins)", arg=prompt
         )
-        page.locator(f"{CARD} .ts-lanes").scroll_into_view_if_needed()
+        page.locator(CARD).scroll_into_view_if_needed()
         for step in range(page.evaluate("tokenoscope.store.run.steps.length")):
             page.evaluate(
                 """(step) => {

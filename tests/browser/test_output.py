@@ -36,20 +36,36 @@ COVERED = """([all, marked]) => {
 }"""
 
 
+# Goes to each of so many places along an axis, and calls the function of the marks there: [place, what it found].
+AT_EACH = f"""async ([axis, n, all, marked]) => {{
+  const covered = {COVERED};
+  const frame = () => new Promise((done) => requestAnimationFrame(done));
+  const found = [];
+  for (let place = 0; place < n; place += 1) {{
+    tokenoscope.selection.set({{ [axis]: place }});
+    await frame();
+    await frame();
+    if (document.querySelectorAll(marked).length !== 1) found.push([place, "not marked"]);
+    else found.push(...covered([all, marked]).map((each) => [place, each]));
+  }}
+  return found;
+}}"""
+
+
+@pytest.mark.cards("output")
 @pytest.mark.parametrize("width", [1280, 390])
 def test_no_mark_paints_over_letters_of_its_neighbours(plain_server, go, width):
     page = go(plain_server, width=width)
     page.wait_for_selector(".ts-board[data-run]")
     page.get_by_role("button", name="A chat turn").click()
     until_drawn(page, "run.head.settings.chat")
-    for step in range(page.evaluate("tokenoscope.store.run.steps.length")):
-        page.evaluate("step => tokenoscope.selection.set({ step })", step)
-        expect(page.locator(".ts-text .ts-now")).to_have_count(1)
-        assert page.evaluate(COVERED, [".ts-text .ts-word", ".ts-text .ts-now"]) == []
-    for token in range(page.evaluate("tokenoscope.store.run.nPrompt")):
-        page.evaluate("token => tokenoscope.selection.set({ token })", token)
-        expect(page.locator(".ts-read").nth(token)).to_have_class(re.compile("ts-read-now"))
-        assert page.evaluate(COVERED, [".ts-read", ".ts-read-now"]) == []
+    page.locator(".ts-card-output").scroll_into_view_if_needed()
+    n_steps, n_prompt = page.evaluate("[tokenoscope.store.run.steps.length, tokenoscope.store.run.nPrompt]")
+    assert page.evaluate(AT_EACH, ["step", n_steps, ".ts-text .ts-word", ".ts-text .ts-now"]) == []
+    page.evaluate("tokenoscope.store.rail.open('tokens')")
+    page.locator(".ts-card-tokens").scroll_into_view_if_needed()
+    page.wait_for_function("tokenoscope.store.cards.every((card) => !card.stale)")
+    assert page.evaluate(AT_EACH, ["token", n_prompt, ".ts-read", ".ts-read-now"]) == []
 
 
 def test_what_this_pass_wrote_has_one_frame_in_both_cards_and_keeps_its_tint(plain_server, go):
@@ -85,7 +101,7 @@ HEIGHTS = """async (cards) => {
     selection.set({ step: step.index });
     const state = { run: store.run, at: selection.at, step, colours: store.colours };
     for (const card of store.cards.filter((each) => cards.includes(each.view.id))) card.draw(state);
-    await new Promise((done) => setTimeout(done, 40));
+    await new Promise((done) => requestAnimationFrame(done));
     seen.push(cards.map((id) => document.querySelector(`.ts-card-${id}`).getBoundingClientRect().height));
   }
   return seen;
@@ -110,6 +126,7 @@ def until_drawn(page: Page, holds: str) -> None:
     page.wait_for_function("tokenoscope.store.cards.every((card) => !card.stale)")
 
 
+@pytest.mark.cards("output")
 def test_the_less_likely_a_token_was_the_stronger_its_tint_and_above_four_fifths_there_is_none(plain_server, go):
     page = go(plain_server)
     page.wait_for_selector(".ts-board[data-run]")
@@ -127,6 +144,7 @@ def test_the_less_likely_a_token_was_the_stronger_its_tint_and_above_four_fifths
     assert any(doubtful for *_, doubtful in found)
 
 
+@pytest.mark.cards("output")
 def test_pointing_at_a_written_token_says_its_numbers_and_a_click_stays_there(look):
     page = look()
     page.evaluate("tokenoscope.selection.set({ step: 0 })")
@@ -143,6 +161,7 @@ def test_pointing_at_a_written_token_says_its_numbers_and_a_click_stays_there(lo
     expect(words.nth(4)).to_have_class(re.compile("ts-not-yet"))
 
 
+@pytest.mark.cards("output")
 def test_of_a_chat_turn_the_template_is_told_from_what_was_typed(plain_server, go):
     page = go(plain_server)
     page.wait_for_selector(".ts-board[data-run]")
@@ -154,6 +173,7 @@ def test_of_a_chat_turn_the_template_is_told_from_what_was_typed(plain_server, g
     assert "".join(typed.all_inner_texts()) == page.evaluate("tokenoscope.store.run.head.prompt")
 
 
+@pytest.mark.cards("")
 def test_the_rail_says_how_much_is_written(look):
     page = look()
     page.evaluate("tokenoscope.selection.set({ step: 2 })")

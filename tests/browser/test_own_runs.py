@@ -12,6 +12,8 @@ from tests.browser.plain import Plain
 from tests.browser.test_run_board import SHOWN, run
 from viz.server.store import Store
 
+pytestmark = pytest.mark.cards("")
+
 NAMES = ".ts-own-name"
 ENTRY = ".ts-own-run"
 

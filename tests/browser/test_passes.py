@@ -6,6 +6,10 @@ from playwright.sync_api import Page, expect
 from tests.app.fakes_engine import FakeEngine
 from tests.browser.pages import until
 
+pytestmark = pytest.mark.cards("passes")
+
+SHORTEST_FLIGHT_MS = 120  # a token that comes sooner after the one before does not fly
+
 # Counts flights of the loop's chips, and how long each is meant to take.
 FLIGHTS = """() => {
   window.flights = [];
@@ -16,9 +20,9 @@ FLIGHTS = """() => {
   };
 }"""
 
-# Resolves once an observer younger than the loop's own was told that the loop is out of sight: the loop's own was, too.
-UNSEEN = """() => new Promise((unseen) => {
-  const told = new IntersectionObserver(([entry]) => { if (!entry.isIntersecting) unseen(true); });
+# Resolves once an observer younger than the loop's own was told whether the loop is in sight: the loop's own was, too.
+SIGHT = """(inSight) => new Promise((done) => {
+  const told = new IntersectionObserver((entries) => { if (entries.at(-1).isIntersecting === inSight) done(true); });
   told.observe(document.querySelector(".ts-loop"));
 })"""
 
@@ -33,10 +37,11 @@ def ran(look) -> Page:
     """A finished run, the loop in sight, flights counted."""
     page = look()
     page.wait_for_function("tokenoscope.store.run.lens && tokenoscope.store.run.embeddings")
-    page.wait_for_timeout(500)  # until the card above is drawn in full
     page.locator(".ts-loop").scroll_into_view_if_needed()
     page.evaluate("tokenoscope.selection.set({ step: 2 })")
-    page.wait_for_timeout(500)
+    page.wait_for_function("document.querySelector('.ts-card-passes').dataset.at?.startsWith('2/')")
+    page.evaluate(SIGHT, True)
+    page.wait_for_timeout(SHORTEST_FLIGHT_MS)
     page.evaluate("document.activeElement.blur()")  # keys are the form's while it has the focus
     page.evaluate(FLIGHTS)
     return page
@@ -99,8 +104,8 @@ def test_nothing_flies_where_motion_is_not_wanted_or_nobody_looks(ran):
     ran.keyboard.press("ArrowRight")
     assert flights(ran) == []
     ran.emulate_media(reduced_motion="no-preference")
-    ran.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
-    ran.evaluate(UNSEEN)
+    ran.evaluate("scrollTo(0, 0)")
+    ran.evaluate(SIGHT, False)
     ran.keyboard.press("ArrowRight")
     assert flights(ran) == []
     assert ran.evaluate("tokenoscope.selection.at.step") == 4
@@ -113,9 +118,9 @@ def test_streaming_moves_the_loop_too(house, go):
     engine.let(2)
     until(lambda: page.evaluate("tokenoscope.store.run?.steps.length ?? 0") == 2, page)
     until(lambda: page.evaluate("tokenoscope.store.cards.every((card) => !card.stale)"), page)
-    page.wait_for_timeout(300)
     page.locator(".ts-loop").scroll_into_view_if_needed()
-    page.wait_for_timeout(500)
+    page.evaluate(SIGHT, True)
+    page.wait_for_timeout(SHORTEST_FLIGHT_MS)
     page.evaluate(FLIGHTS)
     engine.let(1)
     until(lambda: page.evaluate("tokenoscope.store.run.steps.length") == 3, page)

@@ -2,11 +2,14 @@
 
 import re
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.app.fakes_engine import FakeEngine
 from tests.browser.pages import frames_held, step_shown, until
 from tests.browser.plain import Plain, finished
+
+pytestmark = pytest.mark.cards("")
 
 SHOWN = "document.querySelector('.ts-board').dataset.run"
 LINE = ".ts-run-text"

@@ -2,7 +2,10 @@
 
 import re
 
+import pytest
 from playwright.sync_api import expect
+
+pytestmark = pytest.mark.cards("tokens")
 
 
 def test_a_chat_turn_shows_what_the_model_really_reads(plain_server, go):
@@ -37,6 +40,7 @@ def test_the_marks_of_the_format_stand_out_and_bytes_are_said(plain_server, go):
     expect(page.locator("[data-goes-to=tokens] .ts-rail-value")).to_have_text("“system” 9,690")
 
 
+@pytest.mark.cards
 def test_the_table_and_the_words_say_who_put_each_token_there(plain_server, go):
     page = go(plain_server)
     page.wait_for_selector(".ts-board[data-run]")
