@@ -374,9 +374,15 @@ def test_what_cannot_be_run_is_refused_at_once() -> None:
     settings = Settings(max_new_tokens=4)
     with pytest.raises(BadSetting, match="n_draft is 0"):
         speculate(hooked, PROMPT, settings, limits, n_draft=0)
+    with pytest.raises(BadSetting, match="n_draft is 17; it must be a whole number from 1 to 16"):
+        speculate(hooked, PROMPT, settings, limits, n_draft=17)
+    with pytest.raises(BadSetting, match="repeats is 0"):
+        speculate(hooked, PROMPT, settings, limits, repeats=0)
+    with pytest.raises(BadSetting, match="modes is empty"):
+        speculate(hooked, PROMPT, settings, limits, modes=[])
     with pytest.raises(BadSetting, match="exit_layer is 99"):
         speculate(hooked, PROMPT, settings, limits, modes=["early exit"], exit_layer=99)
-    with pytest.raises(BadSetting, match="no draft 'magic'"):
+    with pytest.raises(BadSetting, match="modes has 'magic'; it can be prompt lookup"):
         speculate(hooked, PROMPT, settings, limits, modes=["magic"])  # pyright: ignore[reportArgumentType]
     with pytest.raises(NotShown, match="no draft model was given"):
         speculate(hooked, PROMPT, settings, limits, modes=["draft model"])

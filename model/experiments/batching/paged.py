@@ -27,7 +27,6 @@ from model.records.batching import BlockTable, ScheduledChunk
 from model.texts import phrase
 
 EAGER = "paged|eager"
-SMALLEST_BLOCK = 4  # tokens: the engine takes no smaller ones
 _FULL = "full_attention"
 
 _RECORDER: ContextVar["_AttentionRecorder | None"] = ContextVar("recorder", default=None)
