@@ -1,4 +1,4 @@
-"""To serve several texts at once, through a paged cache."""
+"""Serving several texts at once, through a paged cache."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Text:
 
 @dataclass(frozen=True, kw_only=True)
 class Serve(Request):
-    """To continue several texts together, tick by tick, and time them under three schedulers."""
+    """Continue several texts together, tick by tick, and time them under three schedulers."""
 
     texts: tuple[Text, ...] = setting(
         kind="rows", row=Text, label="Texts", help="The texts to continue, and how many tokens to write for each."

@@ -112,7 +112,10 @@ def check_repeats(given: int, limits: Limits) -> None:
 
 
 def check_prompt(given: Any, limits: Limits, name: str = "prompt") -> None:
-    """Raises: BadPrompt or PromptTooLong, for what is no text, is empty or has more bytes than the host reads."""
+    """Check that a prompt is text, is not empty and has no more bytes than the host reads.
+
+    Raises: BadPrompt or PromptTooLong.
+    """
     if not isinstance(given, str) or not given.strip():
         raise BadPrompt(
             "the {name} is empty. Type a few words for the model to go on from, or choose an example.", name=name

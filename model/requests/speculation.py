@@ -1,4 +1,4 @@
-"""To continue a prompt with a draft before the model."""
+"""Continuing a prompt speculatively: a draft proposes tokens, the model verifies them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _USUAL: tuple[Mode, ...] = ("prompt lookup", "early exit", "own draft")
 
 @dataclass(frozen=True, kw_only=True)
 class Speculate(Run):
-    """To continue one prompt by plain decoding, then speculatively with each draft."""
+    """Continue one prompt by plain decoding, then speculatively with each draft."""
 
     modes: tuple[Mode, ...] = setting(
         _USUAL,
@@ -74,7 +74,7 @@ class Speculate(Run):
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Self:
-        """As of every request; a draft model that is named drafts too, where no drafts are chosen."""
+        """As of every request; naming a draft model adds the mode "draft model" if no modes were given."""
         if values.get("draft") is not None and "modes" not in values:
             values = {**values, "modes": (*_USUAL, "draft model")}
         return super().read(values)

@@ -140,7 +140,7 @@ def test_what_cannot_be_served_is_refused_at_the_door(
     [{"block_size": 3}, {"n_blocks": 0}, {"n_blocks": 2000}, {"token_budget": 5000}, {"max_requests": 13}],
     ids=str,
 )
-def test_the_library_refuses_with_the_words_of_the_request(hooked: HookedModel, bounds: dict[str, int]) -> None:
+def test_the_library_refuses_with_the_words_of_the_request(hooked: HookedModel, bounds: dict[str, Any]) -> None:
     asked = BOUNDS | bounds
     with pytest.raises(BadSetting) as at_the_form:
         Serve.read({"texts": [["a", 4]], **asked}).check(Limits())

@@ -138,7 +138,7 @@ def test_every_field_of_a_request_can_be_given(kind: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Counted(Request):
-    """To try a setting that has no default."""
+    """Try a setting that has no default."""
 
     count: int = setting(kind="whole", label="Count", metavar="N")
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from model.cli.tables.columns import Shown, columns, decimals, fields_of
+from model.cli.tables.columns import Shown, columns, decimals, slots_of
 from model.records.speculation import Speculation
 from model.texts import counted, phrase
 
@@ -81,16 +81,16 @@ def summary(drafted: Speculation) -> dict[str, Any]:
             for size, seconds in zip(drafted.verify_sizes, drafted.verify_s, strict=True)
         },
         "attempts": [
-            fields_of(each)
+            slots_of(each)
             | {
                 "tokens": [token.id for token in each.tokens],
                 "acceptance": each.acceptance,
                 "tokens_per_pass": each.tokens_per_pass,
                 "speedup": each.speedup,
                 "rounds": [
-                    fields_of(one)
+                    slots_of(one)
                     | {
-                        "own_best": [fields_of(best) for best in one.own_best],
+                        "own_best": [slots_of(best) for best in one.own_best],
                         "drafted": [
                             {name: getattr(said, name) for name in ("id", "q", "p", "random", "accepted")}
                             for said in one.drafted
