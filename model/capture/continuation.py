@@ -40,7 +40,7 @@ class Continuation(Generation):
     def __init__(
         self, hooked: HookedModel, run: Trace, *, step: int, token_id: int, limits: Limits, called: str = ""
     ) -> None:
-        check_same_model(hooked, run, phrase("continue"))
+        check_same_model(hooked, run)
         _check_place(run, step, token_id)
         ids = tuple(token.id for token in run.tokens[: run.n_prompt])
         notes = tuple(note for note in run.notes if not note.startswith(_OF_LENGTH))
@@ -53,7 +53,7 @@ class Continuation(Generation):
     @property
     def beginning(self) -> str:
         """What is done first, for a person."""
-        return "replay" if self._why_not_restored() else "restore"
+        return phrase("replay") if self._why_not_restored() else phrase("restore")
 
     def resuming(self) -> Iterator[int]:
         """Bring the model to where the earlier run stood, a piece at each value; `next` does what is left of it.

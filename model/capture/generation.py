@@ -14,6 +14,7 @@ from model.capture.prompts import check_lengths, read_prompt
 from model.capture.tracer import Tracer
 from model.limits import Limits
 from model.records.trace import Choice, Origin, Settings, Step, Trace
+from model.texts import phrase
 
 
 class Generation:
@@ -42,7 +43,7 @@ class Generation:
     @property
     def beginning(self) -> str:
         """What is done first, for a person."""
-        return "prefill"
+        return phrase("prefill")
 
     @property
     def n_steps(self) -> int:

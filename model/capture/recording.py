@@ -11,6 +11,7 @@ from model.capture.hooked import HookedModel
 from model.capture.post_run import post_run
 from model.errors import Cancelled
 from model.records.trace import Trace
+from model.texts import phrase
 
 
 class Watched(Protocol):
@@ -53,10 +54,10 @@ def _passes(generation: Generation, job: Watched) -> Iterator[Trace | None]:
         yield None
     if generation.n_steps:  # an earlier run's, taken over
         generation.take_lens()
-        job.progress(generation.n_steps, generation.n_most, "decode")
+        job.progress(generation.n_steps, generation.n_most, phrase("decode"))
         yield generation.trace()
     for step in generation:
-        job.progress(generation.n_steps, generation.n_most, "decode")
+        job.progress(generation.n_steps, generation.n_most, phrase("decode"))
         job.goes_on(same_piece=True)
         yield generation.trace()
         added = _add_lens(generation, job, step.seconds)

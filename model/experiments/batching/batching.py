@@ -276,7 +276,7 @@ class _Serving:
                     self._compare(ran)
                 yield None
             yield self._record()  # not within a turn: drawing it would disturb the runs after it
-        self._job.progress(self._n_expected, self._n_expected, "done")
+        self._job.progress(self._n_expected, self._n_expected, phrase("done"))
 
     def _warm_up(self, name: Name) -> None:
         """The first passes of a process are slow: run two tokens of the shortest text untimed."""

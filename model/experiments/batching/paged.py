@@ -18,7 +18,7 @@ import torch
 import transformers
 from transformers import AttentionInterface
 
-from model.arch.transformers_version import is_known, other_version
+from model.arch.transformers_version import is_known, versions
 from model.capture.cache_layers import odd_layers
 from model.capture.device import own_randomness, wait_for
 from model.capture.hooked import HookedModel
@@ -302,4 +302,9 @@ def _as_known() -> Iterator[None]:
     except (AttributeError, TypeError, ImportError, KeyError, ValueError) as error:
         if is_known():
             raise
-        raise other_version("engine", "stepped", f"{type(error).__name__}: {error}") from error
+        raise NotShown(
+            "the engine of transformers {version} differs from that of {known}, the version whose engine can be run "
+            'tick by tick here ({why}). Install the known one: pip install "transformers~={known}.0".',
+            why=f"{type(error).__name__}: {error}",
+            **versions(),
+        ) from error

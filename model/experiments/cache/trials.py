@@ -134,7 +134,7 @@ def trials_in_passes(
     script = run if isinstance(run, Script) else Script.of(run)
     _check_script(hooked, script)
     if isinstance(run, Trace):
-        check_same_model(hooked, run, phrase("replay"))
+        check_same_model(hooked, run)
     if asked is None:
         n_context = len(script.ids) + (0 if script.written else script.settings.max_new_tokens) - 1
         asked = usual(hooked, max(1, n_context // 2))
