@@ -1,6 +1,4 @@
-"""A run that an engine carries out: the record after every pass, with what of the logit lens there is time for between
-two passes, then what is added to it as post-run work.
-"""
+"""Yields a run's record after each pass, columns of the logit lens while no other job waits, then post-run work."""
 
 import time
 from collections.abc import Iterator
@@ -15,15 +13,32 @@ from model.texts import phrase
 
 
 class Watched(Protocol):
-    """What a run needs of the job that it is done for."""
+    """The part of a Job that a run uses."""
 
-    def check(self) -> None: ...
-    def stopped(self) -> bool: ...
-    def progress(self, done: int, total: int, what: str) -> None: ...
-    def goes_on(self, same_piece: bool) -> None: ...
+    def check(self) -> None:
+        """Raises: Cancelled, once the job was stopped."""
+        ...
+
+    def stopped(self) -> bool:
+        """Whether the job was stopped."""
+        ...
+
+    def progress(self, done: int, total: int, what: str) -> None:
+        """Report how far the work is, and what is being done, in words."""
+        ...
+
+    def goes_on(self, same_piece: bool) -> None:
+        """Say whether what follows the next value belongs to the same piece, within which the job is not paused."""
+        ...
+
     @property
-    def others_wait(self) -> bool: ...
-    def settled(self) -> None: ...
+    def others_wait(self) -> bool:
+        """Whether another job waits for the model."""
+        ...
+
+    def settled(self) -> None:
+        """Say that the record is whole; what follows is post-run work."""
+        ...
 
 
 def recorded(hooked: HookedModel, generation: Generation, job: Watched) -> Iterator[Trace | None]:

@@ -60,8 +60,8 @@ def vectors(trace: Trace, layer: int, *, small: bool = False) -> bytes:
 def logits(trace: Trace, index: int, *, small: bool = False) -> bytes:
     """What one choice was made from: the raw scores of the whole vocabulary, f32 [V].
 
-    `small`: u16 instead, from `low` to `high` in 65,535 equal steps; not where a score is infinite, which no such step
-    says. Raises: BadSetting, for a choice that this run did not make.
+    `small`: u16 instead, from `low` to `high` in 65,535 equal steps; float32 where a
+    score is infinite. Raises: BadSetting, for a choice that this run did not make.
     """
     if not 0 <= index < len(trace.logits):
         raise BadSetting(

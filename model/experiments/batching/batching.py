@@ -106,7 +106,7 @@ def serve_in_ticks(
     attention: bool,
     job: Job,
 ) -> Generator[Batching | None]:
-    """The same, with None where the record has nothing new but other jobs may use the model.
+    """As `serve`, but also yields None where the record has nothing new and other jobs may use the model.
 
     That is while no text has arrived, and after each timed run. Sets the job's `expected_bytes`.
     """

@@ -130,7 +130,10 @@ def trials(
 def trials_in_passes(
     hooked: HookedModel, run: Trace | Script, asked: Sequence[Compression] | None = None, *, job: Job
 ) -> Generator[CacheTrials | None]:
-    """The same, with None after every pass: others may have the model there. Sets the job's `expected_bytes`."""
+    """As `trials`, but also yields None after every pass: others may use the model there.
+
+    Sets the job's `expected_bytes`.
+    """
     script = run if isinstance(run, Script) else Script.of(run)
     _check_script(hooked, script)
     if isinstance(run, Trace):

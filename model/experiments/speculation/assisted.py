@@ -106,8 +106,9 @@ def drafting(model: Any, n_draft: int) -> Iterator[None]:
 
 
 def leaves_early(model: Any, ids: Tensor, layers: Any, exit_layer: int) -> bool:
-    """Whether a model whose config says fewer layers runs fewer: many families loop over all that they have, and of
-    some the library does not find the config.
+    """Test by running the model on one token [1, 1] whether early exit skips layers.
+
+    Many families loop over all their layers whatever the config says, and for some the library does not find it.
     """
     if not hasattr(model, model.base_model_prefix):
         return False

@@ -100,8 +100,9 @@ def speculate_in_runs(
     repeats: int = 3,
     job: Job,
 ) -> Generator[Speculation | None]:
-    """The same, with None where other jobs may use the model: between pieces of a recorded run, and after a timed one.
+    """As `speculate`, but also yields None where other jobs may use the model.
 
+    That is between pieces of a recorded run, and after a timed one.
     Sets the job's `expected_bytes`.
     """
     read = read_prompt(hooked, prompt, settings)

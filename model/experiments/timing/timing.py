@@ -1,4 +1,4 @@
-"""How long a model's phases take, and what its KV cache saves: the library's own passes, unhooked, by the clock."""
+"""How long a model's phases take, and what its KV cache saves: the library's own passes, timed without hooks."""
 
 import copy
 import itertools
@@ -85,7 +85,7 @@ def measure_in_pieces(
     n_prompt: int | None = None,
     job: Job,
 ) -> Generator[Measurement | None]:
-    """The same, with None after every pass that adds nothing to the record yet: others may have the model there.
+    """As `measure`, but also yields None after a pass that adds nothing to the record: others may use the model there.
 
     Sets the job's `expected_bytes`.
     """
