@@ -185,7 +185,7 @@ def test_a_model_that_asks_for_more_than_plain_decoding_is_refused_at_the_door(
 ) -> None:
     asking, plain_one = shared(), shared(copy=1)
     monkeypatch.setattr(asking.model.generation_config, setting, value, raising=False)
-    said = re.escape(f"asks in its generation config for {setting} = {value!r}")
+    said = re.escape(f"sets {setting} = {value!r} in its generation config")
     with pytest.raises(NotShown, match=said):
         serve(asking, ASKED, Settings(), Limits(), **BOUNDS)
     with pytest.raises(NotShown, match=said):

@@ -475,7 +475,7 @@ def test_why_a_draft_does_not_pay_is_said_only_where_it_does_not() -> None:
 
     assert [each.partition(" on this")[0] for each in told(2.0, 1.1)] == ["It pays"]
     loses, why = told(0.5)
-    assert loses.startswith("It loses")
+    assert loses.startswith("It does not pay")
     assert "Few models are trained" in why
     assert told(1.01)[0].startswith("It breaks even")
     for turns in ((0.9, 1.2, 1.3), (0.7, 0.8, 1.3), (0.5, 1.0, 2.0)):

@@ -267,4 +267,4 @@ def test_a_draft_model_is_loaded_beside_the_target(
     call = ["speculate", PROMPT, "--model", str(hooked.folder), "--draft-model", str(other.folder)]
     assert main([*call, "--drafts", "draft model", "--max-new-tokens", "4", "-o", str(kept)]) == 0
     assert [each.mode for each in Speculation.open(kept).attempts] == ["draft model"]
-    assert "of those verified" in capsys.readouterr().out
+    assert "acceptance" in capsys.readouterr().out

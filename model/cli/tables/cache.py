@@ -34,11 +34,11 @@ def table(tried: CacheTrials) -> str:
     head = (
         phrase("cache"),
         phrase("bytes"),
-        phrase("of exact"),
+        phrase("share of exact"),
         phrase("mean KL, nats"),
-        phrase("most"),
-        phrase("other tokens"),
-        phrase("first at new token"),
+        phrase("max KL, nats"),
+        phrase("changed tokens"),
+        phrase("first changed"),
     )
     top = phrase(
         "{model}; {tokens}, {n_new} generated",

@@ -99,7 +99,7 @@ def _phases(measured: Measurement) -> list[str]:
         (phrase("speed, prefill included"), measured.n_new / measured.end_to_end, "tokens/s"),
     ]
     return columns(
-        (phrase("measured"), phrase("median"), phrase("least"), phrase("most"), ""),
+        (phrase("measured"), phrase("median"), phrase("min"), phrase("max"), ""),
         ((name, *(f"{of(values):,.1f}" for of in (np.median, np.min, np.max)), unit) for name, values, unit in rows),
     )
 
@@ -123,7 +123,7 @@ def _race(measured: Measurement) -> list[str]:
             )
         )
     head = (
-        phrase("with and without the cache, at tokens"),
+        phrase("context, tokens"),
         phrase("with, ms"),
         phrase("without, ms"),
         phrase("slower"),

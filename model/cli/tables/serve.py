@@ -123,7 +123,7 @@ def _schedulers(served: Batching) -> list[str]:
     ]
     head = (
         phrase("scheduler, timed without recording"),
-        phrase("s in all"),
+        phrase("total, s"),
         phrase("tokens/s"),
         phrase("TTFT, s"),
         phrase("latency, s"),

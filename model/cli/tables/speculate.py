@@ -21,7 +21,7 @@ def table(drafted: Speculation) -> str:
         acceptance, speed, same = (
             each.acceptance,
             each.speedup,
-            {True: phrase("yes"), False: phrase("NO"), None: phrase("sampled")}[each.same_tokens],
+            {True: phrase("yes"), False: phrase("no"), None: phrase("sampled")}[each.same_tokens],
         )
         rows.append(
             (
@@ -38,7 +38,7 @@ def table(drafted: Speculation) -> str:
     head = (
         phrase("draft"),
         phrase("accepted"),
-        phrase("of those verified"),
+        phrase("acceptance"),
         phrase("tokens a pass"),
         phrase("plain, s"),
         phrase("with draft, s"),
@@ -58,11 +58,7 @@ def table(drafted: Speculation) -> str:
             written=written,
         ),
     ]
-    passes = (
-        [phrase("ms of a pass of the model by the tokens that it reads: {times}", times=", ".join(costs))]
-        if costs
-        else []
-    )
+    passes = [phrase("verification pass, ms by tokens read: {times}", times=", ".join(costs))] if costs else []
     said = [f"{each.name}: {' '.join(each.notes)}" for each in drafted.attempts if each.notes]
     parts = [top, columns(head, rows) if rows else [], [*passes, *said]]
     return "\n\n".join("\n".join(lines) for lines in parts if lines)

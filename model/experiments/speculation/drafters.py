@@ -1,4 +1,4 @@
-"""What drafts for a model: the text itself, the model's own first layers, a draft of our own, or a smaller model."""
+"""What drafts for a model: the text itself, the model's first layers, the project's draft model, or a smaller model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -112,9 +112,9 @@ def verdict_on(drafter: Drafter, attempt: Attempt) -> tuple[str, ...]:
         return ()
     by = phrase("{speedup:.2f} times the speed of plain decoding", speedup=speedup)
     if speedup > 1 + _EVEN and min(turns) > 1:
-        return (phrase("It pays on this text: {by}, and faster in every turn.", by=by),)
+        return (phrase("It pays on this text: {by}; faster in every turn.", by=by),)
     if speedup < 1 - _EVEN and max(turns) < 1:
-        pays = phrase("It loses on this text: {by}, and slower in every turn.", by=by)
+        pays = phrase("It does not pay on this text: {by}; slower in every turn.", by=by)
     elif all(abs(each - 1) <= _EVEN for each in turns):
         pays = phrase("It breaks even on this text: {by}.", by=by)
     else:
