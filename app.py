@@ -285,7 +285,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def loader(limits: Limits, store: "Store") -> "Load":
-    """What loads a model and puts its engine before it; all engines share one clock, and have room in one store."""
+    """The function that loads a model and starts its engine; all engines share one clock and one store."""
     from model.api.clock import Clock
 
     clock = Clock()

@@ -49,7 +49,7 @@ class BadWeights(Refusal):
 
 
 class NoSpace(Refusal):
-    """The disk has no room left for what must be written."""
+    """There is no room for what must be kept: on the disk, or in the store of records."""
 
 
 class BadTrace(Refusal):

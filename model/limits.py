@@ -48,15 +48,6 @@ class Limits:
             models=tuple(name.strip() for name in os.environ.get("TOKENOSCOPE_MODELS", "").split(",") if name.strip()),
         )
 
-    def check_new_tokens(self, wanted: int) -> None:
-        """Look whether a run may ask for so many new tokens. Raises: BadSetting, if it may not."""
-        if wanted > self.new_tokens:
-            raise BadSetting(
-                "max_new_tokens is {n}; this host allows at most {most} (TOKENOSCOPE_NEW_TOKENS). Ask for fewer.",
-                n=wanted,
-                most=self.new_tokens,
-            )
-
 
 def _whole(variable: str, default: int) -> int:
     text = os.environ.get(variable, "").strip()

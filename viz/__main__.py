@@ -8,9 +8,8 @@ from typing import Any
 
 from model.api.terminal import VERSION, as_called, bug, say
 from model.errors import BadSetting, Refusal
-from model.records import file as storage
 from model.records.trace import Trace
-from model.requests.registry import EXPERIMENTS
+from model.requests.registry import open_record
 from model.texts import phrase
 from viz import export
 from viz.wire import parts, recorded
@@ -20,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write the page and say where. Returns 0; 2 with one line on stderr for a refusal, 1 for a bug."""
     asked = _parser().parse_args(arguments)
     try:
-        record = _opened(asked.record)
+        record = open_record(asked.record)
         target = asked.output or asked.record.with_suffix(".html")
         made = _of_run(asked, record, target) if isinstance(record, Trace) else _of_other(asked, record, target)
         if target == Path("-"):
@@ -41,13 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     print(target)
     return 0
-
-
-def _opened(path: Path) -> Any:
-    """The record in the file, of whatever kind. Raises: BadTrace, if there is none that this version can read."""
-    name = storage.kind_of(path)
-    kind = next((each.record for each in EXPERIMENTS if each.record.__name__ == name), Trace)
-    return kind.open(path)
 
 
 def _of_run(asked: argparse.Namespace, trace: Trace, target: Path) -> bytes:

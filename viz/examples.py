@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from model.requests.batching import Text
+from model.requests.batching import Serve, Text
 from model.texts import phrase
 
 
@@ -34,6 +34,9 @@ DRAFTED = (  # for a draft before the model
     Example(label=phrase("Code"), prompt="def add(a, b):\n    return a + b\n\ndef sub(a, b):\n    return"),
 )
 
+_ENGINE = ("rate", "n_blocks", "block_size", "token_budget", "max_requests", "prefix_caching")
+_SMALL = {"n_blocks": 48, "token_budget": 24}  # with the defaults of these, few of the scenes fill a tick or the cache
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
@@ -46,15 +49,7 @@ class Scene:
     @property
     def engine(self) -> Mapping[str, Any]:
         """How the texts arrive and what the engine may do for them."""
-        usual = {
-            "rate": 0,
-            "n_blocks": 48,
-            "block_size": 8,
-            "token_budget": 24,
-            "max_requests": 8,
-            "prefix_caching": True,
-        }
-        return {**usual, **self.changed}
+        return {**{name: getattr(Serve, name) for name in _ENGINE}, **_SMALL, **self.changed}
 
 
 def _texts(*rows: tuple[str, int]) -> tuple[Text, ...]:

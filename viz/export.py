@@ -90,8 +90,9 @@ def plotly_js() -> str:
 
 
 def without_maps(library: str) -> str:
-    """What stands in for the style of plotly.js's maps, which nobody draws here and a page's policy forbids: it does
-    without where an element by the style's id is there.
+    """Placeholders that keep plotly.js from adding the styles of its maps, which the page's CSP forbids.
+
+    plotly.js adds such a style only where no element has its id; no map is drawn here.
     """
     return "".join(f'<template id="{name}"></template>' for name in sorted(set(_MAP_STYLE.findall(library))))
 

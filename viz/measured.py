@@ -26,7 +26,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: np.ndarray) -> "Spread":
-        """Of at least one value."""
+        """The spread of a non-empty array."""
         return cls(median=float(np.median(values)), low=float(values.min()), high=float(values.max()))
 
 

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 
 
 class Clock:
-    """Work of several engines goes on side by side, but while one is timed nothing else works on this host.
+    """Engines run in parallel; while one of them is timed, nothing else on this host runs.
 
-    `working` is held around each piece of work; `timing`, inside it, waits until no other piece is worked on and lets
-    none begin until it is left. It is entered before a model's guard is taken: who waits for it holds nothing.
+    `working` is held around each piece of work; `timing`, inside it, waits until no other piece runs and lets none
+    begin until it ends. It is entered before a model's guard is taken, so a waiting thread holds no lock.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Clock:
 
     @contextmanager
     def timing(self) -> Iterator[None]:
-        """Inside, nothing else of this host works. It may be entered again by the thread that is inside."""
+        """Until the block ends no other engine of this host runs. Reentrant: the same thread may enter it again."""
         me = threading.get_ident()
         if self._timing == me:
             yield

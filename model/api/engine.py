@@ -1,4 +1,4 @@
-"""What an engine and a host of models offer to whoever asks: the protocols that a page or a cluster stands on."""
+"""Protocols of an engine and of a host's models, for pages, the command line and other back ends."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,15 +39,23 @@ class Engine(Protocol):
     """One loaded model and its queue."""
 
     @property
-    def card(self) -> ModelCard: ...
+    def card(self) -> ModelCard:
+        """What the loaded model is: its name, sizes and what it can show."""
+        ...
+
     def submit(
         self, request: Request, job: Job, *, records: Mapping[str, Saved] = ..., drafts: "Mapping[str, Engine]" = ...
     ) -> None:
         """Check the request against the model and put the job in the queue. Raises: Refusal, at once; Busy."""
         ...
 
-    def stats(self) -> Stats: ...
-    def close(self) -> None: ...
+    def stats(self) -> Stats:
+        """How many jobs are in each state now."""
+        ...
+
+    def close(self) -> None:
+        """Stop every job, then let the model go."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +71,14 @@ class Models(Protocol):
     """The models that this host offers. The default is loaded from the start, the others when they are asked for."""
 
     @property
-    def names(self) -> tuple[str, ...]: ...  # the default first
-    def state(self, name: str) -> ModelState: ...
-    def engine(self, name: str) -> Engine | None: ...  # None while it is being loaded; raises Refusal if it can't be
+    def names(self) -> tuple[str, ...]:
+        """Their names, the default first."""
+        ...
+
+    def state(self, name: str) -> ModelState:
+        """Whether this model is loaded, and how far its loading is."""
+        ...
+
+    def engine(self, name: str) -> Engine | None:
+        """The model's engine, or None while it is being loaded. Raises: Refusal, if it cannot be loaded."""
+        ...

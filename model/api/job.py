@@ -105,7 +105,7 @@ class Job:
         self._watcher = watcher
 
     def begin(self, clock: Clock) -> None:
-        """It has the model now."""
+        """The engine gives the model to this job."""
         with self._change:
             self._clock = clock
             self._move("running", place=0)
@@ -123,23 +123,23 @@ class Job:
             return False
 
     def wait_again(self) -> None:
-        """It goes back into the queue."""
+        """Put the job back in the queue."""
         with self._change:
             self._marks = []
             self._move("waiting")
 
     def has_company(self, others_wait: bool) -> None:
-        """Say, while it has the model, whether another job waits for it."""
+        """Record whether another job waits for the model that this one has."""
         self._others_wait = others_wait
 
     def place_in_queue(self, place: int) -> None:
-        """Say which place it has."""
+        """Record the job's place in the queue."""
         with self._change:
             if self._status.place != place:
                 self._move(self._status.state, place=place)
 
     def take(self, record: Any) -> None:
-        """A newer record."""
+        """Keep a newer record; its version grows by one."""
         with self._change:
             self._record = record
             self._move(self._status.state, version=self._status.version + 1)

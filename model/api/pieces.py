@@ -1,8 +1,8 @@
-"""Work of a library that calls back, as pieces that an engine can put other work between.
+"""Turns a library's callback loop into pieces between which other jobs can run.
 
 An experiment yields where others may have the model. A library's own loop, such as `generate`, only calls a function
-now and then; `in_pieces` turns each such call into a yield, and `Contexts` undoes meanwhile what the work has changed
-about the model and the process.
+at times; `in_pieces` turns each such call into a yield, and `Contexts` undoes in the meantime what the work has changed
+in the model and the process.
 """
 
 import threading
@@ -76,7 +76,7 @@ class Contexts:
 
     @contextmanager
     def left(self) -> Iterator[None]:
-        """Inside this one all of them are left; they are entered again when it ends."""
+        """Leave all of them for the block, then enter them again."""
         self._inside.close()
         try:
             yield

@@ -43,5 +43,5 @@ def bug(error: Exception) -> str:
             file.write_text("".join(traceback.format_exception(error)), "utf-8", "backslashreplace")
         except OSError:
             continue
-        return phrase("this is a bug ({name}). What happened is written in {file}", name=name, file=file)
+        return phrase("this is a bug ({name}). Details: {file}", name=name, file=file)
     return phrase("this is a bug ({name}). It says: {error}", name=name, error=error)

@@ -215,7 +215,7 @@ def _width_out(module: Any) -> int:
 
 
 def mlp_width(config: Any) -> int:
-    """Units of one MLP; the GPT-2 family leaves the usual four times the width unsaid."""
+    """Units of one MLP. GPT-2's config omits the number; it is then 4 x d_model."""
     for name in ("intermediate_size", "ffn_hidden_size", "n_inner", "ffn_dim"):
         if width := getattr(config, name, None):
             return width if isinstance(width, int) else width[0]

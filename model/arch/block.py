@@ -73,7 +73,7 @@ class BlockProbe:
 
 
 def block_note(layers: Sequence[nn.Module], parts: Sequence[Part]) -> str:
-    """In words: which layers are built otherwise than layer 0, and which of its weights no part shows."""
+    """In words: which layers are built differently from layer 0, and which of its weights no part shows."""
     notes = []
     first = _build(layers[0])
     others = [place for place, layer in enumerate(layers) if _build(layer) != first]

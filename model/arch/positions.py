@@ -23,7 +23,7 @@ class Rotary:
     layout: str  # how the F pairs stand in an answer: "halves" (twice in a row), "neighbours" (each twice), "whole"
 
     def answer(self, n: int) -> tuple[torch.Tensor, ...]:
-        """What the module says of positions 0 to n-1, as it says it."""
+        """The module's output for positions 0 to n-1, unchanged: see `layout`."""
         with torch.inference_mode():
             answer = self.module(
                 *(_moved(each, n) for each in self.args),

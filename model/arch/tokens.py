@@ -70,7 +70,7 @@ def encode(tokenizer: Any, text: str, *, chat: bool) -> Prompt:
 
 def _chat_ids(tokenizer: Any, text: str) -> list[int]:
     if not getattr(tokenizer, "chat_template", None):
-        raise BadSetting("chat is on, but this model has no chat template: it was never taught turns. Turn chat off.")
+        raise BadSetting("chat is on, but this model has no chat template. Turn chat off.")
     if not any(name in text for name in _special_names(tokenizer)):
         return _ids(tokenizer, _turn(tokenizer, text), add_special_tokens=False)
     before, found, after = _turn(tokenizer, _PLACEHOLDER).partition(_PLACEHOLDER)
@@ -96,7 +96,8 @@ def _turn(tokenizer: Any, text: str) -> str:
         return tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
     except Exception as error:
         raise BadSetting(
-            "chat is on, but this model's chat template takes no message of a person alone ({error}). Turn chat off.",
+            "chat is on, but this model's chat template does not accept a single user message ({error}). "
+            "Turn chat off.",
             error=error,
         ) from error
 

@@ -1,8 +1,8 @@
-"""The release of transformers whose private parts are known here, and what is said where another one is installed."""
+"""The release of transformers whose private parts are known here."""
+
+from collections.abc import Mapping
 
 import transformers
-
-from model.errors import NotShown
 
 KNOWN = "5.23"  # of transformers
 
@@ -12,15 +12,6 @@ def is_known() -> bool:
     return transformers.__version__.startswith(f"{KNOWN}.")
 
 
-def other_version(what: str, done: str, why: str) -> NotShown:
-    """The refusal where a part of the library is not as it is known: what it is, what is done with it, what is odd."""
-    return NotShown(
-        "the {what} of transformers {version} differs from that of {known}, the version whose {what} can be {done} "
-        "here ({why}). "
-        'Install the known one: pip install "transformers~={known}.0".',
-        what=what,
-        version=transformers.__version__,
-        known=KNOWN,
-        done=done,
-        why=why,
-    )
+def versions() -> Mapping[str, str]:
+    """The installed version and the known one, as the values of a refusal that names both."""
+    return {"version": transformers.__version__, "known": KNOWN}

@@ -32,7 +32,7 @@ def compressed_cache(n_layers: int, kind: CacheKind, sink: int, window: int, dro
 
 
 def odd_layers(model: Any) -> str:
-    """What a model's cache holds in place of all keys and values of all tokens, in words; empty if it holds those."""
+    """In words, what a model's cache holds instead of every token's keys and values; empty if it holds all of them."""
     if not model._supports_default_dynamic_cache():
         return phrase("a state of its own")
     layers = DynamicCache(config=model.config.get_text_config(decoder=True)).layers
@@ -56,7 +56,7 @@ class Evicting(DynamicLayer):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Take the keys and values of a pass's tokens; gives all that the pass may look at."""
+        """Add the keys and values of a pass's tokens [B, G, T, D]; returns all that it attends to [B, G, S, D]."""
         keys, values = super().update(key_states, value_states)
         seen = self._seen + key_states.shape[2]
         at = torch.cat([self._at, torch.arange(self._seen, seen)])
@@ -72,7 +72,7 @@ class Evicting(DynamicLayer):
         return self._seen
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Keys that the next pass looks at, and the offset that lets it see all of them."""
+        """How many keys the next pass attends to, and the offset that lets it see all of them."""
         held = len(self._at)
         return held + query_length, self._seen - held
 
@@ -101,7 +101,10 @@ class Quantised(DynamicLayer):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Take the keys and values of a pass's tokens; gives all that the pass looks at, its own in full."""
+        """Add the keys and values of a pass's tokens [B, G, T, D]; returns all that it attends to [B, G, S, D].
+
+        The pass's own are returned in full precision.
+        """
         full_keys, full_values = super().update(key_states, value_states)
         keys = self._with_packed(self.packed_keys, full_keys)
         values = self._with_packed(self.packed_values, full_values)
@@ -149,7 +152,7 @@ def unpack(packed: list[torch.Tensor], bits: int, width: int) -> torch.Tensor:
 
 
 def append(packed: list[torch.Tensor], new: list[torch.Tensor]) -> None:
-    """Add groups to those that are held."""
+    """Add groups to those that are held: each tensor [B, G, groups, ...], joined along axis 2."""
     packed[:] = [torch.cat(pair, dim=2) for pair in zip(packed, new, strict=True)] if packed else new
 
 

@@ -1,4 +1,4 @@
-"""A run that goes on from a step of an earlier one, where a person chose another token, or the same."""
+"""Continues an earlier run from one of its steps, with a token that a person chose."""
 
 import time
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ class Continuation(Generation):
     def __init__(
         self, hooked: HookedModel, run: Trace, *, step: int, token_id: int, limits: Limits, called: str = ""
     ) -> None:
-        check_same_model(hooked, run, phrase("continue"))
+        check_same_model(hooked, run)
         _check_place(run, step, token_id)
         ids = tuple(token.id for token in run.tokens[: run.n_prompt])
         notes = tuple(note for note in run.notes if not note.startswith(_OF_LENGTH))
@@ -52,13 +52,13 @@ class Continuation(Generation):
 
     @property
     def beginning(self) -> str:
-        """What is done first, for a person."""
-        return "replay" if self._why_not_restored() else "restore"
+        """What is done first, in words."""
+        return phrase("replay") if self._why_not_restored() else phrase("restore")
 
     def resuming(self) -> Iterator[int]:
-        """Bring the model to where the earlier run stood, a piece at each value; `next` does what is left of it.
+        """Bring the model to the state of the earlier run, one piece a value; each value counts the passes replayed.
 
-        The values count the passes that were run again.
+        What is left of this is done by the first `next`.
 
         Raises: BadTrace, if the model gives other logits than the run holds: other weights made it.
         """

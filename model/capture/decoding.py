@@ -81,7 +81,7 @@ class Earlier:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resumed:
-    """The run stands where the earlier one stood, or has come nearer to that by one pass."""
+    """One pass of the earlier run was replayed, or its whole cache was restored."""
 
     n_reused: int  # positions that were not computed again
     n_replayed: int
@@ -145,16 +145,16 @@ def generate_options(settings: Settings) -> dict[str, Any]:
 
 
 def check_plain(model: Any, name: str) -> None:
-    """Look whether a model's own generation config leaves decoding plain, one likely token after the other.
+    """Check that a model's generation config asks for nothing beyond plain decoding.
 
-    Raises: NotShown, if it asks for more: several texts at once and drafts would not follow it, or not run.
+    Raises: NotShown, if it does: batching and speculation would ignore it, or fail.
     """
     for setting, off in _OFF.items():
         given = getattr(model.generation_config, setting, None)
         if given is not None and given not in off:
             raise NotShown(
-                "{name} asks in its generation config for {setting} = {given!r}, which texts served together and "
-                "drafts do not follow. Take it out of its generation_config.json, or pick another model.",
+                "{name} sets {setting} = {given!r} in its generation config; batching and speculation do not support "
+                "it. Take it out of its generation_config.json, or pick another model.",
                 name=name,
                 setting=setting,
                 given=given,

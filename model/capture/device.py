@@ -31,7 +31,7 @@ def own_randomness(device: torch.device) -> Iterator[None]:
 
 
 class Randomness:
-    """Random numbers of torch from a seed, for work that is left and taken up again: they go on where they were."""
+    """Torch's random state from a seed; each block of `drawn` resumes where the last one stopped."""
 
     def __init__(self, device: torch.device, seed: int) -> None:
         self._device, self._seed = device, seed
@@ -39,7 +39,7 @@ class Randomness:
 
     @contextmanager
     def drawn(self) -> Iterator[None]:
-        """Inside this context torch draws from these numbers, in one thread at a time."""
+        """Inside this context torch draws from this state, in one thread at a time."""
         with own_randomness(self._device):
             torch.manual_seed(self._seed)
             for (_, restore), state in zip(self._states_of(), self._states, strict=False):

@@ -37,8 +37,8 @@ def principal(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The two directions in which these vectors differ most: points [P, 2] and each direction's share of the variance.
 
     Each direction points to the side on which the point farthest out lies, so that the same vectors make the same map.
-    Source: Pearson 1901, principal components; by the eigenvectors of the smaller of the two products of the vectors
-    with themselves, which hold the same singular values and take a fifth of the time of finding all of those.
+    They come from the eigenvectors of the smaller Gram matrix, five times as fast as a full SVD.
+    Source: Pearson 1901, principal components.
     """
     centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
     many = len(centred) > centred.shape[1]

@@ -14,6 +14,7 @@ from model.capture.prompts import check_lengths, read_prompt
 from model.capture.tracer import Tracer
 from model.limits import Limits
 from model.records.trace import Choice, Origin, Settings, Step, Trace
+from model.texts import phrase
 
 
 class Generation:
@@ -41,8 +42,8 @@ class Generation:
 
     @property
     def beginning(self) -> str:
-        """What is done first, for a person."""
-        return "prefill"
+        """What is done first, in words."""
+        return phrase("prefill")
 
     @property
     def n_steps(self) -> int:
@@ -92,7 +93,7 @@ class Generation:
         self._tracer.cancelled = cancelled
 
     def take_lens(self) -> None:
-        """Begin with what there is of the logit lens already: of a run that begins with its prompt, nothing."""
+        """Take over the lens columns of an earlier run; a new run has none."""
 
     def lens_missing(self) -> list[int]:
         """Positions that were read and have no column of the logit lens yet; none where the lens is not shown."""

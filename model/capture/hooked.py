@@ -59,7 +59,7 @@ class HookedModel:
 
 @contextmanager
 def no_bar() -> Iterator[None]:
-    """The library draws bars of its own for the weights, into pipes and logs too; `progress` says it here."""
+    """Switch off transformers' own progress bars, which are drawn into pipes and logs too; `progress` reports here."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:

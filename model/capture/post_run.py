@@ -1,4 +1,4 @@
-"""What is added to a run when its last step is done, and so stands in no step's time: the map, then the lens."""
+"""What is added to a run after its last step, outside the time of any step: the embedding map, then the lens."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from model.records.trace import Trace
 
 
 def post_run(hooked: HookedModel, trace: Trace) -> Iterator[Trace | None]:
-    """Copies of the run with more and more in them; None after each short piece of work that finished nothing.
+    """Yields copies of the run with more post-run data each, and None after a piece of work that finished none.
 
     Others can have the model between two pieces. The embedding map and the positions come first: they are quick.
     """

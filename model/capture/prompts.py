@@ -9,6 +9,7 @@ from model.capture.hooked import HookedModel
 from model.errors import BadPrompt, PromptTooLong
 from model.limits import Limits
 from model.records.trace import Settings
+from model.requests.run import Run
 
 
 def read_prompt(hooked: HookedModel, prompt: str | Sequence[int], settings: Settings) -> Prompt:
@@ -39,7 +40,7 @@ def check_lengths(hooked: HookedModel, n_prompt: int, settings: Settings | None,
     """
     n_ctx, n_new = hooked.card.n_ctx, 0 if settings is None else settings.max_new_tokens
     if settings is not None:
-        limits.check_new_tokens(n_new)
+        Run.check_values(limits, max_new_tokens=n_new)
     if n_prompt > limits.prompt_tokens:
         raise PromptTooLong(
             "the prompt has {n_prompt:,} tokens; this host allows at most {most:,} "

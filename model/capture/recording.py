@@ -1,6 +1,4 @@
-"""A run that an engine carries out: the record after every pass, with what of the logit lens there is time for between
-two passes, then what is added to it as post-run work.
-"""
+"""Yields a run's record after each pass, columns of the logit lens while no other job waits, then post-run work."""
 
 import time
 from collections.abc import Iterator
@@ -11,18 +9,36 @@ from model.capture.hooked import HookedModel
 from model.capture.post_run import post_run
 from model.errors import Cancelled
 from model.records.trace import Trace
+from model.texts import phrase
 
 
 class Watched(Protocol):
-    """What a run needs of the job that it is done for."""
+    """The part of a Job that a run uses."""
 
-    def check(self) -> None: ...
-    def stopped(self) -> bool: ...
-    def progress(self, done: int, total: int, what: str) -> None: ...
-    def goes_on(self, same_piece: bool) -> None: ...
+    def check(self) -> None:
+        """Raises: Cancelled, once the job was stopped."""
+        ...
+
+    def stopped(self) -> bool:
+        """Whether the job was stopped."""
+        ...
+
+    def progress(self, done: int, total: int, what: str) -> None:
+        """Report how far the work is, and what is being done, in words."""
+        ...
+
+    def goes_on(self, same_piece: bool) -> None:
+        """Say whether what follows the next value belongs to the same piece, within which the job is not paused."""
+        ...
+
     @property
-    def others_wait(self) -> bool: ...
-    def settled(self) -> None: ...
+    def others_wait(self) -> bool:
+        """Whether another job waits for the model."""
+        ...
+
+    def settled(self) -> None:
+        """Say that the record is whole; what follows is post-run work."""
+        ...
 
 
 def recorded(hooked: HookedModel, generation: Generation, job: Watched) -> Iterator[Trace | None]:
@@ -53,10 +69,10 @@ def _passes(generation: Generation, job: Watched) -> Iterator[Trace | None]:
         yield None
     if generation.n_steps:  # an earlier run's, taken over
         generation.take_lens()
-        job.progress(generation.n_steps, generation.n_most, "decode")
+        job.progress(generation.n_steps, generation.n_most, phrase("decode"))
         yield generation.trace()
     for step in generation:
-        job.progress(generation.n_steps, generation.n_most, "decode")
+        job.progress(generation.n_steps, generation.n_most, phrase("decode"))
         job.goes_on(same_piece=True)
         yield generation.trace()
         added = _add_lens(generation, job, step.seconds)

@@ -24,8 +24,8 @@ def restore(cache: Any, keys: np.ndarray | None, values: np.ndarray | None, *, l
     """Fill an empty cache, as the library made it for its model, with what the first S positions of a run left in it.
 
     Shapes: keys float32 [L, G, S, D] after the model's rotation and norms, values [L, G, S, E], as a Trace holds them.
-    `like` says the precision and the device of the model's own: they were recorded from it in float32, which holds
-    every number of fewer bits. A layer with a window keeps the latest of them, as it does in a run.
+    `like`: a tensor with the model's dtype and device. The record holds float32, which represents every number of a
+    shorter dtype exactly. A layer with a window keeps the latest of them, as it does in a run.
     Raises: NotRestorable, if the record does not hold all that this cache does.
     """
     layers = getattr(cache, "layers", ())

@@ -8,7 +8,6 @@ import torch
 from model.capture.hooked import HookedModel
 from model.errors import BadTrace
 from model.records.trace import Trace
-from model.texts import phrase
 
 _SHAPE = ("family", "n_layers", "n_heads", "n_kv_heads", "d_model", "d_vocab", "n_parameters", "dtype")
 _SAMPLE = 64  # numbers of each weight
@@ -27,28 +26,27 @@ def fingerprint(model: Any) -> str:
     return digest.hexdigest()[:16]
 
 
-def check_same_model(hooked: HookedModel, run: Trace, do: str) -> None:
-    """Check that the loaded model is the one that made a run; `do` says what only that one can do with it.
+def check_same_model(hooked: HookedModel, run: Trace) -> None:
+    """Check that the loaded model is the one that made a run, as far as its shape and a sample of its weights tell.
 
     Raises: BadTrace.
     """
-    way_out = phrase("only the model that made a run can {do} it. Load that one, or run the prompt again.", do=do)
     for name in _SHAPE:
         made, loaded = getattr(run.model, name), getattr(hooked.card, name)
         if made != loaded:
             raise BadTrace(
-                "the run was made by {model} ({name} {made}), but {other} ({name} {loaded}) is loaded; {way_out}",
+                "the run was made by {model} ({name} {made}), but {other} ({name} {loaded}) is loaded; only the model "
+                "that made a run can replay or continue it. Load that one, or run the prompt again.",
                 model=run.model.name,
                 name=name,
                 made=made,
                 other=hooked.card.name,
                 loaded=loaded,
-                way_out=way_out,
             )
     if run.model.fingerprint not in ("", hooked.card.fingerprint):
         raise BadTrace(
-            "the run was made by {model}, and the loaded {other} has other weights; {way_out}",
+            "the run was made by {model}, and the loaded {other} has other weights; only the model that made a run "
+            "can replay or continue it. Load that one, or run the prompt again.",
             model=run.model.name,
             other=hooked.card.name,
-            way_out=way_out,
         )

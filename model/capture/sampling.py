@@ -73,7 +73,7 @@ def chosen_by_person(made: Choice, logits: torch.Tensor, token: int) -> Choice:
 
 
 def skip_draws(generator: torch.Generator, like: torch.Tensor, count: int) -> None:
-    """Leave the generator where `count` choices among so many tokens leave it. `like` is one step's logits [1, V]."""
+    """Advance the generator as `count` choices would. `like` is one step's logits [1, V]."""
     for _ in range(count):
         _waits(like, generator)
 

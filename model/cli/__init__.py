@@ -1,0 +1,1 @@
+"""The command line: sub-commands and flags made from the registry of kinds, and tables."""

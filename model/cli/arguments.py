@@ -14,10 +14,10 @@ from model.arch.tokens import readable
 from model.cli.flags import Parser, add_argument, add_flags, fields, flag, read
 from model.errors import BadPrompt, BadSetting, BadTrace
 from model.limits import Limits
-from model.records.file import Saved, kind_of
-from model.requests.registry import EXPERIMENTS, Experiment, named
+from model.records.file import Saved
+from model.requests.registry import EXPERIMENTS, Experiment, named, open_record
 from model.requests.request import Request
-from model.texts import listed, phrase, translated
+from model.texts import listed, phrase
 
 _PROG = as_called("python -m model")
 _FLAGS = ("measure", "serve", "speculate")  # kinds that a flag asks for as well
@@ -56,12 +56,12 @@ def parse(arguments: Sequence[str], limits: Limits) -> Asked:
     request.check(limits)
     if output is not None:
         _check_place(output)
-    records = {name: _opened(path) for name, path in request.records.items()}
+    records = {name: open_record(path) for name, path in request.records.items()}
     return Asked(experiment=experiment, request=request, records=records, output=output, json=as_json)
 
 
 def page_limits_off(limits: Limits) -> Limits:
-    """Without the bound that is the page's alone: a file may be longer than what visitors may send."""
+    """The limits without the page's bound on prompt bytes: a file may be longer than what visitors may send."""
     return replace(limits, prompt_bytes=sys.maxsize)
 
 
@@ -69,13 +69,13 @@ def sub_command(experiment: Experiment[Any, Any]) -> Parser:
     """The arguments of one kind."""
     parser = Parser(
         prog=f"{_PROG} {experiment.name}",
-        description=experiment.request.__doc__,
+        description=experiment.about,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_argument(experiment.request, parser)
     _add_output(parser)
-    settings = parser.add_argument_group("settings")
+    settings = parser.add_argument_group(phrase("settings"))
     add_flags(experiment.request, settings)
     return parser
 
@@ -105,11 +105,11 @@ def everything() -> Parser:
     add_flags(run, parser.add_argument_group(phrase("how the next token is chosen")))
     known = dict(fields(run))
     for name in _FLAGS:
-        kind = named(name).request
+        experiment = named(name)
         group = parser.add_argument_group(phrase("with --{name}", name=name))
-        group.add_argument(f"--{name}", action="store_true", help=_first_line(kind))
-        add_flags(kind, group, without=known)
-        known |= fields(kind)
+        group.add_argument(f"--{name}", action="store_true", help=experiment.about.removesuffix("."))
+        add_flags(experiment.request, group, without=known)
+        known |= fields(experiment.request)
     return parser
 
 
@@ -121,7 +121,7 @@ def _given(arguments: list[str]) -> tuple[Experiment[Any, Any], dict[str, Any]]:
     asked = [name for name in _FLAGS if given.pop(name)]
     if len(asked) > 1:
         flags = listed([f"--{name}" for name in asked])
-        raise BadSetting("{flags} were given; they are experiments of their own. Ask for one.", flags=flags)
+        raise BadSetting("{flags} were given; they are separate experiments. Choose one.", flags=flags)
     experiment = named(asked[0] if asked else "run")
     prompts = given.pop("prompts")
     several = any(field.row is not None for field in experiment.request.fields().values())
@@ -174,13 +174,8 @@ def _add_output(parser: Parser) -> None:
 
 def _sub_commands() -> str:
     width = max(len(each.name) for each in EXPERIMENTS) + 1
-    rows = [f"  {each.name:<{width}} {_first_line(each.request)}" for each in EXPERIMENTS]
+    rows = [f"  {each.name:<{width}} {each.about.removesuffix('.')}" for each in EXPERIMENTS]
     return "\n".join([phrase("sub-commands, each with its own --help:"), *rows])
-
-
-def _first_line(kind: type[Request]) -> str:
-    said = (kind.__doc__ or "").strip().partition("\n")[0].removesuffix(".")
-    return translated(said.removeprefix("To "))
 
 
 def _read_prompts(given: dict[str, Any]) -> None:
@@ -203,19 +198,6 @@ def _standard_input() -> str:
         raise BadPrompt("the prompt is -, which means standard input, and there is none. Give the prompt itself.")
     text = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")  # what is not UTF-8 is replaced, and told
     return text.removesuffix("\n").removesuffix("\r")
-
-
-def _opened(path: str) -> Saved:
-    """The record in a file. Raises: BadTrace, if there is none that this version reads."""
-    held = kind_of(path)
-    experiment = next((each for each in EXPERIMENTS if each.record.__name__ == held), None)
-    if experiment is None:
-        raise BadTrace(
-            "{path!r} cannot be opened: it holds a {held}. Choose a file saved by Tokenoscope.",
-            path=path,
-            held=ascii(held)[:40],
-        )
-    return experiment.record.open(path)
 
 
 def _check_place(path: Path) -> None:

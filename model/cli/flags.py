@@ -15,10 +15,10 @@ _TYPES: dict[str, Any] = {"whole": int, "number": float}
 
 
 class Parser(argparse.ArgumentParser):
-    """Refuses as the rest of the program does, in one line."""
+    """An ArgumentParser whose errors are refusals, shown as one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Raises: BadSetting."""
+        """Called by argparse for arguments that it cannot read. Raises: BadSetting."""
         raise BadSetting("{message}. `{prog} --help` says what can be given.", message=message, prog=self.prog)
 
 

@@ -1,4 +1,4 @@
-"""The command line's door: what goes wrong becomes one line on stderr and an exit code."""
+"""Entry point of the command line: what goes wrong becomes one line on stderr and an exit code."""
 
 import os
 import sys
@@ -9,6 +9,7 @@ from model.cli.arguments import page_limits_off, parse
 from model.cli.carry_out import carry_out
 from model.errors import Refusal
 from model.limits import Limits
+from model.texts import phrase
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(str(refusal))
         return 2
     except KeyboardInterrupt:
-        say("stopped")
+        say(phrase("stopped"))
         return 130
     except BrokenPipeError:  # as `| head` does
         return 141

@@ -1,0 +1,1 @@
+"""One loaded model, its queue and its worker."""

@@ -1,0 +1,1 @@
+"""How each kind of experiment is done, one folder a kind; none imports another."""

@@ -53,7 +53,10 @@ class Field:
         return (-math.inf if low is None else low, math.inf if high is None else high)
 
     def check(self, name: str, given: Any, limits: Limits, card: "ModelCard | None" = None) -> None:
-        """Raises: BadSetting, with the name, what was given and what would do."""
+        """Check a value against the kind and the bounds.
+
+        Raises: BadSetting, with the name, what was given and what would do.
+        """
         if self.kind == "switch" and not isinstance(given, bool):
             raise BadSetting("{name} is {given}; it must be true or false.", name=name, given=shown(given))
         if self.kind in ("whole", "number"):

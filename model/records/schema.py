@@ -54,6 +54,8 @@ class Codec(NamedTuple):
 
 
 class ArrayField(NamedTuple):
+    """A field that is an array: its dtype and axes, and whether it may be None."""
+
     shape: Shape
     optional: bool
 
@@ -279,12 +281,14 @@ def _nested(kind: type, earlier: Format | None) -> Codec:
 
 
 def encode_fields(value: Any, form: Form) -> dict[str, Any]:
+    """The plain fields of a dataclass as JSON values, by name. Raises: Wrong, for a value of another type."""
     held = {name: getattr(value, name) for name in form.plain}
     written = {name: each for name, each in held.items() if name not in form.added or each != form.added[name]}
     return {name: within(f".{name}", form.plain[name].encode, each) for name, each in written.items()}
 
 
 def decode_fields(value: Any, form: Form) -> dict[str, Any]:
+    """The plain fields of a dataclass from JSON values, with defaults for what older files lack. Raises: Wrong."""
     given = require(dict, value).keys()
     unknown, missing = sorted(given - form.in_file.keys()), sorted(form.needed - given)
     if unknown or missing:
@@ -295,7 +299,7 @@ def decode_fields(value: Any, form: Form) -> dict[str, Any]:
 
 
 def build(kind: type[R], values: dict[str, Any]) -> R:
-    """Make the record; what its own checks find wrong is wrong with the file."""
+    """Make the record from its fields. Raises: Wrong, where the record's own checks refuse them."""
     try:
         return kind(**values)
     except (Refusal, ValueError, ArithmeticError, LookupError) as error:
@@ -303,6 +307,7 @@ def build(kind: type[R], values: dict[str, Any]) -> R:
 
 
 def require(kind: type[R], value: Any) -> R:
+    """The value, once it is known to be a dict, a list or a tuple. Raises: Wrong."""
     if not isinstance(value, kind):
         word = translated({"dict": "a table", "list": "a list", "tuple": "a tuple"}[kind.__name__])
         raise Wrong("should be {kind}, and is {given}", kind=word, given=brief(value))
@@ -310,6 +315,7 @@ def require(kind: type[R], value: Any) -> R:
 
 
 def within(place: str, convert: Callable[[Any], Any], value: Any) -> Any:
+    """Convert a value. Raises: Wrong, with `place` before where it was found."""
     try:
         return convert(value)
     except Wrong as wrong:

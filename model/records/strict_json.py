@@ -1,4 +1,4 @@
-"""JSON from a file that nobody vouches for: stricter than `json.loads`, and bounded before anything is parsed."""
+"""Parses JSON from untrusted files: stricter than `json.loads`, and its cost is bounded before it is parsed."""
 
 import json
 import math
@@ -21,6 +21,7 @@ class Wrong(Exception):
         self.way_out, self.place = phrase(way_out, **values) if way_out else "", ""
 
     def inside(self, place: str) -> "Wrong":
+        """The same, found inside `place`, such as ".tokens" or "[3]"."""
         self.place = place + self.place
         return self
 
@@ -56,7 +57,7 @@ def parse(text: str, most_objects: int | None = None) -> Any:
 
 
 def check_marks(text: str) -> None:
-    """Bound what parsing the text can allocate, and how deep it nests, before it is parsed."""
+    """Check what parsing the text can allocate and how deep it nests, before it is parsed. Raises: Wrong."""
     for mark, most in MAX_MARKS.items():
         if (count := text.count(mark)) > most:
             raise Wrong(
@@ -92,4 +93,5 @@ def _no_constant(word: str) -> None:
 
 
 def brief(value: Any) -> str:
+    """The value for a message, shortened."""
     return reprlib.repr(value)

@@ -44,7 +44,7 @@ class Machine:
         return work.n_bytes / seconds / self.bandwidth
 
     def mfu(self, work: "Work", seconds: float) -> float:
-        """Model FLOPs utilisation: the same of a pass's operations and the matrix speed.
+        """Model FLOPs utilisation: a pass's operations a second, as a share of this machine's matrix speed.
 
         Source: Chowdhery et al. 2022, "PaLM", section 4.1.
         """

@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import os
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, LiteralString
 
 import numpy as np
 
@@ -303,9 +303,9 @@ class Trace(Saved):
         Shape: float32 [query, key] of one head; [H, query, key] of the layer.
         """
         queries, keys = self._shown("queries", "attention"), self._shown("keys", "attention")
-        _in_range("layer", layer, len(self.rules))
+        _check_index("there is no layer {given}: this model has layers 0 to {last}.", layer, len(self.rules))
         if head is not None:
-            _in_range("head", head, queries.shape[1])
+            _check_index("there is no head {given}: this model has heads 0 to {last}.", head, queries.shape[1])
         stop, n_kv = int(positions[-1]) + 1, keys.shape[1]
         group = queries.shape[1] // n_kv
         heads = slice(None) if head is None else slice(head, head + 1)
@@ -372,8 +372,6 @@ class Trace(Saved):
         return array
 
 
-def _in_range(name: str, given: int, count: int) -> None:
+def _check_index(template: LiteralString, given: int, count: int) -> None:
     if not 0 <= given < count:
-        raise BadSetting(
-            "{name} {given} does not exist: this model has {name}s 0 to {last}.", name=name, given=given, last=count - 1
-        )
+        raise BadSetting(template, given=given, last=count - 1)

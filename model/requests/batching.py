@@ -1,4 +1,4 @@
-"""To serve several texts at once, through a paged cache."""
+"""Serving several texts at once, through a paged cache."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from model.records.trace import ModelCard
 
 _DRAWN = 128  # blocks that a picture shows at most
+_SMALLEST_BLOCK = 4  # tokens: transformers' engine takes no smaller ones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +30,7 @@ class Text:
 
 @dataclass(frozen=True, kw_only=True)
 class Serve(Request):
-    """To continue several texts together, tick by tick, and time them under three schedulers."""
+    """Continue several texts together, tick by tick, and time them under three schedulers."""
 
     texts: tuple[Text, ...] = setting(
         kind="rows", row=Text, label="Texts", help="The texts to continue, and how many tokens to write for each."
@@ -63,10 +64,10 @@ class Serve(Request):
         8,
         kind="whole",
         label="Tokens a block",
-        low=1,
+        low=_SMALLEST_BLOCK,
         high=lambda limits, _: limits.cache_tokens,
         variable="TOKENOSCOPE_CACHE_TOKENS",
-        slider=(4, 32),
+        slider=(_SMALLEST_BLOCK, 32),
         step=4,
         metavar="N",
         help="All tokens of a block belong to one text.",
@@ -115,16 +116,32 @@ class Serve(Request):
     def check_together(self, limits: Limits, card: "ModelCard | None") -> None:  # noqa: ARG002
         """Texts, their sum, and room for their tokens. Raises: Refusal."""
         _check_texts(self.texts, limits)
-        if self.n_blocks * self.block_size > limits.cache_tokens:
-            raise BadSetting(
-                "{n_blocks:,} blocks of {block_size} tokens hold {n_tokens:,} "
-                "tokens; this host allows at most {cache_tokens:,} (TOKENOSCOPE_CACHE_TOKENS). Ask for fewer or "
-                "smaller blocks.",
-                n_blocks=self.n_blocks,
-                block_size=self.block_size,
-                n_tokens=self.n_blocks * self.block_size,
-                cache_tokens=limits.cache_tokens,
-            )
+        check_cache(self.n_blocks, self.block_size, limits)
+
+
+def check_cache(n_blocks: int, block_size: int, limits: Limits) -> None:
+    """Check that this host allows a cache of so many blocks of `block_size` tokens. Raises: BadSetting."""
+    if n_blocks * block_size > limits.cache_tokens:
+        raise BadSetting(
+            "{n_blocks:,} blocks of {block_size} tokens hold {n_tokens:,} tokens; this host allows at most "
+            "{cache_tokens:,} (TOKENOSCOPE_CACHE_TOKENS). Ask for fewer or smaller blocks.",
+            n_blocks=n_blocks,
+            block_size=block_size,
+            n_tokens=n_blocks * block_size,
+            cache_tokens=limits.cache_tokens,
+        )
+
+
+def check_number_of_texts(n: int, limits: Limits) -> None:
+    """Check that there is a text to serve, and no more than this host allows. Raises: BadPrompt, BadSetting."""
+    if n > limits.requests:
+        raise BadSetting(
+            "{n} texts were given; this host serves at most {most} at once (TOKENOSCOPE_REQUESTS). Remove some.",
+            n=n,
+            most=limits.requests,
+        )
+    if not n:
+        raise BadPrompt("there is no text to serve. Add one, and type a few words for the model to go on from.")
 
 
 def _texts(given: Any) -> tuple[Text, ...]:
@@ -150,14 +167,7 @@ def _row(given: Any) -> dict[str, Any] | None:
 
 
 def _check_texts(texts: tuple[Text, ...], limits: Limits) -> None:
-    if len(texts) > limits.requests:
-        raise BadSetting(
-            "{n} texts were given; this host serves at most {most} at once (TOKENOSCOPE_REQUESTS). Remove some.",
-            n=len(texts),
-            most=limits.requests,
-        )
-    if not texts:
-        raise BadPrompt("there is no text to serve. Add one, and type a few words for the model to go on from.")
+    check_number_of_texts(len(texts), limits)
     new_tokens = fields_of(Text)["max_new_tokens"]
     for at, each in enumerate(texts):
         if not isinstance(each.prompt, str) or not each.prompt.strip():

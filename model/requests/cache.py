@@ -1,4 +1,4 @@
-"""To replay a run with compressed KV caches."""
+"""Replaying a run with compressed KV caches."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TryCaches(Run):
-    """To replay a finished run, or a prompt that is run first, with a compressed cache."""
+    """Replay a finished run, or a prompt that is run first, with a compressed cache."""
 
     prompt: str = same_as(Run, "prompt", "", help="The text to run first, if no run is given.")
     run: str | None = setting(None, kind="record", label="Run", help="A finished run to replay.", metavar="FILE")

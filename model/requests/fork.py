@@ -1,4 +1,4 @@
-"""To continue a run from one of its steps with a token of one's own choice."""
+"""Continuing a run from one of its steps with a token that a person chose."""
 
 import math
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Fork(Request):
-    """To continue a finished run from one of its steps, as if the model had chosen another token there."""
+    """Continue a finished run from one of its steps, as if the model had chosen another token there."""
 
     run: str = setting(kind="record", label="Run", help="The run to continue.", flag=None, metavar="FILE")
     step: int = setting(

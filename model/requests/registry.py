@@ -1,13 +1,15 @@
 """Every kind of experiment, one line each: what is asked, what is recorded, and who does it."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from model.errors import BadTrace
 from model.records.batching import Batching
 from model.records.cache import CacheTrials
-from model.records.file import Saved
+from model.records.file import Saved, kind_of
 from model.records.speculation import Speculation
 from model.records.timing import Measurement
 from model.records.trace import Trace
@@ -30,7 +32,7 @@ R = TypeVar("R", bound=Saved)
 
 
 def always(_: "ModelCard") -> str | None:
-    """Any model will do; what of it can't be had is said when it is tried."""
+    """Fits every model; what a model lacks is refused when the work starts."""
     return None
 
 
@@ -56,6 +58,11 @@ class Experiment(Generic[Q, R]):
     def label(self) -> str:
         """What it is called on a page."""
         return translated(self.name.replace("_", " ").capitalize())
+
+    @property
+    def about(self) -> str:
+        """What it does, in one sentence: the first line of its request's docstring."""
+        return translated((self.request.__doc__ or "").strip().partition("\n")[0])
 
     def function(self) -> Callable[..., Any]:
         """The function that does it; torch is imported now."""
@@ -128,5 +135,18 @@ def of_request(request: Request) -> Experiment[Any, Any]:
 
 
 def of_record(record: type[Saved]) -> Experiment[Any, Any]:
-    """The kind that makes such a record."""
+    """The first kind whose record is of this class: of a Trace, `run`, though a fork makes one too."""
     return next(each for each in EXPERIMENTS if each.record is record)
+
+
+def open_record(path: str | os.PathLike[str]) -> Saved:
+    """The record in a file, of whatever kind. Raises: BadTrace, if it holds none that this version reads."""
+    held = kind_of(path)
+    experiment = next((each for each in EXPERIMENTS if each.record.__name__ == held), None)
+    if experiment is None:
+        raise BadTrace(
+            "{path!r} cannot be opened: it holds a {held}. Choose a file saved by Tokenoscope.",
+            path=os.fspath(path),
+            held=ascii(held)[:40],
+        )
+    return experiment.record.open(path)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MODEL_HELP = "A folder with a model, or the id of one on the Hugging Face hub."
 PROMPT_HELP = "The text to continue."
+_REPEATS = Field(kind="whole", label="Timed runs", low=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,11 +71,19 @@ class Request:
 
         Raises: Refusal, with the field's name, what was given and what would do.
         """
-        optional = {each.name for each in dataclasses.fields(self) if each.default is None}
-        for name, field in self.fields().items():
-            if (given := getattr(self, name)) is not None or name not in optional:
-                field.check(name, given, limits, card)
+        self.check_values(limits, card, **{name: getattr(self, name) for name in self.fields()})
         self.check_together(limits, card)
+
+    @classmethod
+    def check_values(cls, limits: Limits, card: "ModelCard | None" = None, /, **given: Any) -> None:
+        """Check some settings of this kind, each by its field alone, as a call of the library does for its arguments.
+
+        Raises: BadSetting.
+        """
+        optional = {each.name for each in dataclasses.fields(cls) if each.default is None}
+        for name, value in given.items():
+            if value is not None or name not in optional:
+                cls.fields()[name].check(name, value, limits, card)
 
     def check_together(self, limits: Limits, card: "ModelCard | None") -> None:
         """What more than one field, or more than a bound, decides. Raises: Refusal."""
@@ -97,8 +106,16 @@ class Request:
         return {name: given for name, given in named if given}
 
 
+def check_repeats(given: int, limits: Limits) -> None:
+    """Check how often something is timed, which only a call of the library chooses. Raises: BadSetting."""
+    _REPEATS.check("repeats", given, limits)
+
+
 def check_prompt(given: Any, limits: Limits, name: str = "prompt") -> None:
-    """Raises: BadPrompt or PromptTooLong, for what is no text, is empty or has more bytes than the host reads."""
+    """Check that a prompt is text, is not empty and has no more bytes than the host reads.
+
+    Raises: BadPrompt or PromptTooLong.
+    """
     if not isinstance(given, str) or not given.strip():
         raise BadPrompt(
             "the {name} is empty. Type a few words for the model to go on from, or choose an example.", name=name

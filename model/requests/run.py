@@ -1,4 +1,4 @@
-"""To run a prompt, watched: every pass is recorded."""
+"""Running one prompt, with every pass recorded."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Run(Request):
-    """To continue one prompt and record every pass."""
+    """Continue one prompt and record every pass."""
 
     prompt: str = setting(
         kind="text",
@@ -36,5 +36,5 @@ class Run(Request):
     seed: int = same_as(Settings, "seed")
 
     def check_together(self, limits: Limits, card: "ModelCard | None") -> None:  # noqa: ARG002
-        """Raises: BadPrompt or PromptTooLong."""
+        """Check the prompt. Raises: BadPrompt or PromptTooLong."""
         check_prompt(self.prompt, limits)

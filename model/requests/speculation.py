@@ -1,6 +1,6 @@
-"""To continue a prompt with a draft before the model."""
+"""Continuing a prompt speculatively: a draft proposes tokens, the model verifies them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
@@ -20,7 +20,7 @@ _USUAL: tuple[Mode, ...] = ("prompt lookup", "early exit", "own draft")
 
 @dataclass(frozen=True, kw_only=True)
 class Speculate(Run):
-    """To continue one prompt by plain decoding, then speculatively with each draft."""
+    """Continue one prompt by plain decoding, then speculatively with each draft."""
 
     modes: tuple[Mode, ...] = setting(
         _USUAL,
@@ -62,7 +62,7 @@ class Speculate(Run):
         low=1,
         slider=(0, 64),
         metavar="L",
-        high=lambda _, card: 10_000 if card is None else card.n_layers - 1,
+        high=lambda _, card: 10_000 if card is None else max(1, card.n_layers - 1),
         help="How many layers early exit runs. Default: half of them.",
     )
     max_new_tokens: int = same_as(Run, "max_new_tokens", low=2)
@@ -74,7 +74,7 @@ class Speculate(Run):
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Self:
-        """As of every request; a draft model that is named drafts too, where no drafts are chosen."""
+        """As of every request; naming a draft model adds the mode "draft model" if no modes were given."""
         if values.get("draft") is not None and "modes" not in values:
             values = {**values, "modes": (*_USUAL, "draft model")}
         return super().read(values)
@@ -86,14 +86,19 @@ class Speculate(Run):
         return {**({"draft": self.draft} if drafts else {}), "target": self.model}
 
     def check_together(self, limits: Limits, card: "ModelCard | None") -> None:
-        """Raises: Refusal, for no draft, one that there is not, or a draft model without a name."""
+        """Check the drafts, and that a draft model is named where one drafts. Raises: Refusal."""
         super().check_together(limits, card)
-        if not self.modes:
-            raise BadSetting("modes is empty; choose at least one of {choices}.", choices=", ".join(MODES))
-        for mode in self.modes:
-            if mode not in MODES:
-                raise BadSetting("modes has {mode}; it can be {choices}.", mode=shown(mode), choices=", ".join(MODES))
+        check_modes(self.modes)
         if "draft model" in self.modes and (self.draft is None or self.draft == self.model):
             raise BadSetting(
                 "draft is {draft}; name another model than the target, with its tokenizer.", draft=shown(self.draft)
             )
+
+
+def check_modes(modes: Sequence[str]) -> None:
+    """Check that at least one draft was chosen, and that each is one there is. Raises: BadSetting."""
+    if not modes:
+        raise BadSetting("modes is empty; choose at least one of {choices}.", choices=", ".join(MODES))
+    for mode in modes:
+        if mode not in MODES:
+            raise BadSetting("modes has {mode}; it can be {choices}.", mode=shown(mode), choices=", ".join(MODES))

@@ -1,4 +1,4 @@
-"""To time a model on a prompt, without recording it."""
+"""Timing a model on a prompt, without recording it."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from model.requests.run import Run
 
 @dataclass(frozen=True, kw_only=True)
 class Measure(Run):
-    """To time prefill and decode, with and without the KV cache, alone and in batches."""
+    """Time prefill and decode, with and without the KV cache, alone and in batches."""
 
     n_prompt: int | None = setting(
         None,

@@ -69,7 +69,7 @@ def find(name: str | None, limits: Limits, progress: Progress | None = None) -> 
 
 
 def check_folder(folder: Path) -> None:
-    """Looks that a folder holds a model that is safe to open: config, tokenizer, and weights as safetensors.
+    """Check that a folder holds a model that is safe to open: config, tokenizer, and weights as safetensors.
 
     Raises: UnknownModel, if something is missing; UnsafeModel, if opening it would run code of its own;
     BadWeights, if a part of the weights is missing.

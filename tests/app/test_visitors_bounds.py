@@ -59,7 +59,7 @@ def test_so_many_jobs_are_followed_and_no_more(build):
     most = 2 * 1 + 1 + following._MORE  # pyright: ignore[reportPrivateUsage]
     for i in range(most):
         house.ask(f"v{i}", a_run())
-    with pytest.raises(Busy, match="as many visitors as it can"):
+    with pytest.raises(Busy, match="at its limit of visitors"):
         house.visitors.ask("one more", a_run())
     for i in range(most):
         house.visitors.leave(f"v{i}")

@@ -15,14 +15,21 @@ OF_THE_LIBRARIES = {  # what torch and transformers keep private and offer in no
         "_generation_step",
     },
     "model/experiments/speculation/assisted.py": {"_get_candidate_generator", "_speculative_sampling"},
+    "model/experiments/timing/timing.py": {"_global_{kind}", "_{kind}"},  # torch's tables of hooks
     "model/loading/load.py": {"_attn_implementation"},
 }
 _OWN = ("self", "cls", "super()")
+_BY_NAME = ("getattr", "setattr", "delattr")
+_READ = ("model", "viz", "tokenoscope", "bench", "training")
 
 
 def touched(root: Path) -> list[str]:
-    """Every private name of another object or module in model/, viz/ and app.py, but for those of the libraries."""
-    files = [root / "app.py", *sorted(root.glob("model/**/*.py")), *sorted(root.glob("viz/**/*.py"))]
+    """Every private name of another object or module in the sources, but for those of the libraries."""
+    files = [
+        root / "app.py",
+        root / "setup.py",
+        *(file for each in _READ for file in sorted(root.glob(f"{each}/**/*.py"))),
+    ]
     return [found for file in files if file.exists() for found in _touched_in(file, str(file.relative_to(root)))]
 
 
@@ -39,6 +46,17 @@ def _private(node: ast.AST) -> list[str]:
         names = [node.attr]
     elif isinstance(node, ast.ImportFrom):
         names = [alias.name for alias in node.names]
+    elif isinstance(node, ast.Call) and ast.unparse(node.func) in _BY_NAME and ast.unparse(node.args[0]) not in _OWN:
+        names = [_written(node.args[1])]
     else:
         return []
     return [name for name in names if name.startswith("_") and not name.startswith("__")]
+
+
+def _written(node: ast.expr) -> str:
+    """A name in a string: f"_global_{kind}" is "_global_{kind}"; empty if it is a variable."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_written(each) for each in node.values)
+    if isinstance(node, ast.FormattedValue):
+        return f"{{{ast.unparse(node.value)}}}"
+    return str(node.value) if isinstance(node, ast.Constant) else ""

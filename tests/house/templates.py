@@ -18,7 +18,8 @@ from model import errors
 ROOT = Path(__file__).parents[2]
 SOURCES = ("model", "viz", "tokenoscope", "app.py")
 REFUSALS = {name for name, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, errors.Refusal)}
-KEYED = {"phrase", "Wrong", "_Failed", *REFUSALS}  # whose first argument is a template
+KEYED = {"phrase", "Wrong", "_Failed", "_check_index", *REFUSALS}  # whose first argument is a template
+_SHOWN = {"progress": 2, "say": 0, "add_argument_group": 0}  # which argument a person reads
 _HANDED_ON = ("template", "way_out")  # parameters of type LiteralString
 _NAMES = re.compile(r"(?<!\{)\{(\w+)[^{}]*\}")
 _IN_SCRIPTS = re.compile(r'\b(?:phrase|phraseParts)\(\s*("(?:[^"\\]|\\.)*")')
@@ -57,9 +58,13 @@ def unlike(catalogue: Mapping[str, str]) -> list[str]:
 
 def calls(root: Path = ROOT) -> list[Call]:
     """Every call of the sources that says something."""
+    return [call for file in sources(root) for call in in_source(file.read_text("utf-8"), str(file.relative_to(root)))]
+
+
+def sources(root: Path = ROOT) -> list[Path]:
+    """The files that say something."""
     files = [file for each in SOURCES for file in sorted((root / each).rglob("*.py"))]
-    files += [root / each for each in SOURCES if (root / each).is_file()]
-    return [call for file in files for call in in_source(file.read_text("utf-8"), str(file.relative_to(root)))]
+    return files + [root / each for each in SOURCES if (root / each).is_file()]
 
 
 def in_source(source: str, name: str) -> Iterator[Call]:
@@ -71,6 +76,14 @@ def in_source(source: str, name: str) -> Iterator[Call]:
             values = None if None in named else frozenset(name for name in named if name)
             found = tuple(_literal(each) for each in (*templates, *([] if way_out is None else [way_out])))
             yield Call(where=f"{name}:{node.lineno}", templates=found, values=values)
+
+
+def unkeyed(source: str, name: str) -> Iterator[str]:
+    """Texts that are shown as they stand in the code: a job's progress, and what the command line says."""
+    for node in ast.walk(ast.parse(source)):
+        place = _SHOWN.get(_called(node)) if isinstance(node, ast.Call) else None
+        if isinstance(node, ast.Call) and place is not None and any(map(_literal, node.args[place : place + 1])):
+            yield f"{name}:{node.lineno}: {ast.unparse(node)}"
 
 
 def _templates(node: ast.Call) -> list[ast.expr]:
@@ -112,8 +125,7 @@ def elsewhere() -> list[str]:
 
     told = [*SCHEDULER_LABELS.values()]
     for kind in EXPERIMENTS:
-        said = (kind.request.__doc__ or "").partition("\n")[0].removeprefix("To ")
-        told += [kind.label, said.removesuffix("."), said[:1].upper() + said[1:]]
+        told += [kind.label, kind.about]
         told += [text for each in views.all_views(kind.record) for text in (each.title, each.lead, each.more) if text]
         described: list[Field] = list(kind.request.fields().values())
         described += [field for each in described if each.row for field in fields_of(each.row).values()]

@@ -27,6 +27,9 @@ def test_what_is_excepted_is_used():
         "from model.engine.engine import _Turn",
         "import model.x as x; x._hidden()",
         "self.other._name",
+        'getattr(engine, "_queue")',
+        'getattr(module, f"_{kind}_hooks")',
+        'setattr(engine, "_queue", 3)',
         "def f(a):\n    return [each._b for each in a]",
     ],
 )
@@ -37,7 +40,11 @@ def test_a_private_name_of_another_object_is_found(tmp_path: Path, line: str):
 
 
 @pytest.mark.parametrize(
-    "line", ["self._name", "cls._name", "super()._name()", "a.__class__", "a.name", "_own = 1; print(_own)"]
+    "line",
+    [
+        *("self._name", "cls._name", "super()._name()", "a.__class__", "a.name", "_own = 1; print(_own)"),
+        *('getattr(self, "_name")', 'getattr(a, "name")', "getattr(a, name)"),
+    ],
 )
 def test_what_is_ones_own_is_not(tmp_path: Path, line: str):
     (tmp_path / "app.py").write_text(line)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from model.texts import FOLDER
-from tests.house.templates import ROOT, calls, every, faults, in_scripts, in_source, unlike
+from tests.house.templates import ROOT, calls, every, faults, in_scripts, in_source, sources, unkeyed, unlike
 
 
 def test_every_call_has_a_literal_template_and_the_values_that_it_shows():
@@ -48,6 +48,17 @@ def test_a_call_that_gives_other_values_is_found(line: str):
 )
 def test_a_call_that_gives_its_values_is_not(line: str):
     assert [fault for call in in_source(line, "one.py") for fault in faults(call)] == []
+
+
+def test_no_progress_and_nothing_of_the_command_line_is_said_without_a_template():
+    assert [each for file in sources() for each in unkeyed(file.read_text("utf-8"), file.name)] == []
+
+
+@pytest.mark.parametrize(
+    "line", ['job.progress(1, 2, "decode")', 'say("stopped")', 'parser.add_argument_group("settings")']
+)
+def test_what_is_said_without_a_template_is_found(line: str):
+    assert len(list(unkeyed(line, "one.py"))) == 1
 
 
 def test_a_translation_that_shows_other_values_is_found():

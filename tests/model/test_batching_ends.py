@@ -14,6 +14,7 @@ from model.experiments.batching.batching import Ask
 from model.experiments.speculation.speculative import speculate
 from model.experiments.timing.timing import count_hooks
 from model.limits import Limits
+from model.requests.batching import Serve
 from tests.model.jobs import StopsAfter, Told
 from tests.model.served_texts import ASKED, BOUNDS, PROMPTS, check_conserved, last, tokens
 from tests.model.waiting import ended
@@ -102,7 +103,7 @@ def test_it_is_a_job_of_the_engine(hooked: HookedModel, record: Batching) -> Non
 @pytest.mark.parametrize(
     ("asked", "how", "bounds", "refusal", "said"),
     [
-        ([], {}, {}, BadPrompt, "no texts"),
+        ([], {}, {}, BadPrompt, "no text to serve"),
         ([Ask(prompt="")], {}, {}, BadPrompt, "text A cannot be served: "),
         ([Ask(prompt=[5])] * 13, {}, {}, BadSetting, "at most 12 at once (TOKENOSCOPE_REQUESTS)"),
         ([Ask(prompt=[5], arrives_s=-1.0)], {}, {}, BadSetting, "text A arrives at -1.0 s"),
@@ -114,7 +115,7 @@ def test_it_is_a_job_of_the_engine(hooked: HookedModel, record: Batching) -> Non
         (ASKED, {"temperature": 0.5}, {}, BadSetting, "Set it to 0"),
         (ASKED, {"repetition_penalty": 1.2}, {}, BadSetting, "the engine does not support it"),
         (ASKED, {"chat": True}, {}, BadSetting, "chat"),
-        (ASKED, {}, {"block_size": 3}, BadSetting, "at least 4"),
+        (ASKED, {}, {"block_size": 3}, BadSetting, "from 4 to 4,096"),
         (ASKED, {}, {"n_blocks": 0}, BadSetting, "n_blocks is 0"),
         (ASKED, {}, {"token_budget": 0}, BadSetting, "token_budget is 0"),
         (ASKED, {}, {"max_requests": 0}, BadSetting, "max_requests is 0"),
@@ -132,6 +133,20 @@ def test_what_cannot_be_served_is_refused_at_the_door(
     with pytest.raises(refusal) as refused:
         serve(hooked, asked, Settings(**how), Limits(), **(BOUNDS | bounds))
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [{"block_size": 3}, {"n_blocks": 0}, {"n_blocks": 2000}, {"token_budget": 5000}, {"max_requests": 13}],
+    ids=str,
+)
+def test_the_library_refuses_with_the_words_of_the_request(hooked: HookedModel, bounds: dict[str, Any]) -> None:
+    asked = BOUNDS | bounds
+    with pytest.raises(BadSetting) as at_the_form:
+        Serve.read({"texts": [["a", 4]], **asked}).check(Limits())
+    with pytest.raises(BadSetting) as in_the_library:
+        serve(hooked, ASKED, Settings(), Limits(), **asked)
+    assert str(in_the_library.value) == str(at_the_form.value)
 
 
 def test_a_text_that_just_fits_is_served(hooked: HookedModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +185,7 @@ def test_a_model_that_asks_for_more_than_plain_decoding_is_refused_at_the_door(
 ) -> None:
     asking, plain_one = shared(), shared(copy=1)
     monkeypatch.setattr(asking.model.generation_config, setting, value, raising=False)
-    said = re.escape(f"asks in its generation config for {setting} = {value!r}")
+    said = re.escape(f"sets {setting} = {value!r} in its generation config")
     with pytest.raises(NotShown, match=said):
         serve(asking, ASKED, Settings(), Limits(), **BOUNDS)
     with pytest.raises(NotShown, match=said):

@@ -340,7 +340,7 @@ def test_trials_end_where_they_are_asked_to_and_hold_the_model_during_a_pass_onl
 @pytest.mark.parametrize(
     ("compression", "words"),
     [
-        (Compression(kind="window"), "at least 1"),
+        (Compression(kind="window"), "window is 0; it must be a whole number from 1"),
         (Compression(kind="sink + window", window=4), "sink is 0"),
         (Compression(kind="sink + window", sink=4), "window is 0"),
         (Compression(kind="dropped", dropped=(3, 20)), "position 20"),

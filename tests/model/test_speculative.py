@@ -374,9 +374,15 @@ def test_what_cannot_be_run_is_refused_at_once() -> None:
     settings = Settings(max_new_tokens=4)
     with pytest.raises(BadSetting, match="n_draft is 0"):
         speculate(hooked, PROMPT, settings, limits, n_draft=0)
+    with pytest.raises(BadSetting, match="n_draft is 17; it must be a whole number from 1 to 16"):
+        speculate(hooked, PROMPT, settings, limits, n_draft=17)
+    with pytest.raises(BadSetting, match="repeats is 0"):
+        speculate(hooked, PROMPT, settings, limits, repeats=0)
+    with pytest.raises(BadSetting, match="modes is empty"):
+        speculate(hooked, PROMPT, settings, limits, modes=[])
     with pytest.raises(BadSetting, match="exit_layer is 99"):
         speculate(hooked, PROMPT, settings, limits, modes=["early exit"], exit_layer=99)
-    with pytest.raises(BadSetting, match="no draft 'magic'"):
+    with pytest.raises(BadSetting, match="modes has 'magic'; it can be prompt lookup"):
         speculate(hooked, PROMPT, settings, limits, modes=["magic"])  # pyright: ignore[reportArgumentType]
     with pytest.raises(NotShown, match="no draft model was given"):
         speculate(hooked, PROMPT, settings, limits, modes=["draft model"])
@@ -469,7 +475,7 @@ def test_why_a_draft_does_not_pay_is_said_only_where_it_does_not() -> None:
 
     assert [each.partition(" on this")[0] for each in told(2.0, 1.1)] == ["It pays"]
     loses, why = told(0.5)
-    assert loses.startswith("It loses")
+    assert loses.startswith("It does not pay")
     assert "Few models are trained" in why
     assert told(1.01)[0].startswith("It breaks even")
     for turns in ((0.9, 1.2, 1.3), (0.7, 0.8, 1.3), (0.5, 1.0, 2.0)):

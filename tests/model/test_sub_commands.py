@@ -138,7 +138,7 @@ def test_every_field_of_a_request_can_be_given(kind: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Counted(Request):
-    """To try a setting that has no default."""
+    """Try a setting that has no default."""
 
     count: int = setting(kind="whole", label="Count", metavar="N")
 
@@ -267,4 +267,4 @@ def test_a_draft_model_is_loaded_beside_the_target(
     call = ["speculate", PROMPT, "--model", str(hooked.folder), "--draft-model", str(other.folder)]
     assert main([*call, "--drafts", "draft model", "--max-new-tokens", "4", "-o", str(kept)]) == 0
     assert [each.mode for each in Speculation.open(kept).attempts] == ["draft model"]
-    assert "of those verified" in capsys.readouterr().out
+    assert "acceptance" in capsys.readouterr().out

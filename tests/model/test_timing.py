@@ -407,7 +407,7 @@ def test_cancelled_it_stops_before_the_next_pass(hooked: HookedModel, limits: Li
         (dict(prompt=" ".join(["w5"] * 126)), PromptTooLong),
         (dict(prompt=[500]), BadPrompt),
         (dict(n_prompt=125), PromptTooLong),
-        (dict(n_prompt=10**12), PromptTooLong),
+        (dict(n_prompt=10**12), BadSetting),
         (dict(n_prompt=0), BadSetting),
         (dict(repeats=0), BadSetting),
         (dict(settings=Settings(max_new_tokens=300)), BadSetting),

@@ -163,11 +163,17 @@ def in_pages() -> Iterator[tuple[str, list[str]]]:
 
 def in_help() -> Iterator[tuple[str, list[str]]]:
     """What has no marks in what the command line says of its arguments."""
-    from model.cli.arguments import everything
+    from model.cli.arguments import everything, sub_command
+    from model.requests.registry import EXPERIMENTS
 
-    for action in everything()._actions:  # argparse has no other way to ask
-        if action.dest not in ("help", "version"):
-            yield f"--{action.dest}", unmarked(action.help or "", frozenset(words_of(action.help)) & {"SmolLM"})
+    names = frozenset(each.name for each in EXPERIMENTS)
+    for parser in (everything(), *map(sub_command, EXPERIMENTS)):
+        yield f"{parser.prog}, description", unmarked(parser.description or "", names)
+        for group in parser._action_groups[2:]:  # argparse has no other way to ask; the first two are its own
+            yield f"{parser.prog}, group", unmarked(group.title or "")
+        for action in parser._actions:
+            if action.dest not in ("help", "version"):
+                yield f"{parser.prog} --{action.dest}", unmarked(action.help or "")
 
 
 def main() -> None:

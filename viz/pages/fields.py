@@ -6,7 +6,6 @@ The browser's own bounds are a courtesy: Gradio hands on whatever is posted, so 
 import dataclasses
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -16,7 +15,7 @@ from gradio.components import Component
 
 from model.errors import BadSetting, Refusal
 from model.limits import Limits
-from model.records.fields import Field, fields_of, shown
+from model.records.fields import Field, fields_of, positions
 from model.requests.batching import Text
 from model.requests.request import Request
 from model.texts import phrase, translated
@@ -142,22 +141,8 @@ def _value(name: str, field: Field, given: Any, kind: type[Request], limits: Lim
         if given is None or given == "":
             raise BadSetting("{name} is empty; type a number.", name=name)
     if field.kind == "positions":
-        return positions(name, given)
+        return positions(name, "" if given is None else str(given))
     return texts.rows(given) if field.kind == "rows" else given
-
-
-def positions(name: str, given: Any) -> tuple[int, ...]:
-    """Positions as a person writes them: "3, 5, 8-11" -> 3, 5, 8, 9, 10, 11. Raises: BadSetting, for anything else."""
-    text, found = "" if given is None else str(given), set[int]()
-    for part in filter(None, re.split(r"[,\s]+", text.strip())):
-        ends = re.fullmatch(r"(\d{1,6})(?:[-–](\d{1,6}))?", part, re.ASCII)
-        first, last = (int(ends[1]), int(ends[2] or ends[1])) if ends else (1, 0)
-        if last < first or last - first > 10_000:
-            raise BadSetting(
-                "{name} has {part}; write positions and ranges, such as 3, 5, 8-11.", name=name, part=shown(part[:20])
-            )
-        found |= set(range(first, last + 1))
-    return tuple(sorted(found))
 
 
 def chips(labels: Sequence[str], values: Sequence[Sequence[Any]], filled: Sequence[Any], **look: Any) -> None:

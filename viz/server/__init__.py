@@ -1,0 +1,1 @@
+"""The server's side of the page: store, visitors, routes and guard. Starlette, no gradio."""

@@ -60,7 +60,7 @@ def mode(request: Request) -> Mode:
 def record_of(store: Store, kept: Kept) -> Saved:
     """The record itself. Raises: NotShown for a run that comes with the app; Refusal, if there is none (yet)."""
     if kept.shipped is not None and kept.record is None:
-        raise NotShown("A recorded run does not bring its arrays along. Press Run: of your own run this can be had.")
+        raise NotShown("A recorded run does not include its arrays. Press Run to see this for your own run.")
     record = store.record(kept)
     if record is None:
         raise Refusal("This record has nothing to show yet.")

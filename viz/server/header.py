@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any, NamedTuple
 
 from model.requests.registry import EXPERIMENTS, Experiment
-from model.texts import phrase, translated
+from model.texts import phrase
 from viz import markup
 
 
@@ -65,8 +65,7 @@ def addresses() -> dict[str, str]:
 
 
 def _own(kind: Experiment[Any, Any]) -> _Page:
-    said = (kind.request.__doc__ or "").partition("\n")[0].removeprefix("To ")
-    return _Page(kind.name, kind.label, translated(said[:1].upper() + said[1:]))
+    return _Page(kind.name, kind.label, kind.about)
 
 
 def _link(name: str, page: _Page, is_here: bool) -> str:

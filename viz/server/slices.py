@@ -48,5 +48,5 @@ def _run(store: Store, kept: Kept, kind: str, number: int) -> Trace:
         kept.shipped.part(kind, number)  # refuses, with the reason
     record = record_of(store, kept)
     if not isinstance(record, Trace):
-        raise NotShown("This record is no run: it has no attention and no logits to be asked for.")
+        raise NotShown("This record is not a run, so it has no attention or logits.")
     return record

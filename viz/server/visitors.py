@@ -76,7 +76,7 @@ class Visitors:
         standing = Standing(id=job.id, experiment=experiment, max_new_tokens=request.settings.max_new_tokens)
         with self._lock:
             if sum(map(len, self._asked.values())) >= self._most:
-                raise Busy("This host works for as many visitors as it can. Try again in a minute.")
+                raise Busy("This host is at its limit of visitors. Try again in a minute.")
             asked = _Asked(request=request, job=job, kept=self.store.open(standing), experiment=experiment)
             before = [each for each in self._asked.get(visitor, ()) if each.engine is None]
             self._asked.setdefault(visitor, []).append(asked)

@@ -1,0 +1,1 @@
+"""A record as the parts that a browser reads."""

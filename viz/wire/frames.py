@@ -1,9 +1,10 @@
 """A run as the binary frames that the browser reads: append-only, each one final once it is made. numpy only.
 
 Kinds: head, step (one a pass), end; then, once each and in the order in which they become known: heads, units,
-embeddings, lens. Between them, lens_columns: columns of the lens,
-as soon as they are worked out. viz/wire/packing.py lays a frame out in bytes, viz/wire/slices.py has what is asked for
-one by one.
+embeddings, lens. Between them, lens_columns: columns of the lens as soon as they are computed. At the very end, notes:
+what the run notes since its end. viz/wire/packing.py lays a frame out in bytes, viz/wire/slices.py makes what the
+browser asks for one by one.
+
 Attention travels as one byte a weight, the square root of the weight in 255 steps: decoded as (byte / 255)^2 it errs
 by at most 0.004, and the page says so.
 """

@@ -55,7 +55,7 @@ def unpack(frame: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def says(frame: bytes) -> dict[str, Any]:
-    """What a frame says of itself; it may end with its header."""
+    """What a frame says of itself; the frame may be cut after its header."""
     return _about(frame[START : START + header_bytes(frame)])[0]
 
 

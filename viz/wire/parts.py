@@ -22,7 +22,7 @@ def all_parts(record: Record) -> list[bytes]:
 
 
 class Parts:
-    """What of one record has become parts already, while it grows. `experiment` is the name of what makes it."""
+    """Turns a growing record into parts, each once. `experiment` is the name of the kind that makes the record."""
 
     def __init__(self, experiment: str) -> None:
         self._experiment = experiment

@@ -51,10 +51,16 @@ class Roles:
 def measure(trace: Trace) -> Roles:
     """Measure every head of a run. Raises: NotShown, without attention or with fewer than 3 tokens read.
 
-    A word is what a head does with the weight that does not rest on the first token: half of that remainder on the
-    token before or on itself names it after that, if it is a tenth of all weight; the two kinds that need a repeated
-    token go by the rows that have one: 0.4 of the weight there, over 3 rows at least. A head that none of these names
-    is "first token" if half of its weight rests there, and one with 0.9 there is that whatever else it does.
+    The first rule that holds gives a head its word; the remainder is the weight that is not on the first token:
+    1. "first token": 0.9 of the weight is there.
+    2. "previous token": half of the remainder is there, and at least a tenth of all weight.
+    3. "itself": the same, on the token itself.
+    4. "after the same token", then "same token before": 0.4 of the weight, on average over the rows that have such a
+       token, which must be at least 3.
+    5. "first token": half of the weight is there.
+    6. "spread": none of these.
+    Where heads have learned sinks, a sink's weight counts with the first token's, and in rules 1 and 5 the larger of
+    the two gives the word: "learned sink" or "first token".
     Source: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"; Olsson et al. 2022, induction
     heads; Xiao et al. 2023, attention sinks.
     """

@@ -60,10 +60,13 @@ def vectors(trace: Trace, layer: int, *, small: bool = False) -> bytes:
 def logits(trace: Trace, index: int, *, small: bool = False) -> bytes:
     """What one choice was made from: the raw scores of the whole vocabulary, f32 [V].
 
-    `small`: u16 instead, from `low` to `high` in 65,535 equal steps; not where a score is infinite, which no such step
-    says. Raises: BadSetting, for a choice that this run did not make.
+    `small`: u16 instead, from `low` to `high` in 65,535 equal steps; float32 where a
+    score is infinite. Raises: BadSetting, for a choice that this run did not make.
     """
-    _in_range("choice", index, len(trace.logits))
+    if not 0 <= index < len(trace.logits):
+        raise BadSetting(
+            "there is no choice {given}: this run has choices 0 to {last}.", given=index, last=len(trace.logits) - 1
+        )
     scores = trace.logits[index]
     about = {"index": index, "bits": 32, "low": None, "high": None}
     if not small or not np.isfinite(scores).all():
@@ -80,10 +83,3 @@ def _attended(trace: Trace, layer: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     assert trace.keys is not None, "queries come with keys"
     assert trace.values is not None, "and with values"
     return trace.queries, trace.keys, trace.values
-
-
-def _in_range(name: str, given: int, count: int) -> None:
-    if not 0 <= given < count:
-        raise BadSetting(
-            "{name} {given} does not exist: this run has {name}s 0 to {last}.", name=name, given=given, last=count - 1
-        )

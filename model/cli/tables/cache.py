@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from model.cli.tables.columns import Shown, columns, fields_of
+from model.cli.tables.columns import Shown, columns, slots_of
 from model.records.cache import CacheTrials
 from model.texts import counted, phrase
 
@@ -34,11 +34,11 @@ def table(tried: CacheTrials) -> str:
     head = (
         phrase("cache"),
         phrase("bytes"),
-        phrase("of exact"),
+        phrase("share of exact"),
         phrase("mean KL, nats"),
-        phrase("most"),
-        phrase("other tokens"),
-        phrase("first at new token"),
+        phrase("max KL, nats"),
+        phrase("changed tokens"),
+        phrase("first changed"),
     )
     top = phrase(
         "{model}; {tokens}, {n_new} generated",
@@ -58,8 +58,7 @@ def summary(tried: CacheTrials) -> dict[str, Any]:
         "n_prompt": tried.n_prompt,
         "tokens": [token.id for token in tried.tokens],
         "trials": [
-            fields_of(trial) | {"kl": kl, "chosen": chosen, "kv_bytes": kv_bytes}
-            for trial, kl, chosen, kv_bytes in rows
+            slots_of(trial) | {"kl": kl, "chosen": chosen, "kv_bytes": kv_bytes} for trial, kl, chosen, kv_bytes in rows
         ],
     }
 

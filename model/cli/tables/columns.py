@@ -22,27 +22,25 @@ class Shown:
     alone: bool = False  # whether the table is left out where the record is kept in a file, or was stopped
 
 
-def fields_of(value: Any) -> dict[str, Any]:
+def slots_of(value: Any) -> dict[str, Any]:
     """The fields of a slotted dataclass, by name."""
     return {name: getattr(value, name) for name in type(value).__slots__}
 
 
-def spread(middle: float, span: tuple[float, float], unit: float) -> str:
-    """The median, with the least and the most of the tries."""
+def spread(median: float, span: tuple[float, float], unit: float = 1) -> str:
+    """A median and the span of its tries, in this unit, with one decimal: "12.3 (11.9 to 14.0)"."""
     return phrase(
-        "{middle:,.1f} ({low:,.1f} to {high:,.1f})", middle=middle / unit, low=span[0] / unit, high=span[1] / unit
+        "{median:,.1f} ({low:,.1f} to {high:,.1f})", median=median / unit, low=span[0] / unit, high=span[1] / unit
     )
 
 
 def middle(values: np.ndarray) -> str:
-    """The median, with the least and the most, one decimal."""
-    return phrase(
-        "{median:,.1f} ({min:,.1f} to {max:,.1f})", median=np.median(values), min=values.min(), max=values.max()
-    )
+    """The median of these values and their span, with one decimal."""
+    return spread(float(np.median(values)), (float(values.min()), float(values.max())))
 
 
 def decimals(values: np.ndarray) -> str:
-    """The same with two decimals."""
+    """The median of these values and their span, with two decimals."""
     return phrase(
         "{median:,.2f} ({min:,.2f} to {max:,.2f})", median=np.median(values), min=values.min(), max=values.max()
     )

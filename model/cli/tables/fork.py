@@ -1,4 +1,4 @@
-"""A fork: the text as it went on; for a program also who chose each token, and what was not computed again."""
+"""A fork: the text that was written; as JSON also who chose each token, and what was not computed again."""
 
 from dataclasses import asdict, replace
 from typing import Any
@@ -10,7 +10,7 @@ from model.texts import phrase
 
 
 def summary(run: Trace) -> dict[str, Any]:
-    """As of a run, with the one that it was continued from."""
+    """A run's summary, who chose each token, and the run that it was continued from."""
     told = runs.summary(run)
     for step, choice in zip(told["steps"], run.choices, strict=True):
         step["chosen_by"] = choice.chosen_by

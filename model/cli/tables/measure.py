@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from model.cli.tables.columns import Shown, columns, fields_of, middle, spread
+from model.cli.tables.columns import Shown, columns, middle, slots_of, spread
 from model.records.timing import Measurement, Work
 from model.texts import counted, phrase
 
@@ -26,21 +26,21 @@ def summary(measured: Measurement) -> dict[str, Any]:
     """The same in plain values: seconds, bytes and operations, every try of each, and the machine."""
     arrays = {name: array.tolist() for name, array in measured.arrays().items()}
     passes = [
-        {"pass": name, "seconds": seconds, **fields_of(work), "mfu": mfu, "mbu": mbu}
+        {"pass": name, "seconds": seconds, **slots_of(work), "mfu": mfu, "mbu": mbu}
         for name, work, seconds, mfu, mbu in _worked(measured)
     ]
     names = ("prompt", "text", "n_prompt", "n_new", "warm_up", "hooks", "taken", "notes")
     tokens = measured.n_new > 1 and len(measured.ttft) > 0
     return {
         "model": measured.model.name,
-        "machine": fields_of(measured.machine),
+        "machine": slots_of(measured.machine),
         **{name: getattr(measured, name) for name in names},
         "tpot": measured.tpot.tolist() if tokens else [],
         "end_to_end": measured.end_to_end.tolist(),
         **arrays,
         "race_tokens": measured.race_tokens,
-        "race_on_work": [fields_of(each) for each in measured.race_on_work],
-        "race_off_work": [fields_of(each) for each in measured.race_off_work],
+        "race_on_work": [slots_of(each) for each in measured.race_on_work],
+        "race_off_work": [slots_of(each) for each in measured.race_off_work],
         "passes": passes,
     }
 
@@ -99,7 +99,7 @@ def _phases(measured: Measurement) -> list[str]:
         (phrase("speed, prefill included"), measured.n_new / measured.end_to_end, "tokens/s"),
     ]
     return columns(
-        (phrase("measured"), phrase("median"), phrase("least"), phrase("most"), ""),
+        (phrase("measured"), phrase("median"), phrase("min"), phrase("max"), ""),
         ((name, *(f"{of(values):,.1f}" for of in (np.median, np.min, np.max)), unit) for name, values, unit in rows),
     )
 
@@ -123,7 +123,7 @@ def _race(measured: Measurement) -> list[str]:
             )
         )
     head = (
-        phrase("with and without the cache, at tokens"),
+        phrase("context, tokens"),
         phrase("with, ms"),
         phrase("without, ms"),
         phrase("slower"),

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from model.cli.tables.columns import Shown, columns, decimals, fields_of
+from model.cli.tables.columns import Shown, columns, decimals, slots_of
 from model.records.batching import Batching
 from model.texts import counted, phrase
 
@@ -35,15 +35,15 @@ def summary(served: Batching) -> dict[str, Any]:
     return {
         "model": served.model.name,
         **{name: getattr(served, name) for name in names},
-        "requests": [fields_of(each) | {"tokens": [token.id for token in each.tokens]} for each in served.requests],
+        "requests": [slots_of(each) | {"tokens": [token.id for token in each.tokens]} for each in served.requests],
         "ticks": [
-            fields_of(tick)
-            | {name: [fields_of(each) for each in getattr(tick, name)] for name in ("scheduled", "block_tables")}
+            slots_of(tick)
+            | {name: [slots_of(each) for each in getattr(tick, name)] for name in ("scheduled", "block_tables")}
             for tick in served.ticks
         ],
         "schedulers": [
-            fields_of(scheduler)
-            | {"passes": [fields_of(each) for each in scheduler.passes], "n_padding": scheduler.n_padding}
+            slots_of(scheduler)
+            | {"passes": [slots_of(each) for each in scheduler.passes], "n_padding": scheduler.n_padding}
             for scheduler in served.schedulers
         ],
     }
@@ -123,7 +123,7 @@ def _schedulers(served: Batching) -> list[str]:
     ]
     head = (
         phrase("scheduler, timed without recording"),
-        phrase("s in all"),
+        phrase("total, s"),
         phrase("tokens/s"),
         phrase("TTFT, s"),
         phrase("latency, s"),

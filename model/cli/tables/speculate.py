@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from model.cli.tables.columns import Shown, columns, decimals, fields_of
+from model.cli.tables.columns import Shown, columns, decimals, slots_of
 from model.records.speculation import Speculation
 from model.texts import counted, phrase
 
@@ -21,7 +21,7 @@ def table(drafted: Speculation) -> str:
         acceptance, speed, same = (
             each.acceptance,
             each.speedup,
-            {True: phrase("yes"), False: phrase("NO"), None: phrase("sampled")}[each.same_tokens],
+            {True: phrase("yes"), False: phrase("no"), None: phrase("sampled")}[each.same_tokens],
         )
         rows.append(
             (
@@ -38,7 +38,7 @@ def table(drafted: Speculation) -> str:
     head = (
         phrase("draft"),
         phrase("accepted"),
-        phrase("of those verified"),
+        phrase("acceptance"),
         phrase("tokens a pass"),
         phrase("plain, s"),
         phrase("with draft, s"),
@@ -58,11 +58,7 @@ def table(drafted: Speculation) -> str:
             written=written,
         ),
     ]
-    passes = (
-        [phrase("ms of a pass of the model by the tokens that it reads: {times}", times=", ".join(costs))]
-        if costs
-        else []
-    )
+    passes = [phrase("verification pass, ms by tokens read: {times}", times=", ".join(costs))] if costs else []
     said = [f"{each.name}: {' '.join(each.notes)}" for each in drafted.attempts if each.notes]
     parts = [top, columns(head, rows) if rows else [], [*passes, *said]]
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
@@ -81,16 +77,16 @@ def summary(drafted: Speculation) -> dict[str, Any]:
             for size, seconds in zip(drafted.verify_sizes, drafted.verify_s, strict=True)
         },
         "attempts": [
-            fields_of(each)
+            slots_of(each)
             | {
                 "tokens": [token.id for token in each.tokens],
                 "acceptance": each.acceptance,
                 "tokens_per_pass": each.tokens_per_pass,
                 "speedup": each.speedup,
                 "rounds": [
-                    fields_of(one)
+                    slots_of(one)
                     | {
-                        "own_best": [fields_of(best) for best in one.own_best],
+                        "own_best": [slots_of(best) for best in one.own_best],
                         "drafted": [
                             {name: getattr(said, name) for name in ("id", "q", "p", "random", "accepted")}
                             for said in one.drafted

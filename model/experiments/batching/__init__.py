@@ -1,0 +1,1 @@
+"""Several texts served at once through a paged cache, and timed under three schedulers."""

@@ -24,6 +24,7 @@ from model.experiments.batching.schedulers import NAMES, Name, Stopwatch, Text, 
 from model.limits import Limits
 from model.records.batching import SCHEDULER_LABELS, Batching, Request, Tick, TimedScheduler, letter
 from model.records.trace import Settings, Token
+from model.requests.batching import Serve
 from model.texts import phrase, translated
 
 KEPT_BYTES = 64_000_000  # of attention weights
@@ -59,11 +60,11 @@ def serve(
     settings: Settings,
     limits: Limits,
     *,
-    block_size: int = 8,
-    n_blocks: int = 64,
-    token_budget: int = 32,
-    max_requests: int = 8,
-    prefix_caching: bool = True,
+    block_size: int = Serve.block_size,
+    n_blocks: int = Serve.n_blocks,
+    token_budget: int = Serve.token_budget,
+    max_requests: int = Serve.max_requests,
+    prefix_caching: bool = Serve.prefix_caching,
     repeats: int = 1,
     attention: bool = True,
     job: Job | None = None,
@@ -105,7 +106,7 @@ def serve_in_ticks(
     attention: bool,
     job: Job,
 ) -> Generator[Batching | None]:
-    """The same, with None where the record has nothing new but other jobs may use the model.
+    """As `serve`, but also yields None where the record has nothing new and other jobs may use the model.
 
     That is while no text has arrived, and after each timed run. Sets the job's `expected_bytes`.
     """
@@ -275,7 +276,7 @@ class _Serving:
                     self._compare(ran)
                 yield None
             yield self._record()  # not within a turn: drawing it would disturb the runs after it
-        self._job.progress(self._n_expected, self._n_expected, "done")
+        self._job.progress(self._n_expected, self._n_expected, phrase("done"))
 
     def _warm_up(self, name: Name) -> None:
         """The first passes of a process are slow: run two tokens of the shortest text untimed."""

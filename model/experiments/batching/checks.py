@@ -8,10 +8,13 @@ from model.arch.tokens import Prompt
 from model.capture.hooked import HookedModel
 from model.capture.prompts import check_lengths, read_prompt
 from model.errors import BadPrompt, BadSetting, PromptTooLong
-from model.experiments.batching.paged import SMALLEST_BLOCK, Bounds
+from model.experiments.batching.paged import Bounds
 from model.limits import Limits
 from model.records.batching import letter
 from model.records.trace import Settings
+from model.requests.batching import Serve, check_cache, check_number_of_texts
+from model.requests.request import check_repeats
+from model.requests.run import Run
 
 LATEST_S = 60.0  # the latest arrival: every run, also each timed one, waits for it
 
@@ -21,42 +24,25 @@ class Ask:
     """A text to be continued, and when it arrives."""
 
     prompt: str | Sequence[int]
-    max_new_tokens: int = 32
+    max_new_tokens: int = Run.max_new_tokens
     arrives_s: float = 0.0  # from the start of the run
 
 
 def check_bounds(bounds: Bounds, limits: Limits, repeats: int) -> None:
-    if bounds.block_size < SMALLEST_BLOCK:
-        raise BadSetting(
-            "block_size is {block_size} tokens; it must be at least {smallest}.",
-            block_size=bounds.block_size,
-            smallest=SMALLEST_BLOCK,
-        )
-    least = dict(
-        n_blocks=bounds.n_blocks, token_budget=bounds.token_budget, max_requests=bounds.max_requests, repeats=repeats
+    """Check the size of the cache and of a tick as the request does, and the repeats. Raises: BadSetting."""
+    Serve.check_values(
+        limits,
+        block_size=bounds.block_size,
+        n_blocks=bounds.n_blocks,
+        token_budget=bounds.token_budget,
+        max_requests=bounds.max_requests,
     )
-    for name, given in least.items():
-        if given < 1:
-            raise BadSetting("{name} is {given}; it must be a whole number of at least 1.", name=name, given=given)
-    if (n_tokens := bounds.n_blocks * bounds.block_size) > limits.cache_tokens:
-        raise BadSetting(
-            "{n_blocks:,} blocks of {block_size} tokens hold {n_tokens:,} tokens; this host allows at most "
-            "{cache_tokens:,} (TOKENOSCOPE_CACHE_TOKENS). Ask for fewer blocks, or smaller ones.",
-            n_blocks=bounds.n_blocks,
-            block_size=bounds.block_size,
-            n_tokens=n_tokens,
-            cache_tokens=limits.cache_tokens,
-        )
-    if bounds.token_budget > limits.cache_tokens:
-        raise BadSetting(
-            "the token budget is {token_budget:,}; this host allows at most {cache_tokens:,} "
-            "(TOKENOSCOPE_CACHE_TOKENS). Ask for a smaller one.",
-            token_budget=bounds.token_budget,
-            cache_tokens=limits.cache_tokens,
-        )
+    check_cache(bounds.n_blocks, bounds.block_size, limits)
+    check_repeats(repeats, limits)
 
 
 def check_settings(settings: Settings) -> None:
+    """Check that the settings ask for plain greedy decoding, all that the engine does. Raises: BadSetting."""
     if not settings.greedy:
         raise BadSetting(
             "temperature is {temperature:g}; texts that are served together are decoded greedily, because the engine "
@@ -72,14 +58,7 @@ def check_settings(settings: Settings) -> None:
 
 def reads_of(hooked: HookedModel, asked: Sequence[Ask], settings: Settings, limits: Limits) -> list[Prompt]:
     """The texts as the model will read them. Raises: Refusal, for one that it does not take."""
-    if not asked:
-        raise BadPrompt("there are no texts to serve. Give at least one.")
-    if len(asked) > limits.requests:
-        raise BadSetting(
-            "{n} texts were given; this host serves at most {most} at once (TOKENOSCOPE_REQUESTS). Give fewer.",
-            n=len(asked),
-            most=limits.requests,
-        )
+    check_number_of_texts(len(asked), limits)
     reads = []
     for number, each in enumerate(asked):
         if not 0 <= each.arrives_s <= LATEST_S:

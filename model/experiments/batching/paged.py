@@ -18,7 +18,7 @@ import torch
 import transformers
 from transformers import AttentionInterface
 
-from model.arch.transformers_version import is_known, other_version
+from model.arch.transformers_version import is_known, versions
 from model.capture.cache_layers import odd_layers
 from model.capture.device import own_randomness, wait_for
 from model.capture.hooked import HookedModel
@@ -27,7 +27,6 @@ from model.records.batching import BlockTable, ScheduledChunk
 from model.texts import phrase
 
 EAGER = "paged|eager"
-SMALLEST_BLOCK = 4  # tokens: the engine takes no smaller ones
 _FULL = "full_attention"
 
 _RECORDER: ContextVar["_AttentionRecorder | None"] = ContextVar("recorder", default=None)
@@ -303,4 +302,9 @@ def _as_known() -> Iterator[None]:
     except (AttributeError, TypeError, ImportError, KeyError, ValueError) as error:
         if is_known():
             raise
-        raise other_version("engine", "stepped", f"{type(error).__name__}: {error}") from error
+        raise NotShown(
+            "the engine of transformers {version} differs from that of {known}, the version whose engine can be run "
+            'tick by tick here ({why}). Install the known one: pip install "transformers~={known}.0".',
+            why=f"{type(error).__name__}: {error}",
+            **versions(),
+        ) from error

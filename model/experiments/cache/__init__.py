@@ -1,0 +1,1 @@
+"""A run replayed with compressed KV caches."""

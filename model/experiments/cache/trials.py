@@ -23,9 +23,10 @@ from model.errors import BadPrompt, BadSetting, BadTrace, Cancelled, NotShown, P
 from model.limits import Limits
 from model.records.cache import CacheKind, CacheTrial, CacheTrials
 from model.records.trace import Settings, Token, Trace
+from model.requests.cache import TryCaches
 from model.texts import phrase
 
-_SINK = 4  # tokens, as StreamingLLM keeps
+_NO_LIMITS = Limits()  # a replay's settings have bounds of their own; none is the host's
 _CLOSE = 1e-3  # logits of one run on two machines differ by less than this share of the largest
 _TOKEN_BYTES = 500  # of the Python objects of one token
 _STEP_BYTES = 500  # of one step of a trial: three numbers, and the text of the chosen token
@@ -90,7 +91,9 @@ class Script:
         return self.ids[self.n_prompt :]
 
 
-def usual(hooked: HookedModel, window: int, sink: int = _SINK, dropped: Sequence[int] = ()) -> tuple[Compression, ...]:
+def usual(
+    hooked: HookedModel, window: int, sink: int = TryCaches.sink, dropped: Sequence[int] = ()
+) -> tuple[Compression, ...]:
     """The usual compressions: int8, int4, a window, a sink with a window, and evicted positions, if any are given.
 
     Only quantization works for a model without positions.
@@ -127,11 +130,14 @@ def trials(
 def trials_in_passes(
     hooked: HookedModel, run: Trace | Script, asked: Sequence[Compression] | None = None, *, job: Job
 ) -> Generator[CacheTrials | None]:
-    """The same, with None after every pass: others may have the model there. Sets the job's `expected_bytes`."""
+    """As `trials`, but also yields None after every pass: others may use the model there.
+
+    Sets the job's `expected_bytes`.
+    """
     script = run if isinstance(run, Script) else Script.of(run)
     _check_script(hooked, script)
     if isinstance(run, Trace):
-        check_same_model(hooked, run, phrase("replay"))
+        check_same_model(hooked, run)
     if asked is None:
         n_context = len(script.ids) + (0 if script.written else script.settings.max_new_tokens) - 1
         asked = usual(hooked, max(1, n_context // 2))
@@ -300,12 +306,10 @@ def _in_range(asked: Compression, n_prompt: int) -> Compression:
             kind=asked.kind,
             choices=", ".join(get_args(CacheKind)[1:]),
         )
-    if asked.kind in ("window", "sink + window") and asked.window < 1:
-        raise BadSetting("the window is {window} tokens; it must be at least 1.", window=asked.window)
-    if asked.kind == "sink + window" and asked.sink < 1:
-        raise BadSetting(
-            "the sink is {sink} tokens; it must be at least 1. Without a sink, choose a window alone.", sink=asked.sink
-        )
+    if asked.kind in ("window", "sink + window"):
+        TryCaches.check_values(_NO_LIMITS, window=asked.window)
+    if asked.kind == "sink + window":
+        TryCaches.check_values(_NO_LIMITS, sink=asked.sink)
     if bad := [each for each in asked.dropped if not 0 <= each < n_prompt]:
         raise BadSetting(
             "position {bad} cannot be evicted after the prefill: the prompt has positions 0 to {last}. "

@@ -1,0 +1,1 @@
+"""A run continued from one of its steps with another token."""

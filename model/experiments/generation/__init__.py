@@ -1,0 +1,1 @@
+"""One prompt continued, with every pass recorded."""

@@ -1,0 +1,1 @@
+"""A prompt continued speculatively: drafts, their verification and the speedup."""

@@ -18,11 +18,11 @@ from transformers.generation import utils
 from transformers.generation.candidate_generator import CandidateGenerator
 
 from model.api.job import Job
-from model.arch.transformers_version import other_version
+from model.arch.transformers_version import versions
 from model.capture.device import own_randomness, wait_for
+from model.errors import NotShown
 from model.texts import phrase
 
-_WHAT = phrase("assisted generation")
 library: Any = utils  # whose private parts are patched
 
 Make = Callable[..., CandidateGenerator]
@@ -84,7 +84,7 @@ def watched(
         library._speculative_sampling = sampling
         del model._get_candidate_generator
     if not rounds:
-        raise other_version(_WHAT, "watched", "a run was over, and none of its rounds had been seen")
+        raise _other_version(phrase("a run was over, and none of its rounds had been seen"))
 
 
 @contextmanager
@@ -106,8 +106,9 @@ def drafting(model: Any, n_draft: int) -> Iterator[None]:
 
 
 def leaves_early(model: Any, ids: Tensor, layers: Any, exit_layer: int) -> bool:
-    """Whether a model whose config says fewer layers runs fewer: many families loop over all that they have, and of
-    some the library does not find the config.
+    """Test by running the model on one token [1, 1] whether early exit skips layers.
+
+    Many families loop over all their layers whatever the config says, and for some the library does not find it.
     """
     if not hasattr(model, model.base_model_prefix):
         return False
@@ -184,7 +185,16 @@ def _peeked(scores: Tensor, length: int) -> list[float]:
 def _check_library(model: Any) -> None:
     needed = [(model, "_get_candidate_generator"), (model, "_assisted_decoding"), (library, "_speculative_sampling")]
     if missing := [name for home, name in needed if not hasattr(home, name)]:
-        raise other_version(_WHAT, "watched", phrase("it has no {missing}", missing=missing[0]))
+        raise _other_version(phrase("it has no {missing}", missing=missing[0]))
     takes = inspect.signature(library._speculative_sampling).parameters
     if missing := [name for name in ("candidate_logits", "candidate_length") if name not in takes]:
-        raise other_version(_WHAT, "watched", phrase("_speculative_sampling takes no {missing}", missing=missing[0]))
+        raise _other_version(phrase("_speculative_sampling takes no {missing}", missing=missing[0]))
+
+
+def _other_version(why: str) -> NotShown:
+    return NotShown(
+        "the assisted generation of transformers {version} differs from that of {known}, the version whose assisted "
+        'generation can be recorded here ({why}). Install the known one: pip install "transformers~={known}.0".',
+        why=why,
+        **versions(),
+    )

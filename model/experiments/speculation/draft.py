@@ -1,4 +1,4 @@
-"""A draft of the default model's own: a few layers that guess what it says next from the last thing it thought.
+"""The project's draft model: three layers that predict the default model's next tokens from its hidden states.
 
 The draft shares the model's embedding and its output head (the rows of the commonest tokens), and reads, beside each
 token, the hidden state from which the model chose it and its residual stream after a few layers before. It writes a
@@ -44,7 +44,7 @@ class Shape:
     d_mlp: int
     rope_theta: float
     eps: float
-    n_tokens: int  # that it can say
+    n_tokens: int  # that it can draft
     reads: Sequence[int]  # layers of the model, from 0, after which it reads the residual stream
 
 
@@ -164,7 +164,9 @@ class Draft(nn.Module):
 def own_draft(hooked: "HookedModel") -> Draft:
     """The draft that the project ships, if it fits a model. Raises: NotShown, if it does not; BadWeights."""
     if not FILE.exists():
-        raise NotShown("the draft of our own is not there. Fetch the project again, or make it with training/draft.py.")
+        raise NotShown(
+            "the project's draft model is missing. Fetch the project again, or make it with training/draft.py."
+        )
     draft = Draft.open(FILE)
     card, shape = hooked.card, draft.shape
     theirs = (card.d_model, card.n_heads, card.n_kv_heads, card.d_head)
@@ -174,8 +176,8 @@ def own_draft(hooked: "HookedModel") -> Draft:
     borrowed = hooked.anatomy.final_norm is not None and hooked.model.get_output_embeddings() is not None
     if theirs != ours or last >= card.d_vocab or not (reads and borrowed):
         raise NotShown(
-            "our own draft was trained for {made_for} and does not fit {model}. Load that model, or choose another "
-            "draft.",
+            "the project's draft model was trained for {made_for} and does not fit {model}. Load that model, or choose "
+            "another draft.",
             made_for=draft.made_for,
             model=card.name,
         )
@@ -183,13 +185,14 @@ def own_draft(hooked: "HookedModel") -> Draft:
 
 
 def borrowed_head(hooked: "HookedModel", draft: Draft) -> Tensor:
-    """The rows [n_tokens, d_model] of the model's output head for the tokens that the draft can say; a copy."""
+    """The rows [n_tokens, d_model] of the model's output head for the tokens that the draft can write; a copy."""
     return hooked.model.get_output_embeddings().weight.detach()[draft.token_ids.long()]
 
 
 class Thoughts:
-    """What a model thought in its latest pass, [1, T, R, d_model]: R hidden states of each token, which are those after
-    the layers that the draft reads and, last, the one from which the model chose the next token.
+    """Hidden states of the target's latest pass [1, T, R, d_model]: R of each token.
+
+    They are those after the layers that the draft reads and, last, the one from which the next token was chosen.
     """
 
     latest: Tensor | None = None

@@ -1,4 +1,4 @@
-"""What drafts for a model: the text itself, the model's own first layers, a draft of our own, or a smaller model."""
+"""What drafts for a model: the text itself, the model's first layers, the project's draft model, or a smaller model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ import torch
 
 from model.capture.decoding import check_plain
 from model.capture.hooked import HookedModel
-from model.errors import BadSetting, NotShown
+from model.errors import NotShown
 from model.experiments.speculation.assisted import leaves_early
 from model.experiments.speculation.draft import Draft, own_draft
 from model.records.speculation import Attempt
-from model.requests.speculation import MODES, Mode
+from model.requests.speculation import Mode
 from model.texts import phrase
 
 _EVEN = 0.02  # of the speed: less than that is the noise of a quiet machine
@@ -35,11 +35,9 @@ class Drafter:
 def drafters_of(
     hooked: HookedModel, ids: Sequence[int], modes: Sequence[Mode], exit_layer: int | None, draft: HookedModel | None
 ) -> tuple[list[Drafter], tuple[str, ...]]:
-    """What can draft for this model, and of the other modes why not. Raises: BadSetting, for an unknown mode."""
+    """The drafters that this model supports, and for each other mode a sentence that says why not."""
     drafters, reasons = [], []
     for mode in dict.fromkeys(modes):
-        if mode not in MODES:
-            raise BadSetting("there is no draft {mode!r}; there are {choices}.", mode=mode, choices=", ".join(MODES))
         try:
             drafters.append(_drafter(hooked, ids, mode, exit_layer, draft))
         except NotShown as reason:
@@ -64,19 +62,11 @@ def _drafter(
             other=other,
         )
     layers = hooked.card.n_layers
-    if layers < 2 and exit_layer is None:
+    if layers < 2:
         raise NotShown(
             "{model} has one layer, so early exit cannot skip any. Choose another draft.", model=hooked.card.name
         )
     at = layers // 2 if exit_layer is None else exit_layer
-    if not 1 <= at < layers:
-        raise BadSetting(
-            "exit_layer is {at}; {model} has {layers} layers, so it must be 1 to {last}.",
-            at=at,
-            model=hooked.card.name,
-            layers=layers,
-            last=layers - 1,
-        )
     if hooked.model not in _LEAVES:  # one pass, which would disturb the clock of whoever has the model now: once
         with hooked.guard:
             _LEAVES[hooked.model] = leaves_early(
@@ -122,9 +112,9 @@ def verdict_on(drafter: Drafter, attempt: Attempt) -> tuple[str, ...]:
         return ()
     by = phrase("{speedup:.2f} times the speed of plain decoding", speedup=speedup)
     if speedup > 1 + _EVEN and min(turns) > 1:
-        return (phrase("It pays on this text: {by}, and faster in every turn.", by=by),)
+        return (phrase("It pays on this text: {by}; faster in every turn.", by=by),)
     if speedup < 1 - _EVEN and max(turns) < 1:
-        pays = phrase("It loses on this text: {by}, and slower in every turn.", by=by)
+        pays = phrase("It does not pay on this text: {by}; slower in every turn.", by=by)
     elif all(abs(each - 1) <= _EVEN for each in turns):
         pays = phrase("It breaks even on this text: {by}.", by=by)
     else:

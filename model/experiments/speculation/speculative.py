@@ -25,7 +25,7 @@ from model.capture.device import Randomness, wait_for
 from model.capture.hooked import HookedModel
 from model.capture.machine import in_words
 from model.capture.prompts import check_lengths, read_prompt
-from model.errors import BadSetting, Cancelled, NotShown
+from model.errors import Cancelled, NotShown
 from model.experiments.speculation.assisted import Make, Verified, drafting, watched
 from model.experiments.speculation.draft import Draft, OwnDraft, Thoughts, borrowed_head, thoughts
 from model.experiments.speculation.drafters import Drafter, drafters_of, verdict_on
@@ -33,11 +33,11 @@ from model.experiments.speculation.verified import ids_of, round_of
 from model.limits import Limits
 from model.records.speculation import Attempt, Speculation
 from model.records.trace import Settings, Token
-from model.requests.speculation import MODES, Mode
+from model.requests.request import check_repeats
+from model.requests.speculation import Mode, Speculate, check_modes
 from model.texts import phrase
 
 _TRIES = 9  # of each size of a verification pass: on a busy machine the median of few is far off
-_MOST_DRAFTED = 16
 _TOKEN_BYTES = 500  # of the Python objects of one token
 _DRAFTED_BYTES = 3000  # of those of one drafted token, with the likeliest tokens of both distributions
 _ALONE = threading.Lock()  # a run seeds the process's random generators and patches the library: one at a time
@@ -52,8 +52,8 @@ def speculate(
     settings: Settings,
     limits: Limits,
     *,
-    modes: Sequence[Mode] = ("prompt lookup", "early exit", "own draft"),
-    n_draft: int = 2,
+    modes: Sequence[Mode] = Speculate.modes,
+    n_draft: int = Speculate.n_draft,
     exit_layer: int | None = None,
     draft: HookedModel | None = None,
     repeats: int = 3,
@@ -100,31 +100,24 @@ def speculate_in_runs(
     repeats: int = 3,
     job: Job,
 ) -> Generator[Speculation | None]:
-    """The same, with None where other jobs may use the model: between pieces of a recorded run, and after a timed one.
+    """As `speculate`, but also yields None where other jobs may use the model.
 
+    That is between pieces of a recorded run, and after a timed one.
     Sets the job's `expected_bytes`.
     """
     read = read_prompt(hooked, prompt, settings)
     ids = read.ids
     check_lengths(hooked, len(ids), settings, limits)
-    if settings.max_new_tokens < 2:
-        raise BadSetting(
-            "max_new_tokens is {max_new_tokens}; with fewer than 2 there is nothing to draft.",
-            max_new_tokens=settings.max_new_tokens,
-        )
-    if not 1 <= n_draft <= _MOST_DRAFTED:
-        raise BadSetting(
-            "n_draft is {n_draft}; a round drafts 1 to {most} tokens.",
-            n_draft=n_draft,
-            most=_MOST_DRAFTED,
-        )
+    check_modes(modes)
+    Speculate.check_values(
+        limits, hooked.card, max_new_tokens=settings.max_new_tokens, n_draft=n_draft, exit_layer=exit_layer
+    )
+    check_repeats(repeats, limits)
     check_plain(hooked.model, hooked.card.name)
     drafters, reasons = drafters_of(hooked, ids, modes, exit_layer, draft)
     if not drafters:
-        if reasons:
-            raise NotShown("{reasons}", reasons=" ".join(reasons))
-        raise NotShown("no draft was chosen; there are {choices}.", choices=", ".join(MODES))
-    setup = _Setup(ids=tuple(ids), prompt=read.text, settings=settings, n_draft=n_draft, repeats=max(repeats, 1))
+        raise NotShown("{reasons}", reasons=" ".join(reasons))
+    setup = _Setup(ids=tuple(ids), prompt=read.text, settings=settings, n_draft=n_draft, repeats=repeats)
     of_tokens = (len(ids) + settings.max_new_tokens) * (1 + len(drafters)) * _TOKEN_BYTES
     job.expected_bytes = of_tokens + settings.max_new_tokens * len(drafters) * (n_draft + 1) * _DRAFTED_BYTES
     return _Speculating(hooked, setup, drafters, (*read.notes, *reasons), job).records()

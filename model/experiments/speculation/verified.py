@@ -10,7 +10,7 @@ _SHOWN = 5  # likeliest tokens kept of each distribution
 
 
 def round_of(verified: Verified) -> Round:
-    """The round as the record keeps it, with the likeliest tokens of each distribution. It was recorded."""
+    """The round as the record keeps it, with the likeliest tokens of each distribution; only for a recorded round."""
     assert verified.p is not None
     p = verified.p.softmax(dim=-1)
     q = None if verified.q is None else verified.q.softmax(dim=-1)

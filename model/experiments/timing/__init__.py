@@ -1,0 +1,1 @@
+"""Prefill and decode timed without hooks, with and without the KV cache."""

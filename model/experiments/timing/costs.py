@@ -58,9 +58,9 @@ def work(model: HookedModel | Shapes, *, n_new: int, n_context: int, batch: int 
 
 
 def shapes_of(hooked: HookedModel) -> Shapes:
-    """The shapes of a model, once every matrix in it is one that the count knows.
+    """The shapes of a model, if the cost model covers every matrix in it.
 
-    Raises: NotShown, if there is one that it does not know, with its name.
+    Raises: NotShown, with the name of a matrix that it does not cover.
     """
     model, card = hooked.model, hooked.card
     head: Any = hooked.anatomy.head

@@ -1,4 +1,4 @@
-"""How long a model's phases take, and what its KV cache saves: the library's own passes, unhooked, by the clock."""
+"""How long a model's phases take, and what its KV cache saves: the library's own passes, timed without hooks."""
 
 import copy
 import itertools
@@ -22,11 +22,13 @@ from model.capture.device import own_randomness, wait_for
 from model.capture.hooked import HookedModel
 from model.capture.machine import probe
 from model.capture.prompts import check_lengths, read_prompt
-from model.errors import BadSetting, Cancelled, NotANumber
+from model.errors import Cancelled, NotANumber
 from model.experiments.timing.costs import shapes_of, work
 from model.limits import Limits
 from model.records.timing import Machine, Measurement, Work
 from model.records.trace import Settings
+from model.requests.request import check_repeats
+from model.requests.timing import Measure
 from model.texts import phrase
 
 Part = Literal["phases", "race", "batch"]
@@ -83,16 +85,12 @@ def measure_in_pieces(
     n_prompt: int | None = None,
     job: Job,
 ) -> Generator[Measurement | None]:
-    """The same, with None after every pass that adds nothing to the record yet: others may have the model there.
+    """As `measure`, but also yields None after a pass that adds nothing to the record: others may use the model there.
 
     Sets the job's `expected_bytes`.
     """
-    if repeats < 1 or (n_prompt is not None and n_prompt < 1):
-        raise BadSetting(
-            "repeats is {repeats} and n_prompt {n_prompt}; each must be a whole number of at least 1.",
-            repeats=repeats,
-            n_prompt=n_prompt,
-        )
+    check_repeats(repeats, limits)
+    Measure.check_values(limits, n_prompt=n_prompt)
     check_lengths(hooked, n_prompt or 1, settings, limits)  # before as many ids are made
     read = _of_length(hooked, read_prompt(hooked, prompt, settings), n_prompt)
     check_lengths(hooked, len(read.ids), settings, limits)
