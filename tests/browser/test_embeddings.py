@@ -232,6 +232,7 @@ def test_the_code_under_the_card_runs_on_the_kept_run(look, tmp_path, monkeypatc
         page.get_by_role("link", name="trace file").click()
     download.value.save_as(tmp_path / "run.trace")
     assert Trace.open(tmp_path / "run.trace").steps
+    page.evaluate("name => tokenoscope.store.rail.open(name)", name)
     card = page.locator(f"[data-view={name}]")
     card.locator(".ts-details summary").click()
     expect(card.locator(".ts-table td").first).to_be_visible()

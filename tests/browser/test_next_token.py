@@ -262,6 +262,7 @@ def test_scores_kept_at_16_bits_are_told_as_such(card: Page) -> None:
     expect(note).not_to_contain_text("16 bits")
 
 
+@pytest.mark.cards
 def test_the_code_runs_on_the_trace_and_gives_the_numbers_that_are_shown(
     card: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
