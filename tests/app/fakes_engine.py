@@ -16,7 +16,7 @@ from model.engine.engine import Engine
 from model.errors import BadSetting
 from model.limits import Limits
 from model.records.file import Saved
-from model.records.trace import Origin, Trace
+from model.records.trace import Origin, Step, Trace
 from model.requests.fork import Fork
 from model.requests.registry import of_request
 from model.requests.request import Request
@@ -43,7 +43,8 @@ class FakeEngine(Engine):
     """Each pass of a run takes `seconds`; with `seconds=None` it waits for `let()`.
 
     `submit_s` is how long it thinks about a request; `breaks` is what it raises instead of an answer; `fail_with` is
-    what a run fails with after its first pass. `post_run_s` is how long each of the two pieces of post-run work takes.
+    what a run fails with after its first pass. `timed` runs say when their layers were entered. `post_run_s` is how
+    long each of the two pieces of post-run work takes.
     """
 
     def __init__(self, seconds: float | None = 0.02, queue: int = 8) -> None:
@@ -56,6 +57,7 @@ class FakeEngine(Engine):
         self.jobs: list[Job] = []
         self.room = LaterRoom()
         self.n_post_run = 0  # pieces that were done
+        self.timed = False
         self.bytes_expected: int | None = None  # of a run; None: what it will take
         self._seconds, self._let = seconds, threading.Semaphore(0)
         self.limits = Limits(queue=queue)
@@ -94,6 +96,7 @@ class FakeEngine(Engine):
     def _run(self, request: Run, job: Job) -> Iterator[Trace | None]:
         prompt, notes = readable(request.prompt)
         whole = replace(whole_trace(prompt, request.max_new_tokens), notes=notes)
+        whole = timed(whole) if self.timed else whole
         expected = 2 * sum(array.nbytes for array in whole.arrays().values())
         job.expected_bytes = expected if self.bytes_expected is None else self.bytes_expected
         return self._passes(whole, request.max_new_tokens, job)
@@ -129,6 +132,18 @@ class FakeEngine(Engine):
             return self._let.acquire(timeout=0.02)
         time.sleep(self._seconds)
         return True
+
+
+def timed(trace: Trace) -> Trace:
+    """A run whose steps say when each layer was entered; the second layer takes half of each step."""
+
+    def of(step: Step) -> Step:
+        n = trace.model.n_layers
+        return replace(
+            step, entered_s=tuple(step.seconds * (0.1 + 0.5 * (at > 1) + 0.3 * at / n) for at in range(n + 1))
+        )
+
+    return replace(trace, steps=tuple(map(of, trace.steps)))
 
 
 class FakeModels:

@@ -2,30 +2,18 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from playwright.sync_api import Page, Position, expect
 
-from model.records.trace import Step, Trace
-from tests.browser.plain import finished
+from tests.app.fakes_engine import FakeEngine, timed
+from tests.browser.pages import until
+from tests.browser.plain import Plain, finished
 
 pytestmark = pytest.mark.cards("")
 
 OVER = ".ts-loom-over"
 INSPECTOR = ".ts-inspector"
-
-
-def timed(trace: Trace) -> Trace:
-    """A run whose steps say when each layer was entered; the second layer takes half of each step."""
-
-    def of(step: Step) -> Step:
-        n = trace.model.n_layers
-        return replace(
-            step, entered_s=tuple(step.seconds * (0.1 + 0.5 * (at > 1) + 0.3 * at / n) for at in range(n + 1))
-        )
-
-    return replace(trace, steps=tuple(map(of, trace.steps)))
 
 
 @pytest.fixture
@@ -87,6 +75,91 @@ def test_with_less_motion_steps_are_shown_whole(page: Page):
     page.locator(".ts-play").click()
     page.wait_for_function("tokenoscope.selection.at.step > 0")
     assert page.evaluate("tokenoscope.store.loom.front") is None
+
+
+WATCHED = "[...new Set(window.watched)]"
+
+
+def watch(house: Plain, go: Callable[..., Page], *, reduced: bool = False) -> tuple[Page, FakeEngine]:
+    """A new run that has come to its step 3, in a page that notes every step that is shown."""
+    engine = house.use(FakeEngine(seconds=None))
+    engine.timed = True
+    page = go(house)
+    page.emulate_media(reduced_motion="reduce" if reduced else "no-preference")
+    page.evaluate("""() => {
+        window.watched = [];
+        tokenoscope.selection.onChange(() => window.watched.push(tokenoscope.selection.at.step));
+    }""")
+    page.locator("#run").click()
+    engine.let(1)
+    until(lambda: page.evaluate("tokenoscope.store.run?.steps.length") == 1, page)
+    engine.let(3)
+    until(lambda: page.evaluate("tokenoscope.store.run.steps.length") == 4, page)
+    return page, engine
+
+
+def test_a_new_run_is_watched_step_by_step_and_then_waited_for(house: Plain, go: Callable[..., Page]):
+    page, engine = watch(house, go)
+    page.wait_for_function("tokenoscope.store.transport.waiting")
+    assert page.evaluate(WATCHED) == [0, 1, 2, 3]
+    expect(page.get_by_role("button", name="Jump to now")).to_be_disabled()
+    engine.let(2)
+    until(lambda: page.evaluate("tokenoscope.selection.at.step") == 5, page)
+    assert page.evaluate(WATCHED) == [0, 1, 2, 3, 4, 5]
+    engine.let(30)
+    page.wait_for_function("!tokenoscope.store.transport.watching")
+    assert page.evaluate(WATCHED) == list(range(16))
+    expect(page.get_by_role("button", name="Jump to now")).to_be_hidden()
+
+
+def test_one_who_jumps_to_now_sees_every_step_at_once(house: Plain, go: Callable[..., Page]):
+    page, engine = watch(house, go)
+    engine.let(4)
+    until(lambda: page.evaluate("tokenoscope.store.run.steps.length") == 8, page)
+    page.get_by_role("button", name="Jump to now").click()
+    assert page.evaluate("tokenoscope.selection.at.step") == 7
+    assert page.evaluate(WATCHED) != list(range(8))
+    engine.let(1)
+    until(lambda: page.evaluate("tokenoscope.selection.at.step") == 8, page)
+    assert page.evaluate("[tokenoscope.store.loom.front, tokenoscope.selection.paced]") == [None, False]
+    engine.let(30)
+
+
+def test_one_who_pauses_stays_there_while_the_run_goes_on(house: Plain, go: Callable[..., Page]):
+    page, engine = watch(house, go)
+    page.locator(".ts-play").click()
+    stays = page.evaluate("tokenoscope.selection.at.step")
+    engine.let(2)
+    until(lambda: page.evaluate("tokenoscope.store.run.steps.length") == 6, page)
+    assert page.evaluate("tokenoscope.selection.at.step") == stays
+    page.locator(".ts-play").click()
+    until(lambda: page.evaluate("tokenoscope.selection.at.step") == 5, page)
+    engine.let(30)
+
+
+def test_with_less_motion_a_new_run_is_shown_as_it_comes(house: Plain, go: Callable[..., Page]):
+    page, engine = watch(house, go, reduced=True)
+    assert page.evaluate("tokenoscope.selection.at.step") == 3
+    assert page.evaluate("tokenoscope.store.loom.front") is None
+    engine.let(30)
+
+
+def test_the_caption_of_what_is_played_is_marked(page: Page):
+    page.evaluate("""() => {
+        window.marked = [];
+        const note = () => {
+            const now = document.querySelector(".ts-caption[aria-pressed=true]")?.dataset.chapter;
+            if (tokenoscope.store.loom.front && now !== window.marked.at(-1)) window.marked.push(now);
+            requestAnimationFrame(note);
+        };
+        note();
+    }""")
+    page.get_by_label("playback speed").select_option(label="20× slower")
+    page.locator(".ts-play").click()
+    until(lambda: page.evaluate("tokenoscope.selection.at.step") == 4, page)
+    page.locator(".ts-play").click()
+    told = page.evaluate("window.marked")
+    assert told[: told.index("keep") + 1][-5:] == ["read", "look", "guess", "choose", "keep"]
 
 
 def test_the_table_has_the_numbers_of_the_column(page: Page):

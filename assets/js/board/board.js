@@ -259,7 +259,9 @@ export class Board {
     this.pictureBox.hidden = false;
     this.element.dataset.run = record.id;
     this.transport.open(record.moving, record.moving === "step");
+    const isWatched = following && !at && this.transport.canWatch(this.run);
     this.selection.open(record, () => (record instanceof ServedRecord ? record.lead : opening(record)), following, at);
+    if (isWatched) this.transport.watch();
     this.grown();
   }
 

@@ -4,7 +4,8 @@
 /** What is played of a pass: its seconds, and when each layer was entered, with the end of the last one. @typedef {{seconds: number, entered: number[]}} Timed */
 /** @typedef {import("../views/loom/loom.js").Front} Front */
 
-const FALL_MS = 400;
+/** How long the chosen token falls, where nothing says otherwise. */
+export const FALL_MS = 400;
 
 export class Climb {
   /** @param {(front: Front | null) => void} show */
@@ -16,8 +17,8 @@ export class Climb {
     this.playing = false;
   }
 
-  /** Play a pass from where it was left to its end. @param {Timed} pass @param {number} slower how many times @param {() => void} done */
-  start({ seconds, entered }, slower, done) {
+  /** Play a pass from where it was left to its end. @param {Timed} pass @param {number} slower how many times @param {number} fall_ms how long the chosen token falls @param {() => void} done */
+  start({ seconds, entered }, slower, fall_ms, done) {
     this.stop();
     this.playing = true;
     const whole = seconds * 1000;
@@ -27,12 +28,12 @@ export class Climb {
       const left = whole - this.played;
       this.played += left > 0 ? (now - last) / slower : now - last;
       last = now;
-      if (this.played >= whole + FALL_MS) {
+      if (this.played >= whole + fall_ms) {
         this.reset();
         done();
         return;
       }
-      this.show(this.played < whole ? { level: levelAt(entered, this.played / 1000), falling: 0 } : { level: entered.length, falling: (this.played - whole) / FALL_MS });
+      this.show(this.played < whole ? { level: levelAt(entered, this.played / 1000), falling: 0 } : { level: entered.length, falling: (this.played - whole) / fall_ms });
       this.frame = requestAnimationFrame(frame);
     };
     this.frame = requestAnimationFrame(frame);

@@ -24,8 +24,9 @@ export class Selection {
     this.pointerRests = false;
     /** whether a person has selected a layer or a head, which another record then keeps */
     this.chosen = false;
-    /** whether what is newest is followed while a record grows */
+    /** whether what is newest is followed while a record grows, and whether the transport does that, at its own pace */
     this.following = false;
+    this.paced = false;
     /** @type {Partial<At> | null} a place asked for that may still be on its way */
     this.pending = null;
     /** @type {Set<() => void>} */
@@ -101,7 +102,7 @@ export class Selection {
     const { record } = this;
     if (!record) return;
     if (this.pending) this.base = record.place(this.base, this.pending);
-    else if (this.following) this.base = record.place(this.base, record.lead);
+    else if (this.following && !this.paced) this.base = record.place(this.base, record.lead);
     if (record.ended) this.pending = null;
     this.tell();
   }

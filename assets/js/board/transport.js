@@ -4,7 +4,7 @@
 import { h, fill, button, watchSight } from "../core/dom.js";
 import { cut, fit, FONT, mix, pointer, widthOf } from "../core/canvas.js";
 import { phrase } from "../core/texts.js";
-import { Climb } from "./climb.js";
+import { Climb, FALL_MS } from "./climb.js";
 
 /** A place along the axis that moves: how wide it is drawn, in a unit of its own, and what it is called. @typedef {{width: number, name?: string}} Place */
 /** What is told of the axis that moves. `first`: the number of its first place; `words` say where we are, `spoken` is the same in short, `title` what its widths mean; `wait_ms`: how long a
@@ -12,6 +12,7 @@ import { Climb } from "./climb.js";
  * `inside`: when the layers of a place were entered, if that is known.
  * @typedef {{inside?: (at: number) => import("./climb.js").Timed | null, first: number, places: Place[], at: number, words: import("../core/dom.js").Child[], spoken: string, title: string, wait_ms: ((at: number) => number) | null}} Axis */
 /** @typedef {import("../data/axes.js").MovingAxis} MovingAxis */
+/** @typedef {import("../data/store.js").Run} Run */
 
 const NAMES = {
   step: { axis: phrase("step"), back: phrase("previous step"), on: phrase("next step"), backKey: phrase("previous step (left arrow)"), onKey: phrase("next step (right arrow)") },
@@ -19,8 +20,10 @@ const NAMES = {
   round: { axis: phrase("round"), back: phrase("previous round"), on: phrase("next round"), backKey: phrase("previous round (left arrow)"), onKey: phrase("next round (right arrow)") },
 };
 /** @type {[string, number][]} */
-const PACES = [[phrase("{n} per second", { n: 1 }), 1000], [phrase("{n} per second", { n: 3 }), 333], [phrase("{n} per second", { n: 10 }), 100]];
+const PACES = [[phrase("{n} per second", { n: 1 }), 1000], [phrase("{n} per second", { n: 2 }), 500], [phrase("{n} per second", { n: 10 }), 100]];
 const AS_RECORDED = 0;
+/** Milliseconds of the pace at which a new run is watched, the least that layers can be seen at, and which part of them the chosen token falls. */
+const [WATCHED_MS, SEEN_MS, FALL_PART] = [500, 300, 0.4];
 /** How many times slower than recorded, where layers can be seen. */
 const SLOWER = [5, 20, 60];
 const HEIGHT = 30;
@@ -34,6 +37,9 @@ export class Transport {
     this.selection = selection;
     this.climb = climb ? new Climb(climb) : null;
     this.playedPlace = -1;
+    /** whether a run is followed while it goes on, at a pace that can be watched, and whether all that there is of it was played */
+    this.watching = false;
+    this.waiting = false;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.timer = undefined;
     /** @type {Axis | null} */
@@ -48,12 +54,13 @@ export class Transport {
     this.on = button("▶", () => selection.move(1));
     this.pace = h("select", { class: "ts-select", "aria-label": phrase("playback speed") });
     this.lock = button(phrase("Unlock"), () => selection.unlock(), { title: phrase("A press has locked the selection. Unlock it (Esc), and what is pointed at is previewed again.") });
+    this.jump = button(phrase("Jump to now"), () => this.jumpToNow(), { title: phrase("Show the newest step, and go on with the run as fast as it goes.") });
     this.canvas = h("canvas", { class: "ts-axis", role: "slider", tabindex: "0" });
     this.axisBox = h("div", { class: "ts-axis-box" }, this.canvas);
     this.width = widthOf(this.axisBox, () => this.drawAxis());
     this.row = h("div", { class: "ts-player-row" },
       h("span", { class: "ts-player-buttons" }, this.back, this.play, this.on), this.axisBox,
-      h("span", { class: "ts-player-buttons" }, this.lock, this.pace, button("?", help, { class: "ts-button ts-player-keys", "aria-label": phrase("keyboard shortcuts") })));
+      h("span", { class: "ts-player-buttons" }, this.jump, this.lock, this.pace, button("?", help, { class: "ts-button ts-player-keys", "aria-label": phrase("keyboard shortcuts") })));
     this.element = h("div", { class: "ts-player", hidden: true },
       h("div", { class: "ts-player-bar" },
         h("div", { class: "ts-player-top" }, this.crumbs), this.row));
@@ -83,6 +90,7 @@ export class Transport {
   open(moving, timed) {
     this.pause();
     this.climb?.reset();
+    this.watching = false;
     this.axis = null;
     if (moving === this.moving) return;
     this.moving = moving;
@@ -98,18 +106,42 @@ export class Transport {
     this.pace.selectedIndex = timed ? USUAL_TIMED : USUAL;
   }
 
+  /** Whether this run's layers can be watched: they were timed, and things may move. @param {Run | null} run */
+  canWatch(run) {
+    return Boolean(run?.steps[0]?.entered.length && !isStill());
+  }
+
+  /** Follow a new run from its first pass, at a pace at which its layers can be watched: the run may soon be ahead. */
+  watch() {
+    this.watching = true;
+    this.pace.value = String(WATCHED_MS);
+    this.selection.paced = true;
+  }
+
+  /** Show the newest pass, and every newer one as it comes. */
+  jumpToNow() {
+    this.pause();
+    this.watching = false;
+    this.climb?.reset();
+    if (this.moving) this.selection.set({ [this.moving]: Infinity });
+  }
+
   toggle() {
-    if (this.timer !== undefined) this.pause();
-    else this.start();
+    if (this.timer === undefined) this.start();
+    else {
+      this.pause();
+      this.selection.following = false; // not even what comes next moves it on
+    }
   }
 
   start() {
     if (!this.axis || !this.moving) return;
     if (this.playedPlace !== this.place) this.climb?.reset();
-    if (!this.climb?.played && this.place >= this.last) this.selection.set({ [this.moving]: 0 });
+    if (!this.watching && !this.climb?.played && this.place >= this.last) this.selection.set({ [this.moving]: 0 });
     this.crumbs.setAttribute("aria-live", "off"); // nobody can hear that many
     fill(this.play, phrase("❚❚ Pause"));
     this.play.setAttribute("aria-pressed", "true");
+    this.selection.paced = true;
     this.wait();
   }
 
@@ -118,11 +150,13 @@ export class Transport {
 
   /** Wait as long as the place that is shown next lasted, or as the pace says, then show it. */
   wait() {
-    const [slower, inside] = [-Number(this.pace.value), this.axis?.inside?.(this.place)];
-    if (slower > 0 && this.climb && inside && !window.matchMedia("(prefers-reduced-motion: reduce)").matches) {
+    const [pace, inside] = [Number(this.pace.value), this.axis?.inside?.(this.place)];
+    const slower = -pace;
+    if ((slower > 0 || pace >= SEEN_MS) && this.climb && inside && !isStill()) {
       this.timer = 0;
       this.playedPlace = this.place;
-      this.climb.start(inside, slower, () => this.next());
+      if (slower > 0) this.climb.start(inside, slower, FALL_MS, () => this.next());
+      else this.climb.start(inside, (pace * (1 - FALL_PART)) / (inside.seconds * 1000), pace * FALL_PART, () => this.next());
       return;
     }
     const ms = slower > 0 ? slower * Math.max(this.axis?.wait_ms?.(this.place) ?? 0, 16) : Number(this.pace.value) || Math.max(this.axis?.wait_ms?.(this.place + 1) ?? 0, 16);
@@ -132,15 +166,30 @@ export class Transport {
   /** The place that was played is over. */
   next() {
     const wasLast = this.place >= this.last;
+    this.waiting = wasLast && this.goesOn;
+    if (this.waiting) return;
     if (!wasLast) this.selection.move(1);
-    if (wasLast || (this.place >= this.last && !this.climb)) this.pause();
-    else this.wait();
+    if (wasLast || (this.place >= this.last && !this.climb)) {
+      this.pause();
+      this.watching = false;
+    } else this.wait();
+  }
+
+  get goesOn() { return this.selection.record?.ended === false; }
+
+  /** A run that is to be watched is there, or what was waited for: the record has grown, or ended. */
+  goOn() {
+    if (this.watching && this.timer === undefined && this.selection.paced) this.start();
+    if (!this.waiting || (this.place >= this.last && this.goesOn)) return;
+    this.waiting = false;
+    this.next();
   }
 
   pause() {
     if (this.timer === undefined) return;
     clearTimeout(this.timer);
     this.climb?.stop();
+    this.waiting = this.selection.paced = false;
     this.timer = undefined;
     this.crumbs.setAttribute("aria-live", "polite");
     fill(this.play, phrase("▶ Play"));
@@ -175,10 +224,14 @@ export class Transport {
     if (!axis) return;
     fill(this.crumbs, ...axis.words);
     this.lock.hidden = !this.selection.locked;
+    const behind = this.last - this.place;
+    this.jump.hidden = this.goesOn ? !this.watching && behind <= 0 : !this.watching || behind <= 0;
+    this.jump.disabled = behind <= 0;
     this.canvas.setAttribute("aria-valuemin", String(axis.first));
     this.canvas.setAttribute("aria-valuemax", String(axis.first + axis.places.length - 1));
     this.canvas.setAttribute("aria-valuenow", String(axis.first + axis.at));
     this.canvas.setAttribute("aria-valuetext", axis.spoken);
+    this.goOn();
     if (this.canvas.title !== axis.title) this.canvas.title = axis.title;
   }
 
@@ -224,6 +277,11 @@ export class Transport {
     g.fillStyle = colours.ink;
     g.fillText(cut(g, name, w - 8), x + w / 2, HEIGHT / 2);
   }
+}
+
+/** Whether nothing is to move by itself. */
+function isStill() {
+  return window.matchMedia("(prefers-reduced-motion: reduce)").matches;
 }
 
 /** @param {Place[]} places */

@@ -16,7 +16,7 @@ import { LoomTable } from "./loom_table.js";
 import { drawFalling, drawOutput } from "./output.js";
 import { drawArcs, drawFront, drawNames, drawPlace } from "./overlay.js";
 import { Readout } from "./readout.js";
-import { captions, line } from "./story.js";
+import { captions, chapterAt, line } from "./story.js";
 import { drawTop } from "./top.js";
 
 /** @typedef {import("../../board/card.js").State} State */
@@ -223,6 +223,7 @@ export class Loom {
     const { model } = run.head;
     if (this.about.dataset.of !== run.id) fill(this.about, h("span", { class: "ts-model-note", title: model.note || undefined }, [model.note, model.name].filter(Boolean).join(" · ")));
     this.about.dataset.of = run.id;
+    this.markChapter(run);
     this.inspector.drawLikely(state, this.front ? Math.min(Math.floor(this.front.level), run.nLayers) : null);
     this.state = state;
     if (this.rest) return; // while steps fly by, words are made anew a few times a second
@@ -248,17 +249,27 @@ export class Loom {
     this.table.draw(state);
   }
 
+  /** The caption of what is looked at, or of what is played now, is marked. @param {Run} run */
+  markChapter(run) {
+    const now = this.front ? chapterAt(this.front, run.nLayers) : CHAPTER_OF[this.part];
+    for (const each of this.captions.querySelectorAll("button")) {
+      const pressed = String(each.dataset.chapter === now);
+      if (each.getAttribute("aria-pressed") !== pressed) each.setAttribute("aria-pressed", pressed);
+    }
+  }
+
   /** @param {State} state */
   drawStory({ run, at }) {
     const all = captions(run, at);
-    const key = JSON.stringify([all.map(({ text }) => text), this.part]);
+    const key = JSON.stringify(all.map(({ text }) => text));
     if (key === this.told) return;
     this.told = key;
     const held = this.captions.contains(document.activeElement) ? Array.from(this.captions.querySelectorAll("button")).indexOf(/** @type {any} */ (document.activeElement)) : -1;
     fill(this.captions, ...all.map(({ chapter, title, text, go }, i) => h("li", {},
-      h("button", { type: "button", class: "ts-caption", "aria-pressed": String(CHAPTER_OF[this.part] === chapter), onclick: () => this.turnTo(PART_OF[chapter], go) },
+      h("button", { type: "button", class: "ts-caption", "data-chapter": chapter, onclick: () => this.turnTo(PART_OF[chapter], go) },
         h("span", { class: "ts-caption-number" }, String(i + 1)),
         h("span", {}, h("b", {}, title), h("span", { class: "ts-caption-text" }, text))))));
+    this.markChapter(run);
     this.captions.querySelectorAll("button")[held]?.focus();
   }
 }

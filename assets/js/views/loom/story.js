@@ -13,6 +13,14 @@ import { word } from "./ink.js";
 /** Which part of a pass is looked at. @typedef {"read" | "look" | "guess" | "choose" | "keep"} Chapter */
 /** @typedef {{chapter: Chapter, title: string, text: string, go: Partial<At>}} Caption */
 
+/** The chapter that a pass has come to while it is played: half of the layers look back, half settle on a guess.
+ * @param {import("./loom.js").Front} front @param {number} layers @returns {Chapter} */
+export function chapterAt({ level, falling }, layers) {
+  if (level < 0) return "read";
+  if (level < layers) return level < layers / 2 ? "look" : "guess";
+  return falling < 0.4 ? "choose" : "keep";
+}
+
 /** @param {{text: string, hex?: string, id?: number} | undefined} token */
 function quote(token) {
   return phrase("“{token}”", { token: word(token).text });
