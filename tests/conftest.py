@@ -22,6 +22,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first import
 
 ALL_CARDS = "try { localStorage['tokenoscope-all-cards'] ??= '1' } catch { /* a page of no origin */ }"
 """A script: in this browser somebody has opened all cards."""
+ONE_CARD = """let held;
+Object.defineProperty(window, "tokenoscope", {{
+  get: () => held,
+  set(made) {{ held = made; made.store.rail?.open({0!r}); }},
+}});"""
+"""A script: the page opens with this card open."""
 CHROMIUM_ARGS = ["--no-sandbox", "--disable-gpu"]  # a graphics card imitated in software draws slower than none
 CHROMIUM = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -54,6 +60,13 @@ def pytest_collection_finish() -> None:
     """What was imported stays: the collector need not look through it again, which cost a quarter second each time."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def opened_cards(request: pytest.FixtureRequest) -> str:
+    """A script for each page that opens: all cards are open, or the one that the test's mark `cards` names."""
+    mark = request.node.get_closest_marker("cards")
+    return ONE_CARD.format(*mark.args) if mark and mark.args else ALL_CARDS
 
 
 @pytest.fixture(scope="session")

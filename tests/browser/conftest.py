@@ -15,7 +15,6 @@ from model.records.trace import Trace
 from tests.app.fakes_engine import FakeEngine
 from tests.app.served import forgive_open_sockets, serve, shared_app
 from tests.browser.plain import Plain, finished, plain
-from tests.conftest import ALL_CARDS
 from tests.patience import PATIENCE_S
 from viz.markup import ASSETS
 from viz.view import Record
@@ -24,12 +23,6 @@ from viz.wire import recorded
 __all__ = ["serve", "shared_app"]
 
 
-ONE_CARD = """let held;
-Object.defineProperty(window, "tokenoscope", {{
-  get: () => held,
-  set(made) {{ held = made; made.store.rail?.open({0!r}); }},
-}});"""
-"""A script: the page opens with this card open."""
 PLACES: dict[type, str] = {Batching: "serve", Speculation: "serve", Measurement: "measure", CacheTrials: "measure"}
 
 
@@ -51,13 +44,8 @@ def window(browser: Browser) -> Iterator[BrowserContext]:
 
 
 @pytest.fixture
-def visit(request: pytest.FixtureRequest, window: BrowserContext) -> Iterator[Callable[..., Page]]:
-    """Opens the page in a tab, which is a session of its own; at the end nothing may have gone wrong in it.
-
-    All cards are open, but where the test's mark `cards` names the one that it needs: each takes its time to draw.
-    """
-    mark = request.node.get_closest_marker("cards")
-    opened = ONE_CARD.format(*mark.args) if mark and mark.args else ALL_CARDS
+def visit(window: BrowserContext, opened_cards: str) -> Iterator[Callable[..., Page]]:
+    """Opens the page in a tab, which is a session of its own; at the end nothing may have gone wrong in it."""
     wrong: list[str] = []
     pages: list[Page] = []
 
@@ -65,7 +53,7 @@ def visit(request: pytest.FixtureRequest, window: BrowserContext) -> Iterator[Ca
         url: str | None, *, width: int = 1280, height: int = 640, theme: str = "light", missing: bool = False
     ) -> Page:
         page = window.new_page()
-        page.add_init_script(opened)
+        page.add_init_script(opened_cards)
         pages.append(page)
         page.set_viewport_size({"width": width, "height": height})
         page.route("**/*", _loopback_only(wrong))

@@ -20,12 +20,17 @@ from tests.fakes_measured import fake_measurement
 from tests.fakes_serving import fake_batching
 from viz.export import page as page_of
 
+pytestmark = pytest.mark.cards("")
+
 SVG = "{http://www.w3.org/2000/svg}"
 DRAWN = "tokenoscope.store.cards.every((card) => !card.stale)"
+OPENED = f"(name) => {{ tokenoscope.store.rail?.open(name); return {DRAWN}; }}"
 
 
 def menu(page: Page, name: str) -> Locator:
-    """The control of a card, or of the loom, opened."""
+    """The control of a card, or of the loom, opened; the card is, too."""
+    if name != "loom":
+        page.wait_for_function(OPENED, arg=name)
     found = page.locator(".ts-loom-says > .ts-save" if name == "loom" else f'[data-view="{name}"] > .ts-save')
     opener = found.locator(".ts-save-open")
     if opener.get_attribute("aria-expanded") == "false":
@@ -144,6 +149,7 @@ def test_the_parts_of_a_card_stand_where_they_stand_on_the_screen(page: Page):
         assert y == pytest.approx(box["y"] - body["y"], abs=1)
 
 
+@pytest.mark.cards
 def test_saving_leaves_the_screen_as_it_was(page: Page):
     pixels = "[...document.querySelectorAll('.ts-loom-stage canvas, .ts-card canvas')].map((each) => each.toDataURL())"
     menu(page, "layers")
@@ -196,6 +202,7 @@ def test_the_numbers_are_those_of_the_record(page: Page, trace: Trace):
     assert [float(each[-1]) for each in cells] == pytest.approx(trace.pattern(1, 2)[7, :8].tolist(), rel=1e-3)
 
 
+@pytest.mark.cards("passes")
 def test_the_control_is_reached_by_keys_and_large_enough_for_fingers(page: Page):
     found = page.locator('[data-view="passes"] > .ts-save')
     opener = found.locator(".ts-save-open")
@@ -245,6 +252,7 @@ def test_a_saved_page_of_a_run_saves_its_pictures_from_a_file(from_file, trace: 
         assert len(rows(page, name)) > 5, name
 
 
+@pytest.mark.cards
 def test_a_chart_and_a_table_of_the_program_are_saved_from_a_file(from_file):
     page = from_file(fake_measurement())
     page.locator("[data-view=roofline] .main-svg").first.wait_for()

@@ -11,7 +11,6 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from model.records.trace import Trace
-from tests.conftest import ALL_CARDS
 from tests.fakes import fake_trace
 from tests.viz.test_frames import HOSTILE, words
 from viz import export, markup, theme
@@ -25,12 +24,12 @@ WIDER = """
         && !e.parentElement.closest('.ts-scroll, .ts-code, .ts-token-text'))
       .map((e) => `${e.tagName}.${e.className}`)"""  # containment hides them from scrollWidth
 Theme = Literal["light", "dark"]
-SIZES = ((1440, 900), (1280, 640), (390, 844))
+SIZES = ((1440, 900, "light"), (1280, 640, "dark"), (390, 844, "light"))
 CARDS = ("output", "tokens", "embeddings", "passes", "attention", "kv-cache", "next-token", "layers")
 
 
 @pytest.fixture
-def show(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
+def show(browser: Browser, tmp_path: Path, opened_cards: str) -> Iterator[Callable[..., Page]]:
     """Opens a run's page from a file; at the end nothing may have gone wrong or been asked of any network."""
     wrong: list[str] = []
     pages: list[Page] = []
@@ -49,7 +48,7 @@ def show(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
         )
         page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=theme)
         pages.append(page)
-        page.add_init_script(ALL_CARDS)
+        page.add_init_script(opened_cards)
         page.on("pageerror", lambda error: wrong.append(f"page error: {error}"))
         page.on("console", lambda said: wrong.append(f"console: {said.text}") if said.type == "error" else None)
         page.on("request", lambda asked: wrong.append(f"request: {asked.url}") if outside(asked.url) else None)
@@ -144,6 +143,7 @@ def test_layers_heads_and_tokens_bear_their_index_as_in_the_code(show: Callable[
     assert "counted from 0" in page.inner_text(".ts-help")
 
 
+@pytest.mark.cards("tokens")
 def test_a_click_locks_a_hover_previews_and_escape_unlocks(show: Callable[..., Page]):
     page = show(fake_trace())
     chips = page.locator(".ts-strip .ts-chip")
@@ -169,6 +169,7 @@ def test_a_written_token_leads_to_the_pass_that_chose_it(show: Callable[..., Pag
     assert markup.visible(trace.tokens[6]) in page.inner_text(".ts-headline")
 
 
+@pytest.mark.cards("")
 def test_space_plays_and_pauses_and_the_sheet_lists_the_keys(show: Callable[..., Page]):
     page = show(fake_trace())
     page.select_option(".ts-select", label="as recorded")
@@ -204,6 +205,7 @@ def words_of(page: Page, card: str) -> str:
     return page.inner_text(f".ts-card-{card}")
 
 
+@pytest.mark.cards("attention")
 def test_eight_bit_weights_are_told_as_such(show: Callable[..., Page]):
     page = show(fake_trace())
     page.locator(".ts-card-attention .ts-details summary").click()
@@ -215,6 +217,7 @@ def test_eight_bit_weights_are_told_as_such(show: Callable[..., Page]):
     assert "all that this page holds" in words_of(page, "attention")
 
 
+@pytest.mark.cards("attention")
 def test_with_a_server_the_numbers_are_exact_and_say_so(show: Callable[..., Page]):
     trace = fake_trace()
     page = show(trace)
@@ -230,6 +233,7 @@ def test_with_a_server_the_numbers_are_exact_and_say_so(show: Callable[..., Page
     )
 
 
+@pytest.mark.cards("attention")
 @pytest.mark.parametrize("kind", ["plain", "window, cap and sink", "mask"])
 def test_the_attention_code_gives_the_row_that_is_shown(
     show: Callable[..., Page], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -258,6 +262,7 @@ def test_the_attention_code_gives_the_row_that_is_shown(
     assert ("sink" in page.inner_text(".ts-card-attention .ts-sheet")) == (kind == "window, cap and sink")
 
 
+@pytest.mark.cards("attention")
 def test_with_a_learned_sink_no_row_is_said_to_sum_to_all(show: Callable[..., Page]):
     plain, sinks = fake_trace(), np.ones((4, 6), dtype=np.float32)
     assert "Weights sum to 100%" in words_of(show(plain), "attention")
@@ -266,6 +271,7 @@ def test_with_a_learned_sink_no_row_is_said_to_sum_to_all(show: Callable[..., Pa
     assert "learned sink" in said
 
 
+@pytest.mark.cards("kv-cache")
 def test_the_cache_of_a_model_with_a_window_says_what_was_measured(show: Callable[..., Page]):
     """Layers 0 and 2 keep 3 tokens after a pass, as the library does for a window of 4."""
     plain = fake_trace()
@@ -283,6 +289,7 @@ def test_the_cache_of_a_model_with_a_window_says_what_was_measured(show: Callabl
     assert "window" not in words_of(show(plain), "kv-cache")
 
 
+@pytest.mark.cards("attention")
 def test_a_layer_that_could_not_be_fetched_says_why_and_is_asked_for_again(show: Callable[..., Page]):
     page = show(fake_trace(words(300, "p"), (" a", " b"), d_vocab=1000))
     page.evaluate("""() => {
@@ -316,8 +323,7 @@ def test_hostile_text_is_inert_and_whole(show: Callable[..., Page]):
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
 
 
-@pytest.mark.parametrize(("width", "height"), SIZES)
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "height", "theme"), SIZES)
 def test_nothing_overflows_and_no_text_is_small(show: Callable[..., Page], width: int, height: int, theme: Theme):
     page = show(fake_trace(words(20, "p"), words(40, "g")), width=width, height=height, theme=theme)
     for summary in page.locator("summary").all():
@@ -341,6 +347,7 @@ def test_nothing_overflows_and_no_text_is_small(show: Callable[..., Page], width
     assert (sum(levels) < 120) == (theme == "dark")
 
 
+@pytest.mark.cards("attention")
 def test_the_first_tokens_sink_leaves_the_colours_by_a_switch(show: Callable[..., Page]):
     page = show(fake_trace())
     assert page.locator("#ts-sink").is_checked()
@@ -350,6 +357,7 @@ def test_the_first_tokens_sink_leaves_the_colours_by_a_switch(show: Callable[...
     assert "the highest weight in this map" in page.inner_text(".ts-card-attention")
 
 
+@pytest.mark.cards("")
 def test_charts_and_bertviz_draw_without_a_network(show: Callable[..., Page]):
     page = show(fake_trace(HOSTILE, ("a", "b")), charts=True)
     page.locator(".js-plotly-plot .main-svg").first.wait_for()
@@ -365,6 +373,7 @@ def test_charts_and_bertviz_draw_without_a_network(show: Callable[..., Page]):
     assert model.locator(".token").count() == 2 * (len(HOSTILE) + 1)
 
 
+@pytest.mark.cards("attention")
 def test_a_long_run_shows_the_layers_that_came_along_and_says_which_did_not(
     show: Callable[..., Page], monkeypatch: pytest.MonkeyPatch
 ):
@@ -383,6 +392,7 @@ def test_a_long_run_shows_the_layers_that_came_along_and_says_which_did_not(
     assert "three bands" in page.inner_text(".ts-card-attention")
 
 
+@pytest.mark.cards("")
 def test_a_whole_page_has_what_some_pictures_unfold(show: Callable[..., Page]):
     trace = fake_trace()
     page = show(trace, light=False)
@@ -401,6 +411,7 @@ def test_a_whole_page_has_what_some_pictures_unfold(show: Callable[..., Page]):
     )
 
 
+@pytest.mark.cards("")
 def test_a_light_page_goes_without(show: Callable[..., Page]):
     page = show(fake_trace())
     assert page.evaluate("tokenoscope.store.slices.plotly()") is None
