@@ -28,7 +28,7 @@ import { drawTop } from "./top.js";
 
 const NARROW = 760; // px: below it tokens go down
 const REST_MS = 120;
-const [LEAST_HEIGHT, ROW_DOWN, EDGES_DOWN] = [300, 30, 46]; // px
+const [LEAST_HEIGHT, ROW_DOWN, EDGES_DOWN, NARROW_DOWN] = [300, 30, 46, 500]; // px
 /** @type {Record<Chapter, Part>} */
 const PART_OF = { read: "token", look: "head", guess: "cell", choose: "choice", keep: "cache" };
 /** @type {Record<Part, Chapter>} */
@@ -36,9 +36,11 @@ const CHAPTER_OF = { token: "read", head: "look", cell: "guess", choice: "choose
 const PHONE = "(max-width: 600px)"; // as in loom.css
 
 export class Loom {
-  /** @param {{selection: Selection, redraw: () => void, show: (card: string) => void}} context */
-  constructor({ selection, redraw, show }) {
+  /** @param {{selection: Selection, redraw: () => void, show: (card: string) => void, lens: {look: (positions: number[]) => void}}} context `lens` is told which
+   * columns are looked at */
+  constructor({ selection, redraw, show, lens }) {
     this.selection = selection;
+    this.lens = lens;
     this.redraw = redraw;
     /** @type {Part} */
     this.part = "head";
@@ -61,7 +63,7 @@ export class Loom {
     this.captions = h("ol", { class: "ts-story" });
     this.story = h("div", { class: "ts-story-box" }, this.captions, this.table.element);
     this.width = widthOf(this.picture, () => { this.drawnBase = ""; redraw(); });
-    this.drawnBase = "";
+    this.drawnBase = this.readKey = "";
     this.told = "";
     this.rest = 0;
     this.restedAt = -Infinity;
@@ -113,7 +115,7 @@ export class Loom {
     }
     this.pointed = pointed;
     if (!pointed || !run || !event) this.readout.hide();
-    else this.readout.show(run, pointed.token, pointed.level, event);
+    else this.readout.show(run, pointed.token, pointed.level, event, !this.geometry?.columns[pointed.token].wide);
     this.redraw();
   }
 
@@ -161,7 +163,7 @@ export class Loom {
     const wanted = this.sizes(run, transposed);
     const height = transposed ? heightDown(run.tokens.length) : Math.max(this.picture.clientHeight, LEAST_HEIGHT);
     this.picture.style.height = transposed ? `${height}px` : "";
-    const key = [run.id, run.frames, at.step, seen.top, seen.focus, seen.keep, width, height, colours.stamp].join("/");
+    const key = [run.id, run.stamp, at.step, seen.top, seen.focus, seen.keep, width, height, colours.stamp].join("/");
     if (key !== this.drawnBase) {
       this.drawnBase = key;
       const { last } = run.steps[at.step];
@@ -173,6 +175,16 @@ export class Loom {
       drawOutput(g, this.geometry, seen, colours);
     }
     this.paintOver(state, seen);
+    this.lookAt(run, seen);
+    if (key !== this.readKey) this.readout.again(run); // what is pointed at may be known by now
+    this.readKey = key;
+  }
+
+  /** Columns with words, and what is pointed at, are looked at. @param {Run} run @param {import("./cells.js").Seen} seen */
+  lookAt(run, { focus }) {
+    if (!run.lensOnDemand || !this.geometry) return;
+    const wide = this.geometry.columns.flatMap((column, i) => (column.wide ? [i] : [])).reverse();
+    this.lens.look([...(this.pointed ? [this.pointed.token] : []), ...focus.toReversed(), ...wide]);
   }
 
   /** @param {State} state @param {import("./cells.js").Seen} seen */
@@ -263,7 +275,7 @@ export class Loom {
   }
 }
 
-/** Where tokens go down, the picture is as high as all of them need, at whatever step. @param {number} n tokens of the run */
+/** Where tokens go down, the picture is as high as all of them need, at whatever step; of a long run older ones share what they have. @param {number} n tokens of the run */
 function heightDown(n) {
-  return EDGES_DOWN + ROW_DOWN * (Math.min(n, WIDE) + 1) + 2 * Math.max(n - WIDE, 0);
+  return EDGES_DOWN + ROW_DOWN * (Math.min(n, WIDE) + 1) + Math.min(2 * Math.max(n - WIDE, 0), NARROW_DOWN);
 }
