@@ -378,6 +378,7 @@ export class Board {
       ArrowUp: [axes.includes("layer"), () => selection.set({ layer: selection.at.layer + 1 })],
       ArrowDown: [axes.includes("layer"), () => selection.set({ layer: selection.at.layer - 1 })],
       "[": [axes.includes("head"), () => selection.set({ head: selection.at.head - 1 })],
+      "/": [this.loom !== null && !this.loom.search.element.hidden, () => this.loom?.search.focus()],
       "]": [axes.includes("head"), () => selection.set({ head: selection.at.head + 1 })],
     };
     const [has, move] = moves[key] ?? [false, () => {}];

@@ -10,7 +10,7 @@ import { word, write } from "./ink.js";
 /** @typedef {import("../../data/store.js").Run} Run */
 /** @typedef {import("./geometry.js").Geometry} Geometry */
 /** @typedef {import("../../core/canvas.js").Paint} Paint */
-/** What is to be seen of the run: passes up to `step`, and of that pass levels up to `top`. @typedef {{run: Run, step: number, top: number, focus: number[], keep: boolean}} Seen */
+/** What is to be seen of the run: passes up to `step`, and of that pass levels up to `top`; tokens that are `marked` at the foot. @typedef {{run: Run, step: number, top: number, focus: number[], keep: boolean, marked: Set<number>}} Seen */
 
 const SPINE = 13; // px, of the longest vector
 const SPINE_EXPONENT = 0.42; // the first token's vector is a hundred times as long as others: a power still shows both

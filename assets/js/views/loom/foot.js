@@ -22,12 +22,32 @@ export function drawFoot(g, geometry, seen, colours) {
     }
     token = last;
   }
+  for (const token of seen.marked) drawMark(g, geometry, token, seen.focus.includes(token), colours);
   if (geometry.transposed) return;
   const [chip, tape] = [geometry.chip(0), geometry.tape(0)];
   for (const [text, box] of /** @type {const} */ ([[phrase("tokens"), chip], [phrase("cache"), tape]])) {
     write(g, text, geometry.before - 10, box.y + box.h / 2, { colour: colours.muted, align: "right", size: 13 });
   }
   writeBytes(g, geometry, seen, tape.y + tape.h + 16, colours);
+}
+
+/** A token that was searched for: its chip is framed, and where columns are narrow a mark stays in sight. @param {CanvasRenderingContext2D} g
+ * @param {Geometry} geometry @param {number} token @param {boolean} isFocus @param {Paint} colours */
+function drawMark(g, geometry, token, isFocus, colours) {
+  const box = geometry.chip(token);
+  g.fillStyle = g.strokeStyle = colours.ink;
+  g.lineWidth = isFocus ? 2.2 : 1.4;
+  if (geometry.columns[token].wide) {
+    rounded(g, box.x + 1, box.y + (geometry.transposed ? 1.5 : 0), box.w - 4, box.h - (geometry.transposed ? 3 : 0), 5);
+    g.stroke();
+    return;
+  }
+  const [x, y] = geometry.transposed ? [box.x + box.w, box.y + box.h / 2] : [box.x + box.w / 2, box.y + 6];
+  g.beginPath();
+  g.moveTo(x, y);
+  if (geometry.transposed) { g.lineTo(x + 9, y - 4); g.lineTo(x + 9, y + 4); } else { g.lineTo(x - 4, y - 9); g.lineTo(x + 4, y - 9); }
+  g.closePath();
+  g.fill();
 }
 
 const HAIR = 1.5; // px: columns that are narrower are not told apart

@@ -16,6 +16,7 @@ import { LoomTable } from "./loom_table.js";
 import { drawFalling, drawOutput } from "./output.js";
 import { drawArcs, drawFront, drawNames, drawPlace } from "./overlay.js";
 import { Readout } from "./readout.js";
+import { SearchField } from "./search_field.js";
 import { captions, line } from "./story.js";
 import { drawTop } from "./top.js";
 
@@ -28,6 +29,7 @@ import { drawTop } from "./top.js";
 
 const NARROW = 760; // px: below it tokens go down
 const REST_MS = 120;
+const [SEEN_FROM, SEEN_UP_TO] = [60, 0.6]; // px below the window's top, and the share of its height above the transport
 const [LEAST_HEIGHT, ROW_DOWN, EDGES_DOWN, NARROW_DOWN] = [300, 30, 46, 500]; // px
 /** @type {Record<Chapter, Part>} */
 const PART_OF = { read: "token", look: "head", guess: "cell", choose: "choice", keep: "cache" };
@@ -57,10 +59,12 @@ export class Loom {
     this.inspector = new Inspector((part) => this.turnTo(part), show);
     this.readout = new Readout();
     this.stage = h("div", { class: "ts-loom-stage" }, this.picture, this.inspector.element);
-    this.head = h("div", { class: "ts-loom-says" }, this.says, this.about);
+    this.search = new SearchField(selection, { changed: redraw, go: (token) => this.found(token), left: () => this.over.focus({ preventScroll: true }) });
+    this.head = h("div", { class: "ts-loom-says" }, this.says, this.about, this.search.element);
     this.element = h("section", { class: "ts-loom", "aria-label": phrase("the whole run") }, this.head, this.stage, this.readout.element);
     this.table = new LoomTable(selection);
     this.captions = h("ol", { class: "ts-story" });
+    this.reveals = -1;
     this.story = h("div", { class: "ts-story-box" }, this.captions, this.table.element);
     this.width = widthOf(this.picture, () => { this.drawnBase = ""; redraw(); });
     this.drawnBase = this.readKey = "";
@@ -119,6 +123,23 @@ export class Loom {
     this.redraw();
   }
 
+  /** A token was searched for. @param {number} token */
+  found(token) {
+    this.point(null);
+    this.part = "token";
+    this.reveals = token;
+    this.selection.set({ token }, { lock: true });
+  }
+
+  /** Bring a token that was found in sight, where tokens go down. */
+  reveal() {
+    const token = this.reveals;
+    this.reveals = -1;
+    if (token < 0 || !this.geometry?.transposed) return;
+    const y = this.over.getBoundingClientRect().top + this.geometry.cell(token, 0).y;
+    if (y < SEEN_FROM || y > window.innerHeight * SEEN_UP_TO) window.scrollBy({ top: y - window.innerHeight * (SEEN_UP_TO / 2) });
+  }
+
   /** @param {Part} part @param {Partial<import("../../data/axes.js").At>} [go] */
   turnTo(part, go = {}) {
     this.part = part;
@@ -135,6 +156,7 @@ export class Loom {
     this.wanted.key = "";
     this.front = null;
     this.point(null);
+    this.search.open();
   }
 
   /** While a pass is played. @param {Front | null} front */
@@ -149,7 +171,7 @@ export class Loom {
     const { base } = this.selection;
     const last = run.steps[at.step].last;
     const top = this.front ? Math.min(Math.floor(this.front.level), run.nLayers) : run.nLayers;
-    return { run, step: at.step, top, focus: [...new Set([last, this.front ? last : Math.min(base.token, last)])], keep: this.part === "cache" };
+    return { run, step: at.step, top, focus: [...new Set([last, this.front ? last : Math.min(base.token, last)])], keep: this.part === "cache", marked: this.search.marked };
   }
 
   /** @param {State} state */
@@ -163,7 +185,7 @@ export class Loom {
     const wanted = this.sizes(run, transposed);
     const height = transposed ? heightDown(run.tokens.length) : Math.max(this.picture.clientHeight, LEAST_HEIGHT);
     this.picture.style.height = transposed ? `${height}px` : "";
-    const key = [run.id, run.stamp, at.step, seen.top, seen.focus, seen.keep, width, height, colours.stamp].join("/");
+    const key = [run.id, run.stamp, at.step, seen.top, seen.focus, seen.keep, this.search.searched, width, height, colours.stamp].join("/");
     if (key !== this.drawnBase) {
       this.drawnBase = key;
       const { last } = run.steps[at.step];
@@ -175,6 +197,7 @@ export class Loom {
       drawOutput(g, this.geometry, seen, colours);
     }
     this.paintOver(state, seen);
+    this.reveal();
     this.lookAt(run, seen);
     if (key !== this.readKey) this.readout.again(run); // what is pointed at may be known by now
     this.readKey = key;
@@ -235,6 +258,7 @@ export class Loom {
     const { model } = run.head;
     if (this.about.dataset.of !== run.id) fill(this.about, h("span", { class: "ts-model-note", title: model.note || undefined }, [model.note, model.name].filter(Boolean).join(" · ")));
     this.about.dataset.of = run.id;
+    this.search.draw(run);
     this.inspector.drawLikely(state, this.front ? Math.min(Math.floor(this.front.level), run.nLayers) : null);
     this.state = state;
     if (this.rest) return; // while steps fly by, words are made anew a few times a second
