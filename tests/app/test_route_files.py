@@ -205,12 +205,15 @@ def test_columns_of_the_lens_wait_for_nobody_and_nobody_for_them(long: tuple[Sit
     monkeypatch.setattr("viz.server.slices._COLUMNS_S", 0.3)
     found = positions(site.get(f"{record}/slice/lens/0,1,2,3,4,5").content)
     assert 1 <= len(found) < 6  # those for which there was time
+    monkeypatch.setattr("viz.server.slices._COLUMNS_S", 60)
     slow = FakeEngine(seconds=None)
     site.house.models.use(slow)
     try:
         slow.enqueue(job := Job(), iter(lambda: time.sleep(0.01), 1))
         wait_for(lambda: job.status.state == "running")
+        began = time.monotonic()
         answer = site.get(f"{record}/slice/lens/5")
+        assert time.monotonic() - began < 30  # at once, not when its time is over
         assert answer.status_code == 404 and "when the model is free" in answer.text
     finally:
         slow.close()

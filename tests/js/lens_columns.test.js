@@ -93,7 +93,7 @@ test("a refusal is said, and asked again only after a while", async () => {
 test("nothing is asked for of a short run, one that goes on, one that is only recorded, or a saved page", async () => {
   const going = long();
   going.end = null;
-  for (const lens of [columns(long(512)), columns(long(600, { shows: { lens: "no head" } })), columns(going), columns(long(), { live: false, get: all }), columns(long(), null)]) {
+  for (const lens of [columns(long(512)), columns(long(600, { shows: { lens: "no head" } })), columns(going), columns(long(), { live: false, get: (path) => { asked.push(path); return all(path); } }), columns(long(), null)]) {
     lens.look([1]);
     await rest();
   }
