@@ -1,12 +1,12 @@
 """Protocols of an engine and of a host's models, for pages, the command line and other back ends."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from model.api.job import Job
 from model.records.file import Saved
-from model.records.trace import ModelCard
+from model.records.trace import ModelCard, Trace
 from model.requests.request import Request
 
 
@@ -47,6 +47,13 @@ class Engine(Protocol):
         self, request: Request, job: Job, *, records: Mapping[str, Saved] = ..., drafts: "Mapping[str, Engine]" = ...
     ) -> None:
         """Check the request against the model and put the job in the queue. Raises: Refusal, at once; Busy."""
+        ...
+
+    def add_columns(self, run: Trace, positions: Sequence[int], job: Job) -> None:
+        """Compute columns of the logit lens of a finished run, when nobody waits: `job.record` is the run with them.
+
+        Raises: Refusal, at once, if this model did not make the run or has no such column.
+        """
         ...
 
     def stats(self) -> Stats:

@@ -24,7 +24,11 @@ from model.texts import phrase
 
 _CLOSE = 1e-3  # logits of one run on two machines differ by less than this share of the largest
 _BY_POSITION = ("queries", "keys", "values", "resid", "unit_ids", "unit_values")
-_OF_LENGTH = (phrase("The embedding map is left out:"), phrase("The logit lens is left out:"))  # not of the new run
+_OF_LENGTH = (  # not of the new run
+    phrase("The embedding map is left out:"),
+    phrase("The logit lens is left out:"),  # as earlier versions wrote
+    phrase("The logit lens is computed column by column, when it is looked at:"),
+)
 
 
 class Continuation(Generation):

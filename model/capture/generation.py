@@ -1,6 +1,7 @@
 """One run in progress: Steps as they happen, and the Trace of the run so far at any time."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from model.arch.tokens import Prompt
 from model.capture.decoding import Pass, Resumed, passes
 from model.capture.hooked import HookedModel
-from model.capture.logit_lens import POSITIONS, LensColumns, with_columns
+from model.capture.logit_lens import LensColumns
 from model.capture.prompts import check_lengths, read_prompt
 from model.capture.tracer import Tracer
 from model.limits import Limits
@@ -96,12 +97,10 @@ class Generation:
         """Take over the lens columns of an earlier run; a new run has none."""
 
     def lens_missing(self) -> list[int]:
-        """Positions that were read and have no column of the logit lens yet; none where the lens is not shown."""
+        """Positions that were read and whose column of the logit lens is to be computed; none where it is not shown."""
         n_fed = sum(step.n_tokens for step in self._steps)
         hidden = self._hooked.card.reason_against("lens") is not None or "resid" not in self._arrays()
-        if n_fed > POSITIONS or hidden:
-            return []
-        return self._lens.missing(n_fed)
+        return [] if hidden else self._lens.missing(n_fed)
 
     def add_lens(self, position: int) -> None:
         """Work out one column of the logit lens, outside the time of any step."""
@@ -139,8 +138,7 @@ class Generation:
             logits=self._logits[: len(self._steps)].numpy(),
             **arrays,
         )
-        has_lens = self._lens.any and trace.n_fed <= POSITIONS
-        return with_columns(self._hooked, trace, self._lens) if has_lens else trace
+        return replace(trace, **self._lens.arrays(trace.n_fed)) if self._lens.any else trace
 
     def _arrays(self) -> dict[str, np.ndarray]:
         """What was recorded, all but what this model does not show."""

@@ -1,7 +1,7 @@
 """How much memory the record of a run will take, predicted from the model's shapes before it runs."""
 
 from model.capture.embeddings import NEIGHBOURS, WORDS
-from model.capture.logit_lens import KEPT, POSITIONS
+from model.capture.logit_lens import KEPT
 from model.records.trace import ModelCard
 
 _UNITS = 8  # strongest MLP units kept at each layer and position
@@ -17,7 +17,7 @@ def trace_bytes(card: ModelCard, n_prompt: int, n_new: int) -> int:
     `Tracer`) are not foreseen: they take 4 bytes for each pair of positions, and only few families have them.
     """
     n_fed = n_prompt + n_new - 1
-    numbers = n_fed * (_attention(card) + _residual(card) + _units(card) + _lens(card, n_fed) + _positions(card))
+    numbers = n_fed * (_attention(card) + _residual(card) + _units(card) + _lens(card) + _positions(card))
     numbers += n_new * card.d_vocab
     if card.reason_against("embeddings") is None:
         words = min(n_prompt + n_new, WORDS, card.d_vocab)
@@ -40,9 +40,8 @@ def _units(card: ModelCard) -> int:
     return 2 * card.n_layers * _UNITS if card.reason_against("units") is None else 0
 
 
-def _lens(card: ModelCard, n_fed: int) -> int:
-    shown = card.reason_against("lens") is None and n_fed <= POSITIONS
-    return 2 * (card.n_layers + 1) * KEPT if shown else 0
+def _lens(card: ModelCard) -> int:
+    return 2 * (card.n_layers + 1) * KEPT if card.reason_against("lens") is None else 0
 
 
 def _positions(card: ModelCard) -> int:

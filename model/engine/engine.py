@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -20,10 +20,11 @@ from model.api.engine import Room, Stats
 from model.api.inputs import Inputs
 from model.api.job import Job, State
 from model.capture.hooked import HookedModel
+from model.capture.logit_lens import add_columns
 from model.errors import Busy, Cancelled, NotShown, Refusal
 from model.limits import Limits
 from model.records.file import Saved
-from model.records.trace import ModelCard
+from model.records.trace import ModelCard, Trace
 from model.requests.registry import of_request
 from model.requests.request import Request
 
@@ -104,11 +105,7 @@ class Engine:
         """Put work that has been checked into the queue. Raises: Busy; NoSpace, if its record will never have room."""
         self._room.check(job)
         with self._change:
-            if self._closed:
-                raise Busy(
-                    "{model} is being unloaded. Reload the page to run on the model that follows it.",
-                    model=self.card.name,
-                )
+            self._check_open()
             if len(self._queue) >= self._limits.queue:
                 raise Busy(
                     "{n} requests are waiting for the model, the most that this host allows. Try again in a minute.",
@@ -118,6 +115,24 @@ class Engine:
             self._queue.append(turn)
             job.watch(self._reconsider)
             self._reconsider(job)  # it may have been stopped on its way here
+
+    def add_columns(self, run: Trace, positions: Sequence[int], job: Job) -> None:
+        """Compute columns of the logit lens of a finished run, when nobody waits.
+
+        The job's record is the run with them. Raises, at once: Busy, and what `logit_lens.add_columns` raises.
+        """
+        self.enqueue_post_run(job, add_columns(self.hooked, run, positions))
+
+    def enqueue_post_run(self, job: Job, work: Iterator[Any]) -> None:
+        """Put work that adds to a finished record before all other post-run work: somebody waits for it.
+
+        Raises: Busy, while the model is being unloaded.
+        """
+        with self._change:
+            self._check_open()
+            job.end("done", complete=False)
+            self._post_run.appendleft(_Turn(job=job, work=work, brief=True, begun=True))
+            self._change.notify_all()
 
     def stats(self) -> Stats:
         """How many jobs wait, run, are paused and have ended."""
@@ -139,6 +154,13 @@ class Engine:
             del turns
             self._change.notify_all()
         self._worker.join()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Busy(
+                "{model} is being unloaded. Reload the page to run on the model that follows it.",
+                model=self.card.name,
+            )
 
     # The worker
 

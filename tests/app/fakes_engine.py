@@ -2,11 +2,13 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
 from typing import Any, cast
+
+import numpy as np
 
 from model.api.engine import Engine as AnyEngine
 from model.api.engine import ModelState, Room
@@ -16,6 +18,7 @@ from model.engine.engine import Engine
 from model.errors import BadSetting
 from model.limits import Limits
 from model.records.file import Saved
+from model.records.lens import with_columns_of
 from model.records.trace import Origin, Step, Trace
 from model.requests.fork import Fork
 from model.requests.registry import of_request
@@ -58,6 +61,8 @@ class FakeEngine(Engine):
         self.room = LaterRoom()
         self.n_post_run = 0  # pieces that were done
         self.timed = False
+        self.columns: list[list[int]] = []  # of the logit lens that were asked for, question by question
+        self.column_s = 0.0  # that each of them takes
         self.bytes_expected: int | None = None  # of a run; None: what it will take
         self._seconds, self._let = seconds, threading.Semaphore(0)
         self.limits = Limits(queue=queue)
@@ -84,6 +89,10 @@ class FakeEngine(Engine):
         if isinstance(request, Fork):
             work = self._fork(request, (records or {}).get("run"), job)
         self.enqueue(job, work or WORK[experiment.name](request, job), brief=experiment.brief)
+
+    def add_columns(self, run: Trace, positions: Sequence[int], job: Job) -> None:
+        self.columns.append(list(positions))
+        self.enqueue_post_run(job, made_up_columns(run, positions, self.column_s))
 
     def let(self, passes: int = 1) -> None:
         """Let this many passes through."""
@@ -182,6 +191,28 @@ def whole_trace(prompt: str, n_new: int) -> Trace:
     read = tuple(word if i == 0 else f" {word}" for i, word in enumerate(words))[:60]
     written = tuple(f" new{i}" for i in range(n_new))
     return replace(fake_trace(read, written, d_vocab=400), prompt=prompt)
+
+
+def made_up_columns(run: Trace, positions: Sequence[int], seconds: float = 0.0) -> Iterator[Trace]:
+    """The run with more and more columns of the logit lens, whose numbers follow from the position."""
+    size = (run.model.n_layers + 1, run.n_fed, 5)
+    for position in positions:
+        time.sleep(seconds)
+        column = replace(run, lens_ids=np.full(size, -1, np.int32), lens_probs=np.zeros(size, np.float32))
+        assert column.lens_ids is not None and column.lens_probs is not None
+        ids, probs = column.lens_ids.copy(), column.lens_probs.copy()
+        ids[:, position] = position % 90 + np.arange(5)
+        probs[:, position] = 0.5 / (1 + np.arange(5))
+        run = with_columns_of(run, replace(column, lens_ids=ids, lens_probs=probs))
+        yield run
+
+
+def without_columns(run: Trace, kept: int = 0) -> Trace:
+    """A run as a long one is at its end: the newest columns of the logit lens are there, the others are not."""
+    assert run.lens_ids is not None
+    ids = run.lens_ids.copy()
+    ids[:, : run.n_fed - kept] = -1
+    return replace(run, lens_ids=ids)
 
 
 def forked_trace(run: Trace, request: Fork) -> Trace:

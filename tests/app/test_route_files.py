@@ -1,16 +1,22 @@
 """What is asked of a record by itself: slices, files, and the records that come with the app."""
 
+import dataclasses
+import time
+
 import pytest
 
+from model.api.job import Job
 from model.errors import BadTrace
 from model.limits import Limits
 from model.records.cache import CacheTrials
+from model.records.lens import missing_columns
 from model.records.timing import Measurement
 from model.records.trace import Trace
 from model.requests.run import Run
 from model.requests.timing import Measure
+from tests.app.fakes_engine import FakeEngine, without_columns
 from tests.app.fakes_served import served
-from tests.app.running import House
+from tests.app.running import House, wait_for
 from tests.app.site import RECORDS, Site, said
 from tests.fakes import fake_trace
 from tests.fakes_measured import fake_measurement
@@ -160,3 +166,71 @@ def test_a_recorded_measurement_is_listed_and_its_pictures_are_drawn(house: Hous
     told = site.get(f"{RECORDS}/on-a-laptop/view/glance").json()
     assert measured.machine.processor in told["html"]
     assert site.get(f"{RECORDS}/on-a-laptop/file").status_code == 200
+
+
+@pytest.fixture
+def long(house: House) -> tuple[Site, str]:
+    """A run of whose logit lens the two newest columns are there."""
+    site = Site(house)
+    return site, site.keep(without_columns(fake_trace(), kept=2), "run")
+
+
+def positions(body: bytes) -> list[int]:
+    (frame,) = packing.split(body)
+    about = packing.says(frame)
+    assert about["kind"] == "lens_slice"
+    return about["positions"]
+
+
+def test_columns_of_the_lens_are_computed_once_when_they_are_asked_for(long: tuple[Site, str]):
+    site, record = long
+    first = site.get(f"{record}/slice/lens/0,3,7").content
+    assert positions(first) == [0, 3, 7]
+    about, blobs = packing.unpack(first)
+    assert blobs["ids"].shape == (5, 3, 5)
+    assert blobs["ids"][2, 1].tolist() == [3, 4, 5, 6, 7] and {"3", "4"} <= about["texts"].keys()
+    assert site.get(f"{record}/slice/lens/0,3,7").content == first
+    assert positions(site.get(f"{record}/slice/lens/3,1").content) == [3, 1]
+    assert site.house.engine.columns == [[0, 3], [1]]
+    kept = site.house.store.get(record.rsplit("/", 1)[1])
+    assert kept is not None and isinstance(kept.record, Trace)
+    assert missing_columns(kept.record) == [2, 4, 5]
+    assert kept.n_bytes >= sum(array.nbytes for array in kept.record.arrays().values())
+
+
+def test_columns_of_the_lens_wait_for_nobody_and_nobody_for_them(long: tuple[Site, str], monkeypatch):
+    site, record = long
+    engine = site.house.engine
+    engine.column_s = 0.2
+    monkeypatch.setattr("viz.server.slices._COLUMNS_S", 0.3)
+    found = positions(site.get(f"{record}/slice/lens/0,1,2,3,4,5").content)
+    assert 1 <= len(found) < 6  # those for which there was time
+    monkeypatch.setattr("viz.server.slices._COLUMNS_S", 60)
+    slow = FakeEngine(seconds=None)
+    site.house.models.use(slow)
+    try:
+        slow.enqueue(job := Job(), iter(lambda: time.sleep(0.01), 1))
+        wait_for(lambda: job.status.state == "running")
+        began = time.monotonic()
+        answer = site.get(f"{record}/slice/lens/5")
+        assert time.monotonic() - began < 30  # at once, not when its time is over
+        assert answer.status_code == 404 and "when the model is free" in answer.text
+    finally:
+        slow.close()
+        site.house.models.use(engine)
+
+
+def test_columns_that_cannot_be_had_are_refused_with_the_reason(long: tuple[Site, str], house: House):
+    site, record = long
+    for wrong, words in {
+        "lens/8": "position 8 does not exist: this run has read 8 tokens",
+        f"lens/{','.join(map(str, range(40)))}": "40 columns are too many",
+    }.items():
+        answer = site.get(f"{record}/slice/{wrong}")
+        assert (answer.status_code, words in answer.text) == (404, True), answer.text
+    running = site.keep(without_columns(fake_trace()), "run", version=2, complete=False)
+    assert "once the run has ended" in site.get(f"{running}/slice/lens/0").text
+    other = dataclasses.replace(fake_trace().model, fingerprint="another")
+    made = site.keep(dataclasses.replace(without_columns(fake_trace()), model=other), "run", version=3)
+    assert "is not loaded now" in site.get(f"{made}/slice/lens/0").text
+    assert house.engine.columns == []

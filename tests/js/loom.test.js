@@ -19,12 +19,18 @@ test("columns fill the room, and those that are looked at are the widest", () =>
 });
 
 test("of a long run the newest columns and the one that is looked at have words, and all fit", () => {
-  for (const n of [25, 128, 2048]) {
+  for (const [n, most] of [[25, 22], [128, 12], [2048, 12]]) {
     const found = columns({ wanted: Array(n).fill(44), focus: [5, n - 1], known: n, room: 1000, looked: 100, empty: 34 });
-    assert.equal(found.filter(({ wide }) => wide).length, WIDE);
-    assert.ok(found[5].wide && found[n - 1].wide && !found[1].wide === n > 26);
+    const wide = found.flatMap((each, i) => (each.wide ? [i] : []));
+    assert.equal(wide.length, most);
+    const around = n > 100 ? [2, 3, 4, 5, 6, 7, 8] : [];
+    assert.deepEqual(wide.slice(0, around.length), around);
+    assert.deepEqual(wide.slice(around.length), Array.from({ length: most - around.length }, (_, i) => n - most + around.length + i));
+    for (const i of wide) assert.ok(found[i].size >= 44 * 0.84, `${n}: the words of ${i} have ${found[i].size} px`);
     assert.ok(sum(found) <= 1000.001, `${n}: ${sum(found)}`);
   }
+  const roomy = columns({ wanted: Array(400).fill(44), focus: [399], known: 400, room: 3000, looked: 100, empty: 34 });
+  assert.equal(roomy.filter(({ wide }) => wide).length, WIDE);
 });
 
 test("each place of the picture is the cell that is drawn there, both ways round", () => {

@@ -238,7 +238,7 @@ def test_notes_of_the_prompt_are_kept_and_those_of_the_runs_length_are_not(
     llama: HookedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embeddings, "WORDS", 3)
-    monkeypatch.setattr(logit_lens, "POSITIONS", 3)
+    monkeypatch.setattr(logit_lens, "WHOLE_UP_TO", 3)
     run = with_post_run(llama, replace(written(llama), notes=("A broken character became U+FFFD.",)))
     assert len(run.notes) == 3
     assert go_on(llama, run, 0, 9).notes == ("A broken character became U+FFFD.",)

@@ -9,10 +9,15 @@ import pytest
 
 from model import HookedModel, Settings, Trace, trace
 from model.api.job import Job
+from model.capture import logit_lens
 from model.capture.continuation import Continuation
 from model.capture.generation import Generation
 from model.capture.recording import recorded
+from model.engine.engine import Engine
+from model.errors import BadSetting, BadTrace, Busy, NotShown
 from model.limits import Limits
+from model.records import trace_checks
+from model.records.lens import missing_columns
 from tests.tiny import shared
 
 PROMPT = [5, 17, 40, 8, 120, 77, 5, 6, 190, 33]
@@ -109,10 +114,59 @@ def test_a_fork_of_a_run_without_its_residual_stream_has_no_lens(hooked: HookedM
     assert (added, whole.lens_ids) == ([], None)
 
 
-def test_a_run_too_long_for_the_lens_goes_on_without_it(hooked: HookedModel, monkeypatch: pytest.MonkeyPatch):
-    for module in ("logit_lens", "generation"):
-        monkeypatch.setattr(f"model.capture.{module}.POSITIONS", len(PROMPT) + 1)
+@pytest.fixture
+def long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every run is a long one: of whose lens the two newest columns are computed, and the others when looked at."""
+    for module in ("capture.logit_lens", "records.lens"):
+        monkeypatch.setattr(f"model.{module}.WHOLE_UP_TO", len(PROMPT) - 1)
+    monkeypatch.setattr(logit_lens, "NEWEST", 2)
+
+
+@pytest.mark.usefixtures("long")
+def test_a_long_run_gets_its_newest_columns_and_says_that_others_come_when_looked_at(hooked: HookedModel):
     seen = list(records(hooked, Job()))
-    assert any(columns(each) for each in seen)
-    assert seen[-1].n_generated == NEW and seen[-1].lens_ids is None
-    assert "The logit lens is left out" in seen[-1].notes[-1]
+    for n in range(1, NEW + 1):
+        after = [each for each in seen if each.n_generated == n and each.ended == "running"]
+        assert len(PROMPT) + n - 2 in columns(after[-1])
+    n_fed = seen[-1].n_fed
+    assert {n_fed - 1, n_fed - 2} <= {*columns(seen[-1])} and 0 not in columns(seen[-1])
+    assert "computed column by column, when it is looked at" in seen[-1].notes[-1]
+    for part in seen:
+        trace_checks.check_mentions(part)
+
+
+@pytest.mark.usefixtures("long")
+def test_a_column_that_is_looked_at_is_the_one_that_a_short_run_has(hooked: HookedModel, monkeypatch):
+    run = trace(hooked, PROMPT, max_new_tokens=NEW)
+    *_, more = logit_lens.add_columns(hooked, run, [3, 0, run.n_fed - 1])
+    assert missing_columns(more) == [each for each in missing_columns(run) if each not in (0, 3)]
+    *_, whole = logit_lens.add_columns(hooked, more, range(run.n_fed))
+    monkeypatch.undo()
+    alone = trace(hooked, PROMPT, max_new_tokens=NEW)
+    for name in ("lens_ids", "lens_probs"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(alone, name))
+    assert whole.texts == alone.texts
+    assert list(logit_lens.add_columns(hooked, whole, [3])) == []
+
+
+def test_what_no_column_can_be_made_of_is_refused(hooked: HookedModel):
+    run = trace(hooked, PROMPT, max_new_tokens=NEW, additions=False)
+    with pytest.raises(BadSetting, match="position 14 does not exist: this run has read 14 tokens"):
+        logit_lens.add_columns(hooked, run, [0, 14])
+    with pytest.raises(NotShown, match="kept no residual stream"):
+        logit_lens.add_columns(hooked, replace(run, resid=None), [0])
+    with pytest.raises(BadTrace, match="only the model that made a run can add to it"):
+        logit_lens.add_columns(shared("gpt2"), run, [0])
+
+
+def test_an_engine_adds_columns_when_nobody_waits(hooked: HookedModel):
+    run = trace(hooked, PROMPT, max_new_tokens=NEW, additions=False)
+    engine, job = Engine(hooked, Limits()), Job()
+    try:
+        engine.add_columns(run, [1, 2], job)
+        *_, last = job.updates()
+        assert (last.state, columns(job.record)) == ("done", [1, 2])
+    finally:
+        engine.close()
+    with pytest.raises(Busy):
+        engine.add_columns(run, [3], Job())

@@ -183,6 +183,24 @@ def test_norms_are_those_of_the_residual_stream():
     np.testing.assert_allclose(sent, np.linalg.norm(trace.resid, axis=-1), rtol=1e-6)
 
 
+def test_a_run_that_may_be_long_says_up_to_what_length_its_lens_is_whole():
+    trace = fake_trace()
+    long = replace(trace, settings=replace(trace.settings, max_new_tokens=512 + 2 - 5))
+    assert "lens_up_to" not in packing.says(frames.head(trace))
+    assert packing.says(frames.head(long))["lens_up_to"] == 512
+
+
+def test_columns_of_the_lens_arrive_as_they_are_asked_for():
+    trace = fake_trace()
+    assert trace.lens_ids is not None and trace.lens_probs is not None
+    about, blobs = packing.unpack(slices.lens(trace, [6, 2]))
+    assert (about["kind"], about["positions"]) == ("lens_slice", [6, 2])
+    np.testing.assert_array_equal(blobs["ids"], trace.lens_ids[:, [6, 2]])
+    np.testing.assert_array_equal(blobs["probabilities"], trace.lens_probs[:, [6, 2]])
+    with pytest.raises(NotShown, match="not computed yet"):
+        slices.lens(fake_trace(lens=False), [0])
+
+
 def test_the_lens_arrives_exactly():
     trace = fake_trace()
     assert trace.lens_ids is not None

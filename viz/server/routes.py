@@ -60,6 +60,7 @@ def build_routes(store: Store, models: Models) -> list[BaseRoute]:
         of_record("/slice/row/{layer:int}/{head:int}/{position:int}", slices.row),
         of_record("/slice/vectors/{number:int}", slices.vectors),
         of_record("/slice/logits/{number:int}", slices.logits),
+        of_record("/slice/lens/{positions}", partial(slices.lens, models=models)),
         of_record("/view/{view}", drawings.answer, framed=True),
         of_record("/file", downloads.file),
         of_record("/page", downloads.page),

@@ -12,7 +12,7 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -192,6 +192,22 @@ class Store:
         self._move_out(kept.n_bytes + _LEAST)
         with self._moving:
             return kept.record if kept.record is not None else self._brought_back(kept)
+
+    def enrich(self, kept: Kept, change: Callable[[Saved], Saved]) -> None:
+        """Put a richer copy in the place of a complete record. Its parts stay; what is on disk is written anew later.
+
+        A record that left memory meanwhile stays as it is.
+        """
+        with self._moving, self._lock:
+            if kept.record is None or kept.parts is None or not kept.standing.complete:
+                return
+            kept.record = change(kept.record)
+            kept.n_bytes = sum(map(len, kept.parts)) + _bytes_of(kept.record)
+            if kept.disk_bytes:
+                self._delete(kept)
+            over = self.held_bytes() > self._most
+        if over:
+            self._move_out_later(0)
 
     def held_bytes(self) -> int:
         """What all records in memory take, what is reserved included."""

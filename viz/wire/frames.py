@@ -16,6 +16,7 @@ from dataclasses import asdict
 import numpy as np
 
 from model.errors import NotShown
+from model.records.lens import WHOLE_UP_TO, missing_columns
 from model.records.trace import Choice, Origin, Step, Token, Trace
 from model.texts import phrase
 from viz.wire import roles
@@ -58,6 +59,7 @@ def head(trace: Trace) -> bytes:
             },
             "rows_up_to": ROWS_UP_TO,
             "kv_shape": _kv_shape(trace),
+            **({"lens_up_to": WHOLE_UP_TO} if _may_be_long(trace) else {}),
             **({} if trace.origin is None else {"origin": _origin(trace, trace.origin)}),
         },
     )
@@ -213,20 +215,23 @@ def lens(trace: Trace) -> bytes:
     )
 
 
-def missing_columns(trace: Trace) -> list[int]:
-    """Positions whose column of the lens is not there yet."""
-    return [] if trace.lens_ids is None else np.flatnonzero(trace.lens_ids[0, :, 0] < 0).tolist()
+def lens_columns(trace: Trace, positions: list[int], kind: str = "lens_columns") -> bytes:
+    """Some columns of the lens. Blobs: ids i32 and probabilities f32, both [L+1, n, K], in the order of `positions`.
 
-
-def lens_columns(trace: Trace, positions: list[int]) -> bytes:
-    """Some columns of the lens. Blobs: ids i32 and probabilities f32, both [L+1, n, K], in the order of `positions`."""
+    As a frame of a run it is a "lens_columns"; what is asked for by itself has another `kind`.
+    """
     assert trace.lens_ids is not None and trace.lens_probs is not None
     ids = np.ascontiguousarray(trace.lens_ids[:, positions])
     return pack(
-        "lens_columns",
+        kind,
         {"positions": positions, **_words(trace, np.unique(ids))},
         [("ids", ids), ("probabilities", np.ascontiguousarray(trace.lens_probs[:, positions]))],
     )
+
+
+def _may_be_long(trace: Trace) -> bool:
+    """Whether the run may become too long for a lens that is whole: most are not."""
+    return trace.n_prompt + trace.settings.max_new_tokens - 1 > WHOLE_UP_TO
 
 
 def _token(token: Token) -> dict[str, object]:

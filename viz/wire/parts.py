@@ -7,6 +7,7 @@ of itself in words and which pictures there are; it is replaced by that of a new
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from model.records.lens import missing_columns
 from model.records.trace import Trace
 from model.requests.registry import of_record as of_kind
 from viz import views
@@ -59,10 +60,10 @@ class Parts:
 
     def _new_columns(self, trace: Trace) -> list[bytes]:
         """Columns of the lens that are new, while others are missing: the whole lens is a part of its own."""
-        missing = frames.missing_columns(trace)
+        missing = set(missing_columns(trace))
         if trace.lens_ids is None or (trace.over and not missing):
             return []
-        found = [at for at in range(trace.lens_ids.shape[1]) if at not in self._columns and at not in set(missing)]
+        found = [at for at in range(trace.lens_ids.shape[1]) if at not in self._columns and at not in missing]
         self._columns.update(found)
         return [frames.lens_columns(trace, found)] if found else []
 

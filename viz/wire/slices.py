@@ -1,13 +1,18 @@
-"""What is asked for one by one of a run, as frames: a layer's rows or vectors, one row's numbers, one choice's logits.
+"""What is asked for one by one of a run, as frames: a layer's rows or vectors, one row's numbers, one choice's logits,
+columns of the logit lens.
 
 numpy only. `small` halves the size, for runs that are kept as files: the frame says its `bits`.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from model.errors import BadSetting
+from model.errors import BadSetting, NotShown
 from model.records import attention
+from model.records.lens import missing_columns
 from model.records.trace import Trace
+from viz.wire import frames
 from viz.wire.packing import pack, packed_rows
 
 _HALF_MOST = float(np.finfo(np.float16).max)
@@ -74,6 +79,16 @@ def logits(trace: Trace, index: int, *, small: bool = False) -> bytes:
     low, high = float(scores.min()), float(scores.max())
     steps = np.rint((scores.astype(np.float64) - low) / ((high - low) / _STEPS or 1)).astype(np.uint16)
     return pack("logits", {**about, "bits": 16, "low": low, "high": high}, [("logits", steps)])
+
+
+def lens(trace: Trace, positions: Sequence[int]) -> bytes:
+    """Some columns of the logit lens. Blobs: ids i32 and probabilities f32, both [L+1, n, K], as `positions` has them.
+
+    Raises: NotShown, for a column that is not there.
+    """
+    if missing_columns(trace, positions):
+        raise NotShown("the logit lens of these tokens is not computed yet.")
+    return frames.lens_columns(trace, list(positions), kind="lens_slice")
 
 
 def _attended(trace: Trace, layer: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

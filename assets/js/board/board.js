@@ -103,7 +103,7 @@ export class Board {
     const { app } = this;
     if (this.rail) return;
     this.setCards(RUN_VIEWS.map((view) => new Card(view, this.context())));
-    this.loom = new Loom({ selection: this.selection, redraw: () => this.redraw(), show: (card) => this.show(card) });
+    this.loom = new Loom({ selection: this.selection, redraw: () => this.redraw(), show: (card) => this.show(card), lens: this.slices.lens });
     this.pictureBox.prepend(this.loom.element);
     this.loom.head.append(new SaveMenu(phrase("the whole run"), () => this.savedLoom()).element);
     this.transport.element.after(this.loom.story);
@@ -380,6 +380,7 @@ export class Board {
       ArrowUp: [axes.includes("layer"), () => selection.set({ layer: selection.at.layer + 1 })],
       ArrowDown: [axes.includes("layer"), () => selection.set({ layer: selection.at.layer - 1 })],
       "[": [axes.includes("head"), () => selection.set({ head: selection.at.head - 1 })],
+      "/": [this.loom !== null && !this.loom.search.element.hidden, () => this.loom?.search.focus()],
       "]": [axes.includes("head"), () => selection.set({ head: selection.at.head + 1 })],
     };
     const [has, move] = moves[key] ?? [false, () => {}];

@@ -10,6 +10,7 @@ export const KEYS = [
   ["[  ]", phrase("previous, next head")],
   [phrase("Home  End"), phrase("first, newest step, tick or round")],
   [phrase("Space"), phrase("play or pause")],
+  ["/", phrase("find a token of a long run; Enter goes to the next place, Shift + Enter to the previous one")],
   [phrase("Esc"), phrase("unlock the selection")],
   ["?", phrase("this list")],
   [phrase("Ctrl + Enter"), phrase("submit the form")],

@@ -4,6 +4,7 @@
 
 import { answered, saidBy } from "./follow.js";
 import { parseFrames } from "./frames.js";
+import { LensColumns } from "./lens_columns.js";
 import { phrase } from "../core/texts.js";
 
 /** @typedef {import("./store.js").Run} Run */
@@ -21,6 +22,7 @@ export class Slices {
   constructor(redraw, plotly) {
     this.redraw = redraw;
     this.address = plotly;
+    this.lens = new LensColumns(redraw);
     /** @type {Run | null} */
     this.run = null;
     /** @type {Server | null} */
@@ -40,6 +42,7 @@ export class Slices {
     this.server = server;
     this.asked = new Map(); // what an older run asked for is told to that one alone
     window.clearTimeout(this.timer);
+    this.lens.open(run, server);
   }
 
   /** What the pictures may call. */

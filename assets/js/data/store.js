@@ -55,6 +55,10 @@ export class Run {
     this.lens = null;
     /** @type {Map<number, {ids: Int32Array, probabilities: Float32Array, kept: number}>} columns of the lens that came before it, by position */
     this.columns = new Map();
+    /** slices of the lens that came: with `frames` they say whether there is something new to draw */
+    this.lensSlices = 0;
+    /** @type {{why: () => string, comes: boolean} | null} who computes the columns of a long run, and what to say of one that is not here */
+    this.lensSource = null;
     /** @type {Heads | null} */
     this.heads = null;
     /** @type {Units | null} */
@@ -170,13 +174,19 @@ export class Run {
     });
   }
 
+  /** Whether this run's lens is never whole: a column of it is computed when it is looked at. */
+  get lensOnDemand() { return this.head.shows.lens === null && !this.lens && this.nRead > (this.head.lens_up_to ?? Infinity); }
+
+  /** What is here, in a word: another one where there is something new to draw. */
+  get stamp() { return `${this.frames}+${this.lensSlices}${this.lensOnDemand ? this.lensSource?.why() : ""}`; }
+
   /** Where the lens has its candidates of one place: arrays, and the index of the first; null while it is to come. @param {number} level @param {number} position
-   * @returns {{ids: Int32Array, probabilities: Float32Array, at: number, kept: number} | null} */
+   * `stride`: from one level to the next. @returns {{ids: Int32Array, probabilities: Float32Array, at: number, kept: number, stride: number} | null} */
   lensPlace(level, position) {
     const { lens } = this;
-    if (lens && position < lens.positions) return { ...lens, at: (level * lens.positions + position) * lens.kept };
+    if (lens && position < lens.positions) return { ids: lens.ids, probabilities: lens.probabilities, kept: lens.kept, stride: lens.positions * lens.kept, at: (level * lens.positions + position) * lens.kept };
     const column = this.columns.get(position);
-    return column ? { ...column, at: level * column.kept } : null;
+    return column ? { ids: column.ids, probabilities: column.probabilities, kept: column.kept, stride: column.kept, at: level * column.kept } : null;
   }
 
   /** What was asked for by itself is no part of the run's own sequence of frames. @param {string} kind @param {any} about @param {Frame["tensors"]} tensors */
@@ -191,6 +201,9 @@ export class Run {
       const { low, high, bits, index } = about;
       const scores = bits === 32 ? tensors.logits.data : Float32Array.from(tensors.logits.data, (n) => low + ((high - low) * n) / 65535);
       this.logits.set(index, { scores, bits });
+    } else if (kind === "lens_slice") {
+      this.addColumns(about.positions, tensors);
+      this.lensSlices += 1;
     } else {
       return kind === "row";
     }

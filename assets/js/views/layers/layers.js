@@ -39,9 +39,9 @@ export const layers = {
     };
   },
   glance({ run, at, colours }) {
-    const { lens } = run;
-    if (!lens || at.token >= lens.positions) return { value: [whereItIs(run)] };
-    const placeOf = (/** @type {number} */ level) => (level * lens.positions + at.token) * lens.kept;
+    const lens = run.lens || run.lensOnDemand ? run.lensPlace(0, at.token) : null;
+    if (!lens) return { value: [whereItIs(run)] };
+    const placeOf = (/** @type {number} */ level) => lens.at + level * lens.stride;
     const next = run.tokens[at.token + 1]?.id;
     const id = lens.ids[placeOf(at.layer + 1)];
     return {
@@ -63,6 +63,7 @@ export const layers = {
 /** The lens in three words, while there is none. @param {import("../../data/store.js").Run} run */
 function whereItIs(run) {
   if (!run.end) return phrase("after the run");
+  if (run.lensOnDemand) return run.lensSource?.comes ? phrase("when looked at") : phrase("not in this run");
   if (run.end.ended === "stopped") return phrase("run was stopped");
   return run.head.shows.lens !== null || run.late ? phrase("not in this run") : phrase("being computed");
 }

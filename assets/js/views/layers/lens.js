@@ -41,7 +41,7 @@ export function makeLens(box, { selection, redraw }) {
   const layouts = { map: null, all: null };
 
   const sayPlace = () => {
-    if (!last?.run.lens) return;
+    if (!last) return;
     const { token, level } = pointed ?? { token: last.at.token, level: last.at.layer + 1 };
     const found = last.run.lensAt(level, token);
     const values = { layer: String(level - 1), token: quoted(last.run.tokens[token]), guesses: found.length ? found.flatMap((guess, i) => [i ? ", " : "", quoted(guess), ` ${percent(guess.probability)}`]) : phrase("not known") };
@@ -85,12 +85,11 @@ export function makeLens(box, { selection, redraw }) {
 
   /** @param {State} state */
   function drawList({ run, at: { layer, token } }) {
-    const lens = /** @type {import("../../data/store.js").Lens} */ (run.lens);
     const next = run.tokens[token + 1]?.id ?? -1;
     for (const row of rows) {
-      const place = (row.level * lens.positions + token) * lens.kept;
-      const known = token < lens.positions;
-      const [id, probability] = known ? [lens.ids[place], lens.probabilities[place]] : [-1, 0];
+      const place = run.lensPlace(row.level, token);
+      const known = place !== null;
+      const [id, probability] = known ? [place.ids[place.at], place.probabilities[place.at]] : [-1, 0];
       if (row.id !== id) say(row.guess, known ? label({ id, text: run.texts.get(id) ?? "", hex: run.hexes.get(id) }, 40) : "–");
       row.id = id;
       if (row.probability !== probability) {
@@ -116,18 +115,21 @@ export function makeLens(box, { selection, redraw }) {
     /** @param {State} state */
     draw(state) {
       const { run, at: { layer, token } } = state;
-      const now = `${run.id}/${layer}/${token}/${Boolean(run.lens)}/${run.tokens.length}/${Boolean(run.end)}`;
+      const isThere = run.lens !== null || (run.lensOnDemand && run.lensPlace(0, token) !== null);
+      const now = `${run.id}/${layer}/${token}/${isThere}/${run.tokens.length}/${Boolean(run.end)}/${isThere || lensMissing(run)}`;
       if (now === drawn) return;
       drawn = now;
-      empty.hidden = run.lens !== null;
-      shown.hidden = run.lens === null;
-      if (!run.lens) { say(empty, lensMissing(run)); return; }
+      empty.hidden = isThere;
+      shown.hidden = !isThere;
+      mapBox.hidden = run.lens === null;
+      if (!run.lens) allBox.hidden = allTitle.hidden = true;
+      if (!isThere) { say(empty, lensMissing(run)); return; }
       makeRows(run);
       const next = run.tokens[token + 1];
       const values = { token: quoted(run.tokens[token]), n: String(token), next: next && h("b", { class: "ts-lens-next" }, quoted(next)) };
       fill(title, ...(next ? phraseParts("After {token} (token {n}) the text continues with {next}.", values) : phraseParts("After {token} (token {n}) nothing was written yet.", values)));
       fill(foot, ...phraseParts("reads {token}", { token: tokenText(run.tokens[token]) }));
-      say(allTitle, phrase("All {n} tokens at a glance, in the same rows:", { n: run.lens.positions }));
+      if (run.lens) say(allTitle, phrase("All {n} tokens at a glance, in the same rows:", { n: run.lens.positions }));
       map.setAttribute("aria-label", phrase("Logit lens: {n} rows by tokens. Arrow keys choose the token and the layer; the list beside it reads out the guesses.", { n: run.nLayers + 1 }));
       drawList(state);
       sayPlace();
@@ -172,6 +174,7 @@ function brief(probability) {
 function lensMissing(run) {
   const reason = run.head.shows.lens;
   if (reason !== null) return phrase("The logit lens is not shown for this model: {reason}.", { reason });
+  if (run.lensOnDemand) return run.lensSource?.why() ?? "";
   const left = run.notes.find((/** @type {string} */ note) => note.startsWith(phrase("The logit lens is left out:")));
   if (left) return left;
   if (run.end?.ended === "stopped") return phrase("This run was stopped. The logit lens is added afterwards, unless that was stopped too.");

@@ -3,13 +3,14 @@
 
 import { fit, hatch, mix, overColour } from "../../core/canvas.js";
 import { percent } from "../../core/format.js";
-import { blocks, guessAt } from "./guesses.js";
+import { phrase } from "../../core/texts.js";
+import { blocks, guessAt, isComing } from "./guesses.js";
 import { word, write } from "./ink.js";
 
 /** @typedef {import("../../data/store.js").Run} Run */
 /** @typedef {import("./geometry.js").Geometry} Geometry */
 /** @typedef {import("../../core/canvas.js").Paint} Paint */
-/** What is to be seen of the run: passes up to `step`, and of that pass levels up to `top`. @typedef {{run: Run, step: number, top: number, focus: number[], keep: boolean}} Seen */
+/** What is to be seen of the run: passes up to `step`, and of that pass levels up to `top`; tokens that are `marked` at the foot. @typedef {{run: Run, step: number, top: number, focus: number[], keep: boolean, marked: Set<number>}} Seen */
 
 const SPINE = 13; // px, of the longest vector
 const SPINE_EXPONENT = 0.42; // the first token's vector is a hundred times as long as others: a power still shows both
@@ -18,6 +19,8 @@ const GAP = 1.5; // px between blocks
 const FOLLOWS_SHARE = 0.82; // of orange, so that cells are not louder than the token that is handed on
 const [FADED, BESIDE] = [0.55, 0.75]; // what earlier passes have read, and what this pass reads beside what is looked at
 const WORD_ROOM = 13; // px of height that a word needs
+const COMING_ROOM = 36; // px of width that it needs to say that it is coming
+const SAID_ROOM = 230; // px of narrow columns that have room for what is said of them
 
 /** @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {Seen} seen @param {Paint} colours */
 export function drawCells(g, geometry, seen, colours) {
@@ -40,7 +43,7 @@ function drawKeptColumn(g, geometry, seen, token, colours) {
   const [low, high] = [geometry.cell(token, 0), geometry.cell(token, geometry.levels - 1)];
   const [x, y] = [Math.min(low.x, high.x) - BESIDE_PX, Math.min(low.y, high.y) - BESIDE_PX];
   const [w, hgt] = [Math.abs(high.x - low.x) + low.w + 2 * BESIDE_PX, Math.abs(high.y - low.y) + low.h + 2 * BESIDE_PX];
-  const key = [run.id, run.frames, token, w, hgt, run.stepOf[token] < step, topOf(seen, token), focus.includes(token), seen.keep, colours.stamp].join("/");
+  const key = [run.id, run.frames, run.lensPlace(0, token) !== null, run.lensOnDemand && run.lensSource?.comes, token, w, hgt, run.stepOf[token] < step, topOf(seen, token), focus.includes(token), seen.keep, colours.stamp].join("/");
   let kept = COLUMNS.get(key);
   if (!kept) {
     kept = document.createElement("canvas");
@@ -53,31 +56,71 @@ function drawKeptColumn(g, geometry, seen, token, colours) {
   g.drawImage(kept, x, y, Math.ceil(w), Math.ceil(hgt));
 }
 
-/** Narrow columns side by side, from this one on, as one bitmap: a point for each cell. Returns the last of them. @param {CanvasRenderingContext2D} g
+/** Narrow columns side by side, from this one on, as one picture: a point for each cell. Returns the last of them. @param {CanvasRenderingContext2D} g
  * @param {Geometry} geometry @param {Seen} seen @param {number} first @param {Paint} colours */
 function drawNarrow(g, geometry, seen, first, colours) {
   const { run, step } = seen;
+  const isEarlier = (/** @type {number} */ token) => run.stepOf[token] < step;
   let last = first;
-  while (last + 1 < geometry.count && !geometry.columns[last + 1].wide && last + 1 <= run.steps[step].last) last += 1;
-  const [n, levels] = [last - first + 1, geometry.levels];
-  const [w, hgt] = geometry.transposed ? [levels, n] : [n, levels];
-  const [off, points] = bitmap(w, hgt);
+  while (last + 1 < geometry.count && !geometry.columns[last + 1].wide && last + 1 <= run.steps[step].last && isEarlier(last + 1) === isEarlier(first)) last += 1;
+  const top = topOf(seen, first);
+  if (top < 0) return last;
+  const { transposed, levels } = geometry;
+  const { canvas, missing } = pointsOf(run, isEarlier(first) ? FADED : BESIDE, transposed, colours);
+  const lacks = missing[last + 1] - missing[first];
+  const n = last - first + 1;
+  const [one, other] = [geometry.cell(first, transposed ? 0 : top), geometry.cell(last, transposed ? top : 0)];
+  const box = { x: one.x, y: one.y, w: other.x + other.w - one.x, h: other.y + other.h - one.y };
+  if (lacks) drawMissing(g, box, colours);
+  g.imageSmoothingEnabled = false;
+  if (transposed) g.drawImage(canvas, 0, first, top + 1, n, box.x, box.y, box.w, box.h);
+  else g.drawImage(canvas, first, levels - 1 - top, n, top + 1, box.x, box.y, box.w, box.h);
+  if (lacks > n / 2 && run.lensOnDemand && box.w >= SAID_ROOM && box.h >= WORD_ROOM) {
+    write(g, isComing(run, first) ? phrase("computed when looked at") : phrase("not computed"), box.x + box.w / 2, box.y + box.h / 2, { colour: colours.muted, align: "center", halo: colours.sunk, size: 14 });
+  }
+  return last;
+}
+
+/** A point for each cell of a run, nothing where it is not there; how many columns are not there, before each token.
+ * @typedef {{canvas: HTMLCanvasElement, missing: Int32Array}} Points */
+/** @type {Map<string, Points>} of a run: it costs tens of milliseconds where it is long, and steps are scrubbed over */
+const POINTS = new Map();
+const MOST_POINTS = 4;
+
+/** @param {Run} run @param {number} faded @param {boolean} transposed @param {Paint} colours @returns {Points} */
+function pointsOf(run, faded, transposed, colours) {
+  const key = [run.id, run.frames, run.lensSlices, run.nRead, faded, transposed, colours.stamp].join("/");
+  const known = POINTS.get(key);
+  if (known) return known;
+  const [n, levels] = [run.nRead, run.nLayers + 1];
+  const [off, points] = transposed ? bitmap(levels, n) : bitmap(n, levels);
   const words = new Uint32Array(points.data.buffer);
-  for (let i = 0; i < n; i += 1) {
-    const token = first + i;
-    const faded = run.stepOf[token] < step ? FADED : BESIDE;
-    const top = topOf(seen, token);
-    for (let level = 0; level <= top; level += 1) {
-      const guess = guessAt(run, level, token);
-      const at = geometry.transposed ? i * levels + level : (levels - 1 - level) * n + i;
-      words[at] = guess ? shades(guess.follows, faded, colours).words[Math.round(guess.probability * 255)] : 0;
+  const missing = new Int32Array(n + 1);
+  const [along, up] = transposed ? [levels, 1] : [1, -n]; // from one token, from one level to the next
+  const start = transposed ? 0 : (levels - 1) * n;
+  const [follows, other] = [shades(true, faded, colours).words, shades(false, faded, colours).words];
+  for (let token = 0; token < n; token += 1) {
+    const place = run.lensPlace(0, token);
+    missing[token + 1] = missing[token] + Number(!place);
+    if (!place) continue;
+    const next = run.tokens[token + 1]?.id;
+    for (let level = 0; level < levels; level += 1) {
+      const at = place.at + level * place.stride;
+      words[start + token * along + level * up] = (place.ids[at] === next ? follows : other)[Math.round(place.probabilities[at] * 255)];
     }
   }
   off.putImageData(points, 0, 0);
-  const [one, other] = [geometry.cell(first, geometry.transposed ? 0 : levels - 1), geometry.cell(last, geometry.transposed ? levels - 1 : 0)];
-  g.imageSmoothingEnabled = false;
-  g.drawImage(off.canvas, one.x, one.y, other.x + other.w - one.x, other.y + other.h - one.y);
-  return last;
+  if (POINTS.size >= MOST_POINTS) POINTS.delete(POINTS.keys().next().value ?? "");
+  const made = { canvas: off.canvas, missing };
+  POINTS.set(key, made);
+  return made;
+}
+
+/** Below narrow columns, some of which are not there yet. @param {CanvasRenderingContext2D} g @param {import("./geometry.js").Box} box @param {Paint} colours */
+function drawMissing(g, box, colours) {
+  g.fillStyle = colours.sunk;
+  g.fillRect(box.x, box.y, box.w, box.h);
+  hatch(g, box.x, box.y, box.w, box.h, colours.line, 8);
 }
 
 /** A bitmap to draw in, cleared, and its points. @param {number} w @param {number} hgt @returns {[CanvasRenderingContext2D, ImageData]} */
@@ -136,7 +179,9 @@ function drawBlock(g, geometry, run, token, { low, high, guess }, faded, colours
     const box = geometry.block(token, low, high);
     g.fillStyle = colours.sunk;
     g.fillRect(box.x + inner, box.y, box.w - inner - (wide ? 3 : 0), box.h - (wide ? GAP : 0));
-    if (wide) hatch(g, box.x + inner, box.y, box.w - inner - 3, box.h - GAP, colours.line, 8);
+    if (!wide) return;
+    hatch(g, box.x + inner, box.y, box.w - inner - 3, box.h - GAP, colours.line, 8);
+    if (isComing(run, token) && box.h >= WORD_ROOM && box.w >= COMING_ROOM) write(g, phrase("coming"), box.x + inner + (box.w - inner - 3) / 2, box.y + box.h / 2, { colour: colours.muted, align: "center", most: box.w - inner - 5, halo: colours.sunk });
     return;
   }
   for (let level = low; level <= high; level += 1) {

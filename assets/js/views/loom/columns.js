@@ -7,15 +7,19 @@
  * are empty. `looked` and `empty`: the sizes of a column that is looked at and of an empty one.
  * @typedef {{wanted: number[], focus: number[], known: number, room: number, looked: number, empty: number}} Asked */
 
-export const WIDE = 24; // columns with words, of a run that is longer
+export const WIDE = 24; // columns with words at most, of a run that is longer
+const LONG = 4 * WIDE;
 const NARROW_MOST = 8; // px
-const NARROW_SHARE = 0.45; // of the room, for all narrow columns at most
+const NARROW_SHARE = 0.4; // of the room, for all narrow columns at most
+const SQUEEZE = 0.85; // of what its word needs, for a column with words at least
+const [AROUND, AROUND_LONG] = [1, 3]; // columns on either side of one that is looked at that have words, too: in a long run they tell where one is
 const STRETCH = 1.6; // a run of few tokens does not fill the room at any price
 
 /** Columns side by side in the order of the tokens, in fractions of a pixel. @param {Asked} asked @returns {Column[]} */
 export function columns({ wanted, focus, known, room, looked, empty }) {
   const n = wanted.length;
-  const wide = wideOnes(n, focus);
+  const sizeOf = (/** @type {number} */ i) => (focus.includes(i) ? Math.max(looked, wanted[i]) : i < known ? wanted[i] : empty);
+  const wide = wideOnes(n, focus, room, sizeOf);
   const narrow = Math.min(NARROW_MOST, (room * NARROW_SHARE) / Math.max(n - wide.size, 1));
   const isLoose = wanted.map((_, i) => wide.has(i) && !focus.includes(i) && i < known);
   const natural = wanted.map((size, i) => {
@@ -34,12 +38,22 @@ export function columns({ wanted, focus, known, room, looked, empty }) {
   });
 }
 
-/** Which columns have words: all of a short run; else the last ones, and those around what is looked at. @param {number} n @param {number[]} focus */
-function wideOnes(n, focus) {
+/** Which columns have words: all of a short run; else those around what is looked at and the last ones, as many as have room for them.
+ * @param {number} n @param {number[]} focus @param {number} room @param {(i: number) => number} size that a column with words needs */
+function wideOnes(n, focus, room, size) {
   if (n <= WIDE) return new Set(Array.from({ length: n }, (_, i) => i));
   const wide = new Set(focus.filter((i) => i >= 0 && i < n));
-  for (const i of focus) for (const near of [i - 1, i + 1]) if (near >= 0 && near < n && wide.size < WIDE) wide.add(near);
-  for (let i = n - 1; i >= 0 && wide.size < WIDE; i -= 1) wide.add(i);
+  let used = [...wide].reduce((sum, i) => sum + size(i), 0);
+  const fits = (/** @type {number} */ i) => wide.size < WIDE && used + size(i) * SQUEEZE + Math.min(NARROW_MOST * (n - wide.size - 1), room * NARROW_SHARE) <= room;
+  const add = (/** @type {number} */ i) => {
+    if (i < 0 || i >= n || wide.has(i)) return true;
+    if (!fits(i)) return false;
+    wide.add(i);
+    used += size(i) * SQUEEZE;
+    return true;
+  };
+  for (let by = 1; by <= (n > LONG ? AROUND_LONG : AROUND); by += 1) for (const i of focus) add(i - by) && add(i + by);
+  for (let i = n - 1; i >= 0 && add(i);) i -= 1;
   return wide;
 }
 

@@ -14,15 +14,69 @@ import { topOf } from "./cells.js";
 /** @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {Seen} seen @param {Paint} colours */
 export function drawFoot(g, geometry, seen, colours) {
   for (let token = 0; token < geometry.count; token += 1) {
-    drawChip(g, geometry, seen, token, colours);
-    drawTape(g, geometry, seen, token, colours);
+    const last = alike(geometry, seen, token);
+    if (last > token) drawStretch(g, geometry, seen, token, last, colours);
+    else {
+      drawChip(g, geometry, seen, token, colours);
+      drawTape(g, geometry, seen, token, colours);
+    }
+    token = last;
   }
+  for (const token of seen.marked) drawMark(g, geometry, token, seen.focus.includes(token), colours);
   if (geometry.transposed) return;
   const [chip, tape] = [geometry.chip(0), geometry.tape(0)];
   for (const [text, box] of /** @type {const} */ ([[phrase("tokens"), chip], [phrase("cache"), tape]])) {
     write(g, text, geometry.before - 10, box.y + box.h / 2, { colour: colours.muted, align: "right", size: 13 });
   }
   writeBytes(g, geometry, seen, tape.y + tape.h + 16, colours);
+}
+
+/** A token that was searched for: its chip is framed, and where columns are narrow a mark stays in sight. @param {CanvasRenderingContext2D} g
+ * @param {Geometry} geometry @param {number} token @param {boolean} isFocus @param {Paint} colours */
+function drawMark(g, geometry, token, isFocus, colours) {
+  const box = geometry.chip(token);
+  g.fillStyle = g.strokeStyle = colours.ink;
+  g.lineWidth = isFocus ? 2.2 : 1.4;
+  if (geometry.columns[token].wide) {
+    rounded(g, box.x + 1, box.y + (geometry.transposed ? 1.5 : 0), box.w - 4, box.h - (geometry.transposed ? 3 : 0), 5);
+    g.stroke();
+    return;
+  }
+  const [x, y] = geometry.transposed ? [box.x + box.w, box.y + box.h / 2] : [box.x + box.w / 2, box.y + 6];
+  g.beginPath();
+  g.moveTo(x, y);
+  if (geometry.transposed) { g.lineTo(x + 9, y - 4); g.lineTo(x + 9, y + 4); } else { g.lineTo(x - 4, y - 9); g.lineTo(x + 4, y - 9); }
+  g.closePath();
+  g.fill();
+}
+
+const HAIR = 1.5; // px: columns that are narrower are not told apart
+
+/** The last of the columns from this one on that look alike and are too narrow to be told apart. @param {Geometry} geometry @param {Seen} seen @param {number} first */
+function alike({ columns, count }, { run, step }, first) {
+  const { last: read } = run.steps[step];
+  const kind = (/** @type {number} */ token) => (token > read ? 0 : (token < run.nPrompt ? 1 : 2) + (run.stepOf[token] < step ? 2 : 0));
+  const isHair = (/** @type {number} */ token) => !columns[token].wide && columns[token].size < HAIR;
+  let last = first;
+  while (isHair(first) && last + 1 < count && isHair(last + 1) && kind(last + 1) === kind(first)) last += 1;
+  return last;
+}
+
+/** Narrow chips and their keys and values as one. @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {Seen} seen @param {number} first @param {number} last @param {Paint} colours */
+function drawStretch(g, geometry, seen, first, last, colours) {
+  const { run, step } = seen;
+  const [one, other] = [geometry.chip(first), geometry.chip(last)];
+  g.fillStyle = first > run.steps[step].last ? colours.line : first < run.nPrompt ? colours.muted : colours.generated;
+  if (geometry.transposed) g.fillRect(one.x, one.y, one.w, other.y + other.h - one.y);
+  else g.fillRect(one.x, one.y + 8, other.x + other.w - one.x, one.h - 12);
+  if (first > run.steps[step].last) return;
+  const share = Math.min(Math.max(topOf(seen, first), 0) / run.nLayers, 1);
+  const [begin, end] = [geometry.tape(first), geometry.tape(last)];
+  for (const [i, colour] of [colours.key, colours.value].entries()) {
+    g.fillStyle = colour;
+    if (geometry.transposed) g.fillRect(begin.x + i * 4.5, begin.y, 3.5, (end.y + end.h - begin.y) * share);
+    else g.fillRect(begin.x, begin.y + i * 6.5, (end.x + end.w - begin.x) * share, 5.5);
+  }
 }
 
 /** A chip: solid for a prompt's token, dashed below for a written one; an empty frame while it is not known. @param {CanvasRenderingContext2D} g

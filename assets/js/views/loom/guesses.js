@@ -46,7 +46,16 @@ export function settled(run, token) {
 
 /** Why a place has no guess: it is coming, or it never will. @param {Run} run @param {number} token */
 export function lensWord(run, token) {
+  if (run.lensOnDemand) return run.lensSource?.why() ?? "";
   if (run.head.shows.lens !== null) return phrase("The logit lens is not shown for this model.");
   if (run.end?.ended === "stopped" && !run.lensPlace(0, token)) return phrase("Not computed: the run was stopped.");
-  return run.late && !run.lens ? phrase("Not in this run.") : phrase("What it would say here is coming.");
+  if (run.late && !run.lens) return phrase("Not in this run.");
+  const { size } = run.columns;
+  return size ? phrase("What it would say here is coming: {n} of {all} columns are there.", { n: size, all: run.nRead }) : phrase("What it would say here is coming.");
+}
+
+/** Whether what a column would say is still to come. @param {Run} run @param {number} token */
+export function isComing(run, token) {
+  if (run.lensOnDemand) return run.lensSource?.comes ?? false;
+  return run.head.shows.lens === null && !run.lens && !run.late && !(run.end?.ended === "stopped" && !run.lensPlace(0, token));
 }

@@ -71,5 +71,5 @@ export function setFont(g, { bold = false, slanted = false, size = 13 }) {
 /** A rectangle with round corners, as a path. @param {CanvasRenderingContext2D} g @param {number} x @param {number} y @param {number} w @param {number} h @param {number} r */
 export function rounded(g, x, y, w, h, r) {
   g.beginPath();
-  g.roundRect(x, y, Math.max(w, 0), Math.max(h, 0), Math.min(r, w / 2, h / 2));
+  g.roundRect(x, y, Math.max(w, 0), Math.max(h, 0), Math.max(Math.min(r, w / 2, h / 2), 0)); // a narrow column has no room for corners
 }

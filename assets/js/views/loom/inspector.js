@@ -52,7 +52,7 @@ export class Inspector {
   draw(state, part) {
     this.part = part;
     const { run, at } = state;
-    const key = [run.id, run.frames, at.step, at.layer, at.head, at.token, part, run.nRead, state.colours.stamp].join("/");
+    const key = [run.id, run.stamp, at.step, at.layer, at.head, at.token, part, run.nRead, state.colours.stamp].join("/");
     if (key === this.drawn) return;
     this.drawn = key;
     const { crumb, title, body } = partOf(part, state);

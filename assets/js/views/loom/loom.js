@@ -16,6 +16,7 @@ import { LoomTable } from "./loom_table.js";
 import { drawFalling, drawOutput } from "./output.js";
 import { drawArcs, drawFront, drawNames, drawPlace } from "./overlay.js";
 import { Readout } from "./readout.js";
+import { SearchField } from "./search_field.js";
 import { captions, chapterAt, line } from "./story.js";
 import { drawTop } from "./top.js";
 
@@ -28,7 +29,8 @@ import { drawTop } from "./top.js";
 
 const NARROW = 760; // px: below it tokens go down
 const REST_MS = 120;
-const [LEAST_HEIGHT, ROW_DOWN, EDGES_DOWN] = [300, 30, 46]; // px
+const [SEEN_FROM, SEEN_UP_TO] = [60, 0.6]; // px below the window's top, and the share of its height above the transport
+const [LEAST_HEIGHT, ROW_DOWN, EDGES_DOWN, NARROW_DOWN] = [300, 30, 46, 500]; // px
 /** @type {Record<Chapter, Part>} */
 const PART_OF = { read: "token", look: "head", guess: "cell", choose: "choice", keep: "cache" };
 /** @type {Record<Part, Chapter>} */
@@ -36,9 +38,11 @@ const CHAPTER_OF = { token: "read", head: "look", cell: "guess", choice: "choose
 const PHONE = "(max-width: 600px)"; // as in loom.css
 
 export class Loom {
-  /** @param {{selection: Selection, redraw: () => void, show: (card: string) => void}} context */
-  constructor({ selection, redraw, show }) {
+  /** @param {{selection: Selection, redraw: () => void, show: (card: string) => void, lens: {look: (positions: number[]) => void}}} context `lens` is told which
+   * columns are looked at */
+  constructor({ selection, redraw, show, lens }) {
     this.selection = selection;
+    this.lens = lens;
     this.redraw = redraw;
     /** @type {Part} */
     this.part = "head";
@@ -55,13 +59,15 @@ export class Loom {
     this.inspector = new Inspector((part) => this.turnTo(part), show);
     this.readout = new Readout();
     this.stage = h("div", { class: "ts-loom-stage" }, this.picture, this.inspector.element);
-    this.head = h("div", { class: "ts-loom-says" }, this.says, this.about);
+    this.search = new SearchField(selection, { changed: redraw, go: (token) => this.found(token), left: () => this.over.focus({ preventScroll: true }) });
+    this.head = h("div", { class: "ts-loom-says" }, this.says, this.about, this.search.element);
     this.element = h("section", { class: "ts-loom", "aria-label": phrase("the whole run") }, this.head, this.stage, this.readout.element);
     this.table = new LoomTable(selection);
     this.captions = h("ol", { class: "ts-story" });
+    this.reveals = -1;
     this.story = h("div", { class: "ts-story-box" }, this.captions, this.table.element);
     this.width = widthOf(this.picture, () => { this.drawnBase = ""; redraw(); });
-    this.drawnBase = "";
+    this.drawnBase = this.readKey = "";
     this.told = "";
     this.rest = 0;
     this.restedAt = -Infinity;
@@ -113,8 +119,25 @@ export class Loom {
     }
     this.pointed = pointed;
     if (!pointed || !run || !event) this.readout.hide();
-    else this.readout.show(run, pointed.token, pointed.level, event);
+    else this.readout.show(run, pointed.token, pointed.level, event, !this.geometry?.columns[pointed.token].wide);
     this.redraw();
+  }
+
+  /** A token was searched for. @param {number} token */
+  found(token) {
+    this.point(null);
+    this.part = "token";
+    this.reveals = token;
+    this.selection.set({ token }, { lock: true });
+  }
+
+  /** Bring a token that was found in sight, where tokens go down. */
+  reveal() {
+    const token = this.reveals;
+    this.reveals = -1;
+    if (token < 0 || !this.geometry?.transposed) return;
+    const y = this.over.getBoundingClientRect().top + this.geometry.cell(token, 0).y;
+    if (y < SEEN_FROM || y > window.innerHeight * SEEN_UP_TO) window.scrollBy({ top: y - window.innerHeight * (SEEN_UP_TO / 2) });
   }
 
   /** @param {Part} part @param {Partial<import("../../data/axes.js").At>} [go] */
@@ -133,6 +156,7 @@ export class Loom {
     this.wanted.key = "";
     this.front = null;
     this.point(null);
+    this.search.open();
   }
 
   /** While a pass is played. @param {Front | null} front */
@@ -147,7 +171,7 @@ export class Loom {
     const { base } = this.selection;
     const last = run.steps[at.step].last;
     const top = this.front ? Math.min(Math.floor(this.front.level), run.nLayers) : run.nLayers;
-    return { run, step: at.step, top, focus: [...new Set([last, this.front ? last : Math.min(base.token, last)])], keep: this.part === "cache" };
+    return { run, step: at.step, top, focus: [...new Set([last, this.front ? last : Math.min(base.token, last)])], keep: this.part === "cache", marked: this.search.marked };
   }
 
   /** @param {State} state */
@@ -161,7 +185,7 @@ export class Loom {
     const wanted = this.sizes(run, transposed);
     const height = transposed ? heightDown(run.tokens.length) : Math.max(this.picture.clientHeight, LEAST_HEIGHT);
     this.picture.style.height = transposed ? `${height}px` : "";
-    const key = [run.id, run.frames, at.step, seen.top, seen.focus, seen.keep, width, height, colours.stamp].join("/");
+    const key = [run.id, run.stamp, at.step, seen.top, seen.focus, seen.keep, this.search.searched, width, height, colours.stamp].join("/");
     if (key !== this.drawnBase) {
       this.drawnBase = key;
       const { last } = run.steps[at.step];
@@ -173,6 +197,17 @@ export class Loom {
       drawOutput(g, this.geometry, seen, colours);
     }
     this.paintOver(state, seen);
+    this.reveal();
+    this.lookAt(run, seen);
+    if (key !== this.readKey) this.readout.again(run); // what is pointed at may be known by now
+    this.readKey = key;
+  }
+
+  /** Columns with words, and what is pointed at, are looked at. @param {Run} run @param {import("./cells.js").Seen} seen */
+  lookAt(run, { focus }) {
+    if (!run.lensOnDemand || !this.geometry) return;
+    const wide = this.geometry.columns.flatMap((column, i) => (column.wide ? [i] : [])).reverse();
+    this.lens.look([...(this.pointed ? [this.pointed.token] : []), ...focus.toReversed(), ...wide]);
   }
 
   /** @param {State} state @param {import("./cells.js").Seen} seen */
@@ -224,6 +259,7 @@ export class Loom {
     if (this.about.dataset.of !== run.id) fill(this.about, h("span", { class: "ts-model-note", title: model.note || undefined }, [model.note, model.name].filter(Boolean).join(" · ")));
     this.about.dataset.of = run.id;
     this.markChapter(run);
+    this.search.draw(run);
     this.inspector.drawLikely(state, this.front ? Math.min(Math.floor(this.front.level), run.nLayers) : null);
     this.state = state;
     if (this.rest) return; // while steps fly by, words are made anew a few times a second
@@ -274,7 +310,7 @@ export class Loom {
   }
 }
 
-/** Where tokens go down, the picture is as high as all of them need, at whatever step. @param {number} n tokens of the run */
+/** Where tokens go down, the picture is as high as all of them need, at whatever step; of a long run older ones share what they have. @param {number} n tokens of the run */
 function heightDown(n) {
-  return EDGES_DOWN + ROW_DOWN * (Math.min(n, WIDE) + 1) + 2 * Math.max(n - WIDE, 0);
+  return EDGES_DOWN + ROW_DOWN * (Math.min(n, WIDE) + 1) + Math.min(2 * Math.max(n - WIDE, 0), NARROW_DOWN);
 }

@@ -32,7 +32,7 @@ export class LoomTable {
   fill() {
     if (!this.element.open || !this.state) return;
     const { run, at } = this.state;
-    const key = `${run.id}/${run.frames}/${at.token}/${at.step}`;
+    const key = `${run.id}/${run.stamp}/${at.token}/${at.step}`;
     if (key === this.filled) return;
     this.filled = key;
     const pass = run.steps[run.stepOf[at.token]];

@@ -15,6 +15,7 @@ import { rounded, setFont, word, write } from "./ink.js";
 
 const THICK = 20; // px: an arc of 100%
 const NAMED = 4; // of the strongest arcs
+const NARROW_PLACE = 7; // px: the frame around a cell of a column that is narrower
 const SAID = 0.08; // an arc that is stronger is named
 
 /** The names of layers, the selected one's in bold. @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {number} layer @param {Paint} colours */
@@ -142,7 +143,9 @@ export function drawPlace(g, geometry, token, level, isHovered, colours) {
   }
   g.strokeStyle = colours.ink;
   g.lineWidth = isHovered ? 1.6 : 2;
-  rounded(g, box.x + (geometry.transposed ? 0 : 3), box.y - 1, box.w - (geometry.transposed ? 0 : 5), box.h + 1, 3);
+  if (geometry.columns[token].wide) rounded(g, box.x + (geometry.transposed ? 0 : 3), box.y - 1, box.w - (geometry.transposed ? 0 : 5), box.h + 1, 3);
+  else if (geometry.transposed) rounded(g, box.x, box.y + box.h / 2 - NARROW_PLACE / 2, box.w, NARROW_PLACE, 2);
+  else rounded(g, box.x + box.w / 2 - NARROW_PLACE / 2, box.y - 1, NARROW_PLACE, box.h + 1, 2);
   g.stroke();
 }
 
