@@ -16,7 +16,7 @@ import { Board } from "./board.js";
 import { AddressBar, readAddress } from "./address.js";
 import { ShippedRecords, ShippedRow } from "./shipped_records.js";
 import { StatusLine, fillPrompt, find, watchModel } from "./status.js";
-import { isOver } from "./sentences.js";
+import { isCutShort, isOver } from "./sentences.js";
 import { listenToKeys } from "./keys.js";
 import { Presses } from "./presses.js";
 import { VisitorRuns } from "./visitor_runs.js";
@@ -225,7 +225,7 @@ export class Page {
       if (held.record || this.boards.has(status.experiment)) held.experiment ??= status.experiment; // else its first part says what it is
     }
     if (held.own && held.record instanceof Run && held.record.begun) this.runs?.note(held.record, held.record.end !== null);
-    if (held.record instanceof ServedRecord && held.status) held.record.ended = isOver(held.status);
+    if (held.record instanceof ServedRecord && held.status) Object.assign(held.record, { ended: isOver(held.status), stopped: isCutShort(held.status) });
     this.draw(held);
     this.forks?.heard(held);
     this.tell();

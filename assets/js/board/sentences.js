@@ -39,6 +39,11 @@ export function isOver({ state }) {
   return ["done", "stopped", "failed"].includes(state);
 }
 
+/** Whether it is over before all that was asked for was there. @param {Status} status */
+export function isCutShort({ state }) {
+  return ["stopped", "failed"].includes(state);
+}
+
 /** @param {Status} status @param {Circumstances} [circumstances] */
 export function sentence(status, { trace = status.experiment === "run", shipped = false, restored = false, cutOff = false } = {}) {
   if (cutOff) return CUT_OFF;
