@@ -28,7 +28,7 @@ def table(tried: CacheTrials) -> str:
                 f"{kl.mean():.4f}" if n_new else "",
                 f"{kl.max():.4f}" if n_new else "",
                 phrase("{changed} of {n}", changed=other, n=n_new),
-                "" if trial.first_changed is None else f"{trial.first_changed + 1}",
+                "" if trial.first_changed is None else f"{trial.first_changed}",
             )
         )
     head = (
@@ -38,7 +38,7 @@ def table(tried: CacheTrials) -> str:
         phrase("mean KL, nats"),
         phrase("most"),
         phrase("other tokens"),
-        phrase("first at new token"),
+        phrase("first at generated token"),
     )
     top = phrase(
         "{model}; {tokens}, {n_new} generated",

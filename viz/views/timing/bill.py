@@ -157,4 +157,7 @@ def _said(name: str, n_bytes: int, count: int, i: int) -> str:
     size = theme.size(n_bytes / count)
     if count == 1:
         return f"{name}: {size}<extra></extra>"
-    return phrase("{name} of user {user} of {n}: {size}", name=name, user=i + 1, n=count, size=size) + "<extra></extra>"
+    return (
+        phrase("{name} of user {user} of 0\u2013{last}: {size}", name=name, user=i, last=count - 1, size=size)
+        + "<extra></extra>"
+    )
