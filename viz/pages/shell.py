@@ -110,6 +110,27 @@ def runs() -> None:
     )
 
 
+def recorded(visitors: Visitors, experiment: str) -> dict[str, Mapping[str, Any]]:
+    """Of each record of this kind that comes with the app, by its id: the values that a form asks with for the same."""
+    kept = (each for each in visitors.store.shipped() if each.standing.experiment == experiment)
+    return {each.id: each.shipped.asked for each in kept if each.shipped}
+
+
+def opening(visitors: Visitors, experiment: str) -> Mapping[str, Any]:
+    """Those of the record that the page opens on; none where none comes with the app."""
+    return next(iter(recorded(visitors, experiment).values()), {})
+
+
+def recorded_fill(
+    visitors: Visitors, experiment: str, form: fields.Form, made: Mapping[str, Any], emptied: Sequence[Any] = ()
+) -> None:
+    """A way to put into the form what each such record was asked with; what is `emptied` told of an example."""
+    for record_id, asked in recorded(visitors, experiment).items():
+        names = [name for name in asked if name in made]
+        values = [*(form.shown(name, asked[name]) for name in names), *("" for _ in emptied)]
+        fields.fill_from(record_id, values, [*(made[name] for name in names), *emptied])
+
+
 def status() -> None:
     """The lines that say how things stand, laid out where this is called."""
     _html(_STATUS, "status")
