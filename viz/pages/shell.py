@@ -37,6 +37,10 @@ _STATUS = f"""<p class="ts-refusal" role="alert"></p>
 <progress class="ts-loading" max="1" aria-label="{markup.text(phrase("loading progress"))}" hidden></progress>
 <p class="ts-spoken" role="status"></p>"""
 
+# On a narrow screen the form is one line until it is asked for, before the result: assets/js/board/popovers.js.
+_FOLD = f"""<button type="button" class="ts-form-fold" aria-expanded="false" aria-controls="form">
+{markup.text(phrase("Prompt and settings"))}</button>"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
@@ -70,6 +74,7 @@ def laid_out(here: str, *experiments: str, first: str | None = None) -> Iterator
         with gr.Row(elem_id="page", equal_height=False):
             with gr.Column(elem_id="side", scale=0, min_width=300):
                 with gr.Column(elem_id="form"):
+                    _html(_FOLD, "form-fold")
                     yield page
             with gr.Column(elem_id="main", scale=1, min_width=320):
                 page.board = _board(experiments, first)
