@@ -27,8 +27,8 @@ _DRAFT = ("n_draft", "max_new_tokens", "temperature", "exit_layer", "seed")
 def build_page(demo: gr.Blocks, visitors: Visitors, limits: Limits) -> None:
     """Add the page to the app that `demo` is."""
     first, names = SCENES[0], visitors.models.names
-    serving = {"texts": first.texts, **first.engine} | shell.opening(visitors, "serve")
-    speculating = {"prompt": DRAFTED[0].prompt, "max_new_tokens": 32} | shell.opening(visitors, "speculate")
+    serving = {"texts": first.texts, **first.engine, **shell.opening(visitors, "serve")}
+    speculating = {"prompt": DRAFTED[0].prompt, "max_new_tokens": 32, **shell.opening(visitors, "speculate")}
     batching = fields.Form(request=Serve, limits=limits, models=names, values=serving)
     drafting = fields.Form(request=Speculate, limits=limits, models=names, values=speculating)
     with demo.route(phrase("Serve"), PATH, show_in_navbar=False) as blocks:
@@ -80,7 +80,7 @@ def _scenes(batching: fields.Form, served: dict[str, Any], visitors: Visitors) -
     names = [scene.label for scene in SCENES]
     asked = ("texts", *_ENGINE)
     values = [
-        [_said(scene), *(batching.shown(name, ({"texts": scene.texts} | scene.engine)[name]) for name in asked)]
+        [_said(scene), *(batching.shown(name, {"texts": scene.texts, **scene.engine}[name]) for name in asked)]
         for scene in SCENES
     ]
     row = gr.Column()

@@ -86,7 +86,9 @@ def schedulers(record: Batching, _at: Selection, mode: Mode = "light") -> go.Fig
     figure.update_yaxes(
         tickvals=values, ticktext=names, range=[values[-1] + 0.8, -1.6], showgrid=False, ticks="", zeroline=False
     )
-    figure.update_xaxes(title=phrase("seconds from the start"), range=[-0.01 * ends, ends * 1.01], zeroline=False)
+    figure.update_xaxes(
+        title=phrase("seconds from the start"), showgrid=True, range=[-0.01 * ends, ends * 1.01], zeroline=False
+    )
     return figure
 
 

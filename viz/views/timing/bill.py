@@ -114,7 +114,9 @@ def memory_bill(record: Measurement, at: Selection, mode: Mode = "light") -> go.
         line={"color": theme.ROLES["doubt"][mode].text, "width": 2, "dash": "dash"},
     )
     figure.update_xaxes(
-        title=phrase("{unit}; {size} in total", unit=word, size=theme.size(owed.total)), rangemode="tozero"
+        title=phrase("{unit}; {size} in total", unit=word, size=theme.size(owed.total)),
+        rangemode="tozero",
+        showgrid=True,
     )
     figure.update_yaxes(showticklabels=False, ticks="")
     return figure
