@@ -28,7 +28,7 @@ def _timed(record: Batching, name: str) -> TimedScheduler | None:
 def _speed(record: Batching) -> Large:
     together, apart = _timed(record, "continuous"), _timed(record, "sequential")
     if together is None or apart is None:
-        return Large(value="\u2013", means=phrase("as fast as one after another:"), is_late=True)
+        return Large(value="\u2013", means=phrase("how much faster than one after another:"), is_late=True)
     means = phrase(
         "as fast as one after another: {together} tokens a second instead of {apart}",
         together=number(together.rate),

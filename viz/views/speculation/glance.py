@@ -27,13 +27,12 @@ def _large(attempt: Attempt) -> Large:
         if accepted is None
         else phrase("{share} of checked guesses accepted", share=theme.percent(accepted))
     )
-    means = phrase(
-        "as fast as plain decoding with {draft}: {tokens} tokens a pass, {guesses}",
-        draft=attempt.name,
-        tokens=number(attempt.tokens_per_pass),
-        guesses=guesses,
-    )
-    return Large(value="\u2013" if speed is None else f"\u00d7{number(speed)}", means=means, is_late=speed is None)
+    values = {"draft": attempt.name, "tokens": number(attempt.tokens_per_pass), "guesses": guesses}
+    if speed is None:
+        means = phrase("{draft}: {tokens} tokens a pass, {guesses}; its speed:", **values)
+        return Large(value="\u2013", means=means, is_late=True)
+    means = phrase("as fast as plain decoding with {draft}: {tokens} tokens a pass, {guesses}", **values)
+    return Large(value=f"\u00d7{number(speed)}", means=means)
 
 
 def _answer(record: Speculation) -> str:
