@@ -20,6 +20,7 @@ class Account:
     facts: Callable[[Any], list[str]]  # what was run, where, and what a person should know of it
     prompt: Callable[[Any], str] = lambda record: record.prompt
     counts: Callable[[Any], dict[str, Any]] = lambda _: {}  # what can be selected, and what is worth looking at first
+    asked: Callable[[Any], dict[str, Any]] = lambda _: {}  # the values that a form asks with for such a record
     first: Callable[[Any], Selection] = lambda _: Selection()  # what is worth looking at first
     steps: Literal["tick", "round"] | None = None  # what its record is moved over by, where its pictures follow that
 

@@ -96,3 +96,7 @@ SCENES = (
         label=phrase("Too few blocks"), changed={"n_blocks": 14}, texts=_texts(*((each.prompt, 32) for each in _FOUR))
     ),
 )
+OFFERED = (
+    *(each.prompt for each in (*EXAMPLES, *DRAFTED)),
+    *(each.prompt for scene in SCENES for each in scene.texts),
+)  # every text that a form offers: no words of a person

@@ -107,6 +107,32 @@ def on_machine(machine: Machine) -> str:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Large:
+    """A large number, and what it means. `is_late`: it is measured late in a run, and there is none (yet)."""
+
+    value: str
+    means: str
+    is_late: bool = False
+
+
+def glance(large: Sequence[Large], answer: str, below: str) -> Html:
+    """A record at a glance: large numbers, one answer in words, and where it was measured. All are plain texts."""
+    said = f'<p class="ts-glance-answer">{markup.text(answer)}</p>' if answer else ""
+    return Html(
+        f'<div class="ts-glance">{"".join(map(_large, large))}</div>{said}<p class="ts-note">{markup.text(below)}</p>'
+    )
+
+
+def _large(each: Large) -> str:
+    means = f"<span>{markup.text(each.means)}</span>"
+    return f"<div><strong>{markup.text(each.value)}</strong>{means}{_LATE if each.is_late else ''}</div>"
+
+
+# The page says instead whether it is coming or was stopped, which no record knows: assets/js/board/late.js.
+_LATE = f' <span class="ts-late">{markup.text(phrase("not measured"))}</span>'
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], below: Sequence[str] | None = None) -> Html:
     """A table of plain texts, each made inert; the first of a row names it. `below` are sentences under the rows, one
     for each, empty where there is none.

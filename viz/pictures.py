@@ -94,7 +94,7 @@ def _note(shown: View, record: Record, left_out: set[Selection], at: Selection) 
     count = max(getattr(place, name or "tick") for place in left_out) + 1 + END
     held = {"first": BEGINNING, "last": END}
     if BEGINNING <= first < count - END:
-        one = first + 1
+        one = first
         said = (
             phrase(
                 "This page holds the picture of the first {first} and the last {last} ticks, and of tick {one}.",

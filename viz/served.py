@@ -6,7 +6,7 @@ from typing import Literal
 from weakref import WeakKeyDictionary
 
 from model.errors import NotShown
-from model.records.batching import Batching, Request, ScheduledChunk, Tick, letter
+from model.records.batching import Batching, Request, ScheduledChunk, Tick, TimedScheduler, letter
 from model.records.trace import Token
 from model.texts import counted, listed, phrase
 from viz import markup, theme
@@ -50,9 +50,7 @@ def css_class(request: int) -> str:
 def tick_of(record: Batching, at: Selection) -> Tick:
     """The picked tick. Raises: NotShown, if the record has fewer."""
     if at.tick >= len(record.ticks):
-        raise NotShown(
-            "there is no tick {tick}; this record has {n_ticks}.", tick=at.tick + 1, n_ticks=len(record.ticks)
-        )
+        raise NotShown("there is no tick {tick}; this record has {n_ticks}.", tick=at.tick, n_ticks=len(record.ticks))
     return record.ticks[at.tick]
 
 
@@ -152,6 +150,21 @@ def why_not(record: Batching, tick: Tick, request: int) -> str:
             most=most,
         )
     return phrase("too few blocks are free: the engine reserves some for texts that are already decoding")
+
+
+def blocks_in_use(tick: Tick) -> dict[int, list[int]]:
+    """The requests that use each block after the tick."""
+    users: dict[int, list[int]] = {}
+    for table in tick.block_tables:
+        for block in table.blocks if table.request not in tick.freed else ():
+            users.setdefault(block, []).append(table.request)
+    return users
+
+
+def is_always_faster(one: TimedScheduler, other: TimedScheduler) -> bool:
+    """Whether `one` wrote more tokens per second in every turn of as many runs."""
+    pairs = zip(one.seconds, other.seconds, strict=True)
+    return all(one.n_written / mine > other.n_written / theirs for mine, theirs in pairs)
 
 
 def token_at(record: Batching, request: int, position: int) -> Token | None:

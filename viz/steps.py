@@ -69,7 +69,7 @@ def _first_tick(record: Batching) -> tuple[int, str]:
     if preempting is not None:
         return preempting, phrase("here the blocks run out, and a text is preempted")
     fullest = max(range(len(record.ticks)), key=lambda i: len(record.ticks[i].scheduled), default=0)
-    return fullest, phrase("no tick schedules more texts at once")
+    return fullest, phrase("the largest batch")
 
 
 def _tick(record: Batching, tick: Tick) -> str:

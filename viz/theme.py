@@ -65,6 +65,10 @@ GROUND: dict[Mode, dict[str, str]] = {
 }
 
 
+FONT_FAMILY = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', sans-serif"
+"""What charts and canvases are written in: FONT in assets/js/core/canvas.js says the same."""
+
+
 def css_variables() -> str:
     """The colours as CSS variables; the dark ones hold under a `.dark` ancestor, which is how Gradio says it."""
     return (
@@ -121,24 +125,31 @@ def duration(seconds: float) -> str:
 
 
 def plotly_template(mode: Mode = "light") -> go.layout.Template:
-    """The same ground, ink and roles for plotly charts, with text of at least 14 px."""
+    """The same ground, ink and roles for plotly charts, with text of at least 14 px, as canvases draw theirs.
+
+    Words at the axes and in the legend above are quiet; lines go across only.
+    """
     import plotly.graph_objects as go
 
     ground = GROUND[mode]
-    line = ground["line"]
-    lines = {"gridcolor": line, "linecolor": line, "zerolinecolor": line, "tickcolor": line, "ticklen": 6}
-    axis = {**lines, "automargin": True, "title": {"font": {"size": 14}, "standoff": 12}, "ticks": "outside"}
+    line, quiet = ground["line"], {"size": 14, "color": ground["muted"]}
+    lines = {"gridcolor": line, "linecolor": line, "zerolinecolor": line, "tickcolor": line}
+    axis = {**lines, "automargin": True, "tickfont": quiet, "title": {"font": quiet, "standoff": 12}}
     return go.layout.Template(
         layout={
-            "font": {"family": "system-ui, sans-serif", "size": 14, "color": ground["ink"]},
+            "font": {"family": FONT_FAMILY, "size": 14, "color": ground["ink"]},
             "paper_bgcolor": ground["card"],
             "plot_bgcolor": ground["card"],
             "colorway": [ROLES[name][mode].fill for name in ("query", "key", "value", "generated", "prompt", "doubt")],
-            "xaxis": axis,
-            "yaxis": axis,
-            "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+            "xaxis": {**axis, "showgrid": False, "ticks": "outside", "ticklen": 5},
+            "yaxis": {**axis, "ticks": "outside", "ticklen": 8, "tickcolor": ground["card"]},  # room beside the words
+            "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": quiet},
             "margin": {"l": 10, "r": 10, "t": 30, "b": 10},
-            "hoverlabel": {"font": {"size": 14}},
+            "hoverlabel": {
+                "bgcolor": ground["card"],
+                "bordercolor": ground["muted"],
+                "font": {"family": FONT_FAMILY, "size": 14, "color": ground["ink"]},
+            },
         }
     )
 

@@ -81,7 +81,7 @@ class Draw(Protocol):
 class View:
     """One picture of one kind of record. `needs` are its arrays without which there is nothing to draw; `follows` is
     the part of the selection that changes the picture. One that is `folded` opens when it is pressed: a table of what
-    a chart shows.
+    a chart shows. `glance` marks the one that says what the record comes to, before all others.
     """
 
     name: str
@@ -93,6 +93,7 @@ class View:
     follows: Follows
     draw: Draw
     folded: bool = False
+    glance: bool = False
 
     @property
     def caption(self) -> str:
@@ -116,7 +117,13 @@ class View:
 
 
 def view(
-    title: str, *, follows: Follows, of: type = Trace, needs: str | tuple[str, ...] = (), folded: bool = False
+    title: str,
+    *,
+    follows: Follows,
+    of: type = Trace,
+    needs: str | tuple[str, ...] = (),
+    folded: bool = False,
+    glance: bool = False,
 ) -> Callable[[Draw], View]:
     """Mark a function as a view of this kind of record; its docstring is what the page says about it."""
 
@@ -133,6 +140,7 @@ def view(
             follows=follows,
             draw=draw,
             folded=folded,
+            glance=glance,
         )
 
     return mark
@@ -152,6 +160,7 @@ def words(shown: View) -> dict[str, str | bool]:
         "more": glossary.explained(shown.more),
         "follows": shown.follows,
         "folded": shown.folded,
+        "glance": shown.glance,
     }
 
 

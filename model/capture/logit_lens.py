@@ -105,7 +105,7 @@ def add_columns(hooked: HookedModel, trace: Trace, positions: Sequence[int]) -> 
     kept none; BadTrace, for another model's run; BadSetting, for a position that was not read.
     """
     _require_lens(hooked)
-    check_same_model(hooked, trace, phrase("add to"))
+    check_same_model(hooked, trace)
     _require_stream(trace)
     for position in positions:
         if not 0 <= position < trace.n_fed:

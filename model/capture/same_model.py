@@ -36,7 +36,7 @@ def check_same_model(hooked: HookedModel, run: Trace) -> None:
         if made != loaded:
             raise BadTrace(
                 "the run was made by {model} ({name} {made}), but {other} ({name} {loaded}) is loaded; only the model "
-                "that made a run can replay or continue it. Load that one, or run the prompt again.",
+                "that made a run can replay it, continue it or add to it. Load that one, or run the prompt again.",
                 model=run.model.name,
                 name=name,
                 made=made,
@@ -46,7 +46,7 @@ def check_same_model(hooked: HookedModel, run: Trace) -> None:
     if run.model.fingerprint not in ("", hooked.card.fingerprint):
         raise BadTrace(
             "the run was made by {model}, and the loaded {other} has other weights; only the model that made a run "
-            "can replay or continue it. Load that one, or run the prompt again.",
+            "can replay it, continue it or add to it. Load that one, or run the prompt again.",
             model=run.model.name,
             other=hooked.card.name,
         )

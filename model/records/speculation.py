@@ -53,7 +53,7 @@ class Attempt:
     """
 
     mode: Literal["prompt lookup", "early exit", "own draft", "draft model"]
-    name: str  # in words, such as "early exit after layer 14 of 30"
+    name: str  # in words, such as "early exit after 15 of 30 layers"
     n_draft: int  # tokens drafted in a round at most
     rounds: tuple[Round, ...]
     tokens: tuple[Token, ...]  # prompt and written

@@ -58,7 +58,7 @@ class Speculate(Run):
     exit_layer: int | None = setting(
         None,
         kind="whole",
-        label="Early exit after layer",
+        label="Early exit: layers that run",
         low=1,
         slider=(0, 64),
         metavar="L",

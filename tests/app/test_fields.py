@@ -188,7 +188,7 @@ def test_what_cannot_be_served_is_refused(values: dict[str, Any], kind: type[Ref
         ({"modes": [["own draft"]]}, "own draft"),
         ({"n_draft": 0}, "Drafted tokens a round is 0"),
         ({"n_draft": 33}, "Drafted tokens a round is 33"),
-        ({"exit_layer": -1}, "Early exit after layer is -1"),
+        ({"exit_layer": -1}, "Early exit: layers that run is -1"),
         ({"modes": ["draft model"]}, "Draft model is None"),
         ({"modes": ["draft model"], "draft": "one", "model": "one"}, "Draft model is 'one'"),
         ({"max_new_tokens": 21}, "New tokens is 21"),

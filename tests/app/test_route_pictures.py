@@ -74,7 +74,7 @@ def test_a_picture_follows_the_selection_and_the_theme(house: House):
     one, more = site.get(f"{bill}?users=1").json(), site.get(f"{bill}?users=3&context=4096&bits=8").json()
     assert one != more
     assert one == site.get(f"{bill}?users=1&unknown=7").json()
-    assert set(one) == {"name", "title", "lead", "more", "follows", "folded", "figure", "html", "missing"}
+    assert set(one) == {"name", "title", "lead", "more", "follows", "folded", "glance", "figure", "html", "missing"}
     phases = f"{RECORDS}/{kept.id}/view/phases"
     assert site.get(phases).json() != site.get(f"{phases}?dark=1").json()
     assert site.get(f"{bill}?users=0").status_code == 404
@@ -97,7 +97,7 @@ def test_a_record_of_served_texts_says_what_can_be_selected(house: House):
     about = packing.says(packing.split(body)[0])
     assert about["counts"] == {
         "starts": [1],
-        "why": "; no tick schedules more texts at once",
+        "why": "; the largest batch",
         "ticks": len(record.ticks),
         "layers": record.model.n_layers,
         "heads": record.model.n_heads,

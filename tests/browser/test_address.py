@@ -118,7 +118,7 @@ def test_a_record_of_another_kind_leads_to_its_page(house: Plain, go):
     page = go(house, f"#record={record}&tick=4")
     page.get_by_role("link", name="another page").click()
     page.wait_for_function(f"id => {SHOWN} === id", arg=record)
-    expect(page.locator(".ts-crumbs:visible strong")).to_contain_text("Tick 5 of")
+    expect(page.locator(".ts-crumbs:visible strong")).to_contain_text("Tick 4 of")
 
 
 def test_the_second_part_of_serve_has_its_own_address(house: Plain, go):

@@ -3,6 +3,7 @@
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.pages import no_overflow
 from viz.markup import ASSETS
 
 
@@ -54,3 +55,24 @@ def test_a_watched_run_is_taken_along(serve, visit):
     page.get_by_role("link", name="Watch").click()
     expect(page.locator(".ts-run-text")).to_contain_text("Done: 16")
     expect(page.locator(".ts-card-output")).to_contain_text("words that were watched")
+
+
+@pytest.mark.parametrize("path", ["measure", "serve", "serve#speculation"])
+def test_a_phone_shows_the_result_before_the_form_which_opens_on_a_press(serve, visit, path):
+    page = visit(None, width=390, height=844)
+    page.goto(f"{serve(recorded=ASSETS / 'recorded').url}/{path}")
+    page.wait_for_selector('body[data-model="ready"]')
+    asked = page.locator("#texts textarea, #prompt textarea").locator("visible=true")
+    big = page.locator(".ts-glance strong:visible").first
+    expect(big).to_be_in_viewport(ratio=1)
+    expect(asked).to_have_count(0)
+    fold = page.get_by_role("button", name="Prompt and settings")
+    fold.click()
+    expect(asked.first).to_be_in_viewport()
+    expect(fold).to_have_attribute("aria-expanded", "true")
+    assert no_overflow(page)
+    fold.click()
+    expect(big).to_be_in_viewport(ratio=1)
+    page.set_viewport_size({"width": 1440, "height": 900})
+    expect(asked.first).to_be_visible()
+    expect(fold).to_be_hidden()

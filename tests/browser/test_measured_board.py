@@ -135,10 +135,13 @@ def test_stop_keeps_what_was_measured(measuring, monkeypatch: pytest.MonkeyPatch
     page = measuring()
     begin(page)
     card(page, "phases").locator(".main-svg").first.wait_for()
+    expect(card(page, "glance").locator(".ts-late")).to_have_text("coming")
     page.locator("#stop").click()
     expect(page.locator(LINE)).to_have_text("Stopped. The measurements so far stay.")
     expect(card(page, "phases").locator(".main-svg").first).to_be_visible()
     expect(page.locator("#stop")).to_be_disabled()
+    expect(card(page, "glance").locator(".ts-late")).to_have_text("not measured: it was stopped")
+    expect(card(page, "cache_race").locator(".ts-empty")).to_have_text("Not measured: it was stopped.")
 
 
 def test_what_was_started_beside_it_ends_a_measurement_and_both_stay(measuring, monkeypatch: pytest.MonkeyPatch):

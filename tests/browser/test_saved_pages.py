@@ -37,23 +37,23 @@ def test_a_saved_page_of_served_texts_steps_over_its_ticks(saved):
     record = fake_batching()
     page = saved(record)
     n = len(record.ticks)
-    step(page, f"Tick {PREEMPTED[0] + 1} of {n}")  # where a text is preempted
+    step(page, f"Tick {PREEMPTED[0]} of 0–{n - 1}")  # where a text is preempted
     expect(page.locator(".ts-crumbs")).to_contain_text(f"read {record.ticks[PREEMPTED[0]].n_tokens} of at most")
     page.keyboard.press("End")
-    step(page, f"Tick {n} of {n}")
+    step(page, f"Tick {n - 1} of 0–{n - 1}")
     page.keyboard.press("ArrowLeft")
-    step(page, f"Tick {n - 1} of {n}")
+    step(page, f"Tick {n - 2} of 0–{n - 1}")
     page.locator('[data-pick="tick=3"]').click()
-    step(page, f"Tick 4 of {n}")
+    step(page, f"Tick 3 of 0–{n - 1}")
     expect(page.locator('.ts-lanes [data-tick="3"]')).to_have_class("ts-picked-tick")
     expect(page.locator("[data-view=blocks] .ts-told")).to_contain_text(f"{record.ticks[3].n_free_blocks} free")
     page.keyboard.press("ArrowRight")  # the column that was pressed has the focus
-    step(page, f"Tick 5 of {n}")
+    step(page, f"Tick 4 of 0–{n - 1}")
     expect(page.locator("[data-view=blocks] .ts-told")).to_contain_text(f"{record.ticks[4].n_free_blocks} free")
     page.locator('[data-pick="tick=3"]').press(" ")
-    step(page, f"Tick 4 of {n}")
+    step(page, f"Tick 3 of 0–{n - 1}")
     page.locator('[data-pick="request=1"]').press("Enter")
-    step(page, f"Tick 4 of {n}")
+    step(page, f"Tick 3 of 0–{n - 1}")
     expect(page.locator('.ts-lanes [data-request="1"]')).to_have_class("ts-picked-request")
     expect(page.locator("[data-view=packed_attention] .ts-aside-line")).to_contain_text("one tick, layer and head")
     expect(page.locator("[data-view=packed_attention] .main-svg").first).to_be_visible()
@@ -63,14 +63,14 @@ def test_a_saved_page_of_drafts_steps_over_the_rounds_of_each(saved):
     record = drafted("a b", Settings(max_new_tokens=9), ("prompt lookup", "early exit"))
     page = saved(record)
     first, second = (len(each.rounds) for each in record.attempts)
-    step(page, f"Round 1 of {first}")
+    step(page, f"Round 0 of 0–{first - 1}")
     page.locator('[data-pick="round=1"]:visible').click()
-    step(page, f"Round 2 of {first}")
+    step(page, f"Round 1 of 0–{first - 1}")
     shown = page.locator(".ts-told:visible")
-    expect(shown).to_contain_text("prompt lookup, round 2 of")
+    expect(shown).to_contain_text("prompt lookup, round 1:")
     page.get_by_label("drafting method").select_option("early exit")
-    step(page, f"Round 1 of {second}")
-    expect(shown).to_contain_text("early exit, round 1 of")
+    step(page, f"Round 0 of 0–{second - 1}")
+    expect(shown).to_contain_text("early exit, round 0:")
     expect(page.locator(".ts-subtitle:visible").first).to_contain_text("early exit:")
 
 
@@ -92,7 +92,7 @@ def test_a_saved_page_without_steps_has_all_its_pictures_in_light_and_dark(saved
 def test_a_saved_page_opens_at_the_moment_of_its_address(saved):
     record = fake_batching()
     page = saved(record, "#record=page&tick=5")
-    step(page, f"Tick 6 of {len(record.ticks)}")
+    step(page, f"Tick 5 of 0–{len(record.ticks) - 1}")
 
 
 def test_a_saved_page_fits_and_axe_finds_no_serious_fault(saved):

@@ -275,7 +275,7 @@ def test_a_tick_is_named_as_on_the_screen(from_file):
     page = from_file(fake_batching())
     page.locator(".ts-lanes").wait_for()
     page.keyboard.press("Home")
-    expect(page.locator(".ts-crumbs strong")).to_contain_text("Tick 1 of")
+    expect(page.locator(".ts-crumbs strong")).to_contain_text("Tick 0 of")
     file, svg = saved(page, "lanes", "svg")
-    assert file == "tokenoscope-lanes-tick1.svg"
-    assert any(each.startswith("Tick 1 of") for each in texts(ET.fromstring(svg)))
+    assert file == "tokenoscope-lanes-tick0.svg"
+    assert any(each.startswith("Tick 0 of") for each in texts(ET.fromstring(svg)))

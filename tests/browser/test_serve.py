@@ -1,10 +1,16 @@
 """The page Serve in the whole app: its two parts, and its form, from typed texts to what was served."""
 
+from pathlib import Path
+
 import pytest
 from playwright.sync_api import Page, expect
 
+from model.records.batching import Batching
+from model.records.speculation import Speculation
 from tests.app.views_served import VIEWS
 from viz import views
+
+RECORDED = Path(__file__).parents[2] / "assets" / "recorded"
 
 
 @pytest.fixture
@@ -30,6 +36,36 @@ def small_views(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(page: Page, button: str = "Serve") -> None:
     page.get_by_role("button", name=button, exact=True).click()
     expect(page.locator(".ts-run-text")).to_contain_text("Done:")
+
+
+def form(page: Page) -> list[tuple[str, str]]:
+    """The texts, and how many tokens are to be written for each."""
+    rows = page.locator("#texts .ts-texts-row")
+    expect(rows).not_to_have_count(0)
+    return [(each.locator("textarea").input_value(), each.locator("input").input_value()) for each in rows.all()]
+
+
+def test_the_form_holds_what_the_recorded_result_was_asked_with(serve, visit):
+    record = Batching.open(RECORDED / "four-texts.batching")
+    asked = [(each.prompt, str(each.max_new_tokens)) for each in record.requests]
+    page = visit(None)
+    page.goto(f"{serve(recorded=RECORDED).url}/serve")
+    page.wait_for_selector('body[data-model="ready"]')
+    assert form(page) == asked
+    assert page.locator("#prompt textarea").input_value() == Speculation.open(RECORDED / "a-refrain.speculation").prompt
+    page.get_by_role("button", name="Two at a time").click()
+    expect(page.get_by_label("new tokens of text A")).to_have_value("24")
+    run(page)
+    page.get_by_role("button", name="Recorded: four texts").click()
+    expect(page.get_by_label("new tokens of text A")).to_have_value("10")
+    assert form(page) == asked
+    page.locator("#settings > button").click()
+    for name in ("n_blocks", "block_size", "token_budget", "max_requests"):
+        expect(page.locator(f"#{name} input[type=number]")).to_have_value(str(getattr(record, name)))
+    page.get_by_label("text A", exact=True).fill("words of my own")
+    page.get_by_role("button", name="Yours").click()
+    page.get_by_role("button", name="Recorded: four texts").click()
+    expect(page.get_by_label("text A", exact=True)).to_have_value("words of my own")
 
 
 def test_the_address_leads_to_the_second_part_and_the_header_to_the_page(serving):

@@ -71,9 +71,9 @@ def test_what_ran_last_is_shown_again_after_a_reload_or_a_visit_elsewhere(small_
     page.goto(f"{house.url}/measure")
     page.goto(f"{house.url}/serve")
     expect(page.locator(LINE)).to_have_text("Showing your last result from before you left this page.")
-    tick(page, "Tick 1 of 16")
+    tick(page, "Tick 0 of 0–15")
     page.locator('[data-pick="tick=4"]').click()
-    tick(page, "Tick 5 of 16")
+    tick(page, "Tick 4 of 0–15")
     page.get_by_role("tab", name="Speculation").click()
     expect(page.locator(f"{SPECULATE} .ts-crumbs strong")).to_contain_text("Round ")
     expect(link).to_have_attribute("href", kept)
@@ -98,19 +98,20 @@ def test_a_record_that_the_program_has_no_more_is_forgotten(small_views, house: 
 def test_moving_over_ticks_asks_nothing_but_what_is_selected(small_views, serving):
     page = serving()
     run(page)
-    tick(page, "Tick 1 of 16")  # the busiest one
-    expect(page.locator(f"{SERVE} .ts-crumbs")).to_contain_text("no tick schedules more texts at once")
+    tick(page, "Tick 0 of 0–15")  # the busiest one
+    expect(page.locator(f"{SERVE} .ts-crumbs")).to_contain_text("counted from 0 read")
+    expect(page.locator(f"{SERVE} .ts-crumbs")).to_contain_text("the largest batch")
     expect(page.locator('[data-view="by_pick"] .gtitle')).to_have_text("tick 0, layer 0, head 0")
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if "/records/" in request.url else None)
     blur(page)
-    for key, said in (("ArrowRight", 2), ("ArrowRight", 3), ("ArrowLeft", 2), ("End", 16), ("Home", 1)):
+    for key, said in (("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1), ("End", 15), ("Home", 0)):
         page.keyboard.press(key)
-        tick(page, f"Tick {said} of 16")
-        expect(page.locator('[data-view="by_tick"]')).to_contain_text(f"after tick {said - 1}")
+        tick(page, f"Tick {said} of 0–15")
+        expect(page.locator('[data-view="by_tick"]')).to_contain_text(f"after tick {said}")
     page.locator('[data-pick="tick=4"]').click()
-    tick(page, "Tick 5 of 16")
-    expect(page.locator(f"{SERVE} .ts-crumbs")).not_to_contain_text("no tick schedules more")
+    tick(page, "Tick 4 of 0–15")
+    expect(page.locator(f"{SERVE} .ts-crumbs")).not_to_contain_text("the largest batch")
     expect(page.locator('[data-tick="4"]')).to_have_class("ts-picked-tick")
     reached = page.locator('[data-tick][tabindex="0"]')  # by Tab: arrows lead on from there
     expect(reached).to_have_count(1)
@@ -118,8 +119,8 @@ def test_moving_over_ticks_asks_nothing_but_what_is_selected(small_views, servin
     axis = page.locator(f"{SERVE} .ts-axis")
     box = axis.bounding_box()
     axis.click(position={"x": box["width"] * 6.5 / 16, "y": 15})
-    tick(page, "Tick 7 of 16")
-    expect(axis).to_have_attribute("aria-valuetext", "tick 7 of 16")
+    tick(page, "Tick 6 of 0–15")
+    expect(axis).to_have_attribute("aria-valuetext", "Tick 6 of 0–15")
     expect(page.locator('[data-view="by_pick"] .gtitle')).to_have_text("tick 6, layer 0, head 0")
     assert asked, "the attention of what is selected is asked for"
     assert all("/view/by_pick?" in url for url in asked)
@@ -155,7 +156,7 @@ def test_what_stands_in_the_lanes_tells_of_itself_and_leads_to_its_tick(serving)
     told.hover()  # nothing lies over it
     at = told.evaluate("(cell) => cell.cellIndex")
     told.click()
-    tick(page, f"Tick {at} of {page.locator('.ts-lanes [data-tick]').count()}")
+    tick(page, f"Tick {at - 1} of 0–{page.locator('.ts-lanes [data-tick]').count() - 1}")
 
 
 def test_a_picture_that_could_not_be_fetched_says_so_and_the_next_is_drawn_in_its_place(small_views, serving):
@@ -181,7 +182,7 @@ def test_space_plays_to_the_end_and_pauses(small_views, serving):
     blur(page)
     page.keyboard.press(" ")
     expect(play).to_have_attribute("aria-pressed", "true")
-    expect(said).to_have_text(re.compile("Tick ([2-9]|1.) of 16"))
+    expect(said).to_have_text(re.compile("Tick ([1-9]|1.) of 0–15"))
     page.keyboard.press(" ")
     expect(play).to_have_attribute("aria-pressed", "false")
     assert page.evaluate("tokenoscope.store.transport.timer") is None, "nothing is still to come"
@@ -190,7 +191,7 @@ def test_space_plays_to_the_end_and_pauses(small_views, serving):
     page.keyboard.press("End")
     page.keyboard.press("ArrowLeft")
     page.keyboard.press(" ")
-    tick(page, "Tick 16 of 16")
+    tick(page, "Tick 15 of 0–15")
     expect(play).to_have_attribute("aria-pressed", "false")
 
 
@@ -199,21 +200,21 @@ def test_pictures_grow_tick_by_tick_and_a_chosen_tick_stays(small_views, serving
     monkeypatch.setattr(fakes_experiments, "GATE", gate)
     page = serving()
     begin(page)
-    tick(page, "Tick 1 of 1")
+    tick(page, "Tick 0")
     gate.release()
-    tick(page, "Tick 3 of 3")
+    tick(page, "Tick 2 of 0–2")
     page.locator('[data-pick="tick=1"]').click()
-    tick(page, "Tick 2 of 3")
+    tick(page, "Tick 1 of 0–2")
     gate.release()
     expect(page.locator(LINE)).to_contain_text("Done:")
-    tick(page, "Tick 2 of 16")
+    tick(page, "Tick 1 of 0–15")
 
 
 def test_stop_keeps_what_was_seen(small_views, serving, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(fakes_experiments, "GATE", threading.Semaphore(0))  # shut: until it is stopped
     page = serving()
     begin(page)
-    tick(page, "Tick 1 of 1")
+    tick(page, "Tick 0")
     page.locator("#stop").click()
     expect(page.locator(LINE)).to_have_text("Stopped. The results so far stay.")
     expect(page.locator('[data-view="by_tick"]')).to_contain_text("after tick 0")
@@ -225,7 +226,7 @@ def test_what_the_other_part_ended_says_so(small_views, serving, monkeypatch: py
     monkeypatch.setattr(fakes_experiments, "GATE", gate)
     page = serving()
     begin(page)
-    tick(page, "Tick 1 of 1")
+    tick(page, "Tick 0")
     page.get_by_role("tab", name="Speculation").click()
     begin(page, "Speculate")
     expect(page.locator(LINE)).to_contain_text("piece")
@@ -254,7 +255,7 @@ def test_of_drafts_each_is_looked_at_and_the_best_one_first(small_views, serving
     expect(shown).to_contain_text("prompt lookup, round 1")
     who.select_option("early exit")
     expect(shown).to_contain_text("early exit, round 0")
-    expect(page.locator(f"{SPECULATE} .ts-crumbs strong")).to_contain_text("Round 1 of")
+    expect(page.locator(f"{SPECULATE} .ts-crumbs strong")).to_contain_text("Round 0 of")
 
 
 def test_a_late_answer_of_another_draft_is_not_shown(small_views, serving, monkeypatch: pytest.MonkeyPatch):

@@ -69,9 +69,7 @@ def misplaced_pages(root: Path) -> list[str]:
     for one in _imports(root):
         if one.importer.startswith(NEEDS_GRADIO + "."):
             imports.setdefault(one.importer, set()).add(one.target)
-    needing = {
-        module for module, targets in imports.items() if any(target.partition(".")[0] == "gradio" for target in targets)
-    }
+    needing = {module for module, targets in imports.items() if any(_top(each) == "gradio" for each in targets)}
     while more := {module for module, targets in imports.items() if targets & needing} - needing:
         needing |= more
     rooms = [module for module in _modules(root) if module.startswith(NEEDS_GRADIO + ".")]

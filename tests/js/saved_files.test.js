@@ -48,7 +48,7 @@ test("a file is named by what is looked at, and says in words which model, text 
   assert.match(words[0], /^m, prompt “one two x{81}…”$/);
   assert.equal(words[1], "Step 3 of 0–3, layer 1, head 2, token 7");
   const served = { moving: "tick", summary: "Four texts.", countAt: () => 9 };
-  assert.deepEqual(aboutServed(served, { tick: 3 }), { place: "tick4", words: ["Four texts.", "Tick 4 of 9"] }); // as on the screen
+  assert.deepEqual(aboutServed(served, { tick: 3 }), { place: "tick3", words: ["Four texts.", "Tick 3 of 0–8"] }); // as on the screen
   assert.deepEqual(aboutServed({ ...served, moving: null }, { tick: 3 }), { place: "", words: ["Four texts."] });
 });
 

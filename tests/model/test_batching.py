@@ -167,7 +167,7 @@ def test_no_batch_works_on_when_its_texts_are_over(hooked: HookedModel, monkeypa
 def test_a_serving_that_is_stopped_says_so(hooked: HookedModel) -> None:
     engine = Engine(hooked, Limits())
     asked = [Ask(prompt=PROMPTS[0], max_new_tokens=60)]
-    job = Told(lambda _done, _total, what: job.stop() if what == "tick 4" else None)
+    job = Told(lambda _done, _total, what: job.stop() if what == "tick 3" else None)
     engine.enqueue(job, serve(hooked, asked, Settings(), Limits(), block_size=4, n_blocks=24, job=job))
     assert ended(job).state == "stopped"
     engine.close()
@@ -204,7 +204,7 @@ def test_nan_is_refused(hooked: HookedModel) -> None:
     broken = tiny("llama")
     with torch.no_grad():
         broken.model.model.layers[0].self_attn.q_proj.weight.fill_(float("nan"))
-    with pytest.raises(NotANumber, match="tick 1"):
+    with pytest.raises(NotANumber, match="tick 0"):
         last(serve(broken, ASKED, Settings(), Limits(), **BOUNDS))
 
 
@@ -242,7 +242,7 @@ def test_where_a_text_parts_from_plain_generate_is_told(hooked: HookedModel, mon
 
     monkeypatch.setattr(batching, "run", other)
     (note,) = last(serve(hooked, ASKED[:2], Settings(), Limits(), **BOUNDS)).notes
-    assert note.startswith("text A has other tokens") and note.endswith("from its new token 2 on.")
+    assert note.startswith("text A has other tokens") and note.endswith("from its generated token 1 on.")
 
 
 def test_no_text_is_read_before_it_arrives(hooked: HookedModel) -> None:

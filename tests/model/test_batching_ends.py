@@ -93,7 +93,7 @@ def test_it_is_a_job_of_the_engine(hooked: HookedModel, record: Batching) -> Non
     finally:
         engine.close()
     said = job.said
-    assert said[0][2] == "tick 1" and said[-1] == (said[-1][1], said[-1][1], "done")
+    assert said[0][2] == "tick 0" and said[-1] == (said[-1][1], said[-1][1], "done")
     assert all(0 <= done <= total for done, total, _ in said)
 
 

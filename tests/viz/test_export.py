@@ -333,9 +333,9 @@ def test_the_page_of_a_long_run_holds_its_beginning_its_end_and_what_is_seen_fir
     kept = [tick for tick, each in drawn.items() if each["picture"]["html"]]
     assert kept == [*range(300), most, *range(900, n)]
     assert {each["picture"]["missing"] for tick, each in drawn.items() if tick not in kept} == {NOT_HELD}
-    assert "the first 300 and the last 100 ticks, and of tick 601." in note(frames)
+    assert "the first 300 and the last 100 ticks, and of tick 600." in note(frames)
     other = saved(long, Selection(tick=450, layer=1))
-    assert "and of tick 451." in note(other)
+    assert "and of tick 450." in note(other)
     assert blocks(other)[450]["picture"]["html"] and not blocks(other)[most]["picture"]["html"]
     whole = saved(replace(short, ticks=tuple(some[:400]), schedulers=()))
     assert not note(whole) and all(each["picture"]["html"] for each in blocks(whole).values())

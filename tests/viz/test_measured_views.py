@@ -257,7 +257,7 @@ def test_compressed_caches_stand_at_their_bytes_and_their_damage():
     for i, strip in enumerate(strips, 1):
         np.testing.assert_allclose(np.maximum(record.kl[i], min(strip.y)), strip.y)
     stars = [each for each in drawn("cache_divergence", record).data if each.mode == "markers"]
-    assert [each.x[0] - 1 for each in stars] == [t.first_changed for t in record.trials if t.first_changed is not None]
+    assert [each.x[0] for each in stars] == [t.first_changed for t in record.trials if t.first_changed is not None]
     assert drawn("cache_table", record).count("No token changed.") == len(strips) - len(stars)
 
 
@@ -309,12 +309,13 @@ def test_three_large_numbers_and_an_answer_in_words_stand_first():
     assert big == [theme.duration(ttft), number(1 / itl), f"\u00d7{number(ratio)}"]
     at = min(100, int(WHOLE.race_lengths[-1]))
     on = theme.duration(float(np.interp(at, WHOLE.race_lengths, np.median(WHOLE.race_on, axis=1))))
-    assert f"Token {at} of a text takes {on} with the cache" in said
+    assert f"After {at} tokens of text, one more takes {on} with the cache" in said
     assert ("interpolated" in said) == (at not in WHOLE.race_lengths)
     assert WHOLE.machine.processor in said and WHOLE.taken in said
-    assert "coming" in drawn("glance", fake_measurement(race=False)) and "one token only" in drawn(
-        "glance", fake_measurement(n_new=1)
+    assert "ts-late" not in said and '<span class="ts-late">not measured</span>' in drawn(
+        "glance", fake_measurement(race=False)
     )
+    assert "one token only" in drawn("glance", fake_measurement(n_new=1))
 
 
 def test_a_colour_says_one_thing():

@@ -95,6 +95,7 @@ def test_the_page_opens_on_the_first_pass_with_all_pictures(show: Callable[..., 
     assert set(drawn(page)) == set(CARDS)
     assert page.get_attribute("#scope", "data-frames") == str(len(parts.all_parts(trace)))
     assert "Step 0 of 0–3" in page.inner_text(".ts-crumbs")
+    assert "counted from 0" in page.inner_text(".ts-crumbs .ts-from-0")
     assert at(page)["step"] == 0
     for name in CARDS:
         canvases = page.locator(f".ts-card-{name} canvas:visible")

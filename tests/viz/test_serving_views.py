@@ -36,8 +36,17 @@ def cells(html: str, kind: str) -> list[str]:
 
 
 def test_they_stand_in_the_order_in_which_they_teach():
-    assert list(VIEWS) == ["lanes", "blocks", "packed_attention", "schedulers", "schedulers_table", "texts_table"]
-    assert [each.follows for each in VIEWS.values()] == ["nothing", "tick", "pick", "nothing", "nothing", "nothing"]
+    assert list(VIEWS) == [
+        "serving_glance",
+        "lanes",
+        "blocks",
+        "packed_attention",
+        "schedulers",
+        "schedulers_table",
+        "texts_table",
+    ]
+    assert [each.follows for each in VIEWS.values() if each.follows != "nothing"] == ["tick", "pick"]
+    assert [each.name for each in VIEWS.values() if each.glance] == ["serving_glance"]
 
 
 @pytest.mark.parametrize("mode", ["light", "dark"])
@@ -51,6 +60,36 @@ def test_a_record_that_grows_draws_or_says_why(shown: View, mode: theme.Mode, n:
     assert all(
         size >= 14 for size in re.findall(r'"font": {[^}]*"size": (\d+)', json.dumps(told)) for size in [int(size)]
     )
+
+
+def test_large_numbers_and_a_conclusion_stand_first():
+    html = drawn("serving_glance")
+    together, apart = STORY.schedulers[0], STORY.schedulers[2]
+    most = max(
+        len({block for table in tick.block_tables if table.request not in tick.freed for block in table.blocks})
+        for tick in STORY.ticks
+    )
+    largest = max(len(each.scheduled) for each in STORY.ticks)
+    large = re.findall("<strong>(.*?)</strong>", html)
+    assert large == [f"\u00d7{together.rate / apart.rate:#.3g}", str(largest), f"{most} of {N_BLOCKS}"]
+    took, alone = theme.duration(together.total_s), theme.duration(apart.total_s)
+    assert f"4 texts together took {took}; one after another, {alone}." in html
+    assert "The last text arrived after 350 ms." in html and "The texts are the same." in html
+    assert "ts-late" not in html and "vary" not in html
+
+
+def test_a_conclusion_is_as_sure_as_the_runs_and_waits_for_them():
+    together, static, apart = STORY.schedulers
+    unclear = replace(
+        STORY, schedulers=(replace(together, seconds=(1.0, 2.0, 3.0)), static, replace(apart, seconds=(1.1, 1.9, 3.1)))
+    )
+    assert "Runs vary too much to say which is faster." in drawn("serving_glance", unclear)
+    other = replace(together, same_tokens=(True, False, True, False))
+    said = drawn("serving_glance", replace(STORY, schedulers=(other, static, apart)))
+    assert "2 texts differ from those that the model writes alone." in said and "The texts are the same." not in said
+    for some in ((), (together,), (together, static)):
+        said = drawn("serving_glance", replace(STORY, schedulers=some))
+        assert '<span class="ts-late">not measured</span>' in said and "ts-glance-answer" not in said
 
 
 def test_a_text_that_is_not_scheduled_is_told_why():
@@ -310,7 +349,7 @@ def test_attention_that_is_not_there_is_said():
         "packed_attention", replace(none, ticks=tuple(replace(each, cross_request_weight=None) for each in none.ticks))
     )
     assert "it was not requested" in unasked and "was not measured" in unasked and "exactly" not in unasked
-    for n, where in ((1, "only that of tick 1 was"), (3, "only that of ticks 1 to 3 was")):
+    for n, where in ((1, "only that of tick 0 was"), (3, "only that of ticks 0 to 2 was")):
         some = replace(
             STORY,
             ticks=(
@@ -319,13 +358,13 @@ def test_attention_that_is_not_there_is_said():
             ),
         )
         later = drawn("packed_attention", some, tick=5)
-        assert "tick 6 was not kept" in later and where in later
+        assert "tick 5 was not kept" in later and where in later
         assert "layers: 2.5\u00d710\u207b\u00b9, which should be 0" in later
     assert not any("earlier tick" in each for each in (full, unasked))
     for wrong in (Selection(tick=99), Selection(layer=99), Selection(head=99), Selection(request=99)):
-        with pytest.raises(NotShown, match=r"there is no \w+ (99|100);"):
+        with pytest.raises(NotShown, match=r"there is no \w+ 99;"):
             VIEWS["packed_attention"].draw(STORY, wrong)
-    with pytest.raises(NotShown, match="tick 100"):
+    with pytest.raises(NotShown, match="tick 99"):
         drawn("blocks", tick=99)
 
 

@@ -18,6 +18,7 @@ from viz import markup, theme
 from viz.view import Selection, View, as_json
 from viz.views import all_views
 from viz.views.speculation.acceptance import Cost, acceptance, break_even
+from viz.views.speculation.glance import drafting_glance
 from viz.views.speculation.rounds import rounds, verification
 
 MODES: list[theme.Mode] = ["light", "dark"]
@@ -126,8 +127,37 @@ def traces(record: Speculation) -> dict[str, Any]:
 
 
 def test_the_views_stand_in_the_order_in_which_they_teach():
-    assert [each.name for each in VIEWS] == ["rounds", "verification", "acceptance", "break_even"]
-    assert [each.follows for each in VIEWS] == ["attempt", "round", "nothing", "nothing"]
+    assert [each.name for each in VIEWS] == ["drafting_glance", "rounds", "verification", "acceptance", "break_even"]
+    assert [each.follows for each in VIEWS] == ["nothing", "attempt", "round", "nothing", "nothing"]
+    assert [each.name for each in VIEWS if each.glance] == ["drafting_glance"]
+
+
+def glance(*attempts: Attempt) -> tuple[list[str], str]:
+    """The large numbers, and all words."""
+    html = str(drafting_glance.draw(speculation(*attempts), Selection()))
+    return re.findall("<strong>(.*?)</strong>", html), words(html)
+
+
+def test_a_large_number_for_each_draft_and_a_conclusion_stand_first():
+    fast = attempt("prompt lookup", GREEDY, speculated_s=(0.5, 0.6, 0.7))  # plain: 1.0, 1.2, 1.4
+    slow = attempt("early exit", GREEDY, speculated_s=(2.0, 2.4, 2.8))
+    large, said = glance(slow, fast)
+    assert large == ["\u00d70.500", "\u00d72.00"]
+    n_written = sum(len(each.written) for each in GREEDY)
+    assert f"{n_written / len(GREEDY):.2f} tokens a pass" in said and theme.percent(fast.acceptance or 0) in said
+    assert "Yes: with the prompt lookup, 2.00 times as fast as plain decoding. The text is the same." in said
+    assert "No: with the early exit, 0.500 times the speed" in glance(slow)[1]
+    assert "No: even the fastest, the early exit, has 0.500 times" in glance(slow, replace(slow, name="other"))[1]
+    mixed = replace(fast, speculated_s=(0.5, 0.6, 1.5))
+    assert "Not clear: the prompt lookup was faster than plain decoding in some runs" in glance(mixed)[1]
+    assert "the early exit wrote another text." in glance(fast, replace(slow, same_tokens=False))[1]
+    assert "Tokens are sampled" in glance(replace(fast, same_tokens=None))[1]
+
+
+def test_a_draft_that_is_not_timed_yet_has_no_speed_and_no_conclusion():
+    untimed = attempt("own draft", DRAWN, plain_s=(), speculated_s=())
+    html = str(drafting_glance.draw(speculation(untimed), Selection()))
+    assert "<strong>\u2013</strong>" in html and html.count("ts-late") == 1 and "ts-glance-answer" not in html
 
 
 @pytest.mark.parametrize("mode", MODES)

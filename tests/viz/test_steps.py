@@ -26,7 +26,7 @@ def test_the_tick_that_preempts_a_text_is_seen_first_else_the_one_that_serves_mo
     most = steps.first_seen(before).tick
     assert most == 2
     assert all(len(each.scheduled) <= len(before.ticks[most].scheduled) for each in before.ticks)
-    assert steps.why_first(before) == "; no tick schedules more texts at once"
+    assert steps.why_first(before) == "; the largest batch"
     assert steps.why_first(DRAFTS) == ""
 
 

@@ -1,6 +1,7 @@
 """Every role is readable on every ground, and Python and JavaScript write numbers and tokens alike."""
 
 import itertools
+from typing import Any
 
 import pytest
 
@@ -87,6 +88,23 @@ def test_python_and_javascript_write_numbers_and_tokens_alike():
         )
         for each in tokens
     ]
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_charts_of_both_kinds_look_like_one_product(mode: theme.Mode):
+    """The type of canvases, quiet words at the axes and in the legend, and lines across only."""
+    family, font = in_node('import * as c from "@/core/canvas.js"; const answer = [c.FONT_FAMILY, c.FONT];', None)
+    assert font == f"14px {family}" and family == theme.FONT_FAMILY
+    look: Any = theme.plotly_template(mode).layout
+    ground = theme.GROUND[mode]
+    assert look.font.family == look.hoverlabel.font.family == family
+    for quiet in (
+        look.legend.font,
+        *(part for axis in (look.xaxis, look.yaxis) for part in (axis.tickfont, axis.title.font)),
+    ):
+        assert (quiet.size, quiet.color) == (14, ground["muted"])
+    assert (look.xaxis.showgrid, look.yaxis.showgrid, look.yaxis.gridcolor) == (False, None, ground["line"])
+    assert (look.hoverlabel.bgcolor, look.hoverlabel.bordercolor) == (ground["card"], ground["muted"])
 
 
 def test_a_weight_from_8_bits_is_told_with_the_digits_that_they_carry():

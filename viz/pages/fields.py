@@ -51,8 +51,24 @@ class Form:
     def _is_offered(self, field: Field) -> bool:
         return field.kind != "model" or len(self.models) > 1
 
+    def shown(self, name: str, value: Any) -> Any:
+        """A value of the request as the field's component holds it."""
+        field = self.request.fields()[name]
+        match field.kind:
+            case "whole" | "number":
+                ends = self._ends(field)
+                return value if ends is None else min(max(ends[0] if value is None else value, ends[0]), ends[1])
+            case "choices":
+                return [each for each in value if self._is_possible(each)]
+            case "rows":
+                return texts.value(value, self.limits)
+            case "positions":
+                return ", ".join(map(str, value))
+            case _:
+                return value
+
     def _component(self, name: str, field: Field, lines: int) -> Input:
-        value = self.values.get(name, self._default(name))
+        value = self.shown(name, self.values.get(name, self._default(name)))
         label, said = translated(field.label), translated(field.help)
         if field.unit:
             label = phrase("{label}, {unit}", label=label, unit=translated(field.unit))
@@ -66,7 +82,7 @@ class Form:
                 return gr.Checkbox(value, label=label, elem_id=name, container=False)
             case "choices":
                 choices = [(translated(text), given) for given, text in field.choices if self._is_possible(given)]
-                return gr.CheckboxGroup(choices, value=list(value), label=label, elem_id=name)
+                return gr.CheckboxGroup(choices, value=value, label=label, elem_id=name)
             case "model":
                 return self._model(name, field)
             case "rows":
@@ -74,21 +90,25 @@ class Form:
             case "record":
                 return gr.Textbox("", visible="hidden")
             case "positions":
-                written = ", ".join(map(str, value))
-                return gr.Textbox(written, label=label, info=said, placeholder=hint, elem_id=name)
+                return gr.Textbox(value, label=label, info=said, placeholder=hint, elem_id=name)
             case _:
                 return gr.Textbox(value, label=label, lines=lines, max_lines=8, elem_id=name, placeholder=hint or None)
 
     def _number(self, name: str, field: Field, label: str, value: Any) -> Input:
         """A slider where it has ends that a hand can tell apart; one that may be left out begins at 0 for that."""
+        info, ends = translated(field.help), self._ends(field)
+        if ends is None:
+            precision = 0 if field.kind == "whole" else None
+            return gr.Number(value, precision=precision, label=label, info=info, elem_id=name)
+        return gr.Slider(*ends, value=value, step=field.step, label=label, info=info, elem_id=name)
+
+    def _ends(self, field: Field) -> tuple[float, float] | None:
+        """Of its slider; None where a number is typed."""
         low, high = field.bounds(self.limits)
         first, last = field.slider or (low, high)
         last = min(last, high)
-        if not math.isfinite(last - first) or (last - first) / field.step > _LONGEST_SLIDER:
-            precision = 0 if field.kind == "whole" else None
-            return gr.Number(value, precision=precision, label=label, info=translated(field.help), elem_id=name)
-        at = min(max(first if value is None else value, first), last)
-        return gr.Slider(first, last, value=at, step=field.step, label=label, info=translated(field.help), elem_id=name)
+        is_typed = not math.isfinite(last - first) or (last - first) / field.step > _LONGEST_SLIDER
+        return None if is_typed else (first, last)
 
     def _model(self, name: str, field: Field) -> Input:
         label, info = translated(field.label), translated(field.help)
@@ -150,8 +170,20 @@ def chips(labels: Sequence[str], values: Sequence[Sequence[Any]], filled: Sequen
     with gr.Row(**look):
         made = [gr.Button(label, size="sm", elem_classes="chip") for label in labels]
     for chip, example in zip(made, values, strict=True):
-        js = f"() => {json.dumps(example[0] if len(filled) == 1 else list(example))}"
-        chip.click(None, None, list(filled), js=js, queue=False, api_visibility="private")
+        _fill(chip, example, filled)
+
+
+def fill_from(record_id: str, values: Sequence[Any], filled: Sequence[Any]) -> None:
+    """A button out of sight that puts these values into the form, in the browser alone: a page's script presses it
+    when a record that comes with the app is chosen (assets/js/board/shipped_records.js).
+    """
+    button = gr.Button("", elem_id=f"fill-{record_id}", elem_classes="ts-fill")
+    _fill(button, values, filled)
+
+
+def _fill(button: gr.Button, values: Sequence[Any], filled: Sequence[Any]) -> None:
+    js = f"() => {json.dumps(values[0] if len(filled) == 1 else list(values))}"
+    button.click(None, None, list(filled), js=js, queue=False, api_visibility="private")
 
 
 def remember(page: gr.Blocks, fields: Mapping[str, Any], memory: str) -> None:

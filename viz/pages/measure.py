@@ -21,9 +21,10 @@ _FILLED = ("prompt", "chat", "max_new_tokens", "run")
 
 def build_page(demo: gr.Blocks, visitors: Visitors, limits: Limits) -> None:
     """Add the page to the app that `demo` is."""
-    values = {"prompt": EXAMPLES[0].prompt, "max_new_tokens": 24}
-    form = fields.Form(request=Measure, limits=limits, models=visitors.models.names, values=values)
-    smaller = fields.Form(request=TryCaches, limits=limits, models=visitors.models.names)
+    names = visitors.models.names
+    values = {"prompt": EXAMPLES[0].prompt, "max_new_tokens": 24, **shell.opening(visitors, "measure")}
+    form = fields.Form(request=Measure, limits=limits, models=names, values=values)
+    smaller = fields.Form(request=TryCaches, limits=limits, models=names, values=shell.opening(visitors, "cache"))
     with demo.route(phrase("Measure"), PATH, show_in_navbar=False) as blocks:
         with shell.laid_out("measure", "measure", "cache") as page:
             shared = form.make("prompt", "chat")
@@ -37,6 +38,8 @@ def build_page(demo: gr.Blocks, visitors: Visitors, limits: Limits) -> None:
                 aim = gr.Markdown(_aim(None), elem_id="aim")
                 caches = smaller.make("window", "sink", "dropped", "run")
                 replay = gr.Button(phrase("Compress the cache"), elem_id="replay")
+            shell.recorded_fill(visitors, "measure", form, shared | own)
+            shell.recorded_fill(visitors, "cache", smaller, shared | caches)
         trials, find = shared | caches, _finder(visitors.store)
         page.asked += [
             shell.Asked(experiment="measure", button=measure, fields=shared | own),

@@ -10,7 +10,7 @@ from model.requests.speculation import Speculate
 from model.texts import phrase
 from viz import markup
 from viz.examples import DRAFTED, SCENES, Scene
-from viz.pages import fields, shell, texts
+from viz.pages import fields, shell
 from viz.server.visitors import Visitors
 
 PATH = "serve"
@@ -26,13 +26,11 @@ _DRAFT = ("n_draft", "max_new_tokens", "temperature", "exit_layer", "seed")
 
 def build_page(demo: gr.Blocks, visitors: Visitors, limits: Limits) -> None:
     """Add the page to the app that `demo` is."""
-    first = SCENES[0]
-    opening = {"texts": first.texts, **first.engine, "token_budget": 24}
-    names = visitors.models.names
-    batching = fields.Form(request=Serve, limits=limits, models=names, values=opening)
-    drafting = fields.Form(
-        request=Speculate, limits=limits, models=names, values={"prompt": DRAFTED[0].prompt, "max_new_tokens": 32}
-    )
+    first, names = SCENES[0], visitors.models.names
+    serving = {"texts": first.texts, **first.engine, **shell.opening(visitors, "serve")}
+    speculating = {"prompt": DRAFTED[0].prompt, "max_new_tokens": 32, **shell.opening(visitors, "speculate")}
+    batching = fields.Form(request=Serve, limits=limits, models=names, values=serving)
+    drafting = fields.Form(request=Speculate, limits=limits, models=names, values=speculating)
     with demo.route(phrase("Serve"), PATH, show_in_navbar=False) as blocks:
         with shell.laid_out("serve", "serve", "speculate") as page:
             gr.HTML(html_template=_PARTS, js_on_load=None, apply_default_css=False, elem_id="parts")
@@ -66,7 +64,8 @@ def build_page(demo: gr.Blocks, visitors: Visitors, limits: Limits) -> None:
                     drafted |= drafting.make(*_DRAFT)
                 model = batching.make("model")
             with scenes:
-                _scenes(served, limits)
+                _scenes(batching, served, visitors)
+                shell.recorded_fill(visitors, "speculate", drafting, drafted)
         page.asked += [
             shell.Asked(experiment="serve", button=serve, fields=served | model),
             shell.Asked(experiment="speculate", button=draft, fields=drafted | model),
@@ -76,25 +75,19 @@ def build_page(demo: gr.Blocks, visitors: Visitors, limits: Limits) -> None:
         shell.wire(blocks, page, visitors)
 
 
-def _scenes(served: dict[str, Any], limits: Limits) -> None:
+def _scenes(batching: fields.Form, served: dict[str, Any], visitors: Visitors) -> None:
     """Buttons that fill the form with a scene, and say what they set beside the texts."""
     names = [scene.label for scene in SCENES]
-    values = [[_said(scene), texts.value(scene.texts, limits), *_engine(scene, served)] for scene in SCENES]
+    asked = ("texts", *_ENGINE)
+    values = [
+        [_said(scene), *(batching.shown(name, {"texts": scene.texts, **scene.engine}[name]) for name in asked)]
+        for scene in SCENES
+    ]
     row = gr.Column()
     said = gr.Markdown("", elem_classes="ts-scene-said")
     with row:
-        fields.chips(
-            names, values, [said, served["texts"], *(served[name] for name in _ENGINE)], elem_classes="ts-chips"
-        )
-
-
-def _engine(scene: Scene, served: dict[str, Any]) -> list[Any]:
-    """What the scene sets of the engine, within the ends of its sliders."""
-    values = [scene.engine[name] for name in _ENGINE]
-    return [
-        min(value, served[name].maximum) if isinstance(served[name], gr.Slider) else value
-        for name, value in zip(_ENGINE, values, strict=True)
-    ]
+        fields.chips(names, values, [said, *(served[name] for name in asked)], elem_classes="ts-chips")
+    shell.recorded_fill(visitors, "serve", batching, served, [said])
 
 
 def _said(scene: Scene) -> str:

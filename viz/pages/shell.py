@@ -38,6 +38,10 @@ _STATUS = f"""<p class="ts-refusal" role="alert"></p>
 <progress class="ts-loading" max="1" aria-label="{markup.text(phrase("loading progress"))}" hidden></progress>
 <p class="ts-spoken" role="status"></p>"""
 
+# On a narrow screen the form is one line until it is asked for, before the result: assets/js/board/popovers.js.
+_FOLD = f"""<button type="button" class="ts-form-fold" aria-expanded="false" aria-controls="form">
+{markup.text(phrase("Prompt and settings"))}</button>"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
@@ -71,6 +75,7 @@ def laid_out(here: str, *experiments: str, first: str | None = None) -> Iterator
         with gr.Row(elem_id="page", equal_height=False):
             with gr.Column(elem_id="side", scale=0, min_width=300):
                 with gr.Column(elem_id="form"):
+                    _html(_FOLD, "form-fold")
                     yield page
             with gr.Column(elem_id="main", scale=1, min_width=320):
                 page.board = _board(experiments, first)
@@ -109,6 +114,27 @@ def runs() -> None:
         '<div class="ts-root ts-scope"><div class="ts-shipped-root"></div><div class="ts-runs-root"></div></div>',
         "runs",
     )
+
+
+def recorded(visitors: Visitors, experiment: str) -> dict[str, Mapping[str, Any]]:
+    """Of each record of this kind that comes with the app, by its id: the values that a form asks with for the same."""
+    kept = (each for each in visitors.store.shipped() if each.standing.experiment == experiment)
+    return {each.id: each.shipped.asked for each in kept if each.shipped}
+
+
+def opening(visitors: Visitors, experiment: str) -> Mapping[str, Any]:
+    """Those of the record that the page opens on; none where none comes with the app."""
+    return next(iter(recorded(visitors, experiment).values()), {})
+
+
+def recorded_fill(
+    visitors: Visitors, experiment: str, form: fields.Form, made: Mapping[str, Any], emptied: Sequence[Any] = ()
+) -> None:
+    """A way to put into the form what each such record was asked with; what is `emptied` told of an example."""
+    for record_id, asked in recorded(visitors, experiment).items():
+        names = [name for name in asked if name in made]
+        values = [*(form.shown(name, asked[name]) for name in names), *("" for _ in emptied)]
+        fields.fill_from(record_id, values, [*(made[name] for name in names), *emptied])
 
 
 def status() -> None:

@@ -14,12 +14,12 @@ from model.requests.batching import Text
 from viz.server import addresses
 
 
-def editor(texts: Iterable[Text], limits: Limits, *, elem_id: str) -> gr.HTML:
-    """The editor, laid out where this is called; assets/js/board/texts.js fills it."""
+def editor(value: str, limits: Limits, *, elem_id: str) -> gr.HTML:
+    """The editor of a `value`, laid out where this is called; assets/js/board/texts.js fills it."""
     bounds = f"most: {limits.requests}, newTokens: {limits.new_tokens}"
     script = addresses.script("texts.js", f"texts => texts.connect({{ element, props, watch, {bounds} }})")
     return gr.HTML(
-        value(texts, limits),
+        value,
         html_template='<div class="ts-texts-root"></div>',
         js_on_load=script,
         apply_default_css=False,

@@ -21,7 +21,7 @@ from model.errors import Refusal
 from model.requests.registry import EXPERIMENTS
 from model.texts import phrase
 from viz import markup, views
-from viz.examples import EXAMPLES
+from viz.examples import OFFERED
 from viz.server import downloads, drawings, parts, slices
 from viz.server.answers import PASSING, not_found, refused_frame
 from viz.server.store import GONE, Kept, Store
@@ -117,7 +117,8 @@ def _shipped(store: Store) -> Callable[[Request], Awaitable[Response]]:
         for kept in store.shipped()
         if kept.shipped
     ]
-    offered = [each.prompt for each in EXAMPLES] + [each["prompt"] for each in records]
+    recorded = [text for kept in store.shipped() if kept.shipped for text in kept.shipped.texts]
+    offered = [*OFFERED, *recorded]
 
     async def endpoint(_: Request) -> Response:
         return JSONResponse({"records": records, "offered": offered}, headers=PASSING)

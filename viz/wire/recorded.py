@@ -5,11 +5,13 @@ Any other kind is its own file, as the command line saves it: its pictures are d
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from model.errors import NotShown
 from model.records.file import Saved
 from model.records.trace import Trace
 from model.requests.registry import EXPERIMENTS
+from viz import views
 from viz.wire import packing, slices
 from viz.wire.parts import Parts
 
@@ -24,6 +26,9 @@ class Recorded:
     record: Saved | None = None  # the record itself; of a run only its frames come along
     prompt: str = ""
     chat: bool = False
+    asked: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # the values that a form asks with for the same; not of a run
     ended: str = ""
     max_new_tokens: int = 0
     deep: Path | None = None
@@ -33,6 +38,11 @@ class Recorded:
     def label(self) -> str:
         """Its name for a person."""
         return self.name.lstrip("0123456789-").replace("-", " ")
+
+    @property
+    def texts(self) -> list[str]:
+        """Its prompt, or its texts, as a form shows them."""
+        return [each.prompt for each in self.asked["texts"]] if "texts" in self.asked else [self.prompt]
 
     def part(self, kind: str, number: int) -> bytes:
         """The frame of one layer's "vectors" or of one choice's "logits". Raises: NotShown, if it was not recorded."""
@@ -76,6 +86,7 @@ def _other(path: Path, experiment: str, record: Saved) -> Recorded:
         frames=tuple(Parts(experiment).newer(record, 1)),
         record=record,
         prompt=prompt,
+        asked=views.account_of(record).asked(record),
     )
 
 

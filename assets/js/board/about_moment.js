@@ -1,7 +1,7 @@
 // @ts-check
 // What a board shows, in the words below the title of a saved picture and in the name of its file.
 
-import { stepOf } from "../core/format.js";
+import { roundOf, stepOf, tickOf } from "../core/format.js";
 import { phrase } from "../core/texts.js";
 
 /** @typedef {import("../data/axes.js").At} At */
@@ -21,9 +21,9 @@ export function aboutRun(run, at) {
 /** @param {import("../data/record.js").ServedRecord} record @param {At} at */
 export function aboutServed(record, at) {
   const { moving, summary } = record;
-  const values = { n: moving ? at[moving] + 1 : 0, all: record.countAt(at) };
-  const where = moving === "tick" ? phrase("Tick {n} of {all}", values) : moving === "round" ? phrase("Round {n} of {all}", values) : "";
-  return { place: moving ? `${moving}${values.n}` : "", words: [summary, where].filter(Boolean) };
+  const n = record.countAt(at);
+  const where = moving === "tick" ? tickOf(at.tick, n) : moving === "round" ? roundOf(at.round, n) : "";
+  return { place: moving ? `${moving}${at[moving]}` : "", words: [summary, where].filter(Boolean) };
 }
 
 /** A text on one line, cut where it is long. @param {string} text */

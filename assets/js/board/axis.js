@@ -2,7 +2,7 @@
 // What the transport tells of the axis that moves: the passes of a run, as wide as they took; the ticks or the rounds of another record.
 
 import { h, quoted } from "../core/dom.js";
-import { count, duration, stepOf } from "../core/format.js";
+import { count, duration, FROM_0, roundOf, stepOf, tickOf, WHY_FROM_0 } from "../core/format.js";
 import { word } from "../views/loom/ink.js";
 import { kindName } from "../data/pass_kinds.js";
 import { counted, phrase, phraseParts } from "../core/texts.js";
@@ -21,7 +21,7 @@ export function runAxis({ run, at, step, word: selected }) {
     words: [
       h("span", {}, ...phraseParts("{step} ({kind}): read {read}, wrote {written}", { step: h("strong", {}, stepOf(at.step, run.steps.length)), kind: kindName(step.kind), read, written })),
       run.head.origin && crumb(phrase("forked at step {n}", { n: count(run.head.origin.step) })),
-      crumb(phrase("layer {n}", { n: at.layer })), crumb(phrase("head {n}", { n: at.head })), crumb(...phraseParts(selected > step.last ? "token {n} {token}, written in this step" : "token {n} {token}", { n: String(selected), token: quoted(run.tokens[selected]) })),
+      crumb(phrase("layer {n}", { n: at.layer })), crumb(phrase("head {n}", { n: at.head })), crumb(...phraseParts(selected > step.last ? "token {n} {token}, written in this step" : "token {n} {token}", { n: String(selected), token: quoted(run.tokens[selected]) })), fromZero(),
     ],
     spoken: phrase("{step}, {kind}, {time}", { step: stepOf(at.step, run.steps.length), kind: kindName(step.kind), time: duration(step.seconds) }),
     title: phrase("This pass took {time}. Widths are proportional to the recorded seconds; recording makes a pass slower.", { time: duration(step.seconds) }),
@@ -35,17 +35,22 @@ export function servedAxis(record, at, words) {
   const { moving, counts, ended } = record;
   if (!moving) return null;
   const n = record.countAt(at);
-  const values = { n: at[moving] + 1, all: n };
+  const where = (moving === "tick" ? tickOf : roundOf)(at[moving], n);
   const why = words && moving === "tick" && ended && at.tick === counts.starts?.[0] ? counts.why ?? "" : ""; // why this tick is shown first
   return {
-    first: 1,
+    first: 0,
     places: Array.from({ length: n }, () => ({ width: 1 })),
     at: at[moving],
-    words: [h("span", {}, h("strong", {}, moving === "tick" ? phrase("Tick {n} of {all}", values) : phrase("Round {n} of {all}", values)), ` ${words}${why}`)],
-    spoken: moving === "tick" ? phrase("tick {n} of {all}", values) : phrase("round {n} of {all}", values),
+    words: [h("span", {}, h("strong", {}, where), " ", fromZero(), ` ${words}${why}`)],
+    spoken: where,
     title: "",
     wait_ms: null,
   };
+}
+
+/** What whoever reads a number here first has to know of it. */
+function fromZero() {
+  return h("span", { class: "ts-from-0", title: WHY_FROM_0 }, FROM_0);
 }
 
 /** @param {import("../core/dom.js").Child[]} words */

@@ -17,6 +17,7 @@ import { Rail } from "./rail.js";
 import { ServerViews } from "./server_views.js";
 import { serverView } from "./server_picture.js";
 import { Choices, markSelected, pressed, pressedByKey, revealTick } from "./choices.js";
+import { sayLate, whyMissing } from "./late.js";
 import { MemoryLoad } from "./memory_load.js";
 import { RUN_VIEWS, aboutModel } from "./run_views.js";
 import { Loom } from "../views/loom/loom.js";
@@ -36,7 +37,6 @@ import { phrase } from "../core/texts.js";
 /** How a record is opened: `live`: the program holds the record itself, with every number as it was computed; null: nobody does.
  * @typedef {{live: boolean | null, following: boolean, at?: Partial<At> | null, card?: string | null}} Opening */
 
-const COMING = phrase("Coming: this is measured later in the run.");
 const REST_MS = 150; // without a change, before what is out of sight is drawn: whoever scrubs has the machine alone
 const LISTS = /** @type {const} */ ({ serve: ["request", "layer", "head"], speculate: ["attempt"] });
 
@@ -75,9 +75,10 @@ export class Board {
     this.facts = h("ul", { class: "ts-measured-notes" });
     this.origin = h("section", { class: "ts-card ts-origin", hidden: true }, h("h2", { class: "ts-title" }, phrase("What was run, and where")), this.facts);
     this.model = h("p", { class: "ts-model-line" });
+    this.glance = h("div", { class: "ts-cards ts-first" }); // what a record comes to, before what it is moved over by
     this.list = h("div", { class: "ts-cards", "data-experiment": experiment });
     this.below = h("div", { class: "ts-below" }, app.below, this.origin, this.model);
-    this.pictureBox = h("div", { class: "ts-pictures", hidden: true }, this.transport.edge, this.transport.element, this.list, this.below);
+    this.pictureBox = h("div", { class: "ts-pictures", hidden: true }, this.glance, this.transport.edge, this.transport.element, this.list, this.below);
     this.load = new MemoryLoad((change) => this.selection.set(change));
     this.choices = new Choices([...LISTS[/** @type {keyof typeof LISTS} */ (experiment)] ?? []], (change) => this.select(change));
     this.build();
@@ -156,7 +157,9 @@ export class Board {
     for (const card of this.cards) if (!cards.includes(card)) this.sight?.unwatch(card);
     for (const card of cards) if (!this.cards.includes(card)) this.sight?.watch(card);
     this.cards = cards;
-    fill(this.list, ...cards.map((card) => card.element));
+    const isGlance = (/** @type {Card} */ card) => card.view.isGlance === true;
+    fill(this.glance, ...cards.filter(isGlance).map((card) => card.element));
+    fill(this.list, ...cards.filter((card) => !isGlance(card)).map((card) => card.element));
   }
 
   /** The cards of a record that the program draws: one a view, in its order; those that are here already stay. @param {ServedRecord} record */
@@ -177,7 +180,7 @@ export class Board {
       const now = record instanceof ServedRecord ? record.views.find((each) => each.name === name) : undefined;
       if (!now || !(record instanceof ServedRecord)) return { missing: "" };
       const found = this.pictures.find(now, at);
-      return found.missing && !record.ended ? { missing: COMING } : found;
+      return found.missing ? { missing: whyMissing(record, found.missing) } : found;
     };
     return new Card(serverView(served, find, (change) => this.select(change), () => this.drawn()), this.context());
   }
@@ -344,6 +347,7 @@ export class Board {
   drawn() {
     if (this.record instanceof ServedRecord) {
       markSelected(this.list, this.selection.at);
+      sayLate(this.pictureBox, this.record);
       revealTick(this.list);
     }
     if (this.goal) this.cards.find((card) => card.view.id === this.goal)?.element.scrollIntoView({ block: "start" });

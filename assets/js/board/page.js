@@ -224,7 +224,7 @@ export class Page {
       if (held.record || this.boards.has(status.experiment)) held.experiment ??= status.experiment; // else its first part says what it is
     }
     if (held.own && held.record instanceof Run && held.record.begun) this.runs?.note(held.record, held.record.end !== null);
-    if (held.record instanceof ServedRecord && held.status) held.record.ended = held.status.over;
+    if (held.record instanceof ServedRecord && held.status) Object.assign(held.record, { ended: held.status.over, stopped: held.status.over && held.status.state !== "done" });
     this.draw(held);
     this.forks?.heard(held);
     this.tell();

@@ -1,10 +1,14 @@
 // @ts-check
 // Parts of the form that lie over the page when they are open: their button opens and closes them, and so do Esc and a press elsewhere.
+// A form beside the board is one line on a narrow screen, and its button opens it where it stands.
 
 const OPEN = "ts-open";
 
-/** Wire every popover of the page. */
+/** Wire every popover of the page, and the form's own button. */
 export function wirePopovers() {
+  const form = document.getElementById("form");
+  const fold = form?.querySelector(".ts-form-fold");
+  fold?.addEventListener("click", () => fold.setAttribute("aria-expanded", String(form?.classList.toggle(OPEN))));
   const all = Array.from(document.querySelectorAll(".ts-popover"));
   const set = (/** @type {Element} */ popover, /** @type {boolean} */ open) => {
     popover.classList.toggle(OPEN, open);

@@ -23,6 +23,7 @@ export function serverView(served, find, select, drawn) {
     lead: rebuilt(served.lead),
     more: rebuilt(served.more),
     folded: served.folded,
+    isGlance: served.glance,
     create: (body, { plotly }) => {
       const picture = new ServerPicture(served, plotly, select, drawn);
       body.append(picture.element);

@@ -36,11 +36,19 @@ export class ShippedRecords {
     return this.records.some((record) => record.id === id);
   }
 
-  /** Its prompt stands in the form then, but never over a person's own words. @param {Shipped} record */
+  /** Whether a person wrote it. @param {string} text */
+  isOwn(text) {
+    return text.trim() !== "" && !this.offered.has(text);
+  }
+
+  /** What it was asked with stands in the form then, but never over a person's own words. @param {Shipped} record */
   fillForm(record) {
     const prompt = /** @type {HTMLTextAreaElement | null} */ (document.querySelector("#prompt textarea"));
     const chat = /** @type {HTMLInputElement | null} */ (document.querySelector("#chat input"));
-    if (!prompt || (prompt.value.trim() !== "" && !this.offered.has(prompt.value))) return;
+    const words = [...document.querySelectorAll(record.experiment === "serve" ? "#texts textarea" : "#prompt textarea")];
+    if (words.some((each) => this.isOwn(/** @type {HTMLTextAreaElement} */ (each).value))) return;
+    const whole = /** @type {HTMLElement | null} */ (document.getElementById(`fill-${record.id}`)); // viz/pages/fields.py: every field
+    if (whole || !prompt) return whole?.click();
     fillPrompt(record.prompt);
     if (chat && chat.checked !== record.chat) chat.click();
   }

@@ -180,5 +180,7 @@ export function taps() {
   return window.matchMedia("(hover: none)").matches;
 }
 
-export const FONT = "14px system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', sans-serif";
+/** What canvases and charts are written in: viz/theme.py says the same of plotly's. */
+export const FONT_FAMILY = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', sans-serif";
+export const FONT = `14px ${FONT_FAMILY}`;
 export const MONO = "14px ui-monospace, 'SF Mono', Menlo, Consolas, 'DejaVu Sans Mono', monospace";

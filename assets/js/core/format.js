@@ -5,10 +5,24 @@ import { phrase } from "./texts.js";
 
 /** How layers, heads and tokens are numbered: one number for one thing, on the page and in the code. */
 export const COUNTING = phrase("Layers, heads and tokens are counted from 0, as in the code.");
+/** The same in short, beside the numbers. */
+export const FROM_0 = phrase("counted from 0");
+/** And why, for whoever points at it. */
+export const WHY_FROM_0 = phrase("The first one is number 0, as in the code and in the files: one number for one thing.");
 
 /** A step by its number, the index in `steps`, among those of its run; the prefill is step 0. @param {number} step @param {number} n how many there are */
 export function stepOf(step, n) {
   return n > 1 ? phrase("Step {step} of 0–{last}", { step: count(step), last: count(n - 1) }) : phrase("Step {step}", { step: count(step) });
+}
+
+/** A tick of served texts by its number, among all of them. @param {number} tick @param {number} n how many there are */
+export function tickOf(tick, n) {
+  return n > 1 ? phrase("Tick {tick} of 0–{last}", { tick: count(tick), last: count(n - 1) }) : phrase("Tick {tick}", { tick: count(tick) });
+}
+
+/** A round of a draft by its number, among all of them. @param {number} round @param {number} n how many there are */
+export function roundOf(round, n) {
+  return n > 1 ? phrase("Round {round} of 0–{last}", { round: count(round), last: count(n - 1) }) : phrase("Round {round}", { round: count(round) });
 }
 
 /** @param {number} number */

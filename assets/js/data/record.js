@@ -8,8 +8,8 @@ import { NOWHERE, clamp } from "./axes.js";
 /** @typedef {import("./axes.js").At} At */
 /** @typedef {import("./axes.js").Axis} Axis */
 /** @typedef {import("./axes.js").MovingAxis} MovingAxis */
-/** `lead`: what is seen, as markup, and `more` of it; `folded`: it opens when it is pressed; `follows`: what changes the picture; `missing`: why there is nothing to draw (yet); `note`: a sentence below it.
- * @typedef {{name: string, title: string, lead: string, more: string, folded: boolean, follows: string, missing?: string | null, note?: string}} ServedView */
+/** `lead`: what is seen, as markup, and `more` of it; `folded`: it opens when it is pressed; `glance`: it says what the record comes to, before all others; `follows`: what changes the picture; `missing`: why there is nothing to draw (yet); `note`: a sentence below it.
+ * @typedef {{name: string, title: string, lead: string, more: string, folded: boolean, glance?: boolean, follows: string, missing?: string | null, note?: string}} ServedView */
 /** What can be selected, and `starts`: which tick, or which round of each attempt, is worth looking at first, and `why`.
  * @typedef {{ticks?: number, rounds?: number[], starts?: number[], why?: string, layers?: number, heads?: number, requests?: string[], attempts?: string[], best?: number}} Counts */
 /** @typedef {{html?: string | null, figure?: {data: any[], layout: any} | null, missing?: string | null, words?: string}} Drawing */
@@ -28,6 +28,7 @@ export class ServedRecord {
     /** @type {MovingAxis | null} */
     this.moving = null;
     this.ended = false; // whether it will not grow any more
+    this.stopped = false; // whether it ended before all of it was there
     /** @type {string[]} sentences of plain text */
     this.facts = [];
     /** @type {Counts} */

@@ -28,7 +28,7 @@ def table(tried: CacheTrials) -> str:
                 f"{kl.mean():.4f}" if n_new else "",
                 f"{kl.max():.4f}" if n_new else "",
                 phrase("{changed} of {n}", changed=other, n=n_new),
-                "" if trial.first_changed is None else f"{trial.first_changed + 1}",
+                "" if trial.first_changed is None else f"{trial.first_changed}",
             )
         )
     head = (

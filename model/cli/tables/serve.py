@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from model.cli.tables.columns import Shown, columns, decimals, slots_of
-from model.records.batching import Batching
+from model.records.batching import Batching, letter
 from model.texts import counted, phrase
 
 
@@ -86,11 +86,11 @@ def _texts(served: Batching) -> list[str]:
         written = len(each.tokens) - each.n_prompt
         rows.append(
             (
-                f"{number + 1}: {each.prompt[:40]!r}",
+                f"{letter(number)}: {each.prompt[:40]!r}",
                 f"{each.n_prompt:,}",
                 f"{written:,}",
                 f"{each.arrives_s:.2f}",
-                phrase("{first} to {last}", first=own[0] + 1, last=own[-1] + 1) if own else phrase("none"),
+                phrase("{first} to {last}", first=own[0], last=own[-1]) if own else phrase("none"),
                 each.ended,
             )
         )

@@ -183,7 +183,9 @@ class _Serving:
             for tick in ticks(self._hooked, paged, self._texts, watch, self._job, room):
                 if tick is not None:
                     self._ticks.append(self._tick(tick, watch.at(tick.began)))
-                    self._job.progress(self._n_written, self._n_expected, phrase("tick {tick}", tick=len(self._ticks)))
+                    self._job.progress(
+                        self._n_written, self._n_expected, phrase("tick {tick}", tick=len(self._ticks) - 1)
+                    )
                 with watch.stopped():
                     yield None if tick is None else self._record()
         except NoBlockLeft:
@@ -226,7 +228,7 @@ class _Serving:
             raise NotANumber(
                 "the model computed NaN (not a number) in tick {tick}. Its weights are damaged, or "
                 "overflow in its number type. Load other weights.",
-                tick=len(self._ticks) + 1,
+                tick=len(self._ticks),
             )
         if tick.attention is not None:
             return self._weights.keep(tick.attention)
@@ -293,9 +295,9 @@ class _Serving:
                 self._notes.append(
                     phrase(
                         "text {letter} has other tokens in the recorded run than from plain generate, the sequential "
-                        "baseline, from its new token {number} on.",
+                        "baseline, from its generated token {number} on.",
                         letter=letter(number),
-                        number=alike + 1,
+                        number=alike,
                     )
                 )
 

@@ -1,6 +1,9 @@
 """Served texts in words."""
 
+from typing import Any
+
 from model.records.batching import Batching
+from model.requests.batching import Text
 from model.texts import counted, phrase
 from viz import steps, theme
 from viz.account import Account, in_chat
@@ -73,6 +76,14 @@ def _arrivals(record: Batching) -> str:
     )
 
 
+def _asked(record: Batching) -> dict[str, Any]:
+    """The texts and the engine; of random arrivals the rate is not kept."""
+    texts = tuple(Text(prompt=each.prompt, max_new_tokens=each.max_new_tokens) for each in record.requests)
+    names = ("n_blocks", "block_size", "token_budget", "max_requests", "prefix_caching")
+    all_at_once = {} if any(each.arrives_s for each in record.requests) else {"rate": 0.0}
+    return {"texts": texts, **all_at_once, **{name: getattr(record, name) for name in names}}
+
+
 ACCOUNT = Account(
     of=Batching,
     what=phrase("Served"),
@@ -89,6 +100,7 @@ ACCOUNT = Account(
         "heads": record.model.n_heads,
         "requests": [letter(i) for i in range(len(record.requests))],
     },
+    asked=_asked,
     first=steps.first_seen,
     steps="tick",
 )

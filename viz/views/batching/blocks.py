@@ -26,7 +26,7 @@ def blocks(record: Batching, at: Selection, _mode: Mode = "light") -> Html:
     prefix. The block tables below list the blocks of each text in order.
     """
     tick = served.tick_of(record, at)
-    users = _users(tick)
+    users = served.blocks_in_use(tick)
     past = served.history(record)
     kept = {block: past.last_user(block, at.tick) for block in set(tick.cached_blocks) - users.keys()}
     fill = _part_full(record, tick)
@@ -50,15 +50,6 @@ def blocks(record: Batching, at: Selection, _mode: Mode = "light") -> Html:
         f'<ul class="ts-blocks">{cells}</ul>{more}'
         f'<div class="ts-measured ts-tables"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
     )
-
-
-def _users(tick: Tick) -> dict[int, list[int]]:
-    """The requests that use each block after the tick."""
-    users: dict[int, list[int]] = {}
-    for table in tick.block_tables:
-        for block in table.blocks if table.request not in tick.freed else ():
-            users.setdefault(block, []).append(table.request)
-    return users
 
 
 def _part_full(record: Batching, tick: Tick) -> dict[int, int]:

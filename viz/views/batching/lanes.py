@@ -54,10 +54,10 @@ def _tick(record: Batching, number: int, tick: Tick) -> str:
     else:  # too low to lie one above the other
         pieces = "".join(f'<span class="{css_class(chunk.request)}"></span>' for chunk in chunks)
         pieces = f'<span class="ts-beside ts-h{height}">{pieces}</span>'
-    title = markup.text(phrase("tick {tick}", tick=number + 1))
+    title = markup.text(phrase("tick {tick}", tick=number))
     return (
         f'<td><div data-tick="{number}" data-pick="tick={number}" title="{title}">'
-        f'<span class="ts-stack">{pieces}</span>{tick.n_tokens}<span class="ts-number">{number + 1}</span></div></td>'
+        f'<span class="ts-stack">{pieces}</span>{tick.n_tokens}<span class="ts-number">{number}</span></div></td>'
     )
 
 

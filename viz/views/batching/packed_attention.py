@@ -188,7 +188,7 @@ def _height(n_rows: int) -> int:
 
 def _told(record: Batching, tick: Tick, at: Selection) -> str:
     """A summary in short lines, which fit a phone."""
-    lines = [phrase("Tick {tick}, layer {layer}, head {head}", tick=at.tick + 1, layer=at.layer, head=at.head)]
+    lines = [phrase("Tick {tick}, layer {layer}, head {head}", tick=at.tick, layer=at.layer, head=at.head)]
     chunk = served.chunk_of(tick, at.request)
     lines.append(
         phrase(
@@ -215,9 +215,9 @@ def _not_kept(record: Batching, at: Selection) -> str:
         len(kept),
         "The attention of tick {tick} was not kept, because of its size: only that of tick {first} was.",
         "The attention of tick {tick} was not kept, because of its size: only that of ticks {first} to {last} was.",
-        tick=at.tick + 1,
-        first=kept[0] + 1,
-        last=kept[-1] + 1,
+        tick=at.tick,
+        first=kept[0],
+        last=kept[-1],
     )
 
 

@@ -86,7 +86,9 @@ def schedulers(record: Batching, _at: Selection, mode: Mode = "light") -> go.Fig
     figure.update_yaxes(
         tickvals=values, ticktext=names, range=[values[-1] + 0.8, -1.6], showgrid=False, ticks="", zeroline=False
     )
-    figure.update_xaxes(title=phrase("seconds from the start"), range=[-0.01 * ends, ends * 1.01], zeroline=False)
+    figure.update_xaxes(
+        title=phrase("seconds from the start"), showgrid=True, range=[-0.01 * ends, ends * 1.01], zeroline=False
+    )
     return figure
 
 
@@ -304,21 +306,15 @@ def _verdict(record: Batching) -> str:
     )
     if len({len(scheduler.seconds) for scheduler in ordered}) > 1 or len(fast.seconds) == 1:
         return f"{said}."
-    if all(_always(fast, scheduler) for scheduler in ordered[:-1]):
+    if all(served.is_always_faster(fast, scheduler) for scheduler in ordered[:-1]):
         return phrase("{said}. It was the highest in every turn.", said=said)
-    if _always(fast, slow):
+    if served.is_always_faster(fast, slow):
         return phrase(
             "{said}. That held in every turn, but its lead over {other} did not.",
             said=said,
             other=ordered[-2].label,
         )
     return phrase("{said}. It was not so in every turn, so the difference is not clear.", said=said)
-
-
-def _always(one: TimedScheduler, other: TimedScheduler) -> bool:
-    """Whether `one` wrote more tokens per second in every turn."""
-    pairs = zip(one.seconds, other.seconds, strict=True)
-    return all(one.n_written / mine > other.n_written / theirs for mine, theirs in pairs)
 
 
 def _soonest(record: Batching) -> str:

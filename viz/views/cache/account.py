@@ -1,5 +1,7 @@
 """Cache trials in words."""
 
+from typing import Any
+
 from model.records.cache import CacheTrials
 from model.texts import phrase
 from viz.account import Account
@@ -16,10 +18,19 @@ def _facts(record: CacheTrials) -> list[str]:
     ]
 
 
+def _asked(record: CacheTrials) -> dict[str, Any]:
+    """The prompt, and how the cache was compressed."""
+    asked = {"prompt": record.prompt, "chat": record.settings.chat, "max_new_tokens": record.settings.max_new_tokens}
+    names = {"window": "window", "sink + window": "sink", "dropped": "dropped"}  # by the kind of the trial that has it
+    kept = {names[each.kind]: getattr(each, names[each.kind]) for each in record.trials if each.kind in names}
+    return {**asked, "dropped": (), **kept}
+
+
 ACCOUNT = Account(
     of=CacheTrials,
     what=phrase("Cache compression"),
     summary=lambda record: phrase("A run of {model}, replayed with a compressed cache.", model=record.model.name),
     facts=_facts,
+    asked=_asked,
     first=lambda record: Selection(context=max(record.model.n_ctx, 1)),
 )

@@ -71,7 +71,7 @@ def cache_divergence(record: CacheTrials, _at: Selection, mode: Mode = "light") 
     compressed = [i for i, each in enumerate(record.trials) if each.kind != "exact"]
     floor, ink = _floor(record.kl[compressed]), theme.GROUND[mode]["ink"]
     top = max(floor * 100, float(record.kl[compressed].max(initial=0))) * 4
-    numbers = list(range(1, record.kl.shape[1] + 1))
+    numbers = list(range(record.kl.shape[1]))
     said = [markup.plotly_text(markup.short(token)) for token in record.tokens[record.n_prompt :]]
     height = 90 + _ROW * max(len(compressed), 1)
     figure = go.Figure(layout={"template": theme.plotly_template(mode), "height": height, "showlegend": False})
@@ -87,11 +87,12 @@ def cache_divergence(record: CacheTrials, _at: Selection, mode: Mode = "light") 
             line={"color": fill, "width": 2},
             marker={"color": fill, "symbol": symbol, "size": 6},
             customdata=[f"{name}: {_nats(kl)}" for name, kl in zip(said, record.kl[i].tolist(), strict=True)],
-            hovertemplate=phrase("token {number}, {kl}", number="%{x}", kl="%{customdata}") + "<extra></extra>",
+            hovertemplate=phrase("generated token {number}, {kl}", number="%{x}", kl="%{customdata}")
+            + "<extra></extra>",
         )
         if trial.first_changed is not None:
             figure.add_scatter(
-                x=[trial.first_changed + 1],
+                x=[trial.first_changed],
                 y=[max(float(record.kl[i, trial.first_changed]), floor)],
                 yaxis=axis,
                 mode="markers",
@@ -113,7 +114,9 @@ def cache_divergence(record: CacheTrials, _at: Selection, mode: Mode = "light") 
             showarrow=False,
         )
     anchor = f"y{len(compressed) if len(compressed) > 1 else ''}"
-    figure.update_xaxes(title=phrase("generated token"), anchor=anchor, range=[0.5, len(numbers) + 0.5], tickformat="d")
+    figure.update_xaxes(
+        title=phrase("generated token, counted from 0"), anchor=anchor, range=[-0.5, len(numbers) - 0.5], tickformat="d"
+    )
     figure.update_layout(margin={"t": 6})
     return figure
 
@@ -182,7 +185,7 @@ def _name(record: CacheTrials, i: int) -> str:
 def _changed(trial: CacheTrial) -> str:
     if trial.first_changed is None:
         return phrase("no token changed")
-    return phrase("changed at token {number}", number=trial.first_changed + 1)
+    return phrase("changed at generated token {number}", number=trial.first_changed)
 
 
 def _point(record: CacheTrials, i: int, mean: float) -> str:
@@ -208,8 +211,8 @@ def _other(record: CacheTrials, i: int) -> str:
         return phrase("No token changed.")
     own, other = (_token(record, int(record.chosen[row, first])) for row in (0, i))
     return phrase(
-        "The first changed token is token {number}: {other} instead of {own}.",
-        number=first + 1,
+        "The first changed token is generated token {number}: {other} instead of {own}.",
+        number=first,
         other=other,
         own=own,
     )

@@ -1,5 +1,7 @@
 """Speculative decoding, in words."""
 
+from typing import Any
+
 from model.records.speculation import Speculation
 from model.texts import phrase
 from viz import steps, theme
@@ -42,6 +44,15 @@ def _drafting(record: Speculation) -> str:
     return "; ".join([", ".join(chosen), *drafted, new, in_chat(record)])
 
 
+def _asked(record: Speculation) -> dict[str, Any]:
+    """The prompt, the drafts and how tokens are chosen; how many layers early exit runs is kept in words alone."""
+    asked = record.settings
+    names = ("max_new_tokens", "temperature", "seed", "chat")
+    drafts = {"modes": tuple(each.mode for each in record.attempts)} if record.attempts else {}
+    most = {"n_draft": max(each.n_draft for each in record.attempts)} if record.attempts else {}
+    return {"prompt": record.prompt, **drafts, **most, **{name: getattr(asked, name) for name in names}}
+
+
 ACCOUNT = Account(
     of=Speculation,
     what=phrase("Speculative decoding"),
@@ -55,6 +66,7 @@ ACCOUNT = Account(
         "best": steps.first_seen(record).attempt,
         "starts": [steps.first_round(each) for each in record.attempts],
     },
+    asked=_asked,
     first=steps.first_seen,
     steps="round",
 )

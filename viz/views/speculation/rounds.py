@@ -80,7 +80,7 @@ def verification(record: Speculation, at: Selection, _mode: Mode = "light") -> H
             "{attempt} has no round {round}; it has {n_rounds}.",
             attempt=attempt.name,
             n_rounds=len(attempt.rounds),
-            round=at.round + 1,
+            round=at.round,
         )
     one, greedy = attempt.rounds[at.round], record.settings.greedy
     cards = "".join(
@@ -98,7 +98,7 @@ def _attempt(record: Speculation, at: Selection) -> Attempt:
         raise NotShown(
             "this record has no draft {number}; it has {n}.",
             n=len(record.attempts),
-            number=at.attempt + 1,
+            number=at.attempt,
         )
     return record.attempts[at.attempt]
 
@@ -154,7 +154,7 @@ def _box(one: Round, i: int, tokens: dict[int, Token]) -> str:
     if one.own != "none":
         said.append(_chip(one.written[-1], _own_verdict(one, one.own), tokens))
     return (
-        f'<span class="ts-round" data-pick="round={i}" data-round="{i}"><span class="ts-round-number">{i + 1}</span>'
+        f'<span class="ts-round" data-pick="round={i}" data-round="{i}"><span class="ts-round-number">{i}</span>'
         f"{''.join(said)}</span>"
     )
 
@@ -176,7 +176,7 @@ def _text(token: int, tokens: dict[int, Token]) -> str:
 
 def _told(attempt: Attempt, place: int) -> str:
     one = attempt.rounds[place]
-    where = phrase("{draft}, round {round} of {n}", draft=attempt.name, round=place + 1, n=len(attempt.rounds))
+    where = phrase("{draft}, round {round}", draft=attempt.name, round=place)
     if not one.drafted:
         return phrase(
             "{where}: {silence}, so the model read {tokens} and decoded one as usual.",

@@ -30,5 +30,11 @@ ACCOUNT = Account(
         "{model}, timed without recording. Solid: measured. Dashed or outlined: predicted.", model=record.model.name
     ),
     facts=_facts,
+    asked=lambda record: {
+        "prompt": record.prompt,
+        "chat": record.settings.chat,
+        "max_new_tokens": record.settings.max_new_tokens,
+        "n_prompt": None,  # the prompt is kept as it was cut or repeated
+    },
     first=lambda record: Selection(context=max(record.model.n_ctx, 1)),
 )

@@ -114,7 +114,9 @@ def memory_bill(record: Measurement, at: Selection, mode: Mode = "light") -> go.
         line={"color": theme.ROLES["doubt"][mode].text, "width": 2, "dash": "dash"},
     )
     figure.update_xaxes(
-        title=phrase("{unit}; {size} in total", unit=word, size=theme.size(owed.total)), rangemode="tozero"
+        title=phrase("{unit}; {size} in total", unit=word, size=theme.size(owed.total)),
+        rangemode="tozero",
+        showgrid=True,
     )
     figure.update_yaxes(showticklabels=False, ticks="")
     return figure
@@ -157,4 +159,7 @@ def _said(name: str, n_bytes: int, count: int, i: int) -> str:
     size = theme.size(n_bytes / count)
     if count == 1:
         return f"{name}: {size}<extra></extra>"
-    return phrase("{name} of user {user} of {n}: {size}", name=name, user=i + 1, n=count, size=size) + "<extra></extra>"
+    return (
+        phrase("{name} of user {user} of 0\u2013{last}: {size}", name=name, user=i, last=count - 1, size=size)
+        + "<extra></extra>"
+    )

@@ -4,22 +4,21 @@ import numpy as np
 
 from model.records.timing import Measurement
 from model.texts import counted, phrase
-from viz import markup, theme
-from viz.measured import Spread, number
+from viz import theme
+from viz.measured import Large, Spread, number
+from viz.measured import glance as at_a_glance
 from viz.theme import Mode
 from viz.view import Html, Selection, view
 
 _TOLD = 100  # tokens of a text: for which position the answer in words is given, if it was measured around it
 
 
-@view("What this model costs", of=Measurement, follows="nothing", needs="ttft")
+@view("What this model costs", of=Measurement, follows="nothing", needs="ttft", glance=True)
 def glance(record: Measurement, _at: Selection, _mode: Mode = "light") -> Html:
     """What the prefill takes, what each token after it, and what the cache saves.
 
     All numbers are medians of passes without recording, on the machine named below.
     """
-    big = "".join(_big(*each) for each in (_first(record), _rate(record), _saved(record)))
-    answer = f'<p class="ts-glance-answer">{markup.text(said)}</p>' if (said := _answer(record)) else ""
     machine = phrase(
         "{model} on {processor}, {device}, {dtype}, {threads} of {cores} cores; {taken} UTC",
         model=record.model.name,
@@ -30,31 +29,33 @@ def glance(record: Measurement, _at: Selection, _mode: Mode = "light") -> Html:
         cores=record.machine.cores,
         taken=record.taken,
     )
-    return Html(f'<div class="ts-glance">{big}</div>{answer}<p class="ts-note">{markup.text(machine)}</p>')
+    return at_a_glance((_first(record), _rate(record), _saved(record)), _answer(record), machine)
 
 
-def _first(record: Measurement) -> tuple[str, str]:
+def _first(record: Measurement) -> Large:
     what = counted(
         record.n_prompt,
         "time to first token: the prefill reads {n} token",
         "time to first token: the prefill reads {n} tokens at once",
     )
-    return theme.duration(Spread.of(record.ttft).median), what
+    return Large(value=theme.duration(Spread.of(record.ttft).median), means=what)
 
 
-def _rate(record: Measurement) -> tuple[str, str]:
+def _rate(record: Measurement) -> Large:
     if not record.itl.size:
-        return "\u2013", phrase("tokens a second: it wrote one token only")
+        return Large(value="\u2013", means=phrase("tokens a second: it wrote one token only"))
     itl = Spread.of(record.itl.ravel()).median
-    return number(1 / itl), phrase("tokens a second after it: one decode pass each, {itl}", itl=theme.duration(itl))
+    means = phrase("tokens a second after it: one decode pass each, {itl}", itl=theme.duration(itl))
+    return Large(value=number(1 / itl), means=means)
 
 
-def _saved(record: Measurement) -> tuple[str, str]:
+def _saved(record: Measurement) -> Large:
     if not len(record.race_lengths):
-        return "\u2026", phrase("what the KV cache saves: coming, or not measured")
+        return Large(value="\u2013", means=phrase("what the KV cache saves:"), is_late=True)
     ratio = float(np.median(record.race_off[-1]) / np.median(record.race_on[-1]))
     length = theme.count(int(record.race_lengths[-1]))
-    return f"\u00d7{number(ratio)}", phrase("as fast with the KV cache as without it, at {n} tokens of text", n=length)
+    means = phrase("as fast with the KV cache as without it, at {n} tokens of text", n=length)
+    return Large(value=f"\u00d7{number(ratio)}", means=means)
 
 
 def _answer(record: Measurement) -> str:
@@ -68,14 +69,13 @@ def _answer(record: Measurement) -> str:
         for tries in (record.race_on, record.race_off)
     )
     if at in lengths:
-        return phrase("Token {n} of a text takes {on} with the cache, and {off} without it.", n=at, on=on, off=off)
+        return phrase(
+            "After {n} tokens of text, one more takes {on} with the cache, and {off} without it.", n=at, on=on, off=off
+        )
     return phrase(
-        "Token {n} of a text takes {on} with the cache, and {off} without it (interpolated between measured lengths).",
+        "After {n} tokens of text, one more takes {on} with the cache, and {off} without it (interpolated between "
+        "measured lengths).",
         n=at,
         on=on,
         off=off,
     )
-
-
-def _big(value: str, what: str) -> str:
-    return f"<div><strong>{markup.text(value)}</strong><span>{markup.text(what)}</span></div>"

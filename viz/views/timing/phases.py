@@ -42,7 +42,7 @@ def phases(record: Measurement, _at: Selection, mode: Mode = "light") -> go.Figu
             "line": edge,
             "pattern": {"shape": "/", "fgcolor": ground["card"], "fillmode": "overlay", "solidity": 0.25},
         },
-        hovertemplate=f"{_said(phrase('first token'), ttft)}<extra></extra>",
+        hovertemplate=f"{_said(phrase('generated token 0'), ttft)}<extra></extra>",
     )
     figure.add_bar(
         orientation="h",
@@ -53,12 +53,18 @@ def phases(record: Measurement, _at: Selection, mode: Mode = "light") -> go.Figu
         name=phrase("each token after it (ITL)"),
         marker={"color": written, "line": edge},
         textposition="none",
-        text=[_said(phrase("token {number}", number=i + 2), each) for i, each in enumerate(waits)],
+        text=[_said(phrase("generated token {number}", number=i + 1), each) for i, each in enumerate(waits)],
         hovertemplate="%{text}<extra></extra>",
     )
     for spreads, place, colour, symbol, texts in (
-        ([ttft], ends[:1], prompt, "diamond", [phrase("first token")]),
-        (waits, ends[1:], written, "circle", [phrase("token {number}", number=i + 2) for i in range(len(waits))]),
+        ([ttft], ends[:1], prompt, "diamond", [phrase("generated token 0")]),
+        (
+            waits,
+            ends[1:],
+            written,
+            "circle",
+            [phrase("generated token {number}", number=i + 1) for i in range(len(waits))],
+        ),
     ):
         figure.add_scatter(
             x=place.tolist(),

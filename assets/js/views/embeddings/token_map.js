@@ -2,6 +2,7 @@
 // The embedding table as a map: this run's tokens among their nearest neighbours, flattened to two directions. Drawn by plotly,
 // which is slow beside a canvas: never in the frame of a selection, only when the pointer rests.
 
+import { FONT_FAMILY } from "../../core/canvas.js";
 import { button, fill, h, say, watchSight } from "../../core/dom.js";
 import { label } from "../../core/format.js";
 import { wide } from "../../core/svg.js";
@@ -160,15 +161,15 @@ function traces({ run, colours }, found, id, width) {
 /** @param {State} state @param {Embeddings} found */
 function layout({ colours }, found) {
   const axis = (/** @type {string} */ text, /** @type {number[]} */ range) => ({
-    title: { text, font: { size: 14 }, standoff: 8 }, range,
+    title: { text, font: { size: 14, color: colours.muted }, standoff: 8 }, range,
     showticklabels: false, gridcolor: colours.line, zeroline: false, showline: true, linecolor: colours.line, ticks: "",
   });
   const { x, y } = ranges(found);
   const percents = [0, 1].map((i) => (found.shares[i] * 100).toFixed(1));
   return {
     height: HEIGHT, margin: MARGIN, showlegend: false, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "closest",
-    font: { color: colours.ink, size: 14, family: "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', sans-serif" },
-    hoverlabel: { bgcolor: colours.card, bordercolor: colours.ink, font: { color: colours.ink, size: 14 } },
+    font: { color: colours.ink, size: 14, family: FONT_FAMILY },
+    hoverlabel: { bgcolor: colours.card, bordercolor: colours.muted, font: { color: colours.ink, size: 14, family: FONT_FAMILY } },
     dragmode: window.matchMedia("(pointer: fine)").matches ? "zoom" : false,
     xaxis: axis(phrase("direction 1: {percent}% of the variance", { percent: percents[0] }), x), yaxis: axis(phrase("direction 2: {percent}%", { percent: percents[1] }), y), uirevision: "one",
   };
