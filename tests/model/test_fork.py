@@ -125,7 +125,8 @@ def test_a_step_a_token_and_a_model_that_are_not_there_are_refused(hooked: Hooke
     with pytest.raises(BadSetting, match=r"token_id is 199; .* has tokens 0 to 198"):
         fork(hooked, run, step=0, token_id=199)
     with pytest.raises(
-        BadTrace, match=r"made by LlamaForCausalLM .*only the model that made a run can replay or continue it"
+        BadTrace,
+        match=r"made by LlamaForCausalLM .*only the model that made a run can replay it, continue it or add to it",
     ):
         fork(tiny("gpt2"), run, step=0, token_id=5)
 

@@ -155,7 +155,7 @@ def test_what_no_column_can_be_made_of_is_refused(hooked: HookedModel):
         logit_lens.add_columns(hooked, run, [0, 14])
     with pytest.raises(NotShown, match="kept no residual stream"):
         logit_lens.add_columns(hooked, replace(run, resid=None), [0])
-    with pytest.raises(BadTrace, match="only the model that made a run can add to it"):
+    with pytest.raises(BadTrace, match="only the model that made a run can replay it, continue it or add to it"):
         logit_lens.add_columns(shared("gpt2"), run, [0])
 
 
