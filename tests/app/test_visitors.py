@@ -123,7 +123,7 @@ def test_a_job_that_waits_for_its_model_leaves_the_one_that_goes_on_in_hand(buil
     wait_for(lambda: first.standing.done == 1)
     house.models.ready = False
     second = house.ask("ann", a_run("d e", 2))
-    wait_for(lambda: "starts by itself" in second.standing.what and "40%" in second.standing.what)
+    wait_for(lambda: "starts when the model is there" in second.standing.what and "40%" in second.standing.what)
     assert (second.standing.state, second.standing.place, first.standing.state) == ("waiting", 0, "running")
     house.engine.let(39)
     assert house.finished(first).standing.state == "done"

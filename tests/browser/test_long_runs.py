@@ -84,12 +84,12 @@ def test_what_a_pointer_rests_on_is_computed_and_said_and_asked_for_once(asked: 
     point(page, 90, 96, 102)
     expect(page.locator(READOUT)).to_contain_text("Coming: computed when it is looked at.")
     page.wait_for_function("tokenoscope.store.run.columns.size > 24")
-    expect(page.locator(READOUT)).to_contain_text("would say")
+    expect(page.locator(READOUT)).to_contain_text("would predict")
     assert urls == ["102"]
     point(page, 300)
     page.wait_for_function("tokenoscope.store.run.columns.size > 25")
     point(page, 102)
-    expect(page.locator(READOUT)).to_contain_text("would say")
+    expect(page.locator(READOUT)).to_contain_text("would predict")
     assert urls == ["102", "300"]
 
 
@@ -112,7 +112,7 @@ def test_a_refusal_is_said_and_it_is_asked_again(visit: Callable[..., Page], hou
     page.locator(OVER).hover(position={"x": 300, "y": 300})
     expect(page.locator(READOUT)).to_contain_text("is not loaded now")
     house.models.ready = True
-    expect(page.locator(READOUT)).to_contain_text("would say")
+    expect(page.locator(READOUT)).to_contain_text("would predict")
 
 
 def test_the_card_of_the_lens_has_the_list_of_a_column_that_is_there(asked: tuple[Page, list[str]]):
@@ -221,4 +221,4 @@ def test_a_saved_page_says_which_columns_it_has(visit: Callable[..., Page], tmp_
     page.mouse.move(*place_of(page, 100))
     expect(page.locator(READOUT)).to_contain_text("Not in this saved page: of runs of more than 512 tokens")
     page.mouse.move(*place_of(page, 602))
-    expect(page.locator(READOUT)).to_contain_text(re.compile("would say"))
+    expect(page.locator(READOUT)).to_contain_text(re.compile("would predict"))

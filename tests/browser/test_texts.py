@@ -183,7 +183,7 @@ def test_every_sentence_of_the_loom_is_a_template(house: Plain, bracketed: Any) 
     found.update(outside(page))
     assert sorted(found) == []
     assert page.evaluate(
-        "['tokens', 'cache', 'what really came next'].every((text) => painted.has(`\u27e6${text}\u27e7`))"
+        "['tokens', 'cache', 'the token that came next'].every((text) => painted.has(`\u27e6${text}\u27e7`))"
     )
 
 

@@ -353,7 +353,7 @@ def test_nothing_is_reckoned_from_a_pass_over_more_tokens_that_came_out_shorter(
     busy = replace(RECORD, verify_s=seconds)
     told = words(acceptance.draw(busy, Selection()))
     assert (
-        "A pass that verifies 3 tokens was measured at 0.300 of a plain pass, which cannot be" in told
+        "A pass that verifies 3 tokens was measured at 0.300 of a plain pass, which is impossible" in told
         and "pays from" not in told
     )
     assert not any("predicted" in name for name in traces(busy))

@@ -180,7 +180,7 @@ class Visitors:
     def _engine(self, asked: _Asked, name: str | None) -> Engine:
         name = name or self.models.names[0]
         while (engine := self.models.engine(name)) is None:
-            what = phrase("The run starts by itself. {model}", model=self.models.state(name).text)
+            what = phrase("Your run starts when the model is there. {model}", model=self.models.state(name).text)
             self.store.tell(asked.kept, replace(asked.kept.standing, what=what))
             asked.woken.wait(_LOOK_S)
             self._listen(asked)

@@ -79,5 +79,5 @@ export function shapeWords(run, step) {
   const values = { layers: run.nLayers, tokens: count(step.last + 1), kept: count(all), heads: shape.heads, key: shape.key, value: shape.value, item: shape.item_bytes, bytes: count(bytes), measured: count(step.kvBytes) };
   const sum = all === whole ? phrase("Calculated: {layers} layers × {tokens} tokens × {heads} key/value heads × ({key} + {value}) numbers × {item} bytes = {bytes} bytes.", values)
     : phrase("Calculated: {kept} tokens kept, summed over the layers, × {heads} key/value heads × ({key} + {value}) numbers × {item} bytes = {bytes} bytes.", values);
-  return `${sum} ${bytes === step.kvBytes ? phrase("This is exactly what was measured.") : phrase("Measured: {measured} bytes; what else the cache keeps or leaves out makes the difference.", values)}`;
+  return `${sum} ${bytes === step.kvBytes ? phrase("This is exactly what was measured.") : phrase("Measured: {measured} bytes; the difference is what else the cache keeps or leaves out.", values)}`;
 }

@@ -195,8 +195,8 @@ def _uneven(record: Speculation, attempt: Attempt) -> str:
     if verify is None or verify >= _EVEN:
         return ""
     return phrase(
-        "A pass that verifies {n} tokens was measured at {ratio} of a plain pass, which cannot be: the machine was too "
-        "busy to predict the break-even point.",
+        "A pass that verifies {n} tokens was measured at {ratio} of a plain pass, which is impossible: the machine was "
+        "too busy to predict the break-even point.",
         n=attempt.n_draft,
         ratio=number(verify),
     )
@@ -228,7 +228,7 @@ def _below(record: Speculation, attempt: Attempt) -> str:
     same = {
         None: "",
         True: phrase("Same tokens as plain decoding."),
-        False: phrase("NOT the tokens of plain decoding."),
+        False: phrase("The tokens differ from those of plain decoding."),
     }[attempt.same_tokens]
     spread, cost = _turns(attempt), _cost(record, attempt)
     turns = (

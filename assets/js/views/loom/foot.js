@@ -152,7 +152,7 @@ function writeBytes(g, geometry, seen, y, colours) {
   const n = run.nLayers;
   const said = share < 1
     ? phrase("keys and values of {tokens} tokens, in {layers} of {all} layers so far", { tokens: pass.last + 1, layers: Math.max(top, 0), all: n })
-    : phrase("keys and values of {tokens} tokens in {all} layers, kept so that nothing is read twice. Each token adds {each}.", { tokens: pass.last + 1, all: n, each: size(each) });
+    : phrase("keys and values of {tokens} tokens in {all} layers, kept so that they are not computed again. Each token adds {each}.", { tokens: pass.last + 1, all: n, each: size(each) });
   setFont(g, { size: 13.5 });
   write(g, said, x, y, { colour: colours.muted, size: 13.5, most: geometry.width - x - 8 });
 }

@@ -15,7 +15,7 @@ export class HeadMap {
   /** @param {(go: {layer: number, head: number}) => void} choose */
   constructor(choose) {
     this.canvas = h("canvas", { class: "ts-head-map", role: "img", "aria-label": phrase("all heads: across the layers, down the heads") });
-    this.element = h("div", {}, h("p", { class: "ts-loom-label" }, phrase("All heads (across: layers, down: heads). Dark: looks far back.")), this.canvas);
+    this.element = h("div", {}, h("p", { class: "ts-loom-label" }, phrase("All heads (across: layers, down: heads). Dark: attends far back.")), this.canvas);
     /** @type {State | null} */
     this.state = null;
     this.width = widthOf(this.element, () => { if (this.state) this.draw(this.state); });

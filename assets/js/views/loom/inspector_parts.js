@@ -33,22 +33,22 @@ function headPart(state) {
   const { run, at } = state;
   const row = run.row(at.layer, at.head, at.token);
   const crumb = phrase("{token} › layer {layer} › head {head}", { token: name(state), layer: at.layer, head: at.head });
-  if (!row) return { crumb, title: phrase("Where it looks is not here yet"), body: [] };
+  if (!row) return { crumb, title: phrase("Attention is not here yet"), body: [] };
   const all = Array.from(row, (byte, source) => ({ source, share: WEIGHTS[byte] }));
   const strongest = [...all].sort((one, other) => other.share - one.share).slice(0, ROWS).sort((one, other) => one.source - other.source);
   const rest = 1 - strongest.reduce((sum, { share }) => sum + share, 0);
   const best = all.slice(1, -1).sort((one, other) => other.share - one.share)[0];
   const title = best && best.share >= 0.1
     ? phrase("{token} looks back at “{source}”, {share}", { token: name(state), source: word(run.tokens[best.source]).text, share: percentShort(best.share) })
-    : phrase("{token} looks at no earlier token in particular", { token: name(state) });
+    : phrase("{token} attends to no earlier token in particular", { token: name(state) });
   const left = all.length - strongest.length;
   return {
     crumb, title,
     body: [
-      h("p", { class: "ts-loom-label" }, phrase("A head is one of {n} lookups in a layer. What it takes for {token} comes from these tokens:", { n: run.head.model.n_heads, token: name(state) })),
+      h("p", { class: "ts-loom-label" }, phrase("One of {n} heads of this layer. For {token} it reads from these tokens:", { n: run.head.model.n_heads, token: name(state) })),
       bars(strongest.map(({ source, share }) => ({ ...word(run.tokens[source]), share, said: coarse(share), isHatched: source === 0 && at.token > 0, title: phrase("position {position}", { position: source }) }))),
       left > 0 && h("p", { class: "ts-loom-label" }, counted(left, "{n} other token: {share}", "{n} other tokens: {share} together", { n: count(left), share: coarse(Math.max(rest, 0)) })),
-      at.token > 0 && h("p", { class: "ts-loom-label" }, phrase("Hatched: the first token, where heads rest that find nothing to take.")),
+      at.token > 0 && h("p", { class: "ts-loom-label" }, phrase("Hatched: the first token. Heads that find nothing relevant attend to it (attention sink).")),
       h("p", { class: "ts-loom-label" }, phrase("Shares are kept in 8 bits: off by at most 0.4 percentage points.")),
     ],
   };
@@ -65,14 +65,14 @@ function cellPart(state) {
   const there = settled(run, at.token);
   return {
     crumb,
-    title: likely.length ? phrase("After this layer it would say “{word}”", { word: word(likely[0]).text }) : lensWord(run, at.token),
+    title: likely.length ? phrase("After this layer it would predict “{word}”", { word: word(likely[0]).text }) : lensWord(run, at.token),
     body: [
       bars(likely.map((each) => ({ ...word(each), share: each.probability, isFollowing: each.id === next?.id }))),
-      next && h("p", { class: "ts-loom-label" }, phrase("What really came next: “{word}”.", { word: word(next).text }),
-        there && (there.forGood === null || there.forGood === there.first ? ` ${phrase("First said after layer {first}.", { first: there.first - 1 })}`
-          : ` ${phrase("First said after layer {first}, for good after layer {good}.", { first: there.first - 1, good: there.forGood - 1 })}`)),
-      likely.length > 0 && h("p", { class: "ts-loom-label" }, phrase("By the logit lens: this layer's vector is put through the model's own output head. The run itself does that after the last layer alone.")),
-      length !== null && h("p", { class: "ts-loom-label" }, phrase("The residual stream's vector is {length} long here.", { length: plain(length) })),
+      next && h("p", { class: "ts-loom-label" }, phrase("The token that came next: “{word}”.", { word: word(next).text }),
+        there && (there.forGood === null || there.forGood === there.first ? ` ${phrase("First predicted after layer {first}.", { first: there.first - 1 })}`
+          : ` ${phrase("First predicted after layer {first}, unchanged from layer {good} on.", { first: there.first - 1, good: there.forGood - 1 })}`)),
+      likely.length > 0 && h("p", { class: "ts-loom-label" }, phrase("By the logit lens: this layer's vector goes through the model's final norm and output head. The run itself does that after the last layer alone.")),
+      length !== null && h("p", { class: "ts-loom-label" }, phrase("The residual stream's vector has length {length} here.", { length: plain(length) })),
     ],
   };
 }
@@ -86,7 +86,7 @@ function tokenPart(state) {
   const near = map && own !== undefined && own < map.own ? Array.from({ length: Math.min(map.kept, 5) }, (_, k) => ({ point: map.near[own * map.kept + k], cosine: map.cosine[own * map.kept + k] })) : [];
   return {
     crumb: phrase("token {position}, counted from 0", { position: at.token }),
-    title: phrase("{token} is number {id} of {all}", { token: name(state), id: count(token.id), all: count(run.head.model.d_vocab) }),
+    title: phrase("{token} has id {id} of {all}", { token: name(state), id: count(token.id), all: count(run.head.model.d_vocab) }),
     body: [
       h("p", { class: "ts-loom-label" }, token.generated ? phrase("Written by the model.") : phrase("From the prompt."), " ", token.hex && phrase("Its bytes: {bytes}.", { bytes: bytesOf(token.hex) })),
       near.length > 0 && h("p", { class: "ts-loom-label" }, phrase("Nearest in the whole vocabulary, by the angle between their vectors (cosine):")),
@@ -104,11 +104,11 @@ function choicePart({ run, at, step }) {
   const greedy = temperature === 0;
   return {
     crumb,
-    title: choice.byPerson ? phrase("A person chose the token") : greedy ? phrase("The likeliest token is taken") : phrase("One token is drawn by chance"),
+    title: choice.byPerson ? phrase("A person chose the token") : greedy ? phrase("The likeliest token is taken") : phrase("One token is sampled"),
     body: [
-      h("p", { class: "ts-loom-label" }, phrase("“{token}” is number {rank} of the likeliest, with {share}.", { token: word(run.tokens[step.chosenAt]).text, rank: choice.rank + 1, share: percent(choice.probability) })),
+      h("p", { class: "ts-loom-label" }, phrase("“{token}” has rank {rank} (1 is the likeliest), with {share}.", { token: word(run.tokens[step.chosenAt]).text, rank: choice.rank + 1, share: percent(choice.probability) })),
       ...choice.stages.map((stage) => h("p", { class: "ts-loom-label" }, phrase("{stage} {setting}: {n} tokens left", { stage: stage.name, setting: stage.setting ?? "", n: count(stage.alive) }))),
-      h("p", { class: "ts-loom-label" }, phrase("Doubt (entropy): {nats} nats; 0 would be no doubt at all.", { nats: choice.entropy.toFixed(2) })),
+      h("p", { class: "ts-loom-label" }, phrase("Entropy (uncertainty): {nats} nats; 0 would be certain.", { nats: choice.entropy.toFixed(2) })),
     ],
   };
 }
@@ -120,7 +120,7 @@ function cachePart({ run, at, step }) {
     crumb: phrase("step {step} › cache", { step: at.step }),
     title: phrase("{bytes} kept after this pass", { bytes: size(step.kvBytes) }),
     body: [
-      h("p", { class: "ts-loom-label" }, phrase("A key is what a token offers to be found by; a value is what it hands over. The model keeps one of each for every token, layer and key/value head.")),
+      h("p", { class: "ts-loom-label" }, phrase("A key is what queries are compared with; a value is what is read. The model keeps one of each for every token, layer and key/value head.")),
       one !== null && h("p", { class: "ts-loom-label" }, phrase("{n} tokens × {layers} layers × {one} = {all}", { n: count(n), layers: run.nLayers, one: size(one), all: size(n * run.nLayers * one) })),
       sharing(run) > 1 && h("p", { class: "ts-loom-label" }, phrase("{n} query heads share each key/value head, so the cache is {n} times smaller than with one for each.", { n: sharing(run) })),
       step.seconds > 0 && h("p", { class: "ts-loom-label" }, counted(step.n, "This pass read {n} new token in {time}.", "This pass read {n} new tokens in {time}.", { time: duration(step.seconds) })),

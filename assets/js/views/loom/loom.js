@@ -54,7 +54,7 @@ export class Loom {
     this.says = h("p", { class: "ts-loom-line" });
     this.about = h("p", { class: "ts-loom-about" });
     this.base = h("canvas", { class: "ts-loom-base", "aria-hidden": "true" });
-    this.over = h("canvas", { class: "ts-loom-over", tabindex: "0", role: "img", "aria-label": phrase("The loom: tokens across, layers up, and in each cell what the model would say there.") });
+    this.over = h("canvas", { class: "ts-loom-over", tabindex: "0", role: "img", "aria-label": phrase("The loom: tokens across, layers up, and in each cell the token that the model would predict there.") });
     this.picture = h("div", { class: "ts-loom-picture" }, this.base, this.over);
     this.inspector = new Inspector((part) => this.turnTo(part), show);
     this.readout = new Readout();

@@ -46,6 +46,6 @@ export class LoomTable {
         guess ? percent(guess.probability) : "–", guess?.follows ? phrase("yes") : phrase("no"), length];
     });
     fill(this.rows, table(phrase("the selected token's column, layer by layer"),
-      [phrase("after"), phrase("it would say"), phrase("probability"), phrase("really came next"), phrase("length of its vector")], rows));
+      [phrase("after"), phrase("it would predict"), phrase("probability"), phrase("came next"), phrase("length of its vector")], rows));
   }
 }

@@ -24,7 +24,7 @@ export class Readout {
     const here = phrase("“{token}”, position {position}", { token: word(run.tokens[token]).text, position: token });
     const guess = level >= 0 ? guessAt(run, level, token) : null;
     const place = level < 0 ? "" : level === 0 ? phrase("the embedding, before any layer") : phrase("after layer {layer}", { layer: level - 1 });
-    const said = guess ? phrase("would say “{word}”, {share}", { word: word({ id: guess.id, text: run.texts.get(guess.id) ?? "" }).text, share: percentShort(guess.probability) }) : level >= 0 ? lensWord(run, token) : "";
+    const said = guess ? phrase("would predict “{word}”, {share}", { word: word({ id: guess.id, text: run.texts.get(guess.id) ?? "" }).text, share: percentShort(guess.probability) }) : level >= 0 ? lensWord(run, token) : "";
     const pass = run.steps[run.stepOf[token]];
     const length = level >= 0 && pass?.norms ? phrase("its vector is {length} long", { length: plain(pass.norms[level * pass.n + (token - pass.first)]) }) : "";
     fill(this.element, isNarrow && around(run, token), h("b", {}, here), ...[[place, said].filter(Boolean).join(": "), length].filter(Boolean).flatMap((text) => [h("br"), text]));

@@ -69,7 +69,7 @@ export function captions(run, at) {
     { chapter: "guess", title: phrase("Guess"), go: { token: last }, text: guessWords(run, last) },
     { chapter: "choose", title: phrase("Choose"), go: { token: last }, text: choice ? chooseWords(run, choice, next) : phrase("Nothing is chosen before the prompt is read.") },
     { chapter: "keep", title: phrase("Keep and repeat"), go: { token: last },
-      text: phrase("Decode: {token} is read next, alone. {bytes} of keys and values stay.", { bytes: size(pass.kvBytes), token: next }) },
+      text: phrase("Decode: {token} is read next, alone. The cache keeps {bytes} of keys and values.", { bytes: size(pass.kvBytes), token: next }) },
   ];
 }
 
@@ -77,8 +77,8 @@ export function captions(run, at) {
 function chooseWords(run, choice, next) {
   const values = { token: next, share: percentShort(choice.probability), all: count(run.head.model.d_vocab) };
   if (choice.byPerson) return phrase("A person chose {token}; it had {share} of {all} tokens.", values);
-  if (run.head.settings.temperature === 0) return phrase("{token} has {share}, the most of {all} tokens: it is taken.", values);
-  return phrase("{token}, with {share} among {all} tokens, is drawn by chance.", values);
+  if (run.head.settings.temperature === 0) return phrase("{token} has {share}, the highest probability of {all} tokens: it is taken.", values);
+  return phrase("{token}, with {share} among {all} tokens, is sampled.", values);
 }
 
 /** @param {Run} run @param {number} token */
@@ -98,6 +98,6 @@ function tellingLook(run, at) {
   const values = { layer: at.layer, head: at.head, token: quote(run.tokens[at.token]) };
   const names = strong.map(({ source, share }) => `${quote(run.tokens[source])} (${percentShort(share)})`).join(", ");
   const text = strong.length ? phrase("Layer {layer}, head {head}: {token} looks back at {names}.", { ...values, names })
-    : phrase("Layer {layer}, head {head}: {token} looks at no earlier token in particular.", values);
+    : phrase("Layer {layer}, head {head}: {token} attends to no earlier token in particular.", values);
   return { text, go: { layer: at.layer, head: at.head, token: at.token } };
 }

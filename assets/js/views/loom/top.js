@@ -58,7 +58,7 @@ function drawLegend(g, right, y, colours) {
   const end = (/** @type {string} */ text) => { x -= write(g, text, x, y, { colour: colours.muted, align: "right" }) + 6; };
   const box = (/** @type {string} */ colour, w = 14) => { g.fillStyle = colour; g.fillRect(x - w, y - 7, w, 13); x -= w; };
   setFont(g, {});
-  end(phrase("what really came next"));
+  end(phrase("the token that came next"));
   box(mix(colours.card, colours.generated, 0.8), 16);
   x -= 18;
   end(phrase("sure"));

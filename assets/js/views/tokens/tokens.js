@@ -254,7 +254,7 @@ function makeReads(selection) {
 
 /** @param {[number, number] | null} typed */
 function aboutTemplate(typed) {
-  return [typed === null && `${phrase("The typed text does not appear in it letter for letter, so the two are not told apart.")} `,
+  return [typed === null && `${phrase("The template changed the typed text, so the two are not told apart.")} `,
     phrase("The model was trained on conversations in this format. The special tokens mark who speaks; without them the model would only continue the text.")];
 }
 
