@@ -197,7 +197,11 @@ def page(shown: View, record: Record, at: Selection, mode: Mode, *, plotly: str)
     missing = shown.missing(record)
     if missing:
         raise NotShown("{reason}", reason=missing)
-    drawn = shown.draw(record, at, mode)
+    return page_of(shown.draw(record, at, mode), mode, plotly=plotly)
+
+
+def page_of(drawn: "go.Figure | Html", mode: Mode, *, plotly: str = "") -> str:
+    """What a view has drawn as such a page."""
     script = "" if isinstance(drawn, str) else f'<script src="{markup.text(plotly)}"></script>'
     return _page(script + _picture(drawn), mode)
 

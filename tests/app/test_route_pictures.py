@@ -16,6 +16,7 @@ from tests.app.site import RECORDS, Site
 from tests.app.views_served import VIEWS
 from tests.fakes import fake_trace
 from viz import theme, views
+from viz.markup import ASSETS
 from viz.server import drawings
 from viz.server.routes import PREFIX
 from viz.wire import packing
@@ -40,6 +41,17 @@ def test_pictures_of_a_run_come_as_pages_that_reach_nothing(done):
             assert len(answer.content) < 600_000  # plotly.js comes once, by its own address
     assert site.get(f"{PREFIX}/views?of=nothing").status_code == 404
     assert {each["name"] for each in site.get(f"{PREFIX}/views?of=serve").json()} >= {"lanes", "blocks"}
+
+
+def test_lines_between_tokens_are_drawn_of_a_run_that_comes_with_the_app(house: House):
+    site = Site(house, ASSETS / "recorded")
+    lines = f"{RECORDS}/1-a-fact/view/head_view?layer=9&frame=1"
+    whole, others = site.get(lines), site.get(f"{lines}&without_first=1")
+    assert (whole.status_code, others.status_code) == (200, 200)
+    assert "Paris" in whole.text and whole.text != others.text
+    assert site.get(f"{RECORDS}/1-a-fact/view/model_view?frame=1").status_code == 200
+    assert "0 to 29" in site.get(f"{RECORDS}/1-a-fact/view/head_view?layer=30&frame=1").text
+    assert "does not include its arrays" in site.get(f"{RECORDS}/1-a-fact/view/passes?frame=1").text
 
 
 def test_the_charts_script_is_that_of_the_installed_package(done):

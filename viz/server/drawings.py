@@ -13,15 +13,23 @@ from model.records.trace import Trace
 from viz import steps, views
 from viz.server.answers import FRAMED, PASSING, mode, record_of, selection, whole
 from viz.server.store import Kept, Store
-from viz.view import View, as_json, page
+from viz.view import View, as_json, page, page_of
+from viz.views.trace.heads import BY_LOOKS, Looks, looks_of
+from viz.wire import recorded
 
 AT_ONCE = 100  # pictures of steps in one answer
 
 
 def answer(request: Request, store: Store, kept: Kept) -> Response:
-    """One picture; with `frame=1` as a page; with `along=tick` or `round` those of the steps from the `from`th on."""
+    """One picture; with `frame=1` as a page; with `along=tick` or `round` those of the steps from the `from`th on.
+
+    Lines between tokens are drawn of runs that come with the app, too, and with `without_first=1` not to the first one.
+    """
+    name = request.path_params["view"]
+    if name in BY_LOOKS and request.query_params.get("frame") == "1":
+        return _lines(request, name, store, kept)
     record = record_of(store, kept)
-    shown = _named(request.path_params["view"], record)
+    shown = _named(name, record)
     if "along" in request.query_params:
         return _along(request, shown, record)
     if request.query_params.get("frame") == "1":
@@ -43,17 +51,35 @@ def _along(request: Request, shown: View, record: Saved) -> Response:
     return _json(f"[{', '.join(drawn)}]")
 
 
+def _lines(request: Request, name: str, store: Store, kept: Kept) -> Response:
+    """Lines from token to token, as a page."""
+    looks, at = _looks(name, store, kept), selection(request)
+    if at.layer >= looks.n_layers:
+        raise BadSetting(
+            "layer {layer} does not exist: this model's layers are 0 to {last}.",
+            layer=at.layer,
+            last=looks.n_layers - 1,
+        )
+    if request.query_params.get("without_first") == "1":
+        looks = looks.without_first()
+    return HTMLResponse(page_of(BY_LOOKS[name](looks, at, mode(request)), mode(request)), headers=FRAMED)
+
+
+def _looks(name: str, store: Store, kept: Kept) -> Looks:
+    if kept.shipped is not None and kept.record is None:
+        return recorded.looks(kept.shipped)
+    record = record_of(store, kept)
+    if missing := _named(name, record).missing(record):
+        raise NotShown("{reason}", reason=missing)
+    assert isinstance(record, Trace), "no other kind has such a view"
+    return looks_of(record)
+
+
 def _framed(request: Request, shown: View, record: Saved) -> Response:
     """A page which may run its scripts, reach plotly.js, and nothing else."""
     import plotly
 
     at = selection(request)
-    if isinstance(record, Trace) and at.layer >= record.model.n_layers:
-        raise BadSetting(
-            "layer {layer} does not exist: this model's layers are 0 to {last}.",
-            layer=at.layer,
-            last=record.model.n_layers - 1,
-        )
     address = f"../../../plotly.js?v={plotly.__version__}"
     drawn = page(shown, record, at, mode(request), plotly=address)
     return HTMLResponse(drawn, headers=FRAMED)

@@ -86,6 +86,18 @@ def packed_rows(weights: np.ndarray, first: int) -> np.ndarray:
     return to_bytes(weights[..., past])
 
 
+def unpacked_rows(rows: np.ndarray, first: int) -> np.ndarray:
+    """The weights of `packed_rows` again, each off by at most 0.004: u8 [..., packed] to float32 [..., query, key]."""
+    n_rows = 0
+    while (n_rows * (2 * first + n_rows + 1)) // 2 < rows.shape[-1]:
+        n_rows += 1
+    stop = first + n_rows
+    past = np.arange(stop)[None, :] <= np.arange(first, stop)[:, None]
+    weights = np.zeros((*rows.shape[:-1], n_rows, stop), np.float32)
+    weights[..., past] = (rows.astype(np.float32) / 255) ** 2
+    return weights
+
+
 def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 

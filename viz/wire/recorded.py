@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from model.errors import NotShown
 from model.records.file import Saved
-from model.records.trace import Trace
+from model.records.trace import Token, Trace
 from model.requests.registry import EXPERIMENTS
 from viz import views
+from viz.views.trace.heads import Looks
 from viz.wire import packing, slices
 from viz.wire.parts import Parts
 
@@ -76,6 +79,45 @@ def deep(trace: Trace) -> Iterator[bytes]:
     if trace.queries is not None:
         yield from (slices.vectors(trace, layer, small=True) for layer in range(trace.model.n_layers))
     yield from (slices.logits(trace, index, small=True) for index in range(trace.n_generated))
+
+
+def looks(run: Recorded) -> Looks:
+    """Where the tokens of a run that comes with the app look, from the bytes that are sent of it.
+
+    Raises: NotShown, for a run so long that summaries are sent in their place.
+    """
+    frames = [packing.unpack(frame) for frame in run.frames]
+    head = next(about for about, _ in frames if about["kind"] == "head")
+    steps = [(about, arrays) for about, arrays in frames if about["kind"] == "step"]
+    if any("attention" not in arrays for _, arrays in steps):
+        raise NotShown("This recorded run does not include its attention. Press Run to see it for your own run.")
+    n_read = steps[-1][0]["first"] + steps[-1][0]["n_tokens"]
+    tokens = [*head["tokens"], *(token for about, _ in steps for token in about["tokens"])][:n_read]
+
+    def rows(layer: int, count: int) -> np.ndarray:
+        weights = np.zeros((head["model"]["n_heads"], n_read, n_read), np.float32)
+        for about, arrays in steps:
+            found = packing.unpacked_rows(arrays["attention"][layer], about["first"])
+            weights[:, about["first"] : about["first"] + about["n_tokens"], : found.shape[-1]] = found
+        return weights[:, :count, :count]
+
+    return Looks(
+        tokens=tuple(_token(each) for each in tokens),
+        n_layers=head["model"]["n_layers"],
+        n_heads=head["model"]["n_heads"],
+        rows=rows,
+    )
+
+
+def _token(told: Mapping[str, Any]) -> Token:
+    return Token(
+        id=told["id"],
+        text=told["text"],
+        data=bytes.fromhex(told["hex"]),
+        span=(told["span"][0], told["span"][1]),
+        special=told["special"],
+        generated=told["generated"],
+    )
 
 
 def _other(path: Path, experiment: str, record: Saved) -> Recorded:

@@ -112,7 +112,7 @@ export class Board {
     this.list.before(this.rail.element);
     if (!app.base) return;
     this.serverViews = new ServerViews(app.base);
-    this.list.after(this.serverViews.element);
+    this.cards.find((card) => card.view.id === "attention")?.element.append(this.serverViews.element);
   }
 
   /** Another card is open, or all are. */
@@ -407,7 +407,7 @@ function helpSheet() {
     h("h2", { class: "ts-title" }, phrase("Keyboard shortcuts")),
     table(phrase("Keyboard shortcuts"), [phrase("shortcut"), phrase("what it does")], KEYS.map(([key, does]) => [h("kbd", {}, key), does])),
     h("p", { class: "ts-note" }, phrase("Pointing at something previews it in every picture. A click or a tap locks the selection until you click something else or press Esc.")),
-    h("p", { class: "ts-note" }, `${COUNTING} `, phrase("So are steps: a step is one pass of the model, and step 0 is the prefill.")),
+    h("p", { class: "ts-note" }, `${COUNTING} `, phrase("Steps count from 0 too: a step is one pass of the model, and step 0 is the prefill.")),
     button(phrase("Close"), () => sheet.close()));
   return sheet;
 }

@@ -1,6 +1,6 @@
 // @ts-check
-// More pictures of a run, drawn by Python libraries on the server. Each is fetched when a person asks for it, as a page
-// of its own in a frame that can run its scripts and reach nothing of this page.
+// All heads of a run as lines between tokens, drawn by bertviz on the server: below the card of attention. Each picture is fetched when a
+// person asks for it, as a page of its own in a frame that can run its scripts and reach nothing of this page.
 
 import { h, fill, say, button } from "../core/dom.js";
 import { rebuilt } from "../core/tables.js";
@@ -24,9 +24,13 @@ export class ServerViews {
     /** @type {{run: Run, live: boolean, at: At} | null} */
     this.state = null;
     this.reason = h("p", { class: "ts-empty", role: "status", hidden: true });
+    this.note = h("p", { class: "ts-note" });
     this.list = h("div", {});
-    this.element = h("details", { class: "ts-card ts-more-pictures", ontoggle: () => this.unfold() },
-      h("summary", { class: "ts-title" }, phrase("More pictures: drawn by plotly and bertviz")), this.reason, this.list);
+    this.first = h("input", { type: "checkbox", checked: true, onchange: () => this.again() });
+    this.switch = h("label", { class: "ts-check" }, this.first, ` ${phrase("leave the first token out")}`);
+    this.element = h("details", { class: "ts-more-pictures", ontoggle: () => this.unfold() },
+      h("summary", {}, phrase("Heads as lines between tokens")), this.reason,
+      this.switch, this.note, this.list);
     window.addEventListener("message", (event) => this.fit(event));
   }
 
@@ -41,10 +45,10 @@ export class ServerViews {
     if (!this.pictures.length) {
       try {
         const answer = await fetch(`${this.base}/views?of=run`);
-        if (!this.pictures.length) this.pictures = (await answer.json()).map((/** @type {Shown} */ shown) => this.make(shown));
+        if (!this.pictures.length) this.pictures = (await answer.json()).filter((/** @type {Shown} */ { follows }) => follows === "layer").map((/** @type {Shown} */ shown) => this.make(shown));
         fill(this.list, ...this.pictures.map((picture) => picture.element));
       } catch {
-        this.explain(phrase("The program does not answer. Fold this and unfold it to try again."));
+        this.explain(phrase("The program does not answer. Close and reopen this part to try again."));
         return;
       }
     }
@@ -66,14 +70,14 @@ export class ServerViews {
   update() {
     if (!this.state) return;
     const { run, live, at } = this.state;
-    this.explain(!live ? phrase("These pictures need the run's full arrays, which a recorded run does not include. Press Run: they can be drawn for your own run.")
-      : run.end ? "" : phrase("These pictures can be drawn when the run has ended."));
+    this.explain(run.end ? "" : phrase("These pictures can be drawn when the run has ended."));
+    say(this.note, live ? phrase("Weights are exact, to three digits.") : phrase("Drawn from the 8 bits of each weight that the record has: off by at most 0.4 percentage points."));
     for (const picture of this.pictures) {
       if (picture.run !== run.id) this.drop(picture);
       if (picture.frame && picture.at && picture.dark !== this.dark) this.fetch(picture, picture.at);
-      const same = picture.frame !== null && picture.at !== null && picture.at[picture.shown.follows] === at[picture.shown.follows];
+      const same = picture.frame !== null && picture.at !== null && picture.at.layer === at.layer;
       picture.draw.disabled = same;
-      say(picture.draw, drawWords(picture.shown, at, same));
+      say(picture.draw, drawWords(at, same));
     }
   }
 
@@ -81,7 +85,7 @@ export class ServerViews {
   explain(why) {
     say(this.reason, why);
     this.reason.hidden = why === "";
-    this.list.hidden = why !== "";
+    for (const each of [this.list, this.switch, this.note]) each.hidden = why !== "";
   }
 
   get dark() {
@@ -94,13 +98,18 @@ export class ServerViews {
     const run = this.state.run.id;
     this.drop(picture);
     const { shown } = picture;
-    const place = `step=${at.step}&layer=${at.layer}&token=${at.token}${this.dark ? "&dark=1" : ""}`;
+    const place = `step=${at.step}&layer=${at.layer}&token=${at.token}${this.dark ? "&dark=1" : ""}${this.first.checked ? "&without_first=1" : ""}`;
     const src = `${this.base}/records/${encodeURIComponent(run)}/view/${encodeURIComponent(shown.name)}?${place}&frame=1`;
     const frame = h("iframe", { class: "ts-frame", sandbox: "allow-scripts", referrerpolicy: "no-referrer", title: shown.title, src, onload: () => say(picture.said, "") });
     Object.assign(picture, { frame, run, at: { ...at }, dark: this.dark });
     say(picture.said, phrase("Drawing…"));
     picture.element.append(frame);
     this.update();
+  }
+
+  /** Draw anew what is drawn. */
+  again() {
+    for (const picture of this.pictures) if (picture.frame && picture.at) this.fetch(picture, picture.at);
   }
 
   /** @param {Picture} picture */
@@ -118,9 +127,7 @@ export class ServerViews {
   }
 }
 
-/** What the button draws of the selection, or has drawn. @param {Shown} shown @param {At} at @param {boolean} drawn */
-function drawWords({ follows }, at, drawn) {
-  if (follows === "layer") return drawn ? phrase("Drawn: layer {n}", { n: at.layer }) : phrase("Draw layer {n}", { n: at.layer });
-  if (follows === "token") return drawn ? phrase("Drawn: with token {n} marked", { n: at.token }) : phrase("Draw with token {n} marked", { n: at.token });
-  return drawn ? phrase("Drawn: with step {n} marked", { n: at.step }) : phrase("Draw with step {n} marked", { n: at.step });
+/** What the button draws of the selection, or has drawn. @param {At} at @param {boolean} drawn */
+function drawWords(at, drawn) {
+  return drawn ? phrase("Drawn: layer {n}", { n: at.layer }) : phrase("Draw layer {n}", { n: at.layer });
 }

@@ -3,12 +3,13 @@
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from model.records.trace import Trace
+from model.records.trace import Token, Trace
 from model.texts import phrase
 from viz import markup, theme
 from viz.theme import Mode
@@ -21,50 +22,94 @@ _MODEL_LINES = 70_000  # as the default model's 270 heads and 16 tokens make the
 _MODEL_HEIGHT = 760  # of its frame, in which one scrolls
 
 
-@view("Head view (bertviz)", needs="queries", follows="layer")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looks:
+    """Where the tokens of a run look: from its record, or from what is sent of one (viz/wire/recorded.py)."""
+
+    tokens: tuple[Token, ...]  # those that were read
+    n_layers: int
+    n_heads: int
+    rows: Callable[[int, int], np.ndarray]  # of a layer and of the first n tokens: weights [H, n, n]
+
+    def without_first(self) -> "Looks":
+        """The same without the lines to the first token, which hide the others where heads rest on it."""
+
+        def rows(layer: int, count: int) -> np.ndarray:
+            weights = self.rows(layer, count).copy()
+            weights[:, 1:, 0] = 0
+            return weights
+
+        return replace(self, rows=rows)
+
+
+def looks_of(trace: Trace) -> Looks:
+    """Exactly, from the queries and keys of the record."""
+    return Looks(
+        tokens=trace.tokens[: trace.n_fed],
+        n_layers=trace.model.n_layers,
+        n_heads=trace.model.n_heads,
+        rows=lambda layer, count: trace.pattern_rows(0, count, layer=layer),
+    )
+
+
+@view("The heads of one layer (bertviz, head view)", needs="queries", follows="layer")
 def head_view(trace: Trace, at: Selection, mode: Mode = "light") -> Html:
     """Lines lead from each token (left) to the tokens that it attends to (right).
 
     One colour for each head of the selected layer; point at a token to see only its lines. At most the first 64
     tokens are shown.
     """
+    return draw_heads(looks_of(trace), at, mode)
+
+
+def draw_heads(looks: Looks, at: Selection, mode: Mode = "light") -> Html:
+    """The head view of one layer."""
     from bertviz import head_view as drawn
 
-    count = min(trace.n_fed, _TOKENS)
-    layer = _tensor(trace, at.layer, count, decimals=3)
-    made = _made(drawn, trace, count, [layer] * trace.model.n_layers, include_layers=[at.layer])
+    count = min(len(looks.tokens), _TOKENS)
+    layer = _tensor(looks, at.layer, count, decimals=3)
+    made = _made(drawn, looks, count, [layer] * looks.n_layers, include_layers=[at.layer])
     return _framed(made, mode, title=phrase("bertviz head view"), height=84 + 23 * count)
 
 
-@view("Model view (bertviz)", needs="queries", follows="layer")
+@view("All heads of the model (bertviz, model view)", needs="queries", follows="layer")
 def model_view(trace: Trace, at: Selection, mode: Mode = "light") -> Html:
     """All heads of the model as thumbnails; click one to enlarge it.
 
     Layers from top to bottom, heads from left to right, lines as in the head view. It opens at the selected layer;
     scroll to see the others. At most the first 16 tokens are shown, fewer where a model has more than 273 heads.
     """
+    return draw_model(looks_of(trace), at, mode)
+
+
+def draw_model(looks: Looks, at: Selection, mode: Mode = "light") -> Html:
+    """The model view, opened at one layer."""
     from bertviz import model_view as drawn
 
-    n_layers, n_heads = trace.model.n_layers, trace.model.n_heads
-    count = min(trace.n_fed, _MODEL_TOKENS, max(2, math.isqrt(_MODEL_LINES // (n_layers * n_heads))))
-    layers = [_tensor(trace, layer, count, decimals=2) for layer in range(n_layers)]
-    made = _made(drawn, trace, count, layers, display_mode=mode)
+    n_layers, n_heads = looks.n_layers, looks.n_heads
+    count = min(len(looks.tokens), _MODEL_TOKENS, max(2, math.isqrt(_MODEL_LINES // (n_layers * n_heads))))
+    layers = [_tensor(looks, layer, count, decimals=2) for layer in range(n_layers)]
+    made = _made(drawn, looks, count, layers, display_mode=mode)
     layer_height = 84 * count / n_heads + 10  # as its script reckons it
     opens = f"<script>scrollTo(0, {at.layer * layer_height:.0f})</script>"
     height = min(_MODEL_HEIGHT, math.ceil(max(n_layers * layer_height, 18 * count + 55) + 80))
     return _framed(made, mode, title=phrase("bertviz model view"), height=height, last=opens)
 
 
-def _tensor(trace: Trace, layer: int, count: int, *, decimals: int) -> Any:
+BY_LOOKS = {"head_view": draw_heads, "model_view": draw_model}
+"""What draws these views from other looks than a record's own."""
+
+
+def _tensor(looks: Looks, layer: int, count: int, *, decimals: int) -> Any:
     """One layer's weights as bertviz takes them: a tensor [1, H, S, S]. It brings torch with it."""
     from bertviz import util
 
-    return util.torch.from_numpy(np.round(trace.pattern_rows(0, count, layer=layer).astype(np.float64), decimals))[None]
+    return util.torch.from_numpy(np.round(looks.rows(layer, count).astype(np.float64), decimals))[None]
 
 
-def _made(drawn: Callable[..., Any], trace: Trace, count: int, layers: list[Any], **options: Any) -> str:
+def _made(drawn: Callable[..., Any], looks: Looks, count: int, layers: list[Any], **options: Any) -> str:
     """The markup and the script that bertviz makes of these layers."""
-    tokens = [markup.short(token, 16) for token in trace.tokens[:count]]
+    tokens = [markup.short(token, 16) for token in looks.tokens[:count]]
     with warnings.catch_warnings(action="ignore", category=ResourceWarning):  # it leaves its script's file open
         return str(drawn(layers, tokens, prettify_tokens=False, html_action="return", **options).data)
 
