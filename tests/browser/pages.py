@@ -16,6 +16,19 @@ def frames_held(page: Page) -> int:
     return int(page.locator(".ts-board").get_attribute("data-frames") or 0)
 
 
+# Two frames, so that what was asked for is drawn and its layout has told those that watch it; then all that is left.
+SETTLED = """async () => {
+  const frame = () => new Promise((done) => requestAnimationFrame(done));
+  const { store } = tokenoscope;
+  for (let left = 2; left > 0 || store.frame || store.cards.some((card) => card.stale); left -= 1) await frame();
+}"""
+
+
+def settle(page: Page) -> None:
+    """Wait until the board has drawn what was asked for."""
+    page.evaluate(SETTLED)
+
+
 def until(holds: Callable[[], bool], page: Page) -> None:
     end = time.monotonic() + PATIENCE_S
     while not holds():

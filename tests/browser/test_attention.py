@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from model.records.trace import Trace
+from tests.browser.pages import settle
 from tests.browser.plain import finished
 from tests.fakes import fake_trace
 from viz.wire import roles, slices
@@ -162,7 +163,7 @@ def test_no_number_of_an_unfolded_row_is_cut(opened, width):
     unfold(page)
     page.get_by_role("button", name="Show all").click()
     expect(page.locator(".ts-keys-table")).to_contain_text("byte")
-    page.wait_for_timeout(200)
+    settle(page)
     assert page.evaluate(CUT) == []
 
 
@@ -213,13 +214,13 @@ def test_a_click_on_a_token_and_a_step_move_nothing_below(recorded, width):
     for step in range(page.evaluate("tokenoscope.store.run.steps.length")):
         page.evaluate("step => tokenoscope.selection.set({ step })", step)
         shows(page, step=step)
-        page.wait_for_timeout(60)
+        settle(page)
         tops.add(page.evaluate(top))
     for token in (8, 3):
         page.locator(".ts-look:visible").nth(token).click()
         shows(page, token=token)
         page.locator(".ts-look:visible").nth(2).hover()
-        page.wait_for_timeout(60)
+        settle(page)
         tops.add(page.evaluate(top))
     assert len(tops) == 1, tops
 
@@ -229,7 +230,7 @@ def test_fingers_find_squares_that_they_can_hit_and_the_selected_one_in_sight(re
     for layer in (29, 0):
         page.evaluate("layer => tokenoscope.selection.set({ layer })", layer)
         shows(page, layer=layer)
-        page.wait_for_timeout(100)
+        settle(page)
         left, cell = page.evaluate(
             """(layer) => {
             const grid = document.querySelector(".ts-grid-canvas");

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from model.records.trace import Trace
-from tests.browser.pages import until
+from tests.browser.pages import settle, until
 from tests.browser.plain import finished
 from tests.fakes import fake_trace
 
@@ -28,6 +28,19 @@ def ran(look) -> Page:
 
 def has_map(page: Page) -> None:
     page.wait_for_function("document.querySelector('.ts-map-chart')?.data?.length === 5")
+
+
+def rested(page: Page) -> None:
+    """Wait until the names on the map stand where they stay: twelve frames in one place."""
+    page.evaluate("""async () => {
+        const names = () => [...document.querySelectorAll(".ts-map-chart .textpoint text")];
+        const places = () => names().map((each) => each.getBoundingClientRect().x).join();
+        for (let [last, same] = ["", 0]; same < 12; ) {
+            await new Promise((done) => requestAnimationFrame(done));
+            same = places() === last ? same + 1 : 0;
+            last = places();
+        }
+    }""")
 
 
 def test_pointing_at_a_square_says_its_number(ran):
@@ -73,7 +86,7 @@ def test_the_first_hand_stands_at_the_angle_of_the_position(ran):
         expect(ran.locator('[aria-label*="dials"]')).to_have_attribute(
             "aria-label", re.compile(f"position {position}:")
         )
-        ran.wait_for_timeout(60)
+        settle(ran)
         assert ran.evaluate(tip, [position]) == [True, False, False]
     assert ran.locator(".ts-card-embeddings").inner_text().count("only on how far apart") == 1
 
@@ -96,7 +109,7 @@ def test_a_click_on_a_point_of_the_run_selects_its_token(ran):
 def test_the_map_moves_its_mark_when_the_selection_rests_and_only_for_another_token(ran):
     ran.locator(".ts-map-holder").scroll_into_view_if_needed()
     has_map(ran)
-    ran.wait_for_timeout(300)
+    rested(ran)
     ran.evaluate("""() => {
         window.calls = 0;
         for (const name of ["restyle", "react"]) {
@@ -119,7 +132,7 @@ def test_the_map_moves_its_mark_when_the_selection_rests_and_only_for_another_to
 def test_names_on_the_map_do_not_overlap_and_the_selected_one_is_there(ran):
     ran.locator(".ts-map-holder").scroll_into_view_if_needed()
     has_map(ran)
-    ran.wait_for_timeout(200)
+    rested(ran)
     boxes = ran.evaluate("""[...document.querySelectorAll('.ts-map-chart .scatterlayer .textpoint text')]
         .map((text) => { const b = text.getBoundingClientRect(); return [b.left, b.top, b.right, b.bottom]; })""")
     assert len(boxes) > 1
@@ -132,7 +145,7 @@ def test_names_on_the_map_do_not_overlap_and_the_selected_one_is_there(ran):
 def test_no_name_on_the_map_lies_on_a_mark_of_the_run(ran):
     ran.locator(".ts-map-holder").scroll_into_view_if_needed()
     has_map(ran)
-    ran.wait_for_timeout(200)
+    rested(ran)
     over = ran.evaluate("""() => {
         const boxes = (what) => [...document.querySelectorAll(`.ts-map-chart .scatterlayer ${what}`)]
             .map((each) => each.getBoundingClientRect());

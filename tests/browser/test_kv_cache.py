@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Position, expect
 
+from tests.browser.pages import settle
+
 pytestmark = pytest.mark.cards("kv-cache")
 
 BYTES = re.compile(r"([\d.]+) (bytes|kB|MB|GB|TB)")
@@ -99,10 +101,11 @@ def test_pointing_at_a_cell_says_what_is_kept_there_and_a_click_stays(page: Page
     assert page.evaluate("tokenoscope.selection.locked") is False
 
 
+@pytest.mark.cards
 def test_nothing_is_cut_off_at_any_width(page: Page) -> None:
     for width in (360, 640, 900, 1280, 1920):
         page.set_viewport_size({"width": width, "height": 900})
-        page.wait_for_timeout(150)
+        settle(page)
         wide = page.evaluate("""() => [".ts-card-kv-cache", ".ts-card-next-token"].flatMap((name) => {
             const card = document.querySelector(name);
             const edge = card.getBoundingClientRect().right;

@@ -111,7 +111,7 @@ def test_the_race_is_told_with_the_numbers_that_ran(card: Page) -> None:
     running = "document.querySelector('.ts-runner').getAnimations().map((each) => each.effect.getTiming().duration)"
     assert all(each <= 400 for each in card.evaluate(running))
     card.emulate_media(reduced_motion="reduce")
-    card.wait_for_timeout(450)
+    until(lambda: card.evaluate(running) == [], card)
     card.get_by_role("button", name="Replay the race").click()
     assert card.evaluate(running) == []
 

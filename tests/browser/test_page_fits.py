@@ -62,10 +62,11 @@ def test_what_scrolls_under_a_resting_pointer_is_not_previewed(look):
     page.wait_for_function("tokenoscope.store.run.lens && document.querySelector('.ts-grid-canvas').clientWidth > 100")
     page.locator(".ts-grid-canvas").evaluate("grid => grid.scrollIntoView({ block: 'center' })")
     page.evaluate("""() => document.addEventListener("pointermove", (event) => {
-        if (event.isTrusted) window.lastPlace = { screenX: event.screenX, screenY: event.screenY };
+        const { screenX, screenY } = event;
+        if (event.isTrusted) window.lastPlace = { screenX, screenY, at: performance.now() };
     })""")
     page.mouse.move(5, 5)
-    page.wait_for_timeout(300)
+    page.wait_for_function("window.lastPlace && performance.now() - window.lastPlace.at > 60")
     event = """(by) => {
         const grid = document.querySelector(".ts-grid-canvas");
         const box = grid.getBoundingClientRect();

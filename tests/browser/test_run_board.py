@@ -2,14 +2,11 @@
 
 import re
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from tests.app.fakes_engine import FakeEngine
 from tests.browser.pages import frames_held, step_shown, until
 from tests.browser.plain import Plain, finished
-
-pytestmark = pytest.mark.cards("")
 
 SHOWN = "document.querySelector('.ts-board').dataset.run"
 LINE = ".ts-run-text"
@@ -230,7 +227,6 @@ def test_ctrl_and_enter_run_the_form_also_while_somebody_types(house: Plain, go)
     page.wait_for_function("tokenoscope.store.run?.head.prompt === 'typed words'")
 
 
-@pytest.mark.cards
 def test_the_player_stays_in_sight_while_the_page_scrolls(look):
     for width, height in ((1440, 900), (390, 844)):
         page = look(finished("Some words that are " + "W" * 60 + " long and not to be broken apart " * 6), width=width)
