@@ -45,6 +45,24 @@ def other(page: Page) -> int:
     return 1 if chosen == 0 else 0
 
 
+@pytest.mark.cards("")
+def test_a_candidate_beside_the_loom_is_picked_in_the_card_that_opens(house: Plain, go: Callable[..., Page]) -> None:
+    page = go(house, width=1440, height=900)
+    run(page)
+    page.evaluate("tokenoscope.selection.set({ step: 3 })")
+    expect(page.locator(CARD)).to_be_hidden()
+    pressed = page.locator(".ts-likely-press")
+    for at in (2, 2, 1):
+        name = pressed.nth(at).get_attribute("aria-label")
+        pressed.nth(at).click()
+        expect(page.locator(GO)).to_have_text(name or "")
+    expect(page.locator(".ts-caption[aria-pressed=true]")).to_contain_text("Choose")
+    page.locator(GO).click()
+    page.wait_for_function("tokenoscope.store.run.head.origin && tokenoscope.store.run.end")
+    asked = house.engine.asked[-1]
+    assert isinstance(asked, Fork) and asked.step == 3
+
+
 def test_a_candidate_is_pressed_and_the_run_goes_on_from_it_beside_the_old_one(
     house: Plain, ran: tuple[Page, str]
 ) -> None:

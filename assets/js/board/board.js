@@ -104,7 +104,7 @@ export class Board {
     const { app } = this;
     if (this.rail) return;
     this.setCards(RUN_VIEWS.map((view) => new Card(view, this.context())));
-    this.loom = new Loom({ selection: this.selection, redraw: () => this.redraw(), show: (card) => this.show(card), lens: this.slices.lens });
+    this.loom = new Loom({ selection: this.selection, redraw: () => this.redraw(), show: (card) => this.show(card), lens: this.slices.lens, pick: app.fork ? (token) => this.pick(token) : null });
     this.pictureBox.prepend(this.loom.element);
     this.loom.head.append(new SaveMenu(phrase("the whole run"), () => this.savedLoom()).element);
     this.transport.element.after(this.loom.story);
@@ -272,6 +272,13 @@ export class Board {
   show(name) {
     this.rail?.open(name);
     this.rail?.go();
+  }
+
+  /** Pick a token to continue the run with, where that is done. @param {import("../views/next_token/fork_form.js").Named} token */
+  pick(token) {
+    const state = this.loom?.state;
+    if (state) this.cards.find((card) => card.view.id === "next-token")?.picture.pick?.(state, token);
+    this.show("next-token");
   }
 
   /** The record that is shown has grown. */

@@ -28,7 +28,8 @@ import { rowsIn, rowsOf } from "./saved_numbers.js";
  *   rowSlice: (layer: number, head: number, position: number) => Promise<{weights: Float32Array, scores: Float32Array} | null>}} Context */
 /** What a view makes of its card's body. `paint` draws canvases and runs before any `draw`, which changes elements: text drawn
  * on a canvas makes the browser settle the style of everything that changed before it.
- * @typedef {{paint?: (state: State) => void, draw: (state: State) => void, numbers?: (state: State) => Numbers | Promise<Numbers>}} Picture */
+ * @typedef {{paint?: (state: State) => void, draw: (state: State) => void, numbers?: (state: State) => Numbers | Promise<Numbers>,
+ * pick?: (state: State, token: import("../views/next_token/fork_form.js").Named) => void}} Picture */
 /** A picture in little, for the rail: a few words, and what to draw on a canvas of this size.
  * @typedef {{value: import("../core/dom.js").Child[], mini?: (g: CanvasRenderingContext2D, width: number, height: number) => void}} Glance */
 /** A view: `lead`, what is seen, in at most 15 words, and `more` of it; `folded`: it opens when it is pressed; `isGlance`: it says what the record comes to, and stands before all others; how a card's body is drawn, by a module of js/views or by the program (board/server_picture.js).

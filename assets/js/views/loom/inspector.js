@@ -14,7 +14,8 @@ import { LIST } from "./output.js";
 
 /** @typedef {import("../../board/card.js").State} State */
 /** @typedef {import("./loom.js").Part} Part */
-/** A row of the list: `share` of the probability. @typedef {{text: string, mark: boolean, share: number, isChosen: boolean, isRest?: boolean}} Likely */
+/** @typedef {import("../next_token/fork_form.js").Named} Named */
+/** A row of the list: `share` of the probability; `token`: the run can be continued with it. @typedef {{text: string, mark: boolean, share: number, isChosen: boolean, isRest?: boolean, token?: Named}} Likely */
 
 /** Which card has all of a part. @type {Record<Part, [string, string]>} */
 const CARDS = {
@@ -23,9 +24,11 @@ const CARDS = {
 };
 
 export class Inspector {
-  /** @param {(part: Part, go?: Partial<import("../../data/axes.js").At>) => void} turnTo @param {(card: string) => void} show */
-  constructor(turnTo, show) {
+  /** @param {(part: Part, go?: Partial<import("../../data/axes.js").At>) => void} turnTo @param {(card: string) => void} show
+   * @param {((token: Named) => void) | null} pick a token to continue the run with; null: nothing continues it */
+  constructor(turnTo, show, pick) {
     this.turnTo = turnTo;
+    this.pick = pick;
     this.likely = h("h3", { class: "ts-loom-title" });
     this.rows = Array.from({ length: LIST.most + 1 }, () => ({ element: h("li", { class: "ts-likely" }), key: "" }));
     this.list = h("ol", { class: "ts-likelies" }, ...this.rows.map(({ element }) => element));
@@ -85,15 +88,17 @@ export class Inspector {
       row.key = key;
       row.element.className = `ts-likely ${each?.isChosen ? "ts-likely-chosen" : ""} ${each?.isRest ? "ts-likely-rest" : ""}`;
       if (!each) return fill(row.element);
-      const bar = shareBar(each.share);
-      return fill(row.element, h("bdi", { class: `ts-token-text ${each.mark ? "ts-mark" : ""}`, title: each.text }, each.text), bar, h("span", { class: "ts-likely-share" }, percentShort(each.share)));
+      const [bar, { token }] = [shareBar(each.share), each];
+      const name = phrase("Continue from here with {token}", { token: phrase("“{token}”", { token: each.text }) });
+      const press = token && this.pick && h("button", { type: "button", class: "ts-likely-press", "aria-label": name, title: name, onclick: () => this.pick?.(token) });
+      return fill(row.element, press, h("bdi", { class: `ts-token-text ${each.mark ? "ts-mark" : ""}`, title: each.text }, each.text), bar, h("span", { class: "ts-likely-share" }, percentShort(each.share)));
     });
   }
 }
 
 /** @param {import("../../data/store.js").Run} run @param {import("../../data/store.js").Choice} choice @returns {Likely[]} */
 function ofChoice(run, choice) {
-  const shown = choice.candidates.slice(0, LIST.most).map((each) => ({ ...word(run.named(each)), share: each.probability, isChosen: each.id === choice.id }));
+  const shown = choice.candidates.slice(0, LIST.most).map((each) => ({ ...word(run.named(each)), share: each.probability, isChosen: each.id === choice.id, token: run.named(each) }));
   return [...shown, rest(shown, phrase("all others"))];
 }
 

@@ -38,9 +38,9 @@ const CHAPTER_OF = { token: "read", head: "look", cell: "guess", choice: "choose
 const PHONE = "(max-width: 600px)"; // as in loom.css
 
 export class Loom {
-  /** @param {{selection: Selection, redraw: () => void, show: (card: string) => void, lens: {look: (positions: number[]) => void}}} context `lens` is told which
-   * columns are looked at */
-  constructor({ selection, redraw, show, lens }) {
+  /** @param {{selection: Selection, redraw: () => void, show: (card: string) => void, lens: {look: (positions: number[]) => void},
+   *   pick: ((token: import("../next_token/fork_form.js").Named) => void) | null}} context `lens` is told which columns are looked at, `pick` with which token to continue */
+  constructor({ selection, redraw, show, lens, pick }) {
     this.selection = selection;
     this.lens = lens;
     this.redraw = redraw;
@@ -56,7 +56,7 @@ export class Loom {
     this.base = h("canvas", { class: "ts-loom-base", "aria-hidden": "true" });
     this.over = h("canvas", { class: "ts-loom-over", tabindex: "0", role: "img", "aria-label": phrase("The loom: tokens across, layers up, and in each cell the token that the model would predict there.") });
     this.picture = h("div", { class: "ts-loom-picture" }, this.base, this.over);
-    this.inspector = new Inspector((part) => this.turnTo(part), show);
+    this.inspector = new Inspector((part) => this.turnTo(part), show, pick);
     this.readout = new Readout();
     this.stage = h("div", { class: "ts-loom-stage" }, this.picture, this.inspector.element);
     this.search = new SearchField(selection, { changed: redraw, go: (token) => this.found(token), left: () => this.over.focus({ preventScroll: true }) });

@@ -43,6 +43,13 @@ export class ForkForm {
     this.changed();
   }
 
+  /** Pick this candidate of a step that may not have been drawn yet. @param {State} state @param {Named} token */
+  choose(state, token) {
+    this.state = state;
+    this.picked = null;
+    this.pick(token);
+  }
+
   type() {
     this.picked = null;
     this.fork.clear();

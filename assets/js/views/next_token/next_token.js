@@ -92,6 +92,7 @@ export const nextToken = {
         if (shown) race.draw(state.run, choice, shown.levels[shown.levels.length - 1].alive);
       },
       numbers: numbersOf,
+      pick: (/** @type {State} */ state, /** @type {import("./fork_form.js").Named} */ token) => forking?.choose(state, token),
     };
     return picture;
   },
