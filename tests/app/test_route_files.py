@@ -41,7 +41,7 @@ def test_slices_come_on_demand_and_exactly(done):
 def test_slices_of_what_is_no_run_are_refused(house: House):
     site = Site(house)
     record = site.keep(served(("a b",), (3,)), "serve")
-    assert "no run" in site.get(f"{record}/slice/layer/0").text
+    assert "not a run" in site.get(f"{record}/slice/layer/0").text
 
 
 @pytest.mark.parametrize("part", ["layer/1", "row/1/2/2", "vectors/1"])

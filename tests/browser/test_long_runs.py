@@ -16,6 +16,8 @@ from tests.browser.plain import Plain
 from tests.fakes import fake_trace
 from viz import export
 
+pytestmark = pytest.mark.cards("")
+
 OVER, READOUT, SEARCH = ".ts-loom-over", ".ts-loom-readout", ".ts-search-input"
 NEWEST = 24
 
@@ -115,6 +117,7 @@ def test_a_refusal_is_said_and_it_is_asked_again(visit: Callable[..., Page], hou
     expect(page.locator(READOUT)).to_contain_text("would predict")
 
 
+@pytest.mark.cards("layers")
 def test_the_card_of_the_lens_has_the_list_of_a_column_that_is_there(asked: tuple[Page, list[str]]):
     page, _ = asked
     card = page.locator(".ts-card-layers")

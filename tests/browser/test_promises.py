@@ -261,6 +261,7 @@ def test_every_picture_fits_at_every_size_and_axe_finds_no_serious_fault(serve, 
             assert serious_faults(page) == [], width
 
 
+@pytest.mark.cards("")
 def test_a_person_without_a_mouse_runs_a_prompt_and_looks_at_every_picture(serve, visit):
     page = visit(serve().url, width=1440, height=900)
     tab_to(page, "#prompt textarea")

@@ -8,6 +8,8 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.plain import finished
 
+pytestmark = pytest.mark.cards("")
+
 OPEN = ".ts-cards > .ts-card:visible"
 ALL = ".ts-rail-all"
 
@@ -18,9 +20,7 @@ def row(page: Page, name: str):
 
 @pytest.fixture
 def page(look: Callable[..., Page]) -> Page:
-    page = look(finished(), "step=3", width=1440, height=900)
-    page.locator(ALL).click()
-    return page
+    return look(finished(), "step=3", width=1440, height=900)
 
 
 def test_cards_are_closed_and_one_that_is_pressed_is_open_alone(page: Page):
