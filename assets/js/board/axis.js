@@ -41,7 +41,7 @@ export function servedAxis(record, at, words) {
     first: 0,
     places: Array.from({ length: n }, () => ({ width: 1 })),
     at: at[moving],
-    words: [h("span", {}, h("strong", {}, where), " ", fromZero(), ` ${words}${why}`)],
+    words: [h("span", {}, h("strong", {}, where), words && ":", ` ${words}${why} `, fromZero())],
     spoken: where,
     title: "",
     wait_ms: null,

@@ -54,7 +54,7 @@ export class Transport {
     this.on = button("▶", () => selection.move(1));
     this.pace = h("select", { class: "ts-select", "aria-label": phrase("playback speed") });
     this.lock = button(phrase("Unlock"), () => selection.unlock(), { title: phrase("The selection is locked. Unlock it (Esc) to preview by pointing again.") });
-    this.jump = button(phrase("Jump to now"), () => this.jumpToNow(), { title: phrase("Show the newest step, and go on with the run as fast as it goes.") });
+    this.jump = button(phrase("Jump to now"), () => this.jumpToNow(), { class: "ts-button ts-jump", title: phrase("Show the newest step, and go on with the run as fast as it goes.") });
     this.canvas = h("canvas", { class: "ts-axis", role: "slider", tabindex: "0" });
     this.axisBox = h("div", { class: "ts-axis-box" }, this.canvas);
     this.width = widthOf(this.axisBox, () => this.drawAxis());

@@ -256,7 +256,7 @@ export class Loom {
     const moment = this.front && this.front.level <= run.nLayers ? Math.floor(this.front.level) : null;
     say(this.says, line(run, at, moment));
     const { model } = run.head;
-    if (this.about.dataset.of !== run.id) fill(this.about, h("span", { class: "ts-model-note", title: model.note || undefined }, [model.note, model.name].filter(Boolean).join(" · ")));
+    if (this.about.dataset.of !== run.id) fill(this.about, h("span", { class: "ts-model-note", title: model.note || undefined }, model.note || model.name));
     this.about.dataset.of = run.id;
     this.markChapter(run);
     this.search.draw(run);
