@@ -52,7 +52,7 @@ def default_model(default_folder: Path) -> "HookedModel":
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of the default model stand first: one of two processes then gets them all, and loads it alone."""
+    """Tests of the default model stand first: one of the processes then gets them all, and loads it alone."""
     items.sort(key=lambda item: "default_model" not in getattr(item, "fixturenames", ()))
 
 

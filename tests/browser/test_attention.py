@@ -189,7 +189,7 @@ def test_the_tokens_have_the_colours_of_the_map_on_its_square_root_scale_and_the
             word = ground[round(255 * min(1, byte[token][key] / most))]
             assert numbers(colour) == pytest.approx([word >> shift & 255 for shift in (0, 8, 16)], abs=2)
     expect(chips.first).to_have_class(re.compile("ts-left-out"))
-    page.get_by_label("leave the first token out").uncheck()
+    page.get_by_label("leave the first token out of the colours").uncheck()
     expect(chips.first).not_to_have_class(re.compile("ts-left-out"))
 
 

@@ -98,8 +98,8 @@ HEIGHTS = """async (cards) => {
   const { store, selection } = tokenoscope;
   const seen = [];
   for (const step of store.run.steps) {
-    selection.set({ step: step.index });
-    const state = { run: store.run, at: selection.at, step, colours: store.colours };
+    const at = store.run.place(selection.at, { step: step.index });
+    const state = { run: store.run, at, word: at.token, step, colours: store.colours };
     for (const card of store.cards.filter((each) => cards.includes(each.view.id))) card.draw(state);
     await new Promise((done) => requestAnimationFrame(done));
     seen.push(cards.map((id) => document.querySelector(`.ts-card-${id}`).getBoundingClientRect().height));

@@ -288,11 +288,3 @@ def test_a_refusal_leaves_the_chosen_shipped_run_and_a_run_of_ones_own_takes_its
     page.locator(".ts-own-look").click()
     page.wait_for_function(f"own => {SHOWN} === own", arg=own)
     expect(page.locator(LINE)).to_have_text(re.compile("^Done: "))
-
-
-def test_of_a_shipped_run_more_pictures_need_a_run_of_ones_own(shipped: Plain, go):
-    page = go(shipped)
-    page.wait_for_selector(".ts-board[data-run]")
-    page.locator(".ts-more-pictures > summary").press("Enter")
-    expect(page.locator(".ts-more-pictures")).to_contain_text("Press Run")
-    assert page.locator(".ts-more-picture:visible").count() == 0

@@ -99,7 +99,9 @@ def test_moving_over_ticks_asks_nothing_but_what_is_selected(small_views, servin
     page = serving()
     run(page)
     tick(page, "Tick 0 of 0–15")  # the busiest one
-    expect(page.locator(f"{SERVE} .ts-crumbs")).to_contain_text(re.compile(r"Tick \d+ of 0–\d+: read .* counted from 0"))
+    expect(page.locator(f"{SERVE} .ts-crumbs")).to_contain_text(
+        re.compile(r"Tick \d+ of 0–\d+: read .* counted from 0")
+    )
     expect(page.locator(f"{SERVE} .ts-crumbs")).to_contain_text("the largest batch")
     expect(page.locator('[data-view="by_pick"] .gtitle')).to_have_text("tick 0, layer 0, head 0")
     asked: list[str] = []
