@@ -7,7 +7,17 @@ from typing import Any, Literal
 from model.records.batching import Batching
 from model.records.speculation import Speculation
 from model.texts import phrase
-from viz.view import Selection
+from viz.view import Follows, Selection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steps:
+    """What records of a kind are moved over by: the ticks of served texts, or the rounds of a draft."""
+
+    name: Literal["tick", "round"]
+    picks: Callable[[Any, int], list[Selection]]  # every step, where there are several drafts of that one
+    places: Callable[[Any, Follows], list[Selection]]  # every place of which a picture that follows this has one
+    words: Callable[[Any, Selection], str]  # what happened there, in one line of plain text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +32,7 @@ class Account:
     counts: Callable[[Any], dict[str, Any]] = lambda _: {}  # what can be selected, and what is worth looking at first
     asked: Callable[[Any], dict[str, Any]] = lambda _: {}  # the values that a form asks with for such a record
     first: Callable[[Any], Selection] = lambda _: Selection()  # what is worth looking at first
-    steps: Literal["tick", "round"] | None = None  # what its record is moved over by, where its pictures follow that
+    steps: Steps | None = None  # what its record is moved over by, where its pictures follow that
 
     def title(self, record: Any) -> str:
         """What the record is called: what was done, how its prompt begins, and the model."""

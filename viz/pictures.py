@@ -5,11 +5,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from model.records.batching import Batching
-from model.records.speculation import Speculation
 from model.requests.registry import of_record as of_kind
 from model.texts import phrase
-from viz import steps, views
+from viz import views
 from viz.view import Record, Selection, View
 from viz.wire import parts
 from viz.wire.packing import pack
@@ -28,12 +26,13 @@ def saved(record: Record, at: Selection | None = None) -> list[bytes]:
     `at` is what the page opens on, by default what is worth looking at first. Of a long run it holds the pictures of
     the first 300 and the last 100 steps and of that one; the others say that they are not held.
     """
-    at = at or views.account_of(record).first(record)
+    account = views.account_of(record)
+    at = at or account.first(record)
     drawn, notes = [], {}
     for shown in views.all_views(type(record)):
         if shown.missing(record):
             continue
-        places = steps.places(record, shown.follows) or [at]
+        places = (account.steps.places(record, shown.follows) if account.steps else []) or [at]
         left_out = _left_out(record, places, at)
         if note := _note(shown, record, left_out, at):
             notes[shown.name] = note
@@ -46,7 +45,8 @@ def saved(record: Record, at: Selection | None = None) -> list[bytes]:
 def _pictures(shown: View, record: Record, at: Selection, *, held: bool) -> Iterator[bytes]:
     """One picture, or one for each theme; tables and the like take their colours from the page's style."""
     about: dict[str, Any] = {"name": shown.name, "at": _followed(shown, at), "dark": None}
-    if shown.follows in ("tick", "round") and isinstance(record, Batching | Speculation):
+    steps = views.account_of(record).steps
+    if steps is not None and shown.follows == steps.name:
         about["words"] = steps.words(record, at)
     if not held:
         yield pack("picture", about | {"picture": {"html": None, "figure": None, "missing": NOT_HELD}})
@@ -69,14 +69,20 @@ def _followed(shown: View, at: Selection) -> dict[str, int]:
 def _axes(record: Record, at: Selection) -> dict[str, Any]:
     """What the page opens on, as far as this kind of record has it."""
     names = {"tick": ("tick", "layer", "head"), "round": ("attempt", "round", "token")}
-    which = names.get(views.account_of(record).steps or "", ("context", "users", "bits"))
+    which = names.get(_steps(record), ("context", "users", "bits"))
     return {name: getattr(at, name) for name in which}
+
+
+def _steps(record: Record) -> str:
+    """What its steps are called; empty for none."""
+    steps = views.account_of(record).steps
+    return steps.name if steps else ""
 
 
 def _left_out(record: Record, places: list[Selection], at: Selection) -> set[Selection]:
     """Those in the middle of a long run, except the one that the page opens on."""
-    name = views.account_of(record).steps
-    if name is None:
+    name = _steps(record)
+    if not name:
         return set()
     counts = Counter(place.attempt for place in places)
     middle = {place for place in places if BEGINNING <= getattr(place, name) < counts[place.attempt] - END}
@@ -89,9 +95,9 @@ def _note(shown: View, record: Record, left_out: set[Selection], at: Selection) 
         return _HELD_FIXED
     if not left_out:
         return ""
-    name = views.account_of(record).steps
-    first = getattr(at, name or "tick")
-    count = max(getattr(place, name or "tick") for place in left_out) + 1 + END
+    name = _steps(record)
+    first = getattr(at, name)
+    count = max(getattr(place, name) for place in left_out) + 1 + END
     held = {"first": BEGINNING, "last": END}
     if BEGINNING <= first < count - END:
         one = first

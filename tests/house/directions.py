@@ -22,7 +22,6 @@ FLOORS = (  # a room uses rooms of lower floors, and its own; rooms of one floor
     ("viz.glossary",),
     ("viz.view",),
     ("viz.account", "viz.measured", "viz.served"),
-    ("viz.steps",),
     ("viz.views",),
     ("viz.wire",),
     ("viz.pictures",),

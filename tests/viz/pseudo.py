@@ -125,7 +125,7 @@ def _records() -> Iterator[tuple[str, Any]]:
 
 def in_views() -> Iterator[tuple[str, list[str]]]:
     """What has no marks in each picture of each record, in its accounts and its steps."""
-    from viz import steps, views
+    from viz import views
 
     for name, record in _records():
         own = frozenset(words_of(record))
@@ -137,7 +137,8 @@ def in_views() -> Iterator[tuple[str, list[str]]]:
             if (missing := shown.missing(record)) is not None:
                 yield f"{name}, {shown.name}, missing", unmarked(missing)
                 continue
-            for at in steps.places(record, shown.follows)[:8] or [account.first(record)]:
+            places = account.steps.places(record, shown.follows)[:8] if account.steps else []
+            for at in places or [account.first(record)]:
                 drawn = shown.draw(record, at)
                 read = of_html(drawn) if isinstance(drawn, str) else list(of_figure(drawn.to_plotly_json()))
                 yield f"{name}, {shown.name}", [word for each in read for word in unmarked(each, own)]

@@ -6,11 +6,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from model.errors import BadSetting, NotShown
-from model.records.batching import Batching
 from model.records.file import Saved
-from model.records.speculation import Speculation
 from model.records.trace import Trace
-from viz import steps, views
+from viz import views
 from viz.server.answers import FRAMED, PASSING, mode, record_of, selection, whole
 from viz.server.store import Kept, Store
 from viz.view import View, as_json, page, page_of
@@ -40,7 +38,8 @@ def answer(request: Request, store: Store, kept: Kept) -> Response:
 def _along(request: Request, shown: View, record: Saved) -> Response:
     """A list of pictures, each with its step in words; past the last step it is empty."""
     along = request.query_params["along"]
-    if not isinstance(record, Batching | Speculation) or views.account_of(record).steps != along:
+    steps = views.account_of(record).steps
+    if steps is None or steps.name != along:
         raise NotShown("this record has no steps named {along}.", along=ascii(along)[:60])
     first = whole(request.query_params.get("from"))
     places = steps.picks(record, selection(request).attempt)[first : first + AT_ONCE]

@@ -98,7 +98,7 @@ def of_record(
         "title": account.title(record),
         "summary": account.summary(record),
         "facts": account.facts(record),
-        "steps": account.steps,
+        "steps": account.steps and account.steps.name,
         "counts": account.counts(record),
         "views": [
             _view(each, record) | ({"note": extra[each.name]} if each.name in extra else {})

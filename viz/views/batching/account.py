@@ -5,10 +5,12 @@ from typing import Any
 from model.records.batching import Batching
 from model.requests.batching import Text
 from model.texts import counted, phrase
-from viz import steps, theme
+from viz import theme
 from viz.account import Account, in_chat
 from viz.measured import n_tokens, number
 from viz.served import letter
+from viz.view import Selection
+from viz.views.batching.ticks import TICKS, first_tick
 
 _ENDED = {
     "length": phrase("length limit"),
@@ -93,14 +95,14 @@ ACCOUNT = Account(
     facts=_facts,
     prompt=lambda record: record.requests[0].prompt,
     counts=lambda record: {
-        "starts": [steps.first_seen(record).tick],
-        "why": steps.why_first(record),
+        "starts": [first_tick(record)[0]],
+        "why": f"; {first_tick(record)[1]}",
         "ticks": len(record.ticks),
         "layers": record.model.n_layers,
         "heads": record.model.n_heads,
         "requests": [letter(i) for i in range(len(record.requests))],
     },
     asked=_asked,
-    first=steps.first_seen,
-    steps="tick",
+    first=lambda record: Selection(tick=first_tick(record)[0]),
+    steps=TICKS,
 )

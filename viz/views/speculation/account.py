@@ -4,9 +4,10 @@ from typing import Any
 
 from model.records.speculation import Speculation
 from model.texts import phrase
-from viz import steps, theme
+from viz import theme
 from viz.account import Account, in_chat
 from viz.measured import n_tokens
+from viz.views.speculation.turns import ROUNDS, first_round, first_seen
 
 
 def _facts(record: Speculation) -> list[str]:
@@ -63,10 +64,10 @@ ACCOUNT = Account(
     counts=lambda record: {
         "attempts": [each.name for each in record.attempts],
         "rounds": [len(each.rounds) for each in record.attempts],
-        "best": steps.first_seen(record).attempt,
-        "starts": [steps.first_round(each) for each in record.attempts],
+        "best": first_seen(record).attempt,
+        "starts": [first_round(each) for each in record.attempts],
     },
     asked=_asked,
-    first=steps.first_seen,
-    steps="round",
+    first=first_seen,
+    steps=ROUNDS,
 )
