@@ -1,6 +1,7 @@
 """Reads the imports of the page's scripts without running them, and says where they point the wrong way.
 
-Only imports of a running page count: a type in a comment, `import("./x.js").T`, may name any file.
+A type in a comment, `import("./x.js").T`, names no room above its own either, as it does in Python; it may name
+another card's folder, and closes no circle.
 """
 
 import posixpath
@@ -23,6 +24,8 @@ _IMPORT = re.compile(
     re.MULTILINE | re.VERBOSE,
 )
 
+_TYPE = re.compile(r"""\bimport\("([^"]+)"\)\.[A-Z]""")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Import:
@@ -35,7 +38,8 @@ class Import:
 
 def wrong_directions(root: Path) -> list[str]:
     """Every import that a room of the page's scripts may not make."""
-    return [f"{one.importer}: {one.address} ({reason})" for one in _imports(root) if (reason := _forbidden(one))]
+    found = [*((one, _forbidden(one)) for one in _imports(root)), *((one, _upward(one)) for one in _types(root))]
+    return [f"{one.importer}: {one.address} ({reason})" for one, reason in found if reason]
 
 
 def circles(root: Path) -> list[str]:
@@ -65,19 +69,36 @@ def _forbidden(one: Import) -> str | None:
     """Why this import may not be, or None."""
     if one.target is None:
         return f"names no script of {SCRIPTS}/"
+    if reason := _upward(one):
+        return reason
     importer, target = PurePosixPath(one.importer).parts, PurePosixPath(one.target).parts
-    if importer[0] not in ROOMS or target[0] not in ROOMS:
-        return None  # homeless() finds it
-    if ROOMS.index(target[0]) > ROOMS.index(importer[0]):
-        return f"{importer[0]}/ stands below {target[0]}/"
     if importer[0] == target[0] == "views" and importer[1] != target[1]:
         return "a card's folder imports no other card's"
     return None
 
 
+def _upward(one: Import) -> str | None:
+    """Why this import, or this type, may not be named from a room below."""
+    if one.target is None:
+        return None
+    importer, target = PurePosixPath(one.importer).parts[0], PurePosixPath(one.target).parts[0]
+    if importer not in ROOMS or target not in ROOMS:
+        return None  # homeless() finds it
+    return f"{importer}/ stands below {target}/" if ROOMS.index(target) > ROOMS.index(importer) else None
+
+
 def _scripts(root: Path) -> dict[str, Path]:
     """The page's scripts by their paths within assets/js."""
     return {file.relative_to(root / SCRIPTS).as_posix(): file for file in sorted((root / SCRIPTS).rglob("*.js"))}
+
+
+def _types(root: Path) -> Iterator[Import]:
+    """What comments name as types."""
+    scripts = _scripts(root)
+    for importer, file in scripts.items():
+        for address in _TYPE.findall(file.read_text("utf-8")):
+            target = posixpath.normpath(posixpath.join(posixpath.dirname(importer), address))
+            yield Import(importer=importer, address=address, target=target if target in scripts else None)
 
 
 def _imports(root: Path) -> Iterator[Import]:

@@ -39,9 +39,10 @@ def test_a_tree_that_keeps_to_the_directions_passes(tmp_path: Path):
         tmp_path,
         {
             "core/format.js": '// import { Run } from "../data/store.js";\nexport const more = 1;',
-            "core/dom.js": '/** @typedef {import("../board/page.js").Page} Page */\nimport { a } from "./format.js";',
+            "core/dom.js": '/** @typedef {import("./format.js").Page} Page */\nimport { a } from "./format.js";',
             "data/store.js": '/*\nimport { b } from "../board/page.js";\n*/\nimport { h } from "../core/dom.js";',
-            "views/layers/block.js": 'import { h } from "../../core/dom.js";\nimport "../../data/store.js";',
+            "views/layers/block.js": 'import { h } from "../../core/dom.js";\nimport "../../data/store.js";\n'
+            '/** @typedef {import("../tokens/tokens.js").Word} Word */',
             "views/layers/layers.js": 'import { block } from "./block.js";\nexport const sorted = Array.from("ab");',
             "board/scope.js": 'import { layers } from "../views/layers/layers.js";\nnew URL("../x", import.meta.url);',
             "board/page.js": "const link = 'http://x';\nconst { mount } = await import(`./scope.js?v=${version}`);",
@@ -53,6 +54,8 @@ def test_a_tree_that_keeps_to_the_directions_passes(tmp_path: Path):
 @pytest.mark.parametrize(
     ("file", "content"),
     [
+        ("core/dom.js", '/** @typedef {import("../data/store.js").Run} Run */'),
+        ("views/layers/block.js", '/** @param {import("../../board/page.js").Page} page */'),
         ("core/dom.js", 'import { Run } from "../data/store.js";'),
         ("core/dom.js", 'import { tokens } from "../views/tokens/tokens.js";'),
         ("core/dom.js", 'import { connect } from "../board/page.js";'),

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { Run } from "../../assets/js/data/store.js";
 import { ServedRecord } from "../../assets/js/data/record.js";
 import { NOWHERE } from "../../assets/js/data/axes.js";
-import { Selection } from "../../assets/js/board/selection.js";
+import { Selection } from "../../assets/js/data/selection.js";
 
 /** A run of a prompt of 5 tokens and one more token a step, with 4 layers of 6 heads. */
 function run(steps, ended = true) {

@@ -19,7 +19,7 @@ def read(trace: Trace, program: str, more: bytes = b"") -> list:
         f"""
         import {{ parseFrames }} from "@/data/frames.js";
         import {{ Run, WEIGHTS }} from "@/data/store.js";
-        import {{ Selection }} from "@/board/selection.js";
+        import {{ Selection }} from "@/data/selection.js";
         import {{ opening }} from "@/views/loom/opening.js";
         const frames = bytes(given);
         const run = new Run("test");

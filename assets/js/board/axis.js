@@ -10,7 +10,7 @@ import { counted, phrase, phraseParts } from "../core/texts.js";
 /** @typedef {import("./transport.js").Axis} Axis */
 /** @typedef {import("../data/axes.js").At} At */
 
-/** @param {import("./card.js").State} state @returns {Axis} */
+/** @param {import("../data/view.js").State} state @returns {Axis} */
 export function runAxis({ run, at, step, word: selected }) {
   const written = step.choices.length ? quoted(run.tokens[step.chosenAt]) : phrase("nothing yet");
   const read = step.n === 1 ? quoted(run.tokens[step.first]) : counted(step.n, "{n} token", "{n} tokens", { n: count(step.n) });

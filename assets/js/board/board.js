@@ -9,7 +9,7 @@ import { answered } from "../data/follow.js";
 import { afresh, paint } from "../core/canvas.js";
 import { h, fill, say, table, button } from "../core/dom.js";
 import { COUNTING } from "../core/format.js";
-import { Selection, watchPointer } from "./selection.js";
+import { Selection, watchPointer } from "../data/selection.js";
 import { KEYS } from "./keys.js";
 import { Transport } from "./transport.js";
 import { Card } from "./card.js";
@@ -33,7 +33,7 @@ import { phrase } from "../core/texts.js";
 /** What a page gives a board: the address of the program (null: a saved page), what stands before there is
  * a record, above the transport and below the cards, how a run is continued, and whom to tell that the selection, or the card that is read, has changed.
  * @typedef {{base: string | null, changed: () => void, empty?: HTMLElement | null, above?: HTMLElement | null, below?: HTMLElement | null,
- *   fork?: import("./card.js").Fork | null}} App */
+ *   fork?: import("../data/view.js").Fork | null}} App */
 /** How a record is opened: `live`: the program holds the record itself, with every number as it was computed; null: nobody does.
  * @typedef {{live: boolean | null, following: boolean, at?: Partial<At> | null, card?: string | null}} Opening */
 
@@ -123,7 +123,7 @@ export class Board {
     this.app.changed();
   }
 
-  /** What a view may ask for. @returns {import("./card.js").Context} */
+  /** What a view may ask for. @returns {import("../data/view.js").Context} */
   context() {
     return { selection: this.selection, redraw: () => this.redraw(), fork: this.app.fork ?? null, about: (at) => this.about(at), ...this.slices.offers() };
   }
@@ -274,7 +274,7 @@ export class Board {
     this.rail?.go();
   }
 
-  /** Pick a token to continue the run with, where that is done. @param {import("../views/next_token/fork_form.js").Named} token */
+  /** Pick a token to continue the run with, where that is done. @param {import("../data/view.js").Named} token */
   pick(token) {
     const state = this.loom?.state;
     if (state) this.cards.find((card) => card.view.id === "next-token")?.picture.pick?.(state, token);
@@ -314,7 +314,7 @@ export class Board {
     const step = this.run?.steps[at.step];
     if (!record?.begun || (this.run && !step)) return;
     const began = performance.now();
-    const state = /** @type {import("./card.js").State} */ ({ run: this.run, step, colours: this.colours, word: at.token, at: asRead(this.run, at) });
+    const state = /** @type {import("../data/view.js").State} */ ({ run: this.run, step, colours: this.colours, word: at.token, at: asRead(this.run, at) });
     if (record instanceof ServedRecord) this.wish(record, at);
     for (const card of this.cards) card.stale = card.isOpen;
     const seen = this.cards.filter((card) => card.isOpen && (card.inSight || !this.run)); // server pictures change seldom, and are drawn by themselves
@@ -360,7 +360,7 @@ export class Board {
     if (this.goal) this.cards.find((card) => card.view.id === this.goal)?.element.scrollIntoView({ block: "start" });
   }
 
-  /** Draw the cards that are out of sight, one idle moment after the other, until the selection moves on. @param {import("./card.js").State} state */
+  /** Draw the cards that are out of sight, one idle moment after the other, until the selection moves on. @param {import("../data/view.js").State} state */
   drawRest(state) {
     const stale = this.cards.find((card) => card.stale);
     if (!stale) {

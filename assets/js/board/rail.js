@@ -8,7 +8,7 @@ import { phrase } from "../core/texts.js";
 import { forgetAllCards, rememberAllCards, rememberedAllCards } from "../data/session_memory.js";
 
 /** @typedef {import("./card.js").Card} Card */
-/** @typedef {import("./card.js").State} State */
+/** @typedef {import("../data/view.js").State} State */
 
 const [WIDTH, HEIGHT] = [92, 30];
 
@@ -100,5 +100,5 @@ function makeRow(card, press) {
   const value = h("span", { class: "ts-rail-value" });
   const element = h("button", { type: "button", class: "ts-rail-row", "data-goes-to": card.view.id, onclick: press }, canvas,
     h("span", { class: "ts-rail-words" }, h("span", { class: "ts-rail-title" }, card.view.title), value));
-  return { card, canvas, value, element, glance: /** @type {import("./card.js").Glance | null} */ (null), shown: "" };
+  return { card, canvas, value, element, glance: /** @type {import("../data/view.js").Glance | null} */ (null), shown: "" };
 }

@@ -12,7 +12,7 @@ import { passes } from "../views/passes/passes.js";
 import { count, size } from "../core/format.js";
 import { phrase } from "../core/texts.js";
 
-/** @type {import("./card.js").View[]} */
+/** @type {import("../data/view.js").View[]} */
 export const RUN_VIEWS = [output, tokens, embeddings, passes, attention, layers, nextToken, kvCache];
 
 /** Which model, its size, how it was asked to choose, and what to know of it. @param {import("../data/store.js").Run} run */

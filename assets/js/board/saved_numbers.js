@@ -6,7 +6,7 @@ import { phrase } from "../core/texts.js";
 
 /** @typedef {{columns: string[], rows: string[][]}} Rows */
 
-/** @param {import("./card.js").Numbers} numbers @returns {Rows} */
+/** @param {import("../data/view.js").Numbers} numbers @returns {Rows} */
 export function rowsOf({ columns, rows }) {
   return { columns, rows: rows.map((row) => row.map((cell) => plainCell(cell instanceof Node ? cell.textContent ?? "" : String(cell || "")))) };
 }

@@ -9,7 +9,7 @@ import { phrase } from "../core/texts.js";
 /** @typedef {import("../data/record.js").ServedView} ServedView */
 /** @typedef {import("../data/record.js").Drawing} Drawing */
 /** @typedef {import("../data/axes.js").At} At */
-/** @typedef {import("./card.js").View} View */
+/** @typedef {import("../data/view.js").View} View */
 
 const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
 const WAITS = phrase("Fetching this picture…");

@@ -31,7 +31,7 @@ const NAME_ROOM = 34; // px
 const [USUAL, USUAL_TIMED] = [1, 1]; // of PACES, of SLOWER
 
 export class Transport {
-  /** @param {import("./selection.js").Selection} selection @param {() => void} help @param {(front: import("../views/loom/loom.js").Front | null) => void} [climb] shows how
+  /** @param {import("../data/selection.js").Selection} selection @param {() => void} help @param {(front: import("../views/loom/loom.js").Front | null) => void} [climb] shows how
    * far a pass has come */
   constructor(selection, help, climb) {
     this.selection = selection;

@@ -12,13 +12,13 @@ import { makeRow } from "./attention_row.js";
 import { rowCode, rowWords } from "./attention_code.js";
 import { phrase } from "../../core/texts.js";
 
-/** @typedef {import("../../board/card.js").State} State */
+/** @typedef {import("../../data/view.js").State} State */
 /** @typedef {import("../../data/store.js").Run} Run */
 
 const SINK_FIRST = phrase("Weights sum to 100%, so a head that finds nothing relevant puts its weight on the first token (an “attention sink”): this marks idleness rather than importance.");
 const SINK_LEARNED = phrase("The weights on tokens sum to less than 100%: the rest goes to this head's learned sink, a score that belongs to no token and takes the weight when the head finds nothing relevant.");
 
-/** @type {import("../../board/card.js").View} */
+/** @type {import("../../data/view.js").View} */
 export const attention = {
   id: "attention",
   title: phrase("Attention"),
@@ -115,7 +115,7 @@ export const attention = {
 };
 
 /** Which key of the row is looked at, in this card alone: while it is pointed at, or pinned for as long as the selection is locked.
- * @param {import("../../board/selection.js").Selection} selection @param {() => void} redraw */
+ * @param {import("../../data/selection.js").Selection} selection @param {() => void} redraw */
 function pointing(selection, redraw) {
   /** @type {number | null} */
   let hovered = null;

@@ -7,7 +7,7 @@ import { COUNTING, over, under } from "../../core/format.js";
 import { drawThumbs } from "./thumbnails.js";
 import { phrase } from "../../core/texts.js";
 
-/** @typedef {import("../../board/card.js").State} State */
+/** @typedef {import("../../data/view.js").State} State */
 /** @typedef {import("../../data/store.js").Run} Run */
 /** @typedef {{left: number, top: number, cell: number, gap: number, group: number}} Layout */
 
@@ -31,7 +31,7 @@ export function patternName(word) {
 }
 
 
-/** @param {import("../../board/selection.js").Selection} selection @param {() => void} redraw */
+/** @param {import("../../data/selection.js").Selection} selection @param {() => void} redraw */
 export function makeHeads(selection, redraw) {
   const canvas = h("canvas", { class: "ts-grid-canvas", role: "img", tabindex: "0", "data-own-keys": true });
   const box = h("div", { class: "ts-grid-box" }, canvas);

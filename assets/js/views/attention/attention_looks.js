@@ -8,11 +8,11 @@ import { WEIGHTS } from "../../data/store.js";
 import { colourShare } from "./attention_pixels.js";
 import { phrase, phraseParts } from "../../core/texts.js";
 
-/** @typedef {import("../../board/card.js").State} State */
+/** @typedef {import("../../data/view.js").State} State */
 
 const MANY = 60; // tokens: a list this long fills its box, whichever of them are read
 
-/** @param {import("../../board/selection.js").Selection} selection @param {import("./attention_map.js").Pointed} pointed */
+/** @param {import("../../data/selection.js").Selection} selection @param {import("./attention_map.js").Pointed} pointed */
 export function makeLooks(selection, pointed) {
   const title = h("p", { class: "ts-looks-title" });
   const looks = h("div", { class: "ts-looks", role: "group", tabindex: "0", "data-own-keys": true,

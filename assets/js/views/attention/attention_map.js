@@ -9,7 +9,7 @@ import { whichOne } from "./attention_looks.js";
 import { imageOf, sayScale } from "./attention_pixels.js";
 import { phrase, phraseParts } from "../../core/texts.js";
 
-/** @typedef {import("../../board/card.js").State} State */
+/** @typedef {import("../../data/view.js").State} State */
 /** @typedef {import("./attention_pixels.js").Drawn} Drawn */
 /** @typedef {{left: number, top: number, cell: number, n: number, side: number}} Layout */
 /** How the parts of the card tell each other which key of the row is looked at: pointed at for now, or pinned by a click.
@@ -21,7 +21,7 @@ const ALL_NAMED = 40; // tokens: up to so many every row and column has its name
 const COLUMNS = phrase("attends to (column)");
 const ROWS = [phrase("this token"), phrase("(row)")];
 
-/** @param {import("../../board/selection.js").Selection} selection @param {Pointed} pointed @param {() => void} redraw */
+/** @param {import("../../data/selection.js").Selection} selection @param {Pointed} pointed @param {() => void} redraw */
 export function makeMap(selection, pointed, redraw) {
   const canvas = h("canvas", { class: "ts-map", role: "img", tabindex: "0", "data-own-keys": true });
   const box = h("div", { class: "ts-map-box" }, canvas);

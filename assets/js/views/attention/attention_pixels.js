@@ -8,7 +8,7 @@ import { count, roughly } from "../../core/format.js";
 import { WEIGHTS } from "../../data/store.js";
 import { phrase, phraseParts } from "../../core/texts.js";
 
-/** @typedef {import("../../board/card.js").State} State */
+/** @typedef {import("../../data/view.js").State} State */
 /** @typedef {import("../../core/canvas.js").Paint} Paint */
 /** @typedef {{run: string, layer: number, head: number, rows: number, scale: Uint32Array, sink: boolean, image: HTMLCanvasElement, most: number, cells: number}} Drawn */
 

@@ -9,14 +9,14 @@ import { workOut, hundredths, asPercent } from "./attention_sums.js";
 import { strongestKey, whichOne } from "./attention_looks.js";
 import { counted, phrase, phraseParts } from "../../core/texts.js";
 
-/** @typedef {import("../../board/card.js").State} State */
+/** @typedef {import("../../data/view.js").State} State */
 /** @typedef {import("./attention_sums.js").Work} Work */
 /** @typedef {{element: HTMLElement, name: HTMLElement, raw: HTMLElement, scaled: HTMLElement, power: HTMLElement, weight: HTMLElement, bar: HTMLElement, taken: HTMLElement, key: number}} Line */
 
 const STRONGEST = 8;
 const [STRIP_WIDTH, STRIP_HEIGHT] = [192, 30];
 
-/** @param {import("../../board/card.js").Context} context @param {import("./attention_map.js").Pointed} pointed */
+/** @param {import("../../data/view.js").Context} context @param {import("./attention_map.js").Pointed} pointed */
 export function makeRow(context, pointed) {
   const why = h("p", { class: "ts-note", role: "status" });
   const bits = h("p", { class: "ts-note" });

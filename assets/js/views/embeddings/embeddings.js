@@ -11,7 +11,7 @@ import { phrase, phraseParts } from "../../core/texts.js";
 /** @typedef {import("../../data/store.js").Run} Run */
 /** @typedef {import("../../data/store.js").Embeddings} Embeddings */
 
-/** @type {import("../../board/card.js").View} */
+/** @type {import("../../data/view.js").View} */
 export const embeddings = {
   id: "embeddings",
   title: phrase("Embeddings"),
@@ -44,7 +44,7 @@ export const embeddings = {
     /** @type {{run: string, vectors: number, positions: number}} the ends of the scales of one run */
     let limits = { run: "", vectors: 1, positions: 1 };
 
-    /** @param {import("../../board/card.js").State} state @returns {{found: Embeddings, point: number} | null} */
+    /** @param {import("../../data/view.js").State} state @returns {{found: Embeddings, point: number} | null} */
     function look({ run, at }) {
       const found = run.embeddings;
       const point = found?.pointOf.get(run.tokens[at.token]?.id);

@@ -8,8 +8,8 @@ import { label } from "../../core/format.js";
 import { wide } from "../../core/svg.js";
 import { phrase } from "../../core/texts.js";
 
-/** @typedef {import("../../board/card.js").State} State */
-/** @typedef {import("../../board/card.js").Context} Context */
+/** @typedef {import("../../data/view.js").State} State */
+/** @typedef {import("../../data/view.js").Context} Context */
 /** @typedef {import("../../data/store.js").Embeddings} Embeddings */
 
 const REST_MS = 90;

@@ -6,7 +6,7 @@ import { count, size } from "../../core/format.js";
 import { bytesByShape, hasWindows, kept } from "../../data/cache_shape.js";
 import { counted, phrase } from "../../core/texts.js";
 
-/** @typedef {import("../../board/card.js").State} State */
+/** @typedef {import("../../data/view.js").State} State */
 /** Where the columns of a drawing are. @typedef {{left: number, column: number, n: number, row: number, layers: number}} Places */
 
 const PALE = 0.36; // what a pass finds in the cache

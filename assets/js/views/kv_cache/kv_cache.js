@@ -10,11 +10,11 @@ import { Saving, Scale } from "./cache_scale.js";
 import { assumedWords, bytesByShape, bytesOfOne, hasWindows, kept, shapeWords, windowWords } from "../../data/cache_shape.js";
 import { counted, phrase, phraseParts } from "../../core/texts.js";
 
-/** @typedef {import("../../board/card.js").State} State */
+/** @typedef {import("../../data/view.js").State} State */
 /** @typedef {import("../../data/axes.js").At} At */
 /** @typedef {import("./cache_growth.js").Places} Places */
 
-/** @type {import("../../board/card.js").View} */
+/** @type {import("../../data/view.js").View} */
 export const kvCache = {
   id: "kv-cache",
   title: phrase("KV cache"),
@@ -103,7 +103,7 @@ if run.keys is not None:
 # in transformers, of a live cache:
 # sum(t.nbytes for layer in cache.layers for t in (layer.keys, layer.values))`;
 
-/** Hover previews, a click locks. @param {HTMLCanvasElement} canvas @param {import("../../board/selection.js").Selection} selection @param {(x: number, y: number) => Partial<At>} of */
+/** Hover previews, a click locks. @param {HTMLCanvasElement} canvas @param {import("../../data/selection.js").Selection} selection @param {(x: number, y: number) => Partial<At>} of */
 function listen(canvas, selection, of) {
   const at = (/** @type {MouseEvent} */ event) => {
     const drawn = places.get(canvas);

@@ -11,7 +11,7 @@ import { svg, words, arrow, arrowHead, fitting, wide, sharedOut } from "../../co
 import { Stack } from "./stack.js";
 import { counted, phrase, phraseParts } from "../../core/texts.js";
 
-/** @typedef {import("../../board/card.js").State} State */
+/** @typedef {import("../../data/view.js").State} State */
 /** @typedef {import("./parts.js").Piece} Piece */
 /** @typedef {import("./parts.js").Branch} Branch */
 /** @typedef {{x: number, y: number, width: number, height: number}} Box */
@@ -21,7 +21,7 @@ const [TALL, LOW, HEADS] = [62, 32, 56]; // heights: of boxes with three lines a
 const [GAP, APART, TOP, BOTTOM] = [18, 26, 32, 38]; // between rows and between branches; above and below them all
 
 /** The diagram: `draw` follows the selection, and builds anew where the model or the width is another.
- * @param {HTMLElement} box @param {import("../../board/card.js").Context} context */
+ * @param {HTMLElement} box @param {import("../../data/view.js").Context} context */
 export function makeBlock(box, { selection, redraw }) {
   const empty = h("p", { class: "ts-empty" });
   const drawing = h("div", { class: "ts-block-drawing" });
@@ -73,7 +73,7 @@ export function makeBlock(box, { selection, redraw }) {
 
 /** Draws it once; afterwards only the marks of the selected layer and head move. */
 class Picture {
-  /** @param {State} state @param {number} width @param {import("../../board/selection.js").Selection} selection @param {(piece: Piece | null) => void} pointed */
+  /** @param {State} state @param {number} width @param {import("../../data/selection.js").Selection} selection @param {(piece: Piece | null) => void} pointed */
   constructor({ run }, width, selection, pointed) {
     this.run = run;
     this.width = width;

@@ -10,7 +10,7 @@ import { makeLengths, lengthAt, plainLength } from "./lengths.js";
 import { makeUnits, unitsAt } from "./units.js";
 import { phrase } from "../../core/texts.js";
 
-/** @type {import("../../board/card.js").View} */
+/** @type {import("../../data/view.js").View} */
 export const layers = {
   id: "layers",
   title: phrase("Layers"),
@@ -74,7 +74,7 @@ function brief(probability) {
 }
 
 /** The selected token at each layer, the strongest units of the selected layer, and the parts of a layer.
- * @param {import("../../board/card.js").State} state @returns {import("../../board/card.js").Numbers} */
+ * @param {import("../../data/view.js").State} state @returns {import("../../data/view.js").Numbers} */
 function numbers({ run, at }) {
   const rows = [];
   for (let level = 0; level <= run.nLayers; level += 1) {

@@ -6,7 +6,7 @@ import { fit, pointer, widthOf } from "../../core/canvas.js";
 import { count } from "../../core/format.js";
 import { phrase, phraseParts } from "../../core/texts.js";
 
-/** @typedef {import("../../board/card.js").State} State */
+/** @typedef {import("../../data/view.js").State} State */
 /** @typedef {import("../../data/store.js").Run} Run */
 /** Lengths by level and position; of the tokens after the first, the shortest and the longest at each level.
  * @typedef {{key: string, of: Float32Array, n: number, low: Float32Array, high: Float32Array, bottom: number, top: number}} Lengths */
@@ -24,7 +24,7 @@ export function plainLength(length) {
   return length >= 100 ? count(length) : length.toPrecision(3);
 }
 
-/** @param {HTMLElement} box @param {import("../../board/card.js").Context} context */
+/** @param {HTMLElement} box @param {import("../../data/view.js").Context} context */
 export function makeLengths(box, { selection, redraw }) {
   const empty = h("p", { class: "ts-empty" });
   const chart = h("canvas", { class: "ts-map", role: "img" });

@@ -8,10 +8,10 @@ import { label, percent } from "../../core/format.js";
 import { Guesses, overview, placeOf } from "./lens_map.js";
 import { phrase, phraseParts } from "../../core/texts.js";
 
-/** @typedef {import("../../board/card.js").State} State */
+/** @typedef {import("../../data/view.js").State} State */
 /** @typedef {{token: number, level: number}} Place */
 
-/** @param {HTMLElement} box @param {import("../../board/card.js").Context} context */
+/** @param {HTMLElement} box @param {import("../../data/view.js").Context} context */
 export function makeLens(box, { selection, redraw }) {
   const title = h("p", { class: "ts-lens-title" });
   const empty = h("p", { class: "ts-empty" });

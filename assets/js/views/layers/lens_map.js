@@ -6,7 +6,7 @@ import { context2d, cut, fit, pixelRatio, pointer, scale, shade, textOn } from "
 import { label } from "../../core/format.js";
 import { phrase } from "../../core/texts.js";
 
-/** @typedef {import("../../board/card.js").State} State */
+/** @typedef {import("../../data/view.js").State} State */
 /** Where the cells of a map are. @typedef {{first: number, n: number, cell: number, row: number, top: number, levels: number}} Layout */
 
 const [ROW, FOOT, HEAD] = [18, 22, 22]; // px, as in layers.css: the list beside the map has the same rows

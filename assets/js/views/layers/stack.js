@@ -7,7 +7,7 @@ import { svg, words } from "../../core/svg.js";
 const [STACK, PLATE] = [24, 40]; // where the stack ends, and where the plate begins to which its floor is enlarged
 
 export class Stack {
-  /** @param {import("../../data/store.js").Run} run @param {number} height @param {import("../../board/selection.js").Selection} selection */
+  /** @param {import("../../data/store.js").Run} run @param {number} height @param {import("../../data/selection.js").Selection} selection */
   constructor({ nLayers }, height, selection) {
     this.nLayers = nLayers;
     this.height = height;

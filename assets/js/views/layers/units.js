@@ -6,7 +6,7 @@ import { taps } from "../../core/canvas.js";
 import { count } from "../../core/format.js";
 import { phrase, phraseParts } from "../../core/texts.js";
 
-/** @typedef {import("../../board/card.js").State} State */
+/** @typedef {import("../../data/view.js").State} State */
 /** @typedef {import("../../data/store.js").Run} Run */
 
 const NAMED = 6; // tokens named in the sentence about one unit

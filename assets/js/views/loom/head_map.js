@@ -7,7 +7,7 @@ import { phrase } from "../../core/texts.js";
 import { farthestLook } from "./arcs.js";
 
 
-/** @typedef {import("../../board/card.js").State} State */
+/** @typedef {import("../../data/view.js").State} State */
 
 const ROW = 11; // px
 

@@ -12,9 +12,9 @@ import { shareBar } from "./share_bar.js";
 import { word } from "./ink.js";
 import { LIST } from "./output.js";
 
-/** @typedef {import("../../board/card.js").State} State */
+/** @typedef {import("../../data/view.js").State} State */
 /** @typedef {import("./loom.js").Part} Part */
-/** @typedef {import("../next_token/fork_form.js").Named} Named */
+/** @typedef {import("../../data/view.js").Named} Named */
 /** A row of the list: `share` of the probability; `token`: the run can be continued with it. @typedef {{text: string, mark: boolean, share: number, isChosen: boolean, isRest?: boolean, token?: Named}} Likely */
 
 /** Which card has all of a part. @type {Record<Part, [string, string]>} */

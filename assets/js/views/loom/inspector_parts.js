@@ -11,7 +11,7 @@ import { lensWord, settled } from "./guesses.js";
 import { shareBar } from "./share_bar.js";
 import { word } from "./ink.js";
 
-/** @typedef {import("../../board/card.js").State} State */
+/** @typedef {import("../../data/view.js").State} State */
 /** @typedef {import("./loom.js").Part} Part */
 /** @typedef {import("../../core/dom.js").Child} Child */
 /** @typedef {{crumb: string, title: string, body: Child[]}} Closer */

@@ -20,8 +20,8 @@ import { SearchField } from "./search_field.js";
 import { captions, chapterAt, line } from "./story.js";
 import { drawTop } from "./top.js";
 
-/** @typedef {import("../../board/card.js").State} State */
-/** @typedef {import("../../board/selection.js").Selection} Selection */
+/** @typedef {import("../../data/view.js").State} State */
+/** @typedef {import("../../data/selection.js").Selection} Selection */
 /** @typedef {import("../../data/store.js").Run} Run */
 /** @typedef {import("./story.js").Chapter} Chapter */
 /** What the inspector shows. @typedef {"head" | "cell" | "token" | "choice" | "cache"} Part */
@@ -39,7 +39,7 @@ const PHONE = "(max-width: 600px)"; // as in loom.css
 
 export class Loom {
   /** @param {{selection: Selection, redraw: () => void, show: (card: string) => void, lens: {look: (positions: number[]) => void},
-   *   pick: ((token: import("../next_token/fork_form.js").Named) => void) | null}} context `lens` is told which columns are looked at, `pick` with which token to continue */
+   *   pick: ((token: import("../../data/view.js").Named) => void) | null}} context `lens` is told which columns are looked at, `pick` with which token to continue */
   constructor({ selection, redraw, show, lens, pick }) {
     this.selection = selection;
     this.lens = lens;

@@ -7,10 +7,10 @@ import { phrase } from "../../core/texts.js";
 import { guessAt, lensWord } from "./guesses.js";
 import { word } from "./ink.js";
 
-/** @typedef {import("../../board/card.js").State} State */
+/** @typedef {import("../../data/view.js").State} State */
 
 export class LoomTable {
-  /** @param {import("../../board/selection.js").Selection} selection */
+  /** @param {import("../../data/selection.js").Selection} selection */
   constructor(selection) {
     this.of = h("p", { class: "ts-note", role: "status" });
     this.rows = h("div", { class: "ts-sheet ts-scroll", tabindex: "0", role: "region", "aria-label": phrase("the selected token's column, layer by layer") });

@@ -11,7 +11,7 @@ import { findTokens, nextFound } from "./token_search.js";
 export const FEW = 40; // tokens that are all in sight: nobody has to search
 
 export class SearchField {
-  /** @param {import("../../board/selection.js").Selection} selection @param {{changed: () => void, go: (token: number) => void, left: () => void}} tell
+  /** @param {import("../../data/selection.js").Selection} selection @param {{changed: () => void, go: (token: number) => void, left: () => void}} tell
    * `changed`: other places are marked; `go`: this token was found; `left`: the field is no longer needed */
   constructor(selection, tell) {
     this.selection = selection;

@@ -6,10 +6,10 @@ import { count } from "../../core/format.js";
 import { savedWords } from "../../data/origin.js";
 import { phrase, phraseParts } from "../../core/texts.js";
 
-/** @typedef {import("../../board/card.js").State} State */
-/** @typedef {import("../../board/card.js").Fork} Fork */
+/** @typedef {import("../../data/view.js").State} State */
+/** @typedef {import("../../data/view.js").Fork} Fork */
 /** @typedef {import("../../data/store.js").Choice} Choice */
-/** @typedef {{id: number, text: string, hex?: string}} Named */
+/** @typedef {import("../../data/view.js").Named} Named */
 
 export class ForkForm {
   /** @param {Fork} fork @param {() => void} changed */

@@ -13,9 +13,9 @@ import { WhatIf } from "./what_if.js";
 import { phrase, phraseParts } from "../../core/texts.js";
 
 /** @typedef {import("../../data/store.js").Choice} Choice */
-/** @typedef {import("../../board/card.js").State} State */
+/** @typedef {import("../../data/view.js").State} State */
 
-/** @type {import("../../board/card.js").View} */
+/** @type {import("../../data/view.js").View} */
 export const nextToken = {
   id: "next-token",
   title: phrase("Next token"),
@@ -92,7 +92,7 @@ export const nextToken = {
         if (shown) race.draw(state.run, choice, shown.levels[shown.levels.length - 1].alive);
       },
       numbers: numbersOf,
-      pick: (/** @type {State} */ state, /** @type {import("./fork_form.js").Named} */ token) => forking?.choose(state, token),
+      pick: (/** @type {State} */ state, /** @type {import("../../data/view.js").Named} */ token) => forking?.choose(state, token),
     };
     return picture;
   },

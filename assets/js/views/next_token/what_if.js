@@ -9,7 +9,7 @@ import { madeLevels, stageName } from "./levels.js";
 import { ReservedSpace } from "../../core/reserve_space.js";
 import { phrase, phraseParts } from "../../core/texts.js";
 
-/** @typedef {import("../../board/card.js").State} State */
+/** @typedef {import("../../data/view.js").State} State */
 /** @typedef {import("../../data/store.js").Choice} Choice */
 /** @typedef {import("../../data/sampling.js").Settings} Settings */
 /** @typedef {import("../../data/sampling.js").Stage} Stage */
@@ -29,7 +29,7 @@ const KNOBS = [
 const LONGEST_VERDICT = `${phrase("In the run, {token} was drawn.", { token: "“as long as it can be”" })} ${phrase("With these settings it could have been drawn, with probability {share}.", { share: "12.3%" })}`;
 
 export class WhatIf {
-  /** @param {import("../../board/card.js").Context} context @param {() => void} changed */
+  /** @param {import("../../data/view.js").Context} context @param {() => void} changed */
   constructor({ logitsSlice, redraw }, changed) {
     this.want = logitsSlice;
     this.changed = changed;

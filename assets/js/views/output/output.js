@@ -16,7 +16,7 @@ const TINT = 0.85; // of the colour of doubt, at most: the text on it stays legi
 const MOST_HIGH = 412; // px: twelve lines
 const MOST_MINI = 400; // tokens drawn in little
 
-/** @type {import("../../board/card.js").View} */
+/** @type {import("../../data/view.js").View} */
 export const output = {
   id: "output",
   title: phrase("The text"),

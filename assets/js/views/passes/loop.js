@@ -13,7 +13,7 @@ import { counted, phrase } from "../../core/texts.js";
 const [LONGEST_MS, SHORTEST_MS] = [380, 120]; // of a flight
 const [FROM_START, TO_END] = [1, 2]; // tokens of a long prompt that are shown
 
-/** @param {import("../../board/selection.js").Selection} selection */
+/** @param {import("../../data/selection.js").Selection} selection */
 export function makeLoop(selection) {
   const room = h("div", { class: "ts-loop-room", "aria-hidden": "true" }); // holds what the fullest pass reads: no pass is higher
   const [read, readWords] = [h("div", { class: "ts-loop-chips" }), h("span", { class: "ts-loop-words" })];

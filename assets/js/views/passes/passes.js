@@ -18,7 +18,7 @@ const BASE = TOP + TALL;
 const LONG_NUMBER = 60; // px
 const TICK_ROOM = 84; // px between two ticks, at least
 
-/** @type {import("../../board/card.js").View} */
+/** @type {import("../../data/view.js").View} */
 export const passes = {
   id: "passes",
   title: phrase("Prefill and decode"),

@@ -15,7 +15,7 @@ const NAMES = new Map([["[ZWJ]", phrase("a joiner (ZWJ)")], ["[ZWNJ]", phrase("a
 const MOST_HIGH = 408; // px: eight rows of tokens, or twelve lines
 const MOST_BYTES = 24; // shown of one token
 
-/** @type {import("../../board/card.js").View} */
+/** @type {import("../../data/view.js").View} */
 export const tokens = {
   id: "tokens",
   title: phrase("Text to tokens"),
@@ -157,7 +157,7 @@ function drawMini(g, width, height, run, selected, colours) {
   }
 }
 
-/** What pointing at a token and clicking it do. @param {import("../../board/selection.js").Selection} selection @param {number} position */
+/** What pointing at a token and clicking it do. @param {import("../../data/selection.js").Selection} selection @param {number} position */
 function pointing(selection, position) {
   return {
     onclick: () => selection.set({ token: position }, { lock: true }),
@@ -212,7 +212,7 @@ function shortBytes({ hex }) {
 }
 
 /** What the model really reads: of a chat turn the whole templated prompt; of a plain run a line that says so.
- * @param {import("../../board/selection.js").Selection} selection */
+ * @param {import("../../data/selection.js").Selection} selection */
 function makeReads(selection) {
   const text = h("p", { class: "ts-reads", dir: "auto", tabindex: "0", role: "group", "aria-label": phrase("The prompt with its chat template") });
   const grown = fadeWhatGoesOn(text, MOST_HIGH);

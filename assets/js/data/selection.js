@@ -1,12 +1,12 @@
 // @ts-check
 // The one selection that every picture follows: an index along each axis of the record. Hover previews, a click locks.
 
-import { NOWHERE } from "../data/axes.js";
+import { NOWHERE } from "./axes.js";
 
-/** @typedef {import("../data/axes.js").At} At */
-/** @typedef {import("../data/axes.js").Axis} Axis */
-/** @typedef {import("../data/axes.js").MovingAxis} MovingAxis */
-/** @typedef {import("../data/store.js").Run} Run */
+/** @typedef {import("./axes.js").At} At */
+/** @typedef {import("./axes.js").Axis} Axis */
+/** @typedef {import("./axes.js").MovingAxis} MovingAxis */
+/** @typedef {import("./store.js").Run} Run */
 /** What is looked at, whatever its kind: `place` makes a selection one that exists, `lead` is where it is newest or most telling.
  * @typedef {{id: string, experiment: string, axes: Axis[], moving: MovingAxis | null, ended: boolean, begun: boolean, lead: Partial<At>,
  *   countAt: (at: At) => number, place: (from: At, change: Partial<At>) => At}} Looked */
