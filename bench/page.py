@@ -1,60 +1,111 @@
-"""How long the page draws when a person scrubs: `python -m bench.page` prints a table, and the load of the machine.
+"""How long the page draws: `python -m bench.page` prints one table, and the load of the machine.
 
-A run of 128 tokens of a model of 30 layers and 9 heads, made of random numbers, in a page of its own in Chromium. For
-each step to the next pass: the script's own drawing, and the whole frame in which the browser draws it.
+Scrubbing, pointing and replay: a run of 128 tokens of a model of 30 layers and 9 heads, made of random numbers, in a
+page of its own in Chromium. Beside a live model: the app with its default model, which writes 64 tokens meanwhile.
 """
 
 import os
 import shutil
+import socket
+import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.app.fakes_engine import timed
 from tests.conftest import CHROMIUM, CHROMIUM_ARGS
 from tests.fakes import fake_trace
 from viz import export
 
+ROOT = Path(__file__).parents[1]
 _PROMPT, _WRITTEN, _ROUNDS = 64, 65, 5  # 128 positions are read: nobody reads the last token
-_SCRUB = """async (rounds) => {
-  const { store, selection } = window.tokenoscope;
-  const script = [], frame = [];
-  for (let round = 0; round <= rounds; round += 1) {
-    for (let step = 0; step < store.run.steps.length; step += 1) {
-      await new Promise((done) => requestAnimationFrame(done));
-      let began = 0;
-      selection.set({ step });
-      await new Promise((done) => requestAnimationFrame((frameBegan) => {
-        began = frameBegan;  // the page has drawn in this frame, before us
-        const channel = new MessageChannel();  // its message is handled after this frame was painted
-        channel.port1.onmessage = done;
-        channel.port2.postMessage(0);
-      }));
-      if (round === 0) continue;  // warm-up
-      script.push(store.drawMs);
-      frame.push(performance.now() - began);
-    }
+_LIVE = 64  # tokens
+_START_S = 120
+_TIMED = """(act) => new Promise((done) => requestAnimationFrame(() => {
+  let began = 0;
+  const acted = performance.now();
+  act();
+  const script = performance.now() - acted;
+  requestAnimationFrame((frameBegan) => {
+    began = frameBegan;  // the page has drawn in this frame, before us
+    const channel = new MessageChannel();  // its message is handled after this frame was painted
+    channel.port1.onmessage = () => done([script + window.tokenoscope.store.drawMs, performance.now() - began]);
+    channel.port2.postMessage(0);
+  });
+}))"""
+_SCRUB = f"""async (rounds) => {{
+  const timed = {_TIMED};
+  const {{ store, selection }} = window.tokenoscope;
+  const found = [];
+  for (let round = 0; round <= rounds; round += 1) {{
+    for (let step = 0; step < store.run.steps.length; step += 1) {{
+      const took = await timed(() => selection.set({{ step }}));
+      if (round > 0) found.push(took);  // the first one warms up
+    }}
+  }}
+  return found;
+}}"""
+_HOVER = f"""async (rounds) => {{
+  const timed = {_TIMED};
+  const {{ loom }} = window.tokenoscope.store;
+  const over = loom.over;
+  const found = [];
+  for (let round = 0; round <= rounds; round += 1) {{
+    for (let i = 0; i < 60; i += 1) {{
+      const box = over.getBoundingClientRect();
+      const clientX = box.left + box.width * (0.1 + 0.8 * i / 60);
+      const clientY = box.top + box.height * (0.15 + 0.6 * ((i * 7) % 60) / 60);
+      const moved = new PointerEvent("pointermove", {{ bubbles: true, pointerType: "mouse", clientX, clientY }});
+      const took = await timed(() => over.dispatchEvent(moved));
+      if (round > 0) found.push(took);
+    }}
+  }}
+  return found;
+}}"""
+_REPLAY = """async (seconds) => {
+  const { transport, selection } = window.tokenoscope.store;
+  selection.set({ step: 0 });
+  transport.start();
+  const found = [];
+  const began = performance.now();
+  for (let last = began; last - began < 1000 * seconds; ) {
+    const now = await new Promise((done) => requestAnimationFrame(done));
+    found.push(now - last);
+    last = now;
   }
-  return { script, frame };
+  transport.pause();
+  return found.slice(5);
+}"""
+_LONG_TASKS = """() => {
+  window.longTasks = [];
+  const note = (list) => window.longTasks.push(...list.getEntries().map((each) => each.duration));
+  new PerformanceObserver(note).observe({ type: "longtask" });
 }"""
 
 
 def main() -> int:
     """Measure and print. Returns 0."""
-    trace = fake_trace(
-        tuple(f" p{i}" for i in range(_PROMPT)),
-        tuple(f" g{i}" for i in range(_WRITTEN)),
-        n_layers=30,
-        n_heads=9,
-        n_kv_heads=3,
-        d_head=64,
-        d_vocab=1000,
+    trace = timed(
+        fake_trace(
+            tuple(f" p{i}" for i in range(_PROMPT)),
+            tuple(f" g{i}" for i in range(_WRITTEN)),
+            n_layers=30,
+            n_heads=9,
+            n_kv_heads=3,
+            d_head=64,
+            d_vocab=1000,
+        )
     )
-    print(f"{trace.n_fed} positions, 30 layers x 9 heads, {len(trace.steps)} passes, {_ROUNDS} rounds of scrubbing")
+    print(f"{trace.n_fed} positions, 30 layers x 9 heads, {len(trace.steps)} passes, {_ROUNDS} rounds")
     print(f"load of the machine, 1 minute: {os.getloadavg()[0]:.2f} on {os.cpu_count()} cores")
-    print("| window | what | p50 ms | p95 ms | p99 ms |\n|---|---|---|---|---|")
+    print("| window | what, in ms | p50 | p95 | p99 | most |\n|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         page_file = Path(folder) / "page.html"
         page_file.write_text(export.page(trace), encoding="utf-8")
@@ -66,15 +117,63 @@ def main() -> int:
             page.wait_for_selector('#scope[data-ready="1"]')
             _report(page, f"{width}x{height}")
             page.close()
+        _report_live(browser)
         browser.close()
     return 0
 
 
 def _report(page: Page, window: str) -> None:
-    measured = page.evaluate(_SCRUB, _ROUNDS)
-    for what, name in (("script", "drawing in script"), ("frame", "the frame: script, style, layout, paint")):
-        p50, p95, p99 = np.percentile(measured[what], (50, 95, 99))
-        print(f"| {window} | {name} | {p50:.1f} | {p95:.1f} | {p99:.1f} |")
+    for what, script in (("scrubbing", _SCRUB), ("pointing at cells", _HOVER)):
+        scripts, frames = np.array(page.evaluate(script, _ROUNDS)).T
+        _row(window, f"{what}: script", scripts)
+        _row(window, f"{what}: the frame, with style, layout and paint", frames)
+    _row(window, "replay, 20 times slower: from frame to frame", np.array(page.evaluate(_REPLAY, 4)))
+
+
+def _report_live(browser: Browser) -> None:
+    with _app() as address:
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.goto(address)
+        page.wait_for_function("document.querySelector('.ts-model-text')?.textContent.startsWith('Ready')", timeout=0)
+        page.get_by_role("button", name="Settings").click()
+        page.get_by_label("number input for New tokens").fill(str(_LIVE))
+        page.keyboard.press("Tab")
+        page.evaluate(_LONG_TASKS)
+        page.locator("#run").click()
+        page.wait_for_function("document.querySelector('.ts-run-text').textContent.startsWith('Done')", timeout=0)
+        tasks = np.array(page.evaluate("window.longTasks") or [0.0])
+        n = page.evaluate("tokenoscope.store.run.nRead")
+        _row("1440x900", f"beside a live model, {n} positions: tasks over 50 ms ({(tasks > 50).sum()})", tasks)
+        page.close()
+
+
+@contextmanager
+def _app() -> Iterator[str]:
+    """The app on a free port of this machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    program = subprocess.Popen(
+        [sys.executable, str(ROOT / "app.py"), "--port", str(port)], cwd=ROOT, stdout=subprocess.DEVNULL
+    )
+    try:
+        ends = time.monotonic() + _START_S
+        while time.monotonic() < ends:
+            try:
+                urllib.request.urlopen(address, timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.5)
+        yield address
+    finally:
+        program.terminate()
+        program.wait()
+
+
+def _row(window: str, what: str, values: np.ndarray) -> None:
+    p50, p95, p99 = np.percentile(values, (50, 95, 99))
+    print(f"| {window} | {what} | {p50:.1f} | {p95:.1f} | {p99:.1f} | {values.max():.1f} |")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import { word, write } from "./ink.js";
 /** @typedef {import("../../data/store.js").Run} Run */
 /** @typedef {import("./geometry.js").Geometry} Geometry */
 /** @typedef {import("../../core/canvas.js").Paint} Paint */
-/** What is to be seen of the run: passes up to `step`, and of that pass levels up to `top`; tokens that are `marked` at the foot. @typedef {{run: Run, step: number, top: number, focus: number[], keep: boolean, marked: Set<number>}} Seen */
+/** What is to be seen of the run: passes up to `step`, and of that pass levels up to `top`; tokens that are `marked` at the foot; whether the pass `climbs`: it is played. @typedef {{run: Run, step: number, top: number, focus: number[], keep: boolean, marked: Set<number>, climbs: boolean}} Seen */
 
 const SPINE = 13; // px, of the longest vector
 const SPINE_EXPONENT = 0.42; // the first token's vector is a hundred times as long as others: a power still shows both
@@ -28,12 +28,12 @@ export function drawCells(g, geometry, seen, colours) {
   const pass = run.steps[step];
   for (let token = 0; token < geometry.count; token += 1) {
     if (token > pass.last) drawEmpty(g, geometry, token, colours);
-    else if (geometry.columns[token].wide) drawKeptColumn(g, geometry, seen, token, colours);
+    else if (geometry.columns[token].wide) (seen.climbs ? drawKeptColumn : drawColumn)(g, geometry, seen, token, colours);
     else token = drawNarrow(g, geometry, seen, token, colours);
   }
 }
 
-/** @type {Map<string, HTMLCanvasElement>} columns as they were drawn: most words, which cost the most, are the same at the next step */
+/** @type {Map<string, HTMLCanvasElement>} columns as they were drawn: while a pass climbs, all but its own stay as they are from frame to frame */
 const COLUMNS = new Map();
 const [MOST_COLUMNS, BESIDE_PX] = [160, 10];
 

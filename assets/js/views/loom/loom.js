@@ -171,7 +171,7 @@ export class Loom {
     const { base } = this.selection;
     const last = run.steps[at.step].last;
     const top = this.front ? Math.min(Math.floor(this.front.level), run.nLayers) : run.nLayers;
-    return { run, step: at.step, top, focus: [...new Set([last, this.front ? last : Math.min(base.token, last)])], keep: this.part === "cache", marked: this.search.marked };
+    return { run, step: at.step, top, focus: [...new Set([last, this.front ? last : Math.min(base.token, last)])], keep: this.part === "cache", climbs: this.front !== null, marked: this.search.marked };
   }
 
   /** @param {State} state */
