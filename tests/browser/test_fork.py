@@ -11,7 +11,7 @@ from model.requests.fork import Fork
 from model.requests.run import Run
 from tests.app.fakes_engine import FakeEngine, forked_trace
 from tests.app.served import Served
-from tests.browser.pages import run_to_the_end, serious_faults
+from tests.browser.pages import run_to_the_end, serious_faults, settle
 from tests.browser.plain import Plain, finished, plain
 from tests.browser.test_own_runs import NAMES, shows
 from tests.browser.test_run_board import SHOWN, run
@@ -50,6 +50,7 @@ def test_a_candidate_beside_the_loom_is_picked_in_the_card_that_opens(house: Pla
     page = go(house, width=1440, height=900)
     run(page)
     page.evaluate("tokenoscope.selection.set({ step: 3 })")
+    settle(page)
     expect(page.locator(CARD)).to_be_hidden()
     pressed = page.locator(".ts-likely-press")
     for at in (2, 2, 1):

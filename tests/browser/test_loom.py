@@ -68,10 +68,11 @@ def test_playing_climbs_the_layers_and_a_key_goes_on_from_another_step(page: Pag
     expect(page.locator(".ts-loom-line")).to_have_text(re.compile("only .* is read"))
     expect(page.locator(".ts-loom-output")).to_contain_text("If it stopped here")
     page.keyboard.press("ArrowRight")
-    page.wait_for_function(f"tokenoscope.selection.at.step === 4 && {front} && {front}.level < 3")
+    page.wait_for_function(f"tokenoscope.store.loom.playedStep === 4 && {front} && {front}.level < 3")
     page.keyboard.press(" ")
-    held = page.evaluate(f"{front}.level")
-    assert page.evaluate(f"new Promise((done) => setTimeout(() => done({front}.level), 200))") == held
+    held = page.evaluate(f"{front}?.level")
+    assert held is not None
+    assert page.evaluate(f"new Promise((done) => setTimeout(() => done({front}?.level), 200))") == held
 
 
 def test_with_less_motion_steps_are_shown_whole(page: Page):
