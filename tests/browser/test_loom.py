@@ -12,6 +12,12 @@ from tests.browser.plain import Plain, finished
 
 pytestmark = pytest.mark.cards("")
 
+# Passes so slow that none ends while it is played.
+SLOWER = """() => {
+    for (const step of tokenoscope.store.run.steps) {
+        Object.assign(step, { seconds: step.seconds * 20, entered: step.entered.map((each) => each * 20) });
+    }
+}"""
 OVER = ".ts-loom-over"
 INSPECTOR = ".ts-inspector"
 
@@ -57,11 +63,7 @@ def test_each_caption_opens_its_part(page: Page):
 
 def test_playing_climbs_the_layers_and_a_key_goes_on_from_another_step(page: Page):
     front = "tokenoscope.store.loom.front"
-    page.evaluate("""() => { // passes so slow that none ends meanwhile
-        for (const step of tokenoscope.store.run.steps) {
-            Object.assign(step, { seconds: step.seconds * 20, entered: step.entered.map((each) => each * 20) });
-        }
-    }""")
+    page.evaluate(SLOWER)
     page.get_by_label("playback speed").select_option(label="60× slower")
     page.locator(".ts-play").click()
     page.wait_for_function(f"{front} && {front}.level > 0.5")
@@ -73,6 +75,26 @@ def test_playing_climbs_the_layers_and_a_key_goes_on_from_another_step(page: Pag
     held = page.evaluate(f"{front}?.level")
     assert held is not None
     assert page.evaluate(f"new Promise((done) => setTimeout(() => done({front}?.level), 200))") == held
+
+
+def test_while_a_pass_climbs_the_rest_of_the_page_is_left_as_it_is(page: Page):
+    page.evaluate(SLOWER)
+    page.locator(".ts-play").click()
+    page.wait_for_function("tokenoscope.store.loom.front?.level > -0.9")
+    painted = page.evaluate("""async () => {
+        const { loom, rail } = tokenoscope.store;
+        const painted = { rail: 0, loom: 0 };
+        for (const [name, each] of [["rail", rail], ["loom", loom]]) {
+            const paint = each.paint.bind(each);
+            each.paint = (state) => { painted[name] += 1; paint(state); };
+        }
+        for (let frames = 0; frames < 12; frames += 1) await new Promise((done) => requestAnimationFrame(done));
+        return painted;
+    }""")
+    assert painted["rail"] == 0
+    assert painted["loom"] > 5
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("document.querySelector('.ts-crumbs').textContent.startsWith('Step 4')")
 
 
 def test_with_less_motion_steps_are_shown_whole(page: Page):

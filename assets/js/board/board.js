@@ -58,6 +58,7 @@ export class Board {
     /** @type {Loom | null} */
     this.loom = null;
     this.frame = 0;
+    this.whole = false; // whether more than a pass that climbs has changed
     this.rest = 0;
     this.idle = 0;
     this.drawMs = 0;
@@ -104,7 +105,7 @@ export class Board {
     const { app } = this;
     if (this.rail) return;
     this.setCards(RUN_VIEWS.map((view) => new Card(view, this.context())));
-    this.loom = new Loom({ selection: this.selection, redraw: () => this.redraw(), show: (card) => this.show(card), lens: this.slices.lens, pick: app.fork ? (token) => this.pick(token) : null });
+    this.loom = new Loom({ selection: this.selection, redraw: () => this.redraw(), climb: () => this.climb(), show: (card) => this.show(card), lens: this.slices.lens, pick: app.fork ? (token) => this.pick(token) : null });
     this.pictureBox.prepend(this.loom.element);
     this.loom.head.append(new SaveMenu(phrase("the whole run"), () => this.savedLoom()).element);
     this.transport.element.after(this.loom.story);
@@ -304,17 +305,40 @@ export class Board {
   }
 
   redraw() {
+    this.whole = true;
+    this.climb();
+  }
+
+  /** Draw how far a pass has come: nothing else has changed. */
+  climb() {
     if (!this.frame) this.frame = requestAnimationFrame(() => this.draw());
   }
 
+  /** Draw what was asked for. */
   draw() {
     this.frame = 0;
-    const { record } = this;
+    const { record, whole } = this;
     const { at } = this.selection;
     const step = this.run?.steps[at.step];
+    this.whole = false;
     if (!record?.begun || (this.run && !step)) return;
     const began = performance.now();
     const state = /** @type {import("../data/view.js").State} */ ({ run: this.run, step, colours: this.colours, word: at.token, at: asRead(this.run, at) });
+    if (whole) this.drawWhole(record, at, state);
+    else this.drawClimb(state);
+    this.drawMs = performance.now() - began;
+  }
+
+  /** @param {import("../data/view.js").State} state */
+  drawClimb(state) {
+    this.transport.paint(runAxis(state), this.colours);
+    if (!this.loom?.inSight) return;
+    this.loom.paint(state);
+    this.loom.draw(state);
+  }
+
+  /** @param {Run | ServedRecord} record @param {At} at @param {import("../data/view.js").State} state */
+  drawWhole(record, at, state) {
     if (record instanceof ServedRecord) this.wish(record, at);
     for (const card of this.cards) card.stale = card.isOpen;
     const seen = this.cards.filter((card) => card.isOpen && (card.inSight || !this.run)); // server pictures change seldom, and are drawn by themselves
@@ -328,7 +352,6 @@ export class Board {
     this.rail?.draw();
     if (this.run) this.serverViews?.draw(this.run, this.slices.live, asRead(this.run, this.selection.base));
     this.drawn();
-    this.drawMs = performance.now() - began;
     cancelIdle(this.idle);
     window.clearTimeout(this.rest);
     this.rest = window.setTimeout(() => this.drawRest(state), REST_MS);

@@ -38,12 +38,13 @@ const CHAPTER_OF = { token: "read", head: "look", cell: "guess", choice: "choose
 const PHONE = "(max-width: 600px)"; // as in loom.css
 
 export class Loom {
-  /** @param {{selection: Selection, redraw: () => void, show: (card: string) => void, lens: {look: (positions: number[]) => void},
+  /** @param {{selection: Selection, redraw: () => void, climb: () => void, show: (card: string) => void, lens: {look: (positions: number[]) => void},
    *   pick: ((token: import("../../data/view.js").Named) => void) | null}} context `lens` is told which columns are looked at, `pick` with which token to continue */
-  constructor({ selection, redraw, show, lens, pick }) {
+  constructor({ selection, redraw, climb, show, lens, pick }) {
     this.selection = selection;
     this.lens = lens;
     this.redraw = redraw;
+    this.climb = climb;
     /** @type {Part} */
     this.part = "head";
     /** @type {Front | null} */
@@ -161,9 +162,11 @@ export class Loom {
 
   /** While a pass is played. @param {Front | null} front */
   play(front) {
+    const goesOn = front !== null && this.front !== null;
     this.front = front;
     this.playedStep = this.selection.at.step;
-    this.redraw();
+    if (goesOn) this.climb();
+    else this.redraw();
   }
 
   /** @param {State} state */
