@@ -187,10 +187,10 @@ SHOWN_MAP = """() => {
 
 def test_the_map_is_of_the_run_that_is_shown_or_blank_however_late_the_library_comes(house, go):
     one, other = house.keep(finished()), house.keep(finished("six seven eight nine", 8))
-    page = go(house, f"#record={one}&card=embeddings")
+    page = go(house)  # on no record: the library is not asked for before it is waited for
     waiting = []
     page.route("**/plotly.js", lambda route: waiting.append(route))
-    page.reload()
+    page.evaluate("id => { location.hash = `#record=${id}&card=embeddings`; }", one)
     page.wait_for_function("tokenoscope.store.run?.embeddings")
     page.locator(".ts-card-embeddings").scroll_into_view_if_needed()
     until(lambda: len(waiting) == 1, page)
@@ -217,10 +217,11 @@ def test_the_map_is_of_the_run_that_is_shown_or_blank_however_late_the_library_c
 
 
 def test_a_chart_library_that_never_comes_is_given_up(house, go):
-    page = go(house, f"#record={house.keep(finished())}&card=embeddings")
+    page = go(house)
     page.route("**/plotly.js", lambda route: None)
     page.clock.install()
     page.reload()
+    page.evaluate("id => { location.hash = `#record=${id}&card=embeddings`; }", house.keep(finished()))
     page.wait_for_function("tokenoscope.store.run?.embeddings")
     page.locator(".ts-card-embeddings").scroll_into_view_if_needed()
     note = page.locator(".ts-map-holder .ts-empty")
