@@ -288,3 +288,15 @@ def test_a_refusal_leaves_the_chosen_shipped_run_and_a_run_of_ones_own_takes_its
     page.locator(".ts-own-look").click()
     page.wait_for_function(f"own => {SHOWN} === own", arg=own)
     expect(page.locator(LINE)).to_have_text(re.compile("^Done: "))
+
+
+def test_what_an_earlier_run_left_is_dimmed_until_the_new_one_has_something_to_show(house: Plain, go):
+    engine = house.use(FakeEngine(seconds=None))
+    page = go(house, f"#record={house.keep(finished())}")
+    page.wait_for_selector(".ts-board[data-run]")
+    board = page.locator(".ts-board")
+    page.locator("#run").click()
+    expect(board).to_have_class(re.compile("ts-before"))
+    engine.let(1)
+    expect(board).not_to_have_class(re.compile("ts-before"))
+    engine.let(30)

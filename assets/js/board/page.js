@@ -371,7 +371,7 @@ export class Page {
     return experiment === null ? undefined : this.boards.get(experiment);
   }
 
-  /** @param {Held} held */
+  /** @param {Pick<Held, "id" | "experiment">} held */
   isWanted({ id, experiment }) {
     return experiment !== null && this.wanted.get(experiment) === id;
   }
@@ -394,6 +394,8 @@ export class Page {
     const isBusy = this.experiments.some((experiment) => this.isBusy(experiment));
     for (const [experiment, row] of this.rows) row.show(this.wanted.get(experiment) ?? null, isBusy, this.own.get(experiment) ?? null);
     const going = this.own.get("run");
+    const run = this.boards.get("run");
+    run?.element.classList.toggle("ts-before", going !== undefined && this.isGoing(going) && this.isWanted({ id: going, experiment: "run" }) && run.record?.id !== going);
     this.runs?.show(this.wanted.get("run") ?? null, going !== undefined && this.isGoing(going) ? going : null);
   }
 

@@ -191,10 +191,11 @@ def _told(record: Batching, tick: Tick, at: Selection) -> str:
     lines = [phrase("Tick {tick}, layer {layer}, head {head}", tick=at.tick, layer=at.layer, head=at.head)]
     chunk = served.chunk_of(tick, at.request)
     lines.append(
-        phrase(
-            "{text}: {n_queries} queries, {n_keys} keys",
+        counted(
+            chunk.n_tokens,
+            "{text}: 1 query, {n_keys} keys",
+            "{text}: {n} queries, {n_keys} keys",
             text=letter(at.request),
-            n_queries=chunk.n_tokens,
             n_keys=chunk.first + chunk.n_tokens,
         )
         if chunk

@@ -13,7 +13,7 @@ def _facts(record: Measurement) -> list[str]:
         phrase("Generated, {tokens}: {text}", tokens=n_tokens(record.n_new), text=record.text),
         phrase("Machine: {machine}", machine=on_machine(record.machine)),
         phrase(
-            "{runs} timed runs after {warm_up} warm-up runs, with {hooks} hooks on the model; {taken} UTC",
+            "{runs} timed runs (warm-up runs before: {warm_up}), with {hooks} hooks on the model; {taken} UTC",
             runs=len(record.ttft),
             warm_up=record.warm_up,
             hooks=record.hooks,

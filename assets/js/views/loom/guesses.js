@@ -51,7 +51,7 @@ export function lensWord(run, token) {
   if (run.end?.ended === "stopped" && !run.lensPlace(0, token)) return phrase("Not computed: the run was stopped.");
   if (run.late && !run.lens) return phrase("Not in this run.");
   const { size } = run.columns;
-  return size ? phrase("What it would predict here is coming: {n} of {all} columns are there.", { n: size, all: run.nRead }) : phrase("What it would predict here is coming.");
+  return size ? phrase("Coming: the logit lens has {n} of {all} columns.", { n: size, all: run.nRead }) : phrase("Coming: the logit lens of this column is not there yet.");
 }
 
 /** Whether what a column would say is still to come. @param {Run} run @param {number} token */

@@ -77,7 +77,7 @@ export class Inspector {
   /** @param {State} state @param {number | null} level that a pass has come to while it is played */
   drawLikely({ run, step }, level) {
     const choice = step.choices[0];
-    const stops = level !== null && level <= run.nLayers && level >= 0;
+    const stops = level !== null && level < run.nLayers && level >= 0;
     const likely = stops ? atLevel(run, level, step.last) : choice ? ofChoice(run, choice) : [];
     if (stops) say(this.likely, level === 0 ? phrase("If it stopped here, before any layer") : phrase("If it stopped here, after layer {layer}", { layer: level - 1 }));
     else say(this.likely, phrase("The next token, out of {n}", { n: count(run.head.model.d_vocab) }));

@@ -165,8 +165,9 @@ export class Loom {
     const goesOn = front !== null && this.front !== null;
     this.front = front;
     this.playedStep = this.selection.at.step;
-    if (goesOn) this.climb();
-    else this.redraw();
+    if (goesOn) return this.climb();
+    this.restedAt = -Infinity; // words go with the pass that begins
+    return this.redraw();
   }
 
   /** @param {State} state */

@@ -69,14 +69,21 @@ export function captions(run, at) {
     { chapter: "guess", title: phrase("Guess"), go: { token: last }, text: guessWords(run, last) },
     { chapter: "choose", title: phrase("Choose"), go: { token: last }, text: choice ? chooseWords(run, choice, next) : phrase("Nothing is chosen before the prompt is read.") },
     { chapter: "keep", title: phrase("Keep and repeat"), go: { token: last },
-      text: phrase("Decode: {token} is read next, alone. The cache keeps {bytes} of keys and values.", { bytes: size(pass.kvBytes), token: next }) },
+      text: keepWords(run, pass, next) },
   ];
+}
+
+/** @param {Run} run @param {import("../../data/store.js").Step} pass @param {string} next */
+function keepWords(run, pass, next) {
+  const values = { bytes: size(pass.kvBytes), token: next };
+  return run.end && pass.index === run.steps.length - 1 ? phrase("The run ends here: {token} is not read any more. The cache keeps {bytes} of keys and values.", values)
+    : phrase("Decode: {token} is read next, alone. The cache keeps {bytes} of keys and values.", values);
 }
 
 /** @param {Run} run @param {import("../../data/store.js").Choice} choice @param {string} next */
 function chooseWords(run, choice, next) {
   const values = { token: next, share: percentShort(choice.probability), all: count(run.head.model.d_vocab) };
-  if (choice.byPerson) return phrase("A person chose {token}; it had {share} of {all} tokens.", values);
+  if (choice.byPerson) return phrase("A person chose {token}; the model gave it {share} among {all} tokens.", values);
   if (run.head.settings.temperature === 0) return phrase("{token} has {share}, the highest probability of {all} tokens: it is taken.", values);
   return phrase("{token}, with {share} among {all} tokens, is sampled.", values);
 }
