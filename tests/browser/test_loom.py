@@ -18,6 +18,7 @@ SLOWER = """() => {
         Object.assign(step, { seconds: step.seconds * 20, entered: step.entered.map((each) => each * 20) });
     }
 }"""
+FRAMES = "async (n) => { while (n-- > 0) await new Promise((done) => requestAnimationFrame(done)); }"
 OVER = ".ts-loom-over"
 INSPECTOR = ".ts-inspector"
 
@@ -47,6 +48,26 @@ def test_a_cell_that_is_pointed_at_is_named_and_one_that_is_pressed_is_opened(pa
     expect(page.locator(".ts-caption[aria-pressed=true]")).to_contain_text("Guess")
 
 
+def test_a_head_that_rests_on_the_first_token_is_not_said_to_look_elsewhere(page: Page):
+    looks = page.evaluate("""() => {
+        const { run } = tokenoscope.store;
+        const found = {};
+        for (let layer = 0; layer < run.nLayers; layer += 1) {
+            for (let head = 0; head < run.nHeads; head += 1) {
+                const row = [...run.row(layer, head, 7)].map((byte) => (byte / 255) ** 2);
+                const best = Math.max(...row.slice(1, -1));
+                const which = row[0] > best + 0.01 ? "first" : row[0] < best - 0.01 ? "other" : "";
+                if (best > 0.12) found[which] = { layer, head };
+            }
+        }
+        return [found.first, found.other];
+    }""")
+    for place, words in zip(looks, ("attends most to the first token", "looks back at"), strict=True):
+        page.evaluate("at => tokenoscope.selection.set({ step: 3, token: 7, ...at })", place)
+        expect(page.locator(f"{INSPECTOR} .ts-loom-title")).to_contain_text(words)
+        expect(page.locator(".ts-caption").nth(1)).to_contain_text(words)
+
+
 def test_each_caption_opens_its_part(page: Page):
     for title, said in (
         ("Read", "counted from 0"),
@@ -74,23 +95,25 @@ def test_playing_climbs_the_layers_and_a_key_goes_on_from_another_step(page: Pag
     page.keyboard.press(" ")
     held = page.evaluate(f"{front}?.level")
     assert held is not None
-    assert page.evaluate(f"new Promise((done) => setTimeout(() => done({front}?.level), 200))") == held
+    page.evaluate(FRAMES, 12)
+    assert page.evaluate(f"{front}?.level") == held
 
 
 def test_while_a_pass_climbs_the_rest_of_the_page_is_left_as_it_is(page: Page):
     page.evaluate(SLOWER)
     page.locator(".ts-play").click()
     page.wait_for_function("tokenoscope.store.loom.front?.level > -0.9")
-    painted = page.evaluate("""async () => {
+    page.evaluate("""() => {
         const { loom, rail } = tokenoscope.store;
         const painted = { rail: 0, loom: 0 };
         for (const [name, each] of [["rail", rail], ["loom", loom]]) {
             const paint = each.paint.bind(each);
             each.paint = (state) => { painted[name] += 1; paint(state); };
         }
-        for (let frames = 0; frames < 12; frames += 1) await new Promise((done) => requestAnimationFrame(done));
-        return painted;
+        window.painted = painted;
     }""")
+    page.evaluate(FRAMES, 12)
+    painted = page.evaluate("window.painted")
     assert painted["rail"] == 0
     assert painted["loom"] > 5
     page.keyboard.press("ArrowRight")

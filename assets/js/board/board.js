@@ -387,6 +387,7 @@ export class Board {
   drawRest(state) {
     const stale = this.cards.find((card) => card.stale);
     if (!stale) {
+      if (!this.loom?.inSight && this.run) this.loom?.draw(state); // its words are read from anywhere
       this.drawn();
       return;
     }

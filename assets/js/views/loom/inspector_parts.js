@@ -28,6 +28,14 @@ function name({ run, at }) {
   return phrase("“{token}”", { token: word(run.tokens[at.token]).text });
 }
 
+/** Where the selected head looks most: at another token, or at the first one, where heads rest that find nothing.
+ * @param {State} state @param {number} first share of the first token @param {{source: number, share: number} | undefined} best of those between it and the token itself */
+function looksWhere(state, first, best) {
+  const values = { token: name(state), first: percentShort(first), source: best ? word(state.run.tokens[best.source]).text : "", share: percentShort(best?.share ?? 0) };
+  if (!best || best.share < 0.1) return phrase("{token} attends to no earlier token in particular", values);
+  return first > best.share ? phrase("{token} attends most to the first token, {first}, then to “{source}”, {share}", values) : phrase("{token} looks back at “{source}”, {share}", values);
+}
+
 /** @param {State} state @returns {Closer} */
 function headPart(state) {
   const { run, at } = state;
@@ -38,9 +46,7 @@ function headPart(state) {
   const strongest = [...all].sort((one, other) => other.share - one.share).slice(0, ROWS).sort((one, other) => one.source - other.source);
   const rest = 1 - strongest.reduce((sum, { share }) => sum + share, 0);
   const best = all.slice(1, -1).sort((one, other) => other.share - one.share)[0];
-  const title = best && best.share >= 0.1
-    ? phrase("{token} looks back at “{source}”, {share}", { token: name(state), source: word(run.tokens[best.source]).text, share: percentShort(best.share) })
-    : phrase("{token} attends to no earlier token in particular", { token: name(state) });
+  const title = looksWhere(state, all[0].share, best);
   const left = all.length - strongest.length;
   return {
     crumb, title,

@@ -76,7 +76,7 @@ export function captions(run, at) {
 /** @param {Run} run @param {import("../../data/store.js").Step} pass @param {string} next */
 function keepWords(run, pass, next) {
   const values = { bytes: size(pass.kvBytes), token: next };
-  return run.end && pass.index === run.steps.length - 1 ? phrase("The run ends here: {token} is not read any more. The cache keeps {bytes} of keys and values.", values)
+  return run.end && pass.index === run.steps.length - 1 ? phrase("The run ends here: {token} is not read. {bytes} of keys and values are cached.", values)
     : phrase("Decode: {token} is read next, alone. The cache keeps {bytes} of keys and values.", values);
 }
 
@@ -104,7 +104,10 @@ function tellingLook(run, at) {
     .sort((one, other) => other.share - one.share).slice(0, 2);
   const values = { layer: at.layer, head: at.head, token: quote(run.tokens[at.token]) };
   const names = strong.map(({ source, share }) => `${quote(run.tokens[source])} (${percentShort(share)})`).join(", ");
-  const text = strong.length ? phrase("Layer {layer}, head {head}: {token} looks back at {names}.", { ...values, names })
+  const first = WEIGHTS[row[0]];
+  const rests = strong.length > 0 && at.token > 0 && first > strong[0].share;
+  const text = rests ? phrase("Layer {layer}, head {head}: {token} attends most to the first token ({first}), then to {names}.", { ...values, names, first: percentShort(first) })
+    : strong.length ? phrase("Layer {layer}, head {head}: {token} looks back at {names}.", { ...values, names })
     : phrase("Layer {layer}, head {head}: {token} attends to no earlier token in particular.", values);
   return { text, go: { layer: at.layer, head: at.head, token: at.token } };
 }
