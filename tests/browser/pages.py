@@ -29,6 +29,31 @@ def settle(page: Page) -> None:
     page.evaluate(SETTLED)
 
 
+# The page's clock stands still until a test lets time pass, so that no slow machine misses what is played.
+HELD_CLOCK = """() => {
+  let now = performance.now();
+  performance.now = () => now;
+  window.letPass = (ms) => { now += ms; };
+}"""
+PLAYED = """async ([expression, ms]) => {
+  const holds = new Function(`return ${expression}`);
+  for (let frames = 0; !holds(); frames += 1) {
+    if (frames > 2000) throw new Error(`never: ${expression}`);
+    window.letPass(ms);
+    await new Promise((done) => requestAnimationFrame(done));
+  }
+}"""
+
+
+def hold_clock(page: Page) -> None:
+    page.evaluate(HELD_CLOCK)
+
+
+def play_until(page: Page, holds: str, ms: float = 50) -> None:
+    """Let so much time pass from frame to frame until an expression holds in the page, whose clock is held."""
+    page.evaluate(PLAYED, [holds, ms])
+
+
 def until(holds: Callable[[], bool], page: Page) -> None:
     end = time.monotonic() + PATIENCE_S
     while not holds():

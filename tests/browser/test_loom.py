@@ -7,17 +7,12 @@ import pytest
 from playwright.sync_api import Page, Position, expect
 
 from tests.app.fakes_engine import FakeEngine, timed
-from tests.browser.pages import until
+from tests.browser.pages import hold_clock, play_until, until
 from tests.browser.plain import Plain, finished
 
 pytestmark = pytest.mark.cards("")
 
-# Passes so slow that none ends while it is played.
-SLOWER = """() => {
-    for (const step of tokenoscope.store.run.steps) {
-        Object.assign(step, { seconds: step.seconds * 20, entered: step.entered.map((each) => each * 20) });
-    }
-}"""
+FRONT = "tokenoscope.store.loom.front"
 FRAMES = "async (n) => { while (n-- > 0) await new Promise((done) => requestAnimationFrame(done)); }"
 OVER = ".ts-loom-over"
 INSPECTOR = ".ts-inspector"
@@ -83,26 +78,27 @@ def test_each_caption_opens_its_part(page: Page):
 
 
 def test_playing_climbs_the_layers_and_a_key_goes_on_from_another_step(page: Page):
-    front = "tokenoscope.store.loom.front"
-    page.evaluate(SLOWER)
+    hold_clock(page)
     page.get_by_label("playback speed").select_option(label="60× slower")
     page.locator(".ts-play").click()
-    page.wait_for_function(f"{front} && {front}.level > 0.5")
+    play_until(page, f"{FRONT}?.level > 0.5", ms=20)
     expect(page.locator(".ts-loom-line")).to_have_text(re.compile("only .* is read"))
     expect(page.locator(".ts-loom-output")).to_contain_text("If it stopped here")
     page.keyboard.press("ArrowRight")
-    page.wait_for_function(f"tokenoscope.store.loom.playedStep === 4 && {front} && {front}.level < 3")
+    play_until(page, f"tokenoscope.store.loom.playedStep === 4 && {FRONT}?.level > -0.9", ms=20)
     page.keyboard.press(" ")
-    held = page.evaluate(f"{front}?.level")
+    held = page.evaluate(f"{FRONT}?.level")
     assert held is not None
+    assert held < 3
+    page.evaluate("letPass(1000)")
     page.evaluate(FRAMES, 12)
-    assert page.evaluate(f"{front}?.level") == held
+    assert page.evaluate(f"{FRONT}?.level") == held
 
 
 def test_while_a_pass_climbs_the_rest_of_the_page_is_left_as_it_is(page: Page):
-    page.evaluate(SLOWER)
+    hold_clock(page)
     page.locator(".ts-play").click()
-    page.wait_for_function("tokenoscope.store.loom.front?.level > -0.9")
+    play_until(page, f"{FRONT}?.level > -0.9", ms=5)
     page.evaluate("""() => {
         const { loom, rail } = tokenoscope.store;
         const painted = { rail: 0, loom: 0 };
@@ -112,7 +108,10 @@ def test_while_a_pass_climbs_the_rest_of_the_page_is_left_as_it_is(page: Page):
         }
         window.painted = painted;
     }""")
-    page.evaluate(FRAMES, 12)
+    for _ in range(8):
+        page.evaluate("letPass(5)")
+        page.evaluate(FRAMES, 1)
+    assert page.evaluate("tokenoscope.selection.at.step") == 3
     painted = page.evaluate("window.painted")
     assert painted["rail"] == 0
     assert painted["loom"] > 5
@@ -137,6 +136,7 @@ def watch(house: Plain, go: Callable[..., Page], *, reduced: bool = False) -> tu
     engine.timed = True
     page = go(house)
     page.emulate_media(reduced_motion="reduce" if reduced else "no-preference")
+    hold_clock(page)
     page.evaluate("""() => {
         window.watched = [];
         tokenoscope.selection.onChange(() => window.watched.push(tokenoscope.selection.at.step));
@@ -151,14 +151,14 @@ def watch(house: Plain, go: Callable[..., Page], *, reduced: bool = False) -> tu
 
 def test_a_new_run_is_watched_step_by_step_and_then_waited_for(house: Plain, go: Callable[..., Page]):
     page, engine = watch(house, go)
-    page.wait_for_function("tokenoscope.store.transport.waiting")
+    play_until(page, "tokenoscope.store.transport.waiting")
     assert page.evaluate(WATCHED) == [0, 1, 2, 3]
     expect(page.get_by_role("button", name="Jump to now")).to_be_disabled()
     engine.let(2)
-    until(lambda: page.evaluate("tokenoscope.selection.at.step") == 5, page)
+    play_until(page, "tokenoscope.selection.at.step === 5")
     assert page.evaluate(WATCHED) == [0, 1, 2, 3, 4, 5]
     engine.let(30)
-    page.wait_for_function("!tokenoscope.store.transport.watching")
+    play_until(page, "!tokenoscope.store.transport.watching")
     assert page.evaluate(WATCHED) == list(range(16))
     expect(page.get_by_role("button", name="Jump to now")).to_be_hidden()
 
@@ -183,8 +183,11 @@ def test_one_who_pauses_stays_there_while_the_run_goes_on(house: Plain, go: Call
     engine.let(2)
     until(lambda: page.evaluate("tokenoscope.store.run.steps.length") == 6, page)
     assert page.evaluate("tokenoscope.selection.at.step") == stays
+    page.evaluate("letPass(1000)")
+    page.evaluate(FRAMES, 3)
+    assert page.evaluate("tokenoscope.selection.at.step") == stays
     page.locator(".ts-play").click()
-    until(lambda: page.evaluate("tokenoscope.selection.at.step") == 5, page)
+    play_until(page, "tokenoscope.selection.at.step === 5")
     engine.let(30)
 
 
@@ -205,9 +208,10 @@ def test_the_caption_of_what_is_played_is_marked(page: Page):
         };
         note();
     }""")
+    hold_clock(page)
     page.get_by_label("playback speed").select_option(label="20× slower")
     page.locator(".ts-play").click()
-    until(lambda: page.evaluate("tokenoscope.selection.at.step") == 4, page)
+    play_until(page, "tokenoscope.selection.at.step === 4", ms=20)
     page.locator(".ts-play").click()
     told = page.evaluate("window.marked")
     assert told[: told.index("keep") + 1][-5:] == ["read", "look", "guess", "choose", "keep"]
