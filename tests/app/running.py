@@ -42,9 +42,9 @@ class House:
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
-    def ask(self, visitor: str, request: Any, *, listen: bool = True) -> Kept:
+    def ask(self, visitor: str, request: Any, *, listen: bool = True, held: bool = False) -> Kept:
         """The record that this visitor's request makes."""
-        record_id = self.visitors.ask(visitor, request)
+        record_id = self.visitors.ask(visitor, request, held=held)
         if listen:
             self.listening.add(record_id)
         kept = self.store.get(record_id)

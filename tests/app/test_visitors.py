@@ -63,6 +63,16 @@ def test_a_second_visitor_waits_and_sees_the_place(build):
     assert (ann.standing.state, ann.standing.stopped_by) == ("stopped", "person")
 
 
+def test_one_that_is_held_from_the_start_makes_one_value(build):
+    house = build(FakeEngine())
+    kept = house.until(house.ask("ann", a_run(new=9), held=True), "paused")
+    assert kept.standing.done == 1
+    house.visitors.step("ann")
+    wait_for(lambda: kept.standing.done == 2 and kept.standing.state == "paused")
+    house.visitors.resume("ann")
+    assert house.finished(kept).standing.done == 9
+
+
 def test_a_visitor_reaches_no_job_but_its_own(build):
     house = build(FakeEngine(seconds=None))
     ann = house.ask("ann", a_run(new=10))

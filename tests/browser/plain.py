@@ -58,7 +58,7 @@ _HTML = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Boa
 PARTS<label id="prompt">Prompt<textarea>PROMPT</textarea></label>
 <label id="chat"><input type="checkbox"> Chat</label>
 <div id="transport">BUTTONS<button id="pause">Pause</button><button id="resume">Resume</button>
-<button id="step">Step</button><button id="stop">Stop</button></div>
+<button id="step">Step</button><button id="run-held" hidden></button><button id="stop">Stop</button></div>
 <div id="status"><p class="ts-refusal" role="alert"></p><p class="ts-run"><span class="ts-run-text"></span></p>
 <progress class="ts-progress" max="1" aria-label="how far it is" hidden></progress><p class="ts-message"></p>
 <p class="ts-keep" hidden></p><p class="ts-model" role="status"><span class="ts-dot"></span>
@@ -81,6 +81,7 @@ window.press = async (experiment, more = {}) => {
 for (const [experiment, id] of Object.entries(GOES)) {
   document.getElementById(id)?.addEventListener("click", () => window.press(experiment));
 }
+document.getElementById("run-held").addEventListener("click", () => window.press("run", { held: true }));
 for (const id of ["pause", "resume", "step", "stop"]) {
   document.getElementById(id).addEventListener("click", () => post(id, {}));
 }
@@ -179,7 +180,7 @@ class _Presses:
         return JSONResponse(await run_in_threadpool(self._press, request.path_params["what"], given))
 
     def _press(self, what: str, given: dict[str, Any]) -> dict[str, Any]:
-        visitor = given.pop("visitor")
+        visitor, held = given.pop("visitor"), given.pop("held", False)
         acts: dict[str, Callable[[str], None]] = {
             name: getattr(self._visitors, name) for name in ("pause", "resume", "step", "stop")
         }
@@ -191,7 +192,12 @@ class _Presses:
             number = self._n
         try:
             made = named(what).request.read({**ASKED[what], **_only(what, given)})
-            return {"id": self._visitors.ask(visitor, made), "experiment": what, "refusal": "", "press": number}
+            return {
+                "id": self._visitors.ask(visitor, made, held=held),
+                "experiment": what,
+                "refusal": "",
+                "press": number,
+            }
         except Refusal as error:
             return {"id": None, "experiment": what, "refusal": str(error), "press": number}
 

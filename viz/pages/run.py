@@ -30,10 +30,11 @@ def build_page(blocks: gr.Blocks, visitors: Visitors, limits: Limits, first: str
             run = gr.Button(phrase("Run"), variant="primary", elem_id="run")
             for name in _PRESSES:
                 page.presses[name] = gr.Button(_PRESSES[name], elem_id=name, interactive=False)
+            held = gr.Button("", elem_id="run-held", elem_classes="ts-fill")  # a script presses it: presses.js
         with shell.popover(phrase("Runs"), "runs-popover"):
             shell.runs()
     page.from_pictures = ("run", "fork")
     page.beside = {name: each for name, each in made.items() if name == "model"}
-    page.asked.append(shell.Asked(experiment="run", button=run, fields=made, also=[made["prompt"].submit]))
+    page.asked.append(shell.Asked(experiment="run", button=run, fields=made, also=[made["prompt"].submit], held=held))
     fields.remember(blocks, made, "tokenoscope-form")
     shell.wire(blocks, page, visitors)

@@ -52,6 +52,7 @@ class Asked:
     fields: Mapping[str, Any]
     prepare: Callable[[dict[str, Any]], dict[str, Any]] = lambda values: values  # what the page knows beside them
     also: Sequence[Any] = ()  # other events that ask for it
+    held: gr.Button | None = None  # asks for one that makes one value and is held
 
 
 @dataclass(kw_only=True)
@@ -152,17 +153,19 @@ def wire(blocks: gr.Blocks, page: Page, visitors: Visitors) -> None:
     }
     presses = itertools.count(time.time_ns() // 1_000_000)  # they grow, also after the program was started again
     for asked in page.asked:
-        gr.on(
-            [asked.button.click, *asked.also],
-            _ask(visitors, asked, presses),
-            inputs_kwargs=dict(asked.fields),
-            outputs=page.board,
-            preprocess=False,
-            postprocess=False,
-            concurrency_limit=None,
-            api_name=asked.experiment,
-            **short,
-        )
+        held = [(True, f"{asked.experiment}-held", [asked.held.click])] if asked.held else []
+        for is_held, api_name, events in [(False, asked.experiment, [asked.button.click, *asked.also]), *held]:
+            gr.on(
+                events,
+                _ask(visitors, asked, presses, held=is_held),
+                inputs_kwargs=dict(asked.fields),
+                outputs=page.board,
+                preprocess=False,
+                postprocess=False,
+                concurrency_limit=None,
+                api_name=api_name,
+                **short,
+            )
     if page.from_pictures:
         assert page.board is not None, "the page is laid out"
         page.board.submit(
@@ -189,9 +192,9 @@ def visitor(request: gr.Request) -> str:
     return str(request.session_hash)
 
 
-def _ask(visitors: Visitors, asked: Asked, presses: Iterator[int]) -> Callable[..., dict[str, Any]]:
+def _ask(visitors: Visitors, asked: Asked, presses: Iterator[int], *, held: bool) -> Callable[..., dict[str, Any]]:
     def ask(request: gr.Request, **values: Any) -> dict[str, Any]:
-        return _told(visitors, request, asked.experiment, lambda: asked.prepare(values), next(presses))
+        return _told(visitors, request, asked.experiment, lambda: asked.prepare(values), next(presses), held=held)
 
     return ask
 
@@ -222,13 +225,19 @@ def _ask_from_pictures(
 
 
 def _told(
-    visitors: Visitors, request: gr.Request, experiment: str, values: Callable[[], Mapping[str, Any]], press: int
+    visitors: Visitors,
+    request: gr.Request,
+    experiment: str,
+    values: Callable[[], Mapping[str, Any]],
+    press: int,
+    *,
+    held: bool = False,
 ) -> dict[str, Any]:
     """What a press came to, as the page's script is told: the id of its job, or why there is none."""
     told: dict[str, Any] = {"id": None, "experiment": experiment, "refusal": "", "press": press}
     try:
         wanted = fields.read(named(experiment).request, values(), visitors.limits)
-        return {**told, "id": visitors.ask(visitor(request), wanted)}
+        return {**told, "id": visitors.ask(visitor(request), wanted, held=held)}
     except Refusal as refusal:
         return {**told, "refusal": str(refusal)}
     except Exception:

@@ -66,13 +66,16 @@ class Visitors:
         self._asked: dict[str, list[_Asked]] = {}  # of each visitor, those not over, in order
         self._lock = threading.Lock()
 
-    def ask(self, visitor: str, request: Request) -> str:
+    def ask(self, visitor: str, request: Request, *, held: bool = False) -> str:
         """Begin what is asked for. Returns the id of the job, and of its record, at once.
 
-        The visitor's earlier job goes on until the new one is accepted. Raises: Refusal, for what cannot be done.
+        The visitor's earlier job goes on until the new one is accepted. With `held`, the new one makes one value and is
+        then paused. Raises: Refusal, for what cannot be done.
         """
         self._check(request)
         job, experiment = Job(), of_request(request).name
+        if held:
+            job.step()
         standing = Standing(id=job.id, experiment=experiment, max_new_tokens=request.settings.max_new_tokens)
         with self._lock:
             if sum(map(len, self._asked.values())) >= self._most:

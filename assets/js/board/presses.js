@@ -9,7 +9,6 @@ export class Presses {
   constructor(begin, board) {
     this.begin = begin.join(", ");
     this.board = board;
-    this.stepping = false; // Step was pressed before its run was there
     document.addEventListener("click", (event) => this.pressed(event), { capture: true });
   }
 
@@ -19,8 +18,7 @@ export class Presses {
     if (!button) return;
     if (button.matches("#step") && document.body.dataset.run === "over") {
       event.stopImmediatePropagation();
-      this.stepping = true;
-      find("#run")?.click();
+      find("#run-held")?.click();
     } else if (button.matches(this.begin)) setTimeout(() => this.leave(button));
   }
 
@@ -36,8 +34,5 @@ export class Presses {
   said(state) {
     const run = /** @type {HTMLButtonElement | null} */ (find("#run"));
     if (state === "over" && run) enable("#step", !run.disabled);
-    if (!this.stepping || state !== "running") return;
-    this.stepping = false;
-    find("#step")?.click();
   }
 }
