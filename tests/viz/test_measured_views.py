@@ -309,7 +309,7 @@ def test_three_large_numbers_and_an_answer_in_words_stand_first():
     assert big == [theme.duration(ttft), number(1 / itl), f"\u00d7{number(ratio)}"]
     at = min(100, int(WHOLE.race_lengths[-1]))
     on = theme.duration(float(np.interp(at, WHOLE.race_lengths, np.median(WHOLE.race_on, axis=1))))
-    assert f"After {at} tokens of text, one more takes {on} with the cache" in said
+    assert f"After {at} tokens of text, the pass for one more takes {on} with the cache" in said
     assert ("interpolated" in said) == (at not in WHOLE.race_lengths)
     assert WHOLE.machine.processor in said and WHOLE.taken in said
     assert "ts-late" not in said and '<span class="ts-late">not measured</span>' in drawn(

@@ -92,6 +92,17 @@ def test_a_conclusion_is_as_sure_as_the_runs_and_waits_for_them():
         assert '<span class="ts-late">not measured</span>' in said and "ts-glance-answer" not in said
 
 
+def test_where_static_batching_was_quicker_its_difference_is_told():
+    together, static, apart = STORY.schedulers
+    quicker = replace(static, seconds=tuple(each / 2 for each in together.seconds))
+    assert "Static batching took" not in drawn("serving_glance", replace(STORY, schedulers=(quicker, apart)))
+    told = drawn("serving_glance", replace(STORY, schedulers=(together, quicker, apart)))
+    padding = theme.percent(static.n_padding / static.n_read)
+    assert f"Static batching took {theme.duration(quicker.total_s)}: it read each prompt whole, with {padding}" in told
+    slower = replace(static, seconds=tuple(each * 2 for each in together.seconds))
+    assert "Static batching took" not in drawn("serving_glance", replace(STORY, schedulers=(together, slower, apart)))
+
+
 def test_a_text_that_is_not_scheduled_is_told_why():
     tick = replace(
         STORY.ticks[0], scheduled=(ScheduledChunk(request=0, phase="decode", first=3, n_tokens=2, written=None),)

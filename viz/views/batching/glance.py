@@ -73,6 +73,7 @@ def _answer(record: Batching) -> str:
             **times,
         ),
         _clear(together, apart),
+        _static(record, together),
         _late(record),
         _same(together),
     ]
@@ -85,6 +86,20 @@ def _clear(together: TimedScheduler, apart: TimedScheduler) -> str:
         return ""
     fast, slow = sorted((together, apart), key=lambda each: each.rate, reverse=True)
     return "" if served.is_always_faster(fast, slow) else phrase("Runs vary too much to say which is faster.")
+
+
+def _static(record: Batching, together: TimedScheduler) -> str:
+    """That a static batch was done sooner, where it was, and what it does not have to do."""
+    static = _timed(record, "static")
+    if static is None or static.total_s >= together.total_s:
+        return ""
+    return phrase(
+        "Static batching took {static}: it read each prompt whole, with {padding} of padding; continuous batching read "
+        "at most {budget} tokens a pass.",
+        static=theme.duration(static.total_s),
+        padding=theme.percent(static.n_padding / static.n_read) if static.n_read else "0%",
+        budget=record.token_budget,
+    )
 
 
 def _late(record: Batching) -> str:

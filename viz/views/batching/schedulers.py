@@ -54,7 +54,13 @@ def schedulers(record: Batching, _at: Selection, mode: Mode = "light") -> go.Fig
             y=top - 0.6,
             yanchor="bottom",
             showarrow=False,
-            text=f"{scheduler.label}: {seconds}",
+            text=counted(
+                len(scheduler.passes),
+                "{scheduler}: {seconds} in {n} pass",
+                "{scheduler}: {seconds} in {n} passes",
+                scheduler=scheduler.label,
+                seconds=seconds,
+            ),
         )
         for request in range(n):
             _lane(figure, _pieces(scheduler, request, ends * _GAP), top + request, served.colour(request, mode), mode)

@@ -45,7 +45,7 @@ def _rate(record: Measurement) -> Large:
     if not record.itl.size:
         return Large(value="\u2013", means=phrase("tokens a second: it wrote one token only"))
     itl = Spread.of(record.itl.ravel()).median
-    means = phrase("tokens a second after it: one decode pass each, {itl}", itl=theme.duration(itl))
+    means = phrase("tokens a second after it: {itl} each, all of generate() included", itl=theme.duration(itl))
     return Large(value=number(1 / itl), means=means)
 
 
@@ -70,11 +70,14 @@ def _answer(record: Measurement) -> str:
     )
     if at in lengths:
         return phrase(
-            "After {n} tokens of text, one more takes {on} with the cache, and {off} without it.", n=at, on=on, off=off
+            "After {n} tokens of text, the pass for one more takes {on} with the cache, and {off} without it.",
+            n=at,
+            on=on,
+            off=off,
         )
     return phrase(
-        "After {n} tokens of text, one more takes {on} with the cache, and {off} without it (interpolated between "
-        "measured lengths).",
+        "After {n} tokens of text, the pass for one more takes {on} with the cache, and {off} without it (interpolated "
+        "between measured lengths).",
         n=at,
         on=on,
         off=off,

@@ -36,7 +36,7 @@ class _Pass:
 
 @view("The roofline of the machine", of=Measurement, follows="nothing")
 def roofline(record: Measurement, _at: Selection, mode: Mode = "light") -> go.Figure:
-    """Each pass waits for memory (on the slope) or computes (on the flat part).
+    """How near each pass comes to the machine's limits: memory (slope), arithmetic (flat).
 
     Further right: more operations for each byte moved (arithmetic intensity). Further up: more operations a second.
     No pass can be above the roof. Both speeds were measured on it by a probe (thin lines: its slowest and fastest
