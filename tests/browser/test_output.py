@@ -203,3 +203,16 @@ def test_after_a_click_on_a_word_the_header_the_selected_token_and_the_cards_nam
     page.evaluate("tokenoscope.selection.move(-1)")
     last = page.evaluate("tokenoscope.store.run.steps[tokenoscope.selection.at.step].last")
     assert page.evaluate("tokenoscope.selection.at.token") == last
+
+
+@pytest.mark.cards("output")
+def test_the_least_likely_token_is_named_and_one_press_away(plain_server, go):
+    page = go(plain_server)
+    page.wait_for_selector(".ts-board[data-run]")
+    step, share = page.evaluate("""() => tokenoscope.store.run.steps
+        .map((step) => [step.index, step.choices[0].probability]).sort(([, one], [, other]) => one - other)[0]""")
+    said = page.locator(".ts-card-output .ts-note", has_text="least likely")
+    expect(said).to_contain_text(f"written in step {step}.")
+    expect(said).to_contain_text(re.compile(rf"{share * 100:.3g}"[:4]))
+    said.get_by_role("button").click()
+    assert page.evaluate("tokenoscope.selection.at.step") == step

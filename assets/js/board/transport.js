@@ -140,6 +140,7 @@ export class Transport {
     if (!this.watching && !this.climb?.played && this.place >= this.last) this.selection.set({ [this.moving]: 0 });
     this.crumbs.setAttribute("aria-live", "off"); // nobody can hear that many
     fill(this.play, phrase("❚❚ Pause"));
+    if (this.goesOn) this.play.title = phrase("Pause the replay. The model itself is paused by the button beside Run.");
     this.play.setAttribute("aria-pressed", "true");
     this.selection.paced = true;
     this.wait();
@@ -193,6 +194,7 @@ export class Transport {
     this.timer = undefined;
     this.crumbs.setAttribute("aria-live", "polite");
     fill(this.play, phrase("▶ Play"));
+    this.play.title = "";
     this.play.setAttribute("aria-pressed", "false");
   }
 

@@ -149,6 +149,12 @@ function writeBytes(g, geometry, seen, y, colours) {
   if (!pass.kvBytes) return;
   let x = geometry.before + 1;
   x += write(g, phrase("KV cache {bytes}", { bytes: size(bytes) }), x, y, { colour: colours.ink, bold: true, size: 14 }) + 12;
+  for (const colour of [colours.key, colours.value]) {
+    g.fillStyle = colour;
+    g.fillRect(x, y - 5, 10, 10);
+    x += 13;
+  }
+  x += 2;
   const n = run.nLayers;
   const said = share < 1
     ? phrase("keys and values of {tokens} tokens, in {layers} of {all} layers so far", { tokens: pass.last + 1, layers: Math.max(top, 0), all: n })

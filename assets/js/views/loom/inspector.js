@@ -35,10 +35,11 @@ export class Inspector {
     this.crumb = h("p", { class: "ts-loom-crumb" });
     this.title = h("h3", { class: "ts-loom-title" });
     this.body = h("div", { class: "ts-inspector-body" });
+    this.notes = h("div", { class: "ts-inspector-body" });
     this.heads = new HeadMap((go) => turnTo("head", go));
     this.more = button("", () => show(CARDS[this.part][0]), { class: "ts-button ts-loom-more" });
     const close = button("×", () => this.lift(false), { class: "ts-button ts-sheet-close", "aria-label": phrase("Close") });
-    this.closer = h("section", { class: "ts-inspector", "aria-label": phrase("a closer look") }, close, this.crumb, this.title, this.body, this.heads.element, this.more);
+    this.closer = h("section", { class: "ts-inspector", "aria-label": phrase("a closer look") }, close, this.crumb, this.title, this.body, this.heads.element, this.notes, this.more);
     this.element = h("aside", { class: "ts-loom-side" }, h("section", { class: "ts-loom-output", "aria-label": phrase("the likeliest next tokens"), onclick: () => this.turnTo("choice") }, this.likely, this.list), this.closer);
     this.grown = fadeWhatGoesOn(this.closer);
     /** @type {Part} */
@@ -58,10 +59,11 @@ export class Inspector {
     const key = [run.id, run.stamp, at.step, at.layer, at.head, at.token, part, run.nRead, state.colours.stamp].join("/");
     if (key === this.drawn) return;
     this.drawn = key;
-    const { crumb, title, body } = partOf(part, state);
+    const { crumb, title, body, notes } = partOf(part, state);
     say(this.crumb, crumb);
     say(this.title, title);
     fill(this.body, ...body);
+    fill(this.notes, ...(notes ?? []));
     this.heads.element.hidden = part !== "head" && part !== "cell";
     if (!this.heads.element.hidden) this.heads.draw(state);
     say(this.more, CARDS[part][1]);

@@ -14,9 +14,9 @@ import { word } from "./ink.js";
 /** @typedef {import("../../data/view.js").State} State */
 /** @typedef {import("./loom.js").Part} Part */
 /** @typedef {import("../../core/dom.js").Child} Child */
-/** @typedef {{crumb: string, title: string, body: Child[]}} Closer */
+/** `notes`: what is read last, below the map of heads. @typedef {{crumb: string, title: string, body: Child[], notes?: Child[]}} Closer */
 
-const ROWS = 12;
+const ROWS = 5; // so that the map of heads is in sight below them
 
 /** @param {Part} part @param {State} state @returns {Closer} */
 export function partOf(part, state) {
@@ -51,9 +51,11 @@ function headPart(state) {
   return {
     crumb, title,
     body: [
-      h("p", { class: "ts-loom-label" }, phrase("One of {n} heads of this layer. For {token} it reads from these tokens:", { n: run.head.model.n_heads, token: name(state) })),
+      h("p", { class: "ts-loom-label" }, phrase("One of {n} heads here. It reads from:", { n: run.head.model.n_heads })),
       bars(strongest.map(({ source, share }) => ({ ...word(run.tokens[source]), share, said: coarse(share), isHatched: source === 0 && at.token > 0, title: phrase("position {position}", { position: source }) }))),
       left > 0 && h("p", { class: "ts-loom-label" }, counted(left, "{n} other token: {share}", "{n} other tokens: {share} together", { n: count(left), share: coarse(Math.max(rest, 0)) })),
+    ],
+    notes: [
       at.token > 0 && h("p", { class: "ts-loom-label" }, phrase("Hatched: the first token. Heads that find nothing relevant attend to it (attention sink).")),
       h("p", { class: "ts-loom-label" }, phrase("Shares are kept in 8 bits: off by at most 0.4 percentage points.")),
     ],
@@ -77,6 +79,8 @@ function cellPart(state) {
       next && h("p", { class: "ts-loom-label" }, phrase("The token that came next: “{word}”.", { word: word(next).text }),
         there && (there.forGood === null || there.forGood === there.first ? ` ${phrase("First predicted after layer {first}.", { first: there.first - 1 })}`
           : ` ${phrase("First predicted after layer {first}, unchanged from layer {good} on.", { first: there.first - 1, good: there.forGood - 1 })}`)),
+    ],
+    notes: [
       likely.length > 0 && h("p", { class: "ts-loom-label" }, phrase("By the logit lens: this layer's vector goes through the model's final norm and output head. The run itself does that after the last layer alone.")),
       length !== null && h("p", { class: "ts-loom-label" }, phrase("The residual stream's vector has length {length} here.", { length: plain(length) })),
     ],

@@ -11,6 +11,7 @@ import { setFont, write } from "./ink.js";
 /** @typedef {import("../../core/canvas.js").Paint} Paint */
 
 const LEGEND = 400; // px that it needs
+const SPINE = 130; // px more, for the bar at the left of a column
 const TO_COME = 150; // px of empty columns that have room for what is said of them
 
 /** @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {Seen} seen @param {import("./loom.js").Front | null} front @param {Paint} colours */
@@ -24,7 +25,7 @@ export function drawTop(g, geometry, { run, step }, front, colours) {
   bracket(g, geometry, pass, colours);
   drawToCome(g, geometry, pass, colours);
   const left = geometry.before + width + 30;
-  if (geometry.width - left > LEGEND) drawLegend(g, geometry.width - 12, 16, colours);
+  if (geometry.width - left > LEGEND) drawLegend(g, geometry.width - 12, 16, geometry.width - left > LEGEND + SPINE, colours);
 }
 
 /** Over the columns that are still empty: what will fill them. @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {import("../../data/store.js").Step} pass @param {Paint} colours */
@@ -52,13 +53,19 @@ function bracket(g, geometry, { first, last }, colours) {
   g.stroke();
 }
 
-/** @param {CanvasRenderingContext2D} g @param {number} right @param {number} y @param {Paint} colours */
-function drawLegend(g, right, y, colours) {
+/** @param {CanvasRenderingContext2D} g @param {number} right @param {number} y @param {boolean} isWhole @param {Paint} colours */
+function drawLegend(g, right, y, isWhole, colours) {
   let x = right;
   const end = (/** @type {string} */ text) => { x -= write(g, text, x, y, { colour: colours.muted, align: "right" }) + 6; };
   const box = (/** @type {string} */ colour, w = 14) => { g.fillStyle = colour; g.fillRect(x - w, y - 7, w, 13); x -= w; };
   setFont(g, {});
-  end(phrase("the token that came next"));
+  if (isWhole) {
+    end(phrase("length of the vector"));
+    g.fillStyle = colours.spine;
+    g.fillRect(x - 6, y - 8, 6, 15);
+    x -= 24;
+  }
+  end(isWhole ? phrase("came next") : phrase("the token that came next"));
   box(mix(colours.card, colours.generated, 0.8), 16);
   x -= 18;
   end(phrase("sure"));

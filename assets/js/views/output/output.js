@@ -1,7 +1,7 @@
 // @ts-check
 // The text as it stands: prompt and answer, each written token tinted by how unsure the model was.
 
-import { h, fill, fadeWhatGoesOn, keepInView, tokenText, quoted } from "../../core/dom.js";
+import { button, h, fill, fadeWhatGoesOn, keepInView, tokenText, quoted } from "../../core/dom.js";
 import { percent, plain, count } from "../../core/format.js";
 import { additions, flowing, typedPart } from "../../data/running_text.js";
 import { ReservedSpace } from "../../core/reserve_space.js";
@@ -27,13 +27,14 @@ export const output = {
     const grown = fadeWhatGoesOn(text, MOST_HIGH);
     const readout = h("p", { class: "ts-readout", "aria-live": "polite", title: DOUBT });
     const room = new ReservedSpace(readout, "readout");
+    const surprise = h("p", { class: "ts-note" });
     const template = h("span", { class: "ts-swatch ts-is-prompt ts-is-template" }, phrase("added by the chat template"));
     body.append(
       h("p", { class: "ts-legend" }, h("span", { class: "ts-swatch ts-is-prompt" }, phrase("prompt")), template,
         h("span", { class: "ts-swatch ts-is-generated" }, phrase("written by the model")), h("span", { class: "ts-now-key" }, phrase("written in this pass")),
         h("span", { class: "ts-not-yet-key" }, phrase("not written yet")),
         h("span", { class: "ts-doubt-key" }, phrase("likely (80% and more)"), h("span", { class: "ts-doubt-scale", "aria-hidden": "true" }), phrase("unlikely"))),
-      text, room.element);
+      text, room.element, surprise);
     /** @type {HTMLElement[]} */
     let drawn = [];
     let of = "";
@@ -65,6 +66,18 @@ export const output = {
       return element;
     }
 
+    /** Name the least likely of the written tokens, once there are some to compare. @param {Run} run */
+    function nameLeastLikely(run) {
+      const written = run.tokens.slice(run.nPrompt).map((token, i) => ({ token, position: run.nPrompt + i, choice: choiceOf(run, run.nPrompt + i) }));
+      surprise.hidden = written.length < 2;
+      if (surprise.hidden) return;
+      const least = written.reduce((best, each) => (each.choice.probability < best.choice.probability ? each : best));
+      const step = run.chosenBy(least.position);
+      const go = button("", () => selection.set({ step, token: least.position }, { lock: true }), { class: "ts-button" });
+      fill(go, quoted(least.token));
+      fill(surprise, ...phraseParts("The least likely token of this run: {token}, {percent}, written in step {step}.", { token: go, percent: percent(least.choice.probability), step: count(step) }));
+    }
+
     /** @param {Run} run */
     function grow(run) {
       while (drawn.length < run.tokens.length) drawn.push(make(run, drawn.length));
@@ -74,6 +87,7 @@ export const output = {
       grown();
       const whole = parts.findLastIndex((part, i) => part === run.tokens[settled + i].text);
       if (whole > 0) settled += whole;
+      nameLeastLikely(run);
     }
 
     return {
