@@ -244,6 +244,23 @@ def test_on_a_phone_what_was_tapped_is_told_on_a_sheet_above_the_transport(look:
     expect(sheet).not_to_have_class(re.compile("ts-sheet"))
 
 
+def test_on_a_phone_the_row_that_is_played_stays_in_sight(look: Callable[..., Page]):
+    page = look(timed(finished(n_new=40)), "step=1", width=390, height=844)
+    page.wait_for_function("tokenoscope.store.loom.geometry")
+    page.emulate_media(reduced_motion="no-preference")
+    hold_clock(page)
+    row = "(tokenoscope.store.loom.windowY(tokenoscope.store.run.steps[tokenoscope.selection.at.step].last))"
+    page.evaluate(f"scrollBy(0, {row} - 300)")
+    page.get_by_label("playback speed").select_option(label="2 per second")
+    page.locator(".ts-play").click()
+    for step in (10, 20, 30):
+        play_until(page, f"tokenoscope.selection.at.step === {step} && {FRONT}?.level > 1", ms=100)
+        assert 60 <= page.evaluate(row) <= 700
+    page.evaluate("scrollTo(0, 0)")  # who looks elsewhere is left there
+    play_until(page, f"tokenoscope.selection.at.step === 34 && {FRONT}?.level > 1", ms=100)
+    assert page.evaluate("scrollY") == 0
+
+
 def test_all_that_is_drawn_takes_the_colours_of_another_theme(page: Page):
     canvases = page.locator(".ts-loom-stage canvas:visible")
     pixels = "(all) => all.map((each) => each.toDataURL())"

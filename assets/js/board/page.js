@@ -225,7 +225,8 @@ export class Page {
     }
     if (held.own && held.record instanceof Run && held.record.begun) this.runs?.note(held.record, held.record.end !== null);
     if (held.record instanceof ServedRecord && held.status) Object.assign(held.record, { ended: held.status.over, stopped: held.status.over && held.status.state !== "done" });
-    this.draw(held);
+    const saysNothingNew = held.record instanceof Run && !frames?.length && !status?.over;
+    if (!saysNothingNew) this.draw(held);
     this.forks?.heard(held);
     this.tell();
   }

@@ -43,7 +43,8 @@ function drawKeptColumn(g, geometry, seen, token, colours) {
   const [low, high] = [geometry.cell(token, 0), geometry.cell(token, geometry.levels - 1)];
   const [x, y] = [Math.min(low.x, high.x) - BESIDE_PX, Math.min(low.y, high.y) - BESIDE_PX];
   const [w, hgt] = [Math.abs(high.x - low.x) + low.w + 2 * BESIDE_PX, Math.abs(high.y - low.y) + low.h + 2 * BESIDE_PX];
-  const key = [run.id, run.frames, run.lensPlace(0, token) !== null, run.lensOnDemand && run.lensSource?.comes, token, w, hgt, run.stepOf[token] < step, topOf(seen, token), focus.includes(token), seen.keep, colours.stamp].join("/");
+  const guesses = run.lensPlace(0, token) !== null || (isComing(run, token) ? "coming" : "none");
+  const key = [run.id, guesses, run.tokens[token + 1]?.id, token, w, hgt, run.stepOf[token] < step, topOf(seen, token), focus.includes(token), seen.keep, colours.stamp].join("/");
   let kept = COLUMNS.get(key);
   if (!kept) {
     kept = document.createElement("canvas");

@@ -132,12 +132,26 @@ export class Loom {
     this.selection.set({ token }, { lock: true });
   }
 
+  /** A pass begins to be played: who saw the row before its own, where tokens go down, sees its own. */
+  follow() {
+    const run = /** @type {Run | null} */ (this.selection.record);
+    const first = run?.steps[this.playedStep]?.first ?? 0;
+    if (!first || !this.geometry?.transposed || first >= this.geometry.count) return;
+    const y = this.windowY(first - 1);
+    if (y >= SEEN_FROM && y < window.innerHeight) this.reveals = first;
+  }
+
+  /** Where a token's row is in the window, where tokens go down. @param {number} token */
+  windowY(token) {
+    return this.over.getBoundingClientRect().top + (this.geometry?.cell(token, 0).y ?? 0);
+  }
+
   /** Bring a token that was found in sight, where tokens go down. */
   reveal() {
     const token = this.reveals;
     this.reveals = -1;
     if (token < 0 || !this.geometry?.transposed) return;
-    const y = this.over.getBoundingClientRect().top + this.geometry.cell(token, 0).y;
+    const y = this.windowY(token);
     if (y < SEEN_FROM || y > window.innerHeight * SEEN_UP_TO) window.scrollBy({ top: y - window.innerHeight * (SEEN_UP_TO / 2) });
   }
 
@@ -166,6 +180,7 @@ export class Loom {
     this.front = front;
     this.playedStep = this.selection.at.step;
     if (goesOn) return this.climb();
+    if (front) this.follow();
     this.restedAt = -Infinity; // words go with the pass that begins
     return this.redraw();
   }
