@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, Position, expect
 
 from tests.app.fakes_engine import FakeEngine, timed
-from tests.browser.pages import hold_clock, play_until, until
+from tests.browser.pages import hold_clock, play_until, settle, until
 from tests.browser.plain import Plain, finished
 
 pytestmark = pytest.mark.cards("")
@@ -225,6 +225,29 @@ def test_the_table_has_the_numbers_of_the_column(page: Page):
     expect(page.locator(".ts-loom-table .ts-note")).to_contain_text(
         f"Token {page.evaluate('tokenoscope.selection.at.token')}"
     )
+
+
+def test_at_every_width_the_picture_has_room_of_its_own(page: Page):
+    for width, height in (
+        (390, 844),
+        (600, 900),
+        (601, 900),
+        (760, 900),
+        (761, 900),
+        (853, 480),
+        (1001, 700),
+        (1920, 1080),
+    ):
+        page.set_viewport_size({"width": width, "height": height})
+        page.wait_for_function("width => tokenoscope.store.loom.width() <= width", arg=width)
+        settle(page)
+        picture, side = (page.locator(each).bounding_box() for each in (".ts-loom-picture", ".ts-loom-side"))
+        assert picture and side
+        assert picture["height"] >= 220, width
+        assert side["y"] >= picture["y"] + picture["height"] or side["x"] >= picture["x"] + picture["width"], width
+        drawn = page.evaluate("[tokenoscope.store.loom.geometry.width, tokenoscope.store.loom.geometry.height]")
+        assert drawn == pytest.approx([picture["width"], picture["height"]], abs=1.5), width
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), width
 
 
 def test_on_a_phone_what_was_tapped_is_told_on_a_sheet_above_the_transport(look: Callable[..., Page]):

@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 
 from tests.browser.pages import no_overflow, open_settings, run_to_the_end
 
-SIZES = ((1440, 900), (1280, 640), (390, 844))
+SIZES = ((1440, 900), (1280, 640), (853, 480), (390, 844))
 
 
 @pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.long)])
@@ -18,6 +18,9 @@ def test_the_page_fits_is_legible_and_has_its_first_picture_in_sight(serve, visi
         expect(page.locator("#prompt textarea")).to_be_in_viewport(ratio=1)
         expect(page.locator("#run")).to_be_in_viewport(ratio=1)
         assert no_overflow(page), width
+        if width > 760:
+            expect(page.locator(".ts-loom-stage")).to_be_in_viewport(ratio=1)
+            expect(page.locator(".ts-play")).to_be_in_viewport(ratio=1)
         if width > 860:
             box = page.locator(".ts-board").bounding_box()
             assert box is not None

@@ -10,9 +10,11 @@ import { columnAt, columns } from "./columns.js";
  * @typedef {{width: number, height: number, transposed: boolean, levels: number, wanted: number[], focus: number[], known: number}} Sizes */
 
 const ACROSS = { before: 92, after: 8, top: 64, foot: 78 }; // px: names of layers, air, the pass in words, chips and cache
+const SMALL = { width: 620, before: 64 }; // px: so small a picture has less room for names
 const DOWN = { before: 24, after: 14, top: 96, foot: 22 };
 const DOWN_SIZES = { looked: 44, empty: 14 }; // px
-const [LOOKED_SHARE, LOOKED_LEAST, LOOKED_MOST, EMPTY] = [0.1, 76, 112, 34]; // of the room; px
+const [LOOKED_SHARE, LOOKED_LEAST, LOOKED_MOST] = [0.1, 76, 112]; // of the room; px
+const [EMPTY_LEAST, EMPTY] = [6, 34]; // px: less where words need the room
 const [CHIP, TAPE] = [26, 13]; // px
 
 export class Geometry {
@@ -25,9 +27,12 @@ export class Geometry {
     this.levels = levels;
     const edges = transposed ? DOWN : ACROSS;
     const along = transposed ? height : width;
-    this.before = edges.before;
-    this.room = Math.max(along - edges.before - edges.after, 1);
-    this.columns = columns({ wanted, focus, known, room: this.room, ...(transposed ? DOWN_SIZES : { looked: Math.min(Math.max(this.room * LOOKED_SHARE, LOOKED_LEAST), LOOKED_MOST), empty: EMPTY }) });
+    this.before = !transposed && width < SMALL.width ? SMALL.before : edges.before;
+    this.room = Math.max(along - this.before - edges.after, 1);
+    const looked = Math.min(Math.max(this.room * LOOKED_SHARE, LOOKED_LEAST), LOOKED_MOST);
+    const left = this.room - wanted.reduce((sum, size, i) => sum + (focus.includes(i) ? Math.max(looked, size) : i < known ? size : 0), 0);
+    const empty = Math.min(Math.max(left / Math.max(wanted.length - known, 1), EMPTY_LEAST), EMPTY);
+    this.columns = columns({ wanted, focus, known, room: this.room, ...(transposed ? DOWN_SIZES : { looked, empty }) });
     const across = transposed ? width : height;
     this.low = transposed ? edges.top : across - edges.foot; // where the embedding's cells begin
     this.high = transposed ? across - edges.foot : edges.top; // where the last layer's cells end

@@ -27,10 +27,10 @@ import { drawTop } from "./top.js";
 /** What the inspector shows. @typedef {"head" | "cell" | "token" | "choice" | "cache"} Part */
 /** How far a pass is played: in levels up to L + 1, then how far the chosen token has fallen, 0 to 1. @typedef {{level: number, falling: number}} Front */
 
-const NARROW = 760; // px: below it tokens go down
+const NARROW = "(max-width: 760px)"; // as in loom.css: tokens go down
 const REST_MS = 120;
 const [SEEN_FROM, SEEN_UP_TO] = [60, 0.6]; // px below the window's top, and the share of its height above the transport
-const [LEAST_HEIGHT, ROW_DOWN, EDGES_DOWN, NARROW_DOWN] = [300, 30, 46, 500]; // px
+const [LEAST_HEIGHT, ROW_DOWN, EDGES_DOWN, NARROW_DOWN] = [220, 30, 46, 500]; // px
 /** @type {Record<Chapter, Part>} */
 const PART_OF = { read: "token", look: "head", guess: "cell", choose: "choice", keep: "cache" };
 /** @type {Record<Part, Chapter>} */
@@ -199,11 +199,11 @@ export class Loom {
     const width = this.width();
     if (!width) return;
     const { run, at, colours } = state;
-    const transposed = width < NARROW;
+    const transposed = window.matchMedia(NARROW).matches;
     const seen = this.seen(state);
     const wanted = this.sizes(run, transposed);
+    this.picture.style.height = transposed ? `${heightDown(run.tokens.length)}px` : "";
     const height = transposed ? heightDown(run.tokens.length) : Math.max(this.picture.clientHeight, LEAST_HEIGHT);
-    this.picture.style.height = transposed ? `${height}px` : "";
     const key = [run.id, run.stamp, at.step, seen.top, seen.focus, seen.keep, this.search.searched, width, height, colours.stamp].join("/");
     if (key !== this.drawnBase) {
       this.drawnBase = key;

@@ -16,6 +16,7 @@ import { rounded, setFont, word, write } from "./ink.js";
 const THICK = 20; // px: an arc of 100%
 const NAMED = 4; // of the strongest arcs
 const NARROW_PLACE = 7; // px: the frame around a cell of a column that is narrower
+const LOW_STEP = 7; // px of a layer: where it is less, names lie over all that is below
 const SAID = 0.08; // an arc that is stronger is named
 
 /** The names of layers, the selected one's in bold. @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {number} layer @param {Paint} colours */
@@ -31,7 +32,7 @@ export function drawNames(g, geometry, layer, colours) {
     const text = level === 0 ? phrase("embedding") : geometry.transposed ? String(at) : phrase("layer {layer}", { layer: at });
     if (geometry.transposed) {
       if (level) write(g, text, box.x + box.w / 2, geometry.before - 11, { colour: isSelected ? colours.ink : colours.muted, bold: isSelected, align: "center" });
-    } else write(g, text, geometry.before - 12, box.y + box.h / 2 - 0.5, { colour: isSelected ? colours.ink : colours.muted, bold: isSelected, align: "right" });
+    } else write(g, text, geometry.before - 12, box.y + box.h / 2 - 0.5, { colour: isSelected ? colours.ink : colours.muted, bold: isSelected, align: "right", most: geometry.before - 13 });
   }
 }
 
@@ -111,7 +112,7 @@ function drawTip(g, geometry, { x, y }, colours) {
 /** Names below the beginnings of the arcs, moved apart. @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {{text: string, x: number, y: number, share: number}[]} names
  * @param {number} sink @param {{x: number, y: number}} reader @param {Paint} colours */
 function nameArcs(g, geometry, names, sink, reader, colours) {
-  if (sink >= 0.05) names.push({ text: phrase("first token {share}", { share: percentShort(sink) }), x: geometry.transposed ? reader.x - 50 : reader.x - 26, y: reader.y, share: 0 });
+  if (sink >= 0.05 && (geometry.transposed || geometry.step >= LOW_STEP)) names.push({ text: phrase("first token {share}", { share: percentShort(sink) }), x: geometry.transposed ? reader.x - 50 : reader.x - 26, y: reader.y, share: 0 });
   /** @type {{x: number, y: number, w: number}[]} */
   const placed = [];
   for (const name of names.sort((one, other) => other.share - one.share)) {
