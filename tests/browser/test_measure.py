@@ -57,7 +57,7 @@ def test_a_watched_run_is_taken_along(serve, visit):
     expect(page.locator(".ts-card-output")).to_contain_text("words that were watched")
 
 
-@pytest.mark.parametrize("path", ["measure", "serve", "serve#speculation"])
+@pytest.mark.parametrize("path", ["measure", pytest.param("serve", marks=pytest.mark.long), "serve#speculation"])
 def test_a_phone_shows_the_result_before_the_form_which_opens_on_a_press(serve, visit, path):
     page = visit(None, width=390, height=844)
     page.goto(f"{serve(recorded=ASSETS / 'recorded').url}/{path}")

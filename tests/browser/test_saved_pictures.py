@@ -161,7 +161,7 @@ def test_saving_leaves_the_screen_as_it_was(page: Page):
     expect(page.locator("[data-view=layers]")).to_have_attribute("data-at", re.compile("^4/"))
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.long)])
 def test_an_image_has_three_pixels_for_one_of_the_screen_and_the_ground_of_the_card(page: Page, theme: str):
     if theme == "dark":
         page.evaluate("document.body.classList.add('dark')")

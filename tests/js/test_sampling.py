@@ -108,7 +108,7 @@ GRID = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["random", "real", "ties", "small", "forbidden"])
+@pytest.mark.parametrize("kind", [pytest.param("random", marks=pytest.mark.long), "real", "ties", "small", "forbidden"])
 def test_every_stage_is_what_the_librarys_own_processors_make(kind: str) -> None:
     scores = scores_like(kind)
     seen = [each for each in SEEN if each < len(scores)]

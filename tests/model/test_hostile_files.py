@@ -222,6 +222,7 @@ def test_a_hostile_header_costs_little_time(tmp_path: Path, name: str) -> None:
     refusal(tmp_path / "file")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_header_costs_little_memory(tmp_path: Path, name: str) -> None:
     put_together(tmp_path / "file", b"{" + HOSTILE[name]().encode() + b"}")

@@ -137,6 +137,7 @@ def test_others_that_have_the_model_between_two_passes_change_nothing_and_see_no
     check_others_between(shared(), mode, PROMPT, settings, monkeypatch)
 
 
+@pytest.mark.long
 def test_others_between_two_passes_of_the_draft_of_our_own(default_model: HookedModel, monkeypatch: pytest.MonkeyPatch):
     check_others_between(default_model, "own draft", "Once upon a time", SAMPLED, monkeypatch)
 

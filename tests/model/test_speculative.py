@@ -268,7 +268,7 @@ def test_after_any_end_both_models_and_the_library_are_as_before(mode: Mode, end
     assert state(hooked, draft) == before
 
 
-@pytest.mark.parametrize("end", [fails_in_the_middle, is_cancelled])
+@pytest.mark.parametrize("end", [pytest.param(fails_in_the_middle, marks=pytest.mark.long), is_cancelled])
 def test_after_a_run_of_the_draft_of_our_own_that_did_not_end_the_model_is_as_before(
     default_model: HookedModel, end: Any
 ) -> None:

@@ -324,7 +324,7 @@ def test_hostile_text_is_inert_and_whole(show: Callable[..., Page]):
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
 
 
-@pytest.mark.parametrize(("width", "height", "theme"), SIZES)
+@pytest.mark.parametrize(("width", "height", "theme"), [pytest.param(*SIZES[0], marks=pytest.mark.long), *SIZES[1:]])
 def test_nothing_overflows_and_no_text_is_small(show: Callable[..., Page], width: int, height: int, theme: Theme):
     page = show(fake_trace(words(20, "p"), words(40, "g")), width=width, height=height, theme=theme)
     for summary in page.locator("summary").all():
