@@ -1,17 +1,16 @@
 """Text to token ids and back: bytes, spans, special tokens, the chat template. Nothing is lost on the way."""
 
-import re
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from model.arch.spelling import Spelling
 from model.errors import BadPrompt, BadSetting
 from model.records.trace import Token
 from model.texts import counted, phrase
 
 _PLACEHOLDER = "\ue000message\ue001"  # private-use characters: stands for the person's text inside the chat template
-_BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _NAMED = 8  # lost characters that a note names
 _ENCODING = threading.Lock()  # `split_special_tokens` is a switch on the shared tokenizer: two threads would mix it up
 
@@ -112,20 +111,15 @@ class Reader:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        added = tokenizer.added_tokens_decoder
-        self._added = set(added)
-        self._special = set(tokenizer.all_special_ids) | {each for each, token in added.items() if token.special}
-        self._byte_level = _uses_byte_letters(tokenizer)
-        self._missing = _missing_bytes(tokenizer) if self._byte_level else frozenset()
+        self._spelling = Spelling(tokenizer)
+        self._data: dict[int, bytes] = {}
         self._texts: dict[int, str] = {}
 
     def losses(self, text: str) -> tuple[str, ...]:
-        """A note on the characters of a text that the tokenizer drops without a word, if there are any."""
-        if self._missing.isdisjoint(text.encode()):
-            return ()
-        lost = [each for each in dict.fromkeys(text) if not self._missing.isdisjoint(each.encode())]
-        names = ", ".join(f"U+{ord(each):04X}" for each in lost[:_NAMED]) + (", ..." if len(lost) > _NAMED else "")
-        return (phrase("This model's vocabulary cannot spell {names}: the model did not read them.", names=names),)
+        """Notes on the characters of a text that the tokenizer drops or replaces without a word, if there are any."""
+        if not self._spelling.byte_level:
+            return self._unread(text)
+        return _dropped(each for each in text if not self._spelling.missing.isdisjoint(each.encode()))
 
     def tokens(self, ids: Sequence[int]) -> tuple[Token, ...]:
         """The prompt's ids, each as a Token, its span counted in bytes from the first one's start."""
@@ -142,7 +136,7 @@ class Reader:
             text=self.text(token_id),
             data=data,
             span=(start, start + len(data)),
-            special=token_id in self._special,
+            special=token_id in self._spelling.special,
             generated=generated,
         )
 
@@ -162,45 +156,68 @@ class Reader:
 
     def joined(self, ids: Sequence[int]) -> str:
         """The text that the ids spell together, without special tokens."""
-        return self._tokenizer.decode(
-            [each for each in ids if each not in self._special], clean_up_tokenization_spaces=False
-        )
+        return self._spelling.decode([each for each in ids if each not in self._spelling.special])
+
+    def written(self, prompt: Sequence[int], ids: Sequence[int]) -> str:
+        """The text that the ids add to that of the prompt, without special tokens.
+
+        It is the text of all without the prompt's: a decoder drops the blank in front of a text's first word.
+        """
+        before, whole = self.joined(prompt), self.joined([*prompt, *ids])
+        while not whole.startswith(before):  # the prompt ended inside a character
+            before = before[:-1]
+        return whole.removeprefix(before)
 
     def data(self, token_id: int) -> bytes:
         """The bytes that a token stands for."""
-        piece = self._tokenizer.convert_ids_to_tokens(token_id)
-        if piece is None:  # the embedding has more rows than the tokenizer has words
-            return f"<id {token_id}>".encode()
-        if token_id in self._added:
-            return piece.encode()
-        if self._byte_level:
-            return bytes(_LETTER_TO_BYTE[letter] for letter in piece)
-        if byte := _BYTE_PIECE.fullmatch(piece):
-            return bytes([int(byte[1], 16)])
-        return piece.replace("\u2581", " ").encode("utf-8", "replace")
+        if token_id not in self._data:
+            self._data[token_id] = self._spelling.data(token_id)
+        return self._data[token_id]
+
+    def _unread(self, text: str) -> tuple[str, ...]:
+        places, name = _places(self._tokenizer, text), _unknown(self._tokenizer)
+        unknown = None if name is None else self._tokenizer.convert_tokens_to_ids(name)
+        read = {place for _, span in places for place in range(*span)}
+        dropped = [letter for place, letter in enumerate(text) if place not in read and letter.strip()]
+        replaced = [part for token, span in places if token == unknown and (part := text[slice(*span)]) != name]
+        return (*_dropped(dropped), *_replaced(replaced, name))
 
 
-def _byte_letters() -> dict[str, int]:
-    """The letters in which GPT-2's vocabulary spells bytes: printable ones as themselves, the rest moved up by 256.
-
-    Source: Radford et al. 2019, section 2.2, and the published encoder.
-    """
-    plain = [*range(ord("!"), ord("~") + 1), *range(ord("\xa1"), ord("\xac") + 1), *range(ord("\xae"), 256)]
-    moved = [byte for byte in range(256) if byte not in plain]
-    return {chr(byte): byte for byte in plain} | {chr(256 + place): byte for place, byte in enumerate(moved)}
-
-
-_LETTER_TO_BYTE = _byte_letters()
+def _places(tokenizer: Any, text: str) -> list[tuple[int, tuple[int, int]]]:
+    """The tokens of a text, each with the first and last-plus-one character that it stands for."""
+    if not tokenizer.is_fast:  # it does not tell: each character is cut alone
+        ids = {letter: _ids(tokenizer, letter, add_special_tokens=False) for letter in set(text)}
+        return [(token_id, (place, place + 1)) for place, letter in enumerate(text) for token_id in ids[letter]]
+    with _ENCODING:
+        cut = tokenizer(text, add_special_tokens=False, verbose=False, return_offsets_mapping=True)
+    return list(zip(cut["input_ids"], cut["offset_mapping"], strict=True))
 
 
-def _missing_bytes(tokenizer: Any) -> frozenset[int]:
-    """Bytes without a letter of their own. SmolLM2 lacks six control characters: they were not in what it learned."""
-    vocabulary = tokenizer.get_vocab()
-    return frozenset(byte for letter, byte in _LETTER_TO_BYTE.items() if letter not in vocabulary)
+def _unknown(tokenizer: Any) -> str | None:
+    """The token that stands for what the vocabulary lacks, if there is one."""
+    return tokenizer.unk_token or (
+        getattr(tokenizer.backend_tokenizer.model, "unk_token", None) if tokenizer.is_fast else None
+    )
 
 
-def _uses_byte_letters(tokenizer: Any) -> bool:
-    vocabulary = tokenizer.get_vocab()
-    added = tokenizer.get_added_vocab()
-    pieces = [piece for piece in vocabulary if piece not in added]
-    return "\u0120" in "".join(pieces[:5000]) and all(letter in _LETTER_TO_BYTE for letter in "".join(pieces))
+def _dropped(parts: Iterable[str]) -> tuple[str, ...]:
+    names = _named(parts)
+    said = phrase("This model's vocabulary cannot spell {names}: the model did not read them.", names=names)
+    return (said,) if names else ()
+
+
+def _replaced(parts: Iterable[str], unknown: str | None) -> tuple[str, ...]:
+    names = _named(parts)
+    said = phrase(
+        "This model's vocabulary cannot spell {names}: the model read {unknown} in their place.",
+        names=names,
+        unknown=unknown,
+    )
+    return (said,) if names else ()
+
+
+def _named(parts: Iterable[str]) -> str:
+    """Parts of a text, each once: a character by its number, a longer one quoted."""
+    each_once = list(dict.fromkeys(parts))
+    names = [f"U+{ord(part):04X}" if len(part) == 1 else repr(part) for part in each_once[:_NAMED]]
+    return ", ".join(names) + (", ..." if len(each_once) > _NAMED else "")

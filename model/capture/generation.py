@@ -125,7 +125,7 @@ class Generation:
             model=self._hooked.card,
             settings=self._settings,
             prompt=self._prompt.text,
-            text=self._hooked.reader.joined([token.id for token in self._tokens[n_prompt:]]),
+            text=self._hooked.reader.written(self._prompt.ids, [token.id for token in self._tokens[n_prompt:]]),
             n_prompt=n_prompt,
             tokens=tuple(self._tokens),
             texts=dict(self._texts),

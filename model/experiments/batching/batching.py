@@ -368,7 +368,7 @@ class _Served:
             max_new_tokens=self._text.max_new_tokens,
             arrives_s=self._text.arrives_s,
             tokens=tuple(self._tokens),
-            text=self._reader.joined(self.written),
+            text=self._reader.written(self._read.ids, self.written),
             ended=self.ended,
         )
 

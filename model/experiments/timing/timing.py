@@ -365,7 +365,7 @@ class _Timing:
             warm_up=1,
             hooks=self._hooks,
             taken=taken,
-            text=self._hooked.reader.joined(self._written),
+            text=self._hooked.reader.written(self._read.ids, self._written),
             prefill_work=self._work(n_prompt, n_prompt),
             decode_work=self._work(1, self._middle()),
             race_on_work=tuple(self._work(1, lap.length) for lap in laps),
