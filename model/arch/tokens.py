@@ -1,7 +1,7 @@
 """Text to token ids and back: bytes, spans, special tokens, the chat template. Nothing is lost on the way."""
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +55,8 @@ def encode(tokenizer: Any, text: str, *, chat: bool) -> Prompt:
     In a plain prompt the name of a special token, such as <|im_start|>, becomes that token, as in the library
     itself. In a chat it stays text: a message cannot forge the format.
 
-    Raises: BadPrompt, if there is nothing to read; BadSetting, for a chat with a model that has no chat template.
+    Raises: BadPrompt, if there is nothing to read, or the chat template leaves out a part of it; BadSetting, for a
+    chat with a model that has no chat template, or one that takes no message.
     """
     text, notes = readable(text)
     with _ENCODING:
@@ -70,9 +71,12 @@ def encode(tokenizer: Any, text: str, *, chat: bool) -> Prompt:
 def _chat_ids(tokenizer: Any, text: str) -> list[int]:
     if not getattr(tokenizer, "chat_template", None):
         raise BadSetting("chat is on, but this model has no chat template. Turn chat off.")
+    turn = _form_of_turn(tokenizer)
+    whole = _whole_turn(tokenizer, turn, text)
     if not any(name in text for name in _special_names(tokenizer)):
-        return _ids(tokenizer, _turn(tokenizer, text), add_special_tokens=False)
-    before, found, after = _turn(tokenizer, _PLACEHOLDER).partition(_PLACEHOLDER)
+        return _ids(tokenizer, whole, add_special_tokens=False)
+    # The blanks around the message are the template's to keep or to trim.
+    before, found, after = _render(tokenizer, turn(text.replace(text.strip(), _PLACEHOLDER))).partition(_PLACEHOLDER)
     if not found or _PLACEHOLDER in after:
         raise BadPrompt(
             "the message names a special token, and this model's chat template rewrites messages, so it "
@@ -80,7 +84,7 @@ def _chat_ids(tokenizer: Any, text: str) -> list[int]:
         )
     return [
         *_ids(tokenizer, before, add_special_tokens=False),
-        *_ids(tokenizer, text, add_special_tokens=False, split_special_tokens=True),
+        *_ids(tokenizer, text.strip(), add_special_tokens=False, split_special_tokens=True),
         *_ids(tokenizer, after, add_special_tokens=False),
     ]
 
@@ -89,16 +93,60 @@ def _ids(tokenizer: Any, text: str, **options: bool) -> list[int]:
     return tokenizer(text, verbose=False, **options)["input_ids"]  # a long text is refused later, not warned about
 
 
-def _turn(tokenizer: Any, text: str) -> str:
-    message = [{"role": "user", "content": text}]
-    try:
-        return tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
-    except Exception as error:
+def _form_of_turn(tokenizer: Any) -> "_Turn":
+    """The form of a turn in which this model's chat template passes a message on: its text, or a list of parts."""
+    errors: list[Exception] = []
+    for turn in (_as_text, _as_parts):
+        try:
+            if _stands_in(_PLACEHOLDER, _render(tokenizer, turn(_PLACEHOLDER))):
+                return turn
+        except Exception as error:  # noqa: BLE001 - a template is a program, and may raise anything
+            errors.append(error)
+    if len(errors) < 2:
         raise BadSetting(
-            "chat is on, but this model's chat template does not accept a single user message ({error}). "
-            "Turn chat off.",
+            "chat is on, but this model's chat template leaves the message out: the model would not read it. "
+            "Turn chat off."
+        )
+    raise BadSetting(
+        "chat is on, but this model's chat template does not accept a single user message ({error}). Turn chat off.",
+        error=errors[0],
+    ) from errors[0]
+
+
+def _whole_turn(tokenizer: Any, turn: "_Turn", text: str) -> str:
+    try:
+        rendered = _render(tokenizer, turn(text))
+    except Exception as error:
+        raise BadPrompt(
+            "this model's chat template does not accept this message ({error}). Turn chat off, or ask otherwise.",
             error=error,
         ) from error
+    if not _stands_in(text, rendered):
+        raise BadPrompt(
+            "this model's chat template leaves out a part of this message: the model would not read what was typed. "
+            "Turn chat off, or ask otherwise."
+        )
+    return rendered
+
+
+def _stands_in(message: str, rendered: str) -> bool:
+    """Whether a template passed a message on; it may change its blanks and its case."""
+    return "".join(message.split()).casefold() in "".join(rendered.split()).casefold()
+
+
+_Turn = Callable[[str], dict[str, Any]]
+
+
+def _as_text(message: str) -> dict[str, Any]:
+    return {"role": "user", "content": message}
+
+
+def _as_parts(message: str) -> dict[str, Any]:
+    return {"role": "user", "content": [{"type": "text", "text": message}]}
+
+
+def _render(tokenizer: Any, turn: dict[str, Any]) -> str:
+    return tokenizer.apply_chat_template([turn], tokenize=False, add_generation_prompt=True)
 
 
 def _special_names(tokenizer: Any) -> set[str]:

@@ -146,6 +146,57 @@ def test_a_template_that_rewrites_messages_takes_no_special_tokens():
     assert Reader(shouting).joined(encode(shouting, "say", chat=True).ids) == "SAY"
 
 
+PARTS = "{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}"
+TEMPLATES = {
+    "parts alone": PARTS,
+    "the first part": "{{ message['content'][0]['text'] }}",
+    "parts or text": "{% if message['content'] is string %}{{ message['content'] }}{% else %}" + PARTS + "{% endif %}",
+    "text, trimmed": "{{ message['content'] | trim }}",
+    "text, stripped on the left": "{{ message['content'].lstrip() }}",
+    "text as it is": "{{ message['content'] }}",
+    "parts, trimmed": "{{ message['content'][0]['text'] | trim }}",
+}
+
+
+def in_chat(turn: str) -> PreTrainedTokenizerFast:
+    built = gpt2_like()
+    built.chat_template = "{% for message in messages %}[" + turn + "]{% endfor %}"
+    return built
+
+
+@pytest.mark.parametrize("turn", TEMPLATES.values(), ids=TEMPLATES)
+def test_a_message_stands_in_what_is_read_whether_the_template_takes_text_or_parts(turn):
+    other = in_chat(turn)
+    assert Reader(other).joined(encode(other, "tell me", chat=True).ids) == "[tell me]"
+
+
+@pytest.mark.parametrize("turn", TEMPLATES.values(), ids=TEMPLATES)
+def test_a_message_that_names_a_special_token_is_trimmed_as_any_other(turn):
+    other = in_chat(turn)
+    read = Reader(other)
+    plain, special = (read.tokens(encode(other, f" \n say {word} \t ", chat=True).ids) for word in ("it", "<|end|>"))
+    spell = [b"".join(token.data for token in tokens) for tokens in (plain, special)]
+    assert spell[0].replace(b"it", b"<|end|>") == spell[1]
+    assert not any(token.special for token in special)
+
+
+@pytest.mark.parametrize(
+    ("turn", "refusal", "sentence"),
+    [
+        ("user", BadSetting, "leaves the message out"),
+        ("{{ message['role'] }}", BadSetting, "leaves the message out"),
+        ("{{ message['content'][:3] }}", BadSetting, "leaves the message out"),
+        ("{{ message['content'].split('said')[-1] }}", BadPrompt, "leaves out a part of this message"),
+        ("{% if 'user' in message['content'] %}{{ raise_exception('no') }}{% endif %}{{ message['content'] }}",
+         BadPrompt, r"does not accept this message \(no\)"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("word", ["", " <|end|>"])
+def test_a_template_that_leaves_the_message_out_is_refused(turn, refusal, sentence, word):
+    with pytest.raises(refusal, match=f"{sentence}.*Turn chat off"):
+        encode(in_chat(turn), "user said so" + word, chat=True)
+
+
 # What is no text
 
 
