@@ -52,7 +52,9 @@ class Continuation(Generation):
         self._run, self._step, self._token_id, self._called = run, int(step), int(token_id), called
         self._n_taken = sum(each.n_tokens for each in run.steps[: step + 1])
         self._stands, self._begun_s = False, 0.0
-        self._passes = continued(hooked.model, ids, run.settings, self._tracer, self._earlier())
+        self._passes = continued(
+            hooked.model, ids, run.settings, self._tracer, self._earlier(), tokenizer=hooked.tokenizer
+        )
 
     @property
     def beginning(self) -> str:

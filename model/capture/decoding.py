@@ -15,43 +15,15 @@ import numpy as np
 import torch
 from transformers.utils.generic import ModelOutput
 
+from model.capture.generation_config import check_one_pass_a_token, generate_options, stop_options
 from model.capture.restored import NotRestorable, restore
 from model.capture.sampling import Chosen, choose, skip_draws
 from model.capture.tracer import Tracer
-from model.errors import NotANumber, NotShown
+from model.errors import NotANumber
 from model.records.trace import Settings, Step
 from model.texts import phrase
 
 _OF_THE_LOOP = ("logits_processor", "stopping_criteria", "generation_config")  # what no forward pass takes
-_OFF: dict[str, tuple[Any, ...]] = {  # what makes `generate` search, forbid or stop in ways of its own; None is off
-    "num_beams": (1,),
-    "num_return_sequences": (1,),
-    "penalty_alpha": (0,),
-    "dola_layers": (),
-    "use_mtp": (False,),
-    "guidance_scale": (1,),
-    "no_repeat_ngram_size": (0,),
-    "encoder_no_repeat_ngram_size": (0,),
-    "encoder_repetition_penalty": (1,),
-    "exponential_decay_length_penalty": (),
-    "bad_words_ids": (),
-    "sequence_bias": (),
-    "begin_suppress_tokens": (),
-    "forced_bos_token_id": (),
-    "forced_eos_token_id": (),
-    "watermarking_config": (),
-    "token_healing": (False,),
-    "min_length": (0,),
-    "min_new_tokens": (0,),
-    "max_time": (),
-    "stop_strings": (),
-    "use_cache": (True,),
-    "cache_implementation": ("dynamic", "dynamic_full", "hybrid"),
-    "prompt_lookup_num_tokens": (0,),
-    "assistant_early_exit": (),
-    "assistant_ensemble_weight": (),
-    "return_dict_in_generate": (False,),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +67,7 @@ def passes(
     settings: Settings,
     tracer: Tracer | None,
     *,
+    tokenizer: Any = None,
     forced: Sequence[int] = (),
     cache: Any = None,
 ) -> Generator[Pass]:
@@ -102,14 +75,22 @@ def passes(
 
     With `forced`, every choice is made as ever, but the next pass reads these tokens in place of the chosen ones, and
     the run ends with the last of them. `cache` is an empty cache of the caller's own, in place of the library's.
+    The tokenizer is needed where the model's generation config names strings that end a text.
     Nothing is computed ahead, and global random state is not touched: the run draws with a generator of its own.
-    Raises: NotANumber, if the model computes NaN; Cancelled, if the tracer is told to stop.
+    Raises: NotShown, at once, if the generation config asks for what is not one token a pass; NotANumber, if the model
+    computes NaN; Cancelled, if the tracer is told to stop.
     """
-    return _generate(model, ids, settings, _Loop(settings.seed, tracer, forced=tuple(forced)), cache)
+    return _generate(model, ids, settings, _Loop(settings.seed, tracer, forced=tuple(forced)), tokenizer, cache)
 
 
 def continued(
-    model: Any, ids: Sequence[int], settings: Settings, tracer: Tracer | None, earlier: Earlier
+    model: Any,
+    ids: Sequence[int],
+    settings: Settings,
+    tracer: Tracer | None,
+    earlier: Earlier,
+    *,
+    tokenizer: Any = None,
 ) -> Generator[Resumed | Pass]:
     """Go on with an earlier run of the prompt `ids`: first how far it has been taken up, then new passes.
 
@@ -118,47 +99,20 @@ def continued(
     one Resumed.
     Raises: as `passes`; NotRestorable, if keys and values do not make this model's cache.
     """
-    return _generate(model, ids, settings, _Loop(settings.seed, tracer, earlier=earlier))
+    return _generate(model, ids, settings, _Loop(settings.seed, tracer, earlier=earlier), tokenizer)
 
 
-def _generate(model: Any, ids: Sequence[int], settings: Settings, loop: "_Loop", cache: Any = None) -> Any:
+def _generate(
+    model: Any, ids: Sequence[int], settings: Settings, loop: "_Loop", tokenizer: Any, cache: Any = None
+) -> Any:
+    check_one_pass_a_token(model)
     return model.generate(
         torch.tensor([list(ids)], device=model.device),
         custom_generate=loop.decode,
         **({} if cache is None else {"past_key_values": cache}),
+        **stop_options(model, tokenizer),
         **generate_options(settings),
     )
-
-
-def generate_options(settings: Settings) -> dict[str, Any]:
-    """The settings as the library's `generate` takes them, all but the seed."""
-    how = dict(max_new_tokens=settings.max_new_tokens, repetition_penalty=float(settings.repetition_penalty))
-    if settings.greedy:
-        return how | dict(do_sample=False)
-    return how | dict(
-        do_sample=True,
-        temperature=float(settings.temperature),
-        top_k=settings.top_k,  # said even when off: the library would slip in a top-k of 50
-        top_p=float(settings.top_p),
-        min_p=settings.min_p or None,
-    )
-
-
-def check_plain(model: Any, name: str) -> None:
-    """Check that a model's generation config asks for nothing beyond plain decoding.
-
-    Raises: NotShown, if it does: batching and speculation would ignore it, or fail.
-    """
-    for setting, off in _OFF.items():
-        given = getattr(model.generation_config, setting, None)
-        if given is not None and given not in off:
-            raise NotShown(
-                "{name} sets {setting} = {given!r} in its generation config; batching and speculation do not support "
-                "it. Take it out of its generation_config.json, or pick another model.",
-                name=name,
-                setting=setting,
-                given=given,
-            )
 
 
 def prefilled(model: Any, ids: torch.Tensor) -> Any:
@@ -331,7 +285,13 @@ def _prepared(model: Any, ids: torch.Tensor, *, use_cache: bool) -> dict[str, An
 
     all_text = torch.ones_like(ids)  # said, or the library would look for padding among the ids
     return model.generate(
-        ids, attention_mask=all_text, custom_generate=keep, max_new_tokens=1, do_sample=False, use_cache=use_cache
+        ids,
+        attention_mask=all_text,
+        custom_generate=keep,
+        max_new_tokens=1,
+        do_sample=False,
+        use_cache=use_cache,
+        stop_strings=None,
     )
 
 

@@ -26,7 +26,9 @@ class Generation:
 
     def __init__(self, hooked: HookedModel, prompt: str | Sequence[int], settings: Settings, limits: Limits) -> None:
         self._open(hooked, read_prompt(hooked, prompt, settings), settings, limits)
-        self._passes: Generator[Pass | Resumed] = passes(hooked.model, self._prompt.ids, settings, self._tracer)
+        self._passes: Generator[Pass | Resumed] = passes(
+            hooked.model, self._prompt.ids, settings, self._tracer, tokenizer=hooked.tokenizer
+        )
 
     def _open(self, hooked: HookedModel, prompt: Prompt, settings: Settings, limits: Limits) -> None:
         self._hooked, self._prompt, self._settings = hooked, prompt, settings

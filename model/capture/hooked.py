@@ -16,6 +16,8 @@ from transformers.utils import logging
 
 from model.arch.anatomy import Anatomy
 from model.arch.tokens import Reader
+from model.capture.generation_config import recommended
+from model.records.settings import Settings
 from model.records.trace import ModelCard
 from model.texts import phrase
 
@@ -39,6 +41,11 @@ class HookedModel:
             f"<{self.card.name}: {self.card.n_layers} layers of {self.card.n_heads} heads, {self.card.dtype} on "
             f"{self.card.device}; shows {shown}>"
         )
+
+    @property
+    def recommended(self) -> Settings | None:
+        """How the model's own generation config would have tokens chosen; None where it says nothing."""
+        return recommended(self.model)
 
     @cached_property
     def folder(self) -> Path:

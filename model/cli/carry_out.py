@@ -16,14 +16,18 @@ from model.api.inputs import Inputs
 from model.api.job import Job
 from model.api.terminal import as_called, say
 from model.cli.arguments import Asked
+from model.cli.flags import flag
 from model.cli.tables.columns import Shown
 from model.errors import NoSpace, NotShown
 from model.limits import Limits
+from model.records.settings import Settings
+from model.requests.request import Request
 from model.texts import phrase
 from model.weights import sources as weights
 from model.weights.disk import is_full
 
 _TABLES = f"{__package__}.tables"
+_CHOOSING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 
 def carry_out(asked: Asked, limits: Limits) -> int:
@@ -32,6 +36,7 @@ def carry_out(asked: Asked, limits: Limits) -> int:
     inputs = Inputs(models=_loaded(asked.request.models, limits), records=asked.records, limits=limits)
     if reason := asked.experiment.fits(inputs.target.card):
         raise NotShown("{reason}", reason=reason)
+    _say_recommended(inputs.target, asked.request)
     job = _BarJob(shown)
     with _interrupts(job):
         work = asked.experiment.function()(inputs, asked.request, job)
@@ -64,6 +69,15 @@ def _loaded(names: Mapping[str, str | None], limits: Limits) -> dict[str, Any]:
         from model.loading.load import load
 
         return {role: load(source, progress=progress, settle_threads=True) for role, source in found.items()}
+
+
+def _say_recommended(hooked: Any, request: Request) -> None:
+    """Say what the model recommends of the settings that this kind has, unless that is what was asked for."""
+    known, wanted, neutral = request.fields(), hooked.recommended, Settings()
+    names = [name for name in _CHOOSING if name in known and getattr(wanted or neutral, name) != getattr(neutral, name)]
+    if any(getattr(request.settings, name) != getattr(wanted, name) for name in names):
+        flags = " ".join(f"{flag(name, known[name])} {getattr(wanted, name):g}" for name in names)
+        say(phrase("note: the generation config of {model} recommends {flags}", model=hooked.card.name, flags=flags))
 
 
 class _BarJob(Job):

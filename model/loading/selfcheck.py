@@ -115,6 +115,7 @@ def _parity(evidence: _Evidence) -> str:
         max_new_tokens=_NEW,
         do_sample=False,
         repetition_penalty=1.0,
+        stop_strings=None,
         output_logits=True,
         return_dict_in_generate=True,
     )

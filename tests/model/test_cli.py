@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import GenerationConfig
 
 from model import Settings, Trace, trace
 from model.capture.generation import Generation
@@ -63,6 +64,18 @@ def test_without_o_or_json_it_prints_the_text_and_nothing_else(capsys, folder, s
     whole = trace(small, PROMPT, max_new_tokens=5, additions=False)
     assert capsys.readouterr() == (whole.text + "\n", "")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_the_model_recommends_is_said_unless_it_was_asked_for(capsys, small, tmp_path):
+    small.model.save_pretrained(tmp_path)
+    small.tokenizer.save_pretrained(tmp_path)
+    GenerationConfig(do_sample=True, temperature=0.6, top_p=0.95).save_pretrained(tmp_path)
+    capsys.readouterr()  # the library draws a bar when it saves
+    call, flags = [PROMPT, "--model", str(tmp_path), "--max-new-tokens", "2"], "--temperature 0.6 --top-p 0.95"
+    for extra, said in ([], True), (flags.split(), False):
+        assert main([*call, *extra]) == 0
+        note = f"note: the generation config of {tmp_path.name} recommends {flags}\n"
+        assert capsys.readouterr().err == note * said
 
 
 def summary(capsys, *arguments: str) -> dict[str, Any]:
@@ -136,7 +149,7 @@ def test_a_minus_reads_standard_input_whole_but_for_its_last_line_break(capsys, 
 
 def test_on_a_terminal_control_characters_are_pictures(capsys, folder, small, monkeypatch):
     monkeypatch.setattr("model.loading.load.load", lambda *_, **__: small)
-    monkeypatch.setattr(small.reader, "joined", lambda _: "a\x1b[31m\x07\x9b\n\tb")
+    monkeypatch.setattr(small.reader, "written", lambda *_: "a\x1b[31m\x07\x9b\n\tb")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert main([PROMPT, "--model", folder, "--max-new-tokens", "1"]) == 0
     assert capsys.readouterr().out == "a\u241b[31m\u2407\ufffd\n\tb\n"

@@ -14,7 +14,7 @@ import torch
 
 from model.api.job import Job, records_of
 from model.arch.tokens import Prompt
-from model.capture.decoding import check_plain
+from model.capture.generation_config import check_plain
 from model.capture.hooked import HookedModel
 from model.capture.machine import in_words
 from model.errors import BadSetting, Cancelled, NotANumber

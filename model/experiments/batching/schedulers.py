@@ -12,7 +12,7 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
 from model.api.job import Job
-from model.capture.decoding import generate_options
+from model.capture.generation_config import generate_options
 from model.capture.hooked import HookedModel
 from model.experiments.batching.paged import Bounds, EngineTick, Paged
 from model.records.batching import TimedPass

@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from model.capture.decoding import check_plain
+from model.capture.generation_config import check_plain
 from model.capture.hooked import HookedModel
 from model.errors import NotShown
 from model.experiments.speculation.assisted import leaves_early

@@ -20,8 +20,9 @@ from transformers import StoppingCriteriaList
 
 from model.api.job import Job, records_of
 from model.api.pieces import Contexts, in_pieces
-from model.capture.decoding import check_plain, generate_options, prefilled
+from model.capture.decoding import prefilled
 from model.capture.device import Randomness, wait_for
+from model.capture.generation_config import check_plain, generate_options
 from model.capture.hooked import HookedModel
 from model.capture.machine import in_words
 from model.capture.prompts import check_lengths, read_prompt

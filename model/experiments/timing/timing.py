@@ -17,8 +17,9 @@ from transformers.generation.streamers import BaseStreamer
 
 from model.api.job import Job, records_of
 from model.arch.tokens import Prompt
-from model.capture.decoding import generate_options, next_pass, prefilled
+from model.capture.decoding import next_pass, prefilled
 from model.capture.device import own_randomness, wait_for
+from model.capture.generation_config import check_one_pass_a_token, generate_options, stop_options
 from model.capture.hooked import HookedModel
 from model.capture.machine import probe
 from model.capture.prompts import check_lengths, read_prompt
@@ -89,6 +90,7 @@ def measure_in_pieces(
 
     Sets the job's `expected_bytes`.
     """
+    check_one_pass_a_token(hooked.model)
     check_repeats(repeats, limits)
     Measure.check_values(limits, n_prompt=n_prompt)
     check_lengths(hooked, n_prompt or 1, settings, limits)  # before as many ids are made
@@ -216,7 +218,8 @@ class _Timing:
             torch.manual_seed(settings.seed)
             wait_for(device)
             started = time.perf_counter()
-            self._model.generate(ids, streamer=clock, **generate_options(settings), **more)
+            ends = stop_options(self._model, self._hooked.tokenizer)
+            self._model.generate(ids, streamer=clock, **ends, **generate_options(settings), **more)
         return clock, started
 
     # The race
