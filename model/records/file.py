@@ -2,8 +2,9 @@
 
 The file is a plain safetensors file, so any safetensors reader opens it. The fields of a record that are annotated
 `Annotated[np.ndarray, Shape(...)]` are its tensors; all other fields stand as one JSON text in its metadata, under
-"record", beside "kind" (the record's class) and "version". Reading goes by the type hints of the class and refuses
-whatever they do not ask for, so a stranger's file can be opened without trusting it.
+"record", beside "kind" (the record's class), "version" and "crc32" (the checksum of all that). Reading goes by the
+type hints of the class and refuses whatever they do not ask for, so a stranger's file can be opened without trusting
+it.
 """
 
 import contextlib
@@ -14,7 +15,8 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, NamedTuple, Self, TypeVar
 
@@ -31,6 +33,7 @@ R = TypeVar("R")
 MAX_FILE_BYTES = 4_000_000_000
 MAX_HEADER_BYTES = 32_000_000
 MAX_TENSORS = 512
+_NO_SUM = "0" * 8  # stands in the header until the arrays are written
 
 _DAMAGED = "The file is damaged or was not made by Tokenoscope: save the run again, or fetch the file again."
 _FAULTY_RECORD = "This is a bug in the program: please report it with this message."
@@ -138,7 +141,7 @@ def _refusing(path: str | os.PathLike[str]) -> Iterator[None]:
         ) from error
 
 
-def _layout(record: Any, version: int) -> tuple[bytes, list[np.ndarray]]:
+def _layout(record: Any, version: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The header, and the arrays in the order in which they follow it: widest items first, so that all are aligned."""
     form = form_of(type(record))
     arrays = {name: _checked_array(name, getattr(record, name), field) for name, field in form.arrays.items()}
@@ -147,17 +150,17 @@ def _layout(record: Any, version: int) -> tuple[bytes, list[np.ndarray]]:
     ordered = sorted(present, key=lambda name: -present[name].itemsize)
 
     text = json.dumps(encode_fields(record, form), allow_nan=False, separators=(",", ":"))
-    metadata = {"kind": type(record).__name__, "version": str(version), "record": text}
+    metadata = {"crc32": _NO_SUM, "kind": type(record).__name__, "version": str(version), "record": text}
     header: dict[str, Any] = {"__metadata__": metadata}
     end = 0
     for name in ordered:
         begin, end = end, end + present[name].nbytes
         dtype = TENSOR_TYPES[form.arrays[name].shape.dtype]
         header[name] = {"dtype": dtype, "shape": list(present[name].shape), "data_offsets": [begin, end]}
-    return _header_bytes(header, text), [present[name] for name in ordered]
+    return header, {name: present[name] for name in ordered}
 
 
-def _header_bytes(header: dict[str, Any], text: str) -> bytes:
+def _header_bytes(header: dict[str, Any]) -> bytes:
     raw = json.dumps(header, allow_nan=False, separators=(",", ":")).encode("ascii")
     raw += b" " * (-len(raw) % 8)
     try:
@@ -167,7 +170,7 @@ def _header_bytes(header: dict[str, Any], text: str) -> bytes:
                 n_bytes=len(raw),
                 most=MAX_HEADER_BYTES,
             )
-        check_marks(text)
+        check_marks(header["__metadata__"]["record"])
         check_marks(raw.decode("ascii"))
     except Wrong as wrong:
         wrong.way_out = phrase("Record a shorter run.")
@@ -187,14 +190,30 @@ def _checked_array(name: str, array: Any, field: ArrayField) -> np.ndarray | Non
     return array
 
 
-def _write_whole(target: str, header: bytes, arrays: Iterable[np.ndarray]) -> int:
-    """Write beside the target, then put it in its place: whoever stops in between, the old file is still there."""
+def _checksum(header: Mapping[str, Any], sums: Mapping[str, int]) -> str:
+    """The checksum of a record: of its metadata, its arrays' types and shapes, and the checksums of their bytes."""
+    metadata = header["__metadata__"]
+    arrays = [[name, header[name]["dtype"], header[name]["shape"], sums[name]] for name in sorted(sums)]
+    said = json.dumps([metadata["kind"], metadata["version"], metadata["record"], arrays])
+    return f"{zlib.crc32(said.encode()):08x}"
+
+
+def _write_whole(target: str, header: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> int:
+    """Write beside the target, then put it in its place: whoever stops in between, the old file is still there.
+
+    The checksum comes last, over the bytes as they went out: a run that goes on may write into its arrays meanwhile.
+    """
+    raw, sums = _header_bytes(header), dict[str, int]()
     beside = Path(target).parent / f".{secrets.token_hex(8)}.part"
     try:
         with open(beside, "xb") as file:  # not tempfile: its 0600 would hide the file from others
-            size = file.write(header)
-            for array in arrays:  # one at a time: a copy is made only of an array that is not contiguous
-                size += file.write(np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C").data)
+            size = file.write(raw)
+            for name, array in arrays.items():  # one at a time: some must be copied
+                data = _data(array)
+                sums[name] = zlib.crc32(data)
+                size += file.write(data)
+            file.seek(raw.index(_NO_SUM.encode()))
+            file.write(_checksum(header, sums).encode())
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, target)
@@ -203,6 +222,11 @@ def _write_whole(target: str, header: bytes, arrays: Iterable[np.ndarray]) -> in
             beside.unlink(missing_ok=True)
         raise
     return size
+
+
+def _data(array: np.ndarray) -> memoryview:
+    """An array's bytes as they stand in a file; a copy only where it is not contiguous."""
+    return np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C").reshape(-1).view(np.uint8).data
 
 
 def _save_refusal(name: str, error: OSError) -> Refusal:
@@ -252,13 +276,28 @@ def _read(kind: type[R], file: BinaryIO, version: int, max_bytes: int) -> R:
             max_bytes=max_bytes,
         )
     header, data_start = _read_header(file, size)
-    text, earlier = _record_text(header.pop("__metadata__", None), kind, version)
+    text, earlier = _record_text(header.get("__metadata__"), kind, version)
     form = form_of(kind, earlier)
-    tensors = _check_tensors(header, form, size - data_start)
+    tensors = _check_tensors({name: header[name] for name in header if name != "__metadata__"}, form, size - data_start)
     values = decode_fields(parse(text), form)
     for name in form.arrays:
         values[name] = _read_array(file, data_start, tensors[name]) if name in tensors else None
+    _check_sum(header, {name: values[name] for name in tensors})
     return build(kind, values)
+
+
+def _check_sum(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """Check that a record is what was saved; files of earlier versions have no checksum."""
+    saved = header["__metadata__"].get("crc32")
+    if saved is None:
+        return
+    found = _checksum(header, {name: zlib.crc32(_data(array)) for name, array in arrays.items()})
+    if found != saved:
+        raise Wrong(
+            "its content has the checksum {found}, and {saved} was saved with it: a part of it has changed since",
+            found=found,
+            saved=brief(saved),
+        )
 
 
 def _read_header(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
@@ -315,7 +354,7 @@ def _record_text(metadata: Any, kind: type, version: int) -> tuple[str, Format |
             held=held,
             version=version,
         )
-    if not isinstance(text, str) or not text.isascii() or len(metadata) != 3:
+    if not isinstance(text, str) or not text.isascii() or metadata.keys() - {"crc32"} != {"kind", "version", "record"}:
         raise Wrong("its metadata was not written by Tokenoscope")
     return text, earlier
 

@@ -135,4 +135,5 @@ def put_together(path: Path, header: Any, data: bytes = b"") -> Path:
 def with_record(path: Path, text: str) -> Path:
     header, data = take_apart(path)
     header["__metadata__"]["record"] = text
+    del header["__metadata__"]["crc32"]  # files of earlier versions have none
     return put_together(path, header, data)

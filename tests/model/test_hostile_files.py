@@ -42,15 +42,12 @@ def test_a_file_cut_short_anywhere_is_refused(saved: Path) -> None:
 
 
 @pytest.mark.parametrize("n_bits", [1, pytest.param(8, marks=pytest.mark.long)], ids=["one a byte", "every"])
-def test_a_flipped_bit_in_the_header_never_escapes_as_another_error(saved: Path, n_bits: int) -> None:
+def test_a_flipped_bit_anywhere_is_refused(saved: Path, n_bits: int) -> None:
     whole = saved.read_bytes()
-    header_bytes = 8 + int.from_bytes(whole[:8], "little")
-    opened = 0
-    for position in range(header_bytes):
+    for position in range(len(whole)):
         for bit in ((position + each) % 8 for each in range(n_bits)):
             saved.write_bytes(whole[:position] + bytes([whole[position] ^ 1 << bit]) + whole[position + 1 :])
-            opened += read_or_refused(saved)  # a changed letter or digit of a value is still a record
-    assert 0 < opened < n_bits * header_bytes / 2
+            refusal(saved)
 
 
 def set_tensor(name: str, **entry: Any) -> Any:

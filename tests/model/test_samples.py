@@ -99,8 +99,10 @@ def test_a_serving_of_the_first_format_equals_the_same_one_of_the_second() -> No
 
 
 def test_a_record_of_the_first_format_is_saved_as_the_second(tmp_path: Path) -> None:
-    Batching.open(SAMPLES / "served.batching").save(tmp_path / "again.batching")
-    assert (tmp_path / "again.batching").read_bytes() == (SAMPLES / "served_2.batching").read_bytes()
+    for name in ("served.batching", "served_2.batching"):
+        Batching.open(SAMPLES / name).save(tmp_path / name)
+    assert (tmp_path / "served.batching").read_bytes() == (tmp_path / "served_2.batching").read_bytes()
+    assert _metadata(tmp_path / "served.batching")["version"] == "2"
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,21 @@ def test_any_text_and_number_comes_back(tmp_path: Path, text: str, number: float
     assert_same(record, open_record(Sample, tmp_path / "run.trace", version=VERSION))
 
 
+def test_a_changed_number_is_told_by_its_checksum(saved: Path) -> None:
+    whole = saved.read_bytes()
+    saved.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(BadTrace, match=r"a part of it has changed since. The file is damaged.*save the run again"):
+        open_record(Sample, saved, version=VERSION)
+
+
+def test_a_file_of_before_there_was_a_checksum_opens(saved: Path) -> None:
+    with safe_open(saved, "np") as file:
+        metadata = file.metadata()
+        del metadata["crc32"]
+        save_file({name: file.get_tensor(name) for name in file.keys()}, saved, metadata)  # noqa: SIM118
+    assert_same(sample(), open_record(Sample, saved, version=VERSION))
+
+
 def test_any_safetensors_reader_opens_the_file(saved: Path) -> None:
     with safe_open(saved, "np") as file:
         assert file.metadata()["kind"] == "Sample"
