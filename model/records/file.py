@@ -10,7 +10,6 @@ it.
 import contextlib
 import errno
 import json
-import math
 import os
 import re
 import secrets
@@ -18,20 +17,21 @@ import stat
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, NamedTuple, Self, TypeVar
+from typing import Any, BinaryIO, ClassVar, Self, TypeVar
 
 import numpy as np
 
 from model.errors import BadTrace, NoSpace, Refusal
 from model.records.earlier import EARLIER, Format
-from model.records.schema import TENSOR_TYPES, ArrayField, Form, Shape, build, decode_fields, encode_fields, form_of
+from model.records.schema import TENSOR_TYPES, ArrayField, build, decode_fields, encode_fields, form_of
+from model.records.schema import Shape as Shape  # a record is written with it and `Saved`
 from model.records.strict_json import Wrong, brief, check_marks, parse
+from model.records.tensors import MAX_HEADER_BYTES, check_axes, check_sum, check_tensors, checksum, data_of, read_array
 from model.texts import phrase, translated
 
 R = TypeVar("R")
 
 MAX_FILE_BYTES = 4_000_000_000
-MAX_HEADER_BYTES = 32_000_000
 MAX_TENSORS = 512
 _NO_SUM = "0" * 8  # stands in the header until the arrays are written
 
@@ -146,7 +146,7 @@ def _layout(record: Any, version: int) -> tuple[dict[str, Any], dict[str, np.nda
     form = form_of(type(record))
     arrays = {name: _checked_array(name, getattr(record, name), field) for name, field in form.arrays.items()}
     present = {name: array for name, array in arrays.items() if array is not None}
-    _check_axes({name: array.shape for name, array in present.items()}, form)
+    check_axes({name: array.shape for name, array in present.items()}, form)
     ordered = sorted(present, key=lambda name: -present[name].itemsize)
 
     text = json.dumps(encode_fields(record, form), allow_nan=False, separators=(",", ":"))
@@ -190,14 +190,6 @@ def _checked_array(name: str, array: Any, field: ArrayField) -> np.ndarray | Non
     return array
 
 
-def _checksum(header: Mapping[str, Any], sums: Mapping[str, int]) -> str:
-    """The checksum of a record: of its metadata, its arrays' types and shapes, and the checksums of their bytes."""
-    metadata = header["__metadata__"]
-    arrays = [[name, header[name]["dtype"], header[name]["shape"], sums[name]] for name in sorted(sums)]
-    said = json.dumps([metadata["kind"], metadata["version"], metadata["record"], arrays])
-    return f"{zlib.crc32(said.encode()):08x}"
-
-
 def _write_whole(target: str, header: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> int:
     """Write beside the target, then put it in its place: whoever stops in between, the old file is still there.
 
@@ -209,11 +201,11 @@ def _write_whole(target: str, header: dict[str, Any], arrays: Mapping[str, np.nd
         with open(beside, "xb") as file:  # not tempfile: its 0600 would hide the file from others
             size = file.write(raw)
             for name, array in arrays.items():  # one at a time: some must be copied
-                data = _data(array)
+                data = data_of(array)
                 sums[name] = zlib.crc32(data)
                 size += file.write(data)
             file.seek(raw.index(_NO_SUM.encode()))
-            file.write(_checksum(header, sums).encode())
+            file.write(checksum(header, sums).encode())
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, target)
@@ -222,11 +214,6 @@ def _write_whole(target: str, header: dict[str, Any], arrays: Mapping[str, np.nd
             beside.unlink(missing_ok=True)
         raise
     return size
-
-
-def _data(array: np.ndarray) -> memoryview:
-    """An array's bytes as they stand in a file; a copy only where it is not contiguous."""
-    return np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C").reshape(-1).view(np.uint8).data
 
 
 def _save_refusal(name: str, error: OSError) -> Refusal:
@@ -278,26 +265,12 @@ def _read(kind: type[R], file: BinaryIO, version: int, max_bytes: int) -> R:
     header, data_start = _read_header(file, size)
     text, earlier = _record_text(header.get("__metadata__"), kind, version)
     form = form_of(kind, earlier)
-    tensors = _check_tensors({name: header[name] for name in header if name != "__metadata__"}, form, size - data_start)
+    tensors = check_tensors({name: header[name] for name in header if name != "__metadata__"}, form, size - data_start)
     values = decode_fields(parse(text), form)
     for name in form.arrays:
-        values[name] = _read_array(file, data_start, tensors[name]) if name in tensors else None
-    _check_sum(header, {name: values[name] for name in tensors})
+        values[name] = read_array(file, data_start, tensors[name]) if name in tensors else None
+    check_sum(header, {name: values[name] for name in tensors})
     return build(kind, values)
-
-
-def _check_sum(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    """Check that a record is what was saved; files of earlier versions have no checksum."""
-    saved = header["__metadata__"].get("crc32")
-    if saved is None:
-        return
-    found = _checksum(header, {name: zlib.crc32(_data(array)) for name, array in arrays.items()})
-    if found != saved:
-        raise Wrong(
-            "its content has the checksum {found}, and {saved} was saved with it: a part of it has changed since",
-            found=found,
-            saved=brief(saved),
-        )
 
 
 def _read_header(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
@@ -357,117 +330,3 @@ def _record_text(metadata: Any, kind: type, version: int) -> tuple[str, Format |
     if not isinstance(text, str) or not text.isascii() or metadata.keys() - {"crc32"} != {"kind", "version", "record"}:
         raise Wrong("its metadata was not written by Tokenoscope")
     return text, earlier
-
-
-class _Tensor(NamedTuple):
-    """Where an array stands in the file: bytes from the end of the header."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    begin: int
-    end: int
-
-
-def _check_tensors(header: dict[str, Any], form: Form, data_bytes: int) -> dict[str, _Tensor]:
-    """The tensors of the header, once each is one that the record has and together they fill the file exactly."""
-    unknown = header.keys() - form.arrays.keys()
-    missing = [name for name, field in form.arrays.items() if not field.optional and name not in header]
-    if unknown or missing:
-        raise Wrong(
-            "it has the unknown tensors {given}, and lacks {missing}",
-            given=brief(sorted(unknown)),
-            missing=brief(missing),
-        )
-    tensors = {name: _tensor(name, entry, form.arrays[name].shape, data_bytes) for name, entry in header.items()}
-    _check_axes({name: tensor.shape for name, tensor in tensors.items()}, form)
-    reached = 0
-    for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
-        if tensor.begin != reached:
-            raise Wrong(
-                "{name} begins at byte {begin:,}; byte {reached:,} is next",
-                name=name,
-                begin=tensor.begin,
-                reached=reached,
-            )
-        reached = tensor.end
-    if reached != data_bytes:
-        raise Wrong(
-            "its arrays take {reached:,} bytes, but the file has {data_bytes:,}", reached=reached, data_bytes=data_bytes
-        )
-    return tensors
-
-
-def _tensor(name: str, entry: Any, shape: Shape, data_bytes: int) -> _Tensor:
-    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        raise Wrong("{name} is not described as safetensors describes a tensor", name=name)
-    if entry["dtype"] != TENSOR_TYPES[shape.dtype]:
-        raise Wrong(
-            "{name} should hold {dtype}, and holds {given}",
-            name=name,
-            dtype=TENSOR_TYPES[shape.dtype],
-            given=brief(entry["dtype"]),
-        )
-    lengths, offsets = entry["shape"], entry["data_offsets"]
-    if not _counts(lengths) or len(lengths) != len(shape.axes.split()):
-        raise Wrong(
-            "{name} should have the axes [{axes}], and has the shape {given}",
-            name=name,
-            axes=shape.axes,
-            given=brief(lengths),
-        )
-    if not _counts(offsets) or len(offsets) != 2:
-        raise Wrong("{name} is at {given}, which is no place in the file", name=name, given=brief(offsets))
-    # An empty array takes no byte, whatever its other axes claim: bound them as if none were empty.
-    if math.prod(max(length, 1) for length in lengths) > max(data_bytes, MAX_HEADER_BYTES):
-        raise Wrong(
-            "{name} claims the shape {given}, which no file of this size holds", name=name, given=brief(lengths)
-        )
-    if math.prod(lengths) * np.dtype(shape.dtype).itemsize != offsets[1] - offsets[0]:
-        raise Wrong(
-            "{name} of shape {given} does not fill the bytes {offsets}",
-            name=name,
-            given=brief(lengths),
-            offsets=brief(offsets),
-        )
-    return _Tensor(shape.dtype, tuple(lengths), *offsets)
-
-
-def _counts(values: Any) -> bool:
-    return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
-
-
-def _check_axes(shapes: dict[str, tuple[int, ...]], form: Form) -> None:
-    """One letter, one length, in the whole record."""
-    known: dict[str, int] = {}
-    for name, lengths in shapes.items():
-        axes = form.arrays[name].shape.axes.split()
-        if len(axes) != len(lengths):
-            raise Wrong(
-                "{name} should have the axes [{axes}], and has the shape {given}",
-                name=name,
-                axes=" ".join(axes),
-                given=brief(lengths),
-            )
-        for axis, length in zip(axes, lengths, strict=True):
-            letter, _, extra = axis.partition("+")
-            base = length - int(extra or 0)
-            if base < 0 or known.setdefault(letter, base) != base:
-                raise Wrong(
-                    "{name} has {axis} = {length}, where {letter} is {expected}",
-                    name=name,
-                    axis=axis,
-                    length=length,
-                    letter=letter,
-                    expected=known.get(letter, phrase("at least 0")),
-                )
-
-
-def _read_array(file: BinaryIO, data_start: int, tensor: _Tensor) -> np.ndarray:
-    file.seek(data_start + tensor.begin)
-    count = math.prod(tensor.shape)
-    array = np.fromfile(file, dtype=np.dtype(tensor.dtype).newbyteorder("<"), count=count)
-    if array.size != count:
-        raise Wrong("it was cut short while it was read")
-    array = array.reshape(tensor.shape).astype(tensor.dtype, copy=False)
-    array.setflags(write=False)
-    return array

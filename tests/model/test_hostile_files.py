@@ -288,13 +288,13 @@ def test_nothing_is_allocated_for_arrays_that_are_not_there(saved: Path) -> None
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_refused(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    check = storage._check_tensors
+    check = storage.check_tensors
 
     def shrink(*arguments: Any) -> Any:
         os.truncate(saved, saved.stat().st_size - 4)
         return check(*arguments)
 
-    monkeypatch.setattr(storage, "_check_tensors", shrink)
+    monkeypatch.setattr(storage, "check_tensors", shrink)
     assert "was cut short" in refusal(saved)
 
 
