@@ -1,19 +1,26 @@
 """A name -> a hooked model: loaded in float32, its parts found, its pictures proved by a self-check."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+)
 
 from model.arch import anatomy
 from model.arch.anatomy import Anatomy
 from model.arch.tokens import Reader
 from model.capture.hooked import HookedModel, no_bar
 from model.capture.same_model import fingerprint
-from model.errors import BadWeights, UnknownModel
+from model.errors import BadWeights, NotShown, Refusal, UnknownModel, UnsafeModel
 from model.limits import Limits
 from model.loading import selfcheck, threads
 from model.records.trace import ModelCard
@@ -84,13 +91,24 @@ def _open(source: Source) -> tuple[Any, Any]:
     safely = dict(local_files_only=True, trust_remote_code=False)
     try:
         with no_bar():
+            config = AutoConfig.from_pretrained(source.folder, **safely)
+            _refuse_other_kinds(source, config)
             tokenizer = AutoTokenizer.from_pretrained(source.folder, **safely)
             opened: Any = AutoModelForCausalLM.from_pretrained(
                 source.folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **safely
             )
             model, report = opened
+    except Refusal:
+        raise
     except Exception as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        _refuse_quantised(source, line, error)
+        if "trust_remote_code" in str(error):
+            raise UnsafeModel(
+                "{source} can only be opened by Python code that comes with it. Such code is never run here. Choose "
+                "a model whose architecture and tokenizer transformers has built in.",
+                source=source.name,
+            ) from error
         raise BadWeights(
             "{source} could not be opened as a causal language model: {line} "
             "Check that the folder holds the model's config, its tokenizer and all its weights.",
@@ -98,6 +116,9 @@ def _open(source: Source) -> tuple[Any, Any]:
             line=line[:300],
         ) from error
     if lacking := sorted([*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])]):
+        _refuse_quantised(
+            source, phrase("it holds other weights than a plain model, and lacks {first}.", first=lacking[0])
+        )
         raise BadWeights(
             "{source} lacks weights that its config asks for, {n} in all, such as {first}: it "
             "would run on random numbers instead. Copy or download the model again.",
@@ -106,6 +127,41 @@ def _open(source: Source) -> tuple[Any, Any]:
             first=lacking[0],
         )
     return model.to(_device()).eval().requires_grad_(False), tokenizer
+
+
+def _refuse_other_kinds(source: Source, config: Any) -> None:
+    """Say what a model is that is not one that continues a text."""
+    kind = config.model_type
+    if config.is_encoder_decoder:
+        what = phrase(
+            "an encoder-decoder ({kind}): its encoder reads one text and its decoder writes another", kind=kind
+        )
+    elif type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
+        return
+    elif type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        what = phrase("a vision-language model ({kind}): it reads pictures beside text", kind=kind)
+    else:
+        what = phrase("a model of the kind {kind}, which transformers has not as a causal language model", kind=kind)
+    raise NotShown(
+        "{source} is {what}. What is shown here is a causal language model, which continues one text. Choose one of "
+        "those, such as a GPT-2, a Llama or a Qwen.",
+        source=source.name,
+        what=what,
+    )
+
+
+def _refuse_quantised(source: Source, line: str, error: Exception | None = None) -> None:
+    """Name the scheme, if it is the quantisation of a model that keeps it from being opened."""
+    config = json.loads((source.folder / "config.json").read_text("utf-8"))
+    if not (told := config.get("quantization_config")):
+        return
+    raise BadWeights(
+        "{source} is quantised ({scheme}) and could not be opened here: {line} Choose the model's checkpoint in "
+        "float32, float16 or bfloat16.",
+        source=source.name,
+        scheme=told.get("quant_method", phrase("a scheme without a name")),
+        line=line[:300],
+    ) from error
 
 
 def _hook(model: Any, tokenizer: Any, source: Source | None) -> HookedModel:

@@ -29,6 +29,8 @@ _TOKENIZER = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "
 _WANTED = ("config.json", "generation_config.json", "chat_template*", *_TOKENIZER, "*.safetensors", "*.index.json")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _INDEX = "model.safetensors.index.json"
+_ADAPTER = "adapter_config.json"
+_LFS = b"version https://git-lfs.github.com/spec/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +112,9 @@ def check_folder(folder: Path) -> None:
             "{folder} is not a folder. Name the folder that holds config.json and *.safetensors.", folder=folder
         )
     names = [file.name for file in folder.iterdir() if file.exists()]  # a link may point nowhere
+    _refuse_pointers(folder, names)
     if "config.json" not in names:
+        _refuse_adapter(folder)
         raise UnknownModel(
             "the folder {folder} holds no config.json, so it holds no model that can be opened here.", folder=folder
         )
@@ -158,9 +162,48 @@ def _read_json(file: Path) -> dict[str, Any]:
     return content
 
 
+def _refuse_pointers(folder: Path, names: list[str]) -> None:
+    for name in sorted(names):
+        file = folder / name
+        if not (file.is_file() and any(fnmatch(name, pattern) for pattern in _WANTED)):
+            continue
+        with file.open("rb") as opened:
+            if opened.read(len(_LFS)) != _LFS:
+                continue
+        raise BadWeights(
+            "{file} in the folder {folder} is a pointer of git-lfs, which stands in for the file itself. Run "
+            "`git lfs pull` there, or download the model again.",
+            file=name,
+            folder=folder,
+        )
+
+
+def _refuse_adapter(folder: Path) -> None:
+    if not (folder / _ADAPTER).is_file():
+        return
+    described = _read_json(folder / _ADAPTER)
+    raise UnknownModel(
+        "{folder} holds an adapter ({kind}) for the model {base}, not a model. Name {base} itself, or merge the "
+        "adapter into it (merge_and_unload of peft) and save the result.",
+        folder=folder,
+        kind=described.get("peft_type", "peft"),
+        base=described.get("base_model_name_or_path", "that it was trained on"),
+    )
+
+
+def _is_built_in(folder: Path) -> bool:
+    """Whether transformers has the architecture of a folder's config, and needs no code that comes with it."""
+    config = folder / "config.json"
+    if not (config.is_file() and (kind := _read_json(config).get("model_type"))):
+        return False
+    from transformers.models.auto.auto_mappings import CONFIG_MAPPING_NAMES
+
+    return kind in CONFIG_MAPPING_NAMES
+
+
 def _refuse_code(folder: Path) -> None:
     for name in ("config.json", "tokenizer_config.json"):
-        if (folder / name).is_file() and "auto_map" in _read_json(folder / name):
+        if (folder / name).is_file() and "auto_map" in _read_json(folder / name) and not _is_built_in(folder):
             raise UnsafeModel(
                 "{folder} asks to run Python code that comes with the model (auto_map). Such code is never "
                 "run here. Choose a model whose architecture transformers has built in.",
@@ -277,6 +320,8 @@ def _download(name: str, info: "ModelInfo", progress: Progress | None) -> Path:
     files = {file.rfilename: file.size or 0 for file in info.siblings or () if "/" not in file.rfilename}
     files = {file: size for file, size in files.items() if not file.startswith("consolidated")}
     if "config.json" not in files:
+        if _ADAPTER in files:
+            _refuse_adapter(Path(snapshot_download(name, allow_patterns=[_ADAPTER])))
         raise UnknownModel(
             "{name} on the hub holds no config.json, so it holds no model that can be opened here.", name=name
         )

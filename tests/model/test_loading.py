@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from model import load, trace
-from model.errors import BadPrompt, BadSetting, BadWeights, Refusal, UnknownModel
+from model.errors import BadPrompt, BadSetting, BadWeights, NotShown, Refusal, UnknownModel, UnsafeModel
 from tests.tiny import shared, tiny, tiny_model, tiny_tokenizer
 
 
@@ -34,12 +34,29 @@ def cut_short(folder: Path) -> None:
     file.write_bytes(file.read_bytes()[:-1000])
 
 
-def configured(**changes: Any) -> Callable[[Path], None]:
+def of_its_own(file: str, **changes: Any) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
-        config = json.loads((folder / "config.json").read_text())
-        (folder / "config.json").write_text(json.dumps(config | changes))
+        told = json.loads((folder / file).read_text())
+        (folder / file).write_text(json.dumps(told | changes))
 
     return change
+
+
+def configured(**changes: Any) -> Callable[[Path], None]:
+    return of_its_own("config.json", **changes)
+
+
+def pointer(name: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 538090408\n")
+
+    return change
+
+
+def adapter(folder: Path) -> None:
+    (folder / "config.json").unlink()
+    told = {"peft_type": "LORA", "base_model_name_or_path": "org/base"}
+    (folder / "adapter_config.json").write_text(json.dumps(told))
 
 
 BROKEN: dict[str, tuple[Callable[[Path], None], type[Refusal], str]] = {
@@ -48,10 +65,31 @@ BROKEN: dict[str, tuple[Callable[[Path], None], type[Refusal], str]] = {
     "weights cut short": (cut_short, BadWeights, "could not be opened"),
     "a width that is a word": (configured(num_hidden_layers="three"), BadWeights, "could not be opened"),
     "no layers": (configured(num_hidden_layers=0), UnknownModel, "layers"),
-    "an unknown quantisation": (
+    "a quantisation that needs more packages": (
         configured(quantization_config={"quant_method": "gptq", "bits": 4}),
         BadWeights,
-        "open",
+        r"is quantised \(gptq\) and could not be opened here",
+    ),
+    "a quantisation of another kind": (
+        configured(quantization_config={"quant_method": "bitnet"}),
+        BadWeights,
+        r"is quantised \(bitnet\)",
+    ),
+    "an encoder-decoder": (configured(model_type="t5"), NotShown, r"is an encoder-decoder \(t5\)"),
+    "one whose decoder alone could be opened": (
+        configured(model_type="bart", is_encoder_decoder=True),
+        NotShown,
+        r"is an encoder-decoder \(bart\)",
+    ),
+    "a vision-language model": (configured(model_type="llava"), NotShown, r"is a vision-language model \(llava\)"),
+    "a vision model": (configured(model_type="vit"), NotShown, "of the kind vit, which transformers has not as a"),
+    "weights that were not pulled": (pointer("model.safetensors"), BadWeights, "model.safetensors .*git lfs pull"),
+    "a tokenizer that was not pulled": (pointer("tokenizer.json"), BadWeights, "tokenizer.json .*git lfs pull"),
+    "an adapter": (adapter, UnknownModel, r"holds an adapter \(LORA\) for the model org/base, .*Name org/base itself"),
+    "a tokenizer that is code": (
+        of_its_own("tokenizer_config.json", tokenizer_class="Own", auto_map={"AutoTokenizer": ["own.Own", None]}),
+        UnsafeModel,
+        "only be opened by Python code|asks to run Python code",
     ),
 }
 
@@ -67,6 +105,15 @@ def test_a_folder_that_is_not_whole_is_refused(
 
 def test_a_whole_folder_loads(folder: Path) -> None:
     assert load(folder).card.source == "folder"
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_code_that_comes_with_a_built_in_architecture_is_left_alone(folder: Path, file: str) -> None:
+    own = {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model", "AutoTokenizer": ["own.Tokenizer", None]}
+    (folder / "own.py").write_text("raise SystemExit('code of the model ran')")
+    plain = load(folder)
+    of_its_own(file, auto_map=own)(folder)
+    assert load(folder).card.fingerprint == plain.card.fingerprint
 
 
 def test_a_chat_template_that_fails_is_told() -> None:

@@ -247,6 +247,16 @@ def test_a_repository_without_a_model_is_refused(hub: Hub, limits: Limits):
         find("org/tiny", limits)
 
 
+def test_an_adapter_is_refused_with_the_name_of_its_base(hub: Hub, limits: Limits):
+    hub.files = {
+        "adapter_config.json": '{"base_model_name_or_path": "org/base"}',
+        "adapter_model.safetensors": "weights",
+    }
+    with pytest.raises(UnknownModel, match=r"holds an adapter \(peft\) for the model org/base"):
+        find("org/tiny", limits)
+    assert hub.asked == ["adapter_config.json"]
+
+
 def test_a_model_too_large_for_the_disk_is_refused_with_both_sizes(hub: Hub, limits: Limits, monkeypatch):
     import shutil
 
