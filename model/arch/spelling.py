@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -66,12 +66,24 @@ class Spelling:
     def _find_neighbour(self) -> _Neighbour | None:
         """A word that reads alike on both sides, if there is one: then no blank of the decoder's is counted to it.
 
+        Else a blank is put before words or after them, whichever leaves room for more of the vocabulary's pieces.
         Without a decoder the library puts blanks between the pieces, which belong to none of them.
         """
-        if self._tokenizer.is_fast and self._tokenizer.backend_tokenizer.decoder is None:
+        if is_fast(self._tokenizer) and self._tokenizer.backend_tokenizer.decoder is None:
             return None
         found = list(islice(self._neighbours(), _TRIED))
-        return next((each for each in found if each.before == each.after), found[0] if found else None)
+        alike = next((each for each in found if each.before == each.after), None)
+        if alike or not found:
+            return alike
+        blank_before = found[0]
+        twice = blank_before.before + blank_before.after
+        blank_after = replace(blank_before, before=twice.removesuffix(blank_before.before), after=blank_before.before)
+        return max(blank_before, blank_after, key=self._n_placed)
+
+    def _n_placed(self, near: _Neighbour) -> int:
+        """How many of the first pieces of the vocabulary stand between this neighbour."""
+        some = islice(self._tokenizer.get_vocab().values(), _TRIED)
+        return sum(near.between(self.decode([near.id, each, near.id])) is not None for each in some)
 
     def _neighbours(self) -> Iterator[_Neighbour]:
         for piece, token_id in self._tokenizer.get_vocab().items():
@@ -80,6 +92,11 @@ class Spelling:
             before, twice = self.decode([token_id]), self.decode([token_id, token_id])
             if before.isalpha() and twice.startswith(before):
                 yield _Neighbour(id=token_id, before=before, after=twice.removeprefix(before))
+
+
+def is_fast(tokenizer: Any) -> bool:
+    """Whether it is one of the library `tokenizers`, which tells which part of a text a token stands for."""
+    return getattr(tokenizer, "is_fast", False)
 
 
 def _byte_letters() -> dict[str, int]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from model.arch.spelling import Spelling
+from model.arch.spelling import Spelling, is_fast
 from model.errors import BadPrompt, BadSetting
 from model.records.trace import Token
 from model.texts import counted, phrase
@@ -223,17 +223,19 @@ class Reader:
         return self._data[token_id]
 
     def _unread(self, text: str) -> tuple[str, ...]:
-        places, name = _places(self._tokenizer, text), _unknown(self._tokenizer)
+        name = _unknown(self._tokenizer)
         unknown = None if name is None else self._tokenizer.convert_tokens_to_ids(name)
+        text = text.replace(name, " ") if name else text  # who types its name has it read
+        places = _places(self._tokenizer, text)
         read = {place for _, span in places for place in range(*span)}
         dropped = [letter for place, letter in enumerate(text) if place not in read and letter.strip()]
-        replaced = [part for token, span in places if token == unknown and (part := text[slice(*span)]) != name]
+        replaced = [text[slice(*span)] for token, span in places if token == unknown]
         return (*_dropped(dropped), *_replaced(replaced, name))
 
 
 def _places(tokenizer: Any, text: str) -> list[tuple[int, tuple[int, int]]]:
     """The tokens of a text, each with the first and last-plus-one character that it stands for."""
-    if not tokenizer.is_fast:  # it does not tell: each character is cut alone
+    if not is_fast(tokenizer):  # it does not tell: each character is cut alone
         ids = {letter: _ids(tokenizer, letter, add_special_tokens=False) for letter in set(text)}
         return [(token_id, (place, place + 1)) for place, letter in enumerate(text) for token_id in ids[letter]]
     with _ENCODING:
@@ -244,7 +246,7 @@ def _places(tokenizer: Any, text: str) -> list[tuple[int, tuple[int, int]]]:
 def _unknown(tokenizer: Any) -> str | None:
     """The token that stands for what the vocabulary lacks, if there is one."""
     return tokenizer.unk_token or (
-        getattr(tokenizer.backend_tokenizer.model, "unk_token", None) if tokenizer.is_fast else None
+        getattr(tokenizer.backend_tokenizer.model, "unk_token", None) if is_fast(tokenizer) else None
     )
 
 
