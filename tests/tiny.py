@@ -101,6 +101,22 @@ ODD: dict[str, dict[str, Any]] = {  # families whose cache does not hold keys an
     | {"mamba_d_ssm": 48, "mamba_n_heads": 4, "mamba_d_head": 12, "mamba_d_state": 8, "mamba_n_groups": 1},
 }
 
+REREADING: dict[str, dict[str, Any]] = {  # families that read tokens again: see tests/model/test_rereading.py
+    "openai-gpt": {"vocab_size": N_WORDS, "n_embd": 48, "n_layer": 3, "n_head": 4, "n_positions": 128},
+    "xlm": {"vocab_size": N_WORDS, "emb_dim": 48, "n_layers": 3, "n_heads": 4},
+    "phi3": _GROUPED
+    | {
+        "original_max_position_embeddings": 40,
+        "rope_parameters": {
+            "rope_type": "longrope",
+            "rope_theta": 1e4,
+            "short_factor": [1.0] * 6,
+            "long_factor": [4.0] * 6,
+            "original_max_position_embeddings": 40,
+        },
+    },
+}
+
 
 def sweep(families: Sequence[str], always: Sequence[str]) -> list[Any]:
     """Families to go through: some always, the others, which are built of the same parts, in `make test-long`."""
@@ -110,7 +126,9 @@ def sweep(families: Sequence[str], always: Sequence[str]) -> list[Any]:
 def tiny_model(family: str) -> Any:
     """A random model of this family, its weights large enough for its attention to be far from even."""
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **(FAMILIES | ODD)[family])).eval()
+    model = AutoModelForCausalLM.from_config(
+        AutoConfig.for_model(family, **(FAMILIES | ODD | REREADING)[family])
+    ).eval()
     with torch.no_grad():
         for name, weights in model.named_parameters():
             if weights.ndim >= 2 or "sinks" in name:

@@ -1,5 +1,6 @@
 """Compressed KV caches: layers for the transformers library's own cache, quantised or with fewer tokens."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -31,8 +32,15 @@ def compressed_cache(n_layers: int, kind: CacheKind, sink: int, window: int, dro
     return Cache(layers=[Evicting(stays) for _ in range(n_layers)])
 
 
+def takes_cache(model: Any) -> bool:
+    """Whether a pass can be given the keys and values of earlier ones; a family that can't reads all tokens again."""
+    return "past_key_values" in inspect.signature(model.forward).parameters
+
+
 def odd_layers(model: Any) -> str:
     """In words, what a model's cache holds instead of every token's keys and values; empty if it holds all of them."""
+    if not takes_cache(model):
+        return phrase("nothing of what it has read")
     if not model._supports_default_dynamic_cache():
         return phrase("a state of its own")
     layers = DynamicCache(config=model.config.get_text_config(decoder=True)).layers

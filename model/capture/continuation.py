@@ -10,7 +10,7 @@ import torch
 
 from model.arch.tokens import Prompt
 from model.capture.decoding import Earlier, Resumed, continued
-from model.capture.generation import Generation
+from model.capture.generation import READ_AGAIN, Generation
 from model.capture.hooked import HookedModel
 from model.capture.restored import NotRestorable
 from model.capture.same_model import check_same_model
@@ -25,6 +25,7 @@ from model.texts import phrase
 _CLOSE = 1e-3  # logits of one run on two machines differ by less than this share of the largest
 _BY_POSITION = ("queries", "keys", "values", "resid", "unit_ids", "unit_values")
 _OF_LENGTH = (  # not of the new run
+    READ_AGAIN,
     phrase("The embedding map is left out:"),
     phrase("The logit lens is left out:"),  # as earlier versions wrote
     phrase("The logit lens is computed column by column, when it is looked at:"),
@@ -50,7 +51,7 @@ class Continuation(Generation):
         notes = tuple(note for note in run.notes if not note.startswith(_OF_LENGTH))
         self._open(hooked, Prompt(text=run.prompt, ids=ids, notes=notes), run.settings, limits)
         self._run, self._step, self._token_id, self._called = run, int(step), int(token_id), called
-        self._n_taken = sum(each.n_tokens for each in run.steps[: step + 1])
+        self._n_taken = run.steps[step].stop
         self._stands, self._begun_s = False, 0.0
         self._passes = continued(
             hooked.model, ids, run.settings, self._tracer, self._earlier(), tokenizer=hooked.tokenizer
@@ -97,7 +98,8 @@ class Continuation(Generation):
 
     def take_lens(self) -> None:
         """Begin with the earlier run's columns of the logit lens: its positions are not worked out again."""
-        self._mention(self._lens.take_over(self._run, self._n_taken))
+        if not self._run.read_again(self._step):
+            self._mention(self._lens.take_over(self._run, self._n_taken))
 
     def __next__(self) -> Step:
         for _ in self.resuming():
@@ -124,6 +126,10 @@ class Continuation(Generation):
         """Why the cache cannot be rebuilt from the record; empty if it can."""
         if (reason := self._hooked.card.reason_against("resume")) is not None:
             return reason
+        if self._run.read_again(self._step):
+            return phrase(
+                "a later pass read this step's tokens again, and the run holds the keys and values of that one"
+            )
         return phrase("the run was recorded without keys and values") if self._run.keys is None else ""
 
     def _take_over(self) -> None:
@@ -153,7 +159,7 @@ class Continuation(Generation):
     def _check_weights(self) -> None:
         """What the last layer left at the step gives the recorded logits, through this model's own head."""
         run, hooked = self._run, self._hooked
-        if run.resid is None or hooked.card.reason_against("lens") is not None:
+        if run.resid is None or run.read_again(self._step) or hooked.card.reason_against("lens") is not None:
             return
         left = torch.tensor(run.resid[-1, self._n_taken - 1], device=hooked.model.device)
         with hooked.guard, torch.inference_mode():
@@ -190,7 +196,7 @@ def _check_place(run: Trace, step: int, token_id: int) -> None:
             model=run.model.name,
             last=d_vocab - 1,
         )
-    odd = next((at for at, each in enumerate(run.steps) if len(each.choices) != 1 or (each.n_tokens != 1 and at)), None)
+    odd = next((at for at, each in enumerate(run.steps) if len(each.choices) != 1 or not _goes_on(at, each)), None)
     if odd is not None:
         raise BadTrace(
             "step {odd} of the run reads {n_tokens} tokens and chooses {n_choices}; "
@@ -199,6 +205,11 @@ def _check_place(run: Trace, step: int, token_id: int) -> None:
             n_tokens=run.steps[odd].n_tokens,
             n_choices=len(run.steps[odd].choices),
         )
+
+
+def _goes_on(at: int, step: Step) -> bool:
+    """Whether the step adds one token to those that were read; the first reads the prompt."""
+    return at == 0 or step.n_tokens == 1 or step.kind == "reread"
 
 
 def _counts(given: object, count: int) -> bool:

@@ -6,8 +6,8 @@ is the only file that calls the loop's private methods; a contract test compares
 """
 
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,10 +77,12 @@ def passes(
     the run ends with the last of them. `cache` is an empty cache of the caller's own, in place of the library's.
     The tokenizer is needed where the model's generation config names strings that end a text.
     Nothing is computed ahead, and global random state is not touched: the run draws with a generator of its own.
-    Raises: NotShown, at once, if the generation config asks for what is not one token a pass; NotANumber, if the model
-    computes NaN; Cancelled, if the tracer is told to stop.
+    Raises: NotShown, at once, if the generation config asks for what is not one token a pass, and later, if the model
+    reads what is not in its text, or drops the caller's cache; NotANumber, if the model computes NaN; Cancelled, if
+    the tracer is told to stop.
     """
-    return _generate(model, ids, settings, _Loop(settings.seed, tracer, forced=tuple(forced)), tokenizer, cache)
+    loop = _Loop(settings.seed, tracer, forced=tuple(forced), cache=cache)
+    return _generate(model, ids, settings, loop, tokenizer)
 
 
 def continued(
@@ -102,14 +104,12 @@ def continued(
     return _generate(model, ids, settings, _Loop(settings.seed, tracer, earlier=earlier), tokenizer)
 
 
-def _generate(
-    model: Any, ids: Sequence[int], settings: Settings, loop: "_Loop", tokenizer: Any, cache: Any = None
-) -> Any:
+def _generate(model: Any, ids: Sequence[int], settings: Settings, loop: "_Loop", tokenizer: Any) -> Any:
     check_one_pass_a_token(model)
     return model.generate(
         torch.tensor([list(ids)], device=model.device),
         custom_generate=loop.decode,
-        **({} if cache is None else {"past_key_values": cache}),
+        **({} if loop.cache is None else {"past_key_values": loop.cache}),
         **stop_options(model, tokenizer),
         **generate_options(settings),
     )
@@ -152,15 +152,11 @@ class _Stand:
     kwargs: dict[str, Any]  # what the library hands from pass to pass: the cache, the mask
     processors: Any
     generator: torch.Generator | None
-    first: int = 0  # tokens that have been read
-
-    @property
-    def n_unread(self) -> int:
-        return self.ids.shape[1] - self.first
+    n_read: int = 0  # tokens that have been read
 
     def follow(self, ids: torch.Tensor) -> None:
         """The pass is over, and these ids [n] follow it."""
-        self.first = self.ids.shape[1]
+        self.n_read = self.ids.shape[1]
         self.ids = torch.cat([self.ids, ids[None]], dim=-1)
 
     def take_up(self, earlier: Earlier) -> None:
@@ -189,6 +185,7 @@ class _Loop:
     tracer: Tracer | None
     forced: tuple[int, ...] = ()
     earlier: Earlier | None = None
+    cache: Any = None
 
     def decode(
         self,
@@ -212,16 +209,16 @@ class _Loop:
             finished = yield from self._resume(at, self.earlier, stopping_criteria)
         while not finished:
             started = time.perf_counter()
-            first, n_tokens = at.first, at.n_unread
+            n_before, stop = at.n_read, at.ids.shape[1]
             with torch.inference_mode():
-                logits, chosen = self._pass(at, self.tracer)
+                first, logits, chosen = self._pass(at)
                 written = at.ids.shape[1] - n_prompt
                 at.follow(forced[written : written + 1] if self.forced else chosen.ids)
                 finished = written + 1 == len(self.forced) or bool(stopping_criteria(at.ids, None).all())
             step = Step(
-                kind="prefill" if first == 0 else "decode",
+                kind="prefill" if n_before == 0 else "reread" if first < n_before else "decode",
                 first=first,
-                n_tokens=n_tokens,
+                n_tokens=stop - first,
                 kv_bytes=cache_bytes(at.kwargs.get("past_key_values")),
                 seconds=time.perf_counter() - started,
                 choices=(chosen.choice,),
@@ -244,21 +241,66 @@ class _Loop:
         for token in earlier.ids:
             started = time.perf_counter()
             with torch.inference_mode():
-                logits, _ = self._pass(at, self.tracer)
+                _, logits, _ = self._pass(at)
                 at.follow(at.ids.new_tensor([token]))
             seconds += time.perf_counter() - started
-            yield Resumed(n_reused=0, n_replayed=at.first, seconds=seconds, logits=logits)
+            yield Resumed(n_reused=0, n_replayed=at.n_read, seconds=seconds, logits=logits)
         return False
 
-    def _pass(self, at: _Stand, tracer: Tracer | None) -> tuple[torch.Tensor, Chosen]:
-        """One forward pass over what has not been read, and the choice after it."""
-        with nullcontext() if tracer is None else tracer.watching(at.first, at.n_unread):
-            output = _forward(at.model, at.ids, at.first == 0, at.kwargs)
+    def _pass(self, at: _Stand) -> tuple[int, torch.Tensor, Chosen]:
+        """One forward pass as the model prepares it: where it began to read, its logits, and the choice after it."""
+        watching = nullcontext() if self.tracer is None else self.tracer.watching()
+        with self._counted(at) as began, watching:
+            output = _forward(at.model, at.ids, at.n_read == 0, at.kwargs)
         at.kwargs = at.model._update_model_kwargs_for_generation(output, at.kwargs)
         logits = output.logits[:, -1].to(copy=True, dtype=torch.float32, device=at.ids.device)
         del output  # its logits may be large
         self._refuse_nan(logits)
-        return logits, choose(logits, at.processors, at.ids, at.generator)
+        return began[0], logits, choose(logits, at.processors, at.ids, at.generator)
+
+    @contextmanager
+    def _counted(self, at: _Stand) -> Iterator[list[int]]:
+        """Inside the block, a list that comes to hold the position of the first token that the pass reads.
+
+        It is counted at the embedding: the last token that it is asked for is the last of the text.
+        """
+        began: list[int] = []
+
+        def look_up(_: Any, args: tuple[torch.Tensor, ...]) -> None:
+            if not began:
+                count = args[0].numel()
+                began.append(at.ids.shape[1] - count)
+                self._require_read(at, count)
+                if self.tracer is not None:
+                    self.tracer.begin(began[0], count)
+
+        handle = at.model.get_input_embeddings().register_forward_pre_hook(look_up)
+        try:
+            yield began
+        finally:
+            handle.remove()
+        if not began:
+            self._require_read(at, 0)
+
+    def _require_read(self, at: _Stand, count: int) -> None:
+        """A pass reads all that has not been read, nothing that is not there, and the caller's cache."""
+        kind, stop = type(at.model).__name__, at.ids.shape[1]
+        if not stop - at.n_read <= count <= stop:
+            raise NotShown(
+                "{kind} reads {n} tokens where its text has {stop}, {n_read} of them read before: what it computes is "
+                "not told by the tokens of its text. Pick another model.",
+                kind=kind,
+                n=count,
+                stop=stop,
+                n_read=at.n_read,
+            )
+        if self.cache is not None and count > stop - at.n_read:
+            raise NotShown(
+                "{kind} drops its cache when its text has {stop} tokens, and reads them all again: no other cache can "
+                "be tried beyond that. Shorten the text.",
+                kind=kind,
+                stop=stop,
+            )
 
     def _entered(self, started: float, device: torch.device) -> tuple[float, ...]:
         """When each layer of the latest pass was entered. An accelerator is told of layers before it comes to them."""
@@ -299,6 +341,7 @@ def _forward(model: Any, input_ids: torch.Tensor, prefill: bool, model_kwargs: d
     if prefill:
         inputs = model.prepare_inputs_for_generation(input_ids, is_first_iteration=True, **model_kwargs)
         return model(**inputs, return_dict=True)
-    inputs = model.prepare_inputs_for_generation(input_ids, next_sequence_length=1, **model_kwargs)
+    n_next = 1 if model_kwargs["use_cache"] else None  # as the library's `_sample`: without a cache, all of the text
+    inputs = model.prepare_inputs_for_generation(input_ids, next_sequence_length=n_next, **model_kwargs)
     with model._optimize_model_for_decode():
         return model(**inputs, return_dict=True)

@@ -15,7 +15,7 @@ from model.capture.prompts import check_lengths, read_prompt
 from model.capture.tracer import Tracer
 from model.limits import Limits
 from model.records.trace import Choice, Origin, Settings, Step, Trace
-from model.texts import phrase
+from model.texts import counted, phrase
 
 
 class Generation:
@@ -81,6 +81,8 @@ class Generation:
     def _add(self, step: Step, choice: Choice) -> None:
         """One more step is complete."""
         reader = self._hooked.reader
+        if step.kind == "reread":
+            self._lens.forget(step.first)
         self._steps.append(step)
         self._tokens.append(reader.token(choice.id, self._tokens[-1].span[1], generated=True))
         self._mention(_mentioned(choice))
@@ -100,13 +102,30 @@ class Generation:
 
     def lens_missing(self) -> list[int]:
         """Positions that were read and whose column of the logit lens is to be computed; none where it is not shown."""
-        n_fed = sum(step.n_tokens for step in self._steps)
         hidden = self._hooked.card.reason_against("lens") is not None or "resid" not in self._arrays()
-        return [] if hidden else self._lens.missing(n_fed)
+        return [] if hidden else self._lens.missing(self._n_fed)
 
     def add_lens(self, position: int) -> None:
         """Work out one column of the logit lens, outside the time of any step."""
         self._mention(self._lens.add(position, self._tracer.arrays(position + 1)["resid"][:, position]))
+
+    @property
+    def _n_fed(self) -> int:
+        """Positions that were read."""
+        return self._steps[-1].stop if self._steps else 0
+
+    def _notes(self) -> tuple[str, ...]:
+        """What a person should know of the prompt, of the model's self-check and of what the passes read."""
+        card, given = self._hooked.card, self._hooked.model.generation_config.use_cache
+        notes = list(self._prompt.notes)
+        if (reason := card.reason_against("parity")) is not None:
+            notes.append(phrase("This run may not be what the model computes unwatched: {reason}.", reason=reason))
+        if given is False and any(step.kind == "decode" for step in self._steps):
+            notes.append(_CACHE_ALL_THE_SAME)
+        again = [at for at, step in enumerate(self._steps) if step.kind == "reread"]
+        if again:
+            notes.append(f"{READ_AGAIN} {_last_reading(again)}")
+        return tuple(dict.fromkeys(notes))
 
     @property
     def n_prompt(self) -> int:
@@ -134,7 +153,7 @@ class Generation:
             fragments=dict(self._fragments),
             steps=tuple(self._steps),
             ended=self._ended,
-            notes=self._prompt.notes,
+            notes=self._notes(),
             rules=self._tracer.rules_in_order() if "queries" in arrays else (),
             origin=self._origin,
             logits=self._logits[: len(self._steps)].numpy(),
@@ -144,7 +163,7 @@ class Generation:
 
     def _arrays(self) -> dict[str, np.ndarray]:
         """What was recorded, all but what this model does not show."""
-        arrays = self._tracer.arrays(sum(step.n_tokens for step in self._steps), own=self._ended != "running")
+        arrays = self._tracer.arrays(self._n_fed, own=self._ended != "running")
         hidden = [check for check in _SHOWN_BY if self._hooked.card.reason_against(check) is not None]
         for name in (name for check in hidden for name in _SHOWN_BY[check]):
             arrays.pop(name, None)
@@ -156,6 +175,25 @@ _SHOWN_BY = {
     "residual": ("resid",),
     "units": ("unit_ids", "unit_values"),
 }
+
+
+_CACHE_ALL_THE_SAME = phrase(
+    "The model's generation config sets use_cache to false, as training leaves it; this run used the KV cache all the "
+    "same, as generate(use_cache=True) does."
+)
+
+
+READ_AGAIN = phrase("The model had no cache of earlier tokens and read them again:")
+
+
+def _last_reading(steps: Sequence[int]) -> str:
+    """Which of these steps pictures show, for those before it too."""
+    return counted(
+        len(steps),
+        "pictures of them, in earlier steps too, show what it computed in step {last}.",
+        "it did so in {n} steps, and pictures, of earlier steps too, show what it computed in the last, step {last}.",
+        last=steps[-1],
+    )
 
 
 def _mentioned(choice: Choice) -> set[int]:

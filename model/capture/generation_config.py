@@ -62,7 +62,11 @@ _NOT_ONE_PASS_A_TOKEN = (  # several texts or passes at a time, another cache, a
 
 def generate_options(settings: Settings) -> dict[str, Any]:
     """The settings as the library's `generate` takes them, all but the seed."""
-    how = dict(max_new_tokens=settings.max_new_tokens, repetition_penalty=float(settings.repetition_penalty))
+    how: dict[str, Any] = dict(
+        max_new_tokens=settings.max_new_tokens,
+        repetition_penalty=float(settings.repetition_penalty),
+        use_cache=True,  # said even where it is the default: training leaves folders behind that switch it off
+    )
     if settings.greedy:
         return how | dict(do_sample=False)
     return how | dict(

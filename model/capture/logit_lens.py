@@ -53,6 +53,10 @@ class LensColumns:
         first = 0 if n_fed <= WHOLE_UP_TO else n_fed - NEWEST
         return (np.flatnonzero(self.ids[0, first:n_fed, 0] < 0) + first).tolist()
 
+    def forget(self, first: int) -> None:
+        """The stream was computed anew from this position on."""
+        self.ids[:, first:], self.probs[:, first:] = -1, 0
+
     def take_over(self, trace: Trace, n_positions: int) -> set[int]:
         """Begin with the columns that a record has of its first positions. Returns the token ids that they mention."""
         if trace.lens_ids is not None and trace.lens_probs is not None:

@@ -77,14 +77,20 @@ class Tracer:
         self._kept: list[torch.Tensor] = []
         self._units_seen: dict[int, torch.Tensor] = {}
 
+    def begin(self, first: int, count: int) -> None:
+        """The pass that is watched reads `count` tokens from position `first` on; what was recorded of them goes."""
+        self._first, self._count = first, count
+        self.buffers.begin(first, count)
+        for layer, passes in self._masks.items():
+            self._masks[layer] = [each for each in passes if each[0] < first]
+
     @contextmanager
-    def watching(self, first: int, count: int) -> Iterator[None]:
-        """Record the forward pass inside the block, which reads `count` tokens from position `first` on.
+    def watching(self) -> Iterator[None]:
+        """Record the forward pass inside the block, once `begin` has said what it reads.
 
         Raises: Cancelled, from within the pass, as soon as `cancelled()` says so.
         """
-        self._first, self._count, self.entered = first, count, []
-        self.buffers.begin(first, count)
+        self.entered = []
         token = _ACTIVE.set(self)
         try:
             with attached(list(self._hooks())):

@@ -47,7 +47,7 @@ class _Evidence:
             settings = Settings(max_new_tokens=_NEW)
             self.passes: list[Pass] = list(passes(model, self.ids, settings, self.tracer, forced=forced))
         self.followed = forced or [each.chosen.choice.id for each in self.passes]  # the token after each pass
-        self.n_fed = sum(each.step.n_tokens for each in self.passes)
+        self.n_fed = self.passes[-1].step.stop
         self.arrays = self.tracer.arrays(self.n_fed)
 
     def _first_calls(self) -> Iterator[tuple[Callable[..., Any], Callable[..., None]]]:
@@ -61,6 +61,14 @@ class _Evidence:
         yield self.anatomy.embedding.register_forward_hook, embed
         first = self.anatomy.layers[0]
         yield lambda hook: first.register_forward_pre_hook(hook, with_kwargs=True), enter
+
+    @property
+    def standing(self) -> list[int]:
+        """The passes whose tokens no later pass read again: the arrays hold what these computed."""
+        return [at for at in range(len(self.passes)) if not self._read_again(at)]
+
+    def _read_again(self, at: int) -> bool:
+        return any(each.step.first < self.passes[at].step.stop for each in self.passes[at + 1 :])
 
     def require_layers(self, name: str) -> None:
         """Every layer handed something over under this name, and all of it has one shape."""
@@ -116,6 +124,7 @@ def _parity(evidence: _Evidence) -> str:
         do_sample=False,
         repetition_penalty=1.0,
         stop_strings=None,
+        use_cache=True,  # as runs are made: a folder may say false
         output_logits=True,
         return_dict_in_generate=True,
     )
@@ -146,15 +155,15 @@ def _attention(evidence: _Evidence) -> str:
         evidence.require_layers(name)
     if evidence.arrays["queries"].shape[1] % evidence.arrays["keys"].shape[1]:
         raise _Failed("its query heads do not share key heads evenly")
-    worst = max(_attention_gap(evidence, layer, each) for layer in evidence.tracer.rules for each in evidence.passes)
+    worst = max(_attention_gap(evidence, layer, at) for layer in evidence.tracer.rules for at in evidence.standing)
     if not worst <= _CLOSE:
         raise _Failed("the rebuilt pattern misses the model's own attention by {worst:.2g} of its size", worst=worst)
     return phrase("rebuilt patterns give the model's own attention within {worst:.1g} of its size", worst=worst)
 
 
-def _attention_gap(evidence: _Evidence, layer: int, done: Pass) -> float:
-    arrays, rule = evidence.arrays, evidence.tracer.rules[layer]
-    first, stop = done.step.first, done.step.first + done.step.n_tokens
+def _attention_gap(evidence: _Evidence, layer: int, at: int) -> float:
+    arrays, rule, step = evidence.arrays, evidence.tracer.rules[layer], evidence.passes[at].step
+    first, stop = step.first, step.stop
     group = arrays["queries"].shape[1] // arrays["keys"].shape[1]
     rows = attention.pattern(
         arrays["queries"][layer, :, first:stop],
@@ -166,7 +175,7 @@ def _attention_gap(evidence: _Evidence, layer: int, done: Pass) -> float:
     )
     given = rows @ np.repeat(arrays["values"][layer, :, :stop], group, axis=0)
     assert evidence.tracer.outputs is not None
-    ran = evidence.tracer.outputs[layer][evidence.passes.index(done)].cpu().numpy().swapaxes(0, 1)
+    ran = evidence.tracer.outputs[layer][at].cpu().numpy().swapaxes(0, 1)
     if given.shape != ran.shape:
         raise _Failed(
             "layer {layer} gives {shape} but its queries and values give {expected}",
@@ -197,11 +206,12 @@ def _lens(evidence: _Evidence) -> str:
     evidence.require_layers("resid")
     if evidence.anatomy.final_norm is None:
         raise _Failed("no norm was found before the output head")
-    ends = [each.step.first + each.step.n_tokens - 1 for each in evidence.passes]
+    standing = [evidence.passes[at] for at in evidence.standing]
+    ends = [each.step.stop - 1 for each in standing]
     last = torch.from_numpy(evidence.arrays["resid"][-1][ends]).to(evidence.model.device)
     rebuilt = evidence.anatomy.logits(last, evidence.config)
     _require_close(
-        rebuilt.cpu().numpy(), torch.cat([each.logits for each in evidence.passes]), phrase("the last layer's lens")
+        rebuilt.cpu().numpy(), torch.cat([each.logits for each in standing]), phrase("the last layer's lens")
     )
     return phrase("at the last layer it gives the model's own logits")
 
@@ -283,6 +293,8 @@ def _resume(evidence: _Evidence) -> str:
         evidence.require_layers(name)
     if len(evidence.passes) < _NEW:  # it came to its end too soon
         evidence = _Evidence(evidence.model, evidence.anatomy, forced=_no_ends(evidence))
+    if len(evidence.standing) < len(evidence.passes):
+        raise _Failed("it keeps no cache of all that it has read, and reads tokens again")
     try:
         for at in range(1, len(evidence.passes)):
             _require_resumed(evidence, at)

@@ -151,9 +151,13 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Step:
-    """One forward pass: the prefill reads the whole prompt, each decode step one new token."""
+    """One forward pass: the prefill reads the whole prompt, each decode step one new token.
 
-    kind: Literal["prefill", "chunk", "decode", "verify"]
+    A reread also reads tokens that earlier passes have read: the model keeps no cache, or dropped it and built it anew.
+    What it computed for them stands in the record in place of what the earlier passes had.
+    """
+
+    kind: Literal["prefill", "chunk", "decode", "verify", "reread"]
     first: int  # position of the first token this pass reads
     n_tokens: int
     kv_bytes: int  # size of the KV cache after this pass, from its tensors
@@ -161,6 +165,11 @@ class Step:
     choices: tuple[Choice, ...]  # empty for a chunk
     entered_s: tuple[float, ...] = added(())  # seconds from the step's beginning to each layer's entrance and, last, to
     # the end of the last layer, as recorded; empty where the device runs behind the program, so that nobody knows
+
+    @property
+    def stop(self) -> int:
+        """The position after the last token that this pass reads."""
+        return self.first + self.n_tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -266,7 +275,11 @@ class Trace(Saved):
     @property
     def n_fed(self) -> int:
         """Positions that went through the model: all tokens but the last, which nobody read."""
-        return sum(step.n_tokens for step in self.steps)
+        return self.steps[-1].stop if self.steps else 0
+
+    def read_again(self, step: int) -> bool:
+        """Whether a later pass read tokens of this one again, so that the record holds what that one computed."""
+        return any(each.first < self.steps[step].stop for each in self.steps[step + 1 :])
 
     @property
     def resid_pre(self) -> np.ndarray:

@@ -67,14 +67,15 @@ def _check_steps(trace: "Trace") -> None:
     """Steps follow on each other without a gap, and the tokens are those that they read and chose."""
     reached = 0
     for step in trace.steps:
-        if step.first != reached or step.n_tokens < 1:
+        follows = 0 <= step.first < reached < step.stop if step.kind == "reread" else step.first == reached < step.stop
+        if not follows:
             raise BadTrace(
                 "a step reads {n_tokens} tokens from position {first}; the next unread position is {reached}.",
                 n_tokens=step.n_tokens,
                 first=step.first,
                 reached=reached,
             )
-        reached += step.n_tokens
+        reached = step.stop
         _check_entrances(trace, step)
     if trace.n_prompt < 1 or len(trace.tokens) != trace.n_prompt + trace.n_generated:
         raise BadTrace(

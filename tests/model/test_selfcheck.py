@@ -41,6 +41,8 @@ def test_a_maskless_capture_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     run = trace(hooked, [5, 6, 7], max_new_tokens=2)
     with pytest.raises(NotShown, match="tracing changes what this model computes"):
         run.pattern(0, 0)
+    (note,) = run.notes  # which the command line prints on stderr, and the page shows beside every picture
+    assert "may not be what the model computes unwatched: the logits of 4 steps differ" in note
 
 
 def test_wrong_keys_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,7 +141,7 @@ def test_without_the_cache_the_same_tokens_are_written(family: str, settings: Se
     settings, written = replace(settings, max_new_tokens=20), []
     for cached in (True, False):
         torch.manual_seed(settings.seed)
-        written.append(model.generate(ids, use_cache=cached, **generate_options(settings)))
+        written.append(model.generate(ids, **(generate_options(settings) | {"use_cache": cached})))
     assert torch.equal(*written)
 
 

@@ -20,6 +20,7 @@ from transformers import StoppingCriteriaList
 
 from model.api.job import Job, records_of
 from model.api.pieces import Contexts, in_pieces
+from model.capture.cache_layers import takes_cache
 from model.capture.decoding import prefilled
 from model.capture.device import Randomness, wait_for
 from model.capture.generation_config import check_plain, generate_options
@@ -115,6 +116,12 @@ def speculate_in_runs(
     )
     check_repeats(repeats, limits)
     check_plain(hooked.model, hooked.card.name)
+    if not takes_cache(hooked.model):
+        raise NotShown(
+            "{model} keeps no KV cache: each pass reads the whole text again, so a draft that is verified in one pass "
+            "saves none. Pick a model with a cache, such as the default.",
+            model=hooked.card.name,
+        )
     drafters, reasons = drafters_of(hooked, ids, modes, exit_layer, draft)
     if not drafters:
         raise NotShown("{reasons}", reasons=" ".join(reasons))

@@ -14,6 +14,7 @@ _KINDS = {
     "chunk": phrase("chunk"),
     "decode": phrase("decode"),
     "verify": phrase("verify"),
+    "reread": phrase("reread"),
 }
 
 

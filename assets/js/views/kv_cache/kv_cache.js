@@ -132,6 +132,7 @@ function known(bytes) {
 function passWords(step, at, before) {
   const values = { n: at.step, before: size(before), earlier: count(step.first), tokens: counted(step.n, "{n} token", "{n} tokens", { n: count(step.n) }), time: duration(step.seconds) };
   if (step.kind === "decode") return phrase("Step {n} computed keys and values for 1 new token and wrote them; it read the {before} kept of the {earlier} tokens before it instead of computing them again.", values);
+  if (step.kind === "reread") return phrase("Step {n} read {tokens} (in {time}, recorded), earlier ones again: the model keeps no cache of them, or dropped it and built it anew.", values);
   if (step.first === 0) return phrase("Step {n} read {tokens} of the prompt at once (in {time}, recorded) and wrote keys and values for each. The cache was empty before.", values);
   return phrase("Step {n} read {tokens} of the prompt at once (in {time}, recorded) and wrote keys and values for each. The cache held {before} of the {earlier} tokens before them.", values);
 }
