@@ -93,6 +93,7 @@ class Continuation(Generation):
                 restore_s=self._begun_s + done.seconds,
                 note=self._why_not_restored() if done.n_replayed else "",
             )
+            self._ending = done.ending
             self._stands = done.n_reused + done.n_replayed == self._n_taken
             yield max(0, done.n_replayed - self._run.n_prompt + 1)
 

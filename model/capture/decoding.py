@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers.generation.stopping_criteria import EosTokenCriteria, MaxLengthCriteria
 from transformers.utils.generic import ModelOutput
 
 from model.capture.generation_config import check_one_pass_a_token, generate_options, stop_options
@@ -20,10 +21,12 @@ from model.capture.restored import NotRestorable, restore
 from model.capture.sampling import Chosen, choose, skip_draws
 from model.capture.tracer import Tracer
 from model.errors import NotANumber
-from model.records.trace import Settings, Step
+from model.records.trace import Ended, Settings, Step
 from model.texts import phrase
 
 _OF_THE_LOOP = ("logits_processor", "stopping_criteria", "generation_config")  # what no forward pass takes
+
+_ENDINGS: dict[type, Ended] = {EosTokenCriteria: "end of sequence", MaxLengthCriteria: "length"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +36,7 @@ class Pass:
     step: Step
     chosen: Chosen
     logits: torch.Tensor  # float32 [1, V]
+    ending: Ended | None  # why no pass follows; None if one does
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,6 +63,7 @@ class Resumed:
     n_replayed: int
     seconds: float  # since the start, the time between two values left out
     logits: torch.Tensor | None = None  # float32 [1, V], of a pass that was run again
+    ending: Ended | None = None  # why no pass follows; None if one does
 
 
 def passes(
@@ -200,21 +205,22 @@ class _Loop:
         be resumed by another thread, and would take the mode away with it.
         """
         generator = None
+        ending: Ended | None = None
         if generation_config.do_sample:
             generator = torch.Generator(device=input_ids.device).manual_seed(self.seed)
         forced = torch.tensor(self.forced, device=input_ids.device)
         at = _Stand(model, input_ids, model_kwargs, logits_processor, generator)
-        n_prompt, finished = input_ids.shape[1], False
+        n_prompt = input_ids.shape[1]
         if self.earlier is not None:
-            finished = yield from self._resume(at, self.earlier, stopping_criteria)
-        while not finished:
+            ending = yield from self._resume(at, self.earlier, stopping_criteria)
+        while ending is None:
             started = time.perf_counter()
             n_before, stop = at.n_read, at.ids.shape[1]
             with torch.inference_mode():
                 first, logits, chosen = self._pass(at)
                 written = at.ids.shape[1] - n_prompt
                 at.follow(forced[written : written + 1] if self.forced else chosen.ids)
-                finished = written + 1 == len(self.forced) or bool(stopping_criteria(at.ids, None).all())
+                ending = "length" if written + 1 == len(self.forced) else _ending(stopping_criteria, at.ids)
             step = Step(
                 kind="prefill" if n_before == 0 else "reread" if first < n_before else "decode",
                 first=first,
@@ -224,20 +230,20 @@ class _Loop:
                 choices=(chosen.choice,),
                 entered_s=self._entered(started, at.ids.device),
             )
-            yield Pass(step=step, chosen=chosen, logits=logits)
+            yield Pass(step=step, chosen=chosen, logits=logits, ending=ending)
 
-    def _resume(self, at: _Stand, earlier: Earlier, stopping_criteria: Any) -> Generator[Resumed, None, bool]:
-        """Come to stand where the earlier run stood. Returns whether nothing is left to be written."""
+    def _resume(self, at: _Stand, earlier: Earlier, stopping_criteria: Any) -> Generator[Resumed, None, Ended | None]:
+        """Come to stand where the earlier run stood. Returns why nothing is left to be written, if nothing is."""
         started = time.perf_counter()
         with torch.inference_mode():
             whole = torch.cat([at.ids, at.ids.new_tensor([earlier.ids])], dim=-1)
-            finished = bool(stopping_criteria(whole, None).all())
-            if restored := not finished and earlier.keys is not None:
+            ending = _ending(stopping_criteria, whole)
+            if restored := ending is None and earlier.keys is not None:
                 at.take_up(earlier)
         seconds = time.perf_counter() - started
-        if finished or restored:
-            yield Resumed(n_reused=whole.shape[1] - 1, n_replayed=0, seconds=seconds)
-            return finished
+        if ending or restored:
+            yield Resumed(n_reused=whole.shape[1] - 1, n_replayed=0, seconds=seconds, ending=ending)
+            return ending
         for token in earlier.ids:
             started = time.perf_counter()
             with torch.inference_mode():
@@ -245,7 +251,7 @@ class _Loop:
                 at.follow(at.ids.new_tensor([token]))
             seconds += time.perf_counter() - started
             yield Resumed(n_reused=0, n_replayed=at.n_read, seconds=seconds, logits=logits)
-        return False
+        return None
 
     def _pass(self, at: _Stand) -> tuple[int, torch.Tensor, Chosen]:
         """One forward pass as the model prepares it: where it began to read, its logits, and the choice after it."""
@@ -317,6 +323,17 @@ class _Loop:
                 place=place,
                 dtype=logits.dtype,
             )
+
+
+def _ending(criteria: Sequence[Any], ids: torch.Tensor) -> Ended | None:
+    """What ends the text here, by the criterion that says so. An end of sequence goes before the length, as it may be
+    the last token that was allowed.
+    """
+    met = [each for each in criteria if bool(each(ids, None).all())]
+    for kind, ending in _ENDINGS.items():
+        if any(isinstance(each, kind) for each in met):
+            return ending
+    return "criterion" if met else None
 
 
 def _prepared(model: Any, ids: torch.Tensor, *, use_cache: bool) -> dict[str, Any]:

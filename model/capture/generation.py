@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from model.capture.logit_lens import LensColumns
 from model.capture.prompts import check_lengths, read_prompt
 from model.capture.tracer import Tracer
 from model.limits import Limits
-from model.records.trace import Choice, Origin, Settings, Step, Trace
+from model.records.trace import Choice, Ended, Origin, Settings, Step, Trace
 from model.texts import counted, phrase
 
 
@@ -38,7 +37,8 @@ class Generation:
         self._fragments = hooked.reader.fragments(self._prompt.ids)
         self._steps: list[Step] = []
         self._logits = torch.empty(settings.max_new_tokens, hooked.card.d_vocab)
-        self._ended: Literal["running", "end of sequence", "length", "stopped"] = "running"
+        self._ended: Ended = "running"
+        self._ending: Ended | None = None  # what the latest pass has met
         self._tracer = Tracer(hooked.anatomy, len(self._prompt.ids) + settings.max_new_tokens - 1)
         self._origin: Origin | None = None
         self._lens = LensColumns(hooked, len(self._prompt.ids) + settings.max_new_tokens - 1)
@@ -70,10 +70,11 @@ class Generation:
             with self._hooked.guard:
                 done = next(self._passes)
         except StopIteration:
-            if self._ended == "running":
-                self._ended = "length" if len(self._steps) == self._settings.max_new_tokens else "end of sequence"
+            if self._ended == "running" and self._ending is not None:
+                self._ended = self._ending
             raise
         assert isinstance(done, Pass)
+        self._ending = done.ending
         self._logits[len(self._steps)] = done.logits[0]
         self._add(done.step, done.chosen.choice)
         return done.step

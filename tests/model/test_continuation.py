@@ -216,6 +216,26 @@ def test_a_token_that_ends_the_text_ends_the_run_without_a_pass(llama: HookedMod
     assert go_on(llama, run, NEW - 1, another(run, NEW - 1)).ended == "length"
 
 
+def test_an_end_of_sequence_as_the_last_allowed_token_is_an_end_of_sequence() -> None:
+    model = tiny_model("llama")
+    free = trace(load(model=model, tokenizer=tiny_tokenizer()), PROMPT, max_new_tokens=3, additions=False)
+    model.generation_config.eos_token_id = [free.tokens[-1].id, 1]
+    hooked = load(model=model, tokenizer=tiny_tokenizer())
+    whole = trace(hooked, PROMPT, max_new_tokens=3, additions=False)
+    assert (whole.n_generated, whole.ended) == (3, "end of sequence")
+    assert go_on(hooked, whole, 2, whole.tokens[-1].id).ended == "end of sequence"
+    assert go_on(hooked, whole, 1, whole.choices[1].id).ended == "end of sequence"
+    assert trace(hooked, PROMPT, max_new_tokens=2, additions=False).ended == "length"
+
+
+def test_what_another_criterion_ends_is_neither() -> None:
+    model = tiny_model("llama")
+    hooked = load(model=model, tokenizer=tiny_tokenizer())
+    model.generation_config.max_time = 0.0
+    run = trace(hooked, PROMPT, max_new_tokens=3, additions=False)
+    assert (run.n_generated, run.ended) == (1, "criterion")
+
+
 def test_a_run_that_was_stopped_is_continued_to_its_length(llama: HookedModel) -> None:
     whole = written(llama)
     stopped = Generation(llama, PROMPT, whole.settings, Limits())
