@@ -117,6 +117,21 @@ REREADING: dict[str, dict[str, Any]] = {  # families that read tokens again: see
     },
 }
 
+UNEVEN: dict[str, dict[str, Any]] = {  # layers of several sizes, or a stream of another width
+    "gemma4_text": _WIDE_HEADS
+    | {
+        "sliding_window": WINDOW,
+        "global_head_dim": 32,
+        "num_global_key_value_heads": 1,
+        "attention_k_eq_v": True,
+        "layer_types": ["sliding_attention", "full_attention", "full_attention"],
+        "hidden_size_per_layer_input": 8,
+        "vocab_size_per_layer_input": N_WORDS,
+    },
+    "opt, narrow": _SHAPE | {"ffn_dim": 96, "word_embed_proj_dim": 24, "do_layer_norm_before": False},
+    "mamba": {"vocab_size": N_WORDS, "hidden_size": 48, "num_hidden_layers": 3},
+}
+
 
 def sweep(families: Sequence[str], always: Sequence[str]) -> list[Any]:
     """Families to go through: some always, the others, which are built of the same parts, in `make test-long`."""
@@ -126,9 +141,8 @@ def sweep(families: Sequence[str], always: Sequence[str]) -> list[Any]:
 def tiny_model(family: str) -> Any:
     """A random model of this family, its weights large enough for its attention to be far from even."""
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(
-        AutoConfig.for_model(family, **(FAMILIES | ODD | REREADING)[family])
-    ).eval()
+    config = AutoConfig.for_model(family.partition(",")[0], **(FAMILIES | ODD | REREADING | UNEVEN)[family])
+    model = AutoModelForCausalLM.from_config(config).eval()
     with torch.no_grad():
         for name, weights in model.named_parameters():
             if weights.ndim >= 2 or "sinks" in name:

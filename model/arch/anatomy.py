@@ -1,10 +1,10 @@
 """Finds a model's parts by running it once: layers, final norm, head, MLP units. Nothing is named by hand."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -13,6 +13,10 @@ from model.arch.block import BlockProbe, block_note
 from model.arch.positions import LearnedPositions, PositionProbe, Rotary
 from model.errors import UnknownModel
 from model.records.trace import Part
+from model.texts import phrase
+
+T = TypeVar("T")
+Hooks = Iterable[tuple[Callable[..., Any], Callable[..., None]]]
 
 _NORM_NAMES = ("norm", "ln_f", "norm_f", "final_norm", "final_layernorm", "final_layer_norm")
 _CLOSE = 1e-5  # parts sum to what a layer adds within this share of the stream's size
@@ -33,6 +37,7 @@ class Anatomy:
     positions: Rotary | LearnedPositions | None  # how layer 0 knows where a token stands
     block: tuple[Part, ...]  # the modules of layer 0 in the order in which they ran
     block_note: str
+    failed: Mapping[str, str]  # by "units", "parts", "positions" or "block": what the search for it tripped over
 
     def logits(self, resid: torch.Tensor, config: Any) -> torch.Tensor:
         """What the model would say from this point of the residual stream: final norm, head, and the model's own scale.
@@ -51,6 +56,7 @@ class Anatomy:
 def find(model: Any) -> Anatomy:
     """Find the parts of a causal language model, with one forward pass over four tokens.
 
+    What the search for a part trips over stands in `failed`, and that part is not found.
     Raises: UnknownModel, if it has no list of layers or no head, so that it is no model of this kind.
     """
     config = model.config.get_text_config()
@@ -61,25 +67,79 @@ def find(model: Any) -> Anatomy:
             "{kind} has no embedding or no output head: it does not write text. Pick a causal language model.",
             kind=type(model).__name__,
         )
-    probes = [_Probe(layer, config) for layer in layers]
+    probes = [_Probe(layer, config, width) for layer, width in zip(layers, mlp_widths(config), strict=True)]
     positions, block = PositionProbe(model, layers, embedding), BlockProbe(layers[0], config)
-    hooks = [*block.hooks(), *positions.hooks(), *(hook for probe in probes for hook in probe.hooks())]
+    search = _Search()
+    hooks = [
+        *search.hooks(block.hooks(), "block"),
+        *search.hooks(positions.hooks(), "positions"),
+        *(hook for probe in probes for hook in search.hooks(probe.hooks(), "units", "parts")),
+    ]
     ids = torch.arange(4, device=model.device)[None] % config.vocab_size
     with attached(hooks), torch.inference_mode():
         model(input_ids=ids, use_cache=False)
-    parts = block.parts()
+    parts = search.found("block", block.parts, ())
     return Anatomy(
         layers=layers,
         final_norm=_final_norm(parent, layers),
         embedding=embedding,
         head=head,
         d_vocab=head.weight.shape[0],
-        unit_outputs=tuple(probe.unit_output() for probe in probes),
-        parts=tuple(probe.parts() for probe in probes),
-        positions=positions.found(probes[0].entered),
+        unit_outputs=tuple(search.found("units", probe.unit_output, None) for probe in probes),
+        parts=tuple(search.found("parts", probe.parts, None) for probe in probes),
+        positions=search.found("positions", lambda: positions.found(probes[0].entered), None),
         block=parts,
-        block_note=block_note(layers, parts),
+        block_note=search.failed.get("block") or block_note(layers, parts),
+        failed=search.failed,
     )
+
+
+class _Search:
+    """Looks for parts, and keeps what a family's own ways make it trip over: the rest is still found."""
+
+    def __init__(self) -> None:
+        self.failed: dict[str, str] = {}
+
+    def hooks(self, hooks: Hooks, *names: str) -> Iterator[tuple[Callable[..., Any], Callable[..., None]]]:
+        """The hooks, made safe: what one raises goes to `failed` under these names, and the model's pass goes on."""
+        with self._kept(*names):
+            for register, hook in hooks:
+                yield register, self._safe(hook, names)
+
+    def found(self, name: str, find_it: Callable[[], T], otherwise: T) -> T:
+        """What the search for this part gives; `otherwise` where it has failed."""
+        if name not in self.failed:
+            with self._kept(name):
+                return find_it()
+        return otherwise
+
+    def _safe(self, hook: Callable[..., None], names: tuple[str, ...]) -> Callable[..., None]:
+        def safe(*given: Any) -> None:
+            with self._kept(*names):
+                hook(*given)
+
+        return safe
+
+    @contextmanager
+    def _kept(self, *names: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  (whatever a family trips over hides its own picture)
+            kind, told = type(error).__name__, str(error)[:200]
+            for name in names:
+                self.failed.setdefault(name, phrase("the search for it failed ({kind}: {told})", kind=kind, told=told))
+
+
+def of_layers(config: Any, name: str) -> tuple[Any, ...]:
+    """What a configuration says under this name of each layer; None where it says nothing.
+
+    It may say one thing for all, a list, or, since transformers 5, something of its own for some.
+    """
+    if config.is_heterogeneous and name in (config.per_layer_attributes or ()):
+        return tuple(getattr(each, name, None) for each in config.per_layer_config)
+    found = getattr(config, name, None)
+    n_layers = config.num_hidden_layers
+    return tuple(found) if isinstance(found, list | tuple) and len(found) == n_layers else (found,) * n_layers
 
 
 def hidden(value: Any) -> torch.Tensor:
@@ -132,8 +192,8 @@ def _final_norm(parent: nn.Module, layers: tuple[nn.Module, ...]) -> nn.Module |
 class _Probe:
     """What one layer took and gave in the probing pass."""
 
-    def __init__(self, layer: nn.Module, config: Any) -> None:
-        self.layer, self._config = layer, config
+    def __init__(self, layer: nn.Module, config: Any, d_mlp: int) -> None:
+        self.layer, self._d_model, self._d_mlp = layer, config.hidden_size, d_mlp
         self.entered = self.left = torch.empty(0)
         self.given: dict[str, torch.Tensor] = {}
         self.from_units: list[tuple[nn.Module, torch.Tensor]] = []
@@ -173,7 +233,7 @@ class _Probe:
         if "att" in name or weight is None or weight.ndim != 2 or not _is_linear(module):
             return False
         wide, narrow = max(weight.shape), min(weight.shape)
-        return narrow == self._config.hidden_size and wide == mlp_width(self._config) and _width_out(module) == narrow
+        return narrow == self._d_model and wide == self._d_mlp and _width_out(module) == narrow
 
     def unit_output(self) -> nn.Module | None:
         """The matrix that alone makes what a part of the layer gives. One expert of a mixture makes only a share."""
@@ -214,9 +274,10 @@ def _width_out(module: Any) -> int:
     return module.weight.shape[0] if isinstance(module, nn.Linear) else module.weight.shape[1]
 
 
-def mlp_width(config: Any) -> int:
-    """Units of one MLP. GPT-2's config omits the number; it is then 4 x d_model."""
+def mlp_widths(config: Any) -> tuple[int, ...]:
+    """Units of each layer's MLP. GPT-2's config omits the number; it is then 4 x d_model."""
     for name in ("intermediate_size", "ffn_hidden_size", "n_inner", "ffn_dim"):
-        if width := getattr(config, name, None):
-            return width if isinstance(width, int) else width[0]
-    return 4 * config.hidden_size
+        widths = of_layers(config, name)
+        if any(widths):
+            return tuple(width or 0 for width in widths)
+    return (4 * config.hidden_size,) * config.num_hidden_layers

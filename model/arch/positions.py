@@ -77,15 +77,15 @@ class PositionProbe:
         def embed(_: nn.Module, __: Any, output: torch.Tensor) -> None:
             self._words = output.clone()
 
-        def enter(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            self._given = tensors((args, kwargs))
-
         for module in self._rotaries:
             yield _with_kwargs(module), rotate
         for module in self._tables:
             yield module.register_forward_hook, look_up
         yield self._embedding.register_forward_hook, embed
-        yield lambda hook: self._first.register_forward_pre_hook(hook, with_kwargs=True), enter
+        yield lambda hook: self._first.register_forward_pre_hook(hook, with_kwargs=True), self._enter_first
+
+    def _enter_first(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._given = tensors((args, kwargs))
 
     def found(self, entered: torch.Tensor) -> Rotary | LearnedPositions | None:
         """What was found, given what entered layer 0: [1, n, M]."""
@@ -95,7 +95,9 @@ class PositionProbe:
                 kept = {name: _shortened(each) for name, each in kwargs.items()}
                 return Rotary(module=module, args=tuple(map(_shortened, args)), kwargs=kept, layout=layout)
         for module, vectors in self._looked_up:
-            if vectors.numel() == entered.numel() and torch.equal(self._words + vectors.view_as(entered), entered):
+            if self._words.numel() != entered.numel() or vectors.numel() != entered.numel():
+                continue  # an embedding may be narrower than the stream, and be widened on its way
+            if torch.equal(self._words + vectors.view_as(entered), entered):
                 rows = vectors.reshape(n, -1)
                 for offset in range(min(_MOST_OFFSET, len(module.weight) - n) + 1):
                     if torch.equal(module.weight[offset : offset + n], rows):

@@ -11,6 +11,7 @@ _FEW = 4  # a pass over so few tokens waits with its copies and makes one for al
 _IN_CACHE = ("keys", "values")  # the KV cache holds them anyway: copied when the pass's own memory is free again
 _CHANGED_LATER = ("resid",)  # some models add to it in place
 _POSITION_AXIS = {"queries": 1, "keys": 1, "values": 1}  # of one layer's rows; 0 for all others
+_SHARED = ("keys", "values")  # by query heads: a layer with fewer heads holds each several times
 
 
 class Buffers:
@@ -90,6 +91,10 @@ class Buffers:
         }
         return {name: array.copy() for name, array in arrays.items()} if own and n_fed < self._capacity else arrays
 
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """The shape of all layers' rows of this name, or None if there are none."""
+        return tuple(self._host[name].shape) if name in self._host else None
+
     def latest(self, name: str) -> torch.Tensor | None:
         """The rows of the latest pass, all layers, or None if there are none of this name."""
         buffer = self._device.get(name)
@@ -99,6 +104,7 @@ class Buffers:
 
     def _copy(self, name: str, layer: int, rows: torch.Tensor, n_layers: int) -> None:
         axis = _POSITION_AXIS.get(name, 0)
+        rows = self._as_wide(name, rows, n_layers)
         place = self._buffer(name, rows, n_layers)[layer].narrow(axis, self._first, self._count)
         if place.shape == rows.shape:
             place.copy_(rows)
@@ -111,6 +117,22 @@ class Buffers:
                 expected=tuple(place.shape),
             )
 
+    def _as_wide(self, name: str, rows: torch.Tensor, n_layers: int) -> torch.Tensor:
+        """A layer's rows [heads, n, width] as the array holds those of all: see `filled_up`. Others as they are."""
+        buffer = self._buffer(name, rows, n_layers)
+        if name not in _POSITION_AXIS or (buffer.shape[1], buffer.shape[3]) == (rows.shape[0], rows.shape[2]):
+            return rows
+        n_heads, width = max(buffer.shape[1], rows.shape[0]), max(buffer.shape[3], rows.shape[2])
+        if name not in _SHARED and buffer.shape[1] != rows.shape[0]:
+            return rows  # a misfit
+        if (n_heads, width) != (buffer.shape[1], buffer.shape[3]):
+            on_device = buffer is self._host[name]
+            for kept in (self._device, self._host):
+                kept[name] = torch.stack([filled_up(each, n_heads, width) for each in kept[name]])
+            if on_device:
+                self._host[name] = self._device[name]
+        return filled_up(rows, n_heads, width)
+
     def _buffer(self, name: str, rows: torch.Tensor, n_layers: int) -> torch.Tensor:
         if name not in self._device:
             axis = _POSITION_AXIS.get(name, 0)
@@ -119,3 +141,15 @@ class Buffers:
             buffer = self._device[name] = torch.empty(shape, dtype=dtype, device=rows.device)
             self._host[name] = buffer if rows.device.type == "cpu" else torch.empty(shape, dtype=dtype)
         return self._device[name]
+
+
+def filled_up(rows: torch.Tensor, n_heads: int, width: int) -> torch.Tensor:
+    """Rows [heads, n, d] as [n_heads, n, width]: zeros after each vector, and each head as often as it takes.
+
+    Neither changes a score: zeros add nothing, and a query head still meets the key head that it shared.
+    Rows whose heads do not go evenly into n_heads come back as they are.
+    """
+    if n_heads % rows.shape[0]:
+        return rows
+    padded = torch.nn.functional.pad(rows, (0, width - rows.shape[2]))
+    return padded.repeat_interleave(n_heads // rows.shape[0], dim=0)

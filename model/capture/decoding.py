@@ -20,7 +20,7 @@ from model.capture.generation_config import check_one_pass_a_token, generate_opt
 from model.capture.restored import NotRestorable, restore
 from model.capture.sampling import Chosen, choose, skip_draws
 from model.capture.tracer import Tracer
-from model.errors import NotANumber
+from model.errors import NotANumber, NotShown
 from model.records.trace import Ended, Settings, Step
 from model.texts import phrase
 

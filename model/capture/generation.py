@@ -123,6 +123,8 @@ class Generation:
             notes.append(phrase("This run may not be what the model computes unwatched: {reason}.", reason=reason))
         if given is False and any(step.kind == "decode" for step in self._steps):
             notes.append(_CACHE_ALL_THE_SAME)
+        for check, why in self._lost().items():
+            notes.append(phrase("This run did not record its {check}: {why}.", check=check, why=why))
         again = [at for at, step in enumerate(self._steps) if step.kind == "reread"]
         if again:
             notes.append(f"{READ_AGAIN} {_last_reading(again)}")
@@ -163,12 +165,22 @@ class Generation:
         return replace(trace, **self._lens.arrays(trace.n_fed)) if self._lens.any else trace
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        """What was recorded, all but what this model does not show."""
+        """What was recorded, all but what this model does not show, and what failed in this run."""
         arrays = self._tracer.arrays(self._n_fed, own=self._ended != "running")
         hidden = [check for check in _SHOWN_BY if self._hooked.card.reason_against(check) is not None]
-        for name in (name for check in hidden for name in _SHOWN_BY[check]):
+        for name in (name for check in (*hidden, *self._lost()) for name in _SHOWN_BY[check]):
             arrays.pop(name, None)
         return arrays
+
+    def _lost(self) -> dict[str, str]:
+        """What this model shows, but could not be recorded in this run, with the reason."""
+        misfits, card = self._tracer.buffers.misfits, self._hooked.card
+        return {
+            check: misfits[name]
+            for check, names in _SHOWN_BY.items()
+            for name in names
+            if name in misfits and card.reason_against(check) is None
+        }
 
 
 _SHOWN_BY = {

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -127,7 +128,9 @@ class Tracer:
 
     def rules_in_order(self) -> tuple[AttentionRule, ...]:
         """Each layer's rule, from the first layer to the last."""
-        return tuple(self.rules[layer] for layer in sorted(self.rules))
+        keys, queries = self.buffers.shape("keys"), self.buffers.shape("queries")
+        whole = {"n_kv_heads": keys and keys[1], "d_head": queries and queries[3]}
+        return tuple(_but_for(self.rules[layer], whole) for layer in sorted(self.rules))
 
     @property
     def entered_once(self) -> bool:
@@ -158,19 +161,33 @@ class Tracer:
     ) -> Any:
         """Run one layer's attention as the library would, and keep what went in. Called by the pass-through."""
         result = original(module, query, key, value, mask, *args, **kwargs)
-        layer, count = module.layer_idx, self._count
+        with self._keeping("queries", "keys", "values"):
+            self._keep_attention(module.layer_idx, query, key, value, mask, kwargs)
+            if self.outputs is not None:
+                self.outputs.setdefault(module.layer_idx, []).append(result[0][0].float())
+        return result
+
+    def _keep_attention(self, layer: int, query: Any, key: Any, value: Any, mask: Any, told: dict[str, Any]) -> None:
+        count = self._count
         self._put("queries", layer, query[0])
         self._put("keys", layer, key[0, :, -count:])
         self._put("values", layer, value[0, :, -count:])
         if layer not in self.rules:
-            self._learn(layer, query, kwargs)
+            self._learn(layer, query, key, told)
         if not self._obeys(layer, mask, key.shape[2]):
             if mask is None:
                 mask = torch.ones(1, 1, count, key.shape[2], dtype=torch.bool).tril(key.shape[2] - count)
             self._masks.setdefault(layer, []).append((self._first, key.shape[2], mask))
-        if self.outputs is not None:
-            self.outputs.setdefault(layer, []).append(result[0][0].float())
-        return result
+
+    @contextmanager
+    def _keeping(self, *names: str) -> Iterator[None]:
+        """Inside, what fails says why these are not recorded, and the model's own pass goes on."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  (whatever a family trips over)
+            why = phrase("recording it fails ({kind}: {error})", kind=type(error).__name__, error=str(error)[:200])
+            for name in names:
+                self.buffers.misfits.setdefault(name, why)
 
     def _hooks(self) -> Iterator[tuple[Callable[..., Any], Callable[..., None]]]:
         layers = self._anatomy.layers
@@ -186,43 +203,55 @@ class Tracer:
             if self.cancelled():
                 raise Cancelled
             self.entered.append(time.perf_counter())
-            self._put("resid", layer, layer_input(args, kwargs)[0])
+            with self._keeping("resid"):
+                self._put("resid", layer, layer_input(args, kwargs)[0])
 
         return hook
 
     def _end(self, _: nn.Module, __: Any, output: Any) -> None:
         self.entered.append(time.perf_counter())
-        self._put("resid", self._n_layers, hidden(output)[0])
+        with self._keeping("resid"):
+            self._put("resid", self._n_layers, hidden(output)[0])
 
     def _units(self, layer: int) -> Callable[..., None]:
         def hook(_: nn.Module, args: tuple[Any, ...], __: dict[str, Any]) -> None:
-            units = args[0].reshape(self._count, -1)
-            if self._count == 1:  # few enough numbers to wait, and be searched for all layers at once
-                self._units_seen[layer] = units
-            else:
-                values, ids = _strongest(units)
-                self._put("unit_values", layer, values)
-                self._put("unit_ids", layer, ids)
+            with self._keeping("unit_values", "unit_ids"):
+                units = args[0].reshape(self._count, -1)
+                if self._count == 1:  # few enough numbers to wait, and be searched for all layers at once
+                    self._units_seen[layer] = units
+                else:
+                    self._put_units(layer, units)
 
         return hook
 
+    def _put_units(self, layer: int, units: torch.Tensor) -> None:
+        values, ids = _strongest(units)
+        self._put("unit_values", layer, values)
+        self._put("unit_ids", layer, ids)
+
     def _keep_units(self) -> None:
-        if self._units_seen:
+        """Search what has waited: in one go where all layers have as many units."""
+        if len({each.shape for each in self._units_seen.values()}) == 1:
             seen = [self._units_seen[layer] for layer in sorted(self._units_seen)]
             values, ids = _strongest(torch.stack(seen))
             self.buffers.put_all("unit_values", values)
             self.buffers.put_all("unit_ids", ids)
+        else:
+            for layer, units in self._units_seen.items():
+                self._put_units(layer, units)
 
     def _put(self, name: str, layer: int, rows: torch.Tensor) -> None:
         self.buffers.put(name, layer, rows, self._n_layers + (name == "resid"))
 
-    def _learn(self, layer: int, query: torch.Tensor, kwargs: dict[str, Any]) -> None:
+    def _learn(self, layer: int, query: torch.Tensor, key: torch.Tensor, kwargs: dict[str, Any]) -> None:
         scaling = kwargs.get("scaling")
         self.rules[layer] = AttentionRule(
             scaling=float(query.shape[-1] ** -0.5 if scaling is None else scaling),
             window=kwargs.get("sliding_window"),
             softcap=kwargs.get("softcap"),
             mask=None,
+            n_kv_heads=key.shape[1],
+            d_head=query.shape[-1],
         )
         sinks = kwargs.get("s_aux")
         if sinks is not None:
@@ -253,10 +282,13 @@ class Tracer:
                 whole[first : first + n] = np.finfo(np.float32).min
                 whole[first : first + n, start : first + n] = _added(mask)[0, 0, :, :n_keys].float().cpu().numpy()
             rows.append(whole)
-            self.rules[layer] = AttentionRule(
-                scaling=rule.scaling, window=rule.window, softcap=rule.softcap, mask=place
-            )
+            self.rules[layer] = replace(rule, mask=place)
         return np.stack(rows)
+
+
+def _but_for(rule: AttentionRule, whole: Mapping[str, int | None]) -> AttentionRule:
+    """The rule without what is as in the arrays of all layers."""
+    return replace(rule, **{name: None for name, size in whole.items() if getattr(rule, name) == size})
 
 
 def _before(module: nn.Module) -> Callable[..., Any]:

@@ -178,7 +178,14 @@ def _hook(model: Any, tokenizer: Any, source: Source | None) -> HookedModel:
 
 def _card(model: Any, found: Anatomy, source: Source | None) -> ModelCard:
     config = model.config.get_text_config()
-    n_heads = config.num_attention_heads
+    n_heads = _largest(config, "num_attention_heads")
+    if n_heads == 0:
+        raise NotShown(
+            "{kind} ({family}) has no attention heads, and this program shows attention over a KV cache. Pick a "
+            "transformer, such as the default.",
+            kind=type(model).__name__,
+            family=config.model_type,
+        )
     parameters = list(model.parameters())
     return ModelCard(
         name=source.name if source else (Path(config.name_or_path).name or type(model).__name__),
@@ -187,12 +194,12 @@ def _card(model: Any, found: Anatomy, source: Source | None) -> ModelCard:
         family=config.model_type,
         n_layers=len(found.layers),
         n_heads=n_heads,
-        n_kv_heads=getattr(config, "num_key_value_heads", None) or n_heads,
+        n_kv_heads=_largest(config, "num_key_value_heads") or n_heads,
         d_model=config.hidden_size,
-        d_head=getattr(config, "head_dim", None) or config.hidden_size // n_heads,
-        d_mlp=anatomy.mlp_width(config),
+        d_head=_largest(config, "head_dim") or config.hidden_size // n_heads,
+        d_mlp=max(anatomy.mlp_widths(config)),
         d_vocab=found.d_vocab,
-        n_ctx=getattr(config, "max_position_embeddings", None) or _NO_LIMIT,
+        n_ctx=_largest(config, "max_position_embeddings") or _NO_LIMIT,
         n_parameters=sum(each.numel() for each in parameters),
         weights_bytes=sum(each.numel() * each.element_size() for each in parameters),
         dtype=str(model.dtype).removeprefix("torch."),
@@ -205,6 +212,11 @@ def _card(model: Any, found: Anatomy, source: Source | None) -> ModelCard:
         block_note=found.block_note,
         fingerprint=fingerprint(model),
     )
+
+
+def _largest(config: Any, name: str) -> int:
+    """A size as the configuration has it, of its largest layer where they differ; 0 where it has none."""
+    return max((each for each in anatomy.of_layers(config, name) if isinstance(each, int) and each > 0), default=0)
 
 
 def _device() -> str:

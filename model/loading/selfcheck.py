@@ -7,7 +7,7 @@ from typing import Any, LiteralString, TypeVar
 import numpy as np
 import torch
 
-from model.arch.anatomy import Anatomy, attached, hidden
+from model.arch.anatomy import Anatomy, attached, hidden, of_layers
 from model.arch.positions import LearnedPositions, Rotary, tensors
 from model.capture.decoding import Earlier, Pass, continued, passes
 from model.capture.restored import NotRestorable
@@ -51,7 +51,8 @@ class _Evidence:
         self.arrays = self.tracer.arrays(self.n_fed)
 
     def _first_calls(self) -> Iterator[tuple[Callable[..., Any], Callable[..., None]]]:
-        def embed(_: Any, __: Any, output: torch.Tensor) -> None:
+        def embed(_: Any, __: Any, output: Any) -> None:
+            output = hidden(output)
             if not self.looked_up.numel():
                 self.looked_up = output.detach().reshape(-1, output.shape[-1]).clone()
 
@@ -72,6 +73,8 @@ class _Evidence:
 
     def require_layers(self, name: str) -> None:
         """Every layer handed something over under this name, and all of it has one shape."""
+        if name in self.tracer.buffers.misfits:
+            raise _Failed("{misfit}", misfit=self.tracer.buffers.misfits[name])
         silent = [layer for layer in range(len(self.anatomy.layers)) if (name, layer) not in self.tracer.buffers.filled]
         if silent:
             raise _Failed(
@@ -81,8 +84,11 @@ class _Evidence:
                 first=silent[0],
                 name=name,
             )
-        if name in self.tracer.buffers.misfits:
-            raise _Failed("{misfit}", misfit=self.tracer.buffers.misfits[name])
+
+    def require_found(self, name: str) -> None:
+        """The search for this part did not trip over the family."""
+        if name in self.anatomy.failed:
+            raise _Failed("{why}", why=self.anatomy.failed[name])
 
 
 def check(model: Any, anatomy: Anatomy) -> tuple[Check, ...]:
@@ -114,6 +120,9 @@ def _judge(name: Name, prove: Callable[[_Evidence], str], evidence: _Evidence) -
             return Check(name=name, passed=True, detail=prove(evidence))
     except _Failed as failed:
         return Check(name=name, passed=False, detail=str(failed))
+    except Exception as error:  # noqa: BLE001  (whatever a family trips over, the other pictures are shown)
+        told = phrase("its check failed ({kind}: {told})", kind=type(error).__name__, told=str(error)[:200])
+        return Check(name=name, passed=False, detail=told)
 
 
 def _parity(evidence: _Evidence) -> str:
@@ -143,7 +152,7 @@ def _parity(evidence: _Evidence) -> str:
 def _attention(evidence: _Evidence) -> str:
     """The rebuilt pattern, times the values, gives what the model's own attention gave, in every pass."""
     silent = [layer for layer in range(len(evidence.anatomy.layers)) if layer not in evidence.tracer.rules]
-    if silent:
+    if silent and "queries" not in evidence.tracer.buffers.misfits:
         raise _Failed(
             "in {n_silent} of its {n_layers} layers, the first of them {first}, "
             "attention does not go through the library's interface, or there is none",
@@ -176,6 +185,7 @@ def _attention_gap(evidence: _Evidence, layer: int, at: int) -> float:
     given = rows @ np.repeat(arrays["values"][layer, :, :stop], group, axis=0)
     assert evidence.tracer.outputs is not None
     ran = evidence.tracer.outputs[layer][at].cpu().numpy().swapaxes(0, 1)
+    given = given[..., : ran.shape[-1]]  # where another layer's values are wider, these are filled up
     if given.shape != ran.shape:
         raise _Failed(
             "layer {layer} gives {shape} but its queries and values give {expected}",
@@ -218,6 +228,7 @@ def _lens(evidence: _Evidence) -> str:
 
 def _units(evidence: _Evidence) -> str:
     """Every layer has an MLP whose units are the input of one matrix."""
+    evidence.require_found("units")
     if any(module is None for module in evidence.anatomy.unit_outputs):
         raise _Failed(
             "not every layer has one MLP with one matrix after its units that alone gives what the MLP adds "
@@ -229,6 +240,7 @@ def _units(evidence: _Evidence) -> str:
 
 def _parts(evidence: _Evidence) -> str:
     """What each layer adds to the residual stream is the sum of what its parts gave."""
+    evidence.require_found("parts")
     evidence.require_layers("resid")
     if any(names is None for names in evidence.anatomy.parts):
         raise _Failed("no parts of its layers were found that sum to what the layers add")
@@ -266,6 +278,7 @@ def _embeddings(evidence: _Evidence) -> str:
 
 def _positions(evidence: _Evidence) -> str:
     """The rotation, or the vectors, found for positions from 0 on are those that layer 0 was given."""
+    evidence.require_found("positions")
     found, n = evidence.anatomy.positions, len(evidence.ids)
     if isinstance(found, Rotary):
         ours = found.answer(n)
@@ -377,8 +390,8 @@ def _size(rows: np.ndarray) -> np.ndarray:
 
 
 def _random_ids(config: Any, anatomy: Anatomy) -> list[int]:
-    window = getattr(config, "sliding_window", None)
-    length = window + 11 if window and window <= _LONGEST_WINDOW else _LENGTH
+    window = max((each for each in of_layers(config, "sliding_window") if each), default=0)
+    length = window + 11 if 0 < window <= _LONGEST_WINDOW else _LENGTH
     length = max(1, min(length, getattr(config, "max_position_embeddings", 10**9) - _NEW))
     generator = torch.Generator().manual_seed(0)
     return torch.randint(min(config.vocab_size, anatomy.d_vocab), (length,), generator=generator).tolist()

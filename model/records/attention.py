@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from model.records.schema import added
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionRule:
@@ -17,6 +19,8 @@ class AttentionRule:
     window: int | None  # a token sees itself and the window-1 tokens before it; None: all tokens before it
     softcap: float | None  # scores = softcap * tanh(scores / softcap); None: not capped
     mask: int | None  # which of the run's recorded masks replaces the causal rule; None: the causal rule holds
+    n_kv_heads: int | None = added(None)  # of a layer that has fewer than others; each is held several times
+    d_head: int | None = added(None)  # of a layer whose heads are narrower than others'; zeros fill them up
 
 
 def visible(rule: AttentionRule, positions: np.ndarray, n_keys: int) -> np.ndarray:

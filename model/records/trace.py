@@ -65,10 +65,10 @@ class ModelCard:
     note: str  # what a person should know of these weights, such as how they were quantised; may be empty
     family: str  # the library's name of the architecture, such as "llama"
     n_layers: int
-    n_heads: int
+    n_heads: int  # this and the next: of the largest layer, where they differ
     n_kv_heads: int
     d_model: int
-    d_head: int
+    d_head: int  # this and the next: of the widest layer
     d_mlp: int
     d_vocab: int
     n_ctx: int  # the longest context the model was made for
@@ -201,6 +201,7 @@ class Trace(Saved):
     """One generation, with what the model computed in it. Arrays are read-only.
 
     Shapes: queries [L, H, S, D] and keys [L, G, S, D] after the model's own rotation and norms, values [L, G, S, E];
+    where layers differ in key heads or in widths, `AttentionRule` says how those of the smaller ones are filled up;
     resid [L+1, S, M] the residual stream at each layer's entrance and, last, at the end, before the final norm;
     logits [N, V] raw, of each generated token; unit_ids and unit_values [L, S, U] the strongest MLP units;
     sinks [L, H] learned sink scores; masks [R, S, S] what the model added to the scores where no simple rule says it;

@@ -58,8 +58,8 @@ def test_wrong_keys_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_wrong_rule_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     honest = Tracer._learn
 
-    def deaf(self: Tracer, layer: int, query: torch.Tensor, kwargs: dict[str, Any]) -> None:
-        honest(self, layer, query, {"scaling": 1.0})
+    def deaf(self: Tracer, layer: int, query: torch.Tensor, key: torch.Tensor, kwargs: dict[str, Any]) -> None:
+        honest(self, layer, query, key, {"scaling": 1.0})
 
     monkeypatch.setattr(Tracer, "_learn", deaf)
     assert passed()["attention"] is False

@@ -343,7 +343,9 @@ def _reason(trace: Trace, array: np.ndarray | None, check: str) -> str | None:
 
 
 def _kv_shape(trace: Trace) -> dict[str, int] | None:
-    """What one position of one layer's cache is made of, to set beside the bytes that were measured."""
+    """What one position of any layer's cache is made of, to set beside the bytes that were measured."""
+    if any((rule.n_kv_heads, rule.d_head) != (None, None) for rule in trace.rules):
+        return None
     if trace.keys is None or trace.values is None or trace.model.dtype not in _ITEM_BYTES:
         return None
     return {

@@ -8,6 +8,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.pytorch_utils import Conv1D
 
+from model.arch.anatomy import of_layers
 from model.capture.hooked import HookedModel
 from model.errors import NotShown
 from model.records.timing import Work, kv_bytes
@@ -102,7 +103,9 @@ def _unknown(model: Any, card: ModelCard, known: set[int]) -> str | None:
         return phrase("it reads more than text")
     if other := [layer for layer in layers if type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer)]:
         return phrase("its cache has layers of the kind {kind}", kind=type(other[0]).__name__)
-    if len(layers) != card.n_layers or getattr(config, "kv_lora_rank", None) or getattr(config, "v_head_dim", None):
+    sizes = {name: of_layers(config, name) for name in ("head_dim", "num_key_value_heads", "num_attention_heads")}
+    odd = any(getattr(config, name, None) for name in ("kv_lora_rank", "v_head_dim"))
+    if len(layers) != card.n_layers or odd or any(len(set(each)) > 1 for each in sizes.values()):
         return phrase("its keys and values are not of one width in every layer")
     if experts := [name for name, _ in model.named_parameters() if "expert" in name]:
         return phrase("{experts} belongs to an expert, which reads some tokens only", experts=experts[0])
