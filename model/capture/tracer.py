@@ -1,25 +1,21 @@
 """Captures a forward pass as it runs: queries, keys, values, the residual stream, the strongest MLP units.
 
-The attention functions of the transformers library are re-registered under their own names with a pass-through, so
-that a model runs the very code it would have run anyway; the pass-through hands queries, keys and values to the
-tracer that is active in this thread, if there is one. Between passes a model carries no hooks.
+A model runs the very attention that it would have run anyway: while a pass is watched, what it is called with is kept
+on the way (`attention_calls`). Between passes a model carries no hooks, and the library is as it was.
 """
 
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from transformers import AttentionInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from model.arch.anatomy import Anatomy, attached, hidden, layer_input
+from model.capture.attention_calls import watched
 from model.capture.buffers import Buffers
 from model.errors import Cancelled
 from model.records import attention
@@ -29,30 +25,7 @@ from model.texts import phrase
 _ROWS = 128  # of units searched at once
 UNITS = 8  # strongest MLP units kept at each layer and position
 
-_ACTIVE: ContextVar["Tracer | None"] = ContextVar("tracer", default=None)
-
-
-def _pass_through(find_original: Callable[[nn.Module], Callable[..., Any]]) -> Callable[..., Any]:
-    def forward(module: nn.Module, query: Any, key: Any, value: Any, mask: Any, *args: Any, **kwargs: Any) -> Any:
-        original = find_original(module)
-        tracer = _ACTIVE.get()
-        if tracer is None:
-            return original(module, query, key, value, mask, *args, **kwargs)
-        return tracer.attend(original, module, query, key, value, mask, *args, **kwargs)
-
-    return forward
-
-
-def _own_eager(module: nn.Module) -> Callable[..., Any]:
-    """The eager attention of the file that defines this attention module, which the library would have called."""
-    for kind in type(module).__mro__:
-        if found := getattr(sys.modules.get(kind.__module__), "eager_attention_forward", None):
-            return found
-    raise NotImplementedError(phrase("{kind} has no eager attention function beside it", kind=type(module).__name__))
-
-
-AttentionInterface.register("sdpa", _pass_through(lambda _: sdpa_attention_forward))
-AttentionInterface.register("eager", _pass_through(_own_eager))
+_TAKES = ("module", "query", "key", "value", "attention_mask")  # what the library's interface takes, in this order
 
 
 class Tracer:
@@ -92,14 +65,12 @@ class Tracer:
         Raises: Cancelled, from within the pass, as soon as `cancelled()` says so.
         """
         self.entered = []
-        token = _ACTIVE.set(self)
         try:
-            with attached(list(self._hooks())):
+            with watched(self.attend), attached(list(self._hooks())):
                 yield
             self._keep_units()
             self.buffers.end(self._n_layers)
         finally:
-            _ACTIVE.reset(token)
             for of_this_pass in (self._as_ruled, self._kept, self._units_seen):
                 of_this_pass.clear()
 
@@ -148,21 +119,13 @@ class Tracer:
         layer = int(bad[0])
         return phrase("the embedding") if layer == 0 else phrase("layer {last}", last=layer - 1)
 
-    def attend(
-        self,
-        original: Callable[..., Any],
-        module: Any,
-        query: Any,
-        key: Any,
-        value: Any,
-        mask: Any,
-        *args: Any,
-        **kwargs: Any,
-    ) -> Any:
-        """Run one layer's attention as the library would, and keep what went in. Called by the pass-through."""
-        result = original(module, query, key, value, mask, *args, **kwargs)
+    def attend(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Run one layer's attention as the library would, and keep what went in, by whatever name it was given."""
+        result = original(*args, **kwargs)
         with self._keeping("queries", "keys", "values"):
-            self._keep_attention(module.layer_idx, query, key, value, mask, kwargs)
+            told = dict(zip(_TAKES, args, strict=False)) | kwargs
+            module, query, key, value = (told[name] for name in _TAKES[:4])
+            self._keep_attention(module.layer_idx, query, key, value, told.get("attention_mask"), told)
             if self.outputs is not None:
                 self.outputs.setdefault(module.layer_idx, []).append(result[0][0].float())
         return result

@@ -5,12 +5,11 @@
 # pyright: reportPrivateUsage=false
 
 import math
-import sys
 
 import pytest
 import torch
 import transformers
-from transformers import DynamicCache
+from transformers import AttentionInterface, DynamicCache
 from transformers.generation.continuous_batching import input_outputs
 from transformers.integrations.eager_paged import eager_paged_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -216,10 +215,9 @@ def test_the_engine_leaves_no_trace_on_the_model_nor_on_random_numbers(llama: Ho
     assert llama.model.config._attn_implementation == llama.card.attention
 
 
-def test_outside_a_tick_the_librarys_own_function_is_called_and_nothing_is_kept(llama: HookedModel) -> None:
-    with pytest.raises(ValueError, match="without a paged attention cache"):
-        ALL_ATTENTION_FUNCTIONS[EAGER](torch.nn.Module(), *torch.zeros(3, 1, 1, 1, 1), None, 1.0)
-    assert ALL_ATTENTION_FUNCTIONS[EAGER] is not eager_paged_attention_forward
+def test_after_a_tick_the_librarys_own_function_is_called(llama: HookedModel) -> None:
+    ticks(llama, attention=True)
+    assert ALL_ATTENTION_FUNCTIONS.get_interface(EAGER, eager_paged_attention_forward) is eager_paged_attention_forward
 
 
 # The contract with the known version
@@ -255,7 +253,10 @@ def test_an_engine_of_other_parts_is_said_to_be_another_version(
 def test_a_library_without_its_paged_attention_is_said_to_be_another_version(
     llama: HookedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "transformers.integrations.eager_paged", None)
+    def without(_: object, name: str, __: object) -> None:
+        raise KeyError(name)
+
+    monkeypatch.setattr(AttentionInterface, "get_interface", without)
     monkeypatch.setattr(transformers, "__version__", "5.99.0")
     with pytest.raises(NotShown, match=r"engine of transformers 5\.99\.0 differs"):
         ticks(llama)

@@ -7,18 +7,17 @@ after an error. These parts are private to the library and change between releas
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import transformers
-from transformers import AttentionInterface
 
 from model.arch.transformers_version import is_known, versions
+from model.capture.attention_calls import watched
 from model.capture.cache_layers import odd_layers
 from model.capture.device import own_randomness, wait_for
 from model.capture.hooked import HookedModel
@@ -28,21 +27,6 @@ from model.texts import phrase
 
 EAGER = "paged|eager"
 _FULL = "full_attention"
-
-_RECORDER: ContextVar["_AttentionRecorder | None"] = ContextVar("recorder", default=None)
-
-
-def _pass_through(module: Any, *args: Any, **kwargs: Any) -> Any:
-    """The library's own paged attention; passes its weights to the recorder of this thread, if there is one."""
-    from transformers.integrations.eager_paged import eager_paged_attention_forward  # another release may not have it
-
-    result: Any = eager_paged_attention_forward(module, *args, **kwargs)
-    if (recorder := _RECORDER.get()) is not None:
-        recorder.layer(result[1][0])
-    return result
-
-
-AttentionInterface.register(EAGER, _pass_through)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +76,12 @@ class _AttentionRecorder:
         self.fits = n_layers * n_heads * self._others.numel() <= room
         self.cross_request_weight = 0.0
         self._layers: list[torch.Tensor] = []
+
+    def attend(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Compute one layer's attention as the library does, and record its weights."""
+        result = original(*args, **kwargs)
+        self.layer(result[1][0])
+        return result
 
     def layer(self, weights: torch.Tensor) -> None:
         """Record one layer, [heads, tokens, keys]."""
@@ -190,11 +180,8 @@ class Paged:
         return ready
 
     def _forward(self, recorder: _AttentionRecorder | None) -> None:
-        token = _RECORDER.set(recorder)
-        try:
+        with nullcontext() if recorder is None else watched(recorder.attend):
             self._processor._generation_step(self._model)
-        finally:
-            _RECORDER.reset(token)
         wait_for(self._model.device)
 
     def _n_cached_tokens(self, running: Sequence[Any]) -> tuple[tuple[int, int], ...]:

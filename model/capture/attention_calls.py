@@ -1,0 +1,59 @@
+"""Hands the attention calls of a pass to whoever watches it; for all others the library is as it was.
+
+The models of the transformers library ask its AttentionInterface for the function that computes their attention. Inside
+`watched`, a model that asks in the same thread is given that very function with a listener in front of it.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
+
+from transformers import AttentionInterface
+
+Attention = Callable[..., Any]
+Listener = Callable[..., Any]  # called with the function and what it was called with; gives what the function gives
+
+_LISTENER: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def watched(listener: Listener) -> Iterator[None]:
+    """Inside the block, attention that is computed in this thread goes through the listener."""
+    token = _LISTENER.set(listener)
+    try:
+        with _LOOK_UP:
+            yield
+    finally:
+        _LISTENER.reset(token)
+
+
+class _LookUp:
+    """The interface's look-up, replaced while at least one thread watches. Safe to enter from any thread."""
+
+    def __init__(self) -> None:
+        self._lock, self._watching = threading.Lock(), 0
+        self._own = AttentionInterface.get_interface
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._watching == 0:
+                own = self._own = AttentionInterface.get_interface
+
+                def get_interface(interface: Any, name: Any, default: Attention) -> Attention:
+                    found, listener = own(interface, name, default), _LISTENER.get()
+                    return found if listener is None else partial(listener, found)
+
+                AttentionInterface.get_interface = get_interface
+            self._watching += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._watching -= 1
+            if self._watching == 0:
+                AttentionInterface.get_interface = self._own
+
+
+_LOOK_UP = _LookUp()
