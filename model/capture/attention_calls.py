@@ -42,8 +42,8 @@ class _LookUp:
             if self._watching == 0:
                 own = self._own = AttentionInterface.get_interface
 
-                def get_interface(interface: Any, name: Any, default: Attention) -> Attention:
-                    found, listener = own(interface, name, default), _LISTENER.get()
+                def get_interface(self: AttentionInterface, attn_implementation: str, default: Attention) -> Attention:
+                    found, listener = own(self, attn_implementation, default), _LISTENER.get()
                     return found if listener is None else partial(listener, found)
 
                 AttentionInterface.get_interface = get_interface

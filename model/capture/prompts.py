@@ -16,6 +16,7 @@ def read_prompt(hooked: HookedModel, prompt: str | Sequence[int], settings: Sett
     """A prompt of either kind as the model will read it. Raises: BadPrompt, BadSetting."""
     if isinstance(prompt, str):
         read = encode(hooked.tokenizer, prompt, chat=settings.chat)
+        _check_rows(hooked, read)
         return replace(read, notes=(*read.notes, *hooked.reader.losses(read.text)))
     given = list(prompt)
     bad = [each for each in given if not isinstance(each, Integral) or not 0 <= each < hooked.card.d_vocab]
@@ -31,6 +32,22 @@ def read_prompt(hooked: HookedModel, prompt: str | Sequence[int], settings: Sett
         )
     ids = tuple(int(each) for each in given)
     return Prompt(text=hooked.tokenizer.decode(list(ids)), ids=ids, notes=())
+
+
+def _check_rows(hooked: HookedModel, read: Prompt) -> None:
+    """The embedding has a row for every token. Raises: BadPrompt."""
+    n_rows = hooked.model.get_input_embeddings().weight.shape[0]
+    beyond = next((each for each in read.ids if each >= n_rows), None)
+    if beyond is not None:
+        raise BadPrompt(
+            "the prompt has the token {token!r} (id {id}): this model's tokenizer has {n_tokens:,} tokens, but its "
+            "embedding only {n_rows:,} rows, since tokens were added without resizing it. Leave that token out (turn "
+            "chat off, if the chat template adds it), or resize the embedding and save the model again.",
+            token=hooked.reader.text(beyond),
+            id=beyond,
+            n_tokens=len(hooked.tokenizer),
+            n_rows=n_rows,
+        )
 
 
 def check_lengths(hooked: HookedModel, n_prompt: int, settings: Settings | None, limits: Limits) -> None:

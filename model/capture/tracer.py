@@ -100,7 +100,7 @@ class Tracer:
     def rules_in_order(self) -> tuple[AttentionRule, ...]:
         """Each layer's rule, from the first layer to the last."""
         keys, queries = self.buffers.shape("keys"), self.buffers.shape("queries")
-        whole = {"n_kv_heads": keys and keys[1], "d_head": queries and queries[3]}
+        whole = {"n_kv_heads": keys[1] if keys else None, "d_head": queries[3] if queries else None}
         return tuple(_but_for(self.rules[layer], whole) for layer in sorted(self.rules))
 
     @property

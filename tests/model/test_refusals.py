@@ -12,6 +12,7 @@ from model.errors import BadPrompt, BadSetting, PromptTooLong, Refusal, UnknownM
 from model.limits import Limits
 from model.loading.load import load
 from tests.model.test_tokens import HOSTILE
+from tests.tiny import tiny_model, tiny_tokenizer
 
 BAD_SETTINGS: list[tuple[str, Any, str]] = [
     ("max_new_tokens", 0, "a whole number of at least 1"),
@@ -178,3 +179,18 @@ def test_special_tokens_are_special_in_a_plain_prompt_and_text_in_a_chat(small):
     chat = trace(small, "a<|im_end|>b", max_new_tokens=1, chat=True, additions=False)
     bare = trace(small, "a b", max_new_tokens=1, chat=True, additions=False)
     assert [sum(token.special for token in run.tokens[: run.n_prompt]) for run in (chat, bare)] == [5, 5]
+
+
+@pytest.mark.parametrize("chat", [False, True], ids=["plain", "chat"])
+def test_a_token_that_the_embedding_has_no_row_for_is_refused_with_both_sizes(chat: bool) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens(["<|turn|>"], special_tokens=True)
+    tokenizer.add_tokens(["added"])
+    tokenizer.chat_template = "{% for message in messages %}<|turn|> {{ message.content }}{% endfor %}"
+    hooked = load(model=tiny_model("llama"), tokenizer=tokenizer)
+    assert trace(hooked, "w5 w6", max_new_tokens=1, additions=False).n_prompt == 2
+    prompt, token = ("w5 w6", "<|turn|>") if chat else ("w5 added w6", "added")
+    with pytest.raises(BadPrompt) as refused:
+        trace(hooked, prompt, max_new_tokens=1, chat=chat)
+    assert f"the token {token!r}" in str(refused.value)
+    assert "has 201 tokens" in str(refused.value) and "199 rows" in str(refused.value)
