@@ -20,6 +20,7 @@ Hooks = Iterable[tuple[Callable[..., Any], Callable[..., None]]]
 
 _NORM_NAMES = ("norm", "ln_f", "norm_f", "final_norm", "final_layernorm", "final_layer_norm")
 _CLOSE = 1e-5  # parts sum to what a layer adds within this share of the stream's size
+_LOOKS_AHEAD = 1e-4  # of the largest logit: rounding is a hundredth of that, a look at a later token far more
 _MOST_CHILDREN = 10  # a layer with more parts than this is not searched for the ones that add up
 
 
@@ -54,10 +55,10 @@ class Anatomy:
 
 
 def find(model: Any) -> Anatomy:
-    """Find the parts of a causal language model, with one forward pass over four tokens.
+    """Find the parts of a causal language model, with one forward pass over four tokens, and a second without hooks.
 
     What the search for a part trips over stands in `failed`, and that part is not found.
-    Raises: UnknownModel, if it has no list of layers or no head, so that it is no model of this kind.
+    Raises: UnknownModel, if it has no list of layers or no head, or looks ahead, so that it is no model of this kind.
     """
     config = model.config.get_text_config()
     layers, parent = _layers(model, config)
@@ -77,7 +78,8 @@ def find(model: Any) -> Anatomy:
     ]
     ids = torch.arange(4, device=model.device)[None] % config.vocab_size
     with attached(hooks), torch.inference_mode():
-        model(input_ids=ids, use_cache=False)
+        logits = model(input_ids=ids, use_cache=False).logits
+    _require_causal(model, ids, logits)
     parts = search.found("block", block.parts, ())
     return Anatomy(
         layers=layers,
@@ -161,6 +163,20 @@ def attached(hooks: list[tuple[Callable[..., Any], Callable[..., None]]]) -> Ite
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _require_causal(model: Any, ids: torch.Tensor, logits: torch.Tensor) -> None:
+    """Another last token changes nothing before it. Raises: UnknownModel, if it does, as in an encoder."""
+    other = ids.clone()
+    other[0, -1] = (ids[0, -1] + 1) % model.config.get_text_config().vocab_size
+    with torch.inference_mode():
+        before, after = logits[:, :-1].float(), model(input_ids=other, use_cache=False).logits[:, :-1].float()
+    if (before - after).abs().max() > _LOOKS_AHEAD * before.abs().max():
+        raise UnknownModel(
+            "{kind} reads later tokens when it works on earlier ones, as an encoder does: it fills gaps and does not "
+            "write text. Pick a causal language model.",
+            kind=type(model).__name__,
+        )
 
 
 def _layers(model: Any, config: Any) -> tuple[tuple[nn.Module, ...], nn.Module]:

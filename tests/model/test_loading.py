@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, BertConfig
 
 from model import load, trace
 from model.errors import BadPrompt, BadSetting, BadWeights, NotShown, Refusal, UnknownModel, UnsafeModel
@@ -155,3 +156,27 @@ def test_what_is_not_asked_for_is_named() -> None:
     with pytest.raises(UnknownModel, match="one of the two"):
         load("x", model=hooked.model, tokenizer=hooked.tokenizer)
     assert len(repr(hooked)) < 200
+
+
+_ENCODER: dict[str, Any] = {"vocab_size": 199, "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
+
+
+def test_a_folder_with_an_encoder_is_refused(tmp_path: Path) -> None:
+    AutoModelForMaskedLM.from_config(BertConfig(**_ENCODER, intermediate_size=96)).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(UnknownModel, match="reads later tokens when it works on earlier ones") as refused:
+        load(tmp_path)
+    assert "BertLMHeadModel" in str(refused.value) and "causal language model" in str(refused.value)
+
+
+@pytest.mark.parametrize("family", ["roberta", "electra", "camembert"])
+def test_any_encoder_is_refused(family: str) -> None:
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **_ENCODER, intermediate_size=96))
+    with pytest.raises(UnknownModel, match="reads later tokens"):
+        load(model=model, tokenizer=tiny_tokenizer())
+
+
+def test_a_model_of_such_a_family_that_was_made_to_write_is_not_refused() -> None:
+    model = AutoModelForCausalLM.from_config(BertConfig(**_ENCODER, intermediate_size=96, is_decoder=True))
+    hooked = load(model=model, tokenizer=tiny_tokenizer())
+    assert hooked.card.reason_against("parity") is None
