@@ -229,7 +229,7 @@ class Trace(Saved):
     texts: dict[int, str]  # what every token id that this record mentions reads as
     fragments: dict[int, bytes] = field(default_factory=dict)  # the bytes of those that are parts of a character
     steps: tuple[Step, ...]
-    ended: Ended  # "criterion": one of the model's generation config, such as a time limit
+    ended: Ended  # "criterion": one of the model's generation config, such as its stop strings
     notes: tuple[str, ...] = ()  # what a person should know, such as replaced characters
     rules: tuple[AttentionRule, ...] = ()  # one a layer; empty where attention is not shown
     origin: Origin | None = added(None)  # noqa: RUF009  (a field; None: the run began with its prompt)

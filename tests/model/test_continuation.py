@@ -228,14 +228,6 @@ def test_an_end_of_sequence_as_the_last_allowed_token_is_an_end_of_sequence() ->
     assert trace(hooked, PROMPT, max_new_tokens=2, additions=False).ended == "length"
 
 
-def test_what_another_criterion_ends_is_neither() -> None:
-    model = tiny_model("llama")
-    hooked = load(model=model, tokenizer=tiny_tokenizer())
-    model.generation_config.max_time = 0.0
-    run = trace(hooked, PROMPT, max_new_tokens=3, additions=False)
-    assert (run.n_generated, run.ended) == (1, "criterion")
-
-
 def test_a_run_that_was_stopped_is_continued_to_its_length(llama: HookedModel) -> None:
     whole = written(llama)
     stopped = Generation(llama, PROMPT, whole.settings, Limits())

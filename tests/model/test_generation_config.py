@@ -1,6 +1,7 @@
 """What a model's own generation config asks for: a run does it as `generate()` does, or refuses it by name."""
 
 import re
+from pathlib import Path
 from collections.abc import Iterator
 from typing import Any
 
@@ -181,7 +182,7 @@ def test_a_model_that_asks_for_what_is_not_recorded_is_refused_when_it_is_loaded
         measure(hooked, PROMPT, GREEDY, Limits())
 
 
-def test_strings_that_end_a_text_end_a_run_a_fork_of_it_and_a_measurement(hooked: HookedModel) -> None:
+def test_strings_that_end_a_text_end_a_run_a_fork_of_it_and_a_measurement(hooked: HookedModel, tmp_path: Path) -> None:
     plain = traced(hooked, GREEDY)
     words = [token.text for token in plain.tokens[len(PROMPT) :]]
     asking(hooked, stop_strings=[words[2]])
@@ -189,9 +190,10 @@ def test_strings_that_end_a_text_end_a_run_a_fork_of_it_and_a_measurement(hooked
     assert all(check.passed for check in again.card.checks)
     run = traced(again, GREEDY)
     assert [token.text for token in run.tokens[len(PROMPT) :]] == words[:3]
+    assert run.ended == "criterion"  # neither an end of sequence nor the length
     forked = fork(again, plain, step=1, token_id=plain.choices[1].id)
     assert [token.id for token in forked.tokens] == [token.id for token in run.tokens]
-    *_, measured = measure(again, PROMPT, GREEDY, Limits(), repeats=1, parts=["phases"])
+    *_, measured = measure(again, PROMPT, GREEDY, Limits(cache=tmp_path), repeats=1, parts=["phases"])
     assert measured.text == run.text
 
 
