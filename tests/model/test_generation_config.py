@@ -1,8 +1,8 @@
 """What a model's own generation config asks for: a run does it as `generate()` does, or refuses it by name."""
 
 import re
-from pathlib import Path
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
