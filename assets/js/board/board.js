@@ -109,7 +109,7 @@ export class Board {
     this.pictureBox.prepend(this.loom.element);
     this.loom.head.append(new SaveMenu(phrase("the whole run"), () => this.savedLoom()).element);
     this.transport.element.after(this.loom.story);
-    this.rail = new Rail(this.cards, () => this.opened());
+    this.rail = new Rail(this.cards, () => this.opened(), () => this.redraw());
     this.list.before(this.rail.element);
     if (!app.base) return;
     this.serverViews = new ServerViews(app.base);
@@ -344,12 +344,13 @@ export class Board {
     const seen = this.cards.filter((card) => card.isOpen && (card.inSight || !this.run)); // server pictures change seldom, and are drawn by themselves
     this.transport.paint(record instanceof ServedRecord ? servedAxis(record, at, this.pictures.words(at)) : runAxis(state), this.colours);
     if (this.loom?.inSight) this.loom.paint(state);
-    this.rail?.paint(state);
+    const rail = this.rail?.isNear ? this.rail : null;
+    rail?.paint(state);
     for (const card of seen) card.paint(state);
     this.transport.draw();
     if (this.loom?.inSight) this.loom.draw(state);
     for (const card of seen) card.draw(state);
-    this.rail?.draw();
+    rail?.draw();
     if (this.run) this.serverViews?.draw(this.run, this.slices.live, asRead(this.run, this.selection.base));
     this.drawn();
     cancelIdle(this.idle);
@@ -388,6 +389,10 @@ export class Board {
     const stale = this.cards.find((card) => card.stale);
     if (!stale) {
       if (!this.loom?.inSight && this.run) this.loom?.draw(state); // its words are read from anywhere
+      if (!this.rail?.isNear) {
+        this.rail?.paint(state);
+        this.rail?.draw();
+      }
       this.drawn();
       return;
     }

@@ -2,7 +2,7 @@
 // Every picture in little, below the loom: what each of them says of the selection. One that is pressed opens as a card, one at a time
 // or all at once.
 
-import { h, fill, say, button } from "../core/dom.js";
+import { h, fill, say, button, watchSight } from "../core/dom.js";
 import { fit } from "../core/canvas.js";
 import { phrase } from "../core/texts.js";
 import { forgetAllCards, rememberAllCards, rememberedAllCards } from "../data/session_memory.js";
@@ -13,9 +13,11 @@ import { forgetAllCards, rememberAllCards, rememberedAllCards } from "../data/se
 const [WIDTH, HEIGHT] = [92, 30];
 
 export class Rail {
-  /** @param {Card[]} cards in the order of the data @param {() => void} changed another card is open */
-  constructor(cards, changed) {
+  /** @param {Card[]} cards in the order of the data @param {() => void} changed another card is open @param {() => void} redraw */
+  constructor(cards, changed, redraw) {
     this.changed = changed;
+    /** whether it is drawn with everything else: out of sight it waits until the selection rests */
+    this.isNear = true;
     /** @type {string | null} the card that is open, where they are not all */
     this.opened = null;
     this.all = rememberedAllCards();
@@ -24,6 +26,10 @@ export class Rail {
     this.element = h("section", { class: "ts-rail", "aria-label": phrase("The pictures"), hidden: true },
       h("p", { class: "ts-rail-head" }, h("b", {}, phrase("Look closer")), h("span", { class: "ts-muted" }, phrase("Each part of this step. Press one to open it.")), this.allButton),
       h("div", { class: "ts-rail-rows" }, ...this.rows.map((row) => row.element)));
+    watchSight(this.element, (entry) => {
+      this.isNear = entry.isIntersecting || this.element.hidden;
+      if (this.isNear) redraw();
+    }, { rootMargin: "150px" });
     this.lay();
   }
 

@@ -28,7 +28,7 @@ export function drawCells(g, geometry, seen, colours) {
   const pass = run.steps[step];
   for (let token = 0; token < geometry.count; token += 1) {
     if (token > pass.last) drawEmpty(g, geometry, token, colours);
-    else if (geometry.columns[token].wide) (seen.climbs ? drawKeptColumn : drawColumn)(g, geometry, seen, token, colours);
+    else if (geometry.columns[token].wide) (seen.climbs && topOf(seen, token) === run.nLayers ? drawKeptColumn : drawColumn)(g, geometry, seen, token, colours);
     else token = drawNarrow(g, geometry, seen, token, colours);
   }
 }
@@ -37,14 +37,14 @@ export function drawCells(g, geometry, seen, colours) {
 const COLUMNS = new Map();
 const [MOST_COLUMNS, BESIDE_PX] = [160, 10];
 
-/** A column, drawn once for as long as it looks the same. @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {Seen} seen @param {number} token @param {Paint} colours */
+/** A whole column, drawn once for as long as it looks the same. @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {Seen} seen @param {number} token @param {Paint} colours */
 function drawKeptColumn(g, geometry, seen, token, colours) {
   const { run, step, focus } = seen;
   const [low, high] = [geometry.cell(token, 0), geometry.cell(token, geometry.levels - 1)];
   const [x, y] = [Math.min(low.x, high.x) - BESIDE_PX, Math.min(low.y, high.y) - BESIDE_PX];
   const [w, hgt] = [Math.abs(high.x - low.x) + low.w + 2 * BESIDE_PX, Math.abs(high.y - low.y) + low.h + 2 * BESIDE_PX];
   const guesses = run.lensPlace(0, token) !== null || (isComing(run, token) ? "coming" : "none");
-  const key = [run.id, guesses, run.tokens[token + 1]?.id, token, w, hgt, run.stepOf[token] < step, topOf(seen, token), focus.includes(token), seen.keep, colours.stamp].join("/");
+  const key = [run.id, guesses, run.tokens[token + 1]?.id, token, w, hgt, run.stepOf[token] < step, focus.includes(token), seen.keep, colours.stamp].join("/");
   let kept = COLUMNS.get(key);
   if (!kept) {
     kept = document.createElement("canvas");
