@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from playwright.sync_api import Page, Position, expect
@@ -215,6 +216,34 @@ def test_the_caption_of_what_is_played_is_marked(page: Page):
     page.locator(".ts-play").click()
     told = page.evaluate("window.marked")
     assert told[: told.index("keep") + 1][-5:] == ["read", "look", "guess", "choose", "keep"]
+
+
+def test_a_failed_self_check_is_said_above_the_picture(look: Callable[..., Page]):
+    run = timed(finished())
+    checks = tuple(
+        replace(each, passed=False, detail="logits are off") if each.name == "parity" else each
+        for each in run.model.checks
+    )
+    assert not all(each.passed for each in checks)
+    page = look(replace(run, model=replace(run.model, checks=checks)), "step=3", width=1440, height=900)
+    expect(page.locator(".ts-loom-warning")).to_have_text(re.compile("not be what the model computes.*logits are off"))
+    expect(page.locator(".ts-loom-warning")).to_be_in_viewport(ratio=1)
+    sound = look(run, "step=3", width=1440, height=900)
+    expect(sound.locator(".ts-loom-warning")).to_be_hidden()
+
+
+def test_passes_that_read_everything_again_say_so(look: Callable[..., Page]):
+    run = timed(finished())
+    steps = [
+        replace(each, kind="reread", first=0, n_tokens=each.stop, kv_bytes=0) if at else replace(each, kv_bytes=0)
+        for at, each in enumerate(run.steps)
+    ]
+    page = look(replace(run, steps=tuple(steps)), "step=3", width=1440, height=900)
+    captions = page.locator(".ts-story")
+    expect(captions).to_contain_text("Read again: 8 tokens go through")
+    expect(captions).to_contain_text("keeps no cache")
+    expect(captions).not_to_contain_text("Prefill")
+    expect(captions).not_to_contain_text("Decode")
 
 
 def test_the_table_has_the_numbers_of_the_column(page: Page):

@@ -56,6 +56,7 @@ def head(trace: Trace) -> bytes:
                 "attention": _reason(trace, trace.queries, "attention"),
                 "residual": _reason(trace, trace.resid, "residual"),
                 "lens": card.reason_against("lens"),
+                "parity": card.reason_against("parity"),
             },
             "rows_up_to": ROWS_UP_TO,
             "kv_shape": _kv_shape(trace),

@@ -62,7 +62,8 @@ export class Loom {
     this.stage = h("div", { class: "ts-loom-stage" }, this.picture, this.inspector.element);
     this.search = new SearchField(selection, { changed: redraw, go: (token) => this.found(token), left: () => this.over.focus({ preventScroll: true }) });
     this.head = h("div", { class: "ts-loom-says" }, this.says, this.about, this.search.element);
-    this.element = h("section", { class: "ts-loom", "aria-label": phrase("the whole run") }, this.head, this.stage, this.readout.element);
+    this.warning = h("p", { class: "ts-loom-warning", role: "note" });
+    this.element = h("section", { class: "ts-loom", "aria-label": phrase("the whole run") }, this.head, this.warning, this.stage, this.readout.element);
     this.table = new LoomTable(selection);
     this.captions = h("ol", { class: "ts-story" });
     this.reveals = -1;
@@ -275,6 +276,7 @@ export class Loom {
     const moment = this.front && this.front.level <= run.nLayers ? Math.floor(this.front.level) : null;
     say(this.says, line(run, at, moment));
     const { model } = run.head;
+    if (this.about.dataset.of !== run.id) say(this.warning, run.head.shows.parity ? phrase("These numbers may not be what the model computes unwatched: {reason}.", { reason: run.head.shows.parity }) : "");
     if (this.about.dataset.of !== run.id) fill(this.about, h("span", { class: "ts-model-note", title: model.note || undefined }, model.note || model.name));
     this.about.dataset.of = run.id;
     this.markChapter(run);

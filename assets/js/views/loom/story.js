@@ -32,6 +32,7 @@ export function line(run, at, front) {
   const token = run.tokens[pass.last];
   if (front !== null && front < run.nLayers + 1) {
     const layer = Math.min(Math.max(Math.floor(front) - 1, 0), run.nLayers - 1);
+    if (pass.kind === "reread") return phrase("Without a cache, the model reads all {n} tokens again, now in layer {layer}.", { n: count(pass.n), layer });
     if (pass.n > 1) return phrase("Prefill: the model reads all {n} tokens at once, now in layer {layer}.", { n: count(pass.n), layer });
     return phrase("Decode: only {token} is read; it looks back into the cache, now in layer {layer}.", { token: quote(token), layer });
   }
@@ -61,7 +62,8 @@ export function captions(run, at) {
   const [token, next] = [quote(run.tokens[last]), quote(run.tokens[pass.chosenAt])];
   const time = pass.seconds ? duration(pass.seconds) : phrase("an unknown time");
   const look = tellingLook(run, at);
-  const read = pass.n > 1 ? phrase("Prefill: {n} tokens (words or parts of words) go through {layers} layers at once, in {time}.", { n: count(pass.n), layers: run.nLayers, time })
+  const read = pass.kind === "reread" ? phrase("Read again: {n} tokens go through {layers} layers, as no cache holds them, in {time}.", { n: count(pass.n), layers: run.nLayers, time })
+    : pass.n > 1 ? phrase("Prefill: {n} tokens (words or parts of words) go through {layers} layers at once, in {time}.", { n: count(pass.n), layers: run.nLayers, time })
     : phrase("Decode: one token, {token}, goes through {layers} layers, in {time}.", { token, layers: run.nLayers, time });
   return [
     { chapter: "read", title: phrase("Read"), text: read, go: { token: last } },
@@ -76,6 +78,7 @@ export function captions(run, at) {
 /** @param {Run} run @param {import("../../data/store.js").Step} pass @param {string} next */
 function keepWords(run, pass, next) {
   const values = { bytes: size(pass.kvBytes), token: next };
+  if (!pass.kvBytes && pass.kind === "reread") return phrase("This model keeps no cache: {token} is read next, with all tokens before it.", values);
   return run.end && pass.index === run.steps.length - 1 ? phrase("The run ends here: {token} is not read. {bytes} of keys and values are cached.", values)
     : phrase("Decode: {token} is read next, alone. The cache keeps {bytes} of keys and values.", values);
 }

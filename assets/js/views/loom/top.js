@@ -19,7 +19,8 @@ export function drawTop(g, geometry, { run, step }, front, colours) {
   if (geometry.transposed) return;
   const pass = run.steps[step];
   const time = pass.seconds ? duration(pass.seconds) : "";
-  const text = pass.n > 1 ? phrase("Prefill: {n} tokens in one pass, {time} as recorded", { n: pass.n, time })
+  const text = pass.kind === "reread" ? phrase("Read again: {n} tokens in one pass, {time} as recorded", { n: pass.n, time })
+    : pass.n > 1 ? phrase("Prefill: {n} tokens in one pass, {time} as recorded", { n: pass.n, time })
     : phrase("Decode: one token, {time} as recorded; it reads {n} from the cache", { n: pass.first, time });
   const width = write(g, text, geometry.before + 1, 16, { colour: colours.ink, bold: true, size: 14 });
   bracket(g, geometry, pass, colours);
