@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model.errors import BadSetting, Busy, Refusal
+from model.errors import BadSetting, Busy, NotAllowed, Refusal
 from model.limits import Limits
 from model.texts import phrase
-from model.weights.sources import DEFAULT
+from model.weights.sources import DEFAULT, to_download
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -114,7 +114,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
     store = make_store(limits)
-    models = HostedModels(limits, loader(limits, store), default=asked.model)
+    takes_any = _is_at_home(host) and not limits.models
+    models = HostedModels(limits, loader(limits, store), default=asked.model, takes_any=takes_any)
     app = build(models, limits, store)
     app.demo.launch(
         server_name=host,
@@ -143,8 +144,11 @@ class HostedModels:
 
     RESIDENT = 2
 
-    def __init__(self, limits: Limits, load: "Load", default: str | None = None) -> None:
+    def __init__(self, limits: Limits, load: "Load", default: str | None = None, *, takes_any: bool = False) -> None:
         self.names = tuple(dict.fromkeys((default or DEFAULT, *limits.models)))
+        self.takes_any = takes_any
+        self._offered = self.names
+        self._told: set[str] = set()  # models whose download was announced, and may begin
         self._load = load
         self._engines: dict[str, Engine] = {}
         self._states: dict[str, ModelState] = {}
@@ -200,6 +204,7 @@ class HostedModels:
 
     def _bring(self, name: str) -> None:
         try:
+            self._announce(name)
             engine = self._load(name, lambda what, done, total: self._report(name, what, done, total))
         except Refusal as error:
             failure = error
@@ -213,6 +218,7 @@ class HostedModels:
             card = engine.card
             with self._lock:
                 self._engines[name] = engine
+                self.names = tuple(dict.fromkeys((*self.names, name)))
                 self._say(name, "ready", _ready(card), 1.0)
             return
         with self._lock:
@@ -220,6 +226,17 @@ class HostedModels:
             self._say(name, "failed", str(failure), None)
         if name == self.names[0]:
             sys.stderr.write(f"app.py: {failure}\n")  # the host asked for it, and may have no page open
+
+    def _announce(self, name: str) -> None:
+        """Before a model that somebody named is downloaded, its size is told. Raises: Refusal, the first time."""
+        if name in self._offered or name in self._told or not (size := to_download(name)):
+            return
+        self._told.add(name)
+        raise NotAllowed(
+            "{name} is not on this machine: its download is {size:.1f} MB. Ask for it again to begin.",
+            name=name,
+            size=size / 1e6,
+        )
 
     def _report(self, name: str, what: str, done: int, total: int) -> None:
         fraction = min(done / total, 1.0) if total else None
@@ -314,6 +331,11 @@ def _is_free(host: str, port: int) -> bool:
 
 def _on_a_space() -> bool:
     return "SPACE_ID" in os.environ
+
+
+def _is_at_home(host: str) -> bool:
+    """Whether the page is for this machine alone: a loopback address, and nothing that says it is passed on."""
+    return host in ("127.0.0.1", "::1", "localhost") and not _on_a_space() and not os.environ.get("GRADIO_ROOT_PATH")
 
 
 def _has_desktop() -> bool:

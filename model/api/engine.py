@@ -82,6 +82,11 @@ class Models(Protocol):
         """Their names, the default first."""
         ...
 
+    @property
+    def takes_any(self) -> bool:
+        """Whether any other may be named too: an id of the hub, or a folder on this machine."""
+        ...
+
     def state(self, name: str) -> ModelState:
         """Whether this model is loaded, and how far its loading is."""
         ...

@@ -5,7 +5,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
@@ -68,6 +68,22 @@ def find(name: str | None, limits: Limits, progress: Progress | None = None) -> 
             "there is no folder {name!r}. {three_ways}", name=name, three_ways=packaged.three_ways(limits.cache)
         )
     return _from_hub(name, limits, progress)
+
+
+def to_download(name: str) -> int:
+    """Bytes that the hub would send for the model by that name; 0 for one that is here, or that the hub does not give.
+
+    Asks the hub, and waits for its answer for 5 seconds at most.
+    """
+    from huggingface_hub import is_offline_mode
+
+    if name == DEFAULT or _exists(Path(name).expanduser()) or _looks_like_path(name) or is_offline_mode():
+        return 0
+    try:
+        info = _within(HUB_SECONDS, lambda: _ask_hub(name))
+    except Exception:  # noqa: BLE001 - whatever it is, `find` says it
+        return 0
+    return _missing_bytes(name, info.sha, _wanted(_files(info)))
 
 
 def damaged(source: Source) -> list[str]:
@@ -316,9 +332,7 @@ def _download(name: str, info: "ModelInfo", progress: Progress | None) -> Path:
     """Fetches the model's files into the hub's cache: those that say what it is first, its weights when they pass."""
     from huggingface_hub import constants, snapshot_download
 
-    # Folders, and `consolidated` files, hold the same weights once more, for other programs.
-    files = {file.rfilename: file.size or 0 for file in info.siblings or () if "/" not in file.rfilename}
-    files = {file: size for file, size in files.items() if not file.startswith("consolidated")}
+    files = _files(info)
     if "config.json" not in files:
         if _ADAPTER in files:
             _refuse_adapter(Path(snapshot_download(name, allow_patterns=[_ADAPTER])))
@@ -326,7 +340,7 @@ def _download(name: str, info: "ModelInfo", progress: Progress | None) -> Path:
             "{name} on the hub holds no config.json, so it holds no model that can be opened here.", name=name
         )
     _check_weight_names(list(files), phrase("{name} on the hub", name=name))
-    sizes = {file: size for file, size in files.items() if any(fnmatch(file, pattern) for pattern in _WANTED)}
+    sizes = _wanted(files)
     cache = Path(constants.HF_HUB_CACHE)
     with room_for(
         cache, _missing_bytes(name, info.sha, sizes), phrase("the model {name}", name=name), setting="HF_HOME"
@@ -349,6 +363,19 @@ def _download(name: str, info: "ModelInfo", progress: Progress | None) -> Path:
             ) from error
     check_folder(folder)
     return folder
+
+
+def _files(info: "ModelInfo") -> dict[str, int]:
+    """A model's files on the hub, and their sizes.
+
+    Folders, and `consolidated` files, hold the same weights once more, for other programs.
+    """
+    files = {file.rfilename: file.size or 0 for file in info.siblings or () if "/" not in file.rfilename}
+    return {file: size for file, size in files.items() if not file.startswith("consolidated")}
+
+
+def _wanted(files: Mapping[str, int]) -> dict[str, int]:
+    return {file: size for file, size in files.items() if any(fnmatch(file, pattern) for pattern in _WANTED)}
 
 
 def _missing_bytes(name: str, revision: str | None, sizes: dict[str, int]) -> int:

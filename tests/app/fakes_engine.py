@@ -160,6 +160,7 @@ class FakeModels:
 
     def __init__(self, engine: FakeEngine, *names: str, ready: bool = True) -> None:
         self.names = names or ("fake-1k",)
+        self.takes_any = False
         self.store: Room | None = None  # of the app around it
         self.use(engine, ready=ready)
 

@@ -15,6 +15,7 @@ from model.requests.registry import EXPERIMENTS
 from model.requests.run import Run
 from model.requests.speculation import Speculate
 from model.requests.timing import Measure
+from tests.app.fakes_engine import FakeEngine, FakeModels
 from tests.app.visitor import FORM
 from viz.examples import DRAFTED, EXAMPLES, SCENES
 from viz.pages import fields, texts
@@ -229,7 +230,7 @@ def made() -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     with gr.Blocks():
         for experiment in EXPERIMENTS:
-            form = Form(request=experiment.request, limits=LIMITS, models=("one", "two"))
+            form = Form(request=experiment.request, limits=LIMITS, models=FakeModels(FakeEngine(), "one", "two"))
             found[experiment.name] = form.make(*experiment.request.fields())
     return found
 
@@ -266,10 +267,19 @@ def test_what_a_form_opens_with_may_be_posted_as_it_is(made):
 
 def test_with_one_model_there_is_nothing_to_choose():
     with gr.Blocks():
-        form = Form(request=Speculate, limits=LIMITS, models=("one",))
+        form = Form(request=Speculate, limits=LIMITS, models=FakeModels(FakeEngine(), "one"))
         made = form.make("modes", "draft", "model")
     assert set(made) == {"modes"}
     assert "draft model" not in [value for _, value in made["modes"].choices]
+
+
+def test_where_any_model_may_be_named_its_name_is_typed():
+    models = FakeModels(FakeEngine(), "one")
+    models.takes_any = True
+    with gr.Blocks():
+        made = Form(request=Speculate, limits=LIMITS, models=models).make("modes", "draft", "model")
+    assert set(made) == {"modes", "model"}
+    assert made["model"].allow_custom_value and "folder" in made["model"].info
 
 
 def test_a_field_that_refuses_is_called_as_on_the_page():

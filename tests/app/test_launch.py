@@ -15,7 +15,7 @@ import pytest
 import app
 from app import HostedModels, choose_port
 from model.api.job import Job
-from model.errors import BadSetting, Busy, UnknownModel
+from model.errors import BadSetting, Busy, NotAllowed, UnknownModel
 from model.limits import Limits
 from model.requests.run import Run
 from tests.app.fakes_engine import FakeEngine
@@ -163,6 +163,45 @@ def test_two_models_stay_and_an_idle_one_makes_room_for_a_third():
     wait_for(lambda: models.engine("c") is not None)
     assert set(models._engines) == {"a", "c"}
     models.close()
+
+
+def test_a_model_that_somebody_names_is_downloaded_once_its_size_is_known(monkeypatch):
+    loaded: list[str] = []
+
+    def load(name, progress):
+        loaded.append(name)
+        return FakeEngine(seconds=None)
+
+    sizes = {"org/large": 2_500_000_000}
+    monkeypatch.setattr(app, "to_download", lambda name: sizes.get(name, 0))
+    models = HostedModels(Limits(), load, default="a", takes_any=True)
+    wait_for(lambda: models.engine("a") is not None)
+    assert models.engine("org/large") is None
+    wait_for(lambda: models.state("org/large").phase == "failed")
+    with pytest.raises(NotAllowed, match=r"org/large is not on this machine: its download is 2500\.0 MB"):
+        models.engine("org/large")
+    assert (loaded, models.names) == (["a"], ("a",))
+    wait_for(lambda: models.engine("org/large") is not None)
+    assert (loaded, models.names) == (["a", "org/large"], ("a", "org/large"))
+    models.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "setting", "takes_any"),
+    [
+        ("127.0.0.1", {}, True),
+        ("localhost", {}, True),
+        ("0.0.0.0", {}, False),
+        ("127.0.0.1", {"SPACE_ID": "me/space"}, False),
+        ("127.0.0.1", {"GRADIO_ROOT_PATH": "/scope"}, False),
+    ],
+)
+def test_any_model_may_be_named_on_a_page_for_this_machine_alone(host, setting, takes_any, monkeypatch):
+    for name in ("SPACE_ID", "GRADIO_ROOT_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in setting.items():
+        monkeypatch.setenv(name, value)
+    assert app._is_at_home(host) == takes_any
 
 
 def test_a_model_that_failed_and_that_nobody_asks_for_again_keeps_no_seat():

@@ -88,7 +88,7 @@ def test_it_has_a_page_whose_form_asks_for_it(house: Path):
 import app
 from model.limits import Limits
 class Models:
-    names = ("tiny",)
+    names, takes_any = ("tiny",), False
 limits = Limits()
 store = app.make_store(limits)
 demo = app.build(Models(), limits, store).demo

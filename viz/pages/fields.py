@@ -13,6 +13,7 @@ import gradio as gr
 from gradio.blocks import BlockContext
 from gradio.components import Component
 
+from model.api.engine import Models
 from model.errors import BadSetting, Refusal
 from model.limits import Limits
 from model.records.fields import Field, fields_of, positions
@@ -37,7 +38,7 @@ class Form:
 
     request: type[Request]
     limits: Limits
-    models: tuple[str, ...]
+    models: Models
     values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def make(self, *names: str, lines: int = 3) -> dict[str, Any]:
@@ -46,10 +47,11 @@ class Form:
         `lines`: how high a field for text is before it grows.
         """
         fields = self.request.fields()
-        return {name: self._component(name, fields[name], lines) for name in names if self._is_offered(fields[name])}
+        return {name: self._component(name, fields[name], lines) for name in names if self._is_offered(name)}
 
-    def _is_offered(self, field: Field) -> bool:
-        return field.kind != "model" or len(self.models) > 1
+    def _is_offered(self, name: str) -> bool:
+        is_choice = len(self.models.names) > 1 or (self.models.takes_any and name == "model")
+        return is_choice or self.request.fields()[name].kind != "model"
 
     def shown(self, name: str, value: Any) -> Any:
         """A value of the request as the field's component holds it."""
@@ -111,18 +113,28 @@ class Form:
         return None if is_typed else (first, last)
 
     def _model(self, name: str, field: Field) -> Input:
-        label, info = translated(field.label), translated(field.help)
+        names, label, info = self.models.names, translated(field.label), translated(field.help)
         if name != "model":
-            other = next(each for each in self.models[1:])
-            return gr.Dropdown(list(self.models), value=other, label=label, info=info, elem_id=name)
+            other = next(each for each in names[1:])
+            return gr.Dropdown(list(names), value=other, label=label, info=info, elem_id=name)
         info = phrase("The model that runs this. If it is not in memory, it is loaded first.")
-        made = gr.Dropdown(list(self.models), value=self.models[0], label=label, info=info, elem_id=name)
+        if self.models.takes_any:
+            own = phrase("Your own: type the path of its folder, or its id on the Hugging Face Hub.")
+            info = f"{info} {own}"
+        made = gr.Dropdown(
+            list(names),
+            value=names[0],
+            label=label,
+            info=info,
+            elem_id=name,
+            allow_custom_value=self.models.takes_any,
+        )
         made.change(None, made, None, js=_TELL_MODEL, queue=False, api_visibility="private")
         return made
 
     def _is_possible(self, choice: str) -> bool:
         """A choice that needs another model is offered where there is one."""
-        return choice != "draft model" or len(self.models) > 1
+        return choice != "draft model" or len(self.models.names) > 1
 
     def _default(self, name: str) -> Any:
         default = next(each.default for each in dataclasses.fields(self.request) if each.name == name)
@@ -189,9 +201,8 @@ def _fill(button: gr.Button, values: Sequence[Any], filled: Sequence[Any]) -> No
 def remember(page: gr.Blocks, fields: Mapping[str, Any], memory: str) -> None:
     """Keep what a person chose over reloads, in the browser by the name `memory`; the server keeps nothing of it."""
     names, kept = json.dumps(list(fields)), list(fields.values())
-    choices = json.dumps(
-        {n: [v for _, v in f.choices] for n, f in fields.items() if isinstance(f, gr.Dropdown | gr.CheckboxGroup)}
-    )
+    bound = {n: f for n, f in fields.items() if isinstance(f, gr.Dropdown | gr.CheckboxGroup) and not _takes_any(f)}
+    choices = json.dumps({n: [v for _, v in f.choices] for n, f in bound.items()})
     keep = f"""(...values) => {{
         const names = {names};
         const chosen = Object.fromEntries(names.map((n, i) => [n, values[i]]));
@@ -213,3 +224,7 @@ def remember(page: gr.Blocks, fields: Mapping[str, Any], memory: str) -> None:
     page.load(None, kept, kept, js=restore, queue=False, api_visibility="private")
     for field in kept:
         field.change(None, kept, None, js=keep, queue=False, api_visibility="private")
+
+
+def _takes_any(made: Any) -> bool:
+    return getattr(made, "allow_custom_value", False)

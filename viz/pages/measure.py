@@ -21,10 +21,11 @@ _FILLED = ("prompt", "chat", "max_new_tokens", "run")
 
 def build_page(demo: gr.Blocks, visitors: Visitors, limits: Limits) -> None:
     """Add the page to the app that `demo` is."""
-    names = visitors.models.names
     values = {"prompt": EXAMPLES[0].prompt, "max_new_tokens": 24, **shell.opening(visitors, "measure")}
-    form = fields.Form(request=Measure, limits=limits, models=names, values=values)
-    smaller = fields.Form(request=TryCaches, limits=limits, models=names, values=shell.opening(visitors, "cache"))
+    form = fields.Form(request=Measure, limits=limits, models=visitors.models, values=values)
+    smaller = fields.Form(
+        request=TryCaches, limits=limits, models=visitors.models, values=shell.opening(visitors, "cache")
+    )
     with demo.route(phrase("Measure"), PATH, show_in_navbar=False) as blocks:
         with shell.laid_out("measure", "measure", "cache") as page:
             shared = form.make("prompt", "chat")

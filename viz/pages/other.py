@@ -20,7 +20,7 @@ def build_pages(demo: gr.Blocks, visitors: Visitors, limits: Limits) -> None:
 
 
 def _build_page(demo: gr.Blocks, kind: Experiment[Any, Any], visitors: Visitors, limits: Limits) -> None:
-    form = fields.Form(request=kind.request, limits=limits, models=visitors.models.names)
+    form = fields.Form(request=kind.request, limits=limits, models=visitors.models)
     with demo.route(kind.label, kind.name, show_in_navbar=False) as blocks:
         with shell.laid_out(kind.name, kind.name) as page:
             made = form.make(*kind.request.fields())

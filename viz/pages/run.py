@@ -16,7 +16,7 @@ _PRESSES = {"pause": phrase("Pause"), "resume": phrase("Resume"), "step": phrase
 def build_page(blocks: gr.Blocks, visitors: Visitors, limits: Limits, first: str | None) -> None:
     """Add the page to `blocks`. `first` is the record that it opens on."""
     values = {"prompt": EXAMPLES[0].prompt, "max_new_tokens": 16}
-    form = fields.Form(request=Run, limits=limits, models=visitors.models.names, values=values)
+    form = fields.Form(request=Run, limits=limits, models=visitors.models, values=values)
     with shell.laid_out_above("watch", "run", first=first) as page:
         made = form.make("prompt", lines=1)
         with shell.popover(phrase("Examples"), "examples-popover"):

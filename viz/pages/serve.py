@@ -26,11 +26,11 @@ _DRAFT = ("n_draft", "max_new_tokens", "temperature", "exit_layer", "seed")
 
 def build_page(demo: gr.Blocks, visitors: Visitors, limits: Limits) -> None:
     """Add the page to the app that `demo` is."""
-    first, names = SCENES[0], visitors.models.names
+    first = SCENES[0]
     serving = {"texts": first.texts, **first.engine, **shell.opening(visitors, "serve")}
     speculating = {"prompt": DRAFTED[0].prompt, "max_new_tokens": 32, **shell.opening(visitors, "speculate")}
-    batching = fields.Form(request=Serve, limits=limits, models=names, values=serving)
-    drafting = fields.Form(request=Speculate, limits=limits, models=names, values=speculating)
+    batching = fields.Form(request=Serve, limits=limits, models=visitors.models, values=serving)
+    drafting = fields.Form(request=Speculate, limits=limits, models=visitors.models, values=speculating)
     with demo.route(phrase("Serve"), PATH, show_in_navbar=False) as blocks:
         with shell.laid_out("serve", "serve", "speculate") as page:
             gr.HTML(html_template=_PARTS, js_on_load=None, apply_default_css=False, elem_id="parts")

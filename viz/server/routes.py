@@ -157,7 +157,7 @@ async def _plotly(_: Request) -> Response:
 def _model_state(models: Models) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         name = request.query_params.get("name") or models.names[0]
-        if name not in models.names:
+        if name not in models.names and not models.takes_any:
             return not_found(request, phrase("This host does not offer that model."))
         return JSONResponse({"name": name, **asdict(models.state(name))}, headers=PASSING)
 

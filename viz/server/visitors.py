@@ -28,6 +28,7 @@ log = logging.getLogger("tokenoscope")
 SILENCE_S = 15.0  # for which nobody fetches a job's parts before it is stopped
 _GRACE_S = 3.0  # of silence, after which a waiting job gives up its place where the queue is full
 _LOOK_S = 0.25
+_LONGEST_NAME = 300  # characters of a model's name or of a folder's path
 _MORE = 16  # jobs that may be followed beside those of full queues
 BROKEN = phrase("An internal error occurred. The host's log has the details.")
 
@@ -129,8 +130,9 @@ class Visitors:
 
     def _check(self, request: Request) -> None:
         for name in request.models.values():
-            if name is not None and name not in self.models.names:
-                raise NotAllowed("this host does not offer the model {name}. Choose one of the list.", name=shown(name))
+            if name is None or name in self.models.names or (self.models.takes_any and len(name) <= _LONGEST_NAME):
+                continue
+            raise NotAllowed("this host does not offer the model {name}. Choose one of the list.", name=shown(name))
         request.check(self.limits)
 
     # In the thread of each job

@@ -10,8 +10,8 @@ import { setFont, write } from "./ink.js";
 /** @typedef {import("./geometry.js").Geometry} Geometry */
 /** @typedef {import("../../core/canvas.js").Paint} Paint */
 
-const LEGEND = 400; // px that it needs
-const SPINE = 130; // px more, for the bar at the left of a column
+const LEGEND = 430; // px that it needs
+const SPINE = 110; // px more, for the bar at the left of a column
 const TO_COME = 150; // px of empty columns that have room for what is said of them
 
 /** @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {Seen} seen @param {import("./loom.js").Front | null} front @param {Paint} colours */
