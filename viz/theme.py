@@ -91,7 +91,7 @@ def count(number: int) -> str:
 def percent(probability: float) -> str:
     """As a percentage with three digits that count: 0.823 -> 82.3%, 0.00421 -> 0.421%; never a rounded 100%."""
     value = probability * 100
-    if value >= 99.95:
+    if 99.95 <= value < 100.5:
         return "100%" if probability >= 1 else phrase("over {number}", number="99.9%")
     return f"{_digits(value)}%"
 

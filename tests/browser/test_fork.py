@@ -46,23 +46,26 @@ def other(page: Page) -> int:
 
 
 @pytest.mark.cards("")
-def test_a_candidate_beside_the_loom_is_picked_in_the_card_that_opens(house: Plain, go: Callable[..., Page]) -> None:
+def test_a_candidate_beside_the_loom_continues_the_run_and_the_chosen_one_opens_its_card(
+    house: Plain, go: Callable[..., Page]
+) -> None:
     page = go(house, width=1440, height=900)
     run(page)
     page.evaluate("tokenoscope.selection.set({ step: 3 })")
     settle(page)
     expect(page.locator(CARD)).to_be_hidden()
-    pressed = page.locator(".ts-likely-press")
-    for at in (2, 2, 1):
-        name = pressed.nth(at).get_attribute("aria-label")
-        pressed.nth(at).click()
-        assert name is not None
-        expect(page.locator(GO)).to_have_text(re.compile(name.replace("“", "“·?")))  # a space is seen there
-    expect(page.locator(".ts-caption[aria-pressed=true]")).to_contain_text("Choose")
-    page.locator(GO).click()
+    page.locator(".ts-likely-chosen .ts-likely-press").click()  # it would be the same run
+    expect(page.locator(SAID)).to_contain_text("the fork repeats the same run")
+    assert not any(isinstance(each, Fork) for each in house.engine.asked)
+    page.evaluate("scrollTo(0, 0)")
+    other = page.locator(".ts-likely:not(.ts-likely-chosen) .ts-likely-press").first
+    token = page.evaluate("tokenoscope.store.run.steps[3].choices[0].candidates[1].id")
+    other.click()
     page.wait_for_function("tokenoscope.store.run.head.origin && tokenoscope.store.run.end")
     asked = house.engine.asked[-1]
-    assert isinstance(asked, Fork) and asked.step == 3
+    assert isinstance(asked, Fork)
+    assert (asked.step, asked.token_id) == (3, token)
+    assert page.evaluate("[tokenoscope.selection.at.step, scrollY]") == [3, 0]
 
 
 def test_a_candidate_is_pressed_and_the_run_goes_on_from_it_beside_the_old_one(

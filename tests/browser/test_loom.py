@@ -64,6 +64,21 @@ def test_a_head_that_rests_on_the_first_token_is_not_said_to_look_elsewhere(page
         expect(page.locator(".ts-caption").nth(1)).to_contain_text(words)
 
 
+def test_a_head_of_the_map_is_previewed_and_chosen(page: Page):
+    heads = page.locator(".ts-head-map")
+    heads.scroll_into_view_if_needed()
+    width = heads.bounding_box()["width"]
+    place: Position = {"x": width * 2.5 / page.evaluate("tokenoscope.store.run.nLayers"), "y": 16}
+    heads.hover(position=place)
+    page.wait_for_function("tokenoscope.selection.at.layer === 2 && tokenoscope.selection.at.head === 1")
+    expect(page.locator(f"{INSPECTOR} .ts-loom-crumb")).to_contain_text("layer 2 › head 1")
+    page.mouse.move(300, 20)
+    page.wait_for_function("tokenoscope.selection.at.layer !== 2")
+    heads.click(position=place)
+    page.mouse.move(300, 20)
+    page.wait_for_function("tokenoscope.selection.base.layer === 2 && tokenoscope.selection.base.head === 1")
+
+
 def test_each_caption_opens_its_part(page: Page):
     for title, said in (
         ("Read", "counted from 0"),

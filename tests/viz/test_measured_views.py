@@ -301,6 +301,13 @@ def test_numbers_read_as_they_should():
     assert (spread.low, spread.median, spread.high) == (1, 2, 3)
 
 
+def test_a_pass_faster_than_the_machine_says_that_the_probe_was_disturbed():
+    machine = replace(WHOLE.machine, bandwidth=WHOLE.decode_work.n_bytes / float(np.median(WHOLE.itl)) / 2.1)
+    said = drawn("utilisation", replace(WHOLE, machine=machine))
+    assert "<td>210%</td>" in said and "something else kept the machine busy" in said
+    assert "kept the machine busy" not in drawn("utilisation")
+
+
 def test_three_large_numbers_and_an_answer_in_words_stand_first():
     said = drawn("glance")
     ttft, itl = (float(np.median(each)) for each in (WHOLE.ttft, WHOLE.itl))

@@ -275,9 +275,14 @@ export class Board {
     this.rail?.go();
   }
 
-  /** Pick a token to continue the run with, where that is done. @param {import("../data/view.js").Named} token */
+  /** Continue the run with a token beside the loom; where it cannot be, or would be the same run, its card says so. @param {import("../data/view.js").Named} token */
   pick(token) {
     const state = this.loom?.state;
+    const { fork } = this.app;
+    if (state && fork && state.step.choices[0]?.id !== token.id && !fork.why(state.run)) {
+      fork.ask(state.run, state.step.index, token, null);
+      return;
+    }
     if (state) this.cards.find((card) => card.view.id === "next-token")?.picture.pick?.(state, token);
     this.show("next-token");
   }

@@ -7,7 +7,7 @@ import { phrase } from "../core/texts.js";
 /** @typedef {import("./page.js").Press} Press */
 /** @typedef {import("./page.js").Held} Held */
 /** @typedef {{id?: number, text: string}} Token */
-/** What the page does. @typedef {{ask: (experiment: string, values: Record<string, any>, step: number) => void, held: (id: string) => Held | undefined,
+/** What the page does; `card`: the one to open the new run at. @typedef {{ask: (experiment: string, values: Record<string, any>, step: number, card: string | null) => void, held: (id: string) => Held | undefined,
  *   nameOf: (id: string) => string | null, look: (id: string) => void, redraw: () => void}} Acts */
 
 const GOING = phrase("This run is not finished. When it is, it can be continued from here with another token.");
@@ -27,7 +27,7 @@ export class Forks {
     /** @type {string | null} the job that was asked for last */
     this.id = null;
     this.pressed = false; // and is not answered yet
-    /** @type {{like: Run, step: number, token: Token} | null} what is asked for when that job is done: a recorded run is run again first */
+    /** @type {{like: Run, step: number, token: Token, card: string | null} | null} what is asked for when that job is done: a recorded run is run again first */
     this.then = null;
     new MutationObserver(acts.redraw).observe(document.body, { attributes: true, attributeFilter: ["data-model"] });
   }
@@ -61,14 +61,14 @@ export class Forks {
     return name === null ? null : { name, look: () => this.acts.look(id) };
   }
 
-  /** @param {Run} run @param {number} step @param {Token} token */
-  ask(run, step, token) {
+  /** @param {Run} run @param {number} step @param {Token} token @param {string | null} [card] that is open then; null: the new run is looked at from the top */
+  ask(run, step, token, card = "next-token") {
     const first = this.isRecorded(run);
-    this.then = first ? { like: run, step, token } : null;
+    this.then = first ? { like: run, step, token, card } : null;
     this.pressed = true;
     this.tell(first ? FIRST : ASKED);
-    if (first) this.acts.ask("run", { ...run.head.settings, prompt: run.head.prompt }, step);
-    else this.acts.ask("fork", { run: run.id, step, ...(token.id === undefined ? { token: token.text } : { token_id: token.id }) }, step);
+    if (first) this.acts.ask("run", { ...run.head.settings, prompt: run.head.prompt }, step, card);
+    else this.acts.ask("fork", { run: run.id, step, ...(token.id === undefined ? { token: token.text } : { token_id: token.id }) }, step, card);
   }
 
   /** What a press came to, whoever pressed. @param {Press} press */
@@ -89,11 +89,11 @@ export class Forks {
       return;
     }
     if (!over || (status.state === "done" && !status.complete)) return;
-    const { like, step, token } = this.then;
+    const { like, step, token, card } = this.then;
     this.then = null;
     this.id = null;
     if (status.state !== "done" || !record || !("tokens" in record)) this.tell(status.refusal || STOPPED);
-    else if (sameUpTo(like, record, step)) this.ask(record, step, token);
+    else if (sameUpTo(like, record, step)) this.ask(record, step, token, card);
     else this.tell(OTHER);
   }
 

@@ -253,6 +253,7 @@ export class Page {
     const opening = held.opening;
     held.opening = null;
     if (opening) this.turnTo(experiment);
+    if (opening && !held.own && record instanceof Run) fillPrompt(record.head.prompt); // an address led here: Run begins the like
     board.open(record, { live: !held.shipped, following: record instanceof ServedRecord || (held.own && !held.restored), at: opening?.at, card: opening?.card });
     if (held.own) {
       remember({ id: held.id, experiment, ...(record instanceof Run ? { prompt: record.head.prompt } : {}) });

@@ -20,7 +20,7 @@ export class VisitorRuns {
     });
     find("#runs .ts-runs-root")?.replaceChildren(this.list.element);
     this.forks = page.link.ask ? new Forks({
-      ask: (experiment, values, step) => page.ask(experiment, values, { at: { ...this.lookedAt(), step }, card: "next-token" }),
+      ask: (experiment, values, step, card) => page.ask(experiment, values, { at: { ...this.lookedAt(), step }, card }),
       held: (id) => page.held.get(id),
       nameOf: (id) => this.list.nameOf(id),
       look: (id) => this.look(id),

@@ -11,7 +11,7 @@
 /** @template T @typedef {import("./slices.js").Slice<T>} Slice */
 /** How a run is continued from one of its steps: `why` not now (empty: it can be), whether it `isRecorded` elsewhere and is run again first, what was `said` of the last
  * one that was asked for, until somebody names another token (`clear`), and the `parent` of one that was continued.
- * @typedef {{why: (run: Run) => string, isRecorded: (run: Run) => boolean, ask: (run: Run, step: number, token: {id?: number, text: string}) => void, said: () => string,
+ * @typedef {{why: (run: Run) => string, isRecorded: (run: Run) => boolean, ask: (run: Run, step: number, token: {id?: number, text: string}, card?: string | null) => void, said: () => string,
  *   clear: () => void, parent: (id: string) => {name: string, look: () => void} | null}} Fork */
 /** What a view may ask of the board: the selection, slices of a run, what the board shows at a place (`about`), and, where there is a program, to continue it.
  * @typedef {{selection: Selection, redraw: () => void, fork: Fork | null, layerSlice: (layer: number) => string | null,

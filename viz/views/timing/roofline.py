@@ -14,6 +14,7 @@ from viz.theme import Mode
 from viz.view import Html, Selection, view
 
 _NEAR = 0.25  # of a speed: a pass that uses less of both is held back by something else
+_DISTURBED = 1.05  # of a speed of the machine: what is more was not measured on the same machine at rest
 _BATCHED = phrase("decode, many texts at once")
 _REACH = 4.0  # factor by which the axis goes on beyond the first and the last thing on it
 
@@ -129,6 +130,14 @@ def utilisation(record: Measurement, _at: Selection, _mode: Mode = "light") -> H
         )
         for each in _passes(record)
     ]
+    over = max(
+        (
+            max(machine.mbu(each.work, s), machine.mfu(each.work, s))
+            for each in _passes(record)
+            for s in [each.seconds.median]
+        ),
+        default=0.0,
+    )
     head = (phrase("pass"), "MBU", "MFU", phrase("tokens a second"))
     said = phrase(
         "The machine reads {bandwidth} and does {speed} operations a second: the two take equally long at {ridge} "
@@ -137,6 +146,11 @@ def utilisation(record: Measurement, _at: Selection, _mode: Mode = "light") -> H
         speed=prefixed(machine.matrix_speed),
         ridge=number(machine.ridge),
     )
+    if over > _DISTURBED:
+        said += " " + phrase(
+            "A pass cannot be faster than the machine: something else kept the machine busy while its speeds were "
+            "probed, so these shares are too high. Measure again when it is quiet."
+        )
     empty = f'<p class="ts-empty">{markup.text(phrase("No pass has been measured yet."))}</p>'
     return Html(f'<p class="ts-sentence">{markup.text(said)}</p>{table(head, rows, below) if rows else empty}')
 

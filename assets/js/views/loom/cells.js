@@ -208,17 +208,18 @@ function writeGuess(g, geometry, run, token, { low, high, guess }, { faded, isFo
   const box = geometry.block(token, low, high);
   const n = high - low + 1;
   if (geometry.transposed ? box.w < 16 || box.h < WORD_ROOM : box.h < WORD_ROOM || (!isFocus && n < 2 && high !== run.nLayers && geometry.step < 20)) return;
-  const first = geometry.cell(token, low);
-  const lowest = guessAt(run, low, token) ?? guess;
-  const ground = cellColour(lowest, faded, colours);
+  const isTop = high === run.nLayers; // what is chosen from: its share is the last layer's, not that where the guess began
+  const first = geometry.cell(token, isTop ? high : low);
+  const told = guessAt(run, isTop ? high : low, token) ?? guess;
+  const ground = cellColour(told, faded, colours);
   const ink = mix(overColour(colours, ground), colours.card, faded < 1 ? 0.1 : 0);
   const { text, mark } = word({ id: guess.id, text: run.texts.get(guess.id) ?? "", hex: run.hexes.get(guess.id) });
   if (geometry.transposed) {
     write(g, text, box.x + 4, box.y + box.h / 2 - 1, { colour: ink, bold: guess.follows, slanted: mark, most: box.w - 6 });
     return;
   }
-  const y = geometry.step < WORD_ROOM ? box.y + box.h - WORD_ROOM / 2 : first.y + first.h / 2 - 0.5;
-  const right = isFocus && faded === 1 ? write(g, percentShort(lowest.probability), box.x + box.w - 8, y, { colour: ink, align: "right" }) + 6 : 0;
+  const y = geometry.step < WORD_ROOM ? (isTop ? box.y + WORD_ROOM / 2 : box.y + box.h - WORD_ROOM / 2) : first.y + first.h / 2 - 0.5;
+  const right = isFocus && faded === 1 ? write(g, percentShort(told.probability), box.x + box.w - 8, y, { colour: ink, align: "right" }) + 6 : 0;
   write(g, text, box.x + 7.5, y, { colour: ink, bold: guess.follows, slanted: mark, most: box.w - 13 - right });
 }
 

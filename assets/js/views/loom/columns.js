@@ -19,7 +19,7 @@ const STRETCH = 1.6; // a run of few tokens does not fill the room at any price
 export function columns({ wanted, focus, known, room, looked, empty }) {
   const n = wanted.length;
   const sizeOf = (/** @type {number} */ i) => (focus.includes(i) ? Math.max(looked, wanted[i]) : i < known ? wanted[i] : empty);
-  const wide = wideOnes(n, focus, room, sizeOf);
+  const wide = wideOnes(n, Math.min(known, n), focus, room, sizeOf);
   const narrow = Math.min(NARROW_MOST, (room * NARROW_SHARE) / Math.max(n - wide.size, 1));
   const isLoose = wanted.map((_, i) => wide.has(i) && !focus.includes(i) && i < known);
   const natural = wanted.map((size, i) => {
@@ -38,9 +38,9 @@ export function columns({ wanted, focus, known, room, looked, empty }) {
   });
 }
 
-/** Which columns have words: all of a short run; else those around what is looked at and the last ones, as many as have room for them.
- * @param {number} n @param {number[]} focus @param {number} room @param {(i: number) => number} size that a column with words needs */
-function wideOnes(n, focus, room, size) {
+/** Which columns have words: all of a short run; else those around what is looked at and the last ones that are known, as many as have room for them.
+ * @param {number} n @param {number} known @param {number[]} focus @param {number} room @param {(i: number) => number} size that a column with words needs */
+function wideOnes(n, known, focus, room, size) {
   if (n <= WIDE) return new Set(Array.from({ length: n }, (_, i) => i));
   const wide = new Set(focus.filter((i) => i >= 0 && i < n));
   let used = [...wide].reduce((sum, i) => sum + size(i), 0);
@@ -53,7 +53,7 @@ function wideOnes(n, focus, room, size) {
     return true;
   };
   for (let by = 1; by <= (n > LONG ? AROUND_LONG : AROUND); by += 1) for (const i of focus) add(i - by) && add(i + by);
-  for (let i = n - 1; i >= 0 && add(i);) i -= 1;
+  for (let i = known - 1; i >= 0 && add(i);) i -= 1;
   return wide;
 }
 

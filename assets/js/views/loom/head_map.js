@@ -12,19 +12,27 @@ import { farthestLook } from "./arcs.js";
 const ROW = 11; // px
 
 export class HeadMap {
-  /** @param {(go: {layer: number, head: number}) => void} choose */
-  constructor(choose) {
+  /** @param {(go: {layer: number, head: number}) => void} choose @param {(go: {layer: number, head: number} | null) => void} preview */
+  constructor(choose, preview) {
     this.canvas = h("canvas", { class: "ts-head-map", role: "img", "aria-label": phrase("all heads: across the layers, down the heads") });
     this.element = h("div", {}, h("p", { class: "ts-loom-label" }, phrase("All heads (across: layers, down: heads). Dark: attends far back.")), this.canvas);
     /** @type {State | null} */
     this.state = null;
     this.width = widthOf(this.element, () => { if (this.state) this.draw(this.state); });
     this.canvas.addEventListener("click", (event) => {
-      const { run } = this.state ?? {};
-      if (!run) return;
-      const { x, y } = pointer(this.canvas, event);
-      choose({ layer: Math.min(Math.floor((x / this.width()) * run.nLayers), run.nLayers - 1), head: Math.min(Math.floor(y / ROW), run.nHeads - 1) });
+      const at = this.headAt(event);
+      if (at) choose(at);
     });
+    this.canvas.addEventListener("pointermove", (event) => { if (event.pointerType === "mouse") preview(this.headAt(event)); });
+    this.canvas.addEventListener("pointerleave", () => preview(null));
+  }
+
+  /** @param {MouseEvent} event */
+  headAt(event) {
+    const { run } = this.state ?? {};
+    if (!run) return null;
+    const { x, y } = pointer(this.canvas, event);
+    return { layer: Math.min(Math.floor((x / this.width()) * run.nLayers), run.nLayers - 1), head: Math.min(Math.floor(y / ROW), run.nHeads - 1) };
   }
 
   /** @param {State} state */

@@ -24,9 +24,10 @@ const CARDS = {
 };
 
 export class Inspector {
-  /** @param {(part: Part, go?: Partial<import("../../data/axes.js").At>) => void} turnTo @param {(card: string) => void} show
+  /** @param {(part: Part, go?: Partial<import("../../data/axes.js").At>) => void} turnTo @param {(go: Partial<import("../../data/axes.js").At> | null) => void} preview
+   * @param {(card: string) => void} show
    * @param {((token: Named) => void) | null} pick a token to continue the run with; null: nothing continues it */
-  constructor(turnTo, show, pick) {
+  constructor(turnTo, preview, show, pick) {
     this.turnTo = turnTo;
     this.pick = pick;
     this.likely = h("h3", { class: "ts-loom-title" });
@@ -36,7 +37,7 @@ export class Inspector {
     this.title = h("h3", { class: "ts-loom-title" });
     this.body = h("div", { class: "ts-inspector-body" });
     this.notes = h("div", { class: "ts-inspector-body" });
-    this.heads = new HeadMap((go) => turnTo("head", go));
+    this.heads = new HeadMap((go) => turnTo("head", go), preview);
     this.more = button("", () => show(CARDS[this.part][0]), { class: "ts-button ts-loom-more" });
     const close = button("×", () => this.lift(false), { class: "ts-button ts-sheet-close", "aria-label": phrase("Close") });
     this.closer = h("section", { class: "ts-inspector", "aria-label": phrase("a closer look") }, close, this.crumb, this.title, this.body, this.heads.element, this.notes, this.more);

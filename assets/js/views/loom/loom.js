@@ -57,7 +57,7 @@ export class Loom {
     this.base = h("canvas", { class: "ts-loom-base", "aria-hidden": "true" });
     this.over = h("canvas", { class: "ts-loom-over", tabindex: "0", role: "img", "aria-label": phrase("The loom: tokens across, layers up, and in each cell the token that the model would predict there.") });
     this.picture = h("div", { class: "ts-loom-picture" }, this.base, this.over);
-    this.inspector = new Inspector((part) => this.turnTo(part), show, pick);
+    this.inspector = new Inspector((part, go) => this.turnTo(part, go), (go) => selection.preview(go), show, pick);
     this.readout = new Readout();
     this.stage = h("div", { class: "ts-loom-stage" }, this.picture, this.inspector.element);
     this.search = new SearchField(selection, { changed: redraw, go: (token) => this.found(token), left: () => this.over.focus({ preventScroll: true }) });

@@ -43,7 +43,7 @@ export function drawArcs(g, geometry, { run }, { token, layer, head, looks }, co
   const names = [];
   let apex = { x: reader.x, y: reader.y, rise: 0 };
   const named = new Set([...looks.arcs].reverse().filter(({ share }, i) => share >= SAID && i < NAMED).map(({ source }) => source));
-  for (const { source, share } of looks.arcs) {
+  for (const { source, share, head: own } of looks.arcs) {
     const from = middle(geometry, source, layer + 1, false);
     const [dx, dy] = [reader.x - from.x, reader.y - from.y];
     const rise = Math.min(18 + Math.hypot(dx, dy) * 0.3, geometry.transposed ? 110 : Math.max(14, Math.min(190, reader.y - geometry.high + 24)));
@@ -63,14 +63,15 @@ export function drawArcs(g, geometry, { run }, { token, layer, head, looks }, co
     }
     if (rise > apex.rise) apex = { x: from.x + dx * 0.46, y: reader.y - rise * 0.97, rise };
     if (!named.has(source) || looks.arcs.some((other) => other.source === source && other.share > share)) continue;
-    names.push({ text: geometry.transposed ? percentShort(share) : `${word(run.tokens[source]).text} ${percentShort(share)}`, x: from.x, y: from.y, share });
+    const said = geometry.transposed ? percentShort(share) : `${word(run.tokens[source]).text} ${percentShort(share)}`;
+    names.push({ text: head === null && own !== null && !geometry.transposed ? phrase("{look}, head {head}", { look: said, head: own }) : said, x: from.x, y: from.y, share });
   }
   drawSink(g, geometry, reader, looks.sink, colours);
   drawTip(g, geometry, reader, colours);
   if (!geometry.transposed && apex.rise && apex.y > geometry.high - 6) {
     write(g, head === null ? phrase("heads above {share}", { share: percentShort(STRONG) }) : phrase("head {head}", { head }), apex.x, Math.max(apex.y - 13, geometry.high - 8), { colour: colours["weight-text"], bold: true, align: "center", halo: colours.card });
   }
-  nameArcs(g, geometry, names, looks.sink, reader, colours);
+  nameArcs(g, geometry, names, looks.sink, head === null ? phrase("first token {share}, mean", { share: percentShort(looks.sink) }) : phrase("first token {share}", { share: percentShort(looks.sink) }), reader, colours);
 }
 
 /** Where an arc begins, and where it ends: at the near edge of the reader's cell. @param {Geometry} geometry @param {number} token @param {number} level @param {boolean} isReader */
@@ -110,9 +111,9 @@ function drawTip(g, geometry, { x, y }, colours) {
 }
 
 /** Names below the beginnings of the arcs, moved apart. @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {{text: string, x: number, y: number, share: number}[]} names
- * @param {number} sink @param {{x: number, y: number}} reader @param {Paint} colours */
-function nameArcs(g, geometry, names, sink, reader, colours) {
-  if (sink >= 0.05 && (geometry.transposed || geometry.step >= LOW_STEP)) names.push({ text: phrase("first token {share}", { share: percentShort(sink) }), x: geometry.transposed ? reader.x - 50 : reader.x - 26, y: reader.y, share: 0 });
+ * @param {number} sink @param {string} sinkSaid @param {{x: number, y: number}} reader @param {Paint} colours */
+function nameArcs(g, geometry, names, sink, sinkSaid, reader, colours) {
+  if (sink >= 0.05 && (geometry.transposed || geometry.step >= LOW_STEP)) names.push({ text: sinkSaid, x: geometry.transposed ? reader.x - 50 : reader.x - 26, y: reader.y, share: 0 });
   /** @type {{x: number, y: number, w: number}[]} */
   const placed = [];
   for (const name of names.sort((one, other) => other.share - one.share)) {

@@ -99,7 +99,7 @@ export const nextToken = {
   glance({ run, step, colours }) {
     const choice = step.choices[0];
     if (!choice) return { value: [phrase("none yet")] };
-    return { value: [quoted(run.tokens[step.chosenAt]), ` ${percent(choice.probability)}`], mini: (g, width, height) => miniature(g, width, height, choice, colours) };
+    return { value: [`${percent(choice.probability)} `, quoted(run.tokens[step.chosenAt])], mini: (g, width, height) => miniature(g, width, height, choice, colours) };
   },
 };
 
