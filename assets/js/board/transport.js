@@ -27,7 +27,7 @@ const [WATCHED_MS, SEEN_MS, FALL_PART] = [500, 300, 0.4];
 /** How many times slower than recorded, where layers can be seen. */
 const SLOWER = [5, 20, 60];
 const HEIGHT = 30;
-const NAME_ROOM = 34; // px
+const [LEAST_NAME_ROOM, NAME_ROOM] = [14, 34]; // px: below the second a name is drawn whole or not at all
 const [USUAL, USUAL_TIMED] = [1, 1]; // of PACES, of SLOWER
 
 export class Transport {
@@ -252,7 +252,7 @@ export class Transport {
       g.roundRect(box.x, 3, box.w, HEIGHT - 6, Math.min(5, box.w / 3));
       g.fill();
       if (i === axis.at) this.drawCurrent(g, box, colours);
-      if (place.name && box.w > NAME_ROOM) this.drawName(g, place.name, box, colours);
+      if (place.name && box.w > LEAST_NAME_ROOM) this.drawName(g, place.name, box, colours);
       x += w;
     });
   }
@@ -277,7 +277,8 @@ export class Transport {
     g.textAlign = "center";
     g.textBaseline = "middle";
     g.fillStyle = colours.ink;
-    g.fillText(cut(g, name, w - 8), x + w / 2, HEIGHT / 2);
+    if (w <= NAME_ROOM && g.measureText(name).width > w - 4) return;
+    g.fillText(cut(g, name, w - 4), x + w / 2, HEIGHT / 2);
   }
 }
 

@@ -29,10 +29,11 @@ def _speed(record: Batching) -> Large:
     together, apart = _timed(record, "continuous"), _timed(record, "sequential")
     if together is None or apart is None:
         return Large(value="\u2013", means=phrase("how much faster than one after another:"), is_late=True)
-    means = phrase(
-        "as fast as one after another: {together} tokens a second instead of {apart}",
-        together=number(together.rate),
-        apart=number(apart.rate),
+    rates = {"together": number(together.rate), "apart": number(apart.rate)}
+    means = (
+        phrase("as fast as one after another, though runs vary by more: {together} tokens a second, {apart}", **rates)
+        if _clear(together, apart)
+        else phrase("as fast as one after another: {together} tokens a second instead of {apart}", **rates)
     )
     return Large(value=f"\u00d7{number(together.rate / apart.rate)}", means=means)
 
