@@ -2,12 +2,16 @@
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from platformdirs import user_cache_dir
 
 from model.errors import BadSetting
+
+
+def _cache_folder() -> Path:
+    return Path(os.environ.get("TOKENOSCOPE_CACHE") or user_cache_dir("tokenoscope"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +28,7 @@ class Limits:
     paused_runs: int = 4  # TOKENOSCOPE_PAUSED_RUNS: each holds its cache; of more, the one paused longest ends
     requests: int = 12  # TOKENOSCOPE_REQUESTS: texts that one experiment may serve at once
     cache_tokens: int = 4096  # TOKENOSCOPE_CACHE_TOKENS: what the paged cache of such an experiment may hold
-    cache: Path = Path()  # TOKENOSCOPE_CACHE: where converted models are kept
+    cache: Path = field(default_factory=_cache_folder)  # TOKENOSCOPE_CACHE: where converted models are kept
     models: tuple[str, ...] = ()  # TOKENOSCOPE_MODELS: hub ids and folders that visitors of the page may load
 
     @classmethod
@@ -44,7 +48,6 @@ class Limits:
             paused_runs=_whole("TOKENOSCOPE_PAUSED_RUNS", cls.paused_runs),
             requests=_whole("TOKENOSCOPE_REQUESTS", cls.requests),
             cache_tokens=_whole("TOKENOSCOPE_CACHE_TOKENS", cls.cache_tokens),
-            cache=Path(os.environ.get("TOKENOSCOPE_CACHE") or user_cache_dir("tokenoscope")),
             models=tuple(name.strip() for name in os.environ.get("TOKENOSCOPE_MODELS", "").split(",") if name.strip()),
         )
 

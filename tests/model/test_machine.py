@@ -177,3 +177,10 @@ def test_a_probe_can_be_ended_between_two_tries_and_leaves_nothing(hooked: Hooke
     assert len(calls) == 5
     assert not (limits.cache / "machines").exists()
     assert probe(hooked, limits).bandwidth > 0
+
+
+def test_what_is_probed_is_never_kept_in_the_folder_that_one_works_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("TOKENOSCOPE_CACHE", str(tmp_path / "cache"))
+    assert Limits().cache == Limits.from_environment().cache == tmp_path / "cache"
+    monkeypatch.delenv("TOKENOSCOPE_CACHE")
+    assert Limits().cache.is_absolute()
