@@ -22,6 +22,7 @@ const SAID = 0.08; // an arc that is stronger is named
 /** The names of layers, the selected one's in bold. @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {number} layer @param {Paint} colours */
 export function drawNames(g, geometry, layer, colours) {
   const n = geometry.levels - 1;
+  if (geometry.transposed) write(g, phrase("layer"), geometry.low - 4, geometry.before - 11, { colour: colours.muted, align: "right" });
   const every = geometry.step * 5 >= 40 || geometry.transposed ? 5 : 10;
   for (let level = 0; level <= n; level += 1) {
     const at = level - 1;
