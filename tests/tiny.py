@@ -158,23 +158,23 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=words, bos_token="w0", eos_token="w1", pad_token="w2")
 
 
-def tiny(family: str = "llama") -> HookedModel:
-    """A hooked tiny model."""
-    return load(model=tiny_model(family), tokenizer=tiny_tokenizer())
+def tiny(family: str = "llama", dtype: torch.dtype = torch.float32) -> HookedModel:
+    """A hooked tiny model, its weights of this precision."""
+    return load(model=tiny_model(family).to(dtype), tokenizer=tiny_tokenizer())
 
 
-def shared(family: str = "llama", copy: int = 0) -> HookedModel:
+def shared(family: str = "llama", copy: int = 0, dtype: torch.dtype = torch.float32) -> HookedModel:
     """A hooked tiny model that all tests of a process share and none changes; `copy` tells alike ones apart.
 
     A model costs a tenth of a second, most of it the self-check. `tests/model/conftest.py` sees to it that no test
     changes one for the next.
     """
-    return _made(family, copy)
+    return _made(family, copy, dtype)
 
 
 @cache
-def _made(family: str, copy: int) -> HookedModel:
-    made = tiny(family)
+def _made(family: str, copy: int, dtype: torch.dtype) -> HookedModel:
+    made = tiny(family, dtype)
     _LENT.append((made, _state(made)))
     return made
 

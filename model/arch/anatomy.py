@@ -11,6 +11,7 @@ from torch import nn
 
 from model.arch.block import BlockProbe, block_note
 from model.arch.positions import LearnedPositions, PositionProbe, Rotary
+from model.arch.rounding import CLOSE, epsilon, share
 from model.errors import UnknownModel
 from model.records.trace import Part
 from model.texts import phrase
@@ -19,8 +20,8 @@ T = TypeVar("T")
 Hooks = Iterable[tuple[Callable[..., Any], Callable[..., None]]]
 
 _NORM_NAMES = ("norm", "ln_f", "norm_f", "final_norm", "final_layernorm", "final_layer_norm")
-_CLOSE = 1e-5  # parts sum to what a layer adds within this share of the stream's size
-_LOOKS_AHEAD = 1e-4  # of the largest logit: rounding is a hundredth of that, a look at a later token far more
+_LOOKS_AHEAD = 1e-4  # of the largest logit: float32 rounds a hundredth of that, a look at a later token is far more
+_LOOKS_AHEAD_ROUNDINGS = 8  # in a shorter precision: a mixture of experts rounds by which tokens an expert is given
 _MOST_CHILDREN = 10  # a layer with more parts than this is not searched for the ones that add up
 
 
@@ -68,7 +69,8 @@ def find(model: Any) -> Anatomy:
             "{kind} has no embedding or no output head: it does not write text. Pick a causal language model.",
             kind=type(model).__name__,
         )
-    probes = [_Probe(layer, config, width) for layer, width in zip(layers, mlp_widths(config), strict=True)]
+    rounds = epsilon(model)
+    probes = [_Probe(layer, config, width, rounds) for layer, width in zip(layers, mlp_widths(config), strict=True)]
     positions, block = PositionProbe(model, layers, embedding), BlockProbe(layers[0], config)
     search = _Search()
     hooks = [
@@ -171,7 +173,8 @@ def _require_causal(model: Any, ids: torch.Tensor, logits: torch.Tensor) -> None
     other[0, -1] = (ids[0, -1] + 1) % model.config.get_text_config().vocab_size
     with torch.inference_mode():
         before, after = logits[:, :-1].float(), model(input_ids=other, use_cache=False).logits[:, :-1].float()
-    if (before - after).abs().max() > _LOOKS_AHEAD * before.abs().max():
+    most = max(_LOOKS_AHEAD, share(epsilon(model), _LOOKS_AHEAD_ROUNDINGS))
+    if (before - after).abs().max() > most * before.abs().max():
         raise UnknownModel(
             "{kind} reads later tokens when it works on earlier ones, as an encoder does: it fills gaps and does not "
             "write text. Pick a causal language model.",
@@ -208,8 +211,8 @@ def _final_norm(parent: nn.Module, layers: tuple[nn.Module, ...]) -> nn.Module |
 class _Probe:
     """What one layer took and gave in the probing pass."""
 
-    def __init__(self, layer: nn.Module, config: Any, d_mlp: int) -> None:
-        self.layer, self._d_model, self._d_mlp = layer, config.hidden_size, d_mlp
+    def __init__(self, layer: nn.Module, config: Any, d_mlp: int, epsilon: float) -> None:
+        self.layer, self._d_model, self._d_mlp, self._epsilon = layer, config.hidden_size, d_mlp, epsilon
         self.entered = self.left = torch.empty(0)
         self.given: dict[str, torch.Tensor] = {}
         self.from_units: list[tuple[nn.Module, torch.Tensor]] = []
@@ -263,9 +266,9 @@ class _Probe:
 
     def parts(self) -> tuple[str, ...] | None:
         """The smallest set of children whose outputs sum to what the layer added, if there is one."""
-        left = self.left.cpu().double()  # not every device has float64
-        added = left - self.entered.cpu().double()
-        tolerance = _CLOSE * left.abs().amax(dim=-1)  # of each position: one may be a hundred times larger than another
+        entered, left = (each.cpu().double() for each in (self.entered, self.left))  # not every device has float64
+        added = left - entered
+        least = CLOSE * left.abs().amax(dim=-1, keepdim=True)  # of each position: one may be a hundred times larger
         sized = {
             name: each.reshape(added.shape).cpu().double()
             for name, each in self.given.items()
@@ -275,8 +278,10 @@ class _Probe:
             return None
         for count in range(1, len(sized) + 1):
             for names in itertools.combinations(sized, count):
-                gap = (sum(sized[name] for name in names) - added).abs().amax(dim=-1)
-                if bool((gap <= tolerance).all()):
+                given = [sized[name] for name in names]
+                gap = (sum(given) - added).abs()
+                rounded = count * self._epsilon / 2 * sum((each.abs() for each in given), entered.abs())
+                if bool((gap <= torch.maximum(least, rounded)).all()):
                     return names
         return None
 

@@ -11,12 +11,23 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
+import torch
 from transformers import AttentionInterface
 
 Attention = Callable[..., Any]
 Listener = Callable[..., Any]  # called with the function and what it was called with; gives what the function gives
 
 _LISTENER: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+
+def in_float32(original: Attention, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None:
+    """What this function gives for the same numbers, computed in float32; None from one that cannot compute in it."""
+
+    def widened(each: Any) -> Any:
+        return each.float() if isinstance(each, torch.Tensor) and each.is_floating_point() else each
+
+    given = original(*map(widened, args), **{name: widened(each) for name, each in kwargs.items()})[0]
+    return given if given.dtype == torch.float32 else None
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from model.capture.decoding import Earlier, Resumed, continued
 from model.capture.generation import READ_AGAIN, Generation
 from model.capture.hooked import HookedModel
 from model.capture.restored import NotRestorable
-from model.capture.same_model import check_same_model
+from model.capture.same_model import check_same_model, logits_may_differ
 from model.capture.sampling import chosen_by_person
 from model.errors import BadSetting, BadTrace
 from model.limits import Limits
@@ -22,7 +22,6 @@ from model.records.schema import form_of
 from model.records.trace import Origin, Step, Trace
 from model.texts import phrase
 
-_CLOSE = 1e-3  # logits of one run on two machines differ by less than this share of the largest
 _BY_POSITION = ("queries", "keys", "values", "resid", "unit_ids", "unit_values")
 _OF_LENGTH = (  # not of the new run
     READ_AGAIN,
@@ -170,7 +169,7 @@ class Continuation(Generation):
     def _require_close(self, step: int, logits: torch.Tensor) -> None:
         recorded = torch.tensor(self._run.logits[step])
         gap = float((logits.cpu() - recorded).abs().max() / recorded.abs().max())
-        if not gap <= _CLOSE:
+        if not gap <= logits_may_differ(self._hooked):
             raise BadTrace(
                 "at step {step}, {model} gives logits that differ from the run's by {gap:.2g} of "
                 "the largest: other weights made it. Load the model that made it, or run the prompt again.",

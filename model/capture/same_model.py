@@ -5,12 +5,15 @@ from typing import Any
 
 import torch
 
+from model.arch.rounding import epsilon, share
 from model.capture.hooked import HookedModel
 from model.errors import BadTrace
 from model.records.trace import Trace
 
 _SHAPE = ("family", "n_layers", "n_heads", "n_kv_heads", "d_model", "d_vocab", "n_parameters", "dtype")
 _SAMPLE = 64  # numbers of each weight
+_OTHER_MACHINE = 1e-3  # logits of one float32 run on two machines differ by less than this share of the largest
+_OTHER_MACHINE_ROUNDINGS = 8  # in a shorter precision
 
 
 def fingerprint(model: Any) -> str:
@@ -50,3 +53,8 @@ def check_same_model(hooked: HookedModel, run: Trace) -> None:
             model=run.model.name,
             other=hooked.card.name,
         )
+
+
+def logits_may_differ(hooked: HookedModel) -> float:
+    """By how much the logits of one run may differ between two machines, as a share of the largest."""
+    return max(_OTHER_MACHINE, share(epsilon(hooked.model), _OTHER_MACHINE_ROUNDINGS))

@@ -7,7 +7,7 @@ on the way (`attention_calls`). Between passes a model carries no hooks, and the
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from model.arch.anatomy import Anatomy, attached, hidden, layer_input
-from model.capture.attention_calls import watched
+from model.capture.attention_calls import in_float32, watched
 from model.capture.buffers import Buffers
 from model.errors import Cancelled
 from model.records import attention
@@ -28,6 +28,14 @@ UNITS = 8  # strongest MLP units kept at each layer and position
 _TAKES = ("module", "query", "key", "value", "attention_mask")  # what the library's interface takes, in this order
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attended:
+    """What one layer's attention gave in one pass: float32 [token, head, width]."""
+
+    ran: torch.Tensor  # in the model's own precision
+    exact: torch.Tensor | None  # of the same queries, keys and values, computed in float32; None where that fails
+
+
 class Tracer:
     """Records the passes of one run, for all positions that the run can reach.
 
@@ -37,7 +45,7 @@ class Tracer:
     def __init__(self, anatomy: Anatomy, capacity: int, *, outputs: bool = False) -> None:
         self.buffers = Buffers(capacity)
         self.rules: dict[int, AttentionRule] = {}
-        self.outputs: dict[int, list[torch.Tensor]] | None = {} if outputs else None
+        self.outputs: dict[int, list[Attended]] | None = {} if outputs else None
         self.cancelled: Callable[[], bool] = lambda: False
         self._anatomy = anatomy
         self._n_layers = len(anatomy.layers)
@@ -127,7 +135,10 @@ class Tracer:
             module, query, key, value = (told[name] for name in _TAKES[:4])
             self._keep_attention(module.layer_idx, query, key, value, told.get("attention_mask"), told)
             if self.outputs is not None:
-                self.outputs.setdefault(module.layer_idx, []).append(result[0][0].float())
+                ran = result[0][0].float()
+                exact = ran if query.dtype == torch.float32 else in_float32(original, args, kwargs)
+                attended = Attended(ran=ran, exact=exact if exact is None or exact is ran else exact[0])
+                self.outputs.setdefault(module.layer_idx, []).append(attended)
         return result
 
     def _keep_attention(self, layer: int, query: Any, key: Any, value: Any, mask: Any, told: dict[str, Any]) -> None:
@@ -243,7 +254,7 @@ class Tracer:
                 n = mask.shape[2]
                 start = first + n - n_keys
                 whole[first : first + n] = np.finfo(np.float32).min
-                whole[first : first + n, start : first + n] = _added(mask)[0, 0, :, :n_keys].float().cpu().numpy()
+                whole[first : first + n, start : first + n] = _added(mask)[0, 0, :, :n_keys].cpu().numpy()
             rows.append(whole)
             self.rules[layer] = replace(rule, mask=place)
         return np.stack(rows)
@@ -273,10 +284,10 @@ def _strongest_of_few(units: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _added(mask: torch.Tensor) -> torch.Tensor:
-    """A mask as what it adds to the scores: 0 where a token may look, the lowest number where it may not."""
-    if mask.dtype != torch.bool:
-        return mask
-    return torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, torch.finfo(torch.float32).min)
+    """A mask as what it adds to the scores, in float32: its lowest number where a token may not look."""
+    hidden = ~mask if mask.dtype == torch.bool else mask <= torch.finfo(mask.dtype).min / 2
+    added = torch.zeros(mask.shape, device=mask.device) if mask.dtype == torch.bool else mask.float()
+    return added.masked_fill(hidden, torch.finfo(torch.float32).min)
 
 
 def _is_causal(mask: torch.Tensor, first: int, count: int, window: int | None) -> bool:

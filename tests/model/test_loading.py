@@ -132,15 +132,16 @@ def test_a_setting_that_float32_cannot_hold_is_named(setting: dict[str, Any]) ->
 
 
 def test_one_position_cannot_hide_what_is_wrong_at_another() -> None:
-    from model.loading.selfcheck import _Failed, _require_close
+    from model.loading.evidence import Evidence, Failed
 
-    rows = torch.ones(3, 8).numpy()
+    evidence = Evidence(shared().model, shared().anatomy)
+    rows = torch.ones(3, 8)
     rows[0] *= 1e5
-    off = rows.copy()
+    off = rows.clone()
     off[1] += 0.01
-    _require_close(rows, rows, "a stream")
-    with pytest.raises(_Failed):
-        _require_close(off, rows, "a stream")
+    evidence.require_close(rows.numpy(), rows, "a stream")
+    with pytest.raises(Failed):
+        evidence.require_close(off.numpy(), rows, "a stream")
 
 
 @pytest.mark.parametrize("prompt", [["a"], [1.5], [-1], [10**6], []])

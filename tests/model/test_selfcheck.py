@@ -13,7 +13,7 @@ from model.arch.anatomy import find
 from model.capture import decoding
 from model.capture.tracer import Tracer
 from model.errors import NotShown
-from model.loading.selfcheck import _random_ids
+from model.loading.evidence import random_ids
 from tests.fakes import CHECKS
 from tests.tiny import tiny, tiny_model, tiny_tokenizer
 
@@ -99,7 +99,7 @@ def test_a_processor_with_a_memory_is_caught() -> None:
 
 def test_a_model_that_ends_at_once_is_checked_on_tokens_that_do_not_end_it() -> None:
     model = tiny_model("llama")
-    first = decoding.passes(model, _random_ids(model.config, find(model)), Settings(max_new_tokens=1), None)
+    first = decoding.passes(model, random_ids(model.config, find(model)), Settings(max_new_tokens=1), None)
     model.generation_config.eos_token_id = next(first).chosen.choice.id
     checks = {check.name: check for check in load(model=model, tokenizer=tiny_tokenizer()).card.checks}
     assert checks["parity"].detail.startswith("logits of 1 step")

@@ -18,7 +18,7 @@ from model.capture.cache_layers import compressed_cache, odd_layers
 from model.capture.decoding import Pass, passes
 from model.capture.hooked import HookedModel
 from model.capture.prompts import check_lengths, read_prompt
-from model.capture.same_model import check_same_model
+from model.capture.same_model import check_same_model, logits_may_differ
 from model.errors import BadPrompt, BadSetting, BadTrace, Cancelled, NotShown, PromptTooLong
 from model.limits import Limits
 from model.records.cache import CacheKind, CacheTrial, CacheTrials
@@ -27,7 +27,6 @@ from model.requests.cache import TryCaches
 from model.texts import phrase
 
 _NO_LIMITS = Limits()  # a replay's settings have bounds of their own; none is the host's
-_CLOSE = 1e-3  # logits of one run on two machines differ by less than this share of the largest
 _TOKEN_BYTES = 500  # of the Python objects of one token
 _STEP_BYTES = 500  # of one step of a trial: three numbers, and the text of the chosen token
 _EVICTING = ("window", "sink + window", "dropped")
@@ -224,7 +223,7 @@ class _Replays:
             return
         kept = torch.tensor(self._logits[at])
         gap = float((logits.cpu() - kept).abs().max() / kept.abs().max())
-        if not gap <= _CLOSE:
+        if not gap <= logits_may_differ(self._hooked):
             raise BadTrace(
                 "replayed with the full cache, the logits differ from those of the run by {gap:.2g} of the "
                 "largest: other weights made the run. Load the model that made it, or run the prompt again.",
