@@ -261,7 +261,7 @@ class _Loop:
         at.kwargs = at.model._update_model_kwargs_for_generation(output, at.kwargs)
         logits = output.logits[:, -1].to(copy=True, dtype=torch.float32, device=at.ids.device)
         del output  # its logits may be large
-        self._refuse_nan(logits)
+        self._refuse_nan(logits, at.model.dtype)
         return began[0], logits, choose(logits, at.processors, at.ids, at.generator)
 
     @contextmanager
@@ -314,14 +314,14 @@ class _Loop:
             return ()
         return tuple(at - started for at in self.tracer.entered)
 
-    def _refuse_nan(self, logits: torch.Tensor) -> None:
+    def _refuse_nan(self, logits: torch.Tensor, dtype: torch.dtype) -> None:
         if bool(torch.isnan(logits).any()):
             place = (self.tracer and self.tracer.first_nan()) or phrase("the output head")
             raise NotANumber(
                 "the model computed NaN (not a number), first in {place}. Its weights are damaged, or overflow in "
-                "{dtype}. Load other weights.",
+                "{dtype}. Load other weights, or load these in float32.",
                 place=place,
-                dtype=logits.dtype,
+                dtype=str(dtype).removeprefix("torch."),
             )
 
 

@@ -49,12 +49,12 @@ class HookedModel:
 
     @cached_property
     def folder(self) -> Path:
-        """A folder that AutoModelForCausalLM and AutoTokenizer open unaided, in float32.
+        """A folder that AutoModelForCausalLM and AutoTokenizer open unaided, in the model's precision.
 
         It is where the model came from, or, for a model from memory or of another precision, a copy in a temporary
         folder that goes when this object goes.
         """
-        if self._source is not None and _stored_dtype(self._source) == "float32":
+        if self._source is not None and _stored_dtype(self._source) == self.card.dtype:
             return self._source
         copy = Path(tempfile.mkdtemp(prefix="tokenoscope-model-"))
         weakref.finalize(self, shutil.rmtree, copy, ignore_errors=True)

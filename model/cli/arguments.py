@@ -18,9 +18,11 @@ from model.records.file import Saved
 from model.requests.registry import EXPERIMENTS, Experiment, named, open_record
 from model.requests.request import Request
 from model.texts import listed, phrase
+from model.weights.precision import PRECISIONS, check_precision
 
 _PROG = as_called("python -m model")
 _FLAGS = ("measure", "serve", "speculate")  # kinds that a flag asks for as well
+_OF_THE_CALL = ("dtype", "output", "json")  # what no request has
 _WHAT = phrase("Let a language model continue a text, and record what it computes.")
 _EXAMPLES = """  python -m model "The capital of France is"
   python -m model "The capital of France is" -o paris.trace
@@ -43,6 +45,7 @@ class Asked:
     experiment: Experiment[Any, Any]
     request: Request
     records: Mapping[str, Saved]  # that the request names, by its fields
+    dtype: str | None  # the models' precision; None: the record's that the request names, or auto
     output: Path | None
     json: bool
 
@@ -50,14 +53,16 @@ class Asked:
 def parse(arguments: Sequence[str], limits: Limits) -> Asked:
     """What is asked for, checked as far as it can be without a model. Raises: Refusal."""
     experiment, given = _given(list(arguments))
-    output, as_json = given.pop("output"), given.pop("json")
+    dtype, output, as_json = (given.pop(name) for name in _OF_THE_CALL)
+    if dtype is not None:
+        check_precision(dtype)
     _read_prompts(given)
     request = read(experiment.request, given)
     request.check(limits)
     if output is not None:
         _check_place(output)
     records = {name: open_record(path) for name, path in request.records.items()}
-    return Asked(experiment=experiment, request=request, records=records, output=output, json=as_json)
+    return Asked(experiment=experiment, request=request, records=records, dtype=dtype, output=output, json=as_json)
 
 
 def page_limits_off(limits: Limits) -> Limits:
@@ -77,6 +82,7 @@ def sub_command(experiment: Experiment[Any, Any]) -> Parser:
     _add_output(parser)
     settings = parser.add_argument_group(phrase("settings"))
     add_flags(experiment.request, settings)
+    _add_precision(settings)
     return parser
 
 
@@ -102,7 +108,9 @@ def everything() -> Parser:
         ),
     )
     _add_output(parser)
-    add_flags(run, parser.add_argument_group(phrase("how the next token is chosen")))
+    choosing = parser.add_argument_group(phrase("how the next token is chosen"))
+    add_flags(run, choosing)
+    _add_precision(choosing)
     known = dict(fields(run))
     for name in _FLAGS:
         experiment = named(name)
@@ -139,7 +147,7 @@ def _given(arguments: list[str]) -> tuple[Experiment[Any, Any], dict[str, Any]]:
 def _fitting(experiment: Experiment[Any, Any], given: dict[str, Any]) -> dict[str, Any]:
     """What was given, without neutral settings that this kind has not. Raises: BadSetting, for others of those."""
     own = fields(experiment.request)
-    for name in [each for each in given if each not in own and each not in ("output", "json")]:
+    for name in [each for each in given if each not in own and each not in _OF_THE_CALL]:
         homes = [each for each in ("run", *_FLAGS) if name in fields(named(each).request)]
         field, default = fields(named(homes[0]).request)[name]
         if given[name] == default:
@@ -158,6 +166,16 @@ def _fitting(experiment: Experiment[Any, Any], given: dict[str, Any]) -> dict[st
                 home=home,
             )
     return given
+
+
+def _add_precision(group: Any) -> None:
+    """Beside the model's name: in which precision it is loaded."""
+    said = phrase(
+        "Precision in which models are loaded: {choices}. auto is the checkpoint's own on an accelerator, and float32 "
+        "on the processor. Default: that of the saved run, if one is named, otherwise auto.",
+        choices=", ".join(PRECISIONS),
+    )
+    group.add_argument("--dtype", metavar="NAME", default=None, help=said)
 
 
 def _add_output(parser: Parser) -> None:

@@ -21,10 +21,12 @@ from model.cli.tables.columns import Shown
 from model.errors import NoSpace, NotShown
 from model.limits import Limits
 from model.records.settings import Settings
+from model.records.trace import Trace
 from model.requests.request import Request
 from model.texts import phrase
 from model.weights import sources as weights
 from model.weights.disk import is_full
+from model.weights.precision import PRECISIONS
 
 _TABLES = f"{__package__}.tables"
 _CHOOSING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
@@ -33,7 +35,8 @@ _CHOOSING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 def carry_out(asked: Asked, limits: Limits) -> int:
     """Do it to its end, or to Ctrl-C; keep and print what there is. Returns the exit code."""
     shown = _shown(asked.experiment.name)
-    inputs = Inputs(models=_loaded(asked.request.models, limits), records=asked.records, limits=limits)
+    models = _loaded(asked.request.models, _precision(asked), limits)
+    inputs = Inputs(models=models, records=asked.records, limits=limits)
     if reason := asked.experiment.fits(inputs.target.card):
         raise NotShown("{reason}", reason=reason)
     _say_recommended(inputs.target, asked.request)
@@ -61,14 +64,23 @@ def _shown(experiment: str) -> Shown:
     return import_module(own if find_spec(own) else f"{_TABLES}.plain").SHOWN
 
 
-def _loaded(names: Mapping[str, str | None], limits: Limits) -> dict[str, Any]:
+def _precision(asked: Asked) -> str:
+    """What was asked for; else that of the saved run to go on with, which no other precision repeats."""
+    made = (record.model.dtype for record in asked.records.values() if isinstance(record, Trace))
+    own = next(made, "auto")
+    return asked.dtype or (own if own in PRECISIONS else "auto")
+
+
+def _loaded(names: Mapping[str, str | None], dtype: str, limits: Limits) -> dict[str, Any]:
     """The models by role. All are found before the first is loaded: what is refused is refused before torch comes."""
     with weights.progress_bar() as progress:
         found = {role: weights.find(name, limits, progress) for role, name in names.items()}
         progress(phrase("starting torch"), 0, 0)
         from model.loading.load import load
 
-        return {role: load(source, progress=progress, settle_threads=True) for role, source in found.items()}
+        return {
+            role: load(source, dtype=dtype, progress=progress, settle_threads=True) for role, source in found.items()
+        }
 
 
 def _say_recommended(hooked: Any, request: Request) -> None:

@@ -1,7 +1,9 @@
-"""A name -> a hooked model: loaded in float32, its parts found, its pictures proved by a self-check."""
+"""A name -> a hooked model: loaded in a precision, its parts found, its pictures proved by a self-check."""
 
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,13 @@ from model.arch.anatomy import Anatomy
 from model.arch.tokens import Reader
 from model.capture.hooked import HookedModel, no_bar
 from model.capture.same_model import fingerprint
-from model.errors import BadWeights, NotShown, Refusal, UnknownModel, UnsafeModel
+from model.errors import BadSetting, BadWeights, NotShown, Refusal, UnknownModel, UnsafeModel
 from model.limits import Limits
 from model.loading import selfcheck, threads
 from model.records.trace import ModelCard
 from model.texts import phrase
 from model.weights import sources as weights
+from model.weights.precision import check_precision
 from model.weights.sources import Progress, Source
 
 _NO_LIMIT = 1_000_000_000  # context of a model whose configuration names none
@@ -36,6 +39,7 @@ def load(
     *,
     model: Any = None,
     tokenizer: Any = None,
+    dtype: str | torch.dtype = "auto",
     progress: Progress | None = None,
     limits: Limits | None = None,
     settle_threads: bool = False,
@@ -44,50 +48,83 @@ def load(
 
     What `weights.find` has found is opened as it is. A model from memory is used as it is, switched to evaluation
     mode. The device is chosen: cuda, mps, then cpu.
+    `dtype` is the precision of weights and sums: float32, bfloat16, float16, or auto, which is the checkpoint's own on
+    an accelerator and float32 on the processor.
     `progress(what, done, total)` is told how far a download or conversion is. With `settle_threads`, torch is set to
     the number of threads that is fastest here, before anything else runs: for a program, not for a notebook.
-    Raises: Refusal, if there is no such model, if it would run code of its own, or if its weights are not whole.
+    Raises: Refusal, if there is no such model or precision, if it would run code of its own, if its weights are not
+    whole, or if they cannot be computed with in that precision here.
     """
+    dtype = str(dtype).removeprefix("torch.")
+    check_precision(dtype)
     if name is not None and (model is not None or tokenizer is not None):
         raise UnknownModel(
             "load() was given the name {name!r} and a model from memory; it takes one of the two.", name=str(name)
         )
     if model is not None or tokenizer is not None:
-        return _from_memory(model, tokenizer)
+        return _from_memory(model, tokenizer, dtype)
     limits = limits or Limits.from_environment()
     source = name if isinstance(name, Source) else weights.find(None if name is None else str(name), limits, progress)
     if progress is not None:
         progress(phrase("opening {source}", source=source.name), 0, 0)
-    source, (opened, tokenizer) = _undamaged(source, limits, progress)
-    if settle_threads:
-        threads.settle(opened)
-    return _hook(opened, tokenizer, source)
+    source, (opened, tokenizer) = _undamaged(source, dtype, limits, progress)
+    with _computable(source, opened):
+        if settle_threads:
+            threads.settle(opened)
+        return _hook(opened, tokenizer, source)
 
 
-def _from_memory(model: Any, tokenizer: Any) -> HookedModel:
+def _from_memory(model: Any, tokenizer: Any, dtype: str) -> HookedModel:
     if model is None or tokenizer is None:
         missing = "tokenizer" if tokenizer is None else "model"
         raise UnknownModel("load(model=..., tokenizer=...) needs both; the {missing} is missing.", missing=missing)
+    if dtype not in ("auto", own := str(model.dtype).removeprefix("torch.")):
+        raise BadSetting(
+            "load() was given dtype={dtype!r} and a model from memory in {own}, which it uses as it is. Give it "
+            "model.to(torch.{dtype}), or leave dtype out.",
+            dtype=dtype,
+            own=own,
+        )
     return _hook(model.eval(), tokenizer, None)
 
 
-def _undamaged(source: Source, limits: Limits, progress: Progress | None) -> tuple[Source, tuple[Any, Any]]:
+@contextmanager
+def _computable(source: Source, model: Any) -> Iterator[None]:
+    """Inside, what torch cannot compute in the model's precision is refused by name. Raises: NotShown."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "not implemented for" not in str(error):
+            raise
+        raise NotShown(
+            "torch cannot run {source} in {dtype} on {device}: {line} Load it with dtype float32.",
+            source=source.name,
+            dtype=str(model.dtype).removeprefix("torch."),
+            device=str(model.device),
+            line=str(error).strip().splitlines()[0][:200],
+        ) from error
+
+
+def _undamaged(source: Source, dtype: str, limits: Limits, progress: Progress | None) -> tuple[Source, tuple[Any, Any]]:
     """The source and what was opened from it; its files are checked meanwhile, and made again if they are damaged."""
     with ThreadPoolExecutor(1, phrase("checking the weights")) as pool:
         checked = pool.submit(weights.damaged, source)
         try:
-            opened = _open(source)
+            opened = _open(source, dtype)
         except BadWeights:
             if not checked.result():
                 raise
             opened = None
     if opened is None or checked.result():
         source = weights.made_again(source, checked.result(), limits, progress)
-        opened = _open(source)
+        opened = _open(source, dtype)
     return source, opened
 
 
-def _open(source: Source) -> tuple[Any, Any]:
+def _open(source: Source, dtype: str) -> tuple[Any, Any]:
+    device = _device()
+    if dtype == "auto" and device == "cpu":
+        dtype = "float32"
     safely = dict(local_files_only=True, trust_remote_code=False)
     try:
         with no_bar():
@@ -95,7 +132,7 @@ def _open(source: Source) -> tuple[Any, Any]:
             _refuse_other_kinds(source, config)
             tokenizer = AutoTokenizer.from_pretrained(source.folder, **safely)
             opened: Any = AutoModelForCausalLM.from_pretrained(
-                source.folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **safely
+                source.folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **safely
             )
             model, report = opened
     except Refusal:
@@ -126,7 +163,7 @@ def _open(source: Source) -> tuple[Any, Any]:
             n=len(lacking),
             first=lacking[0],
         )
-    return model.to(_device()).eval().requires_grad_(False), tokenizer
+    return model.to(device).eval().requires_grad_(False), tokenizer
 
 
 def _refuse_other_kinds(source: Source, config: Any) -> None:

@@ -2,19 +2,25 @@
 
 # pyright: reportPrivateUsage=false
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from transformers import AutoModelForCausalLM
 
-from model import HookedModel, fork, load, trace
+from model import Ask, HookedModel, Limits, Settings, fork, load, measure, serve, speculate, trace, trials
 from model.arch import anatomy
 from model.arch.anatomy import Anatomy
 from model.capture.tracer import Tracer
+from model.cli.arguments import sub_command
+from model.cli.main import main
+from model.errors import BadSetting, NotANumber, NotShown
 from model.loading import selfcheck
 from model.records.trace import Trace
+from model.requests.registry import EXPERIMENTS, named
 from tests.fakes import CHECKS
 from tests.model.test_families import HIDDEN, PROMPT, SETTINGS
 from tests.tiny import FAMILIES, shared, tiny, tiny_model, tiny_tokenizer
@@ -234,3 +240,101 @@ def test_a_device_that_does_not_repeat_is_measured_and_said(
     monkeypatch.setattr(Tracer, "attend", wrong)
     again = selfcheck.check(model, anatomy.find(model))
     assert not again[0].passed and "differ by up to" in again[0].detail
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A checkpoint in bfloat16."""
+    place = tmp_path / "half"
+    tiny_model("qwen3").to(torch.bfloat16).save_pretrained(place)
+    tiny_tokenizer().save_pretrained(place)
+    return place
+
+
+def test_a_folder_is_loaded_in_the_precision_that_is_asked_for(folder: Path) -> None:
+    for asked, dtype in [
+        ("auto", torch.float32),
+        ("float32", torch.float32),
+        ("float16", torch.float16),
+        ("bfloat16", torch.bfloat16),
+        (torch.bfloat16, torch.bfloat16),
+    ]:
+        hooked = load(folder, dtype=asked)
+        assert {each.dtype for each in hooked.model.parameters()} == {dtype}
+        assert hooked.card.dtype == str(dtype).removeprefix("torch.")
+        own = AutoModelForCausalLM.from_pretrained(hooked.folder)
+        assert own.dtype == dtype and (hooked.folder == folder) == (dtype == torch.bfloat16)
+        assert torch.equal(own(torch.tensor([PROMPT])).logits, hooked.model(torch.tensor([PROMPT])).logits)
+
+
+def test_auto_is_the_checkpoints_own_precision_on_an_accelerator(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.loading.load._device", lambda: "cpu:0")  # by its name, no processor
+    assert load(folder).card.dtype == "bfloat16"
+    assert load(folder, dtype="float32").card.dtype == "float32"
+
+
+@pytest.mark.parametrize("given", ["float8", "half", "", torch.int8])
+def test_another_precision_is_refused(folder: Path, given: Any) -> None:
+    with pytest.raises(BadSetting, match="one of auto, float32, bfloat16, float16"):
+        load(folder, dtype=given)
+
+
+def test_a_model_from_memory_keeps_its_precision() -> None:
+    model = tiny_model("llama").to(torch.bfloat16)
+    with pytest.raises(BadSetting, match=r"model.to\(torch.float16\)"):
+        load(model=model, tokenizer=tiny_tokenizer(), dtype="float16")
+    assert load(model=model, tokenizer=tiny_tokenizer(), dtype="bfloat16").card.dtype == "bfloat16"
+
+
+def test_what_torch_cannot_compute_in_a_precision_is_refused_by_name(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: Any, **__: Any) -> None:
+        raise RuntimeError("\"addmm_impl_cpu_\" not implemented for 'Half'")
+
+    monkeypatch.setattr(nn.Linear, "forward", missing)
+    with pytest.raises(NotShown, match=r"cannot run half in float16 on cpu: .*Half.* Load it with dtype float32"):
+        load(folder, dtype="float16")
+
+
+def test_an_overflow_names_the_precision_that_it_happens_in() -> None:
+    model = tiny_model("llama").to(torch.float16)
+    with torch.no_grad():
+        model.model.layers[1].mlp.down_proj.weight.fill_(6e4)
+    with pytest.raises(NotANumber, match=r"overflow in float16\. Load other weights, or load these in float32"):
+        load(model=model, tokenizer=tiny_tokenizer())
+
+
+def test_the_command_line_runs_and_forks_in_the_precision_of_the_run(folder: Path, tmp_path: Path, capsys: Any) -> None:
+    run = tmp_path / "run.trace"
+    asked = ["--model", str(folder), "--max-new-tokens", "5"]
+    assert main(["w5 w17 w40", *asked, "--dtype", "bfloat16", "-o", str(run)]) == 0
+    made = Trace.open(run)
+    assert made.model.dtype == "bfloat16"
+    again = ["fork", str(run), "--step", "2", "--token-id", str(made.choices[2].id), "--model", str(folder)]
+    assert main([*again, "-o", str(tmp_path / "fork.trace")]) == 0
+    assert np.array_equal(Trace.open(tmp_path / "fork.trace").logits, made.logits)
+    assert main([*again, "--dtype", "float32"]) == 2
+    assert "dtype bfloat16), but half (dtype float32) is loaded" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("experiment", [each.name for each in EXPERIMENTS])
+def test_every_kind_takes_a_precision(experiment: str) -> None:
+    said = sub_command(named(experiment)).format_help()
+    assert "--dtype NAME" in said and "bfloat16" in said
+
+
+def test_measuring_serving_drafting_and_compressing_work_in_half_precision(dtype: torch.dtype) -> None:
+    hooked, settings, limits = shared("llama", dtype=dtype), Settings(max_new_tokens=6), Limits()
+    name = hooked.card.dtype
+    *_, measured = measure(hooked, PROMPT, settings, limits, repeats=1)
+    assert measured.model.dtype == name and measured.machine.dtype == name
+    *_, served = serve(hooked, [Ask(prompt="w5 w6 w7"), Ask(prompt="w9 w10")], settings, limits)
+    assert name in served.machine and served.block_bytes == 2 * 3 * 2 * 12 * 2 * 8  # keys, layers, heads, width, bytes
+    *_, drafted = speculate(hooked, PROMPT, settings, limits, modes=("prompt lookup", "early exit"), repeats=1)
+    assert name in drafted.machine and len(drafted.attempts) == 2
+    run = trace(hooked, PROMPT, max_new_tokens=6, additions=False)
+    *_, tried = trials(hooked, run)
+    exact, *others = tried.trials
+    assert exact.n_bytes == run.steps[-1].kv_bytes > min(each.n_bytes for each in others)
+    assert np.isfinite(tried.kl).all() and not tried.kl[0].any()
