@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from model import Ask, HookedModel, Limits, Settings, fork, load, measure, serve, speculate, trace, trials
 from model.arch import anatomy
 from model.arch.anatomy import Anatomy
+from model.arch.rounding import why_texts_differ
 from model.capture.tracer import Tracer
 from model.cli.arguments import sub_command
 from model.cli.main import main
@@ -338,3 +339,14 @@ def test_measuring_serving_drafting_and_compressing_work_in_half_precision(dtype
     exact, *others = tried.trials
     assert exact.n_bytes == run.steps[-1].kv_bytes > min(each.n_bytes for each in others)
     assert np.isfinite(tried.kl).all() and not tried.kl[0].any()
+
+
+def test_a_text_that_rounding_makes_another_says_so(dtype: torch.dtype) -> None:
+    hooked = shared("llama", dtype=dtype)
+    asked = [Ask(prompt=f"w{at} w{at + 9} w{at + 20}") for at in range(5, 9)]
+    *_, served = serve(hooked, asked, Settings(max_new_tokens=32), Limits(), n_blocks=64)
+    told = any("has other tokens" in note for note in served.notes)
+    why = why_texts_differ(hooked.model)
+    assert why is not None and f"computes in {hooked.card.dtype}, which rounds by" in why
+    assert (why in served.notes) == told
+    assert why_texts_differ(shared("llama").model) is None

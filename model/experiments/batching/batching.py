@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from model.api.job import Job, records_of
+from model.arch.rounding import why_texts_differ
 from model.arch.tokens import Prompt
 from model.capture.generation_config import check_plain
 from model.capture.hooked import HookedModel
@@ -300,6 +301,8 @@ class _Serving:
                         number=alike,
                     )
                 )
+                if (why := why_texts_differ(self._hooked.model)) is not None:
+                    self._note(why)
 
     def _schedulers(self) -> Iterator[TimedScheduler]:
         plain = self._runs["sequential"][0].written if self._runs else ()

@@ -20,6 +20,7 @@ from transformers import StoppingCriteriaList
 
 from model.api.job import Job, records_of
 from model.api.pieces import Contexts, in_pieces
+from model.arch.rounding import why_texts_differ
 from model.capture.cache_layers import takes_cache
 from model.capture.decoding import prefilled
 from model.capture.device import Randomness, wait_for
@@ -69,7 +70,8 @@ def speculate(
     with recording, then `repeats` times without, in turns with plain decoding; the last record has these times. A mode
     that this model does not support becomes a note.
     Stopping `job` ends the iteration between two passes; its progress counts runs.
-    At temperature 0 the tokens equal those of plain decoding; above 0 they are sampled from the same distribution.
+    At temperature 0 the tokens equal those of plain decoding, but for near-ties in bfloat16 and float16, which a pass
+    over several tokens rounds otherwise; above 0 they are sampled from the same distribution.
     Raises: Refusal, at once, for what cannot be run; NotShown, if none of the modes is supported.
     Source: Leviathan, Kalman, Matias 2023, "Fast Inference from Transformers via Speculative Decoding", algorithm 1;
     Saxena 2023, "Prompt Lookup Decoding"; Elhoushi et al. 2024, "LayerSkip" (early exit).
@@ -211,6 +213,9 @@ class _Speculating:
         written, kept = ran.written, [round_of(each) for each in ran.rounds]
         self._mentioned |= {each for one in kept for each in ids_of(one)}
         greedy = self._setup.settings.greedy
+        why = why_texts_differ(self._hooked.model)
+        if greedy and written != self._plain and why is not None and why not in self._reasons:
+            self._reasons = (*self._reasons, why)
         return Attempt(
             mode=drafter.mode,
             name=drafter.name,
