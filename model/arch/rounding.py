@@ -17,12 +17,13 @@ def epsilon(model: nn.Module) -> float:
 
 
 def _step(weight: torch.Tensor) -> float:
-    return torch.finfo(weight.dtype).eps if weight.is_floating_point() else 0.0
+    """0 for a weight of 8 bits: it is widened before it is computed with."""
+    return torch.finfo(weight.dtype).eps if weight.is_floating_point() and weight.element_size() > 1 else 0.0
 
 
 def share(epsilon: float, n_roundings: float) -> float:
-    """What may be missed after so many roundings, as a share of the size; float32 rounds away less than CLOSE."""
-    return max(CLOSE, n_roundings * epsilon / 2)
+    """What may be missed after so many roundings of a short precision, as a share of the size; in float32, CLOSE."""
+    return max(CLOSE, n_roundings * epsilon / 2) if epsilon > CLOSE else CLOSE
 
 
 def why_texts_differ(model: nn.Module) -> str | None:

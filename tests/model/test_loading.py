@@ -170,11 +170,12 @@ def test_a_folder_with_an_encoder_is_refused(tmp_path: Path) -> None:
     assert "BertLMHeadModel" in str(refused.value) and "causal language model" in str(refused.value)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("family", ["roberta", "electra", "camembert"])
-def test_any_encoder_is_refused(family: str) -> None:
+def test_any_encoder_is_refused(family: str, dtype: torch.dtype) -> None:
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **_ENCODER, intermediate_size=96))
     with pytest.raises(UnknownModel, match="reads later tokens"):
-        load(model=model, tokenizer=tiny_tokenizer())
+        load(model=model.to(dtype), tokenizer=tiny_tokenizer())
 
 
 def test_a_model_of_such_a_family_that_was_made_to_write_is_not_refused() -> None:
