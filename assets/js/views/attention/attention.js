@@ -101,7 +101,7 @@ export const attention = {
         return {
           columns: [phrase("position"), phrase("attends to"), phrase("query · key, scaled"), exact ? phrase("weight, exact") : phrase("weight, from 8 bits")],
           rows,
-          note: exact ? `${phrase("Exact: float32, from the model's own queries and keys.")} ${rowWords(run, at.layer)}`
+          note: exact ? `${phrase("Computed in float32 from the model's own queries and keys.")} ${rowWords(run, at.layer)}`
             : phrase("From 8 bits per weight, which is all that this page holds: off by at most 0.004 before rounding; the scores (–) are not included. A recorded run may include queries and keys at 16 bits, from which “Unfold this row” computes scores and more exact weights. For the exact numbers run the prompt live, or open the trace file."),
           code: rowCode(run, at),
         };

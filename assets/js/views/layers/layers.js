@@ -89,7 +89,7 @@ function numbers({ run, at }) {
   return {
     columns: [phrase("place"), phrase("length or value"), phrase("guess"), phrase("probability"), phrase("second"), phrase("probability"), phrase("third"), phrase("probability")],
     rows,
-    note: phrase("Places: the length of the token's vector there, and the lens's three most likely tokens of the full vocabulary. The lens was computed after the run from its own float32 vectors: final norm, then the output head, at every layer. The last row is the model's actual prediction. Below: the strongest units of the selected layer, as recorded, and the modules of a layer with their parameters."),
+    note: phrase("Places: the length of the token's vector there, and the lens's three most likely tokens of the full vocabulary. The lens was computed after the run from its own recorded vectors: final norm, then the output head, at every layer. The last row is the model's actual prediction. Below: the strongest units of the selected layer, as recorded, and the modules of a layer with their parameters."),
     code: "import numpy as np, torch\nfrom model import Trace, load\nfrom model.capture import logit_lens\n"
       + "run, hooked = Trace.open('run.trace'), load()   # the model that made the run\n"
       + `token, layer = ${at.token}, ${at.layer}\n`
