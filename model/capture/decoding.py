@@ -139,13 +139,33 @@ def next_pass(model: Any, ids: torch.Tensor, cache: Any = None) -> Callable[[], 
 
 
 def cache_bytes(cache: Any) -> int:
-    """Size of a KV cache in bytes, summed over the tensors that it holds."""
-    total = 0
-    for layer in getattr(cache, "layers", ()):
-        held = [each for value in vars(layer).values() for each in (value if isinstance(value, list) else [value])]
-        tensors = {id(each): each for each in held if isinstance(each, torch.Tensor)}
-        total += sum(each.numel() * each.element_size() for each in tensors.values() if each.ndim > 1)
-    return total
+    """Size of a KV cache in bytes, summed over the tensors that it holds: keys and values, or what stands for them."""
+    if cache is None:
+        return 0
+    beside = {name: held for name, held in vars(cache).items() if name != "layers"}
+    return sum(bytes_by_layer(cache)) + _bytes_of(beside)
+
+
+def bytes_by_layer(cache: Any) -> tuple[int, ...]:
+    """Bytes that each layer of a KV cache holds: a latent, an index or a state of fixed size count as they are."""
+    return tuple(_bytes_of(vars(layer)) for layer in getattr(cache, "layers", ()))
+
+
+def _bytes_of(held: Any) -> int:
+    tensors = {id(each): each for each in _tensors_in(held) if each.ndim > 1}  # others count and point
+    return sum(each.numel() * each.element_size() for each in tensors.values())
+
+
+def _where_unlike(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    return sizes if len(set(sizes)) > 1 else ()
+
+
+def _tensors_in(held: Any) -> Iterator[torch.Tensor]:
+    if isinstance(held, torch.Tensor):
+        yield held
+    elif isinstance(held, dict | list | tuple):
+        for each in held.values() if isinstance(held, dict) else held:
+            yield from _tensors_in(each)
 
 
 @dataclass(slots=True)
@@ -229,6 +249,7 @@ class _Loop:
                 seconds=time.perf_counter() - started,
                 choices=(chosen.choice,),
                 entered_s=self._entered(started, at.ids.device),
+                layer_bytes=_where_unlike(bytes_by_layer(at.kwargs.get("past_key_values"))),
             )
             yield Pass(step=step, chosen=chosen, logits=logits, ending=ending)
 

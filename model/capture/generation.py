@@ -125,10 +125,23 @@ class Generation:
             notes.append(_CACHE_ALL_THE_SAME)
         for check, why in self._lost().items():
             notes.append(phrase("This run did not record its {check}: {why}.", check=check, why=why))
+        if empty := [layer for layer, size in enumerate(self._layer_bytes()) if not size]:
+            notes.append(
+                phrase(
+                    "The cache holds nothing for {n_empty} of {n_layers} layers (the first: {first}); what such a "
+                    "layer may keep inside the model is not counted among the cache's bytes.",
+                    n_empty=len(empty),
+                    n_layers=card.n_layers,
+                    first=empty[0],
+                )
+            )
         again = [at for at, step in enumerate(self._steps) if step.kind == "reread"]
         if again:
             notes.append(f"{READ_AGAIN} {_last_reading(again)}")
         return tuple(dict.fromkeys(notes))
+
+    def _layer_bytes(self) -> tuple[int, ...]:
+        return self._steps[-1].layer_bytes if self._steps else ()
 
     @property
     def n_prompt(self) -> int:

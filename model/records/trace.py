@@ -166,6 +166,7 @@ class Step:
     choices: tuple[Choice, ...]  # empty for a chunk
     entered_s: tuple[float, ...] = added(())  # seconds from the step's beginning to each layer's entrance and, last, to
     # the end of the last layer, as recorded; empty where the device runs behind the program, so that nobody knows
+    layer_bytes: tuple[int, ...] = added(())  # of kv_bytes, what the cache holds for each layer; empty where all alike
 
     @property
     def stop(self) -> int:
