@@ -45,13 +45,14 @@ class Anatomy:
         """What the model would say from this point of the residual stream: final norm, head, and the model's own scale.
 
         Shapes: resid [..., M] -> float32 [..., V].
-        Source: nostalgebraist 2020, the logit lens; the soft cap of Gemma 2, the scales of Cohere and Granite.
+        Source: nostalgebraist 2020, the logit lens; the soft caps of Gemma 2 and RecurrentGemma, the scales of Cohere and
+        Granite.
         """
         assert self.final_norm is not None
         logits = self.head(self.final_norm(resid.to(next(self.head.parameters()).dtype)))
         logits = logits * (getattr(config, "logit_scale", None) or 1.0)
         logits = logits / (getattr(config, "logits_scaling", None) or 1.0)
-        cap = getattr(config, "final_logit_softcapping", None)
+        cap = getattr(config, "final_logit_softcapping", None) or getattr(config, "logits_soft_cap", None)
         return (logits if cap is None else cap * torch.tanh(logits / cap)).float()
 
 

@@ -53,10 +53,12 @@ class Tracer:
             float
         ] = []  # perf_counter at each layer's entrance in the latest pass, and at the last one's end
         self._first = self._count = 0
+        self._layer = 0  # the one that the pass is in
         self._sinks: dict[int, torch.Tensor] = {}
         self._masks: dict[int, list[tuple[int, int, torch.Tensor]]] = {}
         self._as_ruled: dict[tuple[int, int | None], bool] = {}
         self._kept: list[torch.Tensor] = []
+        self._attended: set[int] = set()  # layers whose attention has run in this pass
         self._units_seen: dict[int, torch.Tensor] = {}
 
     def begin(self, first: int, count: int) -> None:
@@ -74,12 +76,12 @@ class Tracer:
         """
         self.entered = []
         try:
-            with watched(self.attend), attached(list(self._hooks())):
+            with watched(self.attend), attached([*self._places(), *self._hooks()]):
                 yield
             self._keep_units()
             self.buffers.end(self._n_layers)
         finally:
-            for of_this_pass in (self._as_ruled, self._kept, self._units_seen):
+            for of_this_pass in (self._as_ruled, self._kept, self._units_seen, self._attended):
                 of_this_pass.clear()
 
     def take_over(self, arrays: Mapping[str, np.ndarray], rules: Sequence[AttentionRule], device: torch.device) -> None:
@@ -132,14 +134,21 @@ class Tracer:
         result = original(*args, **kwargs)
         with self._keeping("queries", "keys", "values"):
             told = dict(zip(_TAKES, args, strict=False)) | kwargs
-            module, query, key, value = (told[name] for name in _TAKES[:4])
-            self._keep_attention(module.layer_idx, query, key, value, told.get("attention_mask"), told)
+            query, key, value = (told[name] for name in _TAKES[1:4])
+            self._require_first()
+            self._keep_attention(self._layer, query, key, value, told.get("attention_mask"), told)
             if self.outputs is not None:
                 ran = result[0][0].float()
                 exact = ran if query.dtype == torch.float32 else in_float32(original, args, kwargs)
                 attended = Attended(ran=ran, exact=exact if exact is None or exact is ran else exact[0])
-                self.outputs.setdefault(module.layer_idx, []).append(attended)
+                self.outputs.setdefault(self._layer, []).append(attended)
         return result
+
+    def _require_first(self) -> None:
+        """A layer holds one attention. Raises: ValueError, in the words of a reason to hide it, if it runs another."""
+        if self._layer in self._attended:
+            raise ValueError(phrase("layer {layer} runs attention more than once a pass", layer=self._layer))
+        self._attended.add(self._layer)
 
     def _keep_attention(self, layer: int, query: Any, key: Any, value: Any, mask: Any, told: dict[str, Any]) -> None:
         count = self._count
@@ -163,13 +172,26 @@ class Tracer:
             for name in names:
                 self.buffers.misfits.setdefault(name, why)
 
+    def _places(self) -> Iterator[tuple[Callable[..., Any], Callable[..., None]]]:
+        """Which layer the pass is in: what an attention module says of itself is not so where layers share one."""
+
+        def enter(layer: int) -> Callable[..., None]:
+            def hook(*_: Any) -> None:
+                self._layer = layer
+
+            return hook
+
+        for place, layer in enumerate(self._anatomy.layers):
+            yield _before(layer), enter(place)
+
     def _hooks(self) -> Iterator[tuple[Callable[..., Any], Callable[..., None]]]:
         layers = self._anatomy.layers
         for place, layer in enumerate(layers):
             yield _before(layer), self._entrance(place)
         yield layers[-1].register_forward_hook, self._end
-        for place, module in enumerate(self._anatomy.unit_outputs):
-            if module is not None:
+        units = [module for module in self._anatomy.unit_outputs if module is not None]
+        if len(units) == self._n_layers:  # else they are not shown
+            for place, module in enumerate(units):
                 yield _before(module), self._units(place)
 
     def _entrance(self, layer: int) -> Callable[..., None]:

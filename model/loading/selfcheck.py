@@ -170,6 +170,13 @@ def _missed(given: np.ndarray, theirs: torch.Tensor, layer: int) -> float:
 def _residual(evidence: Evidence) -> str:
     """What a layer leaves is what enters the next, and what the last one leaves enters the final norm."""
     evidence.require_layers("resid")
+    given, width = int(np.prod(evidence.arrays["resid"].shape[2:])), evidence.config.hidden_size
+    if given != width:
+        raise _Failed(
+            "its layers hand on {given} numbers a token, and the model is {width} wide: it keeps several streams",
+            given=given,
+            width=width,
+        )
     places: list[tuple[Any, int]] = [(layer, at + 1) for at, layer in enumerate(evidence.anatomy.layers)]
     left: dict[int, torch.Tensor] = {}
     with watched_outputs([(layer.register_forward_hook, at) for layer, at in places], left):
