@@ -13,8 +13,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 
 from model import HookedModel, load
 from model.experiments.timing.timing import count_hooks
+from tests.every_family import N_WORDS, small_config
 
-N_WORDS = 199
 WINDOW = 8  # shorter than the prompts of the contract
 
 _SHAPE = {
@@ -142,7 +142,8 @@ def sweep(families: Sequence[str], always: Sequence[str]) -> list[Any]:
 def tiny_model(family: str) -> Any:
     """A random model of this family, its weights large enough for its attention to be far from even."""
     torch.manual_seed(0)
-    config = AutoConfig.for_model(family.partition(",")[0], **(FAMILIES | ODD | REREADING | UNEVEN)[family])
+    own = FAMILIES | ODD | REREADING | UNEVEN
+    config = AutoConfig.for_model(family.partition(",")[0], **own[family]) if family in own else small_config(family)
     model = AutoModelForCausalLM.from_config(config).eval()
     with torch.no_grad():
         for name, weights in model.named_parameters():

@@ -156,3 +156,19 @@ def test_a_config_that_differs_by_layer_is_read(sizes: dict[str, int]) -> None:
 def test_a_model_without_attention_is_refused_in_a_sentence() -> None:
     with pytest.raises(NotShown, match="mamba"):
         load(model=tiny_model("mamba"), tokenizer=tiny_tokenizer())
+
+
+def test_what_the_cache_does_not_hold_is_noted() -> None:
+    """RecurrentGemma keeps the states of its recurrent layers in the model: the cache holds the attention's alone."""
+    run = trace(shared("recurrent_gemma"), PROMPT, max_new_tokens=1)
+    assert [bool(size) for size in run.steps[-1].layer_bytes] == [False, False, True]
+    assert any("nothing for 2 of 3 layers (the first: 0)" in note for note in run.notes)
+    assert not any("nothing for" in note for note in trace(shared("bamba"), PROMPT, max_new_tokens=1).notes)
+
+
+def test_a_state_of_fixed_size_counts_by_layer() -> None:
+    """Bamba's attention grows with the text, its two states do not."""
+    first, *_, last = trace(shared("bamba"), PROMPT, max_new_tokens=NEW).steps
+    state, cached, other = last.layer_bytes
+    assert (state, other) == (first.layer_bytes[0], first.layer_bytes[2]) and state > 0
+    assert cached > first.layer_bytes[1] and sum(last.layer_bytes) == last.kv_bytes
