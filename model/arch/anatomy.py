@@ -45,8 +45,8 @@ class Anatomy:
         """What the model would say from this point of the residual stream: final norm, head, and the model's own scale.
 
         Shapes: resid [..., M] -> float32 [..., V].
-        Source: nostalgebraist 2020, the logit lens; the soft caps of Gemma 2 and RecurrentGemma, the scales of Cohere and
-        Granite.
+        Source: nostalgebraist 2020, the logit lens; the soft caps of Gemma 2 and RecurrentGemma, the scales of
+        Cohere and Granite.
         """
         assert self.final_norm is not None
         logits = self.head(self.final_norm(resid.to(next(self.head.parameters()).dtype)))
