@@ -137,12 +137,12 @@ _OPENING = f"""# What is shown of each family
 Every causal language model of transformers {transformers.__version__}, as a random model of three narrow layers, which
 reads {len(PROMPT)} tokens and writes {NEW}: `python -m bench.families --write` makes this page, and a test compares it.
 
-**equal**: tokens and logits are those of the library's own `generate`, bit for bit. Then what the self-check proves at
-load, so that the page shows it: **attention** patterns, the residual **stream**, the logit **lens**, MLP **units**, the
-**parts** that each layer adds, **embeddings**, **positions**, and whether a fork can **resume** on the recorded keys and
-values (if not, its passes are run again). A number in brackets is the reason why not, below. **cache, bytes**: what the
-cache holds after the prompt and after the last pass. A checkpoint may differ from its family's tiny model; its own check
-decides.
+**equal**: tokens and logits are those of the library's own `generate`, bit for bit. Then what the self-check proves
+at load, so that the page shows it: **attention** patterns, the residual **stream**, the logit **lens**, MLP **units**,
+the **parts** that each layer adds, **embeddings**, **positions**, and whether a fork can **resume** on the recorded
+keys and values (if not, its passes are run again). A number in brackets is the reason why not, below. **cache, bytes**:
+what the cache holds after the prompt and after the last pass. A checkpoint may differ from its family's tiny model; its
+own check decides.
 """
 
 if __name__ == "__main__":

@@ -130,6 +130,7 @@ UNEVEN: dict[str, dict[str, Any]] = {  # layers of several sizes, or a stream of
     },
     "opt, narrow": _SHAPE | {"ffn_dim": 96, "word_embed_proj_dim": 24, "do_layer_norm_before": False},
     "doge": _GROUPED,
+    "falcon, alibi": _SHAPE | {"alibi": True, "multi_query": False},
     "mamba": {"vocab_size": N_WORDS, "hidden_size": 48, "num_hidden_layers": 3},
 }
 

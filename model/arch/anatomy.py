@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from model.arch.attention_calls import watched
 from model.arch.block import BlockProbe, block_note
+from model.arch.own_attention import OwnAttention, OwnCall
 from model.arch.positions import LearnedPositions, PositionProbe, Rotary
 from model.arch.rounding import CLOSE, epsilon, share
 from model.errors import UnknownModel
@@ -36,6 +38,7 @@ class Anatomy:
     d_vocab: int  # rows of the head: it may have more than the tokenizer has words
     unit_outputs: tuple[nn.Module | None, ...]  # of each layer: the matrix that reads the MLP's units
     parts: tuple[tuple[str, ...] | None, ...]  # of each layer: its children whose outputs sum to what it adds
+    own_attention: bool  # whether attention is computed without the library's interface, in a way that can be followed
     positions: Rotary | LearnedPositions | None  # how layer 0 knows where a token stands
     block: tuple[Part, ...]  # the modules of layer 0 in the order in which they ran
     block_note: str
@@ -80,7 +83,9 @@ def find(model: Any) -> Anatomy:
         *(hook for probe in probes for hook in search.hooks(probe.hooks(), "units", "parts")),
     ]
     ids = torch.arange(4, device=model.device)[None] % config.vocab_size
-    with attached(hooks), torch.inference_mode():
+    computed: list[OwnCall] = []
+    own = OwnAttention(computed.append)
+    with attached(hooks), watched(own.left_out), own, torch.inference_mode():
         logits = model(input_ids=ids, use_cache=False).logits
     _require_causal(model, ids, logits)
     parts = search.found("block", block.parts, ())
@@ -92,6 +97,7 @@ def find(model: Any) -> Anatomy:
         d_vocab=head.weight.shape[0],
         unit_outputs=tuple(search.found("units", probe.unit_output, None) for probe in probes),
         parts=tuple(search.found("parts", probe.parts, None) for probe in probes),
+        own_attention=bool(computed),
         positions=search.found("positions", lambda: positions.found(probes[0].entered), None),
         block=parts,
         block_note=search.failed.get("block") or block_note(layers, parts),

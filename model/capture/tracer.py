@@ -1,12 +1,13 @@
 """Captures a forward pass as it runs: queries, keys, values, the residual stream, the strongest MLP units.
 
 A model runs the very attention that it would have run anyway: while a pass is watched, what it is called with is kept
-on the way (`attention_calls`). Between passes a model carries no hooks, and the library is as it was.
+on the way (`arch.attention_calls`), or followed where a family computes it itself (`arch.own_attention`). Between
+passes a model carries no hooks, and the library is as it was.
 """
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +16,8 @@ import torch
 from torch import nn
 
 from model.arch.anatomy import Anatomy, attached, hidden, layer_input
-from model.capture.attention_calls import in_float32, watched
+from model.arch.attention_calls import in_float32, watched
+from model.arch.own_attention import OwnAttention, OwnCall
 from model.capture.buffers import Buffers
 from model.errors import Cancelled
 from model.records import attention
@@ -53,9 +55,11 @@ class Tracer:
             float
         ] = []  # perf_counter at each layer's entrance in the latest pass, and at the last one's end
         self._first = self._count = 0
+        self._own = OwnAttention(self._attend_own)
         self._layer = 0  # the one that the pass is in
         self._sinks: dict[int, torch.Tensor] = {}
         self._masks: dict[int, list[tuple[int, int, torch.Tensor]]] = {}
+        self._last_mask: torch.Tensor | None = None
         self._as_ruled: dict[tuple[int, int | None], bool] = {}
         self._kept: list[torch.Tensor] = []
         self._attended: set[int] = set()  # layers whose attention has run in this pass
@@ -76,11 +80,13 @@ class Tracer:
         """
         self.entered = []
         try:
-            with watched(self.attend), attached([*self._places(), *self._hooks()]):
+            followed = self._own if self._anatomy.own_attention else nullcontext()  # each operation costs a little
+            with watched(self.attend), attached([*self._places(), *self._hooks()]), followed:
                 yield
             self._keep_units()
             self.buffers.end(self._n_layers)
         finally:
+            self._own.forget()
             for of_this_pass in (self._as_ruled, self._kept, self._units_seen, self._attended):
                 of_this_pass.clear()
 
@@ -94,8 +100,9 @@ class Tracer:
             self._sinks = dict(enumerate(torch.tensor(arrays["sinks"])))
         for layer, rule in enumerate(rules):
             if rule.mask is not None:
-                mask = torch.tensor(arrays["masks"][rule.mask])
-                self._masks[layer] = [(0, len(mask), mask[None, None])]
+                held = attention.masks_of(rule, arrays["masks"], arrays["queries"].shape[1])
+                mask = self._shared(torch.tensor(held)[None])
+                self._masks[layer] = [(0, mask.shape[2], mask)]
 
     def arrays(self, n_fed: int, *, own: bool = False) -> dict[str, np.ndarray]:
         """What was recorded of the first n_fed positions, by the names of `records.Trace`. See `Buffers.arrays`."""
@@ -131,7 +138,7 @@ class Tracer:
 
     def attend(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run one layer's attention as the library would, and keep what went in, by whatever name it was given."""
-        result = original(*args, **kwargs)
+        result = self._own.left_out(original, *args, **kwargs)
         with self._keeping("queries", "keys", "values"):
             told = dict(zip(_TAKES, args, strict=False)) | kwargs
             query, key, value = (told[name] for name in _TAKES[1:4])
@@ -143,6 +150,17 @@ class Tracer:
                 attended = Attended(ran=ran, exact=exact if exact is None or exact is ran else exact[0])
                 self.outputs.setdefault(self._layer, []).append(attended)
         return result
+
+    def _attend_own(self, call: OwnCall) -> None:
+        """Keep one layer's attention that its family computed itself."""
+        with self._keeping("queries", "keys", "values"):
+            self._require_first()
+            told = {"scaling": call.scaling}
+            self._keep_attention(self._layer, call.query[None], call.key[None], call.value[None], call.mask, told)
+            if self.outputs is not None:
+                ran = call.output.float()
+                exact = ran if call.query.dtype == torch.float32 else None
+                self.outputs.setdefault(self._layer, []).append(Attended(ran=ran, exact=exact))
 
     def _require_first(self) -> None:
         """A layer holds one attention. Raises: ValueError, in the words of a reason to hide it, if it runs another."""
@@ -160,7 +178,14 @@ class Tracer:
         if not self._obeys(layer, mask, key.shape[2]):
             if mask is None:
                 mask = torch.ones(1, 1, count, key.shape[2], dtype=torch.bool).tril(key.shape[2] - count)
-            self._masks.setdefault(layer, []).append((self._first, key.shape[2], mask))
+            self._masks.setdefault(layer, []).append((self._first, key.shape[2], self._shared(mask)))
+
+    def _shared(self, mask: torch.Tensor) -> torch.Tensor:
+        """The mask, or the one kept before it if they are alike: layers that add the same share one in the record."""
+        last = self._last_mask
+        alike = last is not None and last.shape == mask.shape and last.dtype == mask.dtype and torch.equal(last, mask)
+        self._last_mask = last if alike else mask
+        return self._last_mask  # pyright: ignore[reportReturnType]  (not None, as one of the two)
 
     @contextmanager
     def _keeping(self, *names: str) -> Iterator[None]:
@@ -178,6 +203,7 @@ class Tracer:
         def enter(layer: int) -> Callable[..., None]:
             def hook(*_: Any) -> None:
                 self._layer = layer
+                self._own.forget()
 
             return hook
 
@@ -266,20 +292,33 @@ class Tracer:
         return self._as_ruled[key]
 
     def _mask_array(self, n_fed: int) -> np.ndarray:
-        """One [S, S] mask for each layer whose masks the rule does not say; the layer's rule points to it."""
-        rows = []
-        for place, (layer, passes) in enumerate(sorted(self._masks.items())):
+        """What was added to the scores where the rule does not say it: [S, S] masks, to which layers' rules point.
+
+        A layer has one for all of its heads, or one a head. Layers that were given the same share theirs.
+        """
+        rows: list[np.ndarray] = []
+        places: dict[tuple[Any, ...], int] = {}
+        for layer, passes in sorted(self._masks.items()):
             rule = self.rules[layer]
-            seen = attention.visible(rule, np.arange(n_fed), n_fed)
-            whole = np.where(seen, np.float32(0), np.finfo(np.float32).min)
-            for first, n_keys, mask in passes:
-                n = mask.shape[2]
-                start = first + n - n_keys
-                whole[first : first + n] = np.finfo(np.float32).min
-                whole[first : first + n, start : first + n] = _added(mask)[0, 0, :, :n_keys].cpu().numpy()
-            rows.append(whole)
-            self.rules[layer] = replace(rule, mask=place)
-        return np.stack(rows)
+            n_heads = max(mask.shape[1] for _, _, mask in passes)
+            key = (rule.window, *(id(mask) for _, _, mask in passes))
+            if key not in places:
+                places[key] = sum(len(each) for each in rows)
+                rows.append(self._whole_mask(rule, passes, n_heads, n_fed))
+            self.rules[layer] = replace(rule, mask=places[key], mask_each_head=n_heads > 1)
+        return np.concatenate(rows)
+
+    def _whole_mask(
+        self, rule: AttentionRule, passes: list[tuple[int, int, torch.Tensor]], n_heads: int, n_fed: int
+    ) -> np.ndarray:
+        seen = attention.visible(rule, np.arange(n_fed), n_fed)
+        whole = np.repeat(np.where(seen, np.float32(0), np.finfo(np.float32).min)[None], n_heads, axis=0)
+        for first, n_keys, mask in passes:
+            n = mask.shape[2]
+            start = first + n - n_keys
+            whole[:, first : first + n] = np.finfo(np.float32).min
+            whole[:, first : first + n, start : first + n] = _added(mask)[0, :, :, :n_keys].cpu().numpy()
+        return whole
 
 
 def _but_for(rule: AttentionRule, whole: Mapping[str, int | None]) -> AttentionRule:

@@ -123,13 +123,14 @@ def _attention_gap(evidence: Evidence, layer: int, at: int) -> float:
     group = arrays["queries"].shape[1] // arrays["keys"].shape[1]
     queries = arrays["queries"][layer, :, first:stop]
     keys, values = (np.repeat(arrays[name][layer, :, :stop], group, axis=0) for name in ("keys", "values"))
+    masks = attention.masks_of(rule, arrays["masks"], len(arrays["queries"][layer])) if "masks" in arrays else None
     rows = attention.pattern(
         queries,
         keys,
         rule,
         positions=np.arange(first, stop),
         sink=arrays["sinks"][layer] if "sinks" in arrays else None,
-        mask=None if rule.mask is None else arrays["masks"][rule.mask, first:stop, :stop],
+        mask=None if masks is None else masks[:, first:stop, :stop],
     )
     assert evidence.tracer.outputs is not None
     attended = evidence.tracer.outputs[layer][at]
@@ -263,6 +264,8 @@ def _positions(evidence: Evidence) -> str:
     """The rotation, or the vectors, found for positions from 0 on are those that layer 0 was given."""
     evidence.require_found("positions")
     found, n = evidence.anatomy.positions, len(evidence.ids)
+    if isinstance(found, Rotary) and getattr(evidence.config, "alibi", False):
+        raise _Failed("its layers are handed a rotation and leave it: ALiBi weighs distance in their scores instead")
     if isinstance(found, Rotary):
         ours = found.answer(n)
         if not any(ours[0].shape == each.shape and torch.equal(ours[0], each) for each in evidence.given):

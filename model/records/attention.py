@@ -21,6 +21,14 @@ class AttentionRule:
     mask: int | None  # which of the run's recorded masks replaces the causal rule; None: the causal rule holds
     n_kv_heads: int | None = added(None)  # of a layer that has fewer than others; each is held several times
     d_head: int | None = added(None)  # of a layer whose heads are narrower than others'; zeros fill them up
+    mask_each_head: bool = added(False)  # `mask` is the first head's, and the others' follow it, as with ALiBi
+
+
+def masks_of(rule: AttentionRule, masks: np.ndarray, n_heads: int) -> np.ndarray | None:
+    """What a layer adds to its scores, of the run's masks [R, S, S]: [H or 1, S, S], or None where its rule says it."""
+    if rule.mask is None:
+        return None
+    return masks[rule.mask : rule.mask + (n_heads if rule.mask_each_head else 1)]
 
 
 def visible(rule: AttentionRule, positions: np.ndarray, n_keys: int) -> np.ndarray:
@@ -53,7 +61,8 @@ def pattern(
     Each row sums to 1, or to less where the layer has a sink, a learned score that takes the rest.
 
     Shapes: queries [..., query, d_head], keys [..., key, d_head]; positions [query], where each query stands;
-    sink [...], one score a head; mask [query, key], what the model added to the scores, in place of the causal rule.
+    sink [...], one score a head; mask [..., query, key], what the model added to the scores, in place of the causal
+    rule.
     Source: Vaswani et al. 2017, section 3.2.1; sinks: gpt-oss; soft cap: Gemma 2.
     """
     values = scores(queries, keys, rule)

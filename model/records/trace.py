@@ -334,10 +334,23 @@ class Trace(Saved):
             rule,
             positions=positions,
             sink=None if self.sinks is None else self.sinks[layer, heads].reshape(shape),
-            mask=None if self.masks is None or rule.mask is None else self.masks[rule.mask, positions, :stop],
+            mask=self._mask(rule, heads, positions, shape),
         )
         rows = rows.reshape(-1, len(positions), stop)
         return rows if head is None else rows[0]
+
+    def _mask(
+        self, rule: AttentionRule, heads: slice, positions: np.ndarray, shape: tuple[int, int]
+    ) -> np.ndarray | None:
+        """What the model added to these rows' scores: [query, key], or [*shape, query, key] where heads differ."""
+        if self.masks is None or rule.mask is None:
+            return None
+        stop = int(positions[-1]) + 1
+        if not rule.mask_each_head:
+            return self.masks[rule.mask, positions, :stop]
+        own = attention.masks_of(rule, self.masks, self.model.n_heads)
+        assert own is not None
+        return own[heads][:, positions, :stop].reshape(*shape, len(positions), stop)
 
     def _pattern_alike(self, positions: np.ndarray) -> np.ndarray:
         """These rows of every layer in one go, where all layers follow one rule: a step of many small ones is slow."""

@@ -114,7 +114,8 @@ def _check_heads(trace: "Trace") -> None:
         )
     n_masks = 0 if trace.masks is None else len(trace.masks)
     for rule in trace.rules:
-        if rule.mask is not None and not 0 <= rule.mask < n_masks:
+        last = 0 if rule.mask is None else rule.mask + (trace.model.n_heads - 1 if rule.mask_each_head else 0)
+        if rule.mask is not None and not 0 <= rule.mask <= last < n_masks:
             raise BadTrace("an attention rule names mask {mask}; there are {n_masks}.", mask=rule.mask, n_masks=n_masks)
         if (rule.window is not None and rule.window < 1) or (rule.softcap is not None and rule.softcap <= 0):
             raise BadTrace(

@@ -15,7 +15,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama import modeling_llama
 
 from model import load, trace
-from model.capture.attention_calls import watched
+from model.arch.attention_calls import watched
 from model.errors import Cancelled
 from tests.tiny import shared, tiny, tiny_model, tiny_tokenizer
 
@@ -121,14 +121,16 @@ def test_a_family_that_names_its_mask_runs_watched_and_unwatched() -> None:
     assert [token.id for token in run.tokens] == own[0].tolist()
 
 
-def test_a_mask_of_its_own_for_each_head_hides_attention() -> None:
+def test_a_mask_of_its_own_for_each_head_is_kept() -> None:
     model = tiny_model("doge")
     for name, weights in model.named_parameters():
         if name.endswith(".A"):
             torch.nn.init.normal_(weights)
-    card = load(model=model, tokenizer=tiny_tokenizer()).card
-    assert "misses" in (card.reason_against("attention") or "")
-    assert card.reason_against("parity") is None and card.reason_against("residual") is None
+    hooked = load(model=model, tokenizer=tiny_tokenizer())
+    assert hooked.card.reason_against("attention") is None
+    run = trace(hooked, PROMPT, max_new_tokens=2)
+    assert all(rule.mask_each_head for rule in run.rules)
+    assert run.masks is not None and len(run.masks) == 3 * 4  # each layer's differ
 
 
 def test_a_family_with_an_eager_function_of_another_name_is_left_alone() -> None:

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 import transformers
 
+from model.arch.attention_calls import watched
 from model.arch.transformers_version import is_known, versions
-from model.capture.attention_calls import watched
 from model.capture.cache_layers import odd_layers
 from model.capture.device import own_randomness, wait_for
 from model.capture.hooked import HookedModel

@@ -12,7 +12,8 @@ export function rowWords(run, layer) {
   return [
     run.head.learned_sinks ? phrase("The weights are the softmax of the scaled scores and the head's learned sink, which takes the rest: they sum to less than 1.") : phrase("The weights are the softmax of the scaled scores."),
     rule.softcap !== null && phrase("The scores are shown after this layer's soft cap of {n}.", { n: plain(rule.softcap) }),
-    rule.mask !== null && phrase("This layer's own mask hides some of the tokens: their weight is 0."),
+    rule.mask !== null && !rule.mask_each_head && phrase("This layer's own mask hides some of the tokens: their weight is 0."),
+    rule.mask_each_head && phrase("This layer adds numbers to the scores, other ones in each head, such as ALiBi's distances."),
     rule.mask === null && rule.window !== null && phrase("Tokens outside the window of {n} have weight 0.", { n: rule.window }),
   ].filter(Boolean).join(" ");
 }
@@ -29,7 +30,7 @@ export function rowCode(run, at) {
     "k = torch.tensor(run.keys[layer, head // group, : row + 1])",
     "scores = k @ q * rule.scaling",
     rule.softcap !== null && "scores = rule.softcap * torch.tanh(scores / rule.softcap)",
-    rule.mask !== null && "scores += torch.tensor(run.masks[rule.mask, row, : row + 1])",
+    rule.mask !== null && `scores += torch.tensor(run.masks[rule.mask${rule.mask_each_head ? " + head" : ""}, row, : row + 1])`,
     rule.mask === null && rule.window !== null && "scores[: max(row + 1 - rule.window, 0)] = -torch.inf   # outside the window",
     sink && "scores = torch.cat([scores, torch.tensor(run.sinks[layer, head]).reshape(1)])   # the learned sink",
     `weights = torch.softmax(scores, dim=0)${sink ? "[:-1]" : ""}   # = run.pattern(layer, head)[row, : row + 1]`,
