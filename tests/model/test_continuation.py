@@ -26,7 +26,7 @@ NEW = 6
 EVERY_PROCESSOR = {"temperature": 0.9, "top_k": 40, "top_p": 0.9, "min_p": 0.02, "repetition_penalty": 1.2, "seed": 7}
 SETTINGS: dict[str, dict[str, Any]] = {"greedy": {"repetition_penalty": 1.3}, "sampled": EVERY_PROCESSOR}
 RESTORED = ("llama", "gpt2", "mistral", "gemma2", "gpt_oss", "llama4_text")
-REPLAYED = {"bloom": "keys", "deepseek_v3": "another form", "gemma3n_text": "of its own", "falcon_h1": "Linear"}
+REPLAYED = {"bamba": "keys", "deepseek_v3": "another form", "gemma3n_text": "of its own", "falcon_h1": "Linear"}
 
 UNTIMED: dict[str, Any] = {"seconds": 0, "entered_s": ()}  # what two runs of the same may differ in
 
@@ -291,7 +291,7 @@ def test_another_models_run_is_refused_with_what_was_given_and_the_way_out(model
         Continuation(models["llama"], run, step=0, token_id=5, limits=Limits())
 
 
-@pytest.mark.parametrize("family", ["llama", "bloom"])  # found by the head alone, and by the passes that are run again
+@pytest.mark.parametrize("family", ["llama", "bamba"])  # found by the head alone, and by the passes that are run again
 def test_other_weights_of_the_same_shape_are_refused(models: dict[str, HookedModel], family: str) -> None:
     weights = tiny_model(family)
     with torch.no_grad():
@@ -326,7 +326,7 @@ def test_a_run_that_does_not_write_one_token_a_step_is_refused(llama: HookedMode
 
 
 def test_others_may_have_the_model_between_two_passes_that_are_run_again(models: dict[str, HookedModel]) -> None:
-    hooked = models["bloom"]
+    hooked = models["bamba"]
     run = written(hooked)
     continuation = Continuation(hooked, run, step=3, token_id=another(run, 3), limits=Limits())
     reached = []
