@@ -38,6 +38,9 @@ class Anatomy:
     d_vocab: int  # rows of the head: it may have more than the tokenizer has words
     unit_outputs: tuple[nn.Module | None, ...]  # of each layer: the matrix that reads the MLP's units
     parts: tuple[tuple[str, ...] | None, ...]  # of each layer: its children whose outputs sum to what it adds
+    experts: tuple[
+        nn.Module | None, ...
+    ]  # of each layer: the module that is called with each token's choice of experts
     own_attention: bool  # whether attention is computed without the library's interface, in a way that can be followed
     positions: Rotary | LearnedPositions | None  # how layer 0 knows where a token stands
     block: tuple[Part, ...]  # the modules of layer 0 in the order in which they ran
@@ -97,6 +100,7 @@ def find(model: Any) -> Anatomy:
         d_vocab=head.weight.shape[0],
         unit_outputs=tuple(search.found("units", probe.unit_output, None) for probe in probes),
         parts=tuple(search.found("parts", probe.parts, None) for probe in probes),
+        experts=tuple(probe.experts for probe in probes),
         own_attention=bool(computed),
         positions=search.found("positions", lambda: positions.found(probes[0].entered), None),
         block=parts,
@@ -156,6 +160,16 @@ def of_layers(config: Any, name: str) -> tuple[Any, ...]:
 def hidden(value: Any) -> torch.Tensor:
     """The hidden states in what a module took or gave: a tensor, or the first of a tuple."""
     return value[0] if isinstance(value, tuple | list) else value
+
+
+def expert_choice(args: tuple[Any, ...]) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Which experts a mixture's module was called with, and their weights: [token, chosen] each; None if with none."""
+    tables = [each for each in args if isinstance(each, torch.Tensor) and each.ndim == 2]
+    for ids in tables:
+        for weights in tables:
+            if ids.dtype == torch.int64 and weights.is_floating_point() and ids.shape == weights.shape:
+                return ids, weights
+    return None
 
 
 def layer_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
@@ -224,6 +238,7 @@ class _Probe:
         self.layer, self._d_model, self._d_mlp, self._epsilon = layer, config.hidden_size, d_mlp, epsilon
         self.entered = self.left = torch.empty(0)
         self.given: dict[str, torch.Tensor] = {}
+        self.experts: nn.Module | None = None
         self.from_units: list[tuple[nn.Module, torch.Tensor]] = []
 
     def hooks(self) -> Iterator[tuple[Callable[..., Any], Callable[..., None]]]:
@@ -238,8 +253,13 @@ class _Probe:
         for name, child in self.layer.named_children():
             yield child.register_forward_hook, self._child_hook(name)
         for name, module in self.layer.named_modules():
+            yield module.register_forward_pre_hook, self._enter_part
             if self._reads_units(name, module):
                 yield module.register_forward_hook, self._unit_hook(module)
+
+    def _enter_part(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        if expert_choice(args) is not None:
+            self.experts = self.experts or module
 
     def _child_hook(self, name: str) -> Callable[..., None]:
         def give(_: nn.Module, __: Any, output: Any) -> None:

@@ -22,7 +22,7 @@ from model.records.schema import form_of
 from model.records.trace import Origin, Step, Trace
 from model.texts import phrase
 
-_BY_POSITION = ("queries", "keys", "values", "resid", "unit_ids", "unit_values")
+_BY_POSITION = ("queries", "keys", "values", "resid", "unit_ids", "unit_values", "expert_ids", "expert_weights")
 _OF_LENGTH = (  # not of the new run
     READ_AGAIN,
     phrase("The embedding map is left out:"),

@@ -11,7 +11,7 @@ from model.capture.decoding import Pass, Resumed, passes
 from model.capture.hooked import HookedModel
 from model.capture.logit_lens import LensColumns
 from model.capture.prompts import check_lengths, read_prompt
-from model.capture.tracer import Tracer
+from model.capture.tracer import NO_EXPERTS, Tracer
 from model.limits import Limits
 from model.records.trace import Choice, Ended, Origin, Settings, Step, Trace
 from model.texts import counted, phrase
@@ -182,6 +182,8 @@ class Generation:
         arrays = self._tracer.arrays(self._n_fed, own=self._ended != "running")
         hidden = [check for check in _SHOWN_BY if self._hooked.card.reason_against(check) is not None]
         for name in (name for check in (*hidden, *self._lost()) for name in _SHOWN_BY[check]):
+            arrays.pop(name, None)
+        for name in NO_EXPERTS.keys() & self._tracer.buffers.misfits.keys():
             arrays.pop(name, None)
         return arrays
 

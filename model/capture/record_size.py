@@ -37,7 +37,8 @@ def _residual(card: ModelCard) -> int:
 
 
 def _units(card: ModelCard) -> int:
-    return 2 * card.n_layers * _UNITS if card.reason_against("units") is None else 0
+    """The strongest units, or the experts that were chosen: the card does not say how many, and they are few."""
+    return 2 * card.n_layers * _UNITS
 
 
 def _lens(card: ModelCard) -> int:

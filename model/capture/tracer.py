@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from model.arch.anatomy import Anatomy, attached, hidden, layer_input
+from model.arch.anatomy import Anatomy, attached, expert_choice, hidden, layer_input
 from model.arch.attention_calls import in_float32, watched
 from model.arch.own_attention import OwnAttention, OwnCall
 from model.capture.buffers import Buffers
@@ -25,6 +25,7 @@ from model.records.attention import AttentionRule
 from model.texts import phrase
 
 _ROWS = 128  # of units searched at once
+NO_EXPERTS = {"expert_ids": -1, "expert_weights": 0}  # of a layer that has none, among others that have
 UNITS = 8  # strongest MLP units kept at each layer and position
 
 _TAKES = ("module", "query", "key", "value", "attention_mask")  # what the library's interface takes, in this order
@@ -107,6 +108,10 @@ class Tracer:
     def arrays(self, n_fed: int, *, own: bool = False) -> dict[str, np.ndarray]:
         """What was recorded of the first n_fed positions, by the names of `records.Trace`. See `Buffers.arrays`."""
         arrays = self.buffers.arrays(n_fed, own=own)
+        for name, nothing in NO_EXPERTS.items():
+            for layer in range(self._n_layers if name in arrays else 0):
+                if self._anatomy.experts[layer] is None:
+                    arrays[name][layer] = nothing
         if self._sinks:
             none = torch.full_like(next(iter(self._sinks.values())), -torch.inf)
             arrays["sinks"] = torch.stack([self._sinks.get(layer, none) for layer in range(self._n_layers)]).numpy()
@@ -215,6 +220,9 @@ class Tracer:
         for place, layer in enumerate(layers):
             yield _before(layer), self._entrance(place)
         yield layers[-1].register_forward_hook, self._end
+        for place, module in enumerate(self._anatomy.experts):
+            if module is not None:
+                yield _before(module), self._experts(place)
         units = [module for module in self._anatomy.unit_outputs if module is not None]
         if len(units) == self._n_layers:  # else they are not shown
             for place, module in enumerate(units):
@@ -234,6 +242,16 @@ class Tracer:
         self.entered.append(time.perf_counter())
         with self._keeping("resid"):
             self._put("resid", self._n_layers, hidden(output)[0])
+
+    def _experts(self, layer: int) -> Callable[..., None]:
+        def hook(_: nn.Module, args: tuple[Any, ...], __: dict[str, Any]) -> None:
+            with self._keeping(*NO_EXPERTS):
+                chosen = expert_choice(args)
+                assert chosen is not None
+                self._put("expert_ids", layer, chosen[0].int())
+                self._put("expert_weights", layer, chosen[1].float().clone())
+
+        return hook
 
     def _units(self, layer: int) -> Callable[..., None]:
         def hook(_: nn.Module, args: tuple[Any, ...], __: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from model.records import attention
 from model.records.trace import Check, Name, Settings
 from model.texts import phrase
 
-_BY_POSITION = ("queries", "keys", "values", "resid", "unit_ids", "unit_values")
+_BY_POSITION = ("queries", "keys", "values", "resid", "unit_ids", "unit_values", "expert_ids", "expert_weights")
 _LENS_ROUNDINGS = 4  # of the norm, of the head's product, and of the same two in the model's own pass
 _UNTRACED = 4  # more runs of the library's own, to see whether the device repeats
 
@@ -173,7 +173,7 @@ def _residual(evidence: Evidence) -> str:
     evidence.require_layers("resid")
     given, width = int(np.prod(evidence.arrays["resid"].shape[2:])), evidence.config.hidden_size
     if given != width:
-        raise _Failed(
+        raise Failed(
             "its layers hand on {given} numbers a token, and the model is {width} wide: it keeps several streams",
             given=given,
             width=width,
@@ -265,7 +265,7 @@ def _positions(evidence: Evidence) -> str:
     evidence.require_found("positions")
     found, n = evidence.anatomy.positions, len(evidence.ids)
     if isinstance(found, Rotary) and getattr(evidence.config, "alibi", False):
-        raise _Failed("its layers are handed a rotation and leave it: ALiBi weighs distance in their scores instead")
+        raise Failed("its layers are handed a rotation and leave it: ALiBi weighs distance in their scores instead")
     if isinstance(found, Rotary):
         ours = found.answer(n)
         if not any(ours[0].shape == each.shape and torch.equal(ours[0], each) for each in evidence.given):

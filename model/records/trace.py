@@ -4,7 +4,7 @@ Axes of the arrays, by letter: L layers, H query heads, G key/value heads, S pos
 (prompt and generated tokens, without the last one, which nobody read), D width of a head, E width of a value,
 M width of the model, N generated tokens, V vocabulary, U units kept of each MLP, K tokens kept at each place of the
 logit lens, R recorded masks, P points of the embedding map, W of them the run's own tokens, J neighbours of each,
-C directions of the map (2), F pairs of numbers that a rotary embedding turns.
+X experts that each token is sent to, C directions of the map (2), F pairs of numbers that a rotary embedding turns.
 """
 
 import importlib
@@ -206,6 +206,8 @@ class Trace(Saved):
     resid [L+1, S, M] the residual stream at each layer's entrance and, last, at the end, before the final norm;
     logits [N, V] raw, of each generated token; unit_ids and unit_values [L, S, U] the strongest MLP units;
     sinks [L, H] learned sink scores; masks [R, S, S] what the model added to the scores where no simple rule says it;
+    expert_ids and expert_weights [L, S, X] of a mixture of experts, which of them each token was sent to and with what
+    weight, as they were called (-1 and 0 in layers without);
     lens_ids and lens_probs [L+1, S, K] the logit lens; -1 as an id in a column that is not there yet.
 
     The embedding map: embed_ids [P] the run's own token ids, each once, in order of first appearance, then their
@@ -242,6 +244,8 @@ class Trace(Saved):
     logits: Annotated[np.ndarray, Shape("float32", "N V")]
     unit_ids: Annotated[np.ndarray | None, Shape("int32", "L S U")] = None
     unit_values: Annotated[np.ndarray | None, Shape("float32", "L S U")] = None
+    expert_ids: Annotated[np.ndarray | None, Shape("int32", "L S X")] = None
+    expert_weights: Annotated[np.ndarray | None, Shape("float32", "L S X")] = None
     sinks: Annotated[np.ndarray | None, Shape("float32", "L H")] = None
     masks: Annotated[np.ndarray | None, Shape("float32", "R S S")] = None
     lens_ids: Annotated[np.ndarray | None, Shape("int32", "L+1 S K")] = None
