@@ -67,7 +67,9 @@ def test_a_head_that_rests_on_the_first_token_is_not_said_to_look_elsewhere(page
 def test_a_head_of_the_map_is_previewed_and_chosen(page: Page):
     heads = page.locator(".ts-head-map")
     heads.scroll_into_view_if_needed()
-    width = heads.bounding_box()["width"]
+    box = heads.bounding_box()
+    assert box
+    width = box["width"]
     place: Position = {"x": width * 2.5 / page.evaluate("tokenoscope.store.run.nLayers"), "y": 16}
     heads.hover(position=place)
     page.wait_for_function("tokenoscope.selection.at.layer === 2 && tokenoscope.selection.at.head === 1")
