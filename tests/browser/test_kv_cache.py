@@ -39,6 +39,8 @@ def test_the_card_and_the_rail_say_the_bytes_of_the_pass_that_is_looked_at(page:
         expect(page.locator(".ts-card-kv-cache")).to_have_attribute("data-at", re.compile(f"^{step}/"))
         assert size(fact.inner_text()) == pytest.approx(held(page, step), rel=0.005)
         rail = page.locator('.ts-rail-row[data-goes-to="kv-cache"] .ts-rail-value')
+        said = fact.inner_text().partition(" ")[0]
+        expect(rail).to_have_text(re.compile(f"^{re.escape(said)} "))  # drawn when the selection rests
         assert fact.inner_text().startswith(rail.inner_text())
         assert fact.inner_text().endswith(f" {held(page, step):,} bytes")
         expect(page.locator(".ts-card-kv-cache .ts-facts")).to_contain_text("exactly equal")

@@ -210,7 +210,9 @@ def test_the_list_is_the_lens_of_the_selected_token(show: Callable[..., Page]):
         guesses = page.locator(".ts-level-guess").all_inner_texts()
         assert guesses == [run.texts[i].replace(" ", "·").replace("\n", "↵") for i in ids[::-1, token, 0].tolist()]
         assert page.locator(".ts-level.ts-current .ts-level-name").all_inner_texts() == [f"layer {layer}"]
-        glance = page.locator(".ts-rail-row[data-goes-to=layers] .ts-rail-value").inner_text()
+        value = page.locator(".ts-rail-row[data-goes-to=layers] .ts-rail-value")
+        expect(value).to_have_text(re.compile(rf"^layer {layer}: "))  # drawn when the selection rests
+        glance = value.inner_text()
         said = re.fullmatch(rf"layer {layer}: “(.+)” \d+%", glance)
         assert said, glance
         assert len(glance) <= 23
