@@ -7,18 +7,30 @@ import pytest
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from model import HookedModel, load
+from model import HookedModel, Trace, load, trace
 from model.engine.engine import Engine
 from model.limits import Limits
 from model.records import file as storage
 from tests.model.stored import VERSION, sample
-from tests.tiny import changed
+from tests.tiny import changed, shared
 
 
 @pytest.fixture(scope="module", autouse=True)
 def shared_models_stay_as_they_are() -> Iterator[None]:
     yield
     assert changed() == [], "a test of this file changed a model that all tests share: it takes tiny(), not shared()"
+
+
+@pytest.fixture(scope="module")
+def hooked(family: str) -> HookedModel:
+    """The tiny model of the family that a file's own fixture names."""
+    return shared(family)
+
+
+@pytest.fixture(scope="module")
+def run(hooked: HookedModel, request: pytest.FixtureRequest) -> Trace:
+    """Its run of the file's prompt, as long as the file says."""
+    return trace(hooked, request.module.PROMPT, max_new_tokens=request.module.NEW)
 
 
 @pytest.fixture(scope="session")

@@ -33,16 +33,6 @@ def family(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(scope="module")
-def hooked(family: str) -> HookedModel:
-    return shared(family)
-
-
-@pytest.fixture(scope="module")
-def run(hooked: HookedModel) -> Trace:
-    return trace(hooked, PROMPT, max_new_tokens=NEW)
-
-
 def test_what_is_not_shown_says_why(hooked: HookedModel, family: str) -> None:
     hidden = {check.name: check.detail for check in hooked.card.checks if not check.passed}
     assert hidden.keys() == HIDDEN[family].keys(), hidden

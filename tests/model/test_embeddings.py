@@ -16,6 +16,7 @@ from model.capture.post_run import post_run, with_post_run
 from tests.fakes import AFTER_RUN, MAP
 from tests.tiny import FAMILIES, N_WORDS, shared, tiny
 
+NEW = 4
 PROMPT = [5, 17, 40, 8, 120, 77, 5, 6, 190, 33, 64, 9, 18, 150, 4, 88, 23, 61, 7, 100]
 LEARNED = {"gpt2": 0, "opt": 2}  # rows before position 0
 INTERLEAVED = ("cohere", "llama4_text")
@@ -24,16 +25,6 @@ INTERLEAVED = ("cohere", "llama4_text")
 @pytest.fixture(scope="module", params=FAMILIES)
 def family(request: pytest.FixtureRequest) -> str:
     return request.param
-
-
-@pytest.fixture(scope="module")
-def hooked(family: str) -> HookedModel:
-    return shared(family)
-
-
-@pytest.fixture(scope="module")
-def run(hooked: HookedModel) -> Trace:
-    return trace(hooked, PROMPT, max_new_tokens=4)
 
 
 def whole_map(run: Trace) -> tuple[np.ndarray, ...]:

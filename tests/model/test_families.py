@@ -9,7 +9,7 @@ import torch
 from model import HookedModel, Trace, trace
 from model.capture import logit_lens
 from tests.fakes import AFTER_RUN
-from tests.tiny import FAMILIES, WINDOW, shared, tiny_model
+from tests.tiny import FAMILIES, WINDOW, tiny_model
 
 PROMPT = [5, 17, 40, 8, 120, 77, 5, 6, 190, 33, 64, 9, 18, 150, 4, 88, 23, 61, 7, 100]
 NEW = 6
@@ -111,16 +111,6 @@ def bytes_within(whole: Any) -> int:
 @pytest.fixture(scope="module", params=[*FAMILIES, *SMALL])
 def family(request: pytest.FixtureRequest) -> str:
     return request.param
-
-
-@pytest.fixture(scope="module")
-def hooked(family: str) -> HookedModel:
-    return shared(family)
-
-
-@pytest.fixture(scope="module")
-def run(hooked: HookedModel) -> Trace:
-    return trace(hooked, PROMPT, max_new_tokens=NEW)
 
 
 def test_what_is_hidden_says_why(hooked: HookedModel, family: str) -> None:

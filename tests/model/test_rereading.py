@@ -41,16 +41,6 @@ def family(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(scope="module")
-def hooked(family: str) -> HookedModel:
-    return shared(family)
-
-
-@pytest.fixture(scope="module")
-def run(hooked: HookedModel) -> Trace:
-    return trace(hooked, PROMPT, max_new_tokens=NEW)
-
-
 def test_a_step_reads_what_the_library_reads(run: Trace, family: str) -> None:
     counts, own = read_by_generate(tiny_model(family))
     assert [step.n_tokens for step in run.steps] == counts
