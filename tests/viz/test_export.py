@@ -17,7 +17,7 @@ from tests.app.fakes_served import drafted
 from tests.fakes import fake_trace
 from tests.fakes_measured import fake_measurement, fake_trials
 from tests.fakes_serving import fake_batching
-from tests.viz.test_frames import HOSTILE, big
+from tests.viz.framed import HOSTILE, big
 from viz import __main__ as cli
 from viz import export, markup
 from viz.pictures import NOT_HELD, saved

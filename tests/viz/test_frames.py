@@ -3,62 +3,17 @@
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.numpy
 
-from model.errors import BadSetting, NotShown
-from model.records import attention
-from model.records.attention import AttentionRule
-from model.records.trace import Check, Origin, Trace
+from model.errors import NotShown
+from model.records.trace import Check, Origin
 from tests.fakes import AFTER_RUN, MAP, fake_trace
+from tests.viz.framed import HOSTILE, big, unpack, weights
 from viz import markup
 from viz.wire import frames, packing, parts, recorded, roles, slices
-
-HOSTILE = (
-    "<script>alert(1)</script>",
-    "</script>",
-    "${alert(1)}",
-    "{{constructor}}",
-    "\x00\x01\x1b[31m",
-    "\u202eevil\u202c",
-    "x" * 4096,
-    "\U0001f469\u200d\U0001f469\u200d\U0001f467",
-    "\n",
-    " ",
-    "\ufffd",
-    "\u2028",
-)
-
-
-def words(count: int, start: str) -> tuple[str, ...]:
-    return tuple(f" {start}{i}" for i in range(count))
-
-
-def big(n_prompt: int, n_new: int) -> Trace:
-    """A run of the default model's shape: 30 layers, 9 heads of 64, 3 key/value heads."""
-    return fake_trace(
-        words(n_prompt, "p"),
-        words(n_new, "g"),
-        n_layers=30,
-        n_heads=9,
-        n_kv_heads=3,
-        d_head=64,
-        d_vocab=1000,
-        lens=False,
-    )
-
-
-def unpack(packed: np.ndarray, first: int, n_tokens: int) -> list[np.ndarray]:
-    """Rows of positions first.. as the browser cuts them: each as long as its position + 1."""
-    lengths = [first + r + 1 for r in range(n_tokens)]
-    return np.split(packed, np.cumsum(lengths)[:-1], axis=-1)
-
-
-def weights(packed: np.ndarray) -> np.ndarray:
-    return (packed.astype(np.float64) / 255) ** 2
 
 
 def test_every_attention_weight_arrives_within_four_thousandths():
@@ -296,45 +251,6 @@ def test_what_is_not_there_has_no_frame_and_nothing_else_is_lost(missing: str):
     assert found[found.index("end") + 1 :] == [kind for each, kind in kinds.items() if each != missing]
 
 
-def test_vectors_arrive_exactly_or_in_half_and_say_which():
-    trace = fake_trace()
-    exact_about, exact = packing.unpack(slices.vectors(trace, 2))
-    about, half = packing.unpack(slices.vectors(trace, 2, small=True))
-    assert (exact_about["bits"], about["bits"], about["layer"], about["n_fed"]) == (32, 16, 2, trace.n_fed)
-    for name in ("queries", "keys", "values"):
-        np.testing.assert_array_equal(exact[name], getattr(trace, name)[2])
-        assert half[name].dtype == np.float16
-        np.testing.assert_allclose(half[name], exact[name], rtol=1e-3, atol=1e-6)
-    assert trace.keys is not None
-    loud = packing.unpack(slices.vectors(replace(trace, keys=trace.keys * 1e6), 2, small=True))
-    assert loud[0]["bits"] == 32
-    assert loud[1]["keys"].dtype == loud[1]["queries"].dtype == np.float32
-    with pytest.raises(BadSetting, match="0 to 3"):
-        slices.vectors(trace, 4)
-    with pytest.raises(NotShown):
-        slices.vectors(replace(trace, queries=None, keys=None, values=None, rules=()), 0)
-
-
-def test_logits_arrive_exactly_or_in_even_steps_and_say_which():
-    trace = fake_trace()
-    about, blobs = packing.unpack(slices.logits(trace, 1))
-    assert about["bits"] == 32
-    np.testing.assert_array_equal(blobs["logits"], trace.logits[1])
-    about, blobs = packing.unpack(slices.logits(trace, 1, small=True))
-    assert (about["bits"], about["index"], blobs["logits"].dtype) == (16, 1, np.uint16)
-    low, high = about["low"], about["high"]
-    assert (low, high) == (trace.logits[1].min(), trace.logits[1].max())
-    made = low + (high - low) * blobs["logits"] / 65_535
-    assert np.abs(made - trace.logits[1]).max() <= (high - low) / 65_535 * 0.51
-    for odd in (np.where(np.arange(300) == 3, -np.inf, trace.logits), np.zeros_like(trace.logits)):
-        about, blobs = packing.unpack(slices.logits(replace(trace, logits=odd.astype(np.float32)), 0, small=True))
-        infinite = bool(np.isinf(odd).any())
-        assert about["bits"] == (32 if infinite else 16)
-        assert not blobs["logits"].any() or infinite
-    with pytest.raises(BadSetting, match="0 to 3"):
-        slices.logits(trace, 4)
-
-
 def test_the_end_says_how_it_ended_and_what_it_took():
     trace = fake_trace()
     about, _ = packing.unpack(frames.end(trace))
@@ -343,100 +259,11 @@ def test_the_end_says_how_it_ended_and_what_it_took():
     assert about["seconds"] == pytest.approx(sum(step.seconds for step in trace.steps))
 
 
-def test_a_row_carries_float32_weights_and_the_scores_that_make_them():
-    trace = fake_trace()
-    about, blobs = packing.unpack(slices.row(trace, 2, 5, 6))
-    assert (about["layer"], about["head"], about["position"]) == (2, 5, 6)
-    np.testing.assert_allclose(blobs["weights"], trace.pattern(2, 5)[6, :7], rtol=1e-6)
-    made = np.exp(blobs["scores"] - blobs["scores"].max())
-    np.testing.assert_allclose(made / made.sum(), blobs["weights"], rtol=1e-5)
-    with pytest.raises(BadSetting):
-        slices.row(trace, 4, 0, 0)
-
-
-def test_a_layer_asked_for_equals_what_the_steps_sent():
-    trace = fake_trace()
-    whole = packing.unpack(slices.layer(trace, 1))[1]["attention"]
-    steps = [packing.unpack(frames.step(trace, i))[1]["attention"][1] for i in range(len(trace.steps))]
-    np.testing.assert_array_equal(whole, np.concatenate(steps, axis=-1))
-
-
 def test_a_decode_step_of_the_default_shape_takes_at_most_40_kB_at_128_tokens():
     trace = big(29, 100)
     last = trace.steps[-1]
     assert last.first + last.n_tokens == 128
     assert len(frames.step(trace, len(trace.steps) - 1)) <= 40_000
-
-
-def test_a_long_run_sends_summaries_in_place_of_rows():
-    trace = big(300, 2)
-    about, blobs = packing.unpack(frames.step(trace, 0))
-    assert "attention" not in blobs
-    assert blobs["summary"].shape == (30, 9, 4)
-    assert 0 < about["summary_rows"] <= 64
-    _, blobs = packing.unpack(frames.step(trace, 1))
-    pattern = trace.pattern(7, 4)[300].astype(np.float64)
-    expected = [-(pattern * np.log(pattern)).sum(), pattern[0], pattern[299], pattern[300]]
-    np.testing.assert_allclose(blobs["summary"][7, 4], expected, rtol=1e-5)
-    assert len(frames.step(trace, 1)) <= 40_000
-
-
-def summary_one_by_one(trace: Trace, layer: int, positions: list[int]) -> np.ndarray:
-    """The plain way: every row by itself, each head with its own copy of the keys, in float64."""
-    assert trace.queries is not None
-    assert trace.keys is not None
-    rule, found = trace.rules[layer], []
-    for position in positions:
-        keys = np.repeat(trace.keys[layer, :, : position + 1], trace.queries.shape[1] // trace.keys.shape[1], axis=0)
-        rows = attention.pattern(
-            trace.queries[layer, :, position : position + 1].astype(np.float64),
-            keys.astype(np.float64),
-            rule,
-            positions=np.array([position]),
-            sink=None if trace.sinks is None else trace.sinks[layer],
-            mask=None
-            if trace.masks is None or rule.mask is None
-            else trace.masks[rule.mask, [position], : position + 1],
-        )[:, 0]
-        entropy = -(rows * np.log(np.where(rows > 0, rows, 1))).sum(-1)
-        looked_at = rows[:, [0, max(position - 1, 0), position]]
-        found.append(np.concatenate([entropy[:, None], looked_at], axis=-1))
-    return np.mean(found, axis=0)
-
-
-@pytest.mark.parametrize("kind", ["plain", "window and cap", "sinks", "masks"])
-def test_a_summary_is_the_mean_of_its_rows_one_by_one(monkeypatch: pytest.MonkeyPatch, kind: str):
-    monkeypatch.setattr(frames, "ROWS_UP_TO", 0)
-    trace = fake_trace(words(90, "p"), (" a", " b"))
-    rng = np.random.default_rng(1)
-    if kind == "window and cap":
-        trace = replace(trace, rules=(replace(trace.rules[0], window=5, softcap=1.5), *trace.rules[1:]))
-    elif kind == "sinks":
-        trace = replace(trace, sinks=rng.normal(size=(4, 6)).astype(np.float32))
-    elif kind == "masks":
-        drawn = np.where(np.tri(91, dtype=bool) & (rng.random((91, 91)) < 0.7) | np.eye(91, dtype=bool), 0, -3e38)
-        trace = replace(trace, masks=drawn[None].astype(np.float32), rules=(replace(trace.rules[0], mask=0),) * 4)
-    for i, positions in ((0, np.unique(np.linspace(0, 89, 64).round().astype(int)).tolist()), (1, [90])):
-        about, blobs = packing.unpack(frames.step(trace, i))
-        assert about["summary_rows"] == len(positions)
-        plain = np.stack([summary_one_by_one(trace, layer, positions) for layer in range(4)])
-        np.testing.assert_allclose(blobs["summary"], plain, rtol=1e-5, atol=1e-7)
-
-
-def test_a_summary_takes_one_pass_a_layer(monkeypatch: pytest.MonkeyPatch):
-    trace = big(300, 2)
-    made = []
-
-    pattern = attention.pattern
-
-    def watched(queries: np.ndarray, keys: np.ndarray, rule: AttentionRule, **named: Any) -> np.ndarray:
-        made.append(keys.nbytes)
-        return pattern(queries, keys, rule, **named)
-
-    monkeypatch.setattr(attention, "pattern", watched)
-    frames.step(trace, 0)
-    assert trace.keys is not None
-    assert made == [trace.keys[0, :, :300].nbytes] * 30
 
 
 def test_frames_of_a_run_in_progress_never_change():

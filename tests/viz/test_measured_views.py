@@ -13,7 +13,7 @@ from model.errors import BadSetting
 from model.records.cache import CacheTrials
 from model.records.timing import Measurement, kv_bytes
 from tests.fakes_measured import LENGTHS, fake_card, fake_machine, fake_measurement, fake_trials
-from tests.viz.test_frames import HOSTILE
+from tests.viz.framed import HOSTILE
 from viz import markup, theme
 from viz.glossary import LATENCY, explained
 from viz.measured import Spread, least_seconds, number, prefixed, scientific, ticks_between

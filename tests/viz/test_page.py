@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from model.records.trace import Trace
 from tests.fakes import fake_trace
-from tests.viz.test_frames import HOSTILE, words
+from tests.viz.framed import HOSTILE, words
 from viz import export, markup, theme
 from viz.wire import parts, slices
 

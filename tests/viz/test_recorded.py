@@ -7,7 +7,7 @@ import pytest
 
 from model.errors import NotShown
 from tests.fakes import fake_trace
-from tests.viz.test_frames import big
+from tests.viz.framed import big
 from viz.wire import parts, recorded
 
 

@@ -13,7 +13,7 @@ from model.errors import NotShown
 from model.records.speculation import Attempt, Drafted, Round, Speculation
 from model.records.trace import Candidate, Settings, Token
 from tests.fakes_measured import fake_card
-from tests.viz.test_frames import HOSTILE
+from tests.viz.framed import HOSTILE
 from viz import markup, theme
 from viz.view import Selection, View, as_json
 from viz.views import all_views

@@ -9,7 +9,7 @@ import pytest
 from model.records.trace import Trace
 from tests.fakes import fake_trace
 from tests.js.node import in_node
-from tests.viz.test_frames import HOSTILE, big
+from tests.viz.framed import HOSTILE, big
 from viz.wire import parts, roles, slices
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from model.records.trace import Token
 from tests.js.node import in_node
-from tests.viz.test_frames import HOSTILE
+from tests.viz.framed import HOSTILE
 from viz import markup, theme
 
 NUMBERS = (0, 1, 9, 999, 1000, 49_152, 98_362_432, 134_515_008)

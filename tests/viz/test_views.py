@@ -10,7 +10,7 @@ import pytest
 from model.records.trace import Trace
 from model.requests.registry import EXPERIMENTS
 from tests.fakes import MAP, fake_trace
-from tests.viz.test_frames import HOSTILE, words
+from tests.viz.framed import HOSTILE, words
 from viz import markup
 from viz.view import Selection, View, html
 from viz.views import all_views
