@@ -130,14 +130,6 @@ def utilisation(record: Measurement, _at: Selection, _mode: Mode = "light") -> H
         )
         for each in _passes(record)
     ]
-    over = max(
-        (
-            max(machine.mbu(each.work, s), machine.mfu(each.work, s))
-            for each in _passes(record)
-            for s in [each.seconds.median]
-        ),
-        default=0.0,
-    )
     head = (phrase("pass"), "MBU", "MFU", phrase("tokens a second"))
     said = phrase(
         "The machine reads {bandwidth} and does {speed} operations a second: the two take equally long at {ridge} "
@@ -146,7 +138,7 @@ def utilisation(record: Measurement, _at: Selection, _mode: Mode = "light") -> H
         speed=prefixed(machine.matrix_speed),
         ridge=number(machine.ridge),
     )
-    if over > _DISTURBED:
+    if any(_reached(machine, each) > _DISTURBED for each in _passes(record)):
         said += " " + phrase(
             "A pass cannot be faster than the machine: something else kept the machine busy while its speeds were "
             "probed, so these shares are too high. Measure again when it is quiet."
@@ -168,10 +160,15 @@ def _passes(record: Measurement) -> Iterator[_Pass]:
             yield _Pass(name=_BATCHED, work=work, seconds=Spread.of(seconds), n_tokens=size)
 
 
+def _reached(machine: Machine, each: _Pass) -> float:
+    """How near a pass comes to the nearer of the machine's two speeds."""
+    median = each.seconds.median
+    return max(machine.mbu(each.work, median), machine.mfu(each.work, median))
+
+
 def _bound(machine: Machine, each: _Pass) -> str:
     """Which of the machine's two speeds holds the pass back, or that neither does."""
-    median = each.seconds.median
-    if max(machine.mbu(each.work, median), machine.mfu(each.work, median)) < _NEAR:
+    if _reached(machine, each) < _NEAR:
         return phrase("near neither bound; most of its time goes elsewhere")
     return phrase("memory-bound") if each.work.intensity < machine.ridge else phrase("compute-bound")
 
