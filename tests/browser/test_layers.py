@@ -213,7 +213,7 @@ def test_the_list_is_the_lens_of_the_selected_token(show: Callable[..., Page]):
         value = page.locator(".ts-rail-row[data-goes-to=layers] .ts-rail-value")
         expect(value).to_have_text(re.compile(rf"^layer {layer}: "))  # drawn when the selection rests
         glance = value.inner_text()
-        said = re.fullmatch(rf"layer {layer}: “(.+)” \d+%", glance)
+        said = re.fullmatch(rf"layer {layer}: \d+% “(.+)”", glance)
         assert said, glance
         assert len(glance) <= 23
         assert guesses[3 - layer].startswith(said[1].removesuffix("…"))

@@ -45,7 +45,7 @@ export const layers = {
     const next = run.tokens[at.token + 1]?.id;
     const id = lens.ids[placeOf(at.layer + 1)];
     return {
-      value: [phrase("layer {layer}: “{text}” {percent}%", { layer: at.layer, text: label({ id, text: run.texts.get(id) ?? "", hex: run.hexes.get(id) }, 5), percent: (lens.probabilities[placeOf(at.layer + 1)] * 100).toFixed(0) })],
+      value: [phrase("layer {layer}: {percent}% “{text}”", { layer: at.layer, text: label({ id, text: run.texts.get(id) ?? "", hex: run.hexes.get(id) }, 5), percent: (lens.probabilities[placeOf(at.layer + 1)] * 100).toFixed(0) })],
       mini(g, width, height) {
         const bar = width / (run.nLayers + 1);
         for (let level = 0; level <= run.nLayers; level += 1) {
