@@ -29,6 +29,20 @@ def settle(page: Page) -> None:
     page.evaluate(SETTLED)
 
 
+# A smooth scroll that is under way can move the page once more after a test has scrolled it.
+RESTS_AT = """async (y) => {
+  for (let rested = 0; rested < 5; rested = Math.abs(scrollY - y) < 1 ? rested + 1 : 0) {
+    scrollTo({ top: y, behavior: "instant" });
+    await new Promise((done) => requestAnimationFrame(done));
+  }
+}"""
+
+
+def scroll_to(page: Page, y: int) -> None:
+    """Scroll the page, and wait until it rests there."""
+    page.evaluate(RESTS_AT, y)
+
+
 # The page's clock stands still until a test lets time pass, so that no slow machine misses what is played.
 HELD_CLOCK = """() => {
   let now = performance.now();

@@ -11,7 +11,7 @@ from model.requests.fork import Fork
 from model.requests.run import Run
 from tests.app.fakes_engine import FakeEngine, forked_trace
 from tests.app.served import Served
-from tests.browser.pages import run_to_the_end, serious_faults, settle
+from tests.browser.pages import run_to_the_end, scroll_to, serious_faults, settle
 from tests.browser.plain import Plain, finished, plain
 from tests.browser.test_own_runs import NAMES, shows
 from tests.browser.test_run_board import SHOWN, run
@@ -57,7 +57,7 @@ def test_a_candidate_beside_the_loom_continues_the_run_and_the_chosen_one_opens_
     page.locator(".ts-likely-chosen .ts-likely-press").click()  # it would be the same run
     expect(page.locator(SAID)).to_contain_text("the fork repeats the same run")
     assert not any(isinstance(each, Fork) for each in house.engine.asked)
-    page.evaluate("scrollTo(0, 0)")
+    scroll_to(page, 0)
     other = page.locator(".ts-likely:not(.ts-likely-chosen) .ts-likely-press").first
     token = page.evaluate("tokenoscope.store.run.steps[3].choices[0].candidates[1].id")
     other.click()

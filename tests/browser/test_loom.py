@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, Position, expect
 
 from tests.app.fakes_engine import FakeEngine, timed
-from tests.browser.pages import hold_clock, play_until, settle, until
+from tests.browser.pages import hold_clock, play_until, scroll_to, settle, until
 from tests.browser.plain import Plain, finished
 
 pytestmark = pytest.mark.cards("")
@@ -325,7 +325,7 @@ def test_on_a_phone_the_row_that_is_played_stays_in_sight(look: Callable[..., Pa
     for step in (10, 20, 30):
         play_until(page, f"tokenoscope.selection.at.step === {step} && {FRONT}?.level > 1", ms=100)
         assert 60 <= page.evaluate(row) <= 700
-    page.evaluate("scrollTo(0, 0)")  # who looks elsewhere is left there
+    scroll_to(page, 0)  # who looks elsewhere is left there
     play_until(page, f"tokenoscope.selection.at.step === 34 && {FRONT}?.level > 1", ms=100)
     assert page.evaluate("scrollY") == 0
 

@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.app.fakes_engine import FakeEngine
-from tests.browser.pages import until
+from tests.browser.pages import scroll_to, until
 
 pytestmark = pytest.mark.cards("passes")
 
@@ -104,7 +104,7 @@ def test_nothing_flies_where_motion_is_not_wanted_or_nobody_looks(ran):
     ran.keyboard.press("ArrowRight")
     assert flights(ran) == []
     ran.emulate_media(reduced_motion="no-preference")
-    ran.evaluate("scrollTo(0, 0)")
+    scroll_to(ran, 0)
     ran.evaluate(SIGHT, False)
     ran.keyboard.press("ArrowRight")
     assert flights(ran) == []

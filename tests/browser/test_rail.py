@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.pages import scroll_to
 from tests.browser.plain import finished
 
 pytestmark = pytest.mark.cards("")
@@ -83,6 +84,6 @@ def test_what_the_player_says_when_it_sticks_moves_nothing_below_it(page: Page):
     title = page.locator(".ts-card-attention .ts-title")
     place = "(e) => e.getBoundingClientRect().top + scrollY"
     before = title.evaluate(place)
-    page.evaluate("scrollTo(0, 1500)")
+    scroll_to(page, 1500)
     expect(page.locator(".ts-player.ts-stuck .ts-crumbs")).to_be_in_viewport()
     assert title.evaluate(place) == pytest.approx(before, abs=0.5)
