@@ -19,7 +19,7 @@ STYLES = ("theme.css", "scope.css")  # before those of the views
 _NAMED = {
     0x09: "\u21e5",
     0x0A: "\u21b5",
-    0x20: "\u00b7",
+    0x20: "\u2423",
     0x7F: "\u2421",
     0xA0: "\u237d",
     0xAD: "[SHY]",

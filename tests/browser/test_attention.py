@@ -405,7 +405,7 @@ def test_up_to_forty_tokens_every_row_and_column_of_the_map_has_its_name(look, w
     drawn = page.evaluate(f"[...{drawn_names}]")
     names = {f"w{i}" for i in range(23)}
     for way in ("row", "column"):
-        places = {name.split()[0].strip("·"): place for name, place in drawn if name.endswith(f" {way}")}
+        places = {name.split()[0].strip("␣"): place for name, place in drawn if name.endswith(f" {way}")}
         assert names <= set(places), way
         placed = sorted(places[name] for name in names)
         assert min(b - a for a, b in pairwise(placed)) >= 14 - 0.01

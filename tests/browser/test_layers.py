@@ -208,7 +208,7 @@ def test_the_list_is_the_lens_of_the_selected_token(show: Callable[..., Page]):
     for token, layer in ((4, 2), (6, 0)):
         select(page, token=token, layer=layer)
         guesses = page.locator(".ts-level-guess").all_inner_texts()
-        assert guesses == [run.texts[i].replace(" ", "·").replace("\n", "↵") for i in ids[::-1, token, 0].tolist()]
+        assert guesses == [run.texts[i].replace(" ", "␣").replace("\n", "↵") for i in ids[::-1, token, 0].tolist()]
         assert page.locator(".ts-level.ts-current .ts-level-name").all_inner_texts() == [f"layer {layer}"]
         value = page.locator(".ts-rail-row[data-goes-to=layers] .ts-rail-value")
         expect(value).to_have_text(re.compile(rf"^layer {layer}: "))  # drawn when the selection rests

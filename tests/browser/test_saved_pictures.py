@@ -122,6 +122,18 @@ def test_a_card_and_the_loom_are_drawings_that_say_what_they_show(page: Page, tr
         )
 
 
+def test_on_a_phone_the_loom_says_what_the_pass_is_and_no_name_lies_over_a_token(look: Callable[..., Page]):
+    page = look(finished(n_new=4), "step=2&layer=0", width=390, height=844)
+    page.wait_for_function("tokenoscope.store.loom.geometry && tokenoscope.store.run.lens")
+    words = [(each.text, float(each.get("x", 0))) for each in drawing(page, "loom").iter(f"{SVG}text")]
+    assert any(re.match("Decode: one token, .*; reads [0-9]+ from the cache", text or "") for text, _ in words)
+    assert "cache" in [text for text, _ in words]
+    low = page.evaluate("tokenoscope.store.loom.geometry.low")
+    shares = [x for text, x in words if text and re.fullmatch("[0-9]+%", text)]
+    assert shares
+    assert min(shares) > low
+
+
 def test_own_canvases_are_shapes_and_words_and_no_pictures_of_them(page: Page):
     for name, paths in {"loom": 100, "passes": 50, "kv-cache": 30, "next-token": 10}.items():
         root = drawing(page, name)
@@ -190,7 +202,7 @@ def test_the_numbers_are_those_of_the_record(page: Page, trace: Trace):
     assert len(cells) == levels * n_read * kept
     for position, token, layer, rank, guess, _, probability in cells:
         at = (0 if layer == "embedding" else int(layer) + 1, int(position), int(rank) - 1)
-        assert token == trace.tokens[int(position)].text.replace(" ", "·")
+        assert token == trace.tokens[int(position)].text.replace(" ", "␣")
         assert int(guess) == trace.lens_ids[at]
         assert float(probability) == pytest.approx(trace.lens_probs[at], rel=1e-6)
     _, *cells = rows(page, "kv-cache")

@@ -19,7 +19,7 @@ test("text that begins as a formula does is not run as one, and numbers stay num
 });
 
 test("a number as it is read is one that programs read", () => {
-  const cells = { "1,234": "1234", "−0.5": "-0.5", "-1,234,567.25": "-1234567.25", "1e−7": "1e-7", "–": "", "12.5%": "12.5%", "a − b": "a − b", "·the, and": "·the, and", "1,23": "1,23" };
+  const cells = { "1,234": "1234", "−0.5": "-0.5", "-1,234,567.25": "-1234567.25", "1e−7": "1e-7", "–": "", "12.5%": "12.5%", "a − b": "a − b", "␣the, and": "␣the, and", "1,23": "1,23" };
   for (const [read, plain] of Object.entries(cells)) assert.equal(plainCell(read), plain, read);
 });
 
@@ -55,6 +55,6 @@ test("a file is named by what is looked at, and says in words which model, text 
 test("the loom's rows hold each guess of each place that was read, likeliest first", () => {
   const run = { nLayers: 1, nRead: 2, tokens: [{ text: "a" }, { text: " b" }, { text: "c" }],
     lensAt: (level, position) => (position ? [{ id: 7, text: " x", probability: 0.5 + level / 4 }, { id: 8, text: "y", probability: 0.125 }] : []) };
-  assert.deepEqual(loomRows(run).rows, [["1", "·b", "embedding", "1", "7", "·x", "0.5"], ["1", "·b", "embedding", "2", "8", "y", "0.125"],
-    ["1", "·b", "0", "1", "7", "·x", "0.75"], ["1", "·b", "0", "2", "8", "y", "0.125"]]);
+  assert.deepEqual(loomRows(run).rows, [["1", "␣b", "embedding", "1", "7", "␣x", "0.5"], ["1", "␣b", "embedding", "2", "8", "y", "0.125"],
+    ["1", "␣b", "0", "1", "7", "␣x", "0.75"], ["1", "␣b", "0", "2", "8", "y", "0.125"]]);
 });

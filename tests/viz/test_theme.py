@@ -59,7 +59,7 @@ def test_what_cannot_be_seen_is_made_visible():
     def read(text: str) -> str:
         return markup.visible(Token(id=1, text=text, data=text.encode(), span=(0, 0), special=False, generated=False))
 
-    assert read(" a\nb\x00") == "\u00b7a\u21b5b\u2400"
+    assert read(" a\nb\x00") == "\u2423a\u21b5b\u2400"
     assert read("\u202eevil") == "[RLO]evil"
     assert read("\U0001f469\u200d\U0001f467") == "\U0001f469\u200d\U0001f467"
     part = Token(id=1, text="\ufffd", data=b"\xe2\x9c", span=(0, 0), special=False, generated=False)

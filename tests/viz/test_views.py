@@ -108,6 +108,6 @@ def test_the_model_view_shows_as_many_tokens_as_draw_in_time():
     wide = fake_trace(words(40, "p"), (" x",), n_layers=40, n_heads=40, n_kv_heads=8, d_head=2, lens=False)
     for trace, shown in ((long, 16), (wide, 6)):
         page = str(VIEWS["model_view"].draw(trace, Selection()))
-        assert f" p{shown - 1}&quot;" in page.replace("\u00b7", " ").replace("\\u00b7", " ")
-        assert f" p{shown}&quot;" not in page.replace("\u00b7", " ").replace("\\u00b7", " ")
+        assert f" p{shown - 1}&quot;" in page.replace("\u2423", " ").replace("\\u2423", " ")
+        assert f" p{shown}&quot;" not in page.replace("\u2423", " ").replace("\\u2423", " ")
     assert "16" in VIEWS["model_view"].caption

@@ -111,7 +111,7 @@ function threeDigits(number) {
 /** @typedef {{text: string, mark: boolean}} Piece  mark: a symbol standing for a character that cannot be seen */
 
 const NAMED = new Map([
-  [0x09, "⇥"], [0x0a, "↵"], [0x20, "·"], [0x7f, "␡"], [0xa0, "⍽"], [0xad, "[SHY]"], [0x61c, "[ALM]"], [0x200b, "[ZWSP]"],
+  [0x09, "⇥"], [0x0a, "↵"], [0x20, "␣"], [0x7f, "␡"], [0xa0, "⍽"], [0xad, "[SHY]"], [0x61c, "[ALM]"], [0x200b, "[ZWSP]"],
   [0x200c, "[ZWNJ]"], [0x200d, "[ZWJ]"], [0x200e, "[LRM]"], [0x200f, "[RLM]"], [0x2028, "[LS]"], [0x2029, "[PS]"],
   [0x202a, "[LRE]"], [0x202b, "[RLE]"], [0x202c, "[PDF]"], [0x202d, "[LRO]"], [0x202e, "[RLO]"], [0x2060, "[WJ]"],
   [0x2066, "[LRI]"], [0x2067, "[RLI]"], [0x2068, "[FSI]"], [0x2069, "[PDI]"], [0xfeff, "[BOM]"],

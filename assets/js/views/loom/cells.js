@@ -5,7 +5,7 @@ import { fit, hatch, mix, overColour } from "../../core/canvas.js";
 import { percent } from "../../core/format.js";
 import { phrase } from "../../core/texts.js";
 import { blocks, guessAt, isComing } from "./guesses.js";
-import { word, write } from "./ink.js";
+import { fitting, word, write } from "./ink.js";
 
 /** @typedef {import("../../data/store.js").Run} Run */
 /** @typedef {import("./geometry.js").Geometry} Geometry */
@@ -213,14 +213,15 @@ function writeGuess(g, geometry, run, token, { low, high, guess }, { faded, isFo
   const told = guessAt(run, isTop ? high : low, token) ?? guess;
   const ground = cellColour(told, faded, colours);
   const ink = mix(overColour(colours, ground), colours.card, faded < 1 ? 0.1 : 0);
-  const { text, mark } = word({ id: guess.id, text: run.texts.get(guess.id) ?? "", hex: run.hexes.get(guess.id) });
+  const said = word({ id: guess.id, text: run.texts.get(guess.id) ?? "", hex: run.hexes.get(guess.id) });
   if (geometry.transposed) {
-    write(g, text, box.x + 4, box.y + box.h / 2 - 1, { colour: ink, bold: guess.follows, slanted: mark, most: box.w - 6 });
+    write(g, fitting(said, box.w - 6), box.x + 4, box.y + box.h / 2 - 1, { colour: ink, bold: guess.follows, slanted: said.mark, most: box.w - 6 });
     return;
   }
   const y = geometry.step < WORD_ROOM ? (isTop ? box.y + WORD_ROOM / 2 : box.y + box.h - WORD_ROOM / 2) : first.y + first.h / 2 - 0.5;
   const right = isFocus && faded === 1 ? write(g, percentShort(told.probability), box.x + box.w - 8, y, { colour: ink, align: "right" }) + 6 : 0;
-  write(g, text, box.x + 7.5, y, { colour: ink, bold: guess.follows, slanted: mark, most: box.w - 13 - right });
+  const room = box.w - 13 - right;
+  write(g, fitting(said, room), box.x + 7.5, y, { colour: ink, bold: guess.follows, slanted: said.mark, most: room });
 }
 
 /** In two digits, as there is no room for three. @param {number} share */

@@ -7,17 +7,23 @@ import { phrase } from "../../core/texts.js";
 
 /** @typedef {import("../../core/canvas.js").Paint} Paint */
 /** How words are drawn; `most`: how wide they may be, in px. @typedef {{colour: string, bold?: boolean, slanted?: boolean, align?: CanvasTextAlign, most?: number, size?: number, halo?: string}} Style */
-/** `mark`: no text of its own, but a name for what cannot be seen. @typedef {{text: string, mark: boolean}} Word */
+/** `mark`: no text of its own, but a name for what cannot be seen; `sign`: for it, where there is no room for the name. @typedef {{text: string, mark: boolean, sign?: string}} Word */
 
 const NARROWEST = 0.74; // letters are squeezed that far before a word is cut
+const NAME_ROOM = 40; // px that the name of a blank needs
 
 /** A token in a few letters: without the blank before a word, what cannot be seen by its name.
  * @param {{text: string, hex?: string, id?: number} | undefined} token @returns {Word} */
 export function word(token) {
   if (!token) return { text: "", mark: false };
-  if (/^ +$/.test(token.text)) return { text: token.text.length > 1 ? phrase("{n} spaces", { n: token.text.length }) : phrase("space"), mark: true };
+  if (/^ +$/.test(token.text)) return { text: token.text.length > 1 ? phrase("{n} spaces", { n: token.text.length }) : phrase("space"), mark: true, sign: label({ text: token.text }, 2) };
   if (/^\n+$/.test(token.text)) return { text: "↵".repeat(Math.min(token.text.length, 3)), mark: true };
   return { text: label({ ...token, text: token.text.replace(/^ (?=\S)/, "") }, 40), mark: false };
+}
+
+/** What is written of a token where there is so much room. @param {Word} token @param {number} room px */
+export function fitting({ text, sign }, room) {
+  return sign !== undefined && room < NAME_ROOM ? sign : text;
 }
 
 /** Words at a place, their middle at y; how wide they are. @param {CanvasRenderingContext2D} g @param {string} text @param {number} x @param {number} y @param {Style} style */

@@ -33,7 +33,7 @@ export const tokens = {
       h("p", { class: "ts-legend" }, h("span", { class: "ts-swatch ts-is-prompt" }, phrase("prompt")), h("span", { class: "ts-swatch ts-is-generated" }, phrase("written by the model")),
         h("span", { class: "ts-chip-key" }, phrase("special token")), h("span", { class: "ts-now-key" }, phrase("written in this pass")),
         h("span", { class: "ts-not-yet-key" }, phrase("not written yet")), h("span", { class: "ts-frame-key" }, phrase("the selected token")),
-        h("span", { class: "ts-muted" }, phrase("· is a space, ↵ a new line, “byte” or “bytes” a part of a character"))),
+        h("span", { class: "ts-muted" }, phrase("␣ is a space, ↵ a new line, “byte” or “bytes” a part of a character"))),
       panes);
     /** @type {HTMLElement[]} */
     let drawn = [];
