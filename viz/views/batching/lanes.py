@@ -132,12 +132,13 @@ def _told(record: Batching) -> str:
     preempted = [request for tick in record.ticks for request in tick.preempted]
     told = [
         phrase(
-            "{ticks} read {tokens}; the fullest read {fullest} of at most {budget:,}. At most {most} of {max_requests} "
-            "texts were scheduled in one tick.",
+            "{ticks} read {tokens}; the fullest read {fullest} of at most {budget:,}. The largest batch held {texts}; the "
+            "engine allows {max_requests}.",
             ticks=counted(len(record.ticks), "1 tick", "{n:,} ticks"),
             tokens=n_tokens(read),
             fullest=fullest,
             budget=record.token_budget,
+            texts=counted(most, "1 text", "{n:,} texts"),
             most=most,
             max_requests=record.max_requests,
         )

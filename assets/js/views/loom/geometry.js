@@ -11,7 +11,7 @@ import { columnAt, columns } from "./columns.js";
 
 const ACROSS = { before: 92, after: 8, top: 64, foot: 78 }; // px: names of layers, air, the pass in words, chips and cache
 const SMALL = { width: 620, before: 64 }; // px: so small a picture has less room for names
-const DOWN = { before: 24, after: 14, top: 96, foot: 22 };
+const DOWN = { before: 46, after: 14, top: 96, foot: 22 };
 const DOWN_SIZES = { looked: 44, empty: 14 }; // px
 const [LOOKED_SHARE, LOOKED_LEAST, LOOKED_MOST] = [0.1, 76, 112]; // of the room; px
 const [EMPTY_LEAST, EMPTY] = [6, 34]; // px: less where words need the room

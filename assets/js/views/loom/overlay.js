@@ -120,7 +120,7 @@ function nameArcs(g, geometry, names, sink, sinkSaid, reader, colours) {
   for (const name of names.sort((one, other) => other.share - one.share)) {
     setFont(g, { bold: name.share > 0 });
     const w = g.measureText(name.text).width + 14;
-    let [x, y] = geometry.transposed ? [name.x - w / 2 - 10, name.y] : [name.x, name.y + Math.max(geometry.step, 14) / 2 + 11];
+    let [x, y] = geometry.transposed ? [besideStart(geometry, name.x, w), name.y] : [name.x, name.y + Math.max(geometry.step, 14) / 2 + 11];
     x = Math.min(Math.max(x, w / 2 + 2), geometry.width - w / 2 - 2);
     for (let tries = 0; tries < 4 && placed.some((each) => Math.abs(each.x - x) < (each.w + w) / 2 + 2 && Math.abs(each.y - y) < 21); tries += 1) y += 22;
     placed.push({ x, y, w });
@@ -132,6 +132,11 @@ function nameArcs(g, geometry, names, sink, sinkSaid, reader, colours) {
     g.stroke();
     write(g, name.text, x, y, { colour: name.share ? colours.card : colours["weight-text"], bold: name.share > 0, align: "center" });
   }
+}
+
+/** Where a name's middle stands beside the beginning of its arc, so that no token lies under it. @param {Geometry} geometry @param {number} x @param {number} w */
+function besideStart(geometry, x, w) {
+  return x - w - 10 >= geometry.low ? x - w / 2 - 10 : Math.max(x + 10, geometry.low) + w / 2;
 }
 
 /** The cell that is looked at. @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {number} token @param {number} level @param {boolean} isHovered @param {Paint} colours */

@@ -16,9 +16,9 @@ const TO_COME = 150; // px of empty columns that have room for what is said of t
 
 /** @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {Seen} seen @param {import("./loom.js").Front | null} front @param {Paint} colours */
 export function drawTop(g, geometry, { run, step }, front, colours) {
-  if (geometry.transposed) return;
   const pass = run.steps[step];
   const time = pass.seconds ? duration(pass.seconds) : "";
+  if (geometry.transposed) return drawTopDown(g, geometry, pass, time, colours);
   const text = pass.kind === "reread" ? phrase("Read again: {n} tokens in one pass, {time} as recorded", { n: pass.n, time })
     : pass.n > 1 ? phrase("Prefill: {n} tokens in one pass, {time} as recorded", { n: pass.n, time })
     : phrase("Decode: one token, {time} as recorded; it reads {n} from the cache", { n: pass.first, time });
@@ -27,6 +27,16 @@ export function drawTop(g, geometry, { run, step }, front, colours) {
   drawToCome(g, geometry, pass, colours);
   const left = geometry.before + width + 30;
   if (geometry.width - left > LEGEND) drawLegend(g, geometry.width - 12, 16, geometry.width - left > LEGEND + SPINE, colours);
+}
+
+/** Over rows of tokens there is less room: what this pass is, and which lines are the cache. @param {CanvasRenderingContext2D} g @param {Geometry} geometry
+ * @param {import("../../data/store.js").Step} pass @param {string} time @param {Paint} colours */
+function drawTopDown(g, geometry, pass, time, colours) {
+  const text = pass.kind === "reread" ? phrase("Read again: {n} tokens in one pass, {time}", { n: pass.n, time })
+    : pass.n > 1 ? phrase("Prefill: {n} tokens in one pass, {time}", { n: pass.n, time })
+    : phrase("Decode: one token, {time}; reads {n} from the cache", { n: pass.first, time });
+  write(g, text, 3, 12, { colour: colours.ink, bold: true, size: 14, most: geometry.width - 6 });
+  write(g, phrase("cache"), 3, geometry.before - 11, { colour: colours.muted });
 }
 
 /** Over the columns that are still empty: what will fill them. @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {import("../../data/store.js").Step} pass @param {Paint} colours */
