@@ -16,6 +16,7 @@ from playwright.sync_api import Locator, Page, expect
 from model.records.trace import Trace
 from tests.browser.pages import no_overflow, serious_faults, too_small, until
 from tests.browser.plain import finished
+from tests.fakes import fake_trace
 from tests.fakes_measured import fake_measurement
 from tests.fakes_serving import fake_batching
 from viz.export import page as page_of
@@ -123,15 +124,13 @@ def test_a_card_and_the_loom_are_drawings_that_say_what_they_show(page: Page, tr
 
 
 def test_on_a_phone_the_loom_says_what_the_pass_is_and_no_name_lies_over_a_token(look: Callable[..., Page]):
-    page = look(finished(n_new=4), "step=2&layer=0", width=390, height=844)
+    page = look(fake_trace(n_layers=24), "step=2&layer=0&token=5", width=390, height=844)
     page.wait_for_function("tokenoscope.store.loom.geometry && tokenoscope.store.run.lens")
-    words = [(each.text, float(each.get("x", 0))) for each in drawing(page, "loom").iter(f"{SVG}text")]
-    assert any(re.match("Decode: one token, .*; reads [0-9]+ from the cache", text or "") for text, _ in words)
-    assert "cache" in [text for text, _ in words]
-    low = page.evaluate("tokenoscope.store.loom.geometry.low")
-    shares = [x for text, x in words if text and re.fullmatch("[0-9]+%", text)]
-    assert shares
-    assert min(shares) > low
+    words = {each.text or "": each for each in drawing(page, "loom").iter(f"{SVG}text")}
+    assert any(re.match("Decode: one token, .*; reads [0-9]+ from the cache", text) for text in words)
+    assert "cache" in words
+    arcs = [float(each.get("x", 0)) for text, each in words.items() if "%" in text and each.get("text-anchor")]
+    assert min(arcs) > page.evaluate("tokenoscope.store.loom.geometry.low") + 14  # half of a name
 
 
 def test_own_canvases_are_shapes_and_words_and_no_pictures_of_them(page: Page):

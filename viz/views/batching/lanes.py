@@ -132,8 +132,8 @@ def _told(record: Batching) -> str:
     preempted = [request for tick in record.ticks for request in tick.preempted]
     told = [
         phrase(
-            "{ticks} read {tokens}; the fullest read {fullest} of at most {budget:,}. The largest batch held {texts}; the "
-            "engine allows {max_requests}.",
+            "{ticks} read {tokens}; the fullest read {fullest} of at most {budget:,}. The largest batch held {texts}; "
+            "the engine allows {max_requests}.",
             ticks=counted(len(record.ticks), "1 tick", "{n:,} ticks"),
             tokens=n_tokens(read),
             fullest=fullest,
