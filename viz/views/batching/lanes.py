@@ -139,7 +139,6 @@ def _told(record: Batching) -> str:
             fullest=fullest,
             budget=record.token_budget,
             texts=counted(most, "1 text", "{n:,} texts"),
-            most=most,
             max_requests=record.max_requests,
         )
     ]
