@@ -1,6 +1,7 @@
 """A name -> a hooked model: loaded in a precision, its parts found, its pictures proved by a self-check."""
 
 import json
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GgufConfig,
 )
 
 from model.arch import anatomy
@@ -28,6 +30,7 @@ from model.loading import selfcheck, threads
 from model.records.trace import ModelCard
 from model.texts import phrase
 from model.weights import sources as weights
+from model.weights.gguf_scheme import scheme_of
 from model.weights.precision import check_precision
 from model.weights.sources import Progress, Source
 
@@ -125,16 +128,22 @@ def _open(source: Source, dtype: str) -> tuple[Any, Any]:
     device = _device()
     if dtype == "auto" and device == "cpu":
         dtype = "float32"
-    safely = dict(local_files_only=True, trust_remote_code=False)
+    safely: dict[str, Any] = dict(local_files_only=True, trust_remote_code=False)
+    unpacked: dict[str, Any] = {}
+    if source.gguf is not None:
+        safely["gguf_file"] = source.gguf
+        unpacked["quantization_config"] = GgufConfig(dequantize=True)
     try:
         with no_bar():
             config = AutoConfig.from_pretrained(source.folder, **safely)
             _refuse_other_kinds(source, config)
-            tokenizer = AutoTokenizer.from_pretrained(source.folder, **safely)
+            tokenizer = AutoTokenizer.from_pretrained(_tokenizer_folder(source), **safely)
             opened: Any = AutoModelForCausalLM.from_pretrained(
-                source.folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **safely
+                source.folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **unpacked, **safely
             )
             model, report = opened
+            if source.adapter is not None:
+                model = _merged(model, source.adapter)
     except Refusal:
         raise
     except Exception as error:
@@ -189,6 +198,8 @@ def _refuse_other_kinds(source: Source, config: Any) -> None:
 
 def _refuse_quantised(source: Source, line: str, error: Exception | None = None) -> None:
     """Name the scheme, if it is the quantisation of a model that keeps it from being opened."""
+    if source.gguf is not None:
+        return
     config = json.loads((source.folder / "config.json").read_text("utf-8"))
     if not (told := config.get("quantization_config")):
         return
@@ -209,7 +220,7 @@ def _hook(model: Any, tokenizer: Any, source: Source | None) -> HookedModel:
         anatomy=found,
         card=_card(model, found, source),
         reader=Reader(tokenizer),
-        _source=None if source is None else source.folder,
+        _source=None if source is None or source.gguf or source.adapter else source.folder,
     )
 
 
@@ -227,7 +238,7 @@ def _card(model: Any, found: Anatomy, source: Source | None) -> ModelCard:
     return ModelCard(
         name=source.name if source else (Path(config.name_or_path).name or type(model).__name__),
         source=source.kind if source else "memory",
-        note=source.note if source else phrase("from memory"),
+        note=_note(source, str(model.dtype).removeprefix("torch.")),
         family=config.model_type,
         n_layers=len(found.layers),
         n_heads=n_heads,
@@ -249,6 +260,32 @@ def _card(model: Any, found: Anatomy, source: Source | None) -> ModelCard:
         block_note=found.block_note,
         fingerprint=fingerprint(model),
     )
+
+
+def _note(source: Source | None, dtype: str) -> str:
+    """Where the weights come from, and what was done to them."""
+    if source is None:
+        return phrase("from memory")
+    if source.gguf is None:
+        return source.note
+    scheme = scheme_of(source.folder / source.gguf)
+    return phrase("dequantised from {scheme} to {dtype}, {note}", scheme=scheme, dtype=dtype, note=source.note)
+
+
+def _merged(model: Any, adapter: Path) -> Any:
+    """The model with an adapter's weights added to its own, so that it is a plain model again."""
+    from peft import PeftModel  # it takes seconds to import
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that it is to drop
+        return PeftModel.from_pretrained(model, adapter).merge_and_unload(safe_merge=True)
+
+
+def _tokenizer_folder(source: Source) -> Path:
+    """An adapter may bring a tokenizer of its own, with tokens that were added when it was trained."""
+    if source.adapter is not None and (source.adapter / "tokenizer_config.json").is_file():
+        return source.adapter
+    return source.folder
 
 
 def _largest(config: Any, name: str) -> int:

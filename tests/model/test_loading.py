@@ -56,7 +56,7 @@ def pointer(name: str) -> Callable[[Path], None]:
 
 def adapter(folder: Path) -> None:
     (folder / "config.json").unlink()
-    told = {"peft_type": "LORA", "base_model_name_or_path": "org/base"}
+    told = {"peft_type": "IA3", "base_model_name_or_path": "org/base"}
     (folder / "adapter_config.json").write_text(json.dumps(told))
 
 
@@ -86,7 +86,7 @@ BROKEN: dict[str, tuple[Callable[[Path], None], type[Refusal], str]] = {
     "a vision model": (configured(model_type="vit"), NotShown, "of the kind vit, which transformers has not as a"),
     "weights that were not pulled": (pointer("model.safetensors"), BadWeights, "model.safetensors .*git lfs pull"),
     "a tokenizer that was not pulled": (pointer("tokenizer.json"), BadWeights, "tokenizer.json .*git lfs pull"),
-    "an adapter": (adapter, UnknownModel, r"holds an adapter \(LORA\) for the model org/base, .*Name org/base itself"),
+    "an adapter": (adapter, UnknownModel, r"holds an adapter \(IA3\) for the model org/base, .*Name org/base itself"),
     "a tokenizer that is code": (
         of_its_own("tokenizer_config.json", tokenizer_class="Own", auto_map={"AutoTokenizer": ["own.Own", None]}),
         UnsafeModel,

@@ -19,9 +19,10 @@ import pytest
 
 from model.errors import BadWeights, NoSpace, UnknownModel, UnsafeModel
 from model.limits import Limits
+from model.weights import hub as the_hub
 from model.weights import packaged
-from model.weights import sources as weights
-from model.weights.sources import DEFAULT, check_folder, find
+from model.weights.folders import check_folder
+from model.weights.sources import DEFAULT, find
 from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
@@ -106,7 +107,7 @@ def test_a_file_is_not_a_folder(tmp_path: Path, limits: Limits):
 
 @pytest.mark.parametrize("name", ["./gone", "../gone", "/gone/away", "~/gone", "a/b/c", "a\\b"])
 def test_a_path_that_leads_nowhere_is_not_asked_of_the_hub(name: str, limits: Limits, monkeypatch):
-    monkeypatch.setattr(weights, "_from_hub", None)
+    monkeypatch.setattr(the_hub, "fetched", None)
     with pytest.raises(UnknownModel, match="there is no folder") as caught:
         find(name, limits)
     assert all(way in str(caught.value) for way in WAYS)
@@ -276,7 +277,7 @@ def test_an_id_that_the_hub_does_not_know_leaves_three_ways(hub: Hub, limits: Li
     "name", ["no spaces allowed", "a..b", "-x", "org/", "a" * 200, "emoji/🙂", "\x00", "https://x"]
 )
 def test_what_can_be_no_id_is_refused_without_asking(name: str, limits: Limits, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(weights, "_ask_hub", None)
+    monkeypatch.setattr(the_hub, "_ask_hub", None)
     with pytest.raises(UnknownModel) as caught:
         find(name, limits)
     assert all(way in str(caught.value) for way in WAYS)
@@ -292,8 +293,8 @@ def test_a_hub_that_is_not_there_leaves_three_ways(tmp_path: Path, limits: Limit
 
 
 def test_a_hub_that_accepts_and_never_answers_is_left_after_five_seconds(tmp_path: Path, limits: Limits, monkeypatch):
-    assert weights.HUB_SECONDS == 5
-    monkeypatch.setattr(weights, "HUB_SECONDS", 0.5)  # for the test
+    assert the_hub.HUB_SECONDS == 5
+    monkeypatch.setattr(the_hub, "HUB_SECONDS", 0.5)  # for the test
     with ThreadPoolExecutor() as pool, socket.create_server(("127.0.0.1", 0)) as silent:
         point_at(f"http://127.0.0.1:{silent.getsockname()[1]}", tmp_path, monkeypatch)
         asking = pool.submit(find, "org/tiny", limits)
@@ -303,8 +304,8 @@ def test_a_hub_that_accepts_and_never_answers_is_left_after_five_seconds(tmp_pat
 
 def test_a_name_lookup_that_hangs_is_left_as_well(limits: Limits, monkeypatch: pytest.MonkeyPatch):
     hanging = threading.Event()
-    monkeypatch.setattr(weights, "HUB_SECONDS", 0.1)
-    monkeypatch.setattr(weights, "_ask_hub", lambda _: hanging.wait())
+    monkeypatch.setattr(the_hub, "HUB_SECONDS", 0.1)
+    monkeypatch.setattr(the_hub, "_ask_hub", lambda _: hanging.wait())
     with pytest.raises(UnknownModel, match=r"within 0\.1 seconds"):
         find("org/tiny", limits)
     hanging.set()
