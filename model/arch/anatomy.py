@@ -47,6 +47,12 @@ class Anatomy:
     block_note: str
     failed: Mapping[str, str]  # by "units", "parts", "positions" or "block": what the search for it tripped over
 
+    @property
+    def n_experts(self) -> int:
+        """Of the layer that has most of them: experts that a router chooses from; 0 without a mixture of experts."""
+        stacks = [each.shape[0] for module in self.experts if module is not None for each in module.parameters()]
+        return max(stacks, default=0)  # the library keeps the matrices of all experts of a layer in one tensor
+
     def logits(self, resid: torch.Tensor, config: Any) -> torch.Tensor:
         """What the model would say from this point of the residual stream: final norm, head, and the model's own scale.
 

@@ -259,6 +259,7 @@ def _card(model: Any, found: Anatomy, source: Source | None) -> ModelCard:
         block=found.block,
         block_note=found.block_note,
         fingerprint=fingerprint(model),
+        n_experts=found.n_experts,
     )
 
 

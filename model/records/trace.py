@@ -83,6 +83,7 @@ class ModelCard:
     block: tuple[Part, ...]  # the modules of layer 0 in the order in which they ran
     block_note: str  # in words: which layers are built otherwise, or why there is no block; empty if all are alike
     fingerprint: str = added("")  # a digest of a sample of its weights; empty in records from before there was one
+    n_experts: int = added(0)  # of the layer that has most; 0 for a model without, and in records from before
 
     def reason_against(self, name: str) -> str | None:
         """Why this cannot be shown for this model, or None if it can."""

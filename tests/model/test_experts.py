@@ -30,6 +30,7 @@ def test_the_chosen_experts_and_their_weights_are_those_that_ran(family: str) ->
     hooked.model.generate(torch.tensor([PROMPT]), max_new_tokens=NEW, do_sample=False)
     for handle in handles:
         handle.remove()
+    assert run.model.n_experts == {type(each): each.num_experts for _, each in experts}.popitem()[1]
     with_experts = [layer for layer in range(run.model.n_layers) if run.expert_ids[layer, 0, 0] >= 0]
     assert len(with_experts) == len(seen) > 0
     for layer, calls in zip(with_experts, seen.values(), strict=True):
@@ -42,6 +43,7 @@ def test_the_chosen_experts_and_their_weights_are_those_that_ran(family: str) ->
 def test_a_model_without_experts_records_none() -> None:
     run = trace(shared(), PROMPT, max_new_tokens=2)
     assert run.expert_ids is None and run.expert_weights is None
+    assert run.model.n_experts == 0
 
 
 def test_they_are_in_the_file_and_in_a_fork(tmp_path: Any) -> None:

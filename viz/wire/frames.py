@@ -1,9 +1,9 @@
 """A run as the binary frames that the browser reads: append-only, each one final once it is made. numpy only.
 
 Kinds: head, step (one a pass), end; then, once each and in the order in which they become known: heads, units,
-embeddings, lens. Between them, lens_columns: columns of the lens as soon as they are computed. At the very end, notes:
-what the run notes since its end. viz/wire/packing.py lays a frame out in bytes, viz/wire/slices.py makes what the
-browser asks for one by one.
+experts, embeddings, lens. Between them, lens_columns: columns of the lens as soon as they are computed. At the very
+end, notes: what the run notes since its end. viz/wire/packing.py lays a frame out in bytes, viz/wire/slices.py makes
+what the browser asks for one by one.
 
 Attention travels as one byte a weight, the square root of the weight in 255 steps: decoded as (byte / 255)^2 it errs
 by at most 0.004, and the page says so.
@@ -32,6 +32,7 @@ def after_run(trace: Trace) -> dict[str, Callable[[Trace], bytes]]:
     there = {
         "heads": (heads, trace.queries is not None and trace.n_fed > roles.BEFORE),
         "units": (units, trace.unit_ids is not None and trace.n_fed <= ROWS_UP_TO),
+        "experts": (experts, trace.expert_ids is not None and trace.n_fed <= ROWS_UP_TO),
         "embeddings": (embeddings, trace.embed_ids is not None),
         "lens": (lens, trace.lens_ids is not None and not missing_columns(trace)),
     }
@@ -44,7 +45,8 @@ def head(trace: Trace) -> bytes:
     return pack(
         "head",
         {
-            "model": {name: value for name, value in asdict(card).items() if name != "fingerprint"},  # no picture's
+            "model": {name: value for name, value in asdict(card).items() if name not in ("fingerprint", "n_experts")},
+            **({"n_experts": card.n_experts} if card.n_experts else {}),
             "settings": asdict(trace.settings),
             "prompt": trace.prompt,
             "n_prompt": trace.n_prompt,
@@ -158,6 +160,23 @@ def units(trace: Trace) -> bytes:
             most=ROWS_UP_TO,
         )
     return pack("units", {}, [("ids", trace.unit_ids), ("values", trace.unit_values)])
+
+
+def experts(trace: Trace) -> bytes:
+    """Which experts each token was sent to, and with what weights. Blobs: ids i32 (-1 in a layer without) and weights
+    f32, both [L, S, X].
+
+    Raises: NotShown, if this run has none, or is too long for all of them to travel.
+    """
+    if trace.expert_ids is None or trace.expert_weights is None:
+        raise NotShown("this run has no experts.")
+    if trace.n_fed > ROWS_UP_TO:
+        raise NotShown(
+            "this run has read {n_fed} tokens; experts are shown for at most {most}.",
+            n_fed=trace.n_fed,
+            most=ROWS_UP_TO,
+        )
+    return pack("experts", {}, [("ids", trace.expert_ids), ("weights", trace.expert_weights)])
 
 
 def embeddings(trace: Trace) -> bytes:

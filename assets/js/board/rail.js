@@ -66,7 +66,7 @@ export class Rail {
 
   lay() {
     for (const { card, element } of this.rows) {
-      const isOpen = this.all || card.view.id === this.opened;
+      const isOpen = !element.hidden && (this.all || card.view.id === this.opened);
       element.setAttribute("aria-expanded", String(isOpen));
       card.show(isOpen);
     }
@@ -77,11 +77,19 @@ export class Rail {
   /** @param {State} state */
   paint(state) {
     this.element.hidden = false;
+    this.fit(state.run);
     for (const row of this.rows) row.glance = row.card.view.glance?.(state) ?? null;
     for (const { glance, canvas } of this.rows) {
       const g = fit(canvas, WIDTH, HEIGHT);
       glance?.mini?.(g, WIDTH, HEIGHT);
     }
+  }
+
+  /** Leave out the pictures of what this run has not. @param {import("../data/store.js").Run} run */
+  fit(run) {
+    const before = this.rows.map(({ element }) => element.hidden).join();
+    for (const { card, element } of this.rows) element.hidden = card.view.isFor?.(run) === false;
+    if (this.rows.map(({ element }) => element.hidden).join() !== before) this.lay();
   }
 
   draw() {

@@ -19,6 +19,7 @@ import { clamp } from "./axes.js";
 /** @typedef {{ids: Int32Array, probabilities: Float32Array, positions: number, kept: number}} Lens */
 /** What each head does, measured: `shares` [layer, head, class] are mean weights; `word` says it in an index into `words`.
  * @typedef {{classes: string[], words: string[], rows: number, rowsSame: number, rowsAfter: number, shares: Float32Array, possible: Float32Array, word: Uint8Array}} Heads */
+/** Which experts each token was sent to, and with what weights: [layer, position, chosen]; -1 in a layer without experts. @typedef {{ids: Int32Array, weights: Float32Array, chosen: number, positions: number}} Experts */
 /** The strongest units of each MLP: [layer, position, kept]. @typedef {{ids: Int32Array, values: Float32Array, kept: number, positions: number}} Units */
 /** What the run's tokens are before any layer: `own` distinct tokens with their vectors [own, width], and a map of them among
  * their `kept` nearest neighbours each; the angles of the rotary positions as cos and sin [position, pair], or learned position vectors.
@@ -63,6 +64,8 @@ export class Run {
     this.heads = null;
     /** @type {Units | null} */
     this.units = null;
+    /** @type {Experts | null} */
+    this.experts = null;
     /** @type {Embeddings | null} */
     this.embeddings = null;
     /** @type {Map<number, Vectors>} by layer, asked for one by one */
@@ -151,6 +154,9 @@ export class Run {
     } else if (kind === "units") {
       const [, positions, kept] = tensors.ids.shape;
       this.units = { ids: tensors.ids.data, values: tensors.values.data, kept, positions };
+    } else if (kind === "experts") {
+      const [, positions, chosen] = tensors.ids.shape;
+      this.experts = { ids: tensors.ids.data, weights: tensors.weights.data, chosen, positions };
     } else if (kind === "embeddings") {
       this.embeddings = embeddingsOf(about, tensors);
     } else if (kind === "notes") {

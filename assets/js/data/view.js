@@ -24,8 +24,8 @@
  * pick?: (state: State, token: Named) => void}} Picture */
 /** A picture in little, for the rail: a few words, and what to draw on a canvas of this size.
  * @typedef {{value: import("../core/dom.js").Child[], mini?: (g: CanvasRenderingContext2D, width: number, height: number) => void}} Glance */
-/** A view: `lead`, what is seen, in at most 15 words, and `more` of it; `folded`: it opens when it is pressed; `isGlance`: it says what the record comes to, and stands before all others; how a card's body is drawn, by a module of js/views or by the program (board/server_picture.js).
- * @typedef {{id: string, title: string, lead: string | (Node | string)[], more?: string | (Node | string)[], folded?: boolean, isGlance?: boolean, create: (body: HTMLElement, context: Context) => Picture, glance?: (state: State) => Glance}} View */
+/** A view: `lead`, what is seen, in at most 15 words, and `more` of it; `folded`: it opens when it is pressed; `isGlance`: it says what the record comes to, and stands before all others; `isFor`: whether a run has what it shows (without: every run); how a card's body is drawn, by a module of js/views or by the program (board/server_picture.js).
+ * @typedef {{id: string, title: string, lead: string | (Node | string)[], more?: string | (Node | string)[], folded?: boolean, isGlance?: boolean, isFor?: (run: Run) => boolean, create: (body: HTMLElement, context: Context) => Picture, glance?: (state: State) => Glance}} View */
 /** A token by what is known of it, to continue a run with. @typedef {{id: number, text: string, hex?: string}} Named */
 
 export {};

@@ -8,6 +8,8 @@ import { percentShort } from "./cells.js";
 import { blocks, lensWord, settled } from "./guesses.js";
 import { word } from "./ink.js";
 
+const [MOST_GUESSES, GUESS_LETTERS, LETTERS] = [4, 16, 12]; // of a caption: it has three lines
+
 /** @typedef {import("../../data/store.js").Run} Run */
 /** @typedef {import("../../data/axes.js").At} At */
 /** Which part of a pass is looked at. @typedef {"read" | "look" | "guess" | "choose" | "keep"} Chapter */
@@ -95,8 +97,14 @@ function chooseWords(run, choice, next) {
 function guessWords(run, token) {
   const all = blocks(run, token);
   if (!all[0]?.guess) return lensWord(run, token);
-  const names = all.slice(-4).map(({ guess }) => (guess ? word({ id: guess.id, text: run.texts.get(guess.id) ?? "" }).text : ""));
-  return phrase("Its best guess after {token}, layer by layer: {guesses}.", { token: quote(run.tokens[token]), guesses: `${all.length > 4 ? "… → " : ""}${names.join(" → ")}` });
+  const names = all.slice(-MOST_GUESSES).map(({ guess }) => short(guess ? word({ id: guess.id, text: run.texts.get(guess.id) ?? "" }).text : ""));
+  while (names.length > 2 && names.join("").length > GUESS_LETTERS) names.shift();
+  return phrase("Its best guess after {token}, layer by layer: {guesses}.", { token: quote(run.tokens[token]), guesses: `${all.length > names.length ? "… → " : ""}${names.join(" → ")}` });
+}
+
+/** So much of a word that a caption has room for it. @param {string} text */
+function short(text) {
+  return text.length > LETTERS ? `${text.slice(0, LETTERS - 1)}…` : text;
 }
 
 /** Where the selected head looks from the selected token, in words; else the pass's most telling look. @param {Run} run @param {At} at */
