@@ -1,12 +1,14 @@
 """The card of the KV cache: bytes that were measured beside bytes that the shape says, and areas that are to scale."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, Position, expect
 
 from tests.browser.pages import settle
+from tests.fakes import fake_trace
 
 pytestmark = pytest.mark.cards("kv-cache")
 
@@ -84,7 +86,7 @@ def test_longer_texts_and_more_users_are_drawn_to_scale(page: Page) -> None:
 
 def test_pointing_at_a_cell_says_what_is_kept_there_and_a_click_stays(page: Page) -> None:
     page.evaluate("tokenoscope.selection.set({ step: 9, layer: 0 })")
-    cells = page.locator(".ts-card-kv-cache canvas").nth(1)
+    cells = page.locator(".ts-card-kv-cache canvas:visible").nth(1)
     cells.scroll_into_view_if_needed()
     box = cells.bounding_box()
     assert box is not None
@@ -115,3 +117,25 @@ def test_nothing_is_cut_off_at_any_width(page: Page) -> None:
                 && e.getBoundingClientRect().right > edge).map((e) => `${e.tagName}.${e.className}`);
         })""")
         assert wide == [], width
+
+
+def test_a_layer_with_a_state_says_so_and_keeps_no_token_by_itself(look: Any) -> None:
+    run = fake_trace()
+    unlike = [(6000, 512 * step.stop, 0, 512 * step.stop) for step in run.steps]
+    steps = tuple(
+        replace(step, layer_bytes=sizes, kv_bytes=sum(sizes)) for step, sizes in zip(run.steps, unlike, strict=True)
+    )
+    page = look(replace(run, steps=steps), "step=1&layer=0&token=2", width=1280, height=900)
+    card = page.locator(".ts-card-kv-cache")
+    expect(card).to_contain_text("Bytes of each layer after this pass")
+    expect(card).to_contain_text("Layer 0 keeps a state of 6.00 kB: each token is worked into it")
+    expect(card).to_contain_text("1 of 4 layers keeps a state.")
+    expect(card).to_contain_text("Layer 0 keeps no keys and values: token 2")
+    page.evaluate("tokenoscope.selection.set({ layer: 2 })")
+    expect(card).to_contain_text("Layer 2 keeps nothing.")
+    page.evaluate("tokenoscope.selection.set({ layer: 1 })")
+    expect(card).to_contain_text(f"Layer 1 keeps {512 * run.steps[1].stop / 1000:.2f} kB.")
+
+
+def test_layers_that_are_alike_need_no_picture_of_each(page: Page) -> None:
+    expect(page.get_by_text("Bytes of each layer after this pass")).to_be_hidden()

@@ -105,6 +105,7 @@ def step(trace: Trace, i: int) -> bytes:
             "choices": [_choice(choice) for choice in this.choices],
             **_words(trace, np.append(_ids(this.choices), [each.id for each in this.choices]).astype(np.int32)),
             "summary_rows": summary_rows,
+            **({"layer_bytes": list(this.layer_bytes)} if this.layer_bytes else {}),
         },
         blobs,
     )

@@ -3,7 +3,7 @@
 
 import { fit, hatch } from "../../core/canvas.js";
 import { count, size } from "../../core/format.js";
-import { bytesByShape, hasWindows, kept } from "../../data/cache_shape.js";
+import { bytesByShape, hasWindows, kept, stateLayers } from "../../data/cache_shape.js";
 import { counted, phrase } from "../../core/texts.js";
 
 /** @typedef {import("../../data/view.js").State} State */
@@ -81,10 +81,11 @@ export function drawCells(cells, width, { run, at, step, colours }) {
   const row = Math.min(8, Math.max(3, 150 / layers));
   const column = Math.min(22, (width - left - 4) / n);
   const g = fit(cells, width, row * layers + top * 2);
-  const windows = hasWindows(run);
-  const bands = windows ? Array.from({ length: layers }, (_, layer) => layer) : [0];
+  const [windows, states] = [hasWindows(run), stateLayers(run)];
+  const bands = windows || states.size ? Array.from({ length: layers }, (_, layer) => layer) : [0];
   for (const layer of bands) {
-    const [y, high] = [top + layer * row, windows ? row : row * layers];
+    const [y, high] = [top + layer * row, bands.length > 1 ? row : row * layers];
+    if (states.has(layer)) continue;
     const oldest = step.last + 1 - kept(run, layer, step.last + 1);
     const span = (/** @type {number} */ from, /** @type {number} */ to, /** @type {number} */ alpha) => stretch(g, from, to, alpha, run.nPrompt, { left, column, y, high }, colours);
     span(0, Math.min(oldest, step.first), ABSENT);
@@ -97,6 +98,8 @@ export function drawCells(cells, width, { run, at, step, colours }) {
   g.fillStyle = colours.card;
   if (row > 2) for (let layer = 1; layer < layers; layer += 1) g.fillRect(left, top + layer * row - 1, column * n, row > 4 ? 1 : 0.5);
   if (column > 4) for (let p = 1; p < n; p += 1) g.fillRect(left + p * column - 1, top, 1.5, row * layers);
+  g.fillStyle = colours.spine;
+  for (const layer of states) g.fillRect(left, top + layer * row, column * n - 1, row - 1); // not cut into tokens
   if (step.first > 0 && !windows) outline(g, left, top, step.first * column - 1, row * layers, colours.muted, 1.5);
   outline(g, left + step.first * column, top, (step.last + 1 - step.first) * column - 1, row * layers, colours.ink, 2);
   g.fillStyle = colours.ink;

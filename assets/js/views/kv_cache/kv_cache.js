@@ -6,8 +6,9 @@ import { pointer, widthOf } from "../../core/canvas.js";
 import { count, duration, size } from "../../core/format.js";
 import { kindName } from "../../data/pass_kinds.js";
 import { drawCells, drawChart } from "./cache_growth.js";
+import { Layers } from "./cache_layers.js";
 import { Saving, Scale } from "./cache_scale.js";
-import { assumedWords, bytesByShape, bytesOfOne, hasWindows, kept, shapeWords, windowWords } from "../../data/cache_shape.js";
+import { assumedWords, bytesByShape, bytesOfLayers, bytesOfOne, hasWindows, kept, shapeWords, stateLayers, windowWords } from "../../data/cache_shape.js";
 import { counted, phrase, phraseParts } from "../../core/texts.js";
 
 /** @typedef {import("../../data/view.js").State} State */
@@ -28,13 +29,13 @@ export const kvCache = {
     const place = h("p", { class: "ts-readout" });
     const [shape, windows] = [h("p", { class: "ts-note" }), h("p", { class: "ts-note" })];
     const dropped = h("span", {}, h("span", { class: "ts-cell-key ts-is-absent" }), phrase("not there: not read yet, or dropped"));
-    const [saving, scale] = [new Saving(), new Scale()];
+    const [saving, scale, layers] = [new Saving(), new Scale(), new Layers(redraw)];
     body.append(facts, words, h("div", { class: "ts-panes" },
       h("div", {},
         h("h3", { class: "ts-subtitle" }, phrase("Bytes after each pass")), chartBox,
         h("p", { class: "ts-legend" }, h("span", {}, h("span", { class: "ts-cell-key ts-is-kept" }), phrase("kept from before")), h("span", {}, h("span", { class: "ts-cell-key ts-is-written" }), phrase("added")),
           h("span", {}, h("span", { class: "ts-cell-key ts-is-predicted" }), phrase("calculated from the model’s dimensions"))),
-        shape, windows,
+        shape, windows, layers.element,
         h("h3", { class: "ts-subtitle" }, phrase("Contents: one column per token, one row per layer")), cellsBox,
         h("p", { class: "ts-legend" }, h("span", {}, h("span", { class: "ts-cell-key ts-is-read" }), phrase("read by this pass")), h("span", {}, h("span", { class: "ts-cell-key ts-is-written" }), phrase("written by this pass, and read")), dropped),
         place, saving.element),
@@ -46,9 +47,12 @@ export const kvCache = {
     return {
       paint(state) {
         if (widths[0]()) places.set(chart, drawChart(chart, widths[0](), state));
+        layers.paint(state);
         if (widths[1]()) places.set(cells, drawCells(cells, widths[1](), state));
       },
-      draw({ run, at, step }) {
+      draw(state) {
+        const { run, at, step } = state;
+        layers.draw(state);
         const before = at.step === 0 ? 0 : run.steps[at.step - 1].kvBytes;
         const predicted = bytesByShape(run, step.last + 1);
         fill(facts, fact(phrase("in the cache after this pass"), size(step.kvBytes), step.kvBytes >= 1000 && h("span", { class: "ts-exact-bytes" }, " ", phrase("{n} bytes", { n: count(step.kvBytes) }))), fact(phrase("grew by"), `${step.kvBytes < before ? "−" : "+"} ${size(Math.abs(step.kvBytes - before))}`),
@@ -155,6 +159,8 @@ function placeWords(run, at, step) {
   const one = bytesOfOne(run);
   const shape = run.head.kv_shape;
   const values = { layer: String(at.layer), n: String(at.token), token: quoted(run.tokens[at.token]) };
+  if (stateLayers(run).has(at.layer)) return phraseParts("Layer {layer} keeps no keys and values: token {n} {token} was worked into its state.", values);
+  if (bytesOfLayers(run, step)[at.layer] === 0) return phraseParts("Layer {layer} keeps nothing.", values);
   if (at.token < step.last + 1 - kept(run, at.layer, step.last + 1)) return phraseParts("Layer {layer} no longer keeps token {n} {token}: it is outside the layer's window.", values);
   if (one === null || !shape) return phraseParts("Layer {layer} keeps the keys and values of token {n} {token}.", values);
   const sizes = { ...values, heads: String(shape.heads), key: String(shape.key), value: String(shape.value), bytes: count(one) };

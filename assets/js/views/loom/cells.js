@@ -4,6 +4,7 @@
 import { fit, hatch, mix, overColour } from "../../core/canvas.js";
 import { percent } from "../../core/format.js";
 import { phrase } from "../../core/texts.js";
+import { stateLayers } from "../../data/cache_shape.js";
 import { blocks, guessAt, isComing } from "./guesses.js";
 import { fitting, word, write } from "./ink.js";
 
@@ -168,7 +169,7 @@ function drawColumn(g, geometry, seen, token, colours) {
   }
   if (!wide) return undefined;
   drawSpine(g, geometry, run, token, top, colours);
-  drawKept(g, geometry, token, Math.min(top, run.nLayers), faded, seen.keep, colours);
+  drawKept(g, geometry, run, token, Math.min(top, run.nLayers), { faded, keep: seen.keep }, colours);
   return undefined;
 }
 
@@ -244,14 +245,16 @@ function drawSpine(g, geometry, run, token, top, colours) {
   }
 }
 
-/** Keys and values that the cache keeps of each layer: two lines behind each cell. @param {CanvasRenderingContext2D} g @param {Geometry} geometry
- * @param {number} token @param {number} top @param {number} faded @param {boolean} keep @param {Paint} colours */
-function drawKept(g, geometry, token, top, faded, keep, colours) {
+/** Keys and values that the cache keeps of each layer: two lines behind each cell. @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {Run} run
+ * @param {number} token @param {number} top @param {{faded: number, keep: boolean}} how @param {Paint} colours */
+function drawKept(g, geometry, run, token, top, { faded, keep }, colours) {
+  const states = stateLayers(run);
   const thick = keep ? 3.2 : 1.5;
   g.globalAlpha = keep ? 1 : 0.75 * faded;
   for (const [i, colour] of [colours.key, colours.value].entries()) {
     g.fillStyle = colour;
     for (let level = 1; level <= top; level += 1) {
+      if (states.has(level - 1)) continue;
       const box = geometry.cell(token, level);
       if (geometry.transposed) g.fillRect(box.x, box.y + box.h - 4 + i * thick, box.w - 1, thick);
       else g.fillRect(box.x + box.w - 3 - (1 - i) * thick, box.y, thick, box.h - GAP);
