@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers.cache_utils import Cache
 
-from model import HookedModel, Settings, Trace, load, trace
+from model import HookedModel, Settings, Trace, fork, load, trace
 from model.capture.cache_layers import GROUP, Quantised, compressed_cache, pack, unpack
 from model.capture.decoding import cache_bytes, passes
 from model.errors import BadPrompt, BadSetting, BadTrace, NotShown, PromptTooLong
@@ -133,6 +133,15 @@ def test_a_run_that_is_not_written_yet_is_written_by_the_exact_cache(llama: Hook
     for name, array in one.arrays().items():
         assert np.array_equal(array, other.arrays()[name]), name
     assert [token.id for token in one.tokens] == [token.id for token in own.tokens]
+
+
+def test_a_token_that_a_person_chose_is_no_change_that_a_cache_makes(llama: HookedModel) -> None:
+    run = trace(llama, PROMPT, max_new_tokens=6)
+    other = next(each.id for each in run.choices[2].candidates if each.id != run.choices[2].id)
+    forked = fork(llama, run, step=2, token_id=other)
+    record = list(trials(llama, forked, [Compression(kind="window", window=64)]))[-1]
+    assert [each.first_changed for each in record.trials] == [None, None]
+    assert not record.kl.any()
 
 
 def test_a_run_that_was_stopped_is_replayed_as_far_as_it_went(llama: HookedModel) -> None:

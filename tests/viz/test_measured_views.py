@@ -135,6 +135,16 @@ def test_a_window_longer_than_the_run_is_said_to_take_nothing_out():
     assert drawn("cache_table", longer).count("so every token is kept") == 1
 
 
+def test_a_cache_that_no_prediction_used_is_not_said_to_cost_nothing():
+    record = fake_trials()
+    late = np.array(record.kv_bytes)
+    late[1] = late[0]
+    late[1, -1] -= 100
+    unused = replace(record, kv_bytes=late)
+    assert drawn("cache_table", unused).count("no token was predicted from it. Try a longer text.") == 1
+    assert "no token was predicted from it" not in drawn("cache_table", record)
+
+
 def test_the_race_is_what_was_measured_and_the_dashed_lines_what_was_predicted():
     lines = traces("cache_race")
     assert list(lines) == [

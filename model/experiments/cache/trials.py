@@ -239,7 +239,7 @@ class _Replays:
             n_prompt=script.n_prompt,
             tokens=self._tokens(),
             texts=self._hooked.reader.texts(token for each in done for token in each.chosen),
-            trials=tuple(_trial(each, self._written) for each in done),
+            trials=tuple(_trial(each, done[0].chosen) for each in done),
             kl=np.array([each.kl for each in done], np.float64),
             chosen=np.array([each.chosen for each in done], np.int32),
             kv_bytes=np.array([each.kv_bytes for each in done], np.int64),
@@ -253,8 +253,9 @@ class _Replays:
         return tuple(tokens)
 
 
-def _trial(replayed: _Replayed, written: Sequence[int]) -> CacheTrial:
-    asked, pairs = replayed.asked, zip(replayed.chosen, written, strict=True)
+def _trial(replayed: _Replayed, exact: Sequence[int]) -> CacheTrial:
+    """The result beside what the exact cache chooses: a token of the run that a person chose is nobody's change."""
+    asked, pairs = replayed.asked, zip(replayed.chosen, exact, strict=True)
     return CacheTrial(
         kind=asked.kind,
         name=asked.name,

@@ -3,7 +3,7 @@
 import numpy as np
 import plotly.graph_objects as go
 
-from model.records.cache import CacheTrial, CacheTrials
+from model.records.cache import CacheTrials
 from model.records.trace import Token
 from model.texts import phrase
 from viz import markup, theme
@@ -110,7 +110,7 @@ def cache_divergence(record: CacheTrials, _at: Selection, mode: Mode = "light") 
             y=top_of - 0.3 / len(compressed),
             yref="paper",
             yanchor="bottom",
-            text=f"{_name(record, i)}: {_changed(trial)}",
+            text=f"{_name(record, i)}: {_changed(record, i)}",
             showarrow=False,
         )
     anchor = f"y{len(compressed) if len(compressed) > 1 else ''}"
@@ -182,7 +182,16 @@ def _name(record: CacheTrials, i: int) -> str:
     return markup.plotly_text(f"{i} {record.trials[i].name}")
 
 
-def _changed(trial: CacheTrial) -> str:
+def _is_unused(record: CacheTrials, i: int) -> bool:
+    """Whether the last pass alone made this cache smaller: every token was predicted from exact keys and values."""
+    smaller = record.kv_bytes[i] < record.kv_bytes[0]
+    return bool(smaller[-1:].any()) and not smaller[:-1].any()
+
+
+def _changed(record: CacheTrials, i: int) -> str:
+    trial = record.trials[i]
+    if _is_unused(record, i):
+        return phrase("compressed after the last pass only, so no token was predicted from it")
     if trial.first_changed is None:
         return phrase("no token changed")
     return phrase("changed at generated token {number}", number=trial.first_changed)
@@ -196,7 +205,7 @@ def _point(record: CacheTrials, i: int, mean: float) -> str:
         size=theme.size(trial.n_bytes),
         exact=theme.size(record.trials[0].n_bytes),
         nats=_nats(mean),
-        changed=_changed(trial),
+        changed=_changed(record, i),
     )
 
 
@@ -206,6 +215,10 @@ def _other(record: CacheTrials, i: int) -> str:
     if first is None and record.trials[i].n_bytes == record.trials[0].n_bytes:
         return (
             "" if i == 0 else phrase("No token changed: the run is no longer than the window, so every token is kept.")
+        )
+    if _is_unused(record, i):
+        return phrase(
+            "It was compressed after the last pass only, so no token was predicted from it. Try a longer text."
         )
     if first is None:
         return phrase("No token changed.")
