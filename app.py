@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from model.errors import BadSetting, Busy, NotAllowed, Refusal
 from model.limits import Limits
 from model.texts import phrase
-from model.weights.sources import DEFAULT, to_download
+from model.weights.sources import DEFAULT, check_here, to_download
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -109,6 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         limits = Limits.from_environment()
         port = choose_port(host, asked.port or os.environ.get("GRADIO_SERVER_PORT"))
+        if asked.model:
+            check_here(asked.model, limits)
     except Refusal as error:
         sys.stderr.write(f"app.py: {error}\n")
         return 2
@@ -153,6 +155,7 @@ class HostedModels:
         self._engines: dict[str, Engine] = {}
         self._states: dict[str, ModelState] = {}
         self._failures: dict[str, Refusal] = {}
+        self._failed: dict[str, ModelState] = {}  # what those that were asked for in vain say
         self._lock = threading.Lock()
         self.engine(self.names[0])
 
@@ -160,8 +163,10 @@ class HostedModels:
         """Whether the model by that name is here, or how far it is."""
         from model.api.engine import ModelState
 
-        return self._states.get(name) or ModelState(
-            phase="loading", text=phrase("{name} is loaded when a run needs it.", name=name)
+        return (
+            self._states.get(name)
+            or self._failed.get(name)
+            or ModelState(phase="away", text=phrase("{name} is loaded when a run needs it.", name=name))
         )
 
     def engine(self, name: str) -> "Engine | None":
@@ -171,10 +176,11 @@ class HostedModels:
         """
         with self._lock:
             if (failure := self._failures.pop(name, None)) is not None:
-                self._states.pop(name)
+                self._failed[name] = self._states.pop(name)  # it stands until somebody asks again
                 raise failure
             if (engine := self._engines.get(name)) is None and name not in self._states:
                 self._make_room()
+                self._failed.pop(name, None)
                 self._say(name, "loading", phrase("Loading {name}\u2026", name=name), None)
                 threading.Thread(target=self._bring, args=(name,), name=f"load {name}", daemon=True).start()
             return engine

@@ -69,7 +69,7 @@ class Engine(Protocol):
 class ModelState:
     """Whether a model is here, and how far its loading is."""
 
-    phase: Literal["loading", "ready", "failed"]
+    phase: Literal["away", "loading", "ready", "failed"]
     text: str  # a sentence for a person
     fraction: float | None = None  # of the loading; None when nobody knows
 

@@ -133,6 +133,12 @@ def _base_of(folder: Path) -> str | None:
     return base
 
 
+def check_here(name: str, limits: Limits) -> None:
+    """Refuse a path where there is no model. What is no path, such as an id of the hub, passes. Raises: as `find`."""
+    if name != DEFAULT and (_exists(Path(name).expanduser()) or _looks_like_path(name)):
+        find(name, limits)
+
+
 def to_download(name: str) -> int:
     """Bytes that the hub would send for the model by that name; 0 for one that is here, or that the hub does not give.
 

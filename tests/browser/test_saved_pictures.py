@@ -150,7 +150,7 @@ def test_the_parts_of_a_card_stand_where_they_stand_on_the_screen(page: Page):
     assert body is not None
     assert width == pytest.approx(body["width"] + 48, abs=2)
     nested = [each for each in root.iter(f"{SVG}g") if each.find(f"{SVG}svg") is not None]
-    canvases = page.locator("[data-view=kv-cache] .ts-body canvas")
+    canvases = page.locator("[data-view=kv-cache] .ts-body canvas:visible")
     assert len(nested) == canvases.count() > 1
     for i, group in enumerate(nested):
         box = canvases.nth(i).bounding_box()

@@ -25,9 +25,18 @@ export function runAxis({ run, at, step, word: selected }) {
     ],
     spoken: phrase("{step}, {kind}, {time}", { step: stepOf(at.step, run.steps.length), kind: kindName(step.kind), time: duration(step.seconds) }),
     title: phrase("This pass took {time}. Widths are proportional to the recorded seconds; recording makes a pass slower.", { time: duration(step.seconds) }),
+    said: (place) => passWords(run, place),
     inside: (place) => (run.steps[place]?.entered.length ? run.steps[place] : null),
     wait_ms: (place) => (run.steps[place]?.seconds ?? 0) * 1000,
   };
+}
+
+/** What a pass read, wrote and took, for who points at it. @param {import("../data/store.js").Run} run @param {number} i */
+function passWords(run, i) {
+  const { n, first, choices, chosenAt, seconds } = run.steps[i];
+  const read = n === 1 ? phrase("“{token}”", { token: word(run.tokens[first]).text }) : counted(n, "{n} token", "{n} tokens", { n: count(n) });
+  const wrote = choices.length ? phrase("“{token}”", { token: word(run.tokens[chosenAt]).text }) : phrase("nothing yet");
+  return phrase("{step}: read {read}, wrote {wrote}, took {time} (recorded)", { step: stepOf(i, run.steps.length), read, wrote, time: duration(seconds) });
 }
 
 /** @param {import("../data/record.js").ServedRecord} record @param {At} at @param {string} words what happened there @returns {Axis | null} null: nothing moves */

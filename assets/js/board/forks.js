@@ -38,7 +38,8 @@ export class Forks {
     if (!run.end) return GOING;
     if (held && !held.shipped && held.status && !held.status.complete) return ADDING;
     const { model } = document.body.dataset;
-    return model === "ready" ? "" : model === undefined || model === "loading" ? LOADING : AWAY;
+    if (model === undefined || model === "loading") return LOADING;
+    return model === "silent" ? AWAY : ""; // the run's own model is loaded when it is continued, whichever is chosen in the form
   }
 
   /** Whether the program holds no more of it than was sent. @param {Run} run */

@@ -1,7 +1,7 @@
 // @ts-check
 // The list of the visitor's own runs: look at one again, rename it, take it out of the list and bring it back.
 
-import { h, fill, button, tokenText } from "../core/dom.js";
+import { h, fill, say, button, tokenText } from "../core/dom.js";
 import { count } from "../core/format.js";
 import { counted, phrase, phraseParts } from "../core/texts.js";
 import { broughtBack, nameOf, nextTo, renamed, withRun } from "../data/own_runs.js";
@@ -9,6 +9,8 @@ import { rememberedRuns, rememberRuns } from "../data/session_memory.js";
 
 /** @typedef {import("../data/own_runs.js").OwnRun} OwnRun */
 /** What the page does for the list. @typedef {{look: (id: string) => void, again: (run: OwnRun) => void, takenOut: (id: string, next: string | null) => void}} Acts */
+
+const TEXT = 12; // tokens of what a run wrote that stand in the list
 
 export class OwnRuns {
   /** @param {string} base @param {Acts} acts */
@@ -25,6 +27,8 @@ export class OwnRuns {
     this.key = "";
     /** @type {Map<string, HTMLElement>} what each entry says of its run */
     this.words = new Map();
+    /** @type {Map<string, HTMLElement>} which model wrote each of them, and how it begins */
+    this.texts = new Map();
     this.list = h("ol", { class: "ts-own-runs" });
     this.undo = h("p", { class: "ts-own-out", role: "status" });
     this.element = h("section", { class: "ts-own ts-root ts-scope", "aria-label": phrase("Your runs"), hidden: true }, h("h2", { class: "ts-own-title" }, phrase("Your runs")), this.list, this.undo);
@@ -58,7 +62,8 @@ export class OwnRuns {
     const tokens = run.tokens.length - run.nPrompt;
     if (this.left.has(run.id) || (before && before.tokens === tokens && !over)) return;
     const forked = origin ? { run: origin.run, step: origin.step, token: origin.token } : null;
-    this.runs = withRun(this.runs, { id: run.id, name: "", prompt, settings, tokens, forked }, this.shown);
+    const text = run.tokens.slice(run.nPrompt, run.nPrompt + TEXT).map((token) => token.text).join("").trim();
+    this.runs = withRun(this.runs, { id: run.id, name: "", prompt, settings, tokens, forked, model: run.head.model.name, text }, this.shown);
     if (!before) this.out = null; // one has gone on since
     if (!before || over) rememberRuns(this.runs);
     this.draw();
@@ -84,16 +89,20 @@ export class OwnRuns {
   draw() {
     if (this.editing && this.list.querySelector("input")) return; // a list drawn meanwhile takes nothing back
     this.element.hidden = this.runs.length === 0 && !this.out;
-    const key = JSON.stringify([this.runs.map(({ tokens, ...rest }) => rest), this.shown, this.going, this.editing]);
+    const key = JSON.stringify([this.runs.map(({ tokens, text, ...rest }) => rest), this.shown, this.going, this.editing]);
     if (key !== this.key) {
       this.key = key;
       const focused = focusIn(this.list);
       this.words.clear();
+      this.texts.clear();
       fill(this.list, ...this.runs.map((run) => this.entry(run)));
       focusOn(this.list, focused);
     }
     this.offerUndo();
-    for (const run of this.runs) fill(/** @type {HTMLElement} */ (this.words.get(run.id)), ...this.what(run));
+    for (const run of this.runs) {
+      fill(/** @type {HTMLElement} */ (this.words.get(run.id)), ...this.what(run));
+      say(/** @type {HTMLElement} */ (this.texts.get(run.id)), run.text && run.model ? phrase("{model} wrote “{text}”", { model: run.model, text: run.text }) : "");
+    }
   }
 
   offerUndo() {
@@ -110,12 +119,14 @@ export class OwnRuns {
     const now = run.id === this.shown;
     const words = h("span", { class: "ts-own-what" });
     this.words.set(run.id, words);
+    const wrote = h("bdi", { class: "ts-own-text" });
+    this.texts.set(run.id, wrote);
     const act = (/** @type {string} */ sign, /** @type {string} */ does, /** @type {{title: string, label: string}} */ { title, label }, /** @type {() => void} */ press) =>
       button(sign, press, { class: "ts-own-act", "aria-label": label, title, "data-does": does });
     const [rename, remove] = [{ title: phrase("rename"), label: phrase("rename: {run}", { run: name }) }, { title: phrase("remove"), label: phrase("remove: {run}", { run: name }) }];
     const look = run.id === this.editing ? this.editor(run, words)
       : h("button", { type: "button", class: "ts-own-look", "data-does": "look", "aria-current": now ? "true" : undefined, disabled: run.gone === true, onclick: () => this.acts.look(run.id) },
-        h("bdi", { class: "ts-own-name", title: name }, name), words);
+        h("bdi", { class: "ts-own-name", title: name }, name), words, wrote);
     return h("li", { class: "ts-own-run", "data-run-id": run.id }, look,
       h("span", { class: "ts-own-acts" }, act("✎", "rename", rename, () => this.edit(run.id)), run.id !== this.going && act("×", "remove", remove, () => this.takeOut(run.id))),
       run.gone === true && button(phrase("Run its prompt again"), () => this.acts.again(run), { class: "ts-button ts-own-again" }));

@@ -9,8 +9,8 @@ import { Climb, FALL_MS } from "./climb.js";
 /** A place along the axis that moves: how wide it is drawn, in a unit of its own, and what it is called. @typedef {{width: number, name?: string}} Place */
 /** What is told of the axis that moves. `first`: the number of its first place; `words` say where we are, `spoken` is the same in short, `title` what its widths mean; `wait_ms`: how long a
  * place lasted, if it was timed.
- * `inside`: when the layers of a place were entered, if that is known.
- * @typedef {{inside?: (at: number) => import("./climb.js").Timed | null, first: number, places: Place[], at: number, words: import("../core/dom.js").Child[], spoken: string, title: string, wait_ms: ((at: number) => number) | null}} Axis */
+ * `said`: what happened at a place, for who points at it; `inside`: when the layers of a place were entered, if that is known.
+ * @typedef {{said?: (at: number) => string, inside?: (at: number) => import("./climb.js").Timed | null, first: number, places: Place[], at: number, words: import("../core/dom.js").Child[], spoken: string, title: string, wait_ms: ((at: number) => number) | null}} Axis */
 /** @typedef {import("../data/axes.js").MovingAxis} MovingAxis */
 /** @typedef {import("../data/store.js").Run} Run */
 
@@ -44,6 +44,7 @@ export class Transport {
     this.timer = undefined;
     /** @type {Axis | null} */
     this.axis = null;
+    this.told = ""; // of the place that is pointed at
     /** @type {import("../core/canvas.js").Paint | null} */
     this.colours = null;
     /** @type {MovingAxis | null} */
@@ -79,11 +80,15 @@ export class Transport {
       this.selection.set(place(event));
     });
     this.canvas.addEventListener("pointermove", (event) => {
+      this.told = this.axis?.said?.(this.placeAt(event)) ?? "";
       if (held) this.selection.set(place(event));
       else if (event.pointerType === "mouse") this.selection.preview(place(event));
     });
     for (const end of /** @type {const} */ (["pointerup", "pointercancel"])) this.canvas.addEventListener(end, () => { held = false; });
-    this.canvas.addEventListener("pointerleave", () => this.selection.preview(null));
+    this.canvas.addEventListener("pointerleave", () => {
+      this.told = "";
+      this.selection.preview(null);
+    });
   }
 
   /** Another record, whose axis is named so. @param {MovingAxis | null} moving @param {boolean} timed whether it can be played as it was recorded */
@@ -234,7 +239,8 @@ export class Transport {
     this.canvas.setAttribute("aria-valuenow", String(axis.first + axis.at));
     this.canvas.setAttribute("aria-valuetext", axis.spoken);
     this.goOn();
-    if (this.canvas.title !== axis.title) this.canvas.title = axis.title;
+    const title = this.told || axis.title;
+    if (this.canvas.title !== title) this.canvas.title = title;
   }
 
   drawAxis() {

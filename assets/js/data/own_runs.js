@@ -2,8 +2,8 @@
 // The runs of a tab's own, newest first: which there are, what each is, and how they are kept over a reload. No DOM.
 
 /** A run that this visitor has asked for. `name`: as the visitor calls it, empty where the prompt does; `settings` are those of its record, so that its
- * prompt can be run again as it was; `tokens`: how many it wrote; `forked`: where a person chose a token; `gone`: the program does not keep it any more.
- * @typedef {{id: string, name: string, prompt: string, settings: Record<string, any>, tokens: number, forked: Forked | null, gone?: boolean}} OwnRun */
+ * prompt can be run again as it was; `tokens`: how many it wrote; `model` that made it, and the beginning of its `text`; `forked`: where a person chose a token; `gone`: the program does not keep it any more.
+ * @typedef {{id: string, name: string, prompt: string, settings: Record<string, any>, tokens: number, forked: Forked | null, model?: string, text?: string, gone?: boolean}} OwnRun */
 /** @typedef {{run: string, step: number, token: string}} Forked */
 
 export const MOST = 20;

@@ -227,6 +227,8 @@ function writeGuess(g, geometry, run, token, { low, high, guess }, { faded, isFo
 
 /** In two digits, as there is no room for three. @param {number} share */
 export function percentShort(share) {
+  if (share > 0 && share < 0.000995) return phrase("<0.1%");
+  if (share > 0.9995 && share < 1) return phrase(">99.9%");
   if (share >= 0.995) return percent(share > 0.9995 ? share : 0.995).replace(".50", "").replace(".5", "");
   return share >= 0.0995 ? `${Math.round(share * 100)}%` : percent(share);
 }

@@ -50,6 +50,7 @@ export class Loom {
     /** @type {Front | null} */
     this.front = null;
     this.playedStep = -1;
+    this.seenStep = -1;
     /** @type {{token: number, level: number} | null} */
     this.pointed = null;
     this.says = h("p", { class: "ts-loom-line" });
@@ -147,6 +148,12 @@ export class Loom {
     return this.over.getBoundingClientRect().top + (this.geometry?.cell(token, 0).y ?? 0);
   }
 
+  /** Whether a good part of the picture is in the window. */
+  isLookedAt() {
+    const { top, bottom } = this.picture.getBoundingClientRect();
+    return top < window.innerHeight * 0.7 && bottom > window.innerHeight * 0.3 && window.scrollY > 0;
+  }
+
   /** Bring a token that was found in sight, where tokens go down. */
   reveal() {
     const token = this.reveals;
@@ -205,6 +212,8 @@ export class Loom {
     const wanted = this.sizes(run, transposed);
     this.picture.style.height = transposed ? `${heightDown(run.tokens.length)}px` : "";
     const height = transposed ? heightDown(run.tokens.length) : Math.max(this.picture.clientHeight, LEAST_HEIGHT);
+    if (transposed && !this.front && at.step !== this.seenStep && this.isLookedAt()) this.reveals = run.steps[at.step].last; // who steps sees the row
+    this.seenStep = at.step;
     const key = [run.id, run.stamp, at.step, seen.top, seen.focus, seen.keep, this.search.searched, width, height, colours.stamp].join("/");
     if (key !== this.drawnBase) {
       this.drawnBase = key;
@@ -277,7 +286,7 @@ export class Loom {
     say(this.says, line(run, at, moment));
     const { model } = run.head;
     if (this.about.dataset.of !== run.id) say(this.warning, run.head.shows.parity ? phrase("These numbers may not be what the model computes unwatched: {reason}.", { reason: run.head.shows.parity }) : "");
-    if (this.about.dataset.of !== run.id) fill(this.about, h("span", { class: "ts-model-note", title: model.note || undefined }, model.note || model.name));
+    if (this.about.dataset.of !== run.id) fill(this.about, h("span", { class: "ts-model-note", title: model.note || undefined }, [model.name, model.note].filter(Boolean).join(", ")));
     this.about.dataset.of = run.id;
     this.markChapter(run);
     this.search.draw(run);

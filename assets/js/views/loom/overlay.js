@@ -14,6 +14,7 @@ import { rounded, setFont, word, write } from "./ink.js";
 /** Where attention is shown: from which cell, of which head; null: of all heads. @typedef {{token: number, layer: number, head: number | null, looks: Looks}} Attention */
 
 const THICK = 20; // px: an arc of 100%
+const LEAST_SPAN = 0.16; // of its span that an arc may be thick
 const NAMED = 4; // of the strongest arcs
 const NARROW_PLACE = 7; // px: the frame around a cell of a column that is narrower
 const LOW_STEP = 7; // px of a layer: where it is less, names lie over all that is below
@@ -54,7 +55,7 @@ export function drawArcs(g, geometry, { run }, { token, layer, head, looks }, co
       if (geometry.transposed) g.bezierCurveTo(from.x + rise, from.y + dy * 0.1, reader.x + rise, reader.y - dy * 0.1, reader.x, reader.y);
       else g.bezierCurveTo(from.x + dx * 0.08, from.y - rise * 1.25, reader.x - dx * 0.16, reader.y - rise * 1.25, reader.x, reader.y - 2);
     };
-    const thick = Math.max(1.4, share * THICK);
+    const thick = Math.max(1.4, Math.min(share * THICK, Math.abs(geometry.transposed ? dy : dx) * LEAST_SPAN)); // between neighbours an arc stays one
     g.lineCap = "round";
     for (const [colour, width] of /** @type {const} */ ([[colours.card, thick + 4], [mix(colours.card, colours.weight, Math.min(0.62 + share, 1)), thick]])) {
       path();
@@ -70,7 +71,7 @@ export function drawArcs(g, geometry, { run }, { token, layer, head, looks }, co
   drawSink(g, geometry, reader, looks.sink, colours);
   drawTip(g, geometry, reader, colours);
   if (!geometry.transposed && apex.rise && apex.y > geometry.high - 6) {
-    write(g, head === null ? phrase("heads above {share}", { share: percentShort(STRONG) }) : phrase("head {head}", { head }), apex.x, Math.max(apex.y - 13, geometry.high - 8), { colour: colours["weight-text"], bold: true, align: "center", halo: colours.card });
+    write(g, head === null ? phrase("heads with over {share}", { share: percentShort(STRONG) }) : phrase("head {head}", { head }), apex.x, Math.max(apex.y - 13, geometry.high - 8), { colour: colours["weight-text"], bold: true, align: "center", halo: colours.card });
   }
   nameArcs(g, geometry, names, looks.sink, head === null ? phrase("first token {share}, mean", { share: percentShort(looks.sink) }) : phrase("first token {share}", { share: percentShort(looks.sink) }), reader, colours);
 }
@@ -120,9 +121,10 @@ function nameArcs(g, geometry, names, sink, sinkSaid, reader, colours) {
   for (const name of names.sort((one, other) => other.share - one.share)) {
     setFont(g, { bold: name.share > 0 });
     const w = g.measureText(name.text).width + 14;
-    let [x, y] = geometry.transposed ? [besideStart(geometry, name.x, w), name.y] : [name.x, name.y + Math.max(geometry.step, 14) / 2 + 11];
+    let [x, y] = geometry.transposed ? [besideStart(geometry, name.x, w), name.y] : [name.x, belowStart(geometry, name.y)];
     x = Math.min(Math.max(x, w / 2 + 2), geometry.width - w / 2 - 2);
-    for (let tries = 0; tries < 4 && placed.some((each) => Math.abs(each.x - x) < (each.w + w) / 2 + 2 && Math.abs(each.y - y) < 21); tries += 1) y += 22;
+    const apart = !geometry.transposed && y + 32 > geometry.low ? -22 : 22; // tokens stand below
+    for (let tries = 0; tries < 4 && placed.some((each) => Math.abs(each.x - x) < (each.w + w) / 2 + 2 && Math.abs(each.y - y) < 21); tries += 1) y += apart;
     placed.push({ x, y, w });
     rounded(g, x - w / 2, y - 10, w, 20, 10);
     g.fillStyle = name.share ? colours.weight : colours.card;
@@ -132,6 +134,12 @@ function nameArcs(g, geometry, names, sink, sinkSaid, reader, colours) {
     g.stroke();
     write(g, name.text, x, y, { colour: name.share ? colours.card : colours["weight-text"], bold: name.share > 0, align: "center" });
   }
+}
+
+/** Where a name's middle stands below the beginning of its arc, or above it where tokens stand below. @param {Geometry} geometry @param {number} y */
+function belowStart(geometry, y) {
+  const by = Math.max(geometry.step, 14) / 2 + 11;
+  return y + by + 10 > geometry.low ? y - by : y + by;
 }
 
 /** Where a name's middle stands beside the beginning of its arc, so that no token lies under it. @param {Geometry} geometry @param {number} x @param {number} w */

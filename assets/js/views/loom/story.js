@@ -61,7 +61,7 @@ function changedItsMind(run, token) {
 export function captions(run, at) {
   const pass = run.steps[at.step];
   const [last, choice] = [pass.last, pass.choices[0]];
-  const [token, next] = [quote(run.tokens[last]), quote(run.tokens[pass.chosenAt])];
+  const [token, next] = [brief(run.tokens[last]), brief(run.tokens[pass.chosenAt])];
   const time = pass.seconds ? duration(pass.seconds) : phrase("an unknown time");
   const look = tellingLook(run, at);
   const read = pass.kind === "reread" ? phrase("Read again: {n} tokens go through {layers} layers, as no cache holds them, in {time}.", { n: count(pass.n), layers: run.nLayers, time })
@@ -99,12 +99,19 @@ function guessWords(run, token) {
   if (!all[0]?.guess) return lensWord(run, token);
   const names = all.slice(-MOST_GUESSES).map(({ guess }) => short(guess ? word({ id: guess.id, text: run.texts.get(guess.id) ?? "" }).text : ""));
   while (names.length > 2 && names.join("").length > GUESS_LETTERS) names.shift();
-  return phrase("Its best guess after {token}, layer by layer: {guesses}.", { token: quote(run.tokens[token]), guesses: `${all.length > names.length ? "… → " : ""}${names.join(" → ")}` });
+  return phrase("Its best guess after {token}, layer by layer: {guesses}.", { token: brief(run.tokens[token]), guesses: `${all.length > names.length ? "… → " : ""}${names.join(" → ")}` });
+}
+
+/** A token in a caption. @param {import("../../data/store.js").Token} token */
+function brief(token) {
+  const { text } = word(token);
+  return phrase("“{token}”", { token: text.length > LETTERS ? `${text.slice(0, LETTERS - 1)}…` : text });
 }
 
 /** So much of a word that a caption has room for it. @param {string} text */
 function short(text) {
-  return text.length > LETTERS ? `${text.slice(0, LETTERS - 1)}…` : text;
+  const cut = text.length > LETTERS ? `${text.slice(0, LETTERS - 1)}…` : text;
+  return /[\p{L}\p{N}]/u.test(cut) ? cut : phrase("“{token}”", { token: cut }); // a full stop is no end of the sentence
 }
 
 /** Where the selected head looks from the selected token, in words; else the pass's most telling look. @param {Run} run @param {At} at */
@@ -113,8 +120,8 @@ function tellingLook(run, at) {
   if (!row) return null;
   const strong = Array.from(row, (byte, source) => ({ source, share: WEIGHTS[byte] })).slice(1, -1).filter(({ share }) => share >= 0.1)
     .sort((one, other) => other.share - one.share).slice(0, 2);
-  const values = { layer: at.layer, head: at.head, token: quote(run.tokens[at.token]) };
-  const names = strong.map(({ source, share }) => `${quote(run.tokens[source])} (${percentShort(share)})`).join(", ");
+  const values = { layer: at.layer, head: at.head, token: brief(run.tokens[at.token]) };
+  const names = strong.map(({ source, share }) => `${brief(run.tokens[source])} (${percentShort(share)})`).join(", ");
   const first = WEIGHTS[row[0]];
   const rests = strong.length > 0 && at.token > 0 && first > strong[0].share;
   const text = rests ? phrase("Layer {layer}, head {head}: {token} attends most to the first token ({first}), then to {names}.", { ...values, names, first: percentShort(first) })

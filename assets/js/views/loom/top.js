@@ -40,9 +40,9 @@ function drawTopDown(g, geometry, pass, time, colours) {
 }
 
 /** Over the columns that are still empty: what will fill them. @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {import("../../data/store.js").Step} pass @param {Paint} colours */
-function drawToCome(g, geometry, { last }, colours) {
+function drawToCome(g, geometry, { first, last }, colours) {
   const next = last + 2; // the chosen token falls into the one before
-  if (next >= geometry.count) return;
+  if (first > 0 || next >= geometry.count) return;
   const [x, y] = [geometry.cell(next, 0).x + 10, geometry.low - 44];
   const room = geometry.width - 12 - x;
   if (room < TO_COME) return;
