@@ -36,6 +36,8 @@ class Spelling:
         self.special = {each for each, token in tokenizer.added_tokens_decoder.items() if token.special}
         self.special |= set(tokenizer.all_special_ids)
         self._added = set(tokenizer.added_tokens_decoder)
+        named = {each for each, token in tokenizer.added_tokens_decoder.items() if token.content.strip()}
+        self.markers = named - self.special  # such as <think>: the text keeps them, the vocabulary holds them whole
         self.byte_level = _uses_byte_letters(tokenizer)
         self._neighbour = None if self.byte_level else self._find_neighbour()
         self.missing = _missing_bytes(tokenizer) if self.byte_level else frozenset()

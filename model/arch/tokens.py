@@ -1,16 +1,19 @@
 """Text to token ids and back: bytes, spans, special tokens, the chat template. Nothing is lost on the way."""
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, groupby
 from typing import Any
 
+from model.arch.chat import Message, Piece, Written, conversation, write
 from model.arch.spelling import Spelling, is_fast
-from model.errors import BadPrompt, BadSetting
+from model.errors import BadPrompt
+from model.records.chat import PromptSpan, TemplateOption, Turn
 from model.records.trace import Token
 from model.texts import counted, phrase
 
-_PLACEHOLDER = "\ue000message\ue001"  # private-use characters: stands for the person's text inside the chat template
 _NAMED = 8  # lost characters that a note names
 _ENCODING = threading.Lock()  # `split_special_tokens` is a switch on the shared tokenizer: two threads would mix it up
 
@@ -22,6 +25,7 @@ class Prompt:
     text: str  # as typed, with what could not be text replaced
     ids: tuple[int, ...]
     notes: tuple[str, ...]
+    spans: tuple[PromptSpan, ...] = ()  # of a chat: where its tokens come from, where that is known
 
 
 def readable(text: str) -> tuple[str, tuple[str, ...]]:
@@ -49,104 +53,88 @@ def readable(text: str) -> tuple[str, tuple[str, ...]]:
     )
 
 
-def encode(tokenizer: Any, text: str, *, chat: bool) -> Prompt:
-    """Cut a text into the model's tokens, as they are or as a person's turn of a chat.
+def encode(
+    tokenizer: Any,
+    text: str,
+    *,
+    chat: bool,
+    system: str = "",
+    turns: Sequence[Turn] = (),
+    template_options: Sequence[TemplateOption] = (),
+) -> Prompt:
+    """Cut a text into the model's tokens, as it is or as a person's turn of a chat.
 
+    In a chat, `system` and the earlier `turns` come before it, and `template_options` are handed to the template.
     In a plain prompt the name of a special token, such as <|im_start|>, becomes that token, as in the library
     itself. In a chat it stays text: a message cannot forge the format.
 
     Raises: BadPrompt, if there is nothing to read, or the chat template leaves out a part of it; BadSetting, for a
-    chat with a model that has no chat template, or one that takes no message.
+    chat with a model that has no chat template, or one that takes no such chat.
     """
     text, notes = readable(text)
-    with _ENCODING:
-        ids = _chat_ids(tokenizer, text) if chat else _ids(tokenizer, text)
+    spans: tuple[PromptSpan, ...] = ()
+    if chat:
+        messages = conversation(text, system, turns)
+        written = write(tokenizer, messages, template_options)
+        notes += written.notes
+        with _ENCODING:
+            ids, spans = _chat_ids(tokenizer, written, messages)
+    else:
+        with _ENCODING:
+            ids = _ids(tokenizer, text)
     if not ids:
         raise BadPrompt(
             "the prompt {text!r} gives no tokens with this model's tokenizer. Type a few words.", text=text[:40]
         )
-    return Prompt(text=text, ids=tuple(ids), notes=notes)
+    return Prompt(text=text, ids=tuple(ids), notes=notes, spans=spans)
 
 
-def _chat_ids(tokenizer: Any, text: str) -> list[int]:
-    if not getattr(tokenizer, "chat_template", None):
-        raise BadSetting("chat is on, but this model has no chat template. Turn chat off.")
-    turn = _form_of_turn(tokenizer)
-    whole = _whole_turn(tokenizer, turn, text)
-    if not any(name in text for name in _special_names(tokenizer)):
-        return _ids(tokenizer, whole, add_special_tokens=False)
-    # The blanks around the message are the template's to keep or to trim.
-    before, found, after = _render(tokenizer, turn(text.replace(text.strip(), _PLACEHOLDER))).partition(_PLACEHOLDER)
-    if not found or _PLACEHOLDER in after:
+def _chat_ids(
+    tokenizer: Any, written: Written, messages: Sequence[Message]
+) -> tuple[list[int], tuple[PromptSpan, ...]]:
+    """A chat's tokens, and which of them come from where."""
+    names = _special_names(tokenizer)
+    if not any(name in each.text for each in messages for name in names):
+        return _whole_chat(tokenizer, written)
+    if not written.verbatim or not written.pieces:
         raise BadPrompt(
             "the message names a special token, and this model's chat template rewrites messages, so it "
             "cannot be kept as text. Leave out the special token."
         )
-    return [
-        *_ids(tokenizer, before, add_special_tokens=False),
-        *_ids(tokenizer, text.strip(), add_special_tokens=False, split_special_tokens=True),
-        *_ids(tokenizer, after, add_special_tokens=False),
+    cut = [
+        _ids(tokenizer, each.text, add_special_tokens=False, split_special_tokens=each.source != "template")
+        for each in written.pieces
     ]
+    owners = [piece for piece, ids in zip(written.pieces, cut, strict=True) for _ in ids]
+    return [each for ids in cut for each in ids], _spans(owners)
+
+
+def _whole_chat(tokenizer: Any, written: Written) -> tuple[list[int], tuple[PromptSpan, ...]]:
+    """The tokens of the chat as the library cuts it: in one piece. A token across a border is the message's."""
+    if not written.pieces or not is_fast(tokenizer):  # a slow tokenizer does not say where its tokens stand
+        return _ids(tokenizer, written.text, add_special_tokens=False), ()
+    cut = tokenizer(written.text, add_special_tokens=False, verbose=False, return_offsets_mapping=True)
+    ends = list(accumulate(len(each.text) for each in written.pieces))
+
+    def owner(first: int, stop: int) -> Piece:
+        at, last = (min(bisect_right(ends, place), len(ends) - 1) for place in (first, max(first, stop - 1)))
+        over = written.pieces[at : last + 1]
+        return next((each for each in over if each.source != "template"), over[0])
+
+    return cut["input_ids"], _spans([owner(*place) for place in cut["offset_mapping"]])
+
+
+def _spans(owners: Sequence[Piece]) -> tuple[PromptSpan, ...]:
+    """The tokens that lie together and come from one place, by the piece that each comes from."""
+    found: list[PromptSpan] = []
+    for (source, turn), tokens in groupby(owners, lambda piece: (piece.source, piece.turn)):
+        first = found[-1].stop if found else 0
+        found.append(PromptSpan(first=first, stop=first + len(list(tokens)), source=source, turn=turn))
+    return tuple(found)
 
 
 def _ids(tokenizer: Any, text: str, **options: bool) -> list[int]:
     return tokenizer(text, verbose=False, **options)["input_ids"]  # a long text is refused later, not warned about
-
-
-def _form_of_turn(tokenizer: Any) -> "_Turn":
-    """The form of a turn in which this model's chat template passes a message on: its text, or a list of parts."""
-    errors: list[Exception] = []
-    for turn in (_as_text, _as_parts):
-        try:
-            if _stands_in(_PLACEHOLDER, _render(tokenizer, turn(_PLACEHOLDER))):
-                return turn
-        except Exception as error:  # noqa: BLE001 - a template is a program, and may raise anything
-            errors.append(error)
-    if len(errors) < 2:
-        raise BadSetting(
-            "chat is on, but this model's chat template leaves the message out: the model would not read it. "
-            "Turn chat off."
-        )
-    raise BadSetting(
-        "chat is on, but this model's chat template does not accept a single user message ({error}). Turn chat off.",
-        error=errors[0],
-    ) from errors[0]
-
-
-def _whole_turn(tokenizer: Any, turn: "_Turn", text: str) -> str:
-    try:
-        rendered = _render(tokenizer, turn(text))
-    except Exception as error:
-        raise BadPrompt(
-            "this model's chat template does not accept this message ({error}). Turn chat off, or ask otherwise.",
-            error=error,
-        ) from error
-    if not _stands_in(text, rendered):
-        raise BadPrompt(
-            "this model's chat template leaves out a part of this message: the model would not read what was typed. "
-            "Turn chat off, or ask otherwise."
-        )
-    return rendered
-
-
-def _stands_in(message: str, rendered: str) -> bool:
-    """Whether a template passed a message on; it may change its blanks and its case."""
-    return "".join(message.split()).casefold() in "".join(rendered.split()).casefold()
-
-
-_Turn = Callable[[str], dict[str, Any]]
-
-
-def _as_text(message: str) -> dict[str, Any]:
-    return {"role": "user", "content": message}
-
-
-def _as_parts(message: str) -> dict[str, Any]:
-    return {"role": "user", "content": [{"type": "text", "text": message}]}
-
-
-def _render(tokenizer: Any, turn: dict[str, Any]) -> str:
-    return tokenizer.apply_chat_template([turn], tokenize=False, add_generation_prompt=True)
 
 
 def _special_names(tokenizer: Any) -> set[str]:
@@ -186,6 +174,7 @@ class Reader:
             span=(start, start + len(data)),
             special=token_id in self._spelling.special,
             generated=generated,
+            marker=token_id in self._spelling.markers,
         )
 
     def text(self, token_id: int) -> str:

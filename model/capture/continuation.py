@@ -48,7 +48,7 @@ class Continuation(Generation):
         _check_place(run, step, token_id)
         ids = tuple(token.id for token in run.tokens[: run.n_prompt])
         notes = tuple(note for note in run.notes if not note.startswith(_OF_LENGTH))
-        self._open(hooked, Prompt(text=run.prompt, ids=ids, notes=notes), run.settings, limits)
+        self._open(hooked, Prompt(text=run.prompt, ids=ids, notes=notes, spans=run.prompt_spans), run.settings, limits)
         self._run, self._step, self._token_id, self._called = run, int(step), int(token_id), called
         self._n_taken = run.steps[step].stop
         self._stands, self._begun_s = False, 0.0

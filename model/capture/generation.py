@@ -172,6 +172,7 @@ class Generation:
             notes=self._notes(),
             rules=self._tracer.rules_in_order() if "queries" in arrays else (),
             origin=self._origin,
+            prompt_spans=self._prompt.spans,
             logits=self._logits[: len(self._steps)].numpy(),
             **arrays,
         )

@@ -15,9 +15,12 @@ from model.requests.run import Run
 def read_prompt(hooked: HookedModel, prompt: str | Sequence[int], settings: Settings) -> Prompt:
     """A prompt of either kind as the model will read it. Raises: BadPrompt, BadSetting."""
     if isinstance(prompt, str):
-        read = encode(hooked.tokenizer, prompt, chat=settings.chat)
+        chat = {name: getattr(settings, name) for name in ("chat", "system", "turns", "template_options")}
+        read = encode(hooked.tokenizer, prompt, **chat)
         _check_rows(hooked, read)
-        return replace(read, notes=(*read.notes, *hooked.reader.losses(read.text)))
+        typed = (read.text, settings.system, *(each.content for each in settings.turns))
+        losses = dict.fromkeys(note for text in typed if text for note in hooked.reader.losses(text))
+        return replace(read, notes=(*read.notes, *losses))
     given = list(prompt)
     bad = [each for each in given if not isinstance(each, Integral) or not 0 <= each < hooked.card.d_vocab]
     if bad:

@@ -62,6 +62,8 @@ def add_flags(kind: type[Request], parser: Any, *, without: Mapping[str, Any] | 
             how |= {"action": "store_false" if default is True else "store_true", "help": _switch_help(field, default)}
         else:
             how |= {"type": _TYPES.get(field.kind, str), "metavar": field.metavar, "help": _help(field, default)}
+        if field.kind in ("turns", "options"):
+            how["action"] = "append"
         parser.add_argument(flag(name, field), **how)
 
 

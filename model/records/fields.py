@@ -18,11 +18,14 @@ from model.texts import phrase
 if TYPE_CHECKING:
     from model.records.trace import ModelCard
 
-Kind = Literal["text", "whole", "number", "switch", "choices", "rows", "positions", "record", "model"]
+Kind = Literal[
+    "text", "whole", "number", "switch", "choices", "rows", "turns", "options", "positions", "record", "model"
+]
 Bound = float | Callable[[Limits, "ModelCard | None"], float]
 """A number, or a function of the host's limits and the loaded model, which is None while it is not known."""
 
 KEY = "field"
+ADDED = "added"  # of a field that files of records may lack
 _MOST_POSITIONS = 10_000  # in one range
 
 
@@ -105,9 +108,12 @@ class Field:
         return wanted if self.off is None else phrase("{wanted}; {off:g} is off", wanted=wanted, off=self.off)
 
 
-def setting(default: Any = dataclasses.MISSING, **described: Any) -> Any:
-    """A dataclass field with its description, for a setting of a request; `described` are the parts of a Field."""
-    metadata = {KEY: Field(**described)}
+def setting(default: Any = dataclasses.MISSING, *, added: bool = False, **described: Any) -> Any:
+    """A dataclass field with its description, for a setting of a request; `described` are the parts of a Field.
+
+    `added` says that records have not always had it, as `added` of model/records/schema.py does.
+    """
+    metadata = {KEY: Field(**described), **({ADDED: True} if added else {})}
     if default is dataclasses.MISSING:
         return dataclasses.field(metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)

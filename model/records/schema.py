@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args
 
 from model.errors import Refusal
 from model.records.earlier import EARLIER, Format, Names
+from model.records.fields import ADDED
 from model.records.strict_json import Wrong, brief
 from model.texts import translated
 
@@ -23,7 +24,6 @@ R = TypeVar("R")
 
 TENSOR_TYPES = {"float32": "F32", "float64": "F64", "int32": "I32", "int64": "I64", "uint8": "U8"}
 _AXIS = re.compile(r"([A-Za-z_]\w*)(?:\+(\d{1,3}))?")
-_ADDED = "added"
 _NOW = Names(fields={}, values={})
 
 
@@ -75,7 +75,7 @@ def added(default: Any) -> Any:
 
     It is written only where it holds something else, so that a record that makes no use of it is the file it was.
     """
-    return field(default=default, metadata={_ADDED: True})
+    return field(default=default, metadata={ADDED: True})
 
 
 @cache
@@ -92,7 +92,7 @@ def form_of(kind: type, earlier: Format | None = None) -> Form:
     for (of, name), values in names.values.items():
         if of == kind.__name__:
             codecs[name] = _renamed(get_args(hints[name]), values)
-    defaults = {f.name: _default(f) for f in plain if _ADDED in f.metadata}
+    defaults = {f.name: _default(f) for f in plain if ADDED in f.metadata}
     in_file = {before.get(f.name, f.name): f.name for f in plain}
     needed = frozenset(name for name, of in in_file.items() if of not in defaults)
     return Form(arrays=arrays, plain=codecs, added=defaults, in_file=in_file, needed=needed)

@@ -1,8 +1,11 @@
 """What a person asks of a run, checked when it is asked."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Self
 
 from model.limits import Limits
+from model.records.chat import TemplateOption, Turn, check_chat, options_of, turns_of
 from model.records.fields import fields_of, setting
 
 _UNBOUNDED = Limits()
@@ -96,10 +99,50 @@ class Settings:
         label="Chat",
         help="The prompt is a user's turn in the model's chat template.",
     )
+    system: str = setting(
+        "",
+        kind="text",
+        label="System prompt",
+        help="In a chat: what the model is told before the first turn, such as how to answer.",
+        placeholder="Such as: You are a patient teacher. Answer in one sentence.",
+        metavar="TEXT",
+        added=True,
+    )
+    turns: tuple[Turn, ...] = setting(
+        (),
+        kind="turns",
+        label="Earlier turns",
+        help="In a chat: an earlier turn, as user: TEXT or assistant: TEXT; given once for each turn, in order. "
+        "The prompt is the turn after them.",
+        flag="turn",
+        metavar="TURN",
+        added=True,
+    )
+    template_options: tuple[TemplateOption, ...] = setting(
+        (),
+        kind="options",
+        label="Template options",
+        help="In a chat: a variable of the model's chat template and its value, such as enable_thinking=false; given "
+        "once for each variable. Others are as the template has them.",
+        flag="template-option",
+        metavar="NAME=VALUE",
+        added=True,
+    )
 
     def __post_init__(self) -> None:
         for name, field in fields_of(type(self)).items():
             field.check(name, getattr(self, name), _UNBOUNDED)
+        check_chat(self)
+
+    @classmethod
+    def read(cls, **given: Any) -> Self:
+        """Settings whose turns and template options may be written as a program likes.
+
+        Turns are pairs of role and text, or "user: text"; options a mapping, or "name=value". Raises: BadSetting.
+        """
+        readers: dict[str, Callable[[str, Any], Any]] = {"turns": turns_of, "template_options": options_of}
+        read = {name: readers[name](name, value) for name, value in given.items() if name in readers}
+        return cls(**{**given, **read})
 
     @property
     def greedy(self) -> bool:

@@ -18,6 +18,7 @@ import numpy as np
 from model.errors import BadSetting, NotShown
 from model.records import attention, trace_checks
 from model.records.attention import AttentionRule
+from model.records.chat import PromptSpan
 from model.records.file import Saved, Shape
 from model.records.schema import added
 from model.records.settings import Settings
@@ -103,6 +104,7 @@ class Token:
     span: tuple[int, int]  # first and last-plus-one byte in the text of the whole run
     special: bool  # a mark of the format, such as <|im_start|>, not text
     generated: bool
+    marker: bool = added(False)  # text, but added to the vocabulary whole, such as <think> or <tool_call>
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -237,6 +239,8 @@ class Trace(Saved):
     notes: tuple[str, ...] = ()  # what a person should know, such as replaced characters
     rules: tuple[AttentionRule, ...] = ()  # one a layer; empty where attention is not shown
     origin: Origin | None = added(None)  # noqa: RUF009  (a field; None: the run began with its prompt)
+    prompt_spans: tuple[PromptSpan, ...] = added(())
+    # from the first token to the last; empty in a plain prompt, and where template and messages are not told apart
 
     queries: Annotated[np.ndarray | None, Shape("float32", "L H S D")] = None
     keys: Annotated[np.ndarray | None, Shape("float32", "L G S D")] = None

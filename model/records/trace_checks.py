@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 
 
 def check_parts(trace: "Trace") -> None:
-    """The arrays, the steps, the heads, the embedding map and the origin agree with each other. Raises: BadTrace."""
+    """The arrays, the steps, the heads, the embedding map, the origin and the spans agree. Raises: BadTrace."""
     _check_lengths(trace)
     _check_steps(trace)
     _check_heads(trace)
     _check_map(trace)
     _check_origin(trace)
+    _check_spans(trace)
 
 
 def check_mentions(trace: "Trace") -> None:
@@ -167,3 +168,14 @@ def _check_origin(trace: "Trace") -> None:
             replayed=replayed,
             n_fed=trace.n_fed,
         )
+
+
+def _check_spans(trace: "Trace") -> None:
+    """The spans of a chat lie end to end over the prompt, and name turns that there are."""
+    spans, n_turns = trace.prompt_spans, len(trace.settings.turns)
+    ends = [0, *(span.stop for span in spans)]
+    whole = [span.first for span in spans] == ends[:-1] and all(span.first < span.stop for span in spans)
+    if spans and (not whole or ends[-1] != trace.n_prompt):
+        raise BadTrace("the spans of the prompt do not cover its {n_prompt} tokens in order.", n_prompt=trace.n_prompt)
+    if odd := next((span for span in spans if span.turn is not None and not 0 <= span.turn < n_turns), None):
+        raise BadTrace("a span of the prompt names turn {turn}; there are {n_turns}.", turn=odd.turn, n_turns=n_turns)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from model.errors import BadPrompt, BadSetting, PromptTooLong
 from model.limits import Limits
+from model.records.chat import options_of, turns_of
 from model.records.fields import Field, fields_of, positions, setting, shown
 from model.records.settings import Settings
 
@@ -62,6 +63,10 @@ class Request:
             raise BadSetting("{name} is {given}; it must be a name.", name=name, given=shown(given))
         if field.kind == "positions" and isinstance(given, str):
             return positions(name, given)
+        if field.kind == "turns":
+            return turns_of(name, given)
+        if field.kind == "options":
+            return options_of(name, given)
         if field.kind in ("choices", "positions"):
             return tuple(given) if isinstance(given, list | tuple) else given
         return given
@@ -120,7 +125,12 @@ def check_prompt(given: Any, limits: Limits, name: str = "prompt") -> None:
         raise BadPrompt(
             "the {name} is empty. Type a few words for the model to go on from, or choose an example.", name=name
         )
-    n_bytes = len(given.encode("utf-8", "surrogatepass"))
+    check_bytes(given, limits, name)
+
+
+def check_bytes(text: str, limits: Limits, name: str) -> None:
+    """Check that a text has no more bytes than the host reads. Raises: PromptTooLong."""
+    n_bytes = len(text.encode("utf-8", "surrogatepass"))
     if n_bytes > limits.prompt_bytes:
         raise PromptTooLong(
             "the {name} has {n_bytes:,} bytes; this host reads at most {prompt_bytes:,} "

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from model.limits import Limits
+from model.records.chat import TemplateOption, Turn
 from model.records.fields import same_as, setting
 from model.records.settings import Settings
-from model.requests.request import PROMPT_HELP, Request, check_prompt
+from model.requests.request import PROMPT_HELP, Request, check_bytes, check_prompt
 
 if TYPE_CHECKING:
     from model.records.trace import ModelCard
@@ -25,6 +26,9 @@ class Run(Request):
         metavar="PROMPT",
     )
     chat: bool = same_as(Settings, "chat")
+    system: str = same_as(Settings, "system")
+    turns: tuple[Turn, ...] = same_as(Settings, "turns")
+    template_options: tuple[TemplateOption, ...] = same_as(Settings, "template_options")
     max_new_tokens: int = same_as(
         Settings, "max_new_tokens", high=lambda limits, _: limits.new_tokens, variable="TOKENOSCOPE_NEW_TOKENS"
     )
@@ -36,5 +40,7 @@ class Run(Request):
     seed: int = same_as(Settings, "seed")
 
     def check_together(self, limits: Limits, card: "ModelCard | None") -> None:  # noqa: ARG002
-        """Check the prompt. Raises: BadPrompt or PromptTooLong."""
+        """Check the prompt and the chat before it. Raises: BadPrompt, BadSetting or PromptTooLong."""
         check_prompt(self.prompt, limits)
+        settings = self.settings  # it checks that what belongs to a chat fits together
+        check_bytes("".join((self.prompt, settings.system, *(each.content for each in settings.turns))), limits, "chat")

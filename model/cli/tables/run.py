@@ -11,8 +11,12 @@ _CANDIDATES = 10
 
 
 def table(run: Trace) -> str:
-    """What the model wrote."""
-    return run.text
+    """What the model wrote, with the special tokens in it, such as <think>, but without the one that ended it."""
+    written = run.tokens[run.n_prompt :]
+    kept = written[:-1] if run.ended == "end of sequence" else written
+    if not any(token.special for token in kept):
+        return run.text
+    return b"".join(token.data for token in kept).decode("utf-8", "replace")
 
 
 def summary(run: Trace) -> dict[str, Any]:

@@ -17,6 +17,10 @@ def trace(hooked: HookedModel, prompt: str | Sequence[int], *, additions: bool =
     `prompt` is text, or token ids; `settings` are those of `records.Settings`, such as max_new_tokens, temperature
     and seed. The embedding map and the logit lens are added at the end unless `additions` is False; the steps' times
     do not include them.
+
+    In a chat (`chat=True`) the prompt is a user's turn. What comes before it are `system`, a text, and `turns`, pairs
+    of role and text: [("user", "The capital of France?"), ("assistant", "Paris.")]. `template_options` are variables
+    of the model's chat template: {"enable_thinking": False}.
     Raises: Refusal, for a prompt or a setting that this model or this host does not take.
     """
     if unknown := settings.keys() - Settings.__slots__:
@@ -25,7 +29,7 @@ def trace(hooked: HookedModel, prompt: str | Sequence[int], *, additions: bool =
             unknown=min(unknown),
             choices=", ".join(Settings.__slots__),
         )
-    generation = Generation(hooked, prompt, Settings(**settings), Limits.from_environment())
+    generation = Generation(hooked, prompt, Settings.read(**settings), Limits.from_environment())
     for _ in generation:
         pass
     return with_post_run(hooked, generation.trace()) if additions else generation.trace()
