@@ -24,7 +24,7 @@ from model.weights.sources import DEFAULT, check_here, to_download
 if TYPE_CHECKING:
     import gradio as gr
 
-    from model.api.engine import Engine, Models, ModelState
+    from model.api.engine import Engine, Models, ModelState, Offers
     from model.records.trace import ModelCard
     from model.weights.sources import Progress
     from viz.server.store import Store
@@ -212,6 +212,7 @@ class HostedModels:
         try:
             self._announce(name)
             engine = self._load(name, lambda what, done, total: self._report(name, what, done, total))
+            card, offers = engine.card, engine.offers
         except Refusal as error:
             failure = error
         except Exception:
@@ -221,11 +222,10 @@ class HostedModels:
             )
         else:
             gc.freeze()  # what is loaded stays: to look through it for garbage would hold up a run for no gain
-            card = engine.card
             with self._lock:
                 self._engines[name] = engine
                 self.names = tuple(dict.fromkeys((*self.names, name)))
-                self._say(name, "ready", _ready(card), 1.0)
+                self._say(name, "ready", _ready(card), 1.0, offers)
             return
         with self._lock:
             self._failures[name] = failure
@@ -251,10 +251,10 @@ class HostedModels:
             said = phrase("Getting the model: {what}, {fraction:.0%}", what=what, fraction=fraction)
         self._say(name, "loading", said, fraction)
 
-    def _say(self, name: str, phase: Any, text: str, fraction: float | None) -> None:
+    def _say(self, name: str, phase: Any, text: str, fraction: float | None, offers: "Offers | None" = None) -> None:
         from model.api.engine import ModelState
 
-        self._states[name] = ModelState(phase=phase, text=text, fraction=fraction)
+        self._states[name] = ModelState(phase=phase, text=text, fraction=fraction, offers=offers)
 
 
 def _ready(card: "ModelCard") -> str:

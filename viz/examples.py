@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from model.records.chat import Turn
 from model.requests.batching import Serve, Text
 from model.texts import phrase
 
@@ -15,6 +16,8 @@ class Example:
     label: str
     prompt: str
     chat: bool = False
+    system: str = ""
+    turns: tuple[Turn, ...] = ()
 
 
 EXAMPLES = (
@@ -23,6 +26,16 @@ EXAMPLES = (
     Example(label=phrase("Code"), prompt="def is_even(n):\n    return"),
     Example(label="Español 🌍", prompt="Hola 👋 Me llamo Ana y vivo en"),
     Example(label=phrase("A question"), prompt="Why is the sky blue? Answer in one sentence.", chat=True),
+    Example(
+        label=phrase("A conversation"),
+        prompt="And of Italy?",
+        chat=True,
+        system="Answer with one word.",
+        turns=(
+            Turn(role="user", content="What is the capital of France?"),
+            Turn(role="assistant", content="Paris."),
+        ),
+    ),
 )
 DRAFTED = (  # for a draft before the model
     EXAMPLES[1],

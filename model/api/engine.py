@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from model.api.job import Job
+from model.records.chat import TemplateVariable
 from model.records.file import Saved
 from model.records.trace import ModelCard, Trace
 from model.requests.request import Request
@@ -18,6 +19,15 @@ class Stats:
     running: int
     paused: int
     finished: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offers:
+    """What a loaded model has for a form: a chat template with variables, and the settings that it recommends."""
+
+    chat: bool  # whether it has a chat template
+    variables: tuple[TemplateVariable, ...]  # of the template, that a person can set
+    recommended: Mapping[str, float]  # by its generation config: settings by name, without those that change nothing
 
 
 class Room(Protocol):
@@ -41,6 +51,11 @@ class Engine(Protocol):
     @property
     def card(self) -> ModelCard:
         """What the loaded model is: its name, sizes and what it can show."""
+        ...
+
+    @property
+    def offers(self) -> Offers:
+        """What the loaded model has for a form."""
         ...
 
     def submit(
@@ -72,6 +87,7 @@ class ModelState:
     phase: Literal["away", "loading", "ready", "failed"]
     text: str  # a sentence for a person
     fraction: float | None = None  # of the loading; None when nobody knows
+    offers: Offers | None = None  # None until it is loaded
 
 
 class Models(Protocol):

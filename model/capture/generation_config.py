@@ -1,6 +1,6 @@
 """What a model's own generation config asks for: what is done, what is refused by name, what it recommends."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from transformers import StoppingCriteriaList, StopStringCriteria
@@ -42,6 +42,7 @@ _OFF: dict[str, tuple[Any, ...]] = {  # what makes `generate` search, forbid or 
     "assistant_ensemble_weight": (),
     "return_dict_in_generate": (False,),
 }
+_CHOOSING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")  # settings that a config may recommend
 _NOT_ONE_PASS_A_TOKEN = (  # several texts or passes at a time, another cache, another prompt, or an end by the clock
     "num_beams",
     "num_return_sequences",
@@ -145,6 +146,13 @@ def recommended(model: Any) -> Settings | None:
         return Settings(**said) if said else None
     except BadSetting:
         return None
+
+
+def recommended_values(model: Any) -> Mapping[str, float]:
+    """The same by name, without what changes nothing; none where the config says nothing."""
+    wanted, neutral = recommended(model), Settings()
+    names = _CHOOSING if wanted else ()
+    return {name: getattr(wanted, name) for name in names if getattr(wanted, name) != getattr(neutral, name)}
 
 
 def _asked_for(model: Any, settings: Collection[str]) -> list[tuple[str, Any]]:

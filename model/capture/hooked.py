@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +16,7 @@ from transformers.utils import logging
 
 from model.arch.anatomy import Anatomy
 from model.arch.tokens import Reader
-from model.capture.generation_config import recommended
+from model.capture.generation_config import recommended, recommended_values
 from model.records.settings import Settings
 from model.records.trace import ModelCard
 from model.texts import phrase
@@ -46,6 +46,11 @@ class HookedModel:
     def recommended(self) -> Settings | None:
         """How the model's own generation config would have tokens chosen; None where it says nothing."""
         return recommended(self.model)
+
+    @property
+    def recommends(self) -> Mapping[str, float]:
+        """The same by name, without what changes nothing."""
+        return recommended_values(self.model)
 
     @cached_property
     def folder(self) -> Path:

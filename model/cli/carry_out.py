@@ -20,7 +20,6 @@ from model.cli.flags import flag
 from model.cli.tables.columns import Shown
 from model.errors import NoSpace, NotShown
 from model.limits import Limits
-from model.records.settings import Settings
 from model.records.trace import Trace
 from model.requests.request import Request
 from model.texts import phrase
@@ -29,7 +28,6 @@ from model.weights.disk import is_full
 from model.weights.precision import PRECISIONS
 
 _TABLES = f"{__package__}.tables"
-_CHOOSING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 
 def carry_out(asked: Asked, limits: Limits) -> int:
@@ -85,10 +83,10 @@ def _loaded(names: Mapping[str, str | None], dtype: str, limits: Limits) -> dict
 
 def _say_recommended(hooked: Any, request: Request) -> None:
     """Say what the model recommends of the settings that this kind has, unless that is what was asked for."""
-    known, wanted, neutral = request.fields(), hooked.recommended, Settings()
-    names = [name for name in _CHOOSING if name in known and getattr(wanted or neutral, name) != getattr(neutral, name)]
-    if any(getattr(request.settings, name) != getattr(wanted, name) for name in names):
-        flags = " ".join(f"{flag(name, known[name])} {getattr(wanted, name):g}" for name in names)
+    known = request.fields()
+    wanted = {name: value for name, value in hooked.recommends.items() if name in known}
+    if any(getattr(request.settings, name) != value for name, value in wanted.items()):
+        flags = " ".join(f"{flag(name, known[name])} {value:g}" for name, value in wanted.items())
         say(phrase("note: the generation config of {model} recommends {flags}", model=hooked.card.name, flags=flags))
 
 

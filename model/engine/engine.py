@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.api.clock import Clock
-from model.api.engine import Room, Stats
+from model.api.engine import Offers, Room, Stats
 from model.api.inputs import Inputs
 from model.api.job import Job, State
+from model.arch.template_variables import variables_of
 from model.capture.hooked import HookedModel
 from model.capture.logit_lens import add_columns
 from model.errors import Busy, Cancelled, NotShown, Refusal
@@ -79,6 +80,15 @@ class Engine:
         self._closed = False
         self._worker = threading.Thread(target=self._serve, name=f"engine {self.card.name}", daemon=True)
         self._worker.start()
+
+    @property
+    def offers(self) -> Offers:
+        """What the model has for a form: its chat template's variables, and what it recommends."""
+        return Offers(
+            chat=bool(getattr(self.hooked.tokenizer, "chat_template", None)),
+            variables=variables_of(self.hooked.tokenizer),
+            recommended=self.hooked.recommends,
+        )
 
     def submit(
         self,

@@ -11,12 +11,13 @@ from typing import Any, cast
 import numpy as np
 
 from model.api.engine import Engine as AnyEngine
-from model.api.engine import ModelState, Room
+from model.api.engine import ModelState, Offers, Room
 from model.api.job import Job
 from model.arch.tokens import readable
 from model.engine.engine import Engine
 from model.errors import BadSetting
 from model.limits import Limits
+from model.records.chat import TemplateVariable
 from model.records.file import Saved
 from model.records.lens import with_columns_of
 from model.records.trace import Origin, Step, Trace
@@ -26,6 +27,15 @@ from model.requests.request import Request
 from model.requests.run import Run
 from tests.app.fakes_experiments import WORK
 from tests.fakes import AFTER_RUN, fake_trace
+
+OFFERS = Offers(
+    chat=True,
+    variables=(
+        TemplateVariable(name="effort", kind="text", values=("low", "high")),
+        TemplateVariable(name="enable_thinking", kind="switch", values=()),
+    ),
+    recommended={"temperature": 0.6, "top_p": 0.95},
+)
 
 
 class LaterRoom:
@@ -68,6 +78,10 @@ class FakeEngine(Engine):
         self.limits = Limits(queue=queue)
         super().__init__(cast("Any", SimpleNamespace(card=fake_trace().model)), self.limits, room=self.room)
 
+    @property
+    def offers(self) -> Offers:
+        return OFFERS
+
     def submit(
         self,
         request: Request,
@@ -105,6 +119,7 @@ class FakeEngine(Engine):
     def _run(self, request: Run, job: Job) -> Iterator[Trace | None]:
         prompt, notes = readable(request.prompt)
         whole = replace(whole_trace(prompt, request.max_new_tokens), notes=notes)
+        whole = replace(whole, settings=request.settings) if request.chat else whole
         whole = timed(whole) if self.timed else whole
         expected = 2 * sum(array.nbytes for array in whole.arrays().values())
         job.expected_bytes = expected if self.bytes_expected is None else self.bytes_expected
@@ -176,7 +191,8 @@ class FakeModels:
 
     def state(self, name: str) -> ModelState:
         if self.ready:
-            return ModelState(phase="ready", text=f"Ready: {name}, 4 layers × 6 heads, cpu, float32", fraction=1.0)
+            text = f"Ready: {name}, 4 layers × 6 heads, cpu, float32"
+            return ModelState(phase="ready", text=text, fraction=1.0, offers=self._engine.offers)
         return ModelState(phase="loading", text=f"Getting the model: downloading {name}, 40%", fraction=0.4)
 
     def engine(self, name: str) -> AnyEngine | None:

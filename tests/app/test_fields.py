@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import asdict
 from typing import Any
 
 import gradio as gr
@@ -9,6 +10,7 @@ import pytest
 
 from model.errors import BadPrompt, BadSetting, PromptTooLong, Refusal
 from model.limits import Limits
+from model.records.chat import TemplateOption, Turn
 from model.requests.batching import Serve, Text
 from model.requests.cache import TryCaches
 from model.requests.registry import EXPERIMENTS
@@ -18,7 +20,7 @@ from model.requests.timing import Measure
 from tests.app.fakes_engine import FakeEngine, FakeModels
 from tests.app.visitor import FORM
 from viz.examples import DRAFTED, EXAMPLES, SCENES
-from viz.pages import fields, texts
+from viz.pages import chat, fields, texts
 from viz.pages.fields import Form, positions, read
 
 LIMITS = Limits(requests=3, cache_tokens=256, new_tokens=20, prompt_bytes=100)
@@ -235,12 +237,57 @@ def made() -> dict[str, dict[str, Any]]:
     return found
 
 
+CHAT: dict[str, Any] = {
+    "chat": True,
+    "system": "Be brief.",
+    "turns": json.dumps([["user", "hi: you"], ["assistant", "hello"]]),
+    "template_options": json.dumps({"enable_thinking": "false"}),
+}
+
+
+def test_a_chat_is_read_as_it_stands_in_the_form():
+    request = asked(**CHAT)
+    assert request.system == "Be brief."
+    assert request.turns == (Turn(role="user", content="hi: you"), Turn(role="assistant", content="hello"))
+    assert request.template_options == (TemplateOption(name="enable_thinking", value="false"),)
+    form = Form(request=Run, limits=LIMITS, models=FakeModels(FakeEngine()))
+    assert {name: form.shown(name, getattr(request, name)) for name in CHAT} == CHAT
+    again = {name: getattr(request, name) for name in ("turns", "template_options")}
+    posted = json.loads(json.dumps({name: [asdict(each) for each in rows] for name, rows in again.items()}))
+    assert asked(**{**CHAT, **posted}) == request, "as a list of one's own runs posts it"
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        ({"turns": "not json"}, "Earlier turns is 'not json'; it must be a list"),
+        ({"turns": '"user"'}, "Earlier turns is 'user'; it must be a list of turns"),
+        ({"turns": '[["bob", "hi"]]'}, r"Earlier turns has \['bob', 'hi'\]; a turn says who spoke"),
+        ({"turns": '[["user", "  "]]'}, r"Earlier turns has nothing in turn 1 \(user\)"),
+        ({"turns": "[" * 100_000}, "Earlier turns is"),
+        ({"template_options": "{"}, "Template options is"),
+        ({"template_options": '{"a": 1.5}'}, "Template options has"),
+        ({"system": 5}, "System prompt is not text"),
+        ({"chat": False}, "System prompt is given, but chat is off. Turn chat on, or leave it out"),
+    ],
+)
+def test_a_chat_that_no_editor_posts_is_refused_by_the_name_on_the_page(form: dict[str, Any], words: str):
+    with pytest.raises(Refusal, match=words):
+        asked(**{**CHAT, **form})
+
+
+def test_what_belongs_to_a_chat_stays_on_the_page_while_chat_is_off():
+    assert asked(**chat.without_chat({**FORM, **CHAT, "chat": False})) == asked()
+    assert chat.without_chat(CHAT) == CHAT
+
+
 def test_every_field_has_the_component_of_its_kind(made):
     run = made["run"]
     assert isinstance(run["prompt"], gr.Textbox) and isinstance(run["chat"], gr.Checkbox)
     assert isinstance(run["seed"], gr.Number) and isinstance(run["model"], gr.Dropdown)
     assert isinstance(made["speculate"]["modes"], gr.CheckboxGroup)
     assert isinstance(made["serve"]["texts"], gr.HTML)
+    assert isinstance(run["turns"], gr.HTML) and isinstance(run["template_options"], gr.HTML)
     assert made["cache"]["run"].visible == "hidden"
     for name in ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "max_new_tokens"):
         assert isinstance(run[name], gr.Slider), name

@@ -18,7 +18,7 @@ from model.api.job import Job
 from model.errors import BadSetting, Busy, NotAllowed, UnknownModel
 from model.limits import Limits
 from model.requests.run import Run
-from tests.app.fakes_engine import FakeEngine
+from tests.app.fakes_engine import OFFERS, FakeEngine
 from tests.app.running import wait_for
 from tests.patience import PATIENCE_S
 
@@ -106,8 +106,10 @@ def test_the_default_model_loads_behind_the_page_and_says_how_far_it_is():
     wait_for(lambda: models.state(models.names[0]).fraction == 0.4)
     assert models.engine(models.names[0]) is None
     assert "downloading it, 40%" in models.state(models.names[0]).text
+    assert models.state(models.names[0]).offers is None
     go.set()
     wait_for(lambda: models.engine(models.names[0]) is not None)
+    assert models.state(models.names[0]).offers == OFFERS
     assert models.state(models.names[0]).text == "Ready: fake-1k, 4 layers × 6 heads, cpu, float32"
     models.close()
 

@@ -167,6 +167,18 @@ def test_the_model_route_says_how_far_the_model_is(house: House):
     assert site.get(f"{PREFIX}/model?name=/etc").status_code == 404
 
 
+def test_the_model_route_says_what_a_loaded_model_has_for_the_form(house: House):
+    site = Site(house)
+    offers = site.get(f"{PREFIX}/model").json()["offers"]
+    assert offers["chat"] is True and offers["recommended"] == {"temperature": 0.6, "top_p": 0.95}
+    assert [(each["name"], each["kind"], each["values"]) for each in offers["variables"]] == [
+        ("effort", "text", ["low", "high"]),
+        ("enable_thinking", "switch", []),
+    ]
+    house.models.ready = False
+    assert site.get(f"{PREFIX}/model").json()["offers"] is None
+
+
 def test_scripts_are_served_as_modules_and_nothing_outside_assets(house: House):
     site = Site(house)
     script = site.get(f"{PREFIX}/assets/js/board/page.js")

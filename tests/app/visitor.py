@@ -15,6 +15,9 @@ from viz.wire import packing
 FORM: dict[str, Any] = {
     "prompt": "a b c",
     "chat": False,
+    "system": "",
+    "turns": "[]",
+    "template_options": "{}",
     "max_new_tokens": 4,
     "temperature": 0,
     "top_k": 0,

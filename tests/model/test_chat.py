@@ -5,19 +5,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AddedToken, AutoTokenizer
+from transformers import AddedToken, AutoTokenizer, GenerationConfig
 
 from model import HookedModel, Trace, fork, load, trace
+from model.api.engine import Offers
 from model.arch.template_variables import template_variables
 from model.arch.tokens import Prompt, Reader, encode
 from model.cli.main import main
 from model.cli.tables.run import table
+from model.engine.engine import Engine
 from model.errors import BadPrompt, BadSetting, BadTrace, PromptTooLong
 from model.limits import Limits
 from model.records.chat import PromptSpan, TemplateOption, TemplateVariable, Turn
 from model.records.settings import Settings
 from model.requests.run import Run
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny import shared, tiny_model, tiny_tokenizer
 
 _EACH = "{% for message in messages %}"
 _CHATML = "<|im_start|>{{ message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
@@ -197,6 +199,34 @@ def test_what_the_library_fills_in_is_no_variable():
     template = "{{ bos_token }}{% if tools %}{{ strftime_now('%d') }}{% endif %}{% set ns = namespace(a=1) %}"
     assert template_variables(template + CHATML + NO_SYSTEM + "{{ documents }}") == ()
     assert template_variables("{% if broken") == ()
+
+
+def test_an_engine_says_what_its_model_has_for_a_form(default_folder: Path):
+    """A loaded model is asked for it, so that a form has the switches and the recommended values of that one."""
+    tokenizer = with_template(default_folder, THINKING)
+    model = tiny_model("llama")
+    model.resize_token_embeddings(len(tokenizer))
+    model.generation_config = GenerationConfig(do_sample=True, temperature=0.6, top_p=0.95)
+    engine = Engine(load(model=model, tokenizer=tokenizer), Limits())
+    try:
+        assert engine.offers == Offers(
+            chat=True,
+            variables=(
+                TemplateVariable(name="effort", kind="text", values=("low", "high")),
+                TemplateVariable(name="enable_thinking", kind="switch", values=()),
+            ),
+            recommended={"temperature": 0.6, "top_p": 0.95},
+        )
+    finally:
+        engine.close()
+
+
+def test_a_model_without_a_template_offers_no_chat():
+    engine = Engine(shared(), Limits())
+    try:
+        assert engine.offers == Offers(chat=False, variables=(), recommended={})
+    finally:
+        engine.close()
 
 
 # What is asked

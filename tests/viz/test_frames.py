@@ -9,6 +9,7 @@ import pytest
 import safetensors.numpy
 
 from model.errors import NotShown
+from model.records.chat import PromptSpan, Turn
 from model.records.trace import Check, Origin
 from tests.fakes import AFTER_RUN, MAP, fake_trace
 from tests.viz.framed import HOSTILE, big, unpack, weights
@@ -44,7 +45,8 @@ def test_a_recorded_run_is_in_the_frames_format_of_today(path: Path):
     fresh = {about["kind"]: (about, blobs) for about, blobs in map(packing.unpack, parts.all_parts(fake_trace()))}
     for about, blobs in kept:
         like, arrays = fresh[about["kind"]]
-        assert about.keys() - {"hexes"} == like.keys()  # only where some token is a part of a character
+        # only where some token is a part of a character, and of a chat
+        assert about.keys() - {"hexes", "spans"} == like.keys()
         assert {name: array.dtype for name, array in blobs.items()} == {n: a.dtype for n, a in arrays.items()}
     head, last = kept[0][0], kept[n_steps][0]
     assert head["model"].keys() == fresh["head"][0]["model"].keys()
@@ -86,6 +88,22 @@ def test_the_head_carries_the_card_the_settings_and_the_prompt():
     assert [each["text"] for each in about["tokens"]] == [each.text for each in trace.tokens[: trace.n_prompt]]
     read = trace.tokens[: trace.n_prompt]
     assert [bytes.fromhex(each["hex"]) for each in about["tokens"]] == [each.data for each in read]
+
+
+def test_the_head_says_where_the_tokens_of_a_chat_come_from():
+    trace = fake_trace()
+    assert "spans" not in packing.unpack(frames.head(trace))[0]
+    spans = (
+        PromptSpan(first=0, stop=2, source="template", turn=None),
+        PromptSpan(first=2, stop=3, source="assistant", turn=0),
+        PromptSpan(first=3, stop=5, source="user", turn=None),
+    )
+    settings = replace(trace.settings, chat=True, turns=(Turn(role="assistant", content="hi"),))
+    tokens = (replace(trace.tokens[0], marker=True), *trace.tokens[1:])
+    head, _ = packing.unpack(frames.head(replace(trace, settings=settings, tokens=tokens, prompt_spans=spans)))
+    assert head["spans"] == [asdict(span) for span in spans]
+    assert head["settings"]["turns"] == [{"role": "assistant", "content": "hi"}]
+    assert [token.get("marker", False) for token in head["tokens"]] == [True, False, False, False, False]
 
 
 def test_a_step_carries_its_choice_stage_by_stage_and_the_race():

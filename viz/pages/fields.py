@@ -20,7 +20,7 @@ from model.records.fields import Field, fields_of, positions
 from model.requests.batching import Text
 from model.requests.request import Request
 from model.texts import phrase, translated
-from viz.pages import texts
+from viz.pages import chat, texts
 
 Input = Component | BlockContext
 R = TypeVar("R", bound=Request)
@@ -64,6 +64,8 @@ class Form:
                 return [each for each in value if self._is_possible(each)]
             case "rows":
                 return texts.value(value, self.limits)
+            case "turns" | "options":
+                return chat.value(field.kind, value)
             case "positions":
                 return ", ".join(map(str, value))
             case _:
@@ -89,6 +91,8 @@ class Form:
                 return self._model(name, field)
             case "rows":
                 return texts.editor(value, self.limits, elem_id=name)
+            case "turns" | "options":
+                return chat.editor(field.kind, value, elem_id=name)
             case "record":
                 return gr.Textbox("", visible="hidden")
             case "positions":
@@ -174,6 +178,8 @@ def _value(name: str, field: Field, given: Any, kind: type[Request], limits: Lim
             raise BadSetting("{name} is empty; type a number.", name=name)
     if field.kind == "positions":
         return positions(name, "" if given is None else str(given))
+    if field.kind in ("turns", "options"):
+        return chat.posted(name, given)
     return texts.rows(given) if field.kind == "rows" else given
 
 

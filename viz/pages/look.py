@@ -45,4 +45,6 @@ def head(first: str | None) -> str:
 
 def css() -> str:
     """The page's own styles; the scope brings its own."""
-    return "\n".join((ASSETS / "css" / name).read_text(encoding="utf-8") for name in ("theme.css", "page.css"))
+    return "\n".join(
+        (ASSETS / "css" / name).read_text(encoding="utf-8") for name in ("theme.css", "page.css", "chat.css")
+    )

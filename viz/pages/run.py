@@ -6,7 +6,7 @@ from model.limits import Limits
 from model.requests.run import Run
 from model.texts import phrase
 from viz.examples import EXAMPLES
-from viz.pages import fields, shell
+from viz.pages import chat, fields, shell
 from viz.server.visitors import Visitors
 
 _SETTINGS = ("max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed", "model")
@@ -22,10 +22,19 @@ def build_page(blocks: gr.Blocks, visitors: Visitors, limits: Limits, first: str
         with shell.popover(phrase("Examples"), "examples-popover"):
             above = gr.Column()
         with shell.popover(phrase("Settings"), "settings"):
-            made |= form.make("chat", *_SETTINGS)
+            made |= form.make("chat")
+            with gr.Column(elem_id="chat-fields", min_width=0):
+                made |= form.make(*chat.ONLY_IN_CHAT, lines=2)
+            chat.tell(made["chat"], made["system"])
+            recommended = gr.Column(elem_id="recommended-above", min_width=0)
+            made |= form.make(*_SETTINGS)
+            with recommended:
+                chat.recommended(made)
         with above:
-            chips, examples = [each.label for each in EXAMPLES], [(each.prompt, each.chat) for each in EXAMPLES]
-            fields.chips(chips, examples, [made["prompt"], made["chat"]], elem_id="examples")
+            filled = ("prompt", "chat", "system", "turns")
+            examples = [[form.shown(name, getattr(each, name)) for name in filled] for each in EXAMPLES]
+            labels = [each.label for each in EXAMPLES]
+            fields.chips(labels, examples, [made[name] for name in filled], elem_id="examples")
         with gr.Row(elem_id="transport"):
             run = gr.Button(phrase("Run"), variant="primary", elem_id="run")
             for name in _PRESSES:
@@ -35,6 +44,15 @@ def build_page(blocks: gr.Blocks, visitors: Visitors, limits: Limits, first: str
             shell.runs()
     page.from_pictures = ("run", "fork")
     page.beside = {name: each for name, each in made.items() if name == "model"}
-    page.asked.append(shell.Asked(experiment="run", button=run, fields=made, also=[made["prompt"].submit], held=held))
+    page.asked.append(
+        shell.Asked(
+            experiment="run",
+            button=run,
+            fields=made,
+            prepare=chat.without_chat,
+            also=[made["prompt"].submit],
+            held=held,
+        )
+    )
     fields.remember(blocks, made, "tokenoscope-form")
     shell.wire(blocks, page, visitors)

@@ -33,6 +33,8 @@ _STATUS = f"""<p class="ts-refusal" role="alert"></p>
 <progress class="ts-progress" max="1" aria-label="{markup.text(phrase("progress"))}" hidden></progress>
 <p class="ts-message"></p>
 <p class="ts-keep" hidden></p>
+<p class="ts-continue" hidden></p>
+<p class="ts-chat" hidden></p>
 <p class="ts-model" role="status"><span class="ts-dot"></span>
 <span class="ts-model-text">{markup.text(phrase("Asking for the model…"))}</span></p>
 <progress class="ts-loading" max="1" aria-label="{markup.text(phrase("loading progress"))}" hidden></progress>

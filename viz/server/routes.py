@@ -29,7 +29,7 @@ from viz.view import words
 
 PREFIX = "/gradio_api/tokenoscope"
 ASSETS = Path(__file__).parents[2] / "assets"
-BUNDLES = ("page.js", "texts.js")
+BUNDLES = ("page.js", "texts.js", "chat_fields.js")
 """Modules of assets/js/board/ that the page's forms import."""
 _MOST_ASKED = 64  # records in one question
 Answer = Callable[[Request, Kept], Response]

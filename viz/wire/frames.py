@@ -47,7 +47,8 @@ def head(trace: Trace) -> bytes:
         {
             "model": {name: value for name, value in asdict(card).items() if name not in ("fingerprint", "n_experts")},
             **({"n_experts": card.n_experts} if card.n_experts else {}),
-            "settings": asdict(trace.settings),
+            # what belongs to a chat only where it is given, as in the record's file
+            "settings": {name: value for name, value in asdict(trace.settings).items() if value not in ("", ())},
             "prompt": trace.prompt,
             "n_prompt": trace.n_prompt,
             "tokens": [_token(token) for token in trace.tokens[: trace.n_prompt]],
@@ -63,6 +64,7 @@ def head(trace: Trace) -> bytes:
             "rows_up_to": ROWS_UP_TO,
             "kv_shape": _kv_shape(trace),
             **({"lens_up_to": WHOLE_UP_TO} if _may_be_long(trace) else {}),
+            **({"spans": [asdict(span) for span in trace.prompt_spans]} if trace.prompt_spans else {}),
             **({} if trace.origin is None else {"origin": _origin(trace, trace.origin)}),
         },
     )
@@ -263,6 +265,7 @@ def _token(token: Token) -> dict[str, object]:
         "span": list(token.span),
         "special": token.special,
         "generated": token.generated,
+        **({"marker": True} if token.marker else {}),
     }
 
 

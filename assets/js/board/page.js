@@ -9,6 +9,7 @@ import { forget, remember, remembered } from "../data/session_memory.js";
 import { h, fill, button } from "../core/dom.js";
 import { RUN_EMPTY, emptyCard } from "./empty.js";
 import { leadToMeasure, offerFiles } from "./keep.js";
+import { offerContinuation } from "./continue_chat.js";
 import { loadStyles } from "./styles.js";
 import { wirePopovers } from "./popovers.js";
 import { PARTS, showTab, wireTabs } from "./tabs.js";
@@ -420,6 +421,7 @@ export class Page {
     const over = held?.status && (isRun ? held.status.complete : held.status.over);
     const kept = held && over && held.record?.begun && !held.shipped ? { id: held.id, isRun } : null;
     if (experiment === "run") leadToMeasure(kept?.id ?? null);
+    if (experiment === "run") offerContinuation(over && held?.record instanceof Run ? held.record : null);
     if (line) offerFiles(line, this.base, kept);
   }
 }

@@ -2,6 +2,7 @@
 // The lines and buttons beside a form: what they say, which of them make sense now, and how far the model is.
 
 import { sentence } from "./sentences.js";
+import { tellOffers } from "./offers.js";
 import { phrase } from "../core/texts.js";
 
 /** @typedef {import("../data/follow.js").Status} Status */
@@ -40,9 +41,10 @@ export function watchModel(base, { silent, back }) {
   ask();
 }
 
-/** @param {{phase: string, text: string, fraction: number | null}} state */
-function showModel({ phase, text, fraction }) {
+/** @param {{phase: string, text: string, fraction: number | null, offers?: import("./offers.js").Offers | null}} state */
+function showModel({ phase, text, fraction, offers }) {
   document.body.dataset.model = phase;
+  if (phase !== "silent") tellOffers(offers);
   write(".ts-model-text", text);
   progress(".ts-loading", phase === "loading" ? fraction ?? undefined : null);
 }

@@ -10,7 +10,7 @@ import { isFragment } from "./store.js";
  * @param {import("./store.js").Run} run @param {number} from @returns {(string | null)[]} */
 export function additions(run, from) {
   /** @type {(string | null)[]} */
-  const texts = run.tokens.slice(from).map((token) => (token.special || token.text === "" || isFragment(token) ? null : token.text));
+  const texts = run.tokens.slice(from).map((token) => (token.special || token.marker || token.text === "" || isFragment(token) ? null : token.text));
   for (let i = 0; i < texts.length; i += 1) {
     const joined = run.joined(from + i);
     if (joined) texts.fill("", Math.max(joined.first - from, 0), i).fill(joined.text, i, i + 1);

@@ -8,7 +8,7 @@ import { clamp } from "./axes.js";
 /** @typedef {import("./axes.js").Axis} Axis */
 /** @typedef {import("./axes.js").MovingAxis} MovingAxis */
 
-/** @typedef {{id: number, text: string, hex: string, span: [number, number], special: boolean, generated: boolean}} Token */
+/** @typedef {{id: number, text: string, hex: string, span: [number, number], special: boolean, generated: boolean, marker?: boolean}} Token */
 /** @typedef {import("./frames.js").Frame} Frame */
 /** @typedef {{id: number, text: string, hex?: string, score: number, probability: number}} Candidate */
 /** @typedef {{name: string, setting: number | null, alive: number, removed_mass: number, entropy: number, candidates: Candidate[]}} Stage */

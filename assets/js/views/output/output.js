@@ -3,7 +3,8 @@
 
 import { button, h, fill, fadeWhatGoesOn, keepInView, tokenText, quoted } from "../../core/dom.js";
 import { percent, plain, count } from "../../core/format.js";
-import { additions, flowing, typedPart } from "../../data/running_text.js";
+import { additions, flowing } from "../../data/running_text.js";
+import { isTemplate, promptSources } from "../../data/prompt_sources.js";
 import { ReservedSpace } from "../../core/reserve_space.js";
 import { phrase, phraseParts } from "../../core/texts.js";
 
@@ -40,8 +41,8 @@ export const output = {
     let of = "";
     let said = 0; // passes whose words have room
     let settled = 0; // what comes later leaves the tokens before this one as they are
-    /** @type {[number, number] | null} */
-    let typed = null;
+    /** @type {import("../../data/prompt_sources.js").From[] | null} */
+    let sources = null;
     /** @type {[number, number]} */
     let marked = [-1, -1];
     let told = -1;
@@ -49,8 +50,7 @@ export const output = {
     /** @param {Run} run @param {number} position */
     function make(run, position) {
       if (position < run.nPrompt) {
-        const added = typed !== null && (position < typed[0] || position >= typed[1]);
-        return h("span", { class: `ts-word ts-is-prompt ${added ? "ts-is-template" : ""}` });
+        return h("span", { class: `ts-word ts-is-prompt ${isTemplate(sources, position) ? "ts-is-template" : ""}` });
       }
       const step = run.chosenBy(position);
       const choice = choiceOf(run, position);
@@ -98,8 +98,8 @@ export const output = {
           settled = said = 0;
           room.clear();
           marked = [-1, -1];
-          typed = run.head.settings.chat ? typedPart(run) : null;
-          template.hidden = typed === null;
+          sources = promptSources(run);
+          template.hidden = sources === null;
           fill(text);
         }
         if (drawn.length < run.tokens.length) {

@@ -5,11 +5,13 @@
 import { h, fill, fadeWhatGoesOn, keepInView, tokenText, quoted } from "../../core/dom.js";
 import { bytesOf, count, label, tokenPieces } from "../../core/format.js";
 import { additions, flowing, typedPart } from "../../data/running_text.js";
+import { isPrompt, isTemplate, nameOf, origin, promptSources } from "../../data/prompt_sources.js";
 import { ReservedSpace } from "../../core/reserve_space.js";
 import { isFragment } from "../../data/store.js";
 import { phrase, phraseParts } from "../../core/texts.js";
 
 /** @typedef {import("../../data/store.js").Run} Run */
+/** @typedef {import("../../data/prompt_sources.js").From} From */
 
 const NAMES = new Map([["[ZWJ]", phrase("a joiner (ZWJ)")], ["[ZWNJ]", phrase("a non-joiner (ZWNJ)")], ["\ufe0f", phrase("an emoji variation selector (VS16)")], ["\ufe0e", phrase("a text variation selector (VS15)")]]);
 const MOST_HIGH = 408; // px: eight rows of tokens, or twelve lines
@@ -29,9 +31,10 @@ export const tokens = {
     const room = new ReservedSpace(readout, "readout");
     const reads = makeReads(selection);
     const panes = h("div", { class: "ts-token-panes" }, h("div", {}, strip, way.element, room.element), reads.element);
+    const template = h("span", { class: "ts-template-key", hidden: true }, phrase("added by the chat template"));
     body.append(
-      h("p", { class: "ts-legend" }, h("span", { class: "ts-swatch ts-is-prompt" }, phrase("prompt")), h("span", { class: "ts-swatch ts-is-generated" }, phrase("written by the model")),
-        h("span", { class: "ts-chip-key" }, phrase("special token")), h("span", { class: "ts-now-key" }, phrase("written in this pass")),
+      h("p", { class: "ts-legend" }, h("span", { class: "ts-swatch ts-is-prompt" }, phrase("prompt")), template, h("span", { class: "ts-swatch ts-is-generated" }, phrase("written by the model")),
+        h("span", { class: "ts-chip-key" }, phrase("special or added token")), h("span", { class: "ts-now-key" }, phrase("written in this pass")),
         h("span", { class: "ts-not-yet-key" }, phrase("not written yet")), h("span", { class: "ts-frame-key" }, phrase("the selected token")),
         h("span", { class: "ts-muted" }, phrase("␣ is a space, ↵ a new line, “byte” or “bytes” a part of a character"))),
       panes);
@@ -41,8 +44,8 @@ export const tokens = {
     let looks = [];
     let of = "";
     let shown = "";
-    /** @type {[number, number] | null} where what was typed stands in a chat turn's prompt */
-    let typed = null;
+    /** @type {From[] | null} where a chat's prompt comes from */
+    let sources = null;
     /** @type {HTMLElement | null} */
     let group = null;
 
@@ -57,9 +60,9 @@ export const tokens = {
     function make(run, position) {
       const token = run.tokens[position];
       return h("div", {
-        class: `ts-chip ${position < run.nPrompt ? "ts-is-prompt" : "ts-is-generated"} ${token.special ? "ts-is-special" : ""}`,
+        class: `ts-chip ${position < run.nPrompt ? "ts-is-prompt" : "ts-is-generated"} ${token.special || token.marker ? "ts-is-special" : ""} ${isTemplate(sources, position) ? "ts-from-template" : ""}`,
         role: "option", id: `ts-token-${position}`, "aria-selected": "false",
-        "aria-label": phrase("token {n}, {text}, id {id}, {origin}", { n: count(position), text: label(token), id: count(token.id), origin: origin(run, position, typed) }),
+        "aria-label": phrase("token {n}, {text}, id {id}, {origin}", { n: count(position), text: label(token), id: count(token.id), origin: origin(run, position, sources) }),
         ...pointing(selection, position),
       }, tokenText(token), h("span", { class: "ts-id" }, count(token.id)));
     }
@@ -71,7 +74,7 @@ export const tokens = {
         const position = drawn.length;
         const chip = make(run, position);
         drawn.push(chip);
-        room.keep(...aboutToken(run, position, typed));
+        room.keep(...aboutToken(run, position, sources));
         way.keep(run, position);
         const fragment = isFragment(run.tokens[position]);
         if (!fragment) group = null;
@@ -99,8 +102,9 @@ export const tokens = {
           fill(strip);
           room.clear();
           way.open();
-          typed = run.head.settings.chat ? typedPart(run) : null;
-          reads.open(run);
+          sources = promptSources(run);
+          template.hidden = sources === null;
+          reads.open(run, sources);
           panes.classList.toggle("ts-has-template", Boolean(run.head.settings.chat));
         }
         append(run);
@@ -121,12 +125,12 @@ export const tokens = {
         keepInView(strip, drawn[word]);
         way.draw(run, word);
         reads.draw(word);
-        fill(readout, ...aboutToken(run, word, typed));
+        fill(readout, ...aboutToken(run, word, sources));
       },
       numbers({ run }) {
         return {
           columns: [phrase("position"), phrase("token"), phrase("id"), phrase("bytes"), phrase("byte range in the text"), phrase("origin")],
-          rows: run.tokens.map((token, i) => [count(i), tokenText(token), count(token.id), bytesOf(token.hex) || phrase("(not available)"), placeOf(token), origin(run, i, typed)]),
+          rows: run.tokens.map((token, i) => [count(i), tokenText(token), count(token.id), bytesOf(token.hex) || phrase("(not available)"), placeOf(token), origin(run, i, sources)]),
           note: phrase("Bytes are UTF-8, in hexadecimal. Byte ranges in the text count from 0 and include both ends. A token can be part of a character, a word, or a special token of the chat template."),
           code: "from model import Trace\nrun = Trace.open('run.trace')\nfor token in run.tokens:\n    print(token.id, repr(token.text), token.data.hex(' '), token.span)",
         };
@@ -217,7 +221,8 @@ function makeReads(selection) {
   const text = h("p", { class: "ts-reads", dir: "auto", tabindex: "0", role: "group", "aria-label": phrase("The prompt with its chat template") });
   const grown = fadeWhatGoesOn(text, MOST_HIGH);
   const words = h("p", { class: "ts-note" });
-  const legend = h("p", { class: "ts-legend" }, h("span", { class: "ts-typed" }, phrase("typed")), h("span", { class: "ts-added" }, phrase("added by the chat template")));
+  const earlier = h("span", { class: "ts-earlier" }, phrase("said before it"));
+  const legend = h("p", { class: "ts-legend" }, h("span", { class: "ts-typed" }, phrase("typed as the prompt")), earlier, h("span", { class: "ts-added" }, phrase("added by the chat template")));
   const title = h("h3", { class: "ts-subtitle" }, phrase("What the model reads"));
   const element = h("div", { class: "ts-reads-pane" }, title, legend, text, words);
   /** @type {HTMLElement[]} */
@@ -225,19 +230,16 @@ function makeReads(selection) {
   let marked = -1;
   return {
     element,
-    /** @param {Run} run */
-    open(run) {
-      const typed = typedPart(run);
+    /** @param {Run} run @param {From[] | null} sources */
+    open(run, sources) {
       const chat = Boolean(run.head.settings.chat);
       for (const part of [title, text]) part.hidden = !chat;
-      legend.hidden = !chat || typed === null;
-      fill(words, ...(chat ? aboutTemplate(typed) : aboutPlain(run, typed)));
+      legend.hidden = sources === null;
+      earlier.hidden = !sources?.some(isEarlier);
+      fill(words, ...(chat ? aboutTemplate(sources) : aboutPlain(run, typedPart(run))));
       const parts = chat ? additions(run, 0).slice(0, run.nPrompt) : [];
-      drawn = parts.map((part, i) => {
-        const inside = typed === null ? "" : i >= typed[0] && i < typed[1] ? "ts-typed" : "ts-added";
-        return h("span", { class: `ts-read ${inside}`, ...pointing(selection, i) }, ...flowing(run.tokens[i], part));
-      });
-      fill(text, ...drawn);
+      drawn = parts.map((part, i) => h("span", { class: `ts-read ${lookOf(sources?.[i])}`, ...pointing(selection, i) }, ...flowing(run.tokens[i], part)));
+      fill(text, ...drawn.flatMap((each, i) => [begins(sources, i) && h("span", { class: "ts-read-who" }, nameOf(/** @type {From[]} */ (sources)[i])), each]));
       marked = -1;
       grown();
     },
@@ -252,9 +254,26 @@ function makeReads(selection) {
   };
 }
 
-/** @param {[number, number] | null} typed */
-function aboutTemplate(typed) {
-  return [typed === null && `${phrase("The template changed the typed text, so the two are not told apart.")} `,
+/** Whether a message was said before the prompt: the system prompt, or an earlier turn. @param {From} from */
+function isEarlier(from) {
+  return from.source !== "template" && !isPrompt(from);
+}
+
+/** @param {From | undefined} from */
+function lookOf(from) {
+  if (!from) return "";
+  return from.source === "template" ? "ts-added" : isPrompt(from) ? "ts-typed" : "ts-earlier";
+}
+
+/** Whether a message that was said before the prompt begins at this token, so that it is named there. @param {From[] | null} sources @param {number} i */
+function begins(sources, i) {
+  if (!sources || !isEarlier(sources[i])) return false;
+  return sources[i - 1]?.source !== sources[i].source || sources[i - 1].turn !== sources[i].turn;
+}
+
+/** @param {From[] | null} sources */
+function aboutTemplate(sources) {
+  return [sources === null && `${phrase("The template changed the typed text, so the two are not told apart.")} `,
     phrase("The model was trained on conversations in this format. The special tokens mark who speaks; without them the model would only continue the text.")];
 }
 
@@ -278,19 +297,10 @@ function placeOf({ span: [first, end] }) {
   return end - first === 1 ? phrase("byte {n}", { n: count(first) }) : phrase("bytes {first}–{last}", { first: count(first), last: count(end - 1) });
 }
 
-/** Who put a token there. @param {Run} run @param {number} position @param {[number, number] | null} typed */
-function origin(run, position, typed) {
-  const added = typed !== null && (position < typed[0] || position >= typed[1]);
-  const { special } = run.tokens[position];
-  if (position >= run.nPrompt) return special ? phrase("written by the model, a special token") : phrase("written by the model");
-  if (added) return special ? phrase("added by the chat template, a special token") : phrase("added by the chat template");
-  return special ? phrase("from the prompt, a special token") : phrase("from the prompt");
-}
-
-/** @param {Run} run @param {number} position @param {[number, number] | null} typed @returns {import("../../core/dom.js").Child[]} */
-function aboutToken(run, position, typed) {
+/** @param {Run} run @param {number} position @param {From[] | null} sources @returns {import("../../core/dom.js").Child[]} */
+function aboutToken(run, position, sources) {
   const token = run.tokens[position];
   if (!token) return [];
   return phraseParts("Token {n} (of 0–{last}): {token}, {origin}: id {id} of {all}, {range} of the text.", { n: count(position), last: count(run.tokens.length - 1), token: quoted(token),
-    origin: origin(run, position, typed), id: count(token.id), all: count(run.head.model.d_vocab), range: placeOf(token) });
+    origin: origin(run, position, sources), id: count(token.id), all: count(run.head.model.d_vocab), range: placeOf(token) });
 }
