@@ -6,7 +6,7 @@ from numbers import Integral
 
 from model.arch.tokens import Prompt, encode
 from model.capture.hooked import HookedModel
-from model.errors import BadPrompt, PromptTooLong
+from model.errors import BadPrompt, BadSetting, PromptTooLong
 from model.limits import Limits
 from model.records.trace import Settings
 from model.requests.run import Run
@@ -21,6 +21,11 @@ def read_prompt(hooked: HookedModel, prompt: str | Sequence[int], settings: Sett
         typed = (read.text, settings.system, *(each.content for each in settings.turns))
         losses = dict.fromkeys(note for text in typed if text for note in hooked.reader.losses(text))
         return replace(read, notes=(*read.notes, *losses))
+    if settings.system or settings.turns or settings.template_options:
+        raise BadSetting(
+            "the prompt is token ids, which are read as they are, but a system prompt, turns or template options are "
+            "given, which the chat template would put around text. Give the prompt as text, or leave them out."
+        )
     given = list(prompt)
     bad = [each for each in given if not isinstance(each, Integral) or not 0 <= each < hooked.card.d_vocab]
     if bad:

@@ -77,7 +77,7 @@ def test_every_page_has_its_experiments(serve):
     ann = served.visitor()
     texts = '[["a b c", 3], ["a b", 2]]'
     for experiment, data in (
-        ("measure", ["a b c", False, 5, 0]),
+        ("measure", ["a b c", False, 5, 0, ""]),
         ("cache", ["a b c", False, 5, 16, 4, "0, 3-5", ""]),
         ("serve", [texts, 0, 48, 8, 24, 8, True]),
         ("speculate", ["a b c", False, ["prompt lookup"], 2, 9, 0, 0, 0]),
@@ -103,6 +103,23 @@ def test_the_run_that_was_watched_is_replayed_unless_another_prompt_was_typed(se
         ann.until(lambda status, told=told: status["complete"] and status["id"] == told["id"])
         assert served.engine.asked[-1].run == name
     assert measure.PATH == "measure"
+
+
+def test_a_chat_that_was_watched_is_measured_with_what_was_said_before_it(serve):
+    served = serve()
+    ann = served.visitor()
+    run = ann.run(chat=True, system="Be brief.", turns='[["user", "hi"], ["assistant", "hello"]]')["id"]
+    ann.finished()
+    for prompt, in_chat, name, n_turns in (
+        ("a b c", True, run, 2),
+        ("another", True, run, 0),
+        ("a b c", False, run, 0),
+        ("a b c", True, "gone", 0),
+    ):
+        told = ann.ask("measure", [prompt, in_chat, 5, 0, name])
+        ann.until(lambda status, told=told: status["complete"] and status["id"] == told["id"])
+        asked = served.engine.asked[-1]
+        assert (len(asked.turns), bool(asked.system)) == (n_turns, n_turns > 0)
 
 
 def test_only_offered_models_are_run(serve):

@@ -296,6 +296,11 @@ def test_a_record_of_a_chat_holds_what_was_asked_and_what_each_token_is(small: H
     assert went_on.prompt_spans == run.prompt_spans
 
 
+def test_token_ids_take_nothing_of_a_chat_around_them(small: HookedModel):
+    with pytest.raises(BadSetting, match="the prompt is token ids, which are read as they are"):
+        trace(small, [5, 6], max_new_tokens=1, **CHAT)
+
+
 def test_a_plain_run_s_record_says_nothing_of_chats(small: HookedModel, tmp_path: Path):
     run = trace(small, "And of Italy?", max_new_tokens=1, additions=False)
     run.save(tmp_path / "a.trace")

@@ -12,6 +12,7 @@ from model.requests.timing import Measure
 from model.texts import phrase
 from viz.examples import EXAMPLES
 from viz.pages import fields, shell
+from viz.pages.chat import ONLY_IN_CHAT
 from viz.server.store import Store
 from viz.server.visitors import Visitors
 
@@ -43,7 +44,12 @@ def build_page(demo: gr.Blocks, visitors: Visitors, limits: Limits) -> None:
             shell.recorded_fill(visitors, "cache", smaller, shared | caches)
         trials, find = shared | caches, _finder(visitors.store)
         page.asked += [
-            shell.Asked(experiment="measure", button=measure, fields=shared | own),
+            shell.Asked(
+                experiment="measure",
+                button=measure,
+                fields=shared | own | {"run": caches["run"]},
+                prepare=_with_chat_of(find),
+            ),
             shell.Asked(experiment="cache", button=replay, fields=trials, prepare=_prepare(find)),
         ]
         kept = {name: each for name, each in (shared | own | caches).items() if name != "run"}
@@ -87,6 +93,18 @@ def _aim(run: Trace | None) -> str:
         n_prompt=run.n_prompt,
         n_new=run.n_generated,
     )
+
+
+def _with_chat_of(find: Callable[[str], Trace | None]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Of the run that was watched, its system prompt, turns and template options go before the prompt here too."""
+
+    def prepare(values: dict[str, Any]) -> dict[str, Any]:
+        run = find(str(values.pop("run", None) or ""))
+        same = run is not None and values.get("chat") is True and run.prompt == values.get("prompt")
+        chat = {name: getattr(run.settings, name) for name in ONLY_IN_CHAT} if run and same else {}
+        return {**values, **chat}
+
+    return prepare
 
 
 def _prepare(find: Callable[[str], Trace | None]) -> Callable[[dict[str, Any]], dict[str, Any]]:
