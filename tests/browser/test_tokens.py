@@ -1,9 +1,14 @@
 """Text to tokens, in a real browser: pieces, bytes, numbers, marks of the format, and what the model really reads."""
 
 import re
+from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from playwright.sync_api import expect
+
+from model.records.chat import PromptSpan, Turn
+from tests.browser.plain import finished
 
 pytestmark = pytest.mark.cards("tokens")
 
@@ -70,3 +75,29 @@ def test_arrow_keys_in_the_strip_go_from_token_to_token(look):
     page.keyboard.press("ArrowRight")
     assert page.evaluate("tokenoscope.selection.at.token") == 3
     expect(page.locator(".ts-strip .ts-chip").nth(3)).to_have_attribute("aria-selected", "true")
+
+
+def test_of_a_chat_each_message_is_named_and_what_the_template_added_is_hatched(look):
+    whole = finished()
+    cuts = (0, 1, 2, 3, whole.n_prompt - 1, whole.n_prompt)
+    sources = (("template", None), ("system", None), ("assistant", 0), ("user", None), ("template", None))
+    spans = tuple(
+        PromptSpan(first=first, stop=stop, source=source, turn=turn)
+        for (first, stop), (source, turn) in zip(pairwise(cuts), sources, strict=True)
+    )
+    settings = replace(whole.settings, chat=True, system="b", turns=(Turn(role="assistant", content="c"),))
+    written = replace(whole.tokens[whole.n_prompt], text="<think>", marker=True)
+    tokens = (*whole.tokens[: whole.n_prompt], written, *whole.tokens[whole.n_prompt + 1 :])
+    page = look(replace(whole, settings=settings, tokens=tokens, prompt_spans=spans))
+    chips = page.locator(".ts-strip .ts-chip")
+    hatched = chips.evaluate_all("all => all.map((each) => each.matches('.ts-from-template'))")
+    assert [i for i, each in enumerate(hatched) if each] == [0, whole.n_prompt - 1]
+    expect(page.locator(".ts-card-tokens .ts-template-key")).to_be_visible()
+    assert page.locator(".ts-read-who").all_inner_texts() == ["system prompt", "turn 1, assistant"]
+    looks = page.locator(".ts-read").evaluate_all("all => all.map((each) => each.className.split(' ')[1])")
+    assert looks == ["ts-added", *["ts-earlier"] * 2, *["ts-typed"] * (whole.n_prompt - 4), "ts-added"]
+    page.evaluate("tokenoscope.selection.set({ token: 2 })")
+    expect(page.locator(".ts-card-tokens .ts-readout")).to_contain_text("from earlier turn 1, assistant")
+    expect(chips.nth(whole.n_prompt)).to_have_class(re.compile("ts-is-special"))
+    chips.nth(whole.n_prompt).click()
+    expect(page.locator(".ts-card-tokens .ts-readout")).to_contain_text("written by the model, an added token")
