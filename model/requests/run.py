@@ -43,4 +43,6 @@ class Run(Request):
         """Check the prompt and the chat before it. Raises: BadPrompt, BadSetting or PromptTooLong."""
         check_prompt(self.prompt, limits)
         settings = self.settings  # it checks that what belongs to a chat fits together
-        check_bytes("".join((self.prompt, settings.system, *(each.content for each in settings.turns))), limits, "chat")
+        said = (settings.system, *(each.content for each in settings.turns))
+        options = (each.name + each.value for each in settings.template_options)
+        check_bytes("".join((self.prompt, *said, *options)), limits, "chat")

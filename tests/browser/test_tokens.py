@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from playwright.sync_api import expect
 
-from model.records.chat import PromptSpan, Turn
+from model.records.chat import PromptSpan, Source, Turn
 from tests.browser.plain import finished
 
 pytestmark = pytest.mark.cards("tokens")
@@ -80,6 +80,7 @@ def test_arrow_keys_in_the_strip_go_from_token_to_token(look):
 def test_of_a_chat_each_message_is_named_and_what_the_template_added_is_hatched(look):
     whole = finished()
     cuts = (0, 1, 2, 3, whole.n_prompt - 1, whole.n_prompt)
+    sources: tuple[tuple[Source, int | None], ...]
     sources = (("template", None), ("system", None), ("assistant", 0), ("user", None), ("template", None))
     spans = tuple(
         PromptSpan(first=first, stop=stop, source=source, turn=turn)

@@ -255,10 +255,19 @@ def test_a_chat_that_cannot_be_asked_for_is_refused(chat, error, words):
         Run.read({"prompt": "hi", **chat}).check(Limits())
 
 
-def test_a_chat_counts_whole_towards_the_bytes_of_a_prompt():
-    asked = Run.read({"prompt": "hi", "chat": True, "system": "a" * 60, "turns": [("user", "b" * 60)]})
-    with pytest.raises(PromptTooLong, match="the chat has 122 bytes; this host reads at most 100"):
+@pytest.mark.parametrize(
+    "chat",
+    [
+        {"system": "a" * 99},
+        {"turns": [("user", "b" * 60), ("assistant", "c" * 39)]},
+        {"template_options": {"effort": "d" * 93}},
+    ],
+)
+def test_a_chat_counts_whole_towards_the_bytes_of_a_prompt(chat):
+    asked = Run.read({"prompt": "hi", "chat": True, **chat})
+    with pytest.raises(PromptTooLong, match="the chat has 101 bytes; this host reads at most 100"):
         asked.check(Limits(prompt_bytes=100))
+    asked.check(Limits(prompt_bytes=101))
 
 
 @pytest.mark.parametrize(("value", "handed_over"), [("true", True), ("false", False), ("-12", -12), ("1.5", "1.5")])
