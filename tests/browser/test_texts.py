@@ -140,7 +140,8 @@ def show_all(page: Page) -> None:
         document.querySelector(".ts-unfold")?.click();
     }""")
     page.wait_for_function("""() => tokenoscope.store.cards.every((card) => !card.stale)
-        && [...document.querySelectorAll(".ts-details")].every((each) => each.querySelector(".ts-sheet table"))""")
+        && [...document.querySelectorAll(".ts-card:not([hidden]) .ts-details")]
+            .every((each) => each.querySelector(".ts-sheet table"))""")
 
 
 def test_every_sentence_of_a_run_is_a_template(plain_server: Plain, bracketed: Any) -> None:
