@@ -142,7 +142,7 @@ class Continuation(Generation):
                 choice = chosen_by_person(choice, logits, self._token_id)
             self._add(replace(each, choices=(choice,)), choice)
             self._logits[at] = logits
-        self._tracer.take_over(_first(run, self._n_taken), run.rules, self._hooked.model.device)
+        self._tracer.take_over(_first(run, self._n_taken), run.rules)
         self._origin = Origin(
             run=self._called,
             step=step,

@@ -61,8 +61,11 @@ class Tracer:
         self._sinks: dict[int, torch.Tensor] = {}
         self._masks: dict[int, list[tuple[int, int, torch.Tensor]]] = {}
         self._last_mask: torch.Tensor | None = None
-        self._as_ruled: dict[tuple[int, int | None], bool] = {}
-        self._kept: list[torch.Tensor] = []
+        self._told: list[tuple[int, torch.Tensor | None, int]] = []  # layer, mask and number of keys of each attention
+        self._keeping_attention = _Keeping(self.buffers, "queries", "keys", "values")
+        self._keeping_stream = _Keeping(self.buffers, "resid")
+        self._keeping_experts = _Keeping(self.buffers, *NO_EXPERTS)
+        self._keeping_units = _Keeping(self.buffers, "unit_values", "unit_ids")
         self._attended: set[int] = set()  # layers whose attention has run in this pass
         self._units_seen: dict[int, torch.Tensor] = {}
 
@@ -82,20 +85,22 @@ class Tracer:
         self.entered = []
         try:
             followed = self._own if self._anatomy.own_attention else nullcontext()  # each operation costs a little
-            with watched(self.attend), attached([*self._places(), *self._hooks()]), followed:
+            with watched(self.attend), attached([*self._hooks()]), followed:
                 yield
+            with self._keeping_attention:
+                self._keep_masks()
             self._keep_units()
             self.buffers.end(self._n_layers)
         finally:
             self._own.forget()
-            for of_this_pass in (self._as_ruled, self._kept, self._units_seen, self._attended):
+            for of_this_pass in (self._told, self._units_seen, self._attended):
                 of_this_pass.clear()
 
-    def take_over(self, arrays: Mapping[str, np.ndarray], rules: Sequence[AttentionRule], device: torch.device) -> None:
+    def take_over(self, arrays: Mapping[str, np.ndarray], rules: Sequence[AttentionRule]) -> None:
         """Begin with what an earlier run recorded of its first positions, by the names of `records.Trace`."""
         for name, rows in arrays.items():
             if name not in ("sinks", "masks"):
-                self.buffers.take_over(name, rows, device)
+                self.buffers.take_over(name, rows)
         self.rules = dict(enumerate(rules))
         if "sinks" in arrays:
             self._sinks = dict(enumerate(torch.tensor(arrays["sinks"])))
@@ -144,7 +149,7 @@ class Tracer:
     def attend(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run one layer's attention as the library would, and keep what went in, by whatever name it was given."""
         result = self._own.left_out(original, *args, **kwargs)
-        with self._keeping("queries", "keys", "values"):
+        with self._keeping_attention:
             told = dict(zip(_TAKES, args, strict=False)) | kwargs
             query, key, value = (told[name] for name in _TAKES[1:4])
             self._require_first()
@@ -158,7 +163,7 @@ class Tracer:
 
     def _attend_own(self, call: OwnCall) -> None:
         """Keep one layer's attention that its family computed itself."""
-        with self._keeping("queries", "keys", "values"):
+        with self._keeping_attention:
             self._require_first()
             told = {"scaling": call.scaling}
             self._keep_attention(self._layer, call.query[None], call.key[None], call.value[None], call.mask, told)
@@ -180,40 +185,40 @@ class Tracer:
         self._put("values", layer, value[0, :, -count:])
         if layer not in self.rules:
             self._learn(layer, query, key, told)
-        if not self._obeys(layer, mask, key.shape[2]):
-            if mask is None:
-                mask = torch.ones(1, 1, count, key.shape[2], dtype=torch.bool).tril(key.shape[2] - count)
-            self._masks.setdefault(layer, []).append((self._first, key.shape[2], self._shared(mask)))
+        self._told.append((layer, mask, key.shape[2]))
+
+    def _keep_masks(self) -> None:
+        """Keep the masks of this pass that say anything else than the rule of their layer.
+
+        They are judged when the pass is over, and all at once: an accelerator is not waited for in each layer.
+        """
+        rules = {layer: self.rules[layer].window for layer, _, _ in self._told}
+        masks = {(id(mask), rules[layer]): mask for layer, mask, _ in self._told if mask is not None}
+        verdicts = [_is_causal(mask, self._first, self._count, window) for (_, window), mask in masks.items()]
+        as_ruled = dict(zip(masks, _on_the_host(verdicts), strict=True))
+        for layer, mask, n_keys in self._told:
+            window = rules[layer]
+            if mask is not None and not as_ruled[id(mask), window]:
+                self._masks.setdefault(layer, []).append((self._first, n_keys, self._shared(mask)))
+            elif mask is None and not self._sees_all(window, n_keys):
+                every = torch.ones(1, 1, self._count, n_keys, dtype=torch.bool).tril(n_keys - self._count)
+                self._masks.setdefault(layer, []).append((self._first, n_keys, self._shared(every)))
+
+    def _sees_all(self, window: int | None, n_keys: int) -> bool:
+        """Whether the causal rule, with a layer's window, says all where no mask was given: each query then sees every
+        key that was given and is not after it.
+        """
+        stop = self._first + self._count
+        return n_keys == (stop if window is None else min(stop, window))
 
     def _shared(self, mask: torch.Tensor) -> torch.Tensor:
         """The mask, or the one kept before it if they are alike: layers that add the same share one in the record."""
         last = self._last_mask
-        alike = last is not None and last.shape == mask.shape and last.dtype == mask.dtype and torch.equal(last, mask)
+        alike = mask is last or (
+            last is not None and last.shape == mask.shape and last.dtype == mask.dtype and torch.equal(last, mask)
+        )
         self._last_mask = last if alike else mask
         return self._last_mask  # pyright: ignore[reportReturnType]  (not None, as one of the two)
-
-    @contextmanager
-    def _keeping(self, *names: str) -> Iterator[None]:
-        """Inside, what fails says why these are not recorded, and the model's own pass goes on."""
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001  (whatever a family trips over)
-            why = phrase("recording it fails ({kind}: {error})", kind=type(error).__name__, error=str(error)[:200])
-            for name in names:
-                self.buffers.misfits.setdefault(name, why)
-
-    def _places(self) -> Iterator[tuple[Callable[..., Any], Callable[..., None]]]:
-        """Which layer the pass is in: what an attention module says of itself is not so where layers share one."""
-
-        def enter(layer: int) -> Callable[..., None]:
-            def hook(*_: Any) -> None:
-                self._layer = layer
-                self._own.forget()
-
-            return hook
-
-        for place, layer in enumerate(self._anatomy.layers):
-            yield _before(layer), enter(place)
 
     def _hooks(self) -> Iterator[tuple[Callable[..., Any], Callable[..., None]]]:
         layers = self._anatomy.layers
@@ -232,20 +237,22 @@ class Tracer:
         def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if self.cancelled():
                 raise Cancelled
+            self._layer = layer  # what an attention module says of itself is not so where layers share one
+            self._own.forget()
             self.entered.append(time.perf_counter())
-            with self._keeping("resid"):
+            with self._keeping_stream:
                 self._put("resid", layer, layer_input(args, kwargs)[0])
 
         return hook
 
     def _end(self, _: nn.Module, __: Any, output: Any) -> None:
         self.entered.append(time.perf_counter())
-        with self._keeping("resid"):
+        with self._keeping_stream:
             self._put("resid", self._n_layers, hidden(output)[0])
 
     def _experts(self, layer: int) -> Callable[..., None]:
         def hook(_: nn.Module, args: tuple[Any, ...], __: dict[str, Any]) -> None:
-            with self._keeping(*NO_EXPERTS):
+            with self._keeping_experts:
                 chosen = expert_choice(args)
                 assert chosen is not None
                 self._put("expert_ids", layer, chosen[0].int())
@@ -255,7 +262,7 @@ class Tracer:
 
     def _units(self, layer: int) -> Callable[..., None]:
         def hook(_: nn.Module, args: tuple[Any, ...], __: dict[str, Any]) -> None:
-            with self._keeping("unit_values", "unit_ids"):
+            with self._keeping_units:
                 units = args[0].reshape(self._count, -1)
                 if self._count == 1:  # few enough numbers to wait, and be searched for all layers at once
                     self._units_seen[layer] = units
@@ -296,18 +303,6 @@ class Tracer:
         sinks = kwargs.get("s_aux")
         if sinks is not None:
             self._sinks[layer] = sinks.detach().float().cpu()
-
-    def _obeys(self, layer: int, mask: torch.Tensor | None, n_keys: int) -> bool:
-        """Whether the causal rule, with the layer's window, says all that the mask of this call said."""
-        window = self.rules[layer].window
-        stop = self._first + self._count
-        if mask is None:  # each query sees every key that was given and is not after it
-            return n_keys == (stop if window is None else min(stop, window))
-        key = (id(mask), window)
-        if key not in self._as_ruled:
-            self._kept.append(mask)  # so that no other mask of this pass gets its id
-            self._as_ruled[key] = _is_causal(mask, self._first, self._count, window)
-        return self._as_ruled[key]
 
     def _mask_array(self, n_fed: int) -> np.ndarray:
         """What was added to the scores where the rule does not say it: [S, S] masks, to which layers' rules point.
@@ -369,7 +364,8 @@ def _added(mask: torch.Tensor) -> torch.Tensor:
     return added.masked_fill(hidden, torch.finfo(torch.float32).min)
 
 
-def _is_causal(mask: torch.Tensor, first: int, count: int, window: int | None) -> bool:
+def _is_causal(mask: torch.Tensor, first: int, count: int, window: int | None) -> bool | torch.Tensor:
+    """Whether the causal rule, with the window, says all that the mask does: a truth value on the mask's device."""
     n_keys = mask.shape[-1]
     start = first + count - n_keys
     distance = torch.arange(first, first + count, device=mask.device)[:, None] - torch.arange(
@@ -381,6 +377,31 @@ def _is_causal(mask: torch.Tensor, first: int, count: int, window: int | None) -
     if start > 0 and (window is None or first - (start - 1) < window):  # keys were left out that the rule would show
         return False
     if mask.dtype == torch.bool:
-        return bool((mask[0, 0] == seen).all())
+        return (mask[0, 0] == seen).all()
     lowest = torch.finfo(mask.dtype).min
-    return bool(torch.where(seen, mask[0, 0] == 0, mask[0, 0] <= lowest / 2).all())
+    return torch.where(seen, mask[0, 0] == 0, mask[0, 0] <= lowest / 2).all()
+
+
+def _on_the_host(verdicts: Sequence[bool | torch.Tensor]) -> list[bool]:
+    """Truth values as Python has them, brought from their device in one go."""
+    told = iter(torch.stack([each for each in verdicts if isinstance(each, torch.Tensor)] or [torch.empty(0)]).tolist())
+    return [next(told) if isinstance(each, torch.Tensor) else each for each in verdicts]
+
+
+class _Keeping:
+    """Inside, what fails says why these arrays are not recorded, and the model's own pass goes on."""
+
+    __slots__ = ("_buffers", "_names")
+
+    def __init__(self, buffers: Buffers, *names: str) -> None:
+        self._buffers, self._names = buffers, names
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        why = phrase("recording it fails ({kind}: {error})", kind=type(error).__name__, error=str(error)[:200])
+        for name in self._names:
+            self._buffers.misfits.setdefault(name, why)
+        return True

@@ -142,7 +142,14 @@ def test_hooks_that_never_fire_are_caught(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_what_is_switched_off_is_left_out_of_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Tracer, "_hooks", lambda _: iter(()))
+    honest = Tracer._put
+
+    def attention_alone(self: Tracer, name: str, layer: int, rows: torch.Tensor) -> None:
+        if name in ("queries", "keys", "values"):
+            honest(self, name, layer, rows)
+
+    monkeypatch.setattr(Tracer, "_put", attention_alone)
+    monkeypatch.setattr(Tracer, "_keep_units", lambda _: None)
     hooked = tiny()
     monkeypatch.undo()
     run: Trace = trace(hooked, [5, 6, 7], max_new_tokens=2)
