@@ -12,7 +12,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from model import HookedModel, load
-from model.experiments.timing.timing import count_hooks
+from model.arch.hooks import count_hooks
 from tests.every_family import N_WORDS, small_config
 
 WINDOW = 8  # shorter than the prompts of the contract

@@ -6,6 +6,7 @@ from pathlib import Path
 
 OF_THE_LIBRARIES = {  # what torch and transformers keep private and offer in no other way
     "model/arch/block.py": {"_DropoutNd"},
+    "model/arch/hooks.py": {"_global_{kind}", "_{kind}"},  # torch's tables of hooks
     "model/capture/cache_layers.py": {"_supports_default_dynamic_cache"},
     "model/capture/decoding.py": {"_optimize_model_for_decode", "_update_model_kwargs_for_generation"},
     "model/experiments/batching/paged.py": {
@@ -15,7 +16,6 @@ OF_THE_LIBRARIES = {  # what torch and transformers keep private and offer in no
         "_generation_step",
     },
     "model/experiments/speculation/assisted.py": {"_get_candidate_generator", "_speculative_sampling"},
-    "model/experiments/timing/timing.py": {"_global_{kind}", "_{kind}"},  # torch's tables of hooks
     "model/loading/load.py": {"_attn_implementation"},
 }
 _OWN = ("self", "cls", "super()")

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from model import Batching, HookedModel, Settings, serve
+from model.arch.hooks import count_hooks
 from model.engine.engine import Engine
 from model.errors import BadPrompt, BadSetting, NotShown, PromptTooLong, Refusal
 from model.experiments.batching.batching import Ask
 from model.experiments.speculation.speculative import speculate
-from model.experiments.timing.timing import count_hooks
 from model.limits import Limits
 from model.requests.batching import Serve
 from tests.model.jobs import StopsAfter, Told

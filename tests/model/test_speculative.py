@@ -17,6 +17,7 @@ from transformers.generation import utils as library
 
 from model import HookedModel
 from model.api.job import Job
+from model.arch.hooks import count_hooks
 from model.capture.device import own_randomness
 from model.cli.tables.speculate import summary as drafted_summary
 from model.errors import BadSetting, NotShown, PromptTooLong
@@ -25,7 +26,6 @@ from model.experiments.speculation.assisted import watched
 from model.experiments.speculation.draft import OwnDraft, own_draft
 from model.experiments.speculation.drafters import Drafter, drafters_of, verdict_on
 from model.experiments.speculation.speculative import speculate
-from model.experiments.timing.timing import count_hooks
 from model.limits import Limits
 from model.records.settings import Settings
 from model.records.speculation import Attempt, Speculation

@@ -15,11 +15,12 @@ import torch
 from model import HookedModel, Settings, trace
 from model.capture import machine, sampling
 from model.capture import tracer as tracing
+from model.arch.hooks import count_hooks
 from model.capture.decoding import cache_bytes, next_pass, passes, prefilled
 from model.capture.generation_config import generate_options
 from model.errors import BadPrompt, BadSetting, NotANumber, NotShown, PromptTooLong
 from model.experiments.timing import timing
-from model.experiments.timing.timing import count_hooks, measure
+from model.experiments.timing.timing import measure
 from model.limits import Limits
 from model.records.timing import Measurement, kv_bytes
 from tests.model.jobs import StopsWhen, Told

@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch.nn.modules import module as every_module
 from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.generation.streamers import BaseStreamer
 
 from model.api.job import Job, records_of
+from model.arch.hooks import count_hooks
 from model.arch.tokens import Prompt
 from model.capture.decoding import next_pass, prefilled
 from model.capture.device import own_randomness, wait_for
@@ -99,14 +99,6 @@ def measure_in_pieces(
     job.expected_bytes = _RECORD_BYTES + 8 * repeats * settings.max_new_tokens
     timing = _Timing(hooked, read, settings, limits, repeats, job)
     return timing.records([each for each in PARTS if each in parts])
-
-
-def count_hooks(model: Any) -> int:
-    """Hooks and replaced forward methods on a model's modules, and the hooks that torch calls for every module."""
-    kinds = ("forward_hooks", "forward_pre_hooks", "backward_hooks", "backward_pre_hooks")
-    of_every = sum(len(getattr(every_module, f"_global_{kind}")) for kind in kinds)
-    own = sum(len(getattr(module, f"_{kind}")) for module in model.modules() for kind in kinds)
-    return of_every + own + sum("forward" in vars(module) for module in model.modules())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
