@@ -42,6 +42,7 @@ class Anatomy:
         nn.Module | None, ...
     ]  # of each layer: the module that is called with each token's choice of experts
     own_attention: bool  # whether attention is computed without the library's interface, in a way that can be followed
+    stream_stays: bool  # whether the residual stream at each layer's entrance stays as it was until the pass is over
     positions: Rotary | LearnedPositions | None  # how layer 0 knows where a token stands
     block: tuple[Part, ...]  # the modules of layer 0 in the order in which they ran
     block_note: str
@@ -108,6 +109,7 @@ def find(model: Any) -> Anatomy:
         parts=tuple(search.found("parts", probe.parts, None) for probe in probes),
         experts=tuple(probe.experts for probe in probes),
         own_attention=bool(computed),
+        stream_stays=all(probe.stream_stays for probe in probes),
         positions=search.found("positions", lambda: positions.found(probes[0].entered), None),
         block=parts,
         block_note=search.failed.get("block") or block_note(layers, parts),
@@ -243,16 +245,17 @@ class _Probe:
     def __init__(self, layer: nn.Module, config: Any, d_mlp: int, epsilon: float) -> None:
         self.layer, self._d_model, self._d_mlp, self._epsilon = layer, config.hidden_size, d_mlp, epsilon
         self.entered = self.left = torch.empty(0)
+        self._stream: list[tuple[torch.Tensor, torch.Tensor]] = []  # as the layer took or gave it, and as it was then
         self.given: dict[str, torch.Tensor] = {}
         self.experts: nn.Module | None = None
         self.from_units: list[tuple[nn.Module, torch.Tensor]] = []
 
     def hooks(self) -> Iterator[tuple[Callable[..., Any], Callable[..., None]]]:
         def enter(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            self.entered = layer_input(args, kwargs).clone()
+            self.entered = self._as_it_is(layer_input(args, kwargs))
 
         def leave(_: nn.Module, __: Any, output: Any) -> None:
-            self.left = hidden(output).clone()
+            self.left = self._as_it_is(hidden(output))
 
         yield lambda hook: self.layer.register_forward_pre_hook(hook, with_kwargs=True), enter
         yield self.layer.register_forward_hook, leave
@@ -262,6 +265,16 @@ class _Probe:
             yield module.register_forward_pre_hook, self._enter_part
             if self._reads_units(name, module):
                 yield module.register_forward_hook, self._unit_hook(module)
+
+    def _as_it_is(self, stream: torch.Tensor) -> torch.Tensor:
+        copy = stream.clone()
+        self._stream.append((stream, copy))
+        return copy
+
+    @property
+    def stream_stays(self) -> bool:
+        """Whether nothing was written later into what the layer took and gave."""
+        return bool(self._stream) and all(torch.equal(stream, copy) for stream, copy in self._stream)
 
     def _enter_part(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         if expert_choice(args) is not None:

@@ -1,18 +1,20 @@
 """The arrays of a run in progress: made once, for all positions that the run can reach, and filled pass by pass."""
 
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from model.capture.device import Sent
 from model.texts import phrase
 
-_FEW = 4  # a pass over so few tokens waits with its copies and makes one for all layers: thirty calls become one
+FEW = 4  # a pass over so few tokens waits with its copies and makes one for all layers: thirty calls become one
 _IN_CACHE = ("keys", "values")  # the KV cache holds them anyway: copied when the pass's own memory is free again
 _CHANGED_LATER = ("resid",)  # some models add to it in place
 _POSITION_AXIS = {"queries": 1, "keys": 1, "values": 1}  # of one layer's rows; 0 for all others
-_MOST_PINNED = 2**22  # numbers: a decode step's rows, not a prompt's, as pinned memory is taken from all programs
 _SHARED = ("keys", "values")  # by query heads: a layer with fewer heads holds each several times
 
 
@@ -23,25 +25,27 @@ class _Sent:
     name: str
     layer: int | None
     n_layers: int
-    rows: torch.Tensor  # in the host's memory, and filled once the copy has been made
+    rows: Sent
 
 
 class Buffers:
     """One array for each name, [layer, ..., position, ...], in the host's memory.
 
     Rows on an accelerator stay there until their pass is over. Then all layers' leave in one copy a name, nobody waits,
-    and they are filed when the next pass begins or somebody asks for them.
+    and they are filed when the next pass begins or somebody asks for them. What a pass over few tokens gives may be
+    laid into `waiting` at once, by name and layer, as [1, ...], where the model leaves it as it is. `stream_stays`: it
+    does so with the residual stream at each layer's entrance.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, *, stream_stays: bool = False) -> None:
+        self._changed_later = () if stream_stays else _CHANGED_LATER
         self._misfits: dict[str, str] = {}
         self._filled: set[tuple[str, int]] = set()
         self._capacity = capacity
         self._arrays: dict[str, torch.Tensor] = {}
-        self._waiting: dict[str, dict[int, torch.Tensor]] = {}
+        self.waiting: defaultdict[str, dict[int, torch.Tensor]] = defaultdict(dict)
         self._sent: list[_Sent] = []
-        self._stream: torch.cuda.Stream | None = None  # on which what was sent is on its way, if it is
-        self._arrived: torch.cuda.Event | None = None
+        self._from_afar = False
         self._first = self._count = 0
 
     @property
@@ -60,16 +64,19 @@ class Buffers:
         """A pass over `count` positions from `first` on begins."""
         self.settle()
         self._first, self._count = first, count
-        self._waiting.clear()
+        self.waiting.clear()
 
     def put(self, name: str, layer: int, rows: torch.Tensor, n_layers: int) -> None:
-        """Keep one layer's rows: at once, or, where the model leaves them as they are, at the end of the pass."""
+        """Keep one layer's rows [1, ...]: at once, or, where the model leaves them as they are, when the pass is over.
+
+        The first axis is the batch's: it goes when the rows of all layers are put together.
+        """
         if not _on_host(rows):
-            self._waiting.setdefault(name, {})[layer] = rows.clone() if name in _CHANGED_LATER else rows
-        elif name in _IN_CACHE or (self._count <= _FEW and name not in _CHANGED_LATER):
-            self._waiting.setdefault(name, {})[layer] = rows
+            self.waiting[name][layer] = rows.clone() if name in self._changed_later else rows
+        elif name in _IN_CACHE or (self._count <= FEW and name not in _CHANGED_LATER):
+            self.waiting[name][layer] = rows
         else:
-            self._file(name, layer, rows, n_layers)
+            self._file(name, layer, rows[0], n_layers)
 
     def put_all(self, name: str, rows: torch.Tensor) -> None:
         """Keep every layer's rows, stacked."""
@@ -87,32 +94,30 @@ class Buffers:
 
     def end(self, n_layers: int) -> None:
         """The pass is over: make the copies that waited, and send what is on an accelerator on its way."""
-        for name, rows in self._waiting.items():
-            alike = len(rows) == n_layers + (name == "resid") and len({each.shape for each in rows.values()}) == 1
-            if alike and (self._count <= _FEW or not _on_host(rows[0])):
-                self.put_all(name, torch.stack([rows[layer] for layer in sorted(rows)]))
+        for name, rows in self.waiting.items():
+            n_rows = n_layers + (name == "resid")
+            together = self._count <= FEW or not all(map(_on_host, rows.values()))
+            if together and (stacked := _stacked(rows, n_rows)) is not None:
+                self.put_all(name, stacked)
                 continue
             for layer, each in rows.items():
                 if _on_host(each):
-                    self._file(name, layer, each, n_layers)
+                    self._file(name, layer, each[0], n_rows)
                 else:
-                    self._send(name, layer, each, n_layers + (name == "resid"))
-        self._waiting.clear()
-        if self._stream is not None:
-            self._arrived, self._stream = self._stream.record_event(), None
+                    self._send(name, layer, each[0], n_rows)
+        self.waiting.clear()
+        if self._count > FEW:
+            self.settle()  # it takes its time, which is not the next pass's
 
     @torch.inference_mode()
     def settle(self) -> None:
         """File what the latest pass has sent."""
         sent, self._sent = self._sent, []
-        if self._arrived is not None:
-            self._arrived.synchronize()
-            self._arrived = None
         for each in sent:
             if each.layer is None:
-                self._file_all(each.name, each.rows)
+                self._file_all(each.name, each.rows.arrived())
             else:
-                self._file(each.name, each.layer, each.rows, each.n_layers)
+                self._file(each.name, each.layer, each.rows.arrived(), each.n_layers)
 
     def arrays(self, n_fed: int, *, own: bool = False) -> dict[str, np.ndarray]:
         """The first n_fed positions as numpy, sharing memory with the run.
@@ -138,12 +143,8 @@ class Buffers:
         return self._arrays[name].narrow(1 + _POSITION_AXIS.get(name, 0), self._first, self._count)
 
     def _send(self, name: str, layer: int | None, rows: torch.Tensor, n_layers: int) -> None:
-        if rows.device.type == "cuda" and rows.numel() <= _MOST_PINNED:
-            self._stream = torch.cuda.current_stream(rows.device)
-            there = torch.empty(rows.shape, dtype=rows.dtype, pin_memory=True).copy_(rows, non_blocking=True)
-        else:
-            there = rows.cpu()
-        self._sent.append(_Sent(name=name, layer=layer, n_layers=n_layers, rows=there))
+        self._from_afar = True
+        self._sent.append(_Sent(name=name, layer=layer, n_layers=n_layers, rows=Sent(rows)))
 
     def _file_all(self, name: str, rows: torch.Tensor) -> None:
         axis = 1 + _POSITION_AXIS.get(name, 0)
@@ -190,8 +191,80 @@ class Buffers:
             axis = _POSITION_AXIS.get(name, 0)
             shape = (n_layers, *rows.shape[:axis], self._capacity, *rows.shape[axis + 1 :])
             dtype: Any = torch.float32 if rows.is_floating_point() else torch.int32
-            self._arrays[name] = torch.empty(shape, dtype=dtype)
+            made = self._arrays[name] = torch.empty(shape, dtype=dtype)
+            if self._from_afar:
+                made.zero_()  # its memory is taken now, in one go, and not bit by bit while passes are timed
         return self._arrays[name]
+
+
+class Logits:
+    """The raw logits of every step of a run, [step, V], in the host's memory."""
+
+    def __init__(self, n_steps: int, d_vocab: int) -> None:
+        self._rows = torch.empty(n_steps, d_vocab)
+        self._sent: tuple[int, Sent] | None = None
+
+    def put(self, step: int, logits: torch.Tensor) -> None:
+        """Keep one step's [V]; those that are on an accelerator are filed later."""
+        self.settle()
+        self._sent = step, Sent(logits)
+
+    @torch.inference_mode()
+    def settle(self) -> None:
+        """File what was sent."""
+        if self._sent is not None:
+            step, logits = self._sent
+            self._rows[step] = logits.arrived()
+            self._sent = None
+
+    def first(self, n: int) -> np.ndarray:
+        """Those of the first n steps, sharing memory with the run."""
+        self.settle()
+        return self._rows[:n].numpy()
+
+
+class Unlike(Exception):
+    """Layers gave rows of several shapes, or some gave none, in words."""
+
+
+class Gathered(Buffers):
+    """The rows of one pass, stacked by name, where they are: [layer, ..., position, ...]."""
+
+    def __init__(self, *, stream_stays: bool = False) -> None:
+        super().__init__(1, stream_stays=stream_stays)
+        self.rows: dict[str, torch.Tensor] = {}
+
+    def begin(self, first: int, count: int) -> None:
+        """A pass begins."""
+        super().begin(first, count)
+        self.rows = {}
+
+    def put(self, name: str, layer: int, rows: torch.Tensor, n_layers: int) -> None:  # noqa: ARG002
+        """Keep one layer's rows until the pass is over."""
+        self.waiting[name][layer] = rows.clone() if name in self._changed_later else rows
+
+    def put_all(self, name: str, rows: torch.Tensor) -> None:
+        """Keep every layer's rows, stacked."""
+        self.rows[name] = rows
+
+    def end(self, n_layers: int) -> None:
+        """The pass is over. Raises: Unlike."""
+        for name, rows in self.waiting.items():
+            stacked = _stacked(rows, n_layers + (name == "resid"))
+            if stacked is None:
+                raise Unlike(phrase("its layers differ in their {name}", name=name))
+            self.put_all(name, stacked)
+        self.waiting.clear()
+
+
+def _stacked(rows: Mapping[int, torch.Tensor], n_layers: int) -> torch.Tensor | None:
+    """Every layer's rows [1, ...], from the first layer on, as [layer, ...]; None where layers differ."""
+    if len(rows) != n_layers:
+        return None
+    try:
+        return torch.cat([rows[layer] for layer in sorted(rows)])
+    except RuntimeError:  # of other shapes; to look at all of them beforehand takes longer than to put them together
+        return None
 
 
 def _on_host(rows: torch.Tensor) -> bool:

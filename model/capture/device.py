@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 import torch
 
+_MOST_PINNED = 2**22  # numbers: a decode step's, not a prompt's, as pinned memory is taken from all programs
+
 
 def wait_for(device: torch.device) -> None:
     """Return when the device has done what it was told: an accelerator works on while the program goes ahead."""
@@ -13,6 +15,25 @@ def wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
+
+
+class Sent:
+    """Numbers on their way from their device to the host's memory: nobody waits until they are asked for."""
+
+    def __init__(self, numbers: torch.Tensor) -> None:
+        self._there, self._event = numbers, None
+        if numbers.device.type == "cuda" and numbers.numel() <= _MOST_PINNED:
+            self._there = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
+            self._there.copy_(numbers, non_blocking=True)
+            self._event = torch.cuda.current_stream(numbers.device).record_event()
+        elif numbers.device.type != "cpu":
+            self._there = numbers.cpu()
+
+    def arrived(self) -> torch.Tensor:
+        """They, once they are there."""
+        if self._event is not None:
+            self._event.synchronize()
+        return self._there
 
 
 _State = tuple[Callable[[], torch.Tensor], Callable[[torch.Tensor], None]]  # asks for a generator's state, and sets it

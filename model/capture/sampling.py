@@ -1,5 +1,6 @@
 """From logits to one token: the library's own processors, one stage each, and the draw, recorded as they run."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,16 +32,39 @@ class Chosen:
     choice: Choice
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Likeliest:
+    """The likeliest token, and the numbers that are told of it, where the logits are."""
+
+    ids: torch.Tensor  # int64 [1]
+    numbers: torch.Tensor  # as `_numbers` has them, there or in the host's memory
+
+
+def likeliest(logits: torch.Tensor) -> Likeliest:
+    """The token with the largest of these logits, float32 [1, V]; nothing is waited for."""
+    ids = logits.argmax(dim=-1)
+    return Likeliest(ids=ids, numbers=_numbers(ids, logits, torch.softmax(logits, dim=-1)))
+
+
 def choose(
-    logits: torch.Tensor, processors: list[Any], input_ids: torch.Tensor, generator: torch.Generator | None
+    logits: torch.Tensor,
+    processors: list[Any],
+    input_ids: torch.Tensor,
+    generator: torch.Generator | None,
+    found: Likeliest | None = None,
 ) -> Chosen:
     """Choose the next token, and keep each stage of the choice.
 
-    Shapes: logits float32 [1, V], input_ids int64 [1, tokens so far]. `generator` None takes the likeliest token.
+    Shapes: logits float32 [1, V], input_ids int64 [1, tokens so far]. `generator` None takes the likeliest token, which
+    the caller may have `found` already.
     The draw is torch's own: each token gets an exponential random time, divided by its probability; the first wins.
     With the same seed it picks what `torch.multinomial` picks. Source: Kool et al. 2019, the exponential race.
     Raises: BadSetting, if a processor makes scores that float32 cannot hold.
     """
+    if not processors and generator is None:
+        found = found or likeliest(logits)
+        ids = found.ids.clone()  # those of a captured pass are written over by the next one
+        return Chosen(ids=ids, scores=logits, choice=_choice(found.numbers, (), ()))
     raw = torch.softmax(logits, dim=-1)
     scores, probabilities, stages = logits, raw, []
     for processor in processors:
@@ -50,7 +74,7 @@ def choose(
         stages.append(_stage(processor, scores, probabilities, scores_after, after))
         scores, probabilities = scores_after, after
     ids, draw = (scores.argmax(dim=-1), ()) if generator is None else _race(probabilities, generator)
-    return Chosen(ids=ids, scores=scores, choice=_choice(int(ids), logits, raw, tuple(stages), draw))
+    return Chosen(ids=ids, scores=scores, choice=_choice(_numbers(ids, logits, raw), tuple(stages), draw))
 
 
 def chosen_by_person(made: Choice, logits: torch.Tensor, token: int) -> Choice:
@@ -95,19 +119,32 @@ def _race(probabilities: torch.Tensor, generator: torch.Generator) -> tuple[torc
     )
 
 
-def _choice(
-    token: int, logits: torch.Tensor, raw: torch.Tensor, stages: tuple[Stage, ...], draw: tuple[Runner, ...]
-) -> Choice:
+def _numbers(ids: torch.Tensor, logits: torch.Tensor, raw: torch.Tensor) -> torch.Tensor:
+    """What is told of the choice of `ids` [1]: float32 [5 + 3 C], to be brought from the device in one go.
+
+    float32 holds every id and rank below 16.7 million exactly.
+    """
+    logit = logits[0, ids]
+    rank = (logits[0] > logit).sum()[None]
+    return _joined(ids, raw[0, ids], logit, rank, _entropy(raw)[None], *_best(logits, raw, RAW_CANDIDATES))
+
+
+def _choice(numbers: torch.Tensor, stages: tuple[Stage, ...], draw: tuple[Runner, ...]) -> Choice:
+    token, probability, logit, rank, entropy, *best = numbers.tolist()
     return Choice(
-        id=token,
-        probability=float(raw[0, token]),
-        logit=float(logits[0, token]),
-        rank=int((logits[0] > logits[0, token]).sum()),
-        entropy=_entropy(raw),
-        candidates=_candidates(logits, raw, RAW_CANDIDATES),
+        id=int(token),
+        probability=probability,
+        logit=logit,
+        rank=int(rank),
+        entropy=entropy,
+        candidates=_candidates(best),
         stages=stages,
         draw=draw,
     )
+
+
+def _joined(*numbers: torch.Tensor) -> torch.Tensor:
+    return torch.cat([each.to(torch.float32) for each in numbers])
 
 
 def _refuse_overflow(processor: Any, scores: torch.Tensor) -> None:
@@ -134,27 +171,35 @@ def _stage(
 ) -> Stage:
     name, setting = _named(processor)
     gone = torch.isneginf(scores) & ~torch.isneginf(before)
+    alive = (~torch.isneginf(scores)).sum()[None]
+    removed = chances[gone].sum()[None]
+    best = _best(scores, probabilities, STAGE_CANDIDATES)
+    n_alive, removed_mass, entropy, *told = _joined(alive, removed, _entropy(probabilities)[None], *best).tolist()
     return Stage(
         name=name,
         setting=setting,
-        alive=int((~torch.isneginf(scores)).sum()),
-        removed_mass=float(chances[gone].sum()),
-        entropy=_entropy(probabilities),
-        candidates=_candidates(scores, probabilities, STAGE_CANDIDATES),
+        alive=int(n_alive),
+        removed_mass=removed_mass,
+        entropy=entropy,
+        candidates=_candidates(told),
     )
 
 
-def _candidates(scores: torch.Tensor, probabilities: torch.Tensor, count: int) -> tuple[Candidate, ...]:
+def _best(scores: torch.Tensor, probabilities: torch.Tensor, count: int) -> tuple[torch.Tensor, ...]:
+    """The highest scores, whose they are, and the probabilities of these: [C] each."""
     best = scores[0].topk(min(count, scores.shape[-1]))
-    kept = torch.isfinite(best.values)
-    ids = best.indices[kept]
+    return best.values, best.indices, probabilities[0, best.indices]
+
+
+def _candidates(best: list[float]) -> tuple[Candidate, ...]:
+    """Those of finite score, from scores, ids and probabilities, one after the other."""
+    n = len(best) // 3
     return tuple(
-        Candidate(id=token, score=score, probability=probability)
-        for token, score, probability in zip(
-            ids.tolist(), best.values[kept].tolist(), probabilities[0, ids].tolist(), strict=True
-        )
+        Candidate(id=int(token), score=score, probability=probability)
+        for score, token, probability in zip(best[:n], best[n : 2 * n], best[2 * n :], strict=True)
+        if math.isfinite(score)
     )
 
 
-def _entropy(probabilities: torch.Tensor) -> float:
-    return float(torch.special.entr(probabilities).sum())
+def _entropy(probabilities: torch.Tensor) -> torch.Tensor:
+    return torch.special.entr(probabilities).sum()

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import nn
 from model.arch.anatomy import Anatomy, attached, expert_choice, hidden, layer_input
 from model.arch.attention_calls import in_float32, watched
 from model.arch.own_attention import OwnAttention, OwnCall
-from model.capture.buffers import Buffers
+from model.capture.buffers import FEW, Buffers
 from model.errors import Cancelled
 from model.records import attention
 from model.records.attention import AttentionRule
@@ -45,18 +46,21 @@ class Tracer:
     With `outputs` on, what each layer's attention gave is kept too, for the self-check.
     """
 
-    def __init__(self, anatomy: Anatomy, capacity: int, *, outputs: bool = False) -> None:
-        self.buffers = Buffers(capacity)
+    def __init__(
+        self, anatomy: Anatomy, capacity: int, *, outputs: bool = False, buffers: Buffers | None = None
+    ) -> None:
+        self.buffers = buffers or Buffers(capacity, stream_stays=anatomy.stream_stays)
         self.rules: dict[int, AttentionRule] = {}
         self.outputs: dict[int, list[Attended]] | None = {} if outputs else None
         self.cancelled: Callable[[], bool] = lambda: False
+        self.meanwhile: Sequence[Callable[[], None]] = ()  # what the host can do while a captured pass runs
         self._anatomy = anatomy
         self._n_layers = len(anatomy.layers)
         self.entered: list[
             float
         ] = []  # perf_counter at each layer's entrance in the latest pass, and at the last one's end
         self._first = self._count = 0
-        self._own = OwnAttention(self._attend_own)
+        self._own = OwnAttention(self._attend_own) if anatomy.own_attention else None  # which costs each operation
         self._layer = 0  # the one that the pass is in
         self._sinks: dict[int, torch.Tensor] = {}
         self._masks: dict[int, list[tuple[int, int, torch.Tensor]]] = {}
@@ -84,17 +88,34 @@ class Tracer:
         """
         self.entered = []
         try:
-            followed = self._own if self._anatomy.own_attention else nullcontext()  # each operation costs a little
-            with watched(self.attend), attached([*self._hooks()]), followed:
+            with watched(self.attend), attached(list(self._hooks())), self._own or nullcontext():
                 yield
             with self._keeping_attention:
                 self._keep_masks()
             self._keep_units()
             self.buffers.end(self._n_layers)
         finally:
-            self._own.forget()
+            self._forget_own()
             for of_this_pass in (self._told, self._units_seen, self._attended):
                 of_this_pass.clear()
+
+    def check(self) -> None:
+        """Raises: Cancelled, as soon as `cancelled()` says so."""
+        if self.cancelled():
+            raise Cancelled
+
+    def keep(self, first: int, rows: Mapping[str, torch.Tensor]) -> None:
+        """A pass that read one token from position `first` gave these rows, each of all layers: keep them.
+
+        The rules of the layers are those that an earlier pass had.
+        """
+        self.entered = []
+        self.begin(first, 1)
+        for each in self.meanwhile:
+            each()
+        for name, of_all in rows.items():
+            self.buffers.put_all(name, of_all)
+        self.buffers.end(self._n_layers)
 
     def take_over(self, arrays: Mapping[str, np.ndarray], rules: Sequence[AttentionRule]) -> None:
         """Begin with what an earlier run recorded of its first positions, by the names of `records.Trace`."""
@@ -148,10 +169,11 @@ class Tracer:
 
     def attend(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run one layer's attention as the library would, and keep what went in, by whatever name it was given."""
-        result = self._own.left_out(original, *args, **kwargs)
+        called = original if self._own is None else partial(self._own.left_out, original)
+        result = called(*args, **kwargs)
         with self._keeping_attention:
             told = dict(zip(_TAKES, args, strict=False)) | kwargs
-            query, key, value = (told[name] for name in _TAKES[1:4])
+            query, key, value = told["query"], told["key"], told["value"]
             self._require_first()
             self._keep_attention(self._layer, query, key, value, told.get("attention_mask"), told)
             if self.outputs is not None:
@@ -172,6 +194,10 @@ class Tracer:
                 exact = ran if call.query.dtype == torch.float32 else None
                 self.outputs.setdefault(self._layer, []).append(Attended(ran=ran, exact=exact))
 
+    def _forget_own(self) -> None:
+        if self._own is not None:
+            self._own.forget()
+
     def _require_first(self) -> None:
         """A layer holds one attention. Raises: ValueError, in the words of a reason to hide it, if it runs another."""
         if self._layer in self._attended:
@@ -180,12 +206,18 @@ class Tracer:
 
     def _keep_attention(self, layer: int, query: Any, key: Any, value: Any, mask: Any, told: dict[str, Any]) -> None:
         count = self._count
-        self._put("queries", layer, query[0])
-        self._put("keys", layer, key[0, :, -count:])
-        self._put("values", layer, value[0, :, -count:])
+        n_keys = key.shape[2]
+        self._told.append((layer, mask, n_keys))
         if layer not in self.rules:
             self._learn(layer, query, key, told)
-        self._told.append((layer, mask, key.shape[2]))
+        key, value = (each.narrow(2, n_keys - count, count) for each in (key, value))
+        if self._count <= FEW:
+            waiting = self.buffers.waiting
+            waiting["queries"][layer], waiting["keys"][layer], waiting["values"][layer] = query, key, value
+        else:
+            self._put("queries", layer, query)
+            self._put("keys", layer, key)
+            self._put("values", layer, value)
 
     def _keep_masks(self) -> None:
         """Keep the masks of this pass that say anything else than the rule of their layer.
@@ -231,56 +263,60 @@ class Tracer:
         units = [module for module in self._anatomy.unit_outputs if module is not None]
         if len(units) == self._n_layers:  # else they are not shown
             for place, module in enumerate(units):
-                yield _before(module), self._units(place)
+                yield module.register_forward_pre_hook, self._units(place)
 
     def _entrance(self, layer: int) -> Callable[..., None]:
         def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if self.cancelled():
-                raise Cancelled
+            self.check()
             self._layer = layer  # what an attention module says of itself is not so where layers share one
-            self._own.forget()
+            self._forget_own()
             self.entered.append(time.perf_counter())
             with self._keeping_stream:
-                self._put("resid", layer, layer_input(args, kwargs)[0])
+                self._put_stream(layer, layer_input(args, kwargs))
 
         return hook
 
     def _end(self, _: nn.Module, __: Any, output: Any) -> None:
         self.entered.append(time.perf_counter())
         with self._keeping_stream:
-            self._put("resid", self._n_layers, hidden(output)[0])
+            self._put_stream(self._n_layers, hidden(output))
+
+    def _put_stream(self, layer: int, stream: torch.Tensor) -> None:
+        if self._count <= FEW and self._anatomy.stream_stays:
+            self.buffers.waiting["resid"][layer] = stream
+        else:
+            self._put("resid", layer, stream)
 
     def _experts(self, layer: int) -> Callable[..., None]:
         def hook(_: nn.Module, args: tuple[Any, ...], __: dict[str, Any]) -> None:
             with self._keeping_experts:
                 chosen = expert_choice(args)
                 assert chosen is not None
-                self._put("expert_ids", layer, chosen[0].int())
-                self._put("expert_weights", layer, chosen[1].float().clone())
+                self._put("expert_ids", layer, chosen[0].int()[None])
+                self._put("expert_weights", layer, chosen[1].float().clone()[None])
 
         return hook
 
     def _units(self, layer: int) -> Callable[..., None]:
-        def hook(_: nn.Module, args: tuple[Any, ...], __: dict[str, Any]) -> None:
+        def hook(_: nn.Module, args: tuple[Any, ...]) -> None:
             with self._keeping_units:
-                units = args[0].reshape(self._count, -1)
                 if self._count == 1:  # few enough numbers to wait, and be searched for all layers at once
-                    self._units_seen[layer] = units
+                    self._units_seen[layer] = args[0]
                 else:
-                    self._put_units(layer, units)
+                    self._put_units(layer, args[0])
 
         return hook
 
     def _put_units(self, layer: int, units: torch.Tensor) -> None:
-        values, ids = _strongest(units)
-        self._put("unit_values", layer, values)
-        self._put("unit_ids", layer, ids)
+        values, ids = _strongest(units.reshape(self._count, -1))
+        self._put("unit_values", layer, values[None])
+        self._put("unit_ids", layer, ids[None])
 
     def _keep_units(self) -> None:
         """Search what has waited: in one go where all layers have as many units."""
         if len({each.shape for each in self._units_seen.values()}) == 1:
             seen = [self._units_seen[layer] for layer in sorted(self._units_seen)]
-            values, ids = _strongest(torch.stack(seen))
+            values, ids = _strongest(torch.stack(seen).reshape(len(seen), self._count, -1))
             self.buffers.put_all("unit_values", values)
             self.buffers.put_all("unit_ids", ids)
         else:
@@ -384,7 +420,9 @@ def _is_causal(mask: torch.Tensor, first: int, count: int, window: int | None) -
 
 def _on_the_host(verdicts: Sequence[bool | torch.Tensor]) -> list[bool]:
     """Truth values as Python has them, brought from their device in one go."""
-    told = iter(torch.stack([each for each in verdicts if isinstance(each, torch.Tensor)] or [torch.empty(0)]).tolist())
+    if not any(isinstance(each, torch.Tensor) for each in verdicts):
+        return [bool(each) for each in verdicts]
+    told = iter(torch.stack([each for each in verdicts if isinstance(each, torch.Tensor)]).tolist())
     return [next(told) if isinstance(each, torch.Tensor) else each for each in verdicts]
 
 
