@@ -10,7 +10,7 @@ import torch
 
 from model.arch.tokens import Prompt
 from model.capture.decoding import Earlier, Resumed, continued
-from model.capture.generation import READ_AGAIN, Generation
+from model.capture.generation import READ_AGAIN, Generation, captured_passes
 from model.capture.hooked import HookedModel
 from model.capture.restored import NotRestorable
 from model.capture.same_model import check_same_model, logits_may_differ
@@ -53,7 +53,13 @@ class Continuation(Generation):
         self._n_taken = run.steps[step].stop
         self._stands, self._begun_s = False, 0.0
         self._passes = continued(
-            hooked.model, ids, run.settings, self._tracer, self._earlier(), tokenizer=hooked.tokenizer
+            hooked.model,
+            ids,
+            run.settings,
+            self._tracer,
+            self._earlier(),
+            tokenizer=hooked.tokenizer,
+            captured=captured_passes(hooked),
         )
 
     @property
@@ -99,7 +105,7 @@ class Continuation(Generation):
     def take_lens(self) -> None:
         """Begin with the earlier run's columns of the logit lens: its positions are not worked out again."""
         if not self._run.read_again(self._step):
-            self._mention(self._lens.take_over(self._run, self._n_taken))
+            self._mentioned.add(self._lens.take_over(self._run, self._n_taken))
 
     def __next__(self) -> Step:
         for _ in self.resuming():
@@ -134,14 +140,14 @@ class Continuation(Generation):
 
     def _take_over(self) -> None:
         """The earlier run's steps up to the one whose token is the person's."""
-        run, step = self._run, self._step
+        run, step, self._path = self._run, self._step, self._run.path
         for at, each in enumerate(run.steps[: step + 1]):
             logits = torch.tensor(run.logits[at])
             (choice,) = each.choices
             if at == step:
                 choice = chosen_by_person(choice, logits, self._token_id)
             self._add(replace(each, choices=(choice,)), choice)
-            self._logits[at] = logits
+            self._logits.put(at, logits)
         self._tracer.take_over(_first(run, self._n_taken), run.rules)
         self._origin = Origin(
             run=self._called,
@@ -154,7 +160,7 @@ class Continuation(Generation):
             restore_s=0.0,
             note="",
         )
-        self._mention({self._origin.instead_of})
+        self._mentioned.add({self._origin.instead_of})
 
     def _check_weights(self) -> None:
         """What the last layer left at the step gives the recorded logits, through this model's own head."""

@@ -5,10 +5,11 @@ the processors, the stopping criteria and the cache, and this file does what its
 is the only file that calls the loop's private methods; a contract test compares it with `generate`, bit for bit.
 """
 
+import math
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,14 @@ import torch
 from transformers.generation.stopping_criteria import EosTokenCriteria, MaxLengthCriteria
 from transformers.utils.generic import ModelOutput
 
+from model.capture.cache_size import bytes_by_layer, cache_bytes
+from model.capture.captured import CapturedPass, CapturedPasses, NotCaptured
 from model.capture.generation_config import check_one_pass_a_token, generate_options, stop_options
 from model.capture.restored import NotRestorable, restore
 from model.capture.sampling import Chosen, choose, skip_draws
 from model.capture.tracer import Tracer
 from model.errors import NotANumber, NotShown
-from model.records.trace import Ended, Settings, Step
+from model.records.trace import Ended, Path, Settings, Step
 from model.texts import phrase
 
 _OF_THE_LOOP = ("logits_processor", "stopping_criteria", "generation_config")  # what no forward pass takes
@@ -37,6 +40,8 @@ class Pass:
     chosen: Chosen
     logits: torch.Tensor  # float32 [1, V]
     ending: Ended | None  # why no pass follows; None if one does
+    path: Path = "solo"
+    why_solo: str = ""  # why it was not captured, where it was to be
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -75,18 +80,20 @@ def passes(
     tokenizer: Any = None,
     forced: Sequence[int] = (),
     cache: Any = None,
+    captured: CapturedPasses | None = None,
 ) -> Generator[Pass]:
     """Run a model on token ids, one pass at each `next`, and record every pass with the tracer, if there is one.
 
     With `forced`, every choice is made as ever, but the next pass reads these tokens in place of the chosen ones, and
     the run ends with the last of them. `cache` is an empty cache of the caller's own, in place of the library's.
+    With `captured`, passes after the prompt's are replayed from a captured one where they can be.
     The tokenizer is needed where the model's generation config names strings that end a text.
     Nothing is computed ahead, and global random state is not touched: the run draws with a generator of its own.
     Raises: NotShown, at once, if the generation config asks for what is not one token a pass, and later, if the model
     reads what is not in its text, or drops the caller's cache; NotANumber, if the model computes NaN; Cancelled, if
     the tracer is told to stop.
     """
-    loop = _Loop(settings.seed, tracer, forced=tuple(forced), cache=cache)
+    loop = _Loop(settings.seed, tracer, forced=tuple(forced), cache=cache, captured=captured)
     return _generate(model, ids, settings, loop, tokenizer)
 
 
@@ -98,6 +105,7 @@ def continued(
     earlier: Earlier,
     *,
     tokenizer: Any = None,
+    captured: CapturedPasses | None = None,
 ) -> Generator[Resumed | Pass]:
     """Go on with an earlier run of the prompt `ids`: first how far it has been taken up, then new passes.
 
@@ -106,7 +114,7 @@ def continued(
     one Resumed.
     Raises: as `passes`; NotRestorable, if keys and values do not make this model's cache.
     """
-    return _generate(model, ids, settings, _Loop(settings.seed, tracer, earlier=earlier), tokenizer)
+    return _generate(model, ids, settings, _Loop(settings.seed, tracer, earlier=earlier, captured=captured), tokenizer)
 
 
 def _generate(model: Any, ids: Sequence[int], settings: Settings, loop: "_Loop", tokenizer: Any) -> Any:
@@ -138,34 +146,12 @@ def next_pass(model: Any, ids: torch.Tensor, cache: Any = None) -> Callable[[], 
     return lambda: _forward(model, ids, cache is None, prepared).logits[:, -1]
 
 
-def cache_bytes(cache: Any) -> int:
-    """Size of a KV cache in bytes, summed over the tensors that it holds: keys and values, or what stands for them."""
-    if cache is None:
-        return 0
-    beside = {name: held for name, held in vars(cache).items() if name != "layers"}
-    return sum(bytes_by_layer(cache)) + _bytes_of(beside)
-
-
-def bytes_by_layer(cache: Any) -> tuple[int, ...]:
-    """Bytes that each layer of a KV cache holds: a latent, an index or a state of fixed size count as they are."""
-    return tuple(_bytes_of(vars(layer)) for layer in getattr(cache, "layers", ()))
-
-
-def _bytes_of(held: Any) -> int:
-    tensors = {id(each): each for each in _tensors_in(held) if each.ndim > 1}  # others count and point
-    return sum(each.numel() * each.element_size() for each in tensors.values())
+def _on_host(ids: torch.Tensor) -> bool:
+    return ids.device.type == "cpu"
 
 
 def _where_unlike(sizes: tuple[int, ...]) -> tuple[int, ...]:
     return sizes if len(set(sizes)) > 1 else ()
-
-
-def _tensors_in(held: Any) -> Iterator[torch.Tensor]:
-    if isinstance(held, torch.Tensor):
-        yield held
-    elif isinstance(held, dict | list | tuple):
-        for each in held.values() if isinstance(held, dict) else held:
-            yield from _tensors_in(each)
 
 
 @dataclass(slots=True)
@@ -177,18 +163,36 @@ class _Stand:
     kwargs: dict[str, Any]  # what the library hands from pass to pass: the cache, the mask
     processors: Any
     generator: torch.Generator | None
+    capacity: int  # positions that it reaches at most
     n_read: int = 0  # tokens that have been read
+    captured: CapturedPass | None = None  # the one that it replays, once it does
+    why_solo: str = ""
+    text: torch.Tensor = field(init=False)  # the ids in the host's memory: what ends a run is asked there
 
-    def follow(self, ids: torch.Tensor) -> None:
-        """The pass is over, and these ids [n] follow it."""
+    @property
+    def kv_bytes(self) -> int:
+        """Size of its KV cache in bytes."""
+        return cache_bytes(self.kwargs.get("past_key_values")) if self.captured is None else self.captured.kv_bytes
+
+    @property
+    def layer_bytes(self) -> tuple[int, ...]:
+        """The bytes of each layer's, where layers differ: those of a captured pass are all alike."""
+        return _where_unlike(bytes_by_layer(self.kwargs.get("past_key_values")))
+
+    def __post_init__(self) -> None:
+        self.text = self.ids.cpu()
+
+    def follow(self, token: int, ids: torch.Tensor | None = None) -> None:
+        """The pass is over, and this token follows it; `ids` [1] is the same where the model is."""
         self.n_read = self.ids.shape[1]
-        self.ids = torch.cat([self.ids, ids[None]], dim=-1)
+        self.ids = torch.cat([self.ids, self.ids.new_tensor([[token]]) if ids is None else ids[None]], dim=-1)
+        self.text = self.ids if _on_host(self.ids) else torch.cat([self.text, self.text.new_tensor([[token]])], dim=-1)
 
     def take_up(self, earlier: Earlier) -> None:
         """Come to stand where an earlier run stood, without a pass."""
         for token in earlier.ids:
             self.kwargs = self.model._update_model_kwargs_for_generation(ModelOutput(), self.kwargs)
-            self.follow(self.ids.new_tensor([token]))
+            self.follow(token)
         cache, like = self.kwargs.get("past_key_values"), torch.empty(0, dtype=self.model.dtype, device=self.ids.device)
         restore(cache, earlier.keys, earlier.values, like=like)
         if cache_bytes(cache) != earlier.kv_bytes:
@@ -211,6 +215,7 @@ class _Loop:
     forced: tuple[int, ...] = ()
     earlier: Earlier | None = None
     cache: Any = None
+    captured: CapturedPasses | None = None
 
     def decode(
         self,
@@ -225,12 +230,24 @@ class _Loop:
         be resumed by another thread, and would take the mode away with it.
         """
         generator = None
-        ending: Ended | None = None
         if generation_config.do_sample:
             generator = torch.Generator(device=input_ids.device).manual_seed(self.seed)
-        forced = torch.tensor(self.forced, device=input_ids.device)
-        at = _Stand(model, input_ids, model_kwargs, logits_processor, generator)
-        n_prompt = input_ids.shape[1]
+        at = _Stand(model, input_ids, model_kwargs, logits_processor, generator, generation_config.max_length)
+        with self._giving_back(at):
+            yield from self._passes(at, stopping_criteria)
+
+    @contextmanager
+    def _giving_back(self, at: _Stand) -> Iterator[None]:
+        """Whenever the run ends, others may use the captured pass that it took."""
+        try:
+            yield
+        finally:
+            if self.captured is not None and at.captured is not None:
+                self.captured.give_back(at.captured)
+
+    def _passes(self, at: _Stand, stopping_criteria: Any) -> Generator[Pass | Resumed]:
+        ending: Ended | None = None
+        n_prompt = at.ids.shape[1]
         if self.earlier is not None:
             ending = yield from self._resume(at, self.earlier, stopping_criteria)
         while ending is None:
@@ -239,19 +256,29 @@ class _Loop:
             with torch.inference_mode():
                 first, logits, chosen = self._pass(at)
                 written = at.ids.shape[1] - n_prompt
-                at.follow(forced[written : written + 1] if self.forced else chosen.ids)
-                ending = "length" if written + 1 == len(self.forced) else _ending(stopping_criteria, at.ids)
+                if self.forced:
+                    at.follow(self.forced[written])
+                else:
+                    at.follow(chosen.choice.id, chosen.ids)
+                ending = "length" if written + 1 == len(self.forced) else _ending(stopping_criteria, at.text)
             step = Step(
                 kind="prefill" if n_before == 0 else "reread" if first < n_before else "decode",
                 first=first,
                 n_tokens=stop - first,
-                kv_bytes=cache_bytes(at.kwargs.get("past_key_values")),
+                kv_bytes=at.kv_bytes,
                 seconds=time.perf_counter() - started,
                 choices=(chosen.choice,),
                 entered_s=self._entered(started, at.ids.device),
-                layer_bytes=_where_unlike(bytes_by_layer(at.kwargs.get("past_key_values"))),
+                layer_bytes=at.layer_bytes,
             )
-            yield Pass(step=step, chosen=chosen, logits=logits, ending=ending)
+            yield Pass(
+                step=step,
+                chosen=chosen,
+                logits=logits,
+                ending=ending,
+                path="solo" if at.captured is None else "captured",
+                why_solo=at.why_solo,
+            )
 
     def _resume(self, at: _Stand, earlier: Earlier, stopping_criteria: Any) -> Generator[Resumed, None, Ended | None]:
         """Come to stand where the earlier run stood. Returns why nothing is left to be written, if nothing is."""
@@ -269,21 +296,53 @@ class _Loop:
             started = time.perf_counter()
             with torch.inference_mode():
                 _, logits, _ = self._pass(at)
-                at.follow(at.ids.new_tensor([token]))
+                at.follow(token)
             seconds += time.perf_counter() - started
             yield Resumed(n_reused=0, n_replayed=at.n_read, seconds=seconds, logits=logits)
         return None
 
     def _pass(self, at: _Stand) -> tuple[int, torch.Tensor, Chosen]:
-        """One forward pass as the model prepares it: where it began to read, its logits, and the choice after it."""
+        """One forward pass: where it began to read, its logits, and the choice after it."""
+        replayed = self._taken(at)
+        first, logits = self._prepared_pass(at) if replayed is None else self._replayed_pass(at, replayed)
+        if replayed is None or at.processors or at.generator is not None:
+            self._refuse_nan(logits, at.model.dtype)
+            return first, logits, choose(logits, at.processors, at.ids, at.generator)
+        chosen = choose(logits, at.processors, at.ids, at.generator, replayed.likeliest())
+        if math.isnan(chosen.choice.probability):  # as it is of every token where one logit is
+            self._refuse_nan(logits, at.model.dtype)
+        return first, logits, chosen
+
+    def _taken(self, at: _Stand) -> CapturedPass | None:
+        """The captured pass that the next one is to replay: none for a prompt, nor where it cannot be had."""
+        if self.captured is None or at.n_read == 0 or at.why_solo:
+            return None
+        if at.captured is None:
+            try:
+                at.captured = self.captured.take(at.kwargs, at.capacity, traced=self.tracer is not None)
+            except NotCaptured as reason:
+                at.why_solo = str(reason)
+            else:
+                at.kwargs = {}  # the captured pass has a cache of its own
+        return at.captured
+
+    def _replayed_pass(self, at: _Stand, captured: CapturedPass) -> tuple[int, torch.Tensor]:
+        if self.tracer is not None:
+            self.tracer.check()
+        captured.run(at.ids[:, -1])
+        first = at.ids.shape[1] - 1
+        if self.tracer is not None:
+            self.tracer.keep(first, captured.rows)
+        return first, captured.logits.clone()
+
+    def _prepared_pass(self, at: _Stand) -> tuple[int, torch.Tensor]:
+        """A pass as the model prepares it."""
         watching = nullcontext() if self.tracer is None else self.tracer.watching()
         with self._counted(at) as began, watching:
             output = _forward(at.model, at.ids, at.n_read == 0, at.kwargs)
         at.kwargs = at.model._update_model_kwargs_for_generation(output, at.kwargs)
         logits = output.logits[:, -1].to(copy=True, dtype=torch.float32, device=at.ids.device)
-        del output  # its logits may be large
-        self._refuse_nan(logits, at.model.dtype)
-        return began[0], logits, choose(logits, at.processors, at.ids, at.generator)
+        return began[0], logits
 
     @contextmanager
     def _counted(self, at: _Stand) -> Iterator[list[int]]:

@@ -1,19 +1,20 @@
 """One run in progress: Steps as they happen, and the Trace of the run so far at any time."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 
-from model.arch.tokens import Prompt
+from model.arch.tokens import Prompt, Reader
+from model.capture.buffers import Logits
+from model.capture.captured import CapturedPasses
 from model.capture.decoding import Pass, Resumed, passes
 from model.capture.hooked import HookedModel
 from model.capture.logit_lens import LensColumns
 from model.capture.prompts import check_lengths, read_prompt
 from model.capture.tracer import NO_EXPERTS, Tracer
 from model.limits import Limits
-from model.records.trace import Choice, Ended, Origin, Settings, Step, Trace
+from model.records.trace import Choice, Ended, ModelCard, Origin, Path, Settings, Step, Trace
 from model.texts import counted, phrase
 
 
@@ -26,21 +27,28 @@ class Generation:
     def __init__(self, hooked: HookedModel, prompt: str | Sequence[int], settings: Settings, limits: Limits) -> None:
         self._open(hooked, read_prompt(hooked, prompt, settings), settings, limits)
         self._passes: Generator[Pass | Resumed] = passes(
-            hooked.model, self._prompt.ids, settings, self._tracer, tokenizer=hooked.tokenizer
+            hooked.model,
+            self._prompt.ids,
+            settings,
+            self._tracer,
+            tokenizer=hooked.tokenizer,
+            captured=captured_passes(hooked),
         )
 
     def _open(self, hooked: HookedModel, prompt: Prompt, settings: Settings, limits: Limits) -> None:
         self._hooked, self._prompt, self._settings = hooked, prompt, settings
         check_lengths(hooked, len(self._prompt.ids), settings, limits)
         self._tokens = list(hooked.reader.tokens(self._prompt.ids))
-        self._texts = hooked.reader.texts(self._prompt.ids)
-        self._fragments = hooked.reader.fragments(self._prompt.ids)
+        self._mentioned = Mentioned(hooked.reader, self._prompt.ids)
         self._steps: list[Step] = []
-        self._logits = torch.empty(settings.max_new_tokens, hooked.card.d_vocab)
+        self._logits = Logits(settings.max_new_tokens, hooked.card.d_vocab)
         self._ended: Ended = "running"
         self._ending: Ended | None = None  # what the latest pass has met
         self._tracer = Tracer(hooked.anatomy, len(self._prompt.ids) + settings.max_new_tokens - 1)
+        self._tracer.meanwhile = (self._logits.settle, self._mentioned.settle)
         self._origin: Origin | None = None
+        self._path: Path = "solo"
+        self._why_solo = ""
         self._lens = LensColumns(hooked, len(self._prompt.ids) + settings.max_new_tokens - 1)
 
     @property
@@ -75,7 +83,8 @@ class Generation:
             raise
         assert isinstance(done, Pass)
         self._ending = done.ending
-        self._logits[len(self._steps)] = done.logits[0]
+        self._path, self._why_solo = ("captured" if done.path == "captured" else self._path), done.why_solo
+        self._logits.put(len(self._steps), done.logits[0])
         self._add(done.step, done.chosen.choice)
         return done.step
 
@@ -86,13 +95,7 @@ class Generation:
             self._lens.forget(step.first)
         self._steps.append(step)
         self._tokens.append(reader.token(choice.id, self._tokens[-1].span[1], generated=True))
-        self._mention(_mentioned(choice))
-
-    def _mention(self, ids: set[int]) -> None:
-        """The record will name these tokens: what they read as is kept."""
-        new = ids - self._texts.keys()
-        self._texts |= self._hooked.reader.texts(new)
-        self._fragments |= self._hooked.reader.fragments(new)
+        self._mentioned.add(_ids_of(choice))
 
     def stop_when(self, cancelled: Callable[[], bool]) -> None:
         """Ask this before every layer; when it says yes, the pass ends at once with `Cancelled`."""
@@ -108,7 +111,7 @@ class Generation:
 
     def add_lens(self, position: int) -> None:
         """Work out one column of the logit lens, outside the time of any step."""
-        self._mention(self._lens.add(position, self._tracer.arrays(position + 1)["resid"][:, position]))
+        self._mentioned.add(self._lens.add(position, self._tracer.arrays(position + 1)["resid"][:, position]))
 
     @property
     def _n_fed(self) -> int:
@@ -121,6 +124,12 @@ class Generation:
         notes = list(self._prompt.notes)
         if (reason := card.reason_against("parity")) is not None:
             notes.append(phrase("This run may not be what the model computes unwatched: {reason}.", reason=reason))
+        if self._path == "captured":
+            notes.append(
+                phrase("Passes after the prompt's were replayed from a captured one: {detail}.", detail=_proved(card))
+            )
+        if self._why_solo:
+            notes.append(phrase("Passes were not captured: {reason}.", reason=self._why_solo))
         if given is False and any(step.kind == "decode" for step in self._steps):
             notes.append(_CACHE_ALL_THE_SAME)
         for check, why in self._lost().items():
@@ -157,6 +166,7 @@ class Generation:
     def trace(self) -> Trace:
         """The run so far: complete steps only. Its arrays share memory with the run until the run has ended."""
         arrays = self._arrays()
+        self._mentioned.settle()
         n_prompt = len(self._prompt.ids)
         trace = Trace(
             model=self._hooked.card,
@@ -165,15 +175,16 @@ class Generation:
             text=self._hooked.reader.written(self._prompt.ids, [token.id for token in self._tokens[n_prompt:]]),
             n_prompt=n_prompt,
             tokens=tuple(self._tokens),
-            texts=dict(self._texts),
-            fragments=dict(self._fragments),
+            texts=dict(self._mentioned.texts),
+            fragments=dict(self._mentioned.fragments),
             steps=tuple(self._steps),
             ended=self._ended,
             notes=self._notes(),
             rules=self._tracer.rules_in_order() if "queries" in arrays else (),
             origin=self._origin,
             prompt_spans=self._prompt.spans,
-            logits=self._logits[: len(self._steps)].numpy(),
+            path=self._path,
+            logits=self._logits.first(len(self._steps)),
             **arrays,
         )
         return replace(trace, **self._lens.arrays(trace.n_fed)) if self._lens.any else trace
@@ -197,6 +208,15 @@ class Generation:
             for name in names
             if name in misfits and card.reason_against(check) is None
         }
+
+
+def captured_passes(hooked: HookedModel) -> CapturedPasses | None:
+    """The model's captured passes, where a check at load has proved that they compute what others do."""
+    return None if hooked.captured is None or hooked.card.reason_against("captured") is not None else hooked.captured
+
+
+def _proved(card: ModelCard) -> str:
+    return next(check.detail for check in card.checks if check.name == "captured")
 
 
 _SHOWN_BY = {
@@ -225,6 +245,26 @@ def _last_reading(steps: Sequence[int]) -> str:
     )
 
 
-def _mentioned(choice: Choice) -> set[int]:
+class Mentioned:
+    """The tokens that a record names, and what they read as, which is looked up when there is time."""
+
+    def __init__(self, reader: Reader, ids: Sequence[int]) -> None:
+        self._reader = reader
+        self.texts, self.fragments = reader.texts(ids), reader.fragments(ids)
+        self._new: set[int] = set()
+
+    def add(self, ids: Iterable[int]) -> None:
+        """The record will name these."""
+        self._new.update(ids)
+
+    def settle(self) -> None:
+        """Look up what is new: after this, texts and fragments hold all."""
+        new = self._new - self.texts.keys()
+        self.texts |= self._reader.texts(new)
+        self.fragments |= self._reader.fragments(new)
+        self._new.clear()
+
+
+def _ids_of(choice: Choice) -> set[int]:
     staged = (each.id for stage in choice.stages for each in stage.candidates)
     return {choice.id, *(each.id for each in choice.candidates), *(each.id for each in choice.draw), *staged}

@@ -16,6 +16,7 @@ from transformers.utils import logging
 
 from model.arch.anatomy import Anatomy
 from model.arch.tokens import Reader
+from model.capture.captured import CapturedPasses
 from model.capture.generation_config import recommended, recommended_values
 from model.records.settings import Settings
 from model.records.trace import ModelCard
@@ -31,11 +32,12 @@ class HookedModel:
     anatomy: Anatomy
     card: ModelCard
     reader: Reader
+    captured: CapturedPasses | None = None  # its decode passes, on a device where they are captured
     guard: threading.Lock = field(default_factory=threading.Lock)  # held during a pass: one at a time
     _source: Path | None = None
 
     def __repr__(self) -> str:
-        hidden = [check.name for check in self.card.checks if not check.passed]
+        hidden = [check.name for check in self.card.checks if not check.passed and check.name != "captured"]
         shown = phrase("everything but {choices}", choices=", ".join(hidden)) if hidden else "everything"
         return (
             f"<{self.card.name}: {self.card.n_layers} layers of {self.card.n_heads} heads, {self.card.dtype} on "

@@ -75,6 +75,17 @@ class Evidence:
         first = self.anatomy.layers[0]
         yield lambda hook: first.register_forward_pre_hook(hook, with_kwargs=True), enter
 
+    def whole(self) -> "Evidence":
+        """This, or, where its run came to its end too soon, that of a run on tokens that do not end it."""
+        if len(self.passes) == N_NEW:
+            return self
+        found: Any = self.model.generation_config.eos_token_id
+        ends = {found} if isinstance(found, int) else set(found or ())
+        forced = [each for each in self.ids if each not in ends][:N_NEW]
+        other = Evidence(self.model, self.anatomy, forced=forced)
+        other.spread = self.spread
+        return other
+
     @property
     def standing(self) -> list[int]:
         """The passes whose tokens no later pass read again: the arrays hold what these computed."""

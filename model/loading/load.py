@@ -22,6 +22,7 @@ from transformers import (
 from model.arch import anatomy
 from model.arch.anatomy import Anatomy
 from model.arch.tokens import Reader
+from model.capture.captured import CapturedPasses
 from model.capture.hooked import HookedModel, no_bar
 from model.capture.same_model import fingerprint
 from model.errors import BadSetting, BadWeights, NotShown, Refusal, UnknownModel, UnsafeModel
@@ -214,17 +215,24 @@ def _refuse_quantised(source: Source, line: str, error: Exception | None = None)
 
 def _hook(model: Any, tokenizer: Any, source: Source | None) -> HookedModel:
     found = anatomy.find(model)
+    captured = captured_on(model, found)
     return HookedModel(
         model=model,
         tokenizer=tokenizer,
         anatomy=found,
-        card=_card(model, found, source),
+        card=_card(model, found, source, captured),
+        captured=captured,
         reader=Reader(tokenizer),
         _source=None if source is None or source.gguf or source.adapter else source.folder,
     )
 
 
-def _card(model: Any, found: Anatomy, source: Source | None) -> ModelCard:
+def captured_on(model: Any, found: Anatomy) -> CapturedPasses | None:
+    """What captures a model's decode passes on its device; None on one without such graphs."""
+    return CapturedPasses(model, found) if model.device.type == "cuda" else None
+
+
+def _card(model: Any, found: Anatomy, source: Source | None, captured: CapturedPasses | None) -> ModelCard:
     config = model.config.get_text_config()
     n_heads = _largest(config, "num_attention_heads")
     if n_heads == 0:
@@ -255,7 +263,7 @@ def _card(model: Any, found: Anatomy, source: Source | None) -> ModelCard:
         attention=str(config._attn_implementation),
         torch=torch.__version__,
         transformers=transformers.__version__,
-        checks=selfcheck.check(model, found),
+        checks=selfcheck.check(model, found, captured),
         block=found.block,
         block_note=found.block_note,
         fingerprint=fingerprint(model),

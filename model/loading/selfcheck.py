@@ -1,6 +1,7 @@
 """About a second of proof whenever a model is loaded: what the hooks show is what the model computes, or is hidden."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,11 @@ import torch
 from model.arch.anatomy import Anatomy
 from model.arch.positions import LearnedPositions, Rotary
 from model.arch.rounding import CLOSE, share
+from model.capture.captured import CapturedPasses
 from model.capture.decoding import Earlier, Pass, continued
 from model.capture.restored import NotRestorable
 from model.capture.tracer import Tracer
+from model.loading import replayed
 from model.loading.evidence import N_NEW, Evidence, Failed, Rounded, size, watched_outputs
 from model.loading.untraced import gap, spread, untraced
 from model.records import attention
@@ -23,10 +26,11 @@ _LENS_ROUNDINGS = 4  # of the norm, of the head's product, and of the same two i
 _UNTRACED = 4  # more runs of the library's own, to see whether the device repeats
 
 
-def check(model: Any, anatomy: Anatomy) -> tuple[Check, ...]:
+def check(model: Any, anatomy: Anatomy, captured: CapturedPasses | None = None) -> tuple[Check, ...]:
     """Prove on random token ids what can be shown of this model; a proof that fails carries the reason to hide it.
 
     Random ids lie within the model's vocabulary and context, so the check says nothing about what the model writes.
+    `captured` is checked too, on a device where decode passes are captured.
     """
     evidence = Evidence(model, anatomy)
     parity = _judge("parity", _parity, evidence)
@@ -39,6 +43,7 @@ def check(model: Any, anatomy: Anatomy) -> tuple[Check, ...]:
         ("embeddings", _embeddings),
         ("positions", _positions),
         ("resume", _resume),
+        *((("captured", partial(replayed.prove, captured)),) if captured is not None else ()),
     )
     if parity.passed:
         return parity, *(_judge(name, prove, evidence) for name, prove in others)
@@ -289,8 +294,7 @@ def _resume(evidence: Evidence) -> str:
     """Each pass on a cache rebuilt from the keys and values before it equals the recorded pass, number for number."""
     for name in ("keys", "values"):
         evidence.require_layers(name)
-    if len(evidence.passes) < N_NEW:  # it came to its end too soon
-        evidence = Evidence(evidence.model, evidence.anatomy, forced=_no_ends(evidence))
+    evidence = evidence.whole()
     if len(evidence.standing) < len(evidence.passes):
         raise Failed("it keeps no cache of all that it has read, and reads tokens again")
     try:
@@ -306,13 +310,6 @@ def _resume(evidence: Evidence) -> str:
         "{n} passes on a cache rebuilt from the record equal the recorded ones, bit for bit",
         n=len(evidence.passes) - 1,
     )
-
-
-def _no_ends(evidence: Evidence) -> list[int]:
-    """Tokens for a run to read that do not end it."""
-    found: Any = evidence.model.generation_config.eos_token_id
-    ends = {found} if isinstance(found, int) else set(found or ())
-    return [each for each in evidence.ids if each not in ends][:N_NEW]
 
 
 def _require_resumed(evidence: Evidence, at: int) -> None:

@@ -24,8 +24,11 @@ from model.records.schema import added
 from model.records.settings import Settings
 from model.texts import phrase
 
+Path = Literal["solo", "captured"]  # how decode passes ran: each by itself, or replayed from one that was captured
 Ended = Literal["running", "end of sequence", "length", "criterion", "stopped"]
-Name = Literal["parity", "attention", "residual", "lens", "units", "parts", "embeddings", "positions", "resume"]
+Name = Literal[
+    "parity", "attention", "residual", "lens", "units", "parts", "embeddings", "positions", "resume", "captured"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -241,6 +244,7 @@ class Trace(Saved):
     origin: Origin | None = added(None)  # noqa: RUF009  (a field; None: the run began with its prompt)
     prompt_spans: tuple[PromptSpan, ...] = added(())
     # from the first token to the last; empty in a plain prompt, and where template and messages are not told apart
+    path: Path = added("solo")  # noqa: RUF009  (a field)
 
     queries: Annotated[np.ndarray | None, Shape("float32", "L H S D")] = None
     keys: Annotated[np.ndarray | None, Shape("float32", "L G S D")] = None

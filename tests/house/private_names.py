@@ -8,6 +8,7 @@ OF_THE_LIBRARIES = {  # what torch and transformers keep private and offer in no
     "model/arch/block.py": {"_DropoutNd"},
     "model/arch/hooks.py": {"_global_{kind}", "_{kind}"},  # torch's tables of hooks
     "model/capture/cache_layers.py": {"_supports_default_dynamic_cache"},
+    "model/capture/captured.py": {"_attn_implementation", "_can_compile_fullgraph", "_optimize_model_for_decode"},
     "model/capture/decoding.py": {"_optimize_model_for_decode", "_update_model_kwargs_for_generation"},
     "model/experiments/batching/paged.py": {
         "_attn_implementation",

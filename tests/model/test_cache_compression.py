@@ -12,7 +12,8 @@ from transformers.cache_utils import Cache
 
 from model import HookedModel, Settings, Trace, fork, load, trace
 from model.capture.cache_layers import GROUP, Quantised, compressed_cache, pack, unpack
-from model.capture.decoding import cache_bytes, passes
+from model.capture.cache_size import cache_bytes
+from model.capture.decoding import passes
 from model.errors import BadPrompt, BadSetting, BadTrace, NotShown, PromptTooLong
 from model.experiments.cache.trials import Compression, Script, trials, usual
 from model.limits import Limits

@@ -95,8 +95,9 @@ def test_json_says_what_the_model_computed_before_any_processor(capsys, folder, 
     said = summary(capsys, PROMPT, "--model", folder, "--max-new-tokens", "4", *given)
     whole = trace(small, PROMPT, max_new_tokens=4, additions=False, **settings)
 
-    assert list(said) == ["model", "prompt", "text", "tokens", "steps"]
-    assert (said["model"], said["prompt"], said["text"]) == (Path(folder).name, PROMPT, whole.text)
+    assert list(said) == ["model", "path", "prompt", "text", "tokens", "steps"]
+    assert (said["model"], said["path"], said["prompt"]) == (Path(folder).name, "solo", PROMPT)
+    assert said["text"] == whole.text
     assert [token["id"] for token in said["tokens"]] == [token.id for token in whole.tokens]
     assert [token["generated"] for token in said["tokens"]] == [False] * whole.n_prompt + [True] * 4
     assert [step["kind"] for step in said["steps"]] == ["prefill", "decode", "decode", "decode"]

@@ -8,7 +8,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from model import HookedModel, load
-from model.capture.decoding import cache_bytes, next_pass, prefilled
+from model.capture.cache_size import cache_bytes
+from model.capture.decoding import next_pass, prefilled
 from model.errors import NotShown
 from model.experiments.timing.costs import shapes_of, windows_of, work
 from model.records.timing import kv_bytes

@@ -16,7 +16,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from model import HookedModel, load
 from model.arch.transformers_version import KNOWN
-from model.capture.decoding import cache_bytes
+from model.capture.cache_size import cache_bytes
 from model.errors import NotShown
 from model.experiments.batching.paged import EAGER, Bounds, EngineTick, NoBlockLeft, Paged
 from model.records.timing import kv_bytes

@@ -13,10 +13,11 @@ import pytest
 import torch
 
 from model import HookedModel, Settings, trace
+from model.arch.hooks import count_hooks
 from model.capture import machine, sampling
 from model.capture import tracer as tracing
-from model.arch.hooks import count_hooks
-from model.capture.decoding import cache_bytes, next_pass, passes, prefilled
+from model.capture.cache_size import cache_bytes
+from model.capture.decoding import next_pass, passes, prefilled
 from model.capture.generation_config import generate_options
 from model.errors import BadPrompt, BadSetting, NotANumber, NotShown, PromptTooLong
 from model.experiments.timing import timing

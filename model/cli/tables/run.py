@@ -23,6 +23,7 @@ def summary(run: Trace) -> dict[str, Any]:
     """The tokens, and for each new one the likeliest candidates; probabilities are those before any processor."""
     return {
         "model": run.model.name,
+        "path": run.path,
         "prompt": run.prompt,
         "text": run.text,
         "tokens": [{"id": token.id, "text": token.text, "generated": token.generated} for token in run.tokens],
