@@ -1,22 +1,29 @@
 """What holds on this device, in each precision: `python -m bench.device`, with `--large` for a model of 8 billion.
 
 Every family of the tests, at tiny size: whether a traced run gives the tokens and logits of the library's `generate`,
-and what the self-check hides. Then the milliseconds a token that both take, greedy, for the default model's shape and,
-with `--large`, for one of 8.0 billion parameters in bfloat16: 512 tokens are read and 48 written, on random weights.
+and what the self-check hides. Then milliseconds a decode step, greedy, after a prompt of 512 tokens and over 47 steps,
+on random weights in bfloat16, for the default model's shape and, with `--large`, for one of 8.0 billion parameters:
+of `generate`, of the same loop here without and with a tracer, and, on a CUDA device, of captured passes without and
+with one. The sides take turns. `--speed` prints the times alone.
 """
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from statistics import median
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from model import HookedModel, load, trace
+from model import HookedModel, Limits, Settings, load, trace
+from model.capture.decoding import passes
+from model.capture.generation import Generation
 from tests.tiny import FAMILIES, tiny_model, tiny_tokenizer
 
+_SAID = ("parity", "captured")
 _PROMPT, _NEW = "w5 w37 w40 w8 w120 w5 w37", 12
-_READ, _WRITTEN, _TRIES = 512, 48, 3
+_READ, _WRITTEN, _TRIES = 512, 48, 5
 _SMALL = dict(
     hidden_size=576,
     intermediate_size=1536,
@@ -37,11 +44,11 @@ _LARGE = dict(
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print both tables, or the second."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     name = torch.cuda.get_device_name(0) if device == "cuda" else device
     print(f"{name}, torch {torch.__version__}")
-    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+    for dtype in () if "--speed" in sys.argv else (torch.float32, torch.bfloat16, torch.float16):
         for family in FAMILIES:
             hooked = load(model=tiny_model(family).to(dtype).to(device).eval(), tokenizer=tiny_tokenizer())
             hidden = ", ".join(check.name for check in hooked.card.checks if not check.passed)
@@ -68,27 +75,63 @@ def _speed(shape: dict[str, int], device: str) -> None:
     with torch.device(device):
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **shape), dtype=torch.bfloat16).eval()
     hooked = load(model=model, tokenizer=tiny_tokenizer())
-    ids = torch.randint(5, 190, (_READ,)).tolist()
-    read = torch.tensor([ids], device=device)
-    options = dict(max_new_tokens=_WRITTEN, min_new_tokens=_WRITTEN, do_sample=False)
-    plain = _seconds(lambda: model.generate(read, **options))
-    traced = _seconds(lambda: trace(hooked, ids, max_new_tokens=_WRITTEN, additions=False))
-    took = f"generate {1000 * plain / _WRITTEN:.1f} ms a token, traced {1000 * traced / _WRITTEN:.1f}"
+    solo = replace(hooked, captured=None)
+    ids, settings, limits = torch.randint(5, 190, (_READ,)).tolist(), Settings(max_new_tokens=_WRITTEN), Limits()
+    captured = hooked.captured if hooked.card.reason_against("captured") is None else None
+    ways: dict[str, Callable[[], float]] = {
+        "generate()": lambda: _generated(model, ids),
+        "the same loop": lambda: _a_step(passes(model, ids, settings, None)),
+        "traced": lambda: _a_step(Generation(solo, ids, settings, limits)),
+    }
+    if captured is not None:
+        ways["captured"] = lambda: _a_step(passes(model, ids, settings, None, captured=captured))
+        ways["captured and traced"] = lambda: _a_step(Generation(hooked, ids, settings, limits))
+    took: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(1 + _TRIES):
+        for name, way in ways.items():
+            took[name].append(way())
+    steps = {name: median(each[1:]) for name, each in took.items()}  # the first of each warms up
     size = sum(each.numel() for each in model.parameters()) / 1e9
-    print(f"{size:.2f} billion, bfloat16: {took}, {plain / traced:.2f} of the speed")
+    print(f"{size:.2f} billion, bfloat16, {_READ} + {_WRITTEN} tokens, ms a decode step, medians of {_TRIES}:")
+    for name, seconds in steps.items():
+        print(
+            f"  {name:<20} {1000 * seconds:6.2f}   of {min(took[name]) * 1000:.2f} to {max(took[name][1:]) * 1000:.2f}"
+        )
+    print(f"  speed traced / the same loop: {steps['the same loop'] / steps['traced']:.3f}")
+    if captured is not None:
+        print(f"  speed captured and traced / captured: {steps['captured'] / steps['captured and traced']:.3f}")
+    print("\n".join(f"  {check.name}: {check.detail}" for check in hooked.card.checks if check.name in _SAID))
 
 
-def _seconds(call: Callable[[], object]) -> float:
-    """The median of some tries, after one that warms up."""
-    call()
-    taken = []
-    for _ in range(_TRIES):
-        began = time.perf_counter()
-        call()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        taken.append(time.perf_counter() - began)
-    return sorted(taken)[_TRIES // 2]
+def _a_step(run: Iterator[object]) -> float:
+    """Seconds a decode step of a run takes: all after the first, which reads the prompt."""
+    next(run)
+    _wait()
+    began, n_steps = time.perf_counter(), 0
+    for _ in run:
+        n_steps += 1
+    _wait()
+    return (time.perf_counter() - began) / n_steps
+
+
+def _generated(model: torch.nn.Module, ids: list[int]) -> float:
+    """Seconds a decode step of the library's own run takes: a whole run less one that writes a single token."""
+    whole, first = (_seconds(model, ids, n_new) for n_new in (_WRITTEN, 1))
+    return (whole - first) / (_WRITTEN - 1)
+
+
+def _seconds(model: torch.nn.Module, ids: list[int], n_new: int) -> float:
+    read = torch.tensor([ids], device=next(model.parameters()).device)
+    _wait()
+    began = time.perf_counter()
+    model.generate(read, max_new_tokens=n_new, min_new_tokens=n_new, do_sample=False)  # pyright: ignore
+    _wait()
+    return time.perf_counter() - began
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 if __name__ == "__main__":
