@@ -1,20 +1,21 @@
 """The arrays of a run in progress: made once, for all positions that the run can reach, and filled pass by pass."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from model.capture.device import Sent
+from model.capture.device import Sent, SentTogether
 from model.texts import phrase
 
 FEW = 4  # a pass over so few tokens waits with its copies and makes one for all layers: thirty calls become one
 _IN_CACHE = ("keys", "values")  # the KV cache holds them anyway: copied when the pass's own memory is free again
 _CHANGED_LATER = ("resid",)  # some models add to it in place
 _POSITION_AXIS = {"queries": 1, "keys": 1, "values": 1}  # of one layer's rows; 0 for all others
+_MOST_FLIGHTS = 32  # passes whose rows wait in pinned memory to be filed together
 _SHARED = ("keys", "values")  # by query heads: a layer with fewer heads holds each several times
 
 
@@ -28,23 +29,49 @@ class _Sent:
     rows: Sent
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Flight:
+    """The rows of all layers of one pass, on their way from an accelerator."""
+
+    first: int
+    count: int
+    rows: SentTogether
+
+
+def _landed(flights: Sequence[_Flight]) -> Iterator[tuple[int, int, dict[str, torch.Tensor]]]:
+    """First position, number of positions and rows of these passes; of those alike as one, which is filed faster: the
+    positions of a head stand side by side, and those of two heads far apart.
+    """
+    if len({each.rows.forms for each in flights}) != 1:
+        yield from ((each.first, each.count, each.rows.arrived()) for each in flights)
+        return
+    arrived = [each.rows.arrived() for each in flights]
+    whole = {
+        name: torch.cat([rows[name] for rows in arrived], dim=1 + _POSITION_AXIS.get(name, 0)) for name in arrived[0]
+    }
+    yield flights[0].first, sum(each.count for each in flights), whole
+
+
 class Buffers:
     """One array for each name, [layer, ..., position, ...], in the host's memory.
 
-    Rows on an accelerator stay there until their pass is over. Then all layers' leave in one copy a name, nobody waits,
-    and they are filed when the next pass begins or somebody asks for them. What a pass over few tokens gives may be
-    laid into `waiting` at once, by name and layer, as [1, ...], where the model leaves it as it is. `stream_stays`: it
-    does so with the residual stream at each layer's entrance.
+    Rows on an accelerator stay there until their pass is over. Then all leave in one copy, those of a prompt in one a
+    name; nobody waits, and they are filed when some passes have gathered, or somebody asks for them. What a pass over
+    few tokens gives may be laid into `waiting` at once, by name and layer, as [1, ...], where the model leaves it as it
+    is. `stream_stays`: it does so with the residual stream at each layer's entrance.
     """
 
     def __init__(self, capacity: int, *, stream_stays: bool = False) -> None:
         self._changed_later = () if stream_stays else _CHANGED_LATER
         self._misfits: dict[str, str] = {}
         self._filled: set[tuple[str, int]] = set()
+        self._whole: set[str] = set()  # names of which all layers are filled
         self._capacity = capacity
         self._arrays: dict[str, torch.Tensor] = {}
         self.waiting: defaultdict[str, dict[int, torch.Tensor]] = defaultdict(dict)
         self._sent: list[_Sent] = []
+        self._together: dict[str, torch.Tensor] = {}  # of all layers, to be sent as one
+        self._flights: list[_Flight] = []  # of passes one after the other
         self._from_afar = False
         self._first = self._count = 0
 
@@ -62,7 +89,8 @@ class Buffers:
 
     def begin(self, first: int, count: int) -> None:
         """A pass over `count` positions from `first` on begins."""
-        self.settle()
+        if self._sent or len(self._flights) >= _MOST_FLIGHTS or first != self._first + self._count:
+            self.settle()
         self._first, self._count = first, count
         self.waiting.clear()
 
@@ -81,7 +109,9 @@ class Buffers:
     def put_all(self, name: str, rows: torch.Tensor) -> None:
         """Keep every layer's rows, stacked."""
         if _on_host(rows):
-            self._file_all(name, rows)
+            self._file_all(name, rows, self._first, self._count)
+        elif self._count <= FEW:
+            self._together[name] = rows
         else:
             self._send(name, None, rows, len(rows))
 
@@ -97,7 +127,7 @@ class Buffers:
         for name, rows in self.waiting.items():
             n_rows = n_layers + (name == "resid")
             together = self._count <= FEW or not all(map(_on_host, rows.values()))
-            if together and (stacked := _stacked(rows, n_rows)) is not None:
+            if together and (stacked := stacked_layers(rows, n_rows)) is not None:
                 self.put_all(name, stacked)
                 continue
             for layer, each in rows.items():
@@ -106,6 +136,11 @@ class Buffers:
                 else:
                     self._send(name, layer, each[0], n_rows)
         self.waiting.clear()
+        if self._together:
+            self._from_afar = True
+            flight = _Flight(first=self._first, count=self._count, rows=SentTogether(self._together))
+            self._flights.append(flight)
+            self._together = {}
         if self._count > FEW:
             self.settle()  # it takes its time, which is not the next pass's
 
@@ -115,9 +150,13 @@ class Buffers:
         sent, self._sent = self._sent, []
         for each in sent:
             if each.layer is None:
-                self._file_all(each.name, each.rows.arrived())
+                self._file_all(each.name, each.rows.arrived(), self._first, self._count)
             else:
                 self._file(each.name, each.layer, each.rows.arrived(), each.n_layers)
+        flights, self._flights = self._flights, []
+        for first, count, arrived in _landed(flights):
+            for name, rows in arrived.items():
+                self._file_all(name, rows, first, count)
 
     def arrays(self, n_fed: int, *, own: bool = False) -> dict[str, np.ndarray]:
         """The first n_fed positions as numpy, sharing memory with the run.
@@ -146,12 +185,14 @@ class Buffers:
         self._from_afar = True
         self._sent.append(_Sent(name=name, layer=layer, n_layers=n_layers, rows=Sent(rows)))
 
-    def _file_all(self, name: str, rows: torch.Tensor) -> None:
+    def _file_all(self, name: str, rows: torch.Tensor, first: int, count: int) -> None:
         axis = 1 + _POSITION_AXIS.get(name, 0)
-        place = self._buffer(name, rows[0], len(rows)).narrow(axis, self._first, self._count)
+        place = self._buffer(name, rows[0], len(rows)).narrow(axis, first, count)
         if place.shape == rows.shape:
             place.copy_(rows)
-            self._filled.update((name, layer) for layer in range(len(rows)))
+            if name not in self._whole:
+                self._filled.update((name, layer) for layer in range(len(rows)))
+                self._whole.add(name)
         else:
             self._misfits[name] = phrase(
                 "this pass has the shape {shape}, earlier ones {expected}",
@@ -250,14 +291,14 @@ class Gathered(Buffers):
     def end(self, n_layers: int) -> None:
         """The pass is over. Raises: Unlike."""
         for name, rows in self.waiting.items():
-            stacked = _stacked(rows, n_layers + (name == "resid"))
+            stacked = stacked_layers(rows, n_layers + (name == "resid"))
             if stacked is None:
                 raise Unlike(phrase("its layers differ in their {name}", name=name))
             self.put_all(name, stacked)
         self.waiting.clear()
 
 
-def _stacked(rows: Mapping[int, torch.Tensor], n_layers: int) -> torch.Tensor | None:
+def stacked_layers(rows: Mapping[int, torch.Tensor], n_layers: int) -> torch.Tensor | None:
     """Every layer's rows [1, ...], from the first layer on, as [layer, ...]; None where layers differ."""
     if len(rows) != n_layers:
         return None

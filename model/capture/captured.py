@@ -26,7 +26,7 @@ from model.capture.sampling import Likeliest, likeliest
 from model.capture.tracer import Tracer
 from model.texts import phrase
 
-_ROOM = 128  # positions: capacities are multiples of it, so that runs of similar length share a graph
+_ROOM = 64  # positions: capacities are multiples of it, so that runs of similar length share a graph
 _KEPT = 2  # captured passes that are kept for later runs of a model
 _WARM_UP = 2  # passes before a capture, in which libraries take their memory
 _MASKS = ("sdpa", "eager")  # implementations of attention whose masks are known: truth values, and numbers to add

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,8 +28,6 @@ from model.records.trace import Ended, Path, Settings, Step
 from model.texts import phrase
 
 _OF_THE_LOOP = ("logits_processor", "stopping_criteria", "generation_config")  # what no forward pass takes
-
-_ENDINGS: dict[type, Ended] = {EosTokenCriteria: "end of sequence", MaxLengthCriteria: "length"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,10 +144,6 @@ def next_pass(model: Any, ids: torch.Tensor, cache: Any = None) -> Callable[[], 
     return lambda: _forward(model, ids, cache is None, prepared).logits[:, -1]
 
 
-def _on_host(ids: torch.Tensor) -> bool:
-    return ids.device.type == "cpu"
-
-
 def _where_unlike(sizes: tuple[int, ...]) -> tuple[int, ...]:
     return sizes if len(set(sizes)) > 1 else ()
 
@@ -167,7 +161,6 @@ class _Stand:
     n_read: int = 0  # tokens that have been read
     captured: CapturedPass | None = None  # the one that it replays, once it does
     why_solo: str = ""
-    text: torch.Tensor = field(init=False)  # the ids in the host's memory: what ends a run is asked there
 
     @property
     def kv_bytes(self) -> int:
@@ -179,14 +172,10 @@ class _Stand:
         """The bytes of each layer's, where layers differ: those of a captured pass are all alike."""
         return _where_unlike(bytes_by_layer(self.kwargs.get("past_key_values")))
 
-    def __post_init__(self) -> None:
-        self.text = self.ids.cpu()
-
     def follow(self, token: int, ids: torch.Tensor | None = None) -> None:
         """The pass is over, and this token follows it; `ids` [1] is the same where the model is."""
         self.n_read = self.ids.shape[1]
         self.ids = torch.cat([self.ids, self.ids.new_tensor([[token]]) if ids is None else ids[None]], dim=-1)
-        self.text = self.ids if _on_host(self.ids) else torch.cat([self.text, self.text.new_tensor([[token]])], dim=-1)
 
     def take_up(self, earlier: Earlier) -> None:
         """Come to stand where an earlier run stood, without a pass."""
@@ -247,20 +236,18 @@ class _Loop:
 
     def _passes(self, at: _Stand, stopping_criteria: Any) -> Generator[Pass | Resumed]:
         ending: Ended | None = None
-        n_prompt = at.ids.shape[1]
+        ends, n_prompt = _Ends(stopping_criteria), at.ids.shape[1]
         if self.earlier is not None:
-            ending = yield from self._resume(at, self.earlier, stopping_criteria)
+            ending = yield from self._resume(at, self.earlier, ends)
         while ending is None:
             started = time.perf_counter()
             n_before, stop = at.n_read, at.ids.shape[1]
             with torch.inference_mode():
                 first, logits, chosen = self._pass(at)
                 written = at.ids.shape[1] - n_prompt
-                if self.forced:
-                    at.follow(self.forced[written])
-                else:
-                    at.follow(chosen.choice.id, chosen.ids)
-                ending = "length" if written + 1 == len(self.forced) else _ending(stopping_criteria, at.text)
+                token = self.forced[written] if self.forced else chosen.choice.id
+                at.follow(token, None if self.forced else chosen.ids)
+                ending = "length" if written + 1 == len(self.forced) else ends.met(at.ids, token)
             step = Step(
                 kind="prefill" if n_before == 0 else "reread" if first < n_before else "decode",
                 first=first,
@@ -280,12 +267,12 @@ class _Loop:
                 why_solo=at.why_solo,
             )
 
-    def _resume(self, at: _Stand, earlier: Earlier, stopping_criteria: Any) -> Generator[Resumed, None, Ended | None]:
+    def _resume(self, at: _Stand, earlier: Earlier, ends: "_Ends") -> Generator[Resumed, None, Ended | None]:
         """Come to stand where the earlier run stood. Returns why nothing is left to be written, if nothing is."""
         started = time.perf_counter()
         with torch.inference_mode():
             whole = torch.cat([at.ids, at.ids.new_tensor([earlier.ids])], dim=-1)
-            ending = _ending(stopping_criteria, whole)
+            ending = ends.met(whole, earlier.ids[-1])
             if restored := ending is None and earlier.keys is not None:
                 at.take_up(earlier)
         seconds = time.perf_counter() - started
@@ -405,15 +392,28 @@ class _Loop:
             )
 
 
-def _ending(criteria: Sequence[Any], ids: torch.Tensor) -> Ended | None:
-    """What ends the text here, by the criterion that says so. An end of sequence goes before the length, as it may be
-    the last token that was allowed.
+class _Ends:
+    """What ends a run: the criteria that the library has made ready.
+
+    The two that nearly every run has are asked here, as plain numbers: asked as tensors, they make an accelerator wait.
     """
-    met = [each for each in criteria if bool(each(ids, None).all())]
-    for kind, ending in _ENDINGS.items():
-        if any(isinstance(each, kind) for each in met):
-            return ending
-    return "criterion" if met else None
+
+    def __init__(self, criteria: Sequence[Any]) -> None:
+        self._longest = [each.max_length for each in criteria if isinstance(each, MaxLengthCriteria)]
+        lasts = [each.eos_token_id.flatten().tolist() for each in criteria if isinstance(each, EosTokenCriteria)]
+        self._lasts = {token for tokens in lasts for token in tokens}
+        self._others = [each for each in criteria if not isinstance(each, MaxLengthCriteria | EosTokenCriteria)]
+
+    def met(self, ids: torch.Tensor, token: int) -> Ended | None:
+        """Why nothing follows these ids [1, n], the last of which is this token; None if something does.
+
+        An end of sequence goes before the length, as it may be the last token that was allowed.
+        """
+        if token in self._lasts:
+            return "end of sequence"
+        if any(ids.shape[1] >= longest for longest in self._longest):
+            return "length"
+        return "criterion" if any(bool(each(ids, None).all()) for each in self._others) else None
 
 
 def _prepared(model: Any, ids: torch.Tensor, *, use_cache: bool) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """What a device needs around timed or seeded work: waiting until it is done, and random numbers of its own."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 
-_MOST_PINNED = 2**22  # numbers: a decode step's, not a prompt's, as pinned memory is taken from all programs
+_MOST_PINNED = 2**24  # bytes: a decode step's, not a prompt's, as pinned memory is taken from all programs
 
 
 def wait_for(device: torch.device) -> None:
@@ -22,7 +22,7 @@ class Sent:
 
     def __init__(self, numbers: torch.Tensor) -> None:
         self._there, self._event = numbers, None
-        if numbers.device.type == "cuda" and numbers.numel() <= _MOST_PINNED:
+        if numbers.device.type == "cuda" and numbers.nbytes <= _MOST_PINNED:
             self._there = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
             self._there.copy_(numbers, non_blocking=True)
             self._event = torch.cuda.current_stream(numbers.device).record_event()
@@ -34,6 +34,21 @@ class Sent:
         if self._event is not None:
             self._event.synchronize()
         return self._there
+
+
+class SentTogether:
+    """Tensors by name on their way to the host's memory in one copy."""
+
+    def __init__(self, numbers: Mapping[str, torch.Tensor]) -> None:
+        wide_first = sorted(numbers.items(), key=lambda item: -item[1].element_size())  # so that all stand aligned
+        self.forms = tuple((name, each.shape, each.dtype, each.nbytes) for name, each in wide_first)
+        self._sent = Sent(torch.cat([each.reshape(-1).view(torch.uint8) for _, each in wide_first]))
+
+    def arrived(self) -> dict[str, torch.Tensor]:
+        """They, once they are there."""
+        parts = self._sent.arrived().split([n_bytes for *_, n_bytes in self.forms])
+        forms = zip(self.forms, parts, strict=True)
+        return {name: part.view(dtype).view(shape) for (name, shape, dtype, _), part in forms}
 
 
 _State = tuple[Callable[[], torch.Tensor], Callable[[torch.Tensor], None]]  # asks for a generator's state, and sets it

@@ -18,8 +18,9 @@ from torch import nn
 
 from model.arch.anatomy import Anatomy, attached, expert_choice, hidden, layer_input
 from model.arch.attention_calls import in_float32, watched
+from model.arch.hooks import Listener, overheard
 from model.arch.own_attention import OwnAttention, OwnCall
-from model.capture.buffers import FEW, Buffers
+from model.capture.buffers import FEW, Buffers, stacked_layers
 from model.errors import Cancelled
 from model.records import attention
 from model.records.attention import AttentionRule
@@ -88,7 +89,8 @@ class Tracer:
         """
         self.entered = []
         try:
-            with watched(self.attend), attached(list(self._hooks())), self._own or nullcontext():
+            leaves = [(self._anatomy.layers[-1].register_forward_hook, self._end)]
+            with watched(self.attend), overheard(self._calls()), attached(leaves), self._own or nullcontext():
                 yield
             with self._keeping_attention:
                 self._keep_masks()
@@ -172,10 +174,13 @@ class Tracer:
         called = original if self._own is None else partial(self._own.left_out, original)
         result = called(*args, **kwargs)
         with self._keeping_attention:
-            told = dict(zip(_TAKES, args, strict=False)) | kwargs
-            query, key, value = told["query"], told["key"], told["value"]
+            if len(args) == len(_TAKES):  # as the library calls it, which takes no looking up
+                _, query, key, value, mask = args
+            else:
+                told = dict(zip(_TAKES, args, strict=False)) | kwargs
+                query, key, value, mask = told["query"], told["key"], told["value"], told.get("attention_mask")
             self._require_first()
-            self._keep_attention(self._layer, query, key, value, told.get("attention_mask"), told)
+            self._keep_attention(self._layer, query, key, value, mask, kwargs)
             if self.outputs is not None:
                 ran = result[0][0].float()
                 exact = ran if query.dtype == torch.float32 else in_float32(original, args, kwargs)
@@ -210,8 +215,9 @@ class Tracer:
         self._told.append((layer, mask, n_keys))
         if layer not in self.rules:
             self._learn(layer, query, key, told)
-        key, value = (each.narrow(2, n_keys - count, count) for each in (key, value))
-        if self._count <= FEW:
+        if count != n_keys:
+            key, value = key.narrow(2, n_keys - count, count), value.narrow(2, n_keys - count, count)
+        if count <= FEW:
             waiting = self.buffers.waiting
             waiting["queries"][layer], waiting["keys"][layer], waiting["values"][layer] = query, key, value
         else:
@@ -252,21 +258,20 @@ class Tracer:
         self._last_mask = last if alike else mask
         return self._last_mask  # pyright: ignore[reportReturnType]  (not None, as one of the two)
 
-    def _hooks(self) -> Iterator[tuple[Callable[..., Any], Callable[..., None]]]:
-        layers = self._anatomy.layers
-        for place, layer in enumerate(layers):
-            yield _before(layer), self._entrance(place)
-        yield layers[-1].register_forward_hook, self._end
+    def _calls(self) -> Iterator[tuple[nn.Module, Listener]]:
+        """Whose calls are overheard, and by whom."""
+        for place, layer in enumerate(self._anatomy.layers):
+            yield layer, self._entrance(place)
         for place, module in enumerate(self._anatomy.experts):
             if module is not None:
-                yield _before(module), self._experts(place)
+                yield module, self._experts(place)
         units = [module for module in self._anatomy.unit_outputs if module is not None]
         if len(units) == self._n_layers:  # else they are not shown
             for place, module in enumerate(units):
-                yield module.register_forward_pre_hook, self._units(place)
+                yield module, self._units(place)
 
-    def _entrance(self, layer: int) -> Callable[..., None]:
-        def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _entrance(self, layer: int) -> Listener:
+        def hear(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             self.check()
             self._layer = layer  # what an attention module says of itself is not so where layers share one
             self._forget_own()
@@ -274,7 +279,7 @@ class Tracer:
             with self._keeping_stream:
                 self._put_stream(layer, layer_input(args, kwargs))
 
-        return hook
+        return hear
 
     def _end(self, _: nn.Module, __: Any, output: Any) -> None:
         self.entered.append(time.perf_counter())
@@ -287,25 +292,25 @@ class Tracer:
         else:
             self._put("resid", layer, stream)
 
-    def _experts(self, layer: int) -> Callable[..., None]:
-        def hook(_: nn.Module, args: tuple[Any, ...], __: dict[str, Any]) -> None:
+    def _experts(self, layer: int) -> Listener:
+        def hear(args: tuple[Any, ...], _: dict[str, Any]) -> None:
             with self._keeping_experts:
                 chosen = expert_choice(args)
                 assert chosen is not None
                 self._put("expert_ids", layer, chosen[0].int()[None])
                 self._put("expert_weights", layer, chosen[1].float().clone()[None])
 
-        return hook
+        return hear
 
-    def _units(self, layer: int) -> Callable[..., None]:
-        def hook(_: nn.Module, args: tuple[Any, ...]) -> None:
+    def _units(self, layer: int) -> Listener:
+        def hear(args: tuple[Any, ...], _: dict[str, Any]) -> None:
             with self._keeping_units:
                 if self._count == 1:  # few enough numbers to wait, and be searched for all layers at once
                     self._units_seen[layer] = args[0]
                 else:
                     self._put_units(layer, args[0])
 
-        return hook
+        return hear
 
     def _put_units(self, layer: int, units: torch.Tensor) -> None:
         values, ids = _strongest(units.reshape(self._count, -1))
@@ -314,9 +319,10 @@ class Tracer:
 
     def _keep_units(self) -> None:
         """Search what has waited: in one go where all layers have as many units."""
-        if len({each.shape for each in self._units_seen.values()}) == 1:
-            seen = [self._units_seen[layer] for layer in sorted(self._units_seen)]
-            values, ids = _strongest(torch.stack(seen).reshape(len(seen), self._count, -1))
+        if not self._units_seen:
+            return
+        if (seen := stacked_layers(self._units_seen, self._n_layers)) is not None:
+            values, ids = _strongest(seen.reshape(self._n_layers, self._count, -1))
             self.buffers.put_all("unit_values", values)
             self.buffers.put_all("unit_ids", ids)
         else:
@@ -375,22 +381,20 @@ def _but_for(rule: AttentionRule, whole: Mapping[str, int | None]) -> AttentionR
     return replace(rule, **{name: None for name, size in whole.items() if getattr(rule, name) == size})
 
 
-def _before(module: nn.Module) -> Callable[..., Any]:
-    return lambda hook: module.register_forward_pre_hook(hook, with_kwargs=True)
-
-
 def _strongest(units: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The units of largest size, and which they are: [..., U] each, of [..., d_mlp].
 
     Few rows at a time: what is made on the way then stays in the processor's cache, and adds nothing to the peak.
     """
+    if len(units) <= _ROWS:
+        return _strongest_of_few(units)
     found = [_strongest_of_few(rows) for rows in units.split(_ROWS)]
     return torch.cat([values for values, _ in found]), torch.cat([ids for _, ids in found])
 
 
 def _strongest_of_few(units: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     ids = units.abs().topk(min(UNITS, units.shape[-1]), dim=-1).indices
-    return units.gather(-1, ids), ids.int()
+    return units.gather(-1, ids), ids
 
 
 def _added(mask: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ from model.loading.evidence import N_NEW, Evidence, Failed
 from model.records.trace import Settings
 from model.texts import phrase
 
-_IN_FLOAT32 = 1e-4  # of the largest number of a layer's row: other kernels add up in another order, layer after layer
+_IN_FLOAT32 = 2e-5  # of the largest number of a layer's row: other kernels add up in another order, layer after layer
 _ROUNDINGS = 16  # in a shorter precision, for the same reason
 
 

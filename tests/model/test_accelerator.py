@@ -13,6 +13,7 @@ from model import trace
 from model.capture import buffers
 from model.capture.buffers import Buffers
 from model.capture.decoding import passes
+from model.capture.device import SentTogether
 from model.capture.tracer import Tracer
 from model.records.trace import Settings
 from tests.tiny import shared
@@ -58,23 +59,37 @@ def test_rows_that_wait_on_the_device_make_the_same_record(family: str, monkeypa
     assert waited.rules == at_once.rules and waited.notes == at_once.notes
 
 
-def test_each_name_leaves_the_device_once_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[list[str]] = []
-    honest_begin, honest_send = Buffers.begin, Buffers._send
-
-    def begin(self: Buffers, first: int, count: int) -> None:
-        sent.append([])
-        honest_begin(self, first, count)
-
-    def send(self: Buffers, name: str, *rest: Any) -> None:
-        sent[-1].append(name)
-        honest_send(self, name, *rest)
-
-    hooked = shared("llama")
+def test_rows_of_many_passes_are_filed_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    hooked, n_new = shared("llama"), 2 * buffers._MOST_FLIGHTS + 9
+    at_once = trace(hooked, PROMPT, max_new_tokens=n_new, additions=False)
     monkeypatch.setattr(buffers, "_on_host", lambda _: False)
-    monkeypatch.setattr(Buffers, "begin", begin)
-    monkeypatch.setattr(Buffers, "_send", send)
+    waited = trace(hooked, PROMPT, max_new_tokens=n_new, additions=False)
+    assert waited.n_generated == n_new
+    assert all(np.array_equal(array, waited.arrays()[name]) for name, array in at_once.arrays().items())
+
+
+def test_a_pass_leaves_the_device_in_one_copy_and_a_prompt_in_one_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    hooked = shared("llama")
+    names = {"keys", "queries", "resid", "unit_ids", "unit_values", "values"}
+    passes_of: list[list[set[str]]] = []
+    begin = Buffers.begin
+
+    class Noted(SentTogether):
+        def __init__(self, numbers: Any) -> None:
+            passes_of[-1].append(set(numbers))
+            super().__init__(numbers)
+
+    def sent(self: Buffers, name: str, layer: int | None, *rest: Any) -> None:
+        assert layer is None, "every layer by itself"
+        passes_of[-1].append({name})
+        honest(self, name, layer, *rest)
+
+    honest = Buffers._send
+    monkeypatch.setattr(buffers, "_on_host", lambda _: False)
+    monkeypatch.setattr(buffers, "SentTogether", Noted)
+    monkeypatch.setattr(Buffers, "_send", sent)
+    monkeypatch.setattr(Buffers, "begin", lambda self, *at: (passes_of.append([]), begin(self, *at))[1])
     trace(hooked, PROMPT, max_new_tokens=NEW, additions=False)
-    assert len(sent) == NEW
-    for names in sent:
-        assert sorted(names) == ["keys", "queries", "resid", "unit_ids", "unit_values", "values"]
+    prompt, *decoded = passes_of
+    assert sorted(map(sorted, prompt)) == sorted([name] for name in names)
+    assert decoded == [[names]] * (NEW - 1)

@@ -136,7 +136,7 @@ def test_a_shifted_residual_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_hooks_that_never_fire_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Tracer, "_hooks", lambda _: iter(()))
+    monkeypatch.setattr(Tracer, "_calls", lambda _: iter(()))
     found = passed()
     assert not found["residual"] and not found["lens"] and not found["units"] and not found["parts"]
 
