@@ -1,10 +1,11 @@
 """What holds on this device, in each precision: `python -m bench.device`, with `--large` for a model of 8 billion.
 
 Every family of the tests, at tiny size: whether a traced run gives the tokens and logits of the library's `generate`,
-and what the self-check hides. Then milliseconds a decode step, greedy, after a prompt of 512 tokens and over 47 steps,
-on random weights in bfloat16, for the default model's shape and, with `--large`, for one of 8.0 billion parameters:
-of `generate`, of the same loop here without and with a tracer, and, on a CUDA device, of captured passes without and
-with one. The sides take turns. `--speed` prints the times alone.
+the same of captured decode passes where the device has them, and what the self-check hides. Then milliseconds a decode
+step, greedy, after a prompt of 512 tokens and over 47 steps, on random weights in bfloat16, for the default model's
+shape and, with `--large`, for one of 8.0 billion parameters: of `generate`, of the same loop here without and with a
+tracer, of a whole run that makes a record, and of the three where decode passes are captured. The sides take turns.
+`--speed` prints the times alone.
 """
 
 import sys
@@ -17,8 +18,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from model import HookedModel, Limits, Settings, load, trace
+from model.capture.captured import CapturedPasses
 from model.capture.decoding import passes
 from model.capture.generation import Generation
+from model.capture.tracer import Tracer
 from tests.tiny import FAMILIES, tiny_model, tiny_tokenizer
 
 _SAID = ("parity", "captured")
@@ -52,7 +55,9 @@ def main() -> None:
         for family in FAMILIES:
             hooked = load(model=tiny_model(family).to(dtype).to(device).eval(), tokenizer=tiny_tokenizer())
             hidden = ", ".join(check.name for check in hooked.card.checks if not check.passed)
-            print(f"{str(dtype)[6:]:>9} {family:<14} {_agreement(hooked)}; hidden: {hidden or 'nothing'}")
+            said = f"{_agreement(_solo(hooked))}; hidden: {hidden or 'nothing'}"
+            captured = f"; captured: {_agreement(hooked)}" if _captured(hooked) is not None else ""
+            print(f"{str(dtype)[6:]:>9} {family:<14} {said}{captured}")
     for shape in (_SMALL, *([_LARGE] if "--large" in sys.argv else [])):
         _speed(shape, device)
 
@@ -75,17 +80,27 @@ def _speed(shape: dict[str, int], device: str) -> None:
     with torch.device(device):
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **shape), dtype=torch.bfloat16).eval()
     hooked = load(model=model, tokenizer=tiny_tokenizer())
-    solo = replace(hooked, captured=None)
     ids, settings, limits = torch.randint(5, 190, (_READ,)).tolist(), Settings(max_new_tokens=_WRITTEN), Limits()
-    captured = hooked.captured if hooked.card.reason_against("captured") is None else None
+
+    def loop(captured: CapturedPasses | None = None, *, traced: bool = False) -> float:
+        tracer = Tracer(hooked.anatomy, _READ + _WRITTEN) if traced else None
+        return _a_step(passes(model, ids, settings, tracer, captured=captured))
+
+    def run(of: HookedModel) -> float:
+        return _a_step(Generation(of, ids, settings, limits))
+
     ways: dict[str, Callable[[], float]] = {
         "generate()": lambda: _generated(model, ids),
-        "the same loop": lambda: _a_step(passes(model, ids, settings, None)),
-        "traced": lambda: _a_step(Generation(solo, ids, settings, limits)),
+        "loop": loop,
+        "loop, traced": lambda: loop(traced=True),
+        "run": lambda: run(_solo(hooked)),
     }
-    if captured is not None:
-        ways["captured"] = lambda: _a_step(passes(model, ids, settings, None, captured=captured))
-        ways["captured and traced"] = lambda: _a_step(Generation(hooked, ids, settings, limits))
+    if (captured := _captured(hooked)) is not None:
+        ways |= {
+            "captured loop": lambda: loop(captured),
+            "captured loop, traced": lambda: loop(captured, traced=True),
+            "captured run": lambda: run(hooked),
+        }
     took: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(1 + _TRIES):
         for name, way in ways.items():
@@ -94,13 +109,19 @@ def _speed(shape: dict[str, int], device: str) -> None:
     size = sum(each.numel() for each in model.parameters()) / 1e9
     print(f"{size:.2f} billion, bfloat16, {_READ} + {_WRITTEN} tokens, ms a decode step, medians of {_TRIES}:")
     for name, seconds in steps.items():
-        print(
-            f"  {name:<20} {1000 * seconds:6.2f}   of {min(took[name]) * 1000:.2f} to {max(took[name][1:]) * 1000:.2f}"
-        )
-    print(f"  speed traced / the same loop: {steps['the same loop'] / steps['traced']:.3f}")
-    if captured is not None:
-        print(f"  speed captured and traced / captured: {steps['captured'] / steps['captured and traced']:.3f}")
+        low, high = min(took[name][1:]), max(took[name][1:])
+        speed = steps["captured loop" if name.startswith("captured") else "loop"] / seconds
+        print(f"  {name:<22} {1000 * seconds:6.2f} ({1000 * low:.2f} to {1000 * high:.2f}), speed {speed:.3f}")
     print("\n".join(f"  {check.name}: {check.detail}" for check in hooked.card.checks if check.name in _SAID))
+
+
+def _solo(hooked: HookedModel) -> HookedModel:
+    """The same model, no pass of which is captured."""
+    return replace(hooked, captured=None)
+
+
+def _captured(hooked: HookedModel) -> CapturedPasses | None:
+    return None if hooked.card.reason_against("captured") is not None else hooked.captured
 
 
 def _a_step(run: Iterator[object]) -> float:
