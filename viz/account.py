@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from model.records.batching import Batching
 from model.records.speculation import Speculation
-from model.texts import phrase
+from model.texts import listed, phrase
+from viz import theme
 from viz.view import Follows, Selection
 
 
@@ -45,3 +46,31 @@ def in_chat(record: Batching | Speculation) -> str:
     if record.settings.chat:
         return phrase("prompts in the model's chat template")
     return phrase("prompts as typed, without a chat template")
+
+
+def few_rows(record: Batching | Speculation) -> list[str]:
+    """What the host measured of matrix products with a few rows, in a sentence; none where nothing was measured."""
+    measured = record.products
+    values = {
+        "rows": listed([theme.count(each.n_rows) for each in measured]),
+        "linear": listed([f"{each.linear:.2f}" for each in measured]),
+        "taken": listed([f"{each.taken:.2f}" for each in measured]),
+    }
+    if not measured:
+        return []
+    if not any(each.share_turned for each in measured):
+        return [
+            phrase(
+                "Measured here: the matrix products of a pass over {rows} tokens take {linear} times as long as those "
+                "over one. Torch's own product was the fastest of those tried.",
+                **values,
+            )
+        ]
+    return [
+        phrase(
+            "Measured here: the matrix products of a pass over {rows} tokens take {taken} times as long as those over "
+            "one; with torch's own product it would be {linear}. Such passes swap the operands where that is faster, "
+            "which changes results by rounding; plain decoding does not.",
+            **values,
+        )
+    ]

@@ -18,6 +18,7 @@ from model.arch.anatomy import Anatomy
 from model.arch.tokens import Reader
 from model.capture.captured import CapturedPasses
 from model.capture.generation_config import recommended, recommended_values
+from model.capture.products import Products
 from model.records.settings import Settings
 from model.records.trace import ModelCard
 from model.texts import phrase
@@ -53,6 +54,11 @@ class HookedModel:
     def recommends(self) -> Mapping[str, float]:
         """The same by name, without what changes nothing."""
         return recommended_values(self.model)
+
+    @cached_property
+    def products(self) -> Products:
+        """How its linear layers multiply a few rows, for passes that need not be `generate()`'s own bit for bit."""
+        return Products(self.model)
 
     @cached_property
     def folder(self) -> Path:

@@ -13,6 +13,8 @@ import numpy as np
 
 from model.errors import BadTrace
 from model.records.file import Saved, Shape
+from model.records.products import FewRows
+from model.records.schema import added
 from model.records.trace import ModelCard, Settings, Token
 from model.texts import translated
 
@@ -172,6 +174,7 @@ class Batching(Saved):
     ticks: tuple[Tick, ...] = ()
     schedulers: tuple[TimedScheduler, ...] = ()
     notes: tuple[str, ...] = ()
+    products: tuple[FewRows, ...] = added(())  # measured on this host before it ran; empty: all were torch's `linear`
 
     weights: Annotated[np.ndarray, Shape("float32", "W")]
 

@@ -12,6 +12,8 @@ import numpy as np
 
 from model.errors import BadTrace
 from model.records.file import Saved, Shape
+from model.records.products import FewRows
+from model.records.schema import added
 from model.records.trace import Candidate, ModelCard, Settings, Token
 
 
@@ -118,6 +120,7 @@ class Speculation(Saved):
     texts: dict[int, str]  # the text of every id in the attempts
     attempts: tuple[Attempt, ...] = ()
     notes: tuple[str, ...] = ()
+    products: tuple[FewRows, ...] = added(())  # measured on this host before it ran; empty: all were torch's `linear`
 
     verify_sizes: Annotated[np.ndarray, Shape("int32", "S")]
     verify_s: Annotated[np.ndarray, Shape("float64", "S Q")]

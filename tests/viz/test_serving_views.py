@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from model.errors import NotShown
-from model.records.batching import BlockTable, ScheduledChunk
+from model.records.batching import Batching, BlockTable, ScheduledChunk
+from model.records.products import FewRows
 from tests.app.fakes_served import served as other
 from tests.fakes_serving import BUDGET, IDLE, N_BLOCKS, PREEMPTED, PROMPTS, fake_batching
 from tests.viz.drawn_serving import STORY, TEXTS, VIEWS, cells, drawn
@@ -19,6 +20,7 @@ from tests.viz.framed import HOSTILE
 from viz import markup, served, theme
 from viz.export import page
 from viz.view import Selection, View, as_json
+from viz.views.batching.account import ACCOUNT
 
 
 def test_they_stand_in_the_order_in_which_they_teach():
@@ -46,6 +48,22 @@ def test_a_record_that_grows_draws_or_says_why(shown: View, mode: theme.Mode, n:
     assert all(
         size >= 14 for size in re.findall(r'"font": {[^}]*"size": (\d+)', json.dumps(told)) for size in [int(size)]
     )
+
+
+def test_what_the_host_measured_of_a_few_rows_is_told_and_kept(tmp_path):
+    """A file of an earlier version, or of a host that measured nothing, says nothing of it."""
+    assert not any("Measured here" in each for each in ACCOUNT.facts(STORY))
+    two = FewRows(n_rows=2, linear=1.71, taken=1.09, share_turned=0.8)
+    three = FewRows(n_rows=3, linear=2.14, taken=1.2, share_turned=1.0)
+    record = replace(STORY, products=(two, three))
+    (said,) = [each for each in ACCOUNT.facts(record) if "Measured here" in each]
+    assert "over 2 and 3 tokens take 1.09 and 1.20 times" in said and "would be 1.71 and 2.14" in said
+    plain = replace(STORY, products=(replace(two, taken=1.71, share_turned=0.0),))
+    (said,) = [each for each in ACCOUNT.facts(plain) if "Measured here" in each]
+    assert "over 2 tokens take 1.71 times" in said and "Torch's own product was the fastest" in said
+    record.save(tmp_path / "a.batching")
+    again = Batching.open(tmp_path / "a.batching").products
+    assert [(each.n_rows, each.taken) for each in again] == [(2, 1.09), (3, 1.2)]
 
 
 def test_large_numbers_and_a_conclusion_stand_first():

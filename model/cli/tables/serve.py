@@ -34,6 +34,7 @@ def summary(served: Batching) -> dict[str, Any]:
     )
     return {
         "model": served.model.name,
+        "products": [slots_of(each) for each in served.products],
         **{name: getattr(served, name) for name in names},
         "requests": [slots_of(each) | {"tokens": [token.id for token in each.tokens]} for each in served.requests],
         "ticks": [

@@ -69,6 +69,7 @@ def summary(drafted: Speculation) -> dict[str, Any]:
     return {
         "model": drafted.model.name,
         "machine": drafted.machine,
+        "products": [slots_of(each) for each in drafted.products],
         "n_prompt": drafted.n_prompt,
         "tokens": [token.id for token in drafted.tokens],
         "notes": drafted.notes,

@@ -24,6 +24,7 @@ from model.experiments.batching.paged import Bounds, EngineTick, NoBlockLeft, Pa
 from model.experiments.batching.schedulers import NAMES, Name, Stopwatch, Text, TimedRun, ends_of, run, ticks
 from model.limits import Limits
 from model.records.batching import SCHEDULER_LABELS, Batching, Request, Tick, TimedScheduler, letter
+from model.records.products import FewRows
 from model.records.trace import Settings, Token
 from model.requests.batching import Serve
 from model.texts import phrase, translated
@@ -145,6 +146,7 @@ class _Serving:
         self._weights = _Weights()
         self._ticks: list[Tick] = []
         self._runs: dict[Name, list[TimedRun]] = {}
+        self._products: tuple[FewRows, ...] = ()
         self._notes = list(dict.fromkeys(note for read in reads for note in read.notes))
         self._n_written = self._n_expected = self._n_blocks = self._block_bytes = 0
 
@@ -152,6 +154,9 @@ class _Serving:
         """The record after each tick and after each turn of timed runs."""
         self._n_expected = sum(text.max_new_tokens for text in self._texts) * (1 + repeats * len(NAMES))
         try:
+            self._job.check()
+            with self._job.clock(), self._hooked.guard:
+                self._products = self._hooked.products.measure(range(2, self._most_together() + 1))
             yield from self._recorded(attention)
             if all(each.finished for each in self._served):
                 yield from self._timed(repeats)
@@ -159,6 +164,10 @@ class _Serving:
             for each in self._served:
                 each.ended = each.ended if each.finished else "stopped"
             yield self._record()
+
+    def _most_together(self) -> int:
+        """Texts that a pass can work on at once, each one row of a decode pass."""
+        return min(len(self._texts), self._bounds.max_requests)
 
     def _note(self, sentence: str) -> None:
         """For the record, once."""
@@ -335,6 +344,7 @@ class _Serving:
             ticks=tuple(self._ticks),
             schedulers=tuple(self._schedulers()),
             notes=tuple(self._notes),
+            products=self._products,
             weights=self._weights.array(),
         )
 

@@ -107,6 +107,7 @@ class Paged:
     def __init__(self, hooked: HookedModel, bounds: Bounds, *, eager: bool) -> None:
         check_model(hooked)
         self._model, self._n_layers, self._n_heads = hooked.model, hooked.card.n_layers, hooked.card.n_heads
+        self._products = hooked.products
         self._attention = EAGER if eager or hooked.card.attention == "eager" else hooked.card.attention
         with _as_known(), self._switched(), own_randomness(self._model.device):  # which it seeds
             self._manager, self._processor = _engine(
@@ -180,7 +181,7 @@ class Paged:
         return ready
 
     def _forward(self, recorder: _AttentionRecorder | None) -> None:
-        with nullcontext() if recorder is None else watched(recorder.attend):
+        with self._products.taken(), nullcontext() if recorder is None else watched(recorder.attend):
             self._processor._generation_step(self._model)
         wait_for(self._model.device)
 

@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -152,7 +152,8 @@ def _in_batches(hooked: HookedModel, settings: Settings, size: int, recorder: "_
         batch = [number for number in list(coming)[:size] if recorder.watch.until(texts[number].arrives_s) <= 0]
         for _ in batch:
             coming.popleft()
-        with hooked.guard:
+        products = nullcontext() if len(batch) == 1 else hooked.products.taken()  # one alone is plain decoding
+        with hooked.guard, products:
             streamer = recorder.streamer(hooked, batch, job)
             _generate(hooked.model, [texts[number] for number in batch], settings, streamer)
 

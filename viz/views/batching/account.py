@@ -6,7 +6,7 @@ from model.records.batching import Batching
 from model.requests.batching import Text
 from model.texts import counted, phrase
 from viz import theme
-from viz.account import Account, in_chat
+from viz.account import Account, few_rows, in_chat
 from viz.measured import n_tokens, number
 from viz.served import letter
 from viz.view import Selection
@@ -55,6 +55,7 @@ def _facts(record: Batching) -> list[str]:
         phrase("Cache: {cache}", cache=cache),
         phrase("Settings: {settings}", settings=settings),
         phrase("Machine: {machine}", machine=record.machine),
+        *few_rows(record),
         *record.notes,
     ]
 

@@ -5,7 +5,7 @@ from typing import Any
 from model.records.speculation import Speculation
 from model.texts import phrase
 from viz import theme
-from viz.account import Account, in_chat
+from viz.account import Account, few_rows, in_chat
 from viz.measured import n_tokens
 from viz.views.speculation.turns import ROUNDS, first_round, first_seen
 
@@ -22,6 +22,7 @@ def _facts(record: Speculation) -> list[str]:
         ),
         phrase("Settings: {drafting}", drafting=_drafting(record)),
         phrase("Machine: {machine}", machine=record.machine),
+        *few_rows(record),
         *record.notes,
     ]
 
