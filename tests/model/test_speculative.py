@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -187,6 +188,22 @@ def test_the_draft_of_our_own_draws_from_the_scores_that_it_gives() -> None:
     torch.manual_seed(0)
     drawn = draft._choose(scores.expand(8000, -1))[:, 0].tolist()
     assert chi_square(drawn, scores.softmax(dim=-1)) < 16.3
+
+
+@pytest.mark.parametrize(("highest", "drafted"), [(0.19, 0), (0.3, 1), (0.5, 2), (0.7, 4)])
+@pytest.mark.parametrize("sample", [False, True])
+def test_no_token_is_drafted_that_is_hardly_worth_its_row(highest: float, drafted: int, sample: bool) -> None:
+    """By the distribution, whatever is drawn from it: 0.5 and 0.25 are above WORTH_A_ROW, 0.125 is not."""
+    odds = torch.tensor([[highest, *[(1 - highest) / 9] * 9]])
+    draft: Any = OwnDraft.__new__(OwnDraft)
+    draft._sample, draft._n_draft, draft._max_length, draft._n_past = sample, 4, 99, 0
+    draft._thought = SimpleNamespace(latest=torch.zeros(1, 3, 1, 2))
+    draft._embed, draft._past = (lambda ids: ids), []
+    draft._read = draft._draft = lambda *_: torch.zeros(1, 1, 2)
+    draft._scores = lambda *_: odds.log()
+    for _ in range(20):
+        text, scores = draft.get_candidates(torch.zeros(1, 3, dtype=torch.long))
+        assert text.shape[1] - 3 == drafted and (scores is None if drafted == 0 else scores.shape == (1, drafted, 10))
 
 
 def test_after_a_refusal_the_token_comes_from_what_the_draft_left_of_the_model() -> None:

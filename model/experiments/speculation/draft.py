@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 
 FILE = Path(__file__).parents[3] / "assets" / "draft" / "draft.safetensors"
 
+WORTH_A_ROW = 0.2
+"""The least chance of being accepted with which a token is drafted: its row makes the verification pass longer, by
+about this share of a pass.
+
+The chance is the product of the draft's highest probabilities up to this token. It is told by the distributions and
+not by what is drawn from them: a stop that looked at the drawn token would bias what is written.
+"""
+
 KeysValues = tuple[Tensor, Tensor]
 
 
@@ -184,9 +192,12 @@ def own_draft(hooked: "HookedModel") -> Draft:
     return draft.to(hooked.model.device, hooked.model.dtype)
 
 
-def borrowed_head(hooked: "HookedModel", draft: Draft) -> Tensor:
-    """The rows [n_tokens, d_model] of the model's output head for the tokens that the draft can write; a copy."""
-    return hooked.model.get_output_embeddings().weight.detach()[draft.token_ids.long()]
+def borrowed_head(hooked: "HookedModel", draft: Draft) -> nn.Linear:
+    """The model's output head for the tokens that the draft can write: a copy of those rows [n_tokens, d_model]."""
+    rows = hooked.model.get_output_embeddings().weight.detach()[draft.token_ids.long()]
+    head = nn.Linear(rows.shape[1], rows.shape[0], bias=False, device="meta")
+    head.weight = nn.Parameter(rows, requires_grad=False)
+    return head
 
 
 class Thoughts:
@@ -225,13 +236,16 @@ def thoughts(hooked: "HookedModel", reads: Sequence[int], kept: Thoughts) -> Ite
 
 
 class OwnDraft(CandidateGenerator):
-    """Drafts for one run of assisted generation: asked before each pass of the model, it says up to n_draft tokens."""
+    """Drafts for one run of assisted generation: asked before each pass of the model, it says up to n_draft tokens.
+
+    It says fewer, or none, where they are hardly worth their rows: see `WORTH_A_ROW`.
+    """
 
     def __init__(
         self,
         hooked: "HookedModel",
         draft: Draft,
-        head: Tensor,
+        head: nn.Module,
         thought: Thoughts,
         *,
         n_draft: int,
@@ -256,13 +270,17 @@ class OwnDraft(CandidateGenerator):
             return input_ids, None
         guess = self._read(input_ids, self._thought.latest[:, : input_ids.shape[1] - 1 - self._n_past])
         scores: list[Tensor] = []
-        text = input_ids
-        for at in range(n_draft):
-            scores.append(self._scores(text, guess))
-            text = torch.cat([text, self._choose(scores[-1])], dim=-1)
-            if at + 1 < n_draft:
+        text, hope = input_ids, 1.0
+        while len(scores) < n_draft:
+            if scores:
                 guess = self._draft(self._embed(text[:, -1:]), guess, self._past)
-        return text, torch.stack(scores, dim=1)
+            said = self._scores(text, guess)
+            hope *= float(said.softmax(dim=-1).max())
+            if hope < WORTH_A_ROW:
+                break
+            scores.append(said)
+            text = torch.cat([text, self._choose(said)], dim=-1)
+        return text, torch.stack(scores, dim=1) if scores else None
 
     def update_candidate_strategy(self, input_ids: Tensor, scores: Tensor, num_matches: int) -> None:
         """The number of drafted tokens stays the same."""
@@ -279,7 +297,7 @@ class OwnDraft(CandidateGenerator):
         scores = guess.new_full(
             (1, self._d_vocab), -torch.inf, dtype=torch.float32
         )  # float32, as the model's scores for verification
-        scores[:, self._said] = functional.linear(guess[:, -1], self._head).float()
+        scores[:, self._said] = self._head(guess[:, -1]).float()
         return self._processors(text, scores) if len(self._processors) else scores
 
     def _choose(self, scores: Tensor) -> Tensor:

@@ -8,14 +8,14 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import StoppingCriteriaList
 
 from model.api.job import Job, records_of
@@ -32,8 +32,10 @@ from model.errors import Cancelled, NotShown
 from model.experiments.speculation.assisted import Make, Verified, drafting, watched
 from model.experiments.speculation.draft import Draft, OwnDraft, Thoughts, borrowed_head, thoughts
 from model.experiments.speculation.drafters import Drafter, drafters_of, verdict_on
+from model.experiments.speculation.half_weights import HalfLinear, halved, pays
 from model.experiments.speculation.verified import ids_of, round_of
 from model.limits import Limits
+from model.records.products import FewRows
 from model.records.speculation import Attempt, Speculation
 from model.records.trace import Settings, Token
 from model.requests.request import check_repeats
@@ -188,6 +190,8 @@ class _Speculating:
         self._attempts: list[Attempt] = []
         self._mentioned: set[int] = set()
         self._verify: list[list[float]] = []
+        self._products: tuple[FewRows, ...] = ()
+        self._head: nn.Module | None = None  # of the draft of our own
 
     def records(self) -> Generator[Speculation | None]:
         """The record after each recorded run and at the end, None in between where other jobs may use the model."""
@@ -198,6 +202,7 @@ class _Speculating:
                 yield self._record()
 
     def _pieces(self) -> Generator[Speculation | None]:
+        self._prepare()
         self._plain = (yield from self._run_recorded(phrase("plain decoding"))).written
         yield self._record()
         for drafter in self._drafters:
@@ -207,6 +212,17 @@ class _Speculating:
             yield from self._timed(at, drafter)
         yield from self._timed_passes()
         yield self._record()
+
+    def _prepare(self) -> None:
+        """Measure how this host multiplies fastest what only drafted runs read: a few rows, and the draft's weights."""
+        self._job.check()
+        with self._job.clock(), self._hooked.guard:
+            self._products = self._hooked.products.measure(range(2, self._setup.n_draft + 2))
+            for draft in (drafter.own for drafter in self._drafters if drafter.own is not None):
+                head = self._head = borrowed_head(self._hooked, draft)
+                if pays(head.weight):
+                    self._head = HalfLinear(head.weight)
+                    halved(draft)
 
     def _attempt(self, drafter: Drafter, ran: _Run) -> Attempt:
         """The recorded run of a draft, without times, which come later."""
@@ -309,6 +325,7 @@ class _Speculating:
             kept = Thoughts()
             around.append(partial(thoughts, self._hooked, drafter.own.shape.reads, kept))
             make = self._own_draft(drafter.own, kept)
+        around.append(self._hooked.products.taken)
         around.append(partial(watched, model, record=record, job=self._job, make=make, rounds=rounds))
         return around
 
@@ -319,7 +336,8 @@ class _Speculating:
         return {"prompt_lookup_num_tokens": self._setup.n_draft, **drafter.options}
 
     def _own_draft(self, draft: Draft, kept: Thoughts) -> Make:
-        head = borrowed_head(self._hooked, draft)  # copied here, before the timing starts
+        assert self._head is not None
+        head = self._head
 
         def make(*, generation_config: Any, logits_processor: Any, **_: Any) -> OwnDraft:
             return OwnDraft(
@@ -349,7 +367,8 @@ class _Speculating:
             for at, size in enumerate(sizes):
                 self._go_on(phrase("verification passes, timed"))
                 read = tail[:, :1].expand(1, size) if tail.shape[1] < size else tail[:, :size]
-                with self._job.clock(), self._hooked.guard, torch.inference_mode():
+                products = nullcontext() if size == 1 else self._hooked.products.taken()
+                with self._job.clock(), self._hooked.guard, products, torch.inference_mode():
                     started = time.perf_counter()
                     model(read, past_key_values=cache, use_cache=True)
                     wait_for(model.device)
@@ -382,6 +401,7 @@ class _Speculating:
             texts=self._hooked.reader.texts(self._mentioned),
             attempts=tuple(self._attempts),
             notes=self._reasons,
+            products=self._products,
             verify_sizes=np.arange(1, len(self._verify) + 1, dtype=np.int32),
             verify_s=np.array(self._verify, np.float64).reshape(len(self._verify), _TRIES),
         )
