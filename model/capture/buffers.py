@@ -238,6 +238,25 @@ class Buffers:
         return self._arrays[name]
 
 
+class Keeping:
+    """Inside, what fails says why these arrays are not recorded, and the model's own pass goes on."""
+
+    __slots__ = ("_buffers", "_names")
+
+    def __init__(self, buffers: Buffers, *names: str) -> None:
+        self._buffers, self._names = buffers, names
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        why = phrase("recording it fails ({kind}: {error})", kind=type(error).__name__, error=str(error)[:200])
+        for name in self._names:
+            self._buffers.misfits.setdefault(name, why)
+        return True
+
+
 class Logits:
     """The raw logits of every step of a run, [step, V], in the host's memory."""
 
@@ -299,11 +318,15 @@ class Gathered(Buffers):
 
 
 def stacked_layers(rows: Mapping[int, torch.Tensor], n_layers: int) -> torch.Tensor | None:
-    """Every layer's rows [1, ...], from the first layer on, as [layer, ...]; None where layers differ."""
+    """Every layer's rows [1, ...], from the first layer on, as [layer, ...]; None where layers differ.
+
+    Of a family that folds something else into the batch's axis, the first of it counts.
+    """
     if len(rows) != n_layers:
         return None
     try:
-        return torch.cat([rows[layer] for layer in sorted(rows)])
+        together = torch.cat([rows[layer] for layer in sorted(rows)])
+        return together if len(together) == n_layers else torch.cat([rows[layer][:1] for layer in sorted(rows)])
     except RuntimeError:  # of other shapes; to look at all of them beforehand takes longer than to put them together
         return None
 

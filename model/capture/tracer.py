@@ -20,7 +20,7 @@ from model.arch.anatomy import Anatomy, attached, expert_choice, hidden, layer_i
 from model.arch.attention_calls import in_float32, watched
 from model.arch.hooks import Listener, overheard
 from model.arch.own_attention import OwnAttention, OwnCall
-from model.capture.buffers import FEW, Buffers, stacked_layers
+from model.capture.buffers import FEW, Buffers, Keeping, stacked_layers
 from model.errors import Cancelled
 from model.records import attention
 from model.records.attention import AttentionRule
@@ -67,10 +67,10 @@ class Tracer:
         self._masks: dict[int, list[tuple[int, int, torch.Tensor]]] = {}
         self._last_mask: torch.Tensor | None = None
         self._told: list[tuple[int, torch.Tensor | None, int]] = []  # layer, mask and number of keys of each attention
-        self._keeping_attention = _Keeping(self.buffers, "queries", "keys", "values")
-        self._keeping_stream = _Keeping(self.buffers, "resid")
-        self._keeping_experts = _Keeping(self.buffers, *NO_EXPERTS)
-        self._keeping_units = _Keeping(self.buffers, "unit_values", "unit_ids")
+        self._keeping_attention = Keeping(self.buffers, "queries", "keys", "values")
+        self._keeping_stream = Keeping(self.buffers, "resid")
+        self._keeping_experts = Keeping(self.buffers, *NO_EXPERTS)
+        self._keeping_units = Keeping(self.buffers, "unit_values", "unit_ids")
         self._attended: set[int] = set()  # layers whose attention has run in this pass
         self._units_seen: dict[int, torch.Tensor] = {}
 
@@ -215,8 +215,7 @@ class Tracer:
         self._told.append((layer, mask, n_keys))
         if layer not in self.rules:
             self._learn(layer, query, key, told)
-        if count != n_keys:
-            key, value = key.narrow(2, n_keys - count, count), value.narrow(2, n_keys - count, count)
+        key, value = _newest(key, count), _newest(value, count)
         if count <= FEW:
             waiting = self.buffers.waiting
             waiting["queries"][layer], waiting["keys"][layer], waiting["values"][layer] = query, key, value
@@ -397,6 +396,12 @@ def _strongest_of_few(units: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return units.gather(-1, ids), ids
 
 
+def _newest(rows: torch.Tensor, count: int) -> torch.Tensor:
+    """The latest positions of a layer's keys or values [1, G, S, D]."""
+    more = rows.shape[2] - count
+    return rows.narrow(2, more, count) if more > 0 else rows
+
+
 def _added(mask: torch.Tensor) -> torch.Tensor:
     """A mask as what it adds to the scores, in float32: its lowest number where a token may not look."""
     hidden = ~mask if mask.dtype == torch.bool else mask <= torch.finfo(mask.dtype).min / 2
@@ -428,22 +433,3 @@ def _on_the_host(verdicts: Sequence[bool | torch.Tensor]) -> list[bool]:
         return [bool(each) for each in verdicts]
     told = iter(torch.stack([each for each in verdicts if isinstance(each, torch.Tensor)]).tolist())
     return [next(told) if isinstance(each, torch.Tensor) else each for each in verdicts]
-
-
-class _Keeping:
-    """Inside, what fails says why these arrays are not recorded, and the model's own pass goes on."""
-
-    __slots__ = ("_buffers", "_names")
-
-    def __init__(self, buffers: Buffers, *names: str) -> None:
-        self._buffers, self._names = buffers, names
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> bool:
-        if not isinstance(error, Exception):
-            return False
-        why = phrase("recording it fails ({kind}: {error})", kind=type(error).__name__, error=str(error)[:200])
-        for name in self._names:
-            self._buffers.misfits.setdefault(name, why)
-        return True
