@@ -6,7 +6,6 @@ import { h } from "../../core/dom.js";
 import { phrase } from "../../core/texts.js";
 import { farthestLook } from "./arcs.js";
 
-
 /** @typedef {import("../../data/view.js").State} State */
 
 const ROW = 11; // px
@@ -23,7 +22,11 @@ export class HeadMap {
       const at = this.headAt(event);
       if (at) choose(at);
     });
-    this.canvas.addEventListener("pointermove", (event) => { if (event.pointerType === "mouse") preview(this.headAt(event)); });
+    this.canvas.addEventListener("pointermove", (event) => {
+      const at = this.headAt(event);
+      this.canvas.title = at ? phrase("layer {layer}, head {head}", at) : "";
+      if (event.pointerType === "mouse") preview(at);
+    });
     this.canvas.addEventListener("pointerleave", () => preview(null));
   }
 

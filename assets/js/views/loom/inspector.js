@@ -82,7 +82,8 @@ export class Inspector {
     const choice = step.choices[0];
     const stops = level !== null && level < run.nLayers && level >= 0;
     const likely = stops ? atLevel(run, level, step.last) : choice ? ofChoice(run, choice) : [];
-    if (stops) say(this.likely, level === 0 ? phrase("If it stopped here, before any layer") : phrase("If it stopped here, after layer {layer}", { layer: level - 1 }));
+    if (stops && !likely.length) say(this.likely, phrase("The guess at this layer is coming"));
+    else if (stops) say(this.likely, level === 0 ? phrase("If it stopped here, before any layer") : phrase("If it stopped here, after layer {layer}", { layer: level - 1 }));
     else say(this.likely, phrase("The next token, out of {n}", { n: count(run.head.model.d_vocab) }));
     this.rows.forEach((row, i) => {
       const each = likely[i];

@@ -310,9 +310,16 @@ export class Loom {
     this.rest = 0;
     this.restedAt = performance.now();
     if (!state || state.run !== this.selection.record) return;
-    this.inspector.draw(state, this.part);
+    this.inspector.draw(this.front ? this.climbed(state, this.front) : state, this.part);
     this.drawStory(state);
     this.table.draw(state);
+  }
+
+  /** While a pass is played, a closer look is at the layer that it has come to. @param {State} state @param {Front} front @returns {State} */
+  climbed(state, { level }) {
+    const { run, at } = state;
+    const layer = Math.min(Math.max(Math.floor(level) - 1, 0), run.nLayers - 1);
+    return { ...state, at: { ...at, layer, token: run.steps[at.step].last } };
   }
 
   /** The caption of what is looked at, or of what is played now, is marked. @param {Run} run */
