@@ -118,6 +118,7 @@ def test_a_chat_survives_a_reload_and_what_a_browser_kept_cannot_break_it(serve,
     run_to_the_end(page, "And you?")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)])
 def test_a_chat_s_fields_fit_the_window_and_can_be_read_by_everyone(serve, visit, width, height, theme):

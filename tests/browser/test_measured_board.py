@@ -155,7 +155,8 @@ def test_what_was_started_beside_it_ends_a_measurement_and_both_stay(measuring, 
     expect(card(page, "phases").locator(".main-svg").first).to_be_visible()
 
 
-@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("theme", ["light", "dark"])
 def test_it_fits_every_size_and_axe_finds_no_serious_fault(measuring, theme: str):
     page = measuring(theme=theme)
     measure(page)

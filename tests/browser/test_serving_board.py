@@ -280,7 +280,8 @@ def test_a_late_answer_of_another_draft_is_not_shown(small_views, serving, monke
     expect(shown).to_contain_text("early exit, round 0")
 
 
-@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("theme", ["light", "dark"])
 def test_it_fits_every_size_and_axe_finds_no_serious_fault(serving, theme: str):
     page = serving(theme=theme)
     run(page)

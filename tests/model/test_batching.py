@@ -349,6 +349,7 @@ def test_from_four_texts_on_batching_pays(default_model: HookedModel, monkeypatc
     assert seconds["continuous"] < seconds["sequential"]  # 2.1 times as fast, by bench.serving
 
 
+@pytest.mark.long
 def test_the_default_model_writes_the_same_together_as_alone(default_model: HookedModel) -> None:
     asked = [
         Ask(prompt="The capital of France is Paris. The capital of Italy is", max_new_tokens=5),

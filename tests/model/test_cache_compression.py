@@ -407,6 +407,7 @@ def test_a_run_that_this_model_cannot_have_made_is_refused(llama: HookedModel) -
 # The default model
 
 
+@pytest.mark.long
 def test_on_the_default_model_bits_cost_little_and_the_first_tokens_matter_most(default_model: HookedModel) -> None:
     text = (
         "The capital of France is Paris, and its largest river is the Seine. The capital of Italy is Rome, and its "

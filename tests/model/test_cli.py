@@ -404,6 +404,7 @@ def test_in_a_pipe_there_is_the_answer_and_no_bar(folder, small, tmp_path):
     assert Trace.open(kept).n_generated == 3
 
 
+@pytest.mark.long
 def test_on_a_terminal_there_are_bars_for_opening_and_writing(folder, tmp_path):
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 120, 0, 0))

@@ -338,6 +338,7 @@ def test_others_may_have_the_model_between_two_passes_that_are_run_again(models:
     assert list(continuation.resuming()) == []
 
 
+@pytest.mark.long
 def test_the_default_model_is_continued_bit_for_bit(default_folder: Path, tmp_path: Path) -> None:
     hooked = load()
     run = trace(hooked, "The capital of Italy is", max_new_tokens=8, temperature=0.8, seed=3)

@@ -113,6 +113,7 @@ def family(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+@pytest.mark.long
 def test_what_is_hidden_says_why(hooked: HookedModel, family: str) -> None:
     hidden = {check.name: check.detail for check in hooked.card.checks if not check.passed}
     assert hidden.keys() == HIDDEN.get(family, {}).keys(), hidden

@@ -268,6 +268,7 @@ def test_what_cannot_be_continued_is_refused_in_one_line(
 # The default model
 
 
+@pytest.mark.long
 def test_the_default_model_goes_on_with_rome(default_folder: Path) -> None:
     hooked = load()
     run = replace(trace(hooked, "The capital of Italy is", max_new_tokens=6), **dict.fromkeys(AFTER_RUN))

@@ -249,6 +249,7 @@ def written(default_model: HookedModel) -> list[list[int]]:
     return [plain(default_model, ids, 6) for ids in PROMPTS[1:]]
 
 
+@pytest.mark.long
 def test_the_default_model_writes_the_same_together_and_with_a_draft(
     default_model: HookedModel, turned: list[int], written: list[list[int]]
 ) -> None:

@@ -326,6 +326,7 @@ def test_who_seeds_numbers_for_another_model_meanwhile_changes_no_text() -> None
         other.join()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_every_family_speculates_or_says_why_not(family: str) -> None:
     hooked = shared(family)
@@ -433,6 +434,7 @@ def test_times_and_passes_are_measured_and_the_file_holds_them(tmp_path: Path) -
     assert again.attempts[0].speedup == record.attempts[0].speedup
 
 
+@pytest.mark.long
 def test_the_draft_of_our_own_is_often_right_and_never_changes_the_text(default_model: HookedModel) -> None:
     before = count_hooks(default_model.model)
     prompt = "Once upon a time, there was a little fox who"

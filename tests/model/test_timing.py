@@ -439,6 +439,7 @@ def test_a_model_that_computes_nan_is_refused(limits: Limits, parts, settings: S
     assert not hooked.guard.locked()
 
 
+@pytest.mark.long
 def test_the_default_model(default_model: HookedModel, limits: Limits) -> None:
     small = replace(limits, prompt_tokens=32)
     found = last(measure(default_model, "The capital of France is", GREEDY, small, repeats=2, parts=["phases", "race"]))

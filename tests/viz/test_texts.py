@@ -10,6 +10,7 @@ from tests.house.templates import ROOT
 from tests.viz.pseudo import of_figure, of_html, unmarked
 
 
+@pytest.mark.long
 def test_in_another_language_nothing_is_left_in_english():
     ran = subprocess.run(
         [sys.executable, "-m", "tests.viz.pseudo"], cwd=ROOT, capture_output=True, text=True, check=True
