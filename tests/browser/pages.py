@@ -71,7 +71,7 @@ def play_until(page: Page, holds: str, ms: float = 50) -> None:
 def until(holds: Callable[[], bool], page: Page) -> None:
     end = time.monotonic() + PATIENCE_S
     while not holds():
-        assert time.monotonic() < end, page.locator("#status").inner_text()
+        assert time.monotonic() < end, page.locator("#status, .ts-crumbs").first.inner_text()
         page.wait_for_timeout(20)
 
 

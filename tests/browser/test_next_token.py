@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.app.fakes_engine import whole_trace
-from tests.browser.pages import until
+from tests.browser.pages import settle, until
 from tests.js.test_sampling import NEUTRAL, ran
 from viz.wire import slices
 
@@ -31,6 +31,7 @@ def card(look: Any) -> Page:
     page = look()
     page.locator(CARD).scroll_into_view_if_needed()
     expect(page.locator(f"{CARD} .ts-headline")).not_to_be_empty()
+    settle(page)
     return page
 
 

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.pages import no_overflow, open_settings, run_to_the_end
+from tests.browser.pages import no_overflow, open_settings, run_to_the_end, until
 
 SIZES = ((1440, 900), (1280, 640), (853, 480), (390, 844))
 
@@ -17,7 +17,7 @@ def test_the_page_fits_is_legible_and_has_its_first_picture_in_sight(serve, visi
         page.set_viewport_size({"width": width, "height": height})
         expect(page.locator("#prompt textarea")).to_be_in_viewport(ratio=1)
         expect(page.locator("#run")).to_be_in_viewport(ratio=1)
-        assert no_overflow(page), width
+        until(lambda: no_overflow(page), page)
         if width > 760:
             expect(page.locator(".ts-loom-stage")).to_be_in_viewport(ratio=1)
             expect(page.locator(".ts-play")).to_be_in_viewport(ratio=1)

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from model.records.trace import Settings
 from tests.app.fakes_served import drafted
-from tests.browser.pages import no_overflow, serious_faults
+from tests.browser.pages import no_overflow, serious_faults, until
 from tests.fakes_measured import fake_measurement, fake_trials
 from tests.fakes_serving import PREEMPTED, fake_batching
 from viz.export import page as page_of
@@ -99,5 +99,5 @@ def test_a_saved_page_fits_and_axe_finds_no_serious_fault(saved):
     page = saved(fake_batching())
     for width, height in ((1440, 900), (390, 844)):
         page.set_viewport_size({"width": width, "height": height})
-        assert no_overflow(page), width
+        until(lambda: no_overflow(page), page)
     assert serious_faults(page) == []
