@@ -28,12 +28,12 @@ help:
 run: .venv/installed model
 	$(PY) app.py $(ARGS)
 
-# In four processes, as pages and apps that are waited for leave two cores idle; the one that is done first takes over
-# tests of the others. Tests that measure time come last and alone, and only the files that hold them are read for it.
+# In three processes, as a page that is waited for leaves a core idle; the one that is done first takes over tests of the
+# others. Tests that measure time come last and alone, and only the files that hold them are read for it.
 ALONE = $$(grep -rl --include='test_*.py' 'mark\.alone' tests)
 test: .venv/installed-dev model chromium
 ifeq ($(ARGS),)
-	$(PY) -m pytest -n 4 --dist worksteal -m "not alone and not long"
+	$(PY) -m pytest -n 3 --dist worksteal -m "not alone and not long"
 	$(PY) -m pytest -m "alone and not long" $(ALONE)
 else
 	$(PY) -m pytest $(ARGS)
