@@ -233,7 +233,7 @@ def test_the_control_is_reached_by_keys_and_large_enough_for_fingers(page: Page)
         for button in menu(page, name).locator("button").all():
             box = button.bounding_box()
             assert box is not None and box["height"] >= 40 and box["width"] >= 40, name
-        assert no_overflow(page)
+        until(lambda: no_overflow(page), page)
         assert serious_faults(page, '[data-view="passes"]' if name == "passes" else ".ts-loom") == []
     assert too_small(page) == []
 
