@@ -17,7 +17,7 @@ import torch
 from transformers.generation.stopping_criteria import EosTokenCriteria, MaxLengthCriteria
 from transformers.utils.generic import ModelOutput
 
-from model.capture.cache_size import bytes_by_layer, cache_bytes
+from model.capture.cache_size import bytes_where_unlike, cache_bytes, state_bytes_by_layer
 from model.capture.captured import CapturedPass, CapturedPasses, NotCaptured
 from model.capture.generation_config import check_one_pass_a_token, generate_options, stop_options
 from model.capture.restored import NotRestorable, restore
@@ -144,10 +144,6 @@ def next_pass(model: Any, ids: torch.Tensor, cache: Any = None) -> Callable[[], 
     return lambda: _forward(model, ids, cache is None, prepared).logits[:, -1]
 
 
-def _where_unlike(sizes: tuple[int, ...]) -> tuple[int, ...]:
-    return sizes if len(set(sizes)) > 1 else ()
-
-
 @dataclass(slots=True)
 class _Stand:
     """Where a run stands between two passes."""
@@ -170,7 +166,12 @@ class _Stand:
     @property
     def layer_bytes(self) -> tuple[int, ...]:
         """The bytes of each layer's, where layers differ: those of a captured pass are all alike."""
-        return _where_unlike(bytes_by_layer(self.kwargs.get("past_key_values")))
+        return bytes_where_unlike(self.kwargs.get("past_key_values"))
+
+    @property
+    def state_bytes(self) -> tuple[int, ...]:
+        """Of those, the bytes of states, where some layer keeps one."""
+        return state_bytes_by_layer(self.kwargs.get("past_key_values"))
 
     def follow(self, token: int, ids: torch.Tensor | None = None) -> None:
         """The pass is over, and this token follows it; `ids` [1] is the same where the model is."""
@@ -257,6 +258,7 @@ class _Loop:
                 choices=(chosen.choice,),
                 entered_s=self._entered(started, at.ids.device),
                 layer_bytes=at.layer_bytes,
+                state_bytes=at.state_bytes,
             )
             yield Pass(
                 step=step,

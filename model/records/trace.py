@@ -173,6 +173,7 @@ class Step:
     entered_s: tuple[float, ...] = added(())  # seconds from the step's beginning to each layer's entrance and, last, to
     # the end of the last layer, as recorded; empty where the device runs behind the program, so that nobody knows
     layer_bytes: tuple[int, ...] = added(())  # of kv_bytes, what the cache holds for each layer; empty where all alike
+    state_bytes: tuple[int, ...] = added(())  # of these, what is a state of fixed size; empty where no layer keeps one
 
     @property
     def stop(self) -> int:

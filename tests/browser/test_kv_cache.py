@@ -123,7 +123,8 @@ def test_a_layer_with_a_state_says_so_and_keeps_no_token_by_itself(look: Any) ->
     run = fake_trace()
     unlike = [(6000, 512 * step.stop, 0, 512 * step.stop) for step in run.steps]
     steps = tuple(
-        replace(step, layer_bytes=sizes, kv_bytes=sum(sizes)) for step, sizes in zip(run.steps, unlike, strict=True)
+        replace(step, layer_bytes=sizes, state_bytes=(6000, 0, 0, 0), kv_bytes=sum(sizes))
+        for step, sizes in zip(run.steps, unlike, strict=True)
     )
     page = look(replace(run, steps=steps), "step=1&layer=0&token=2", width=1280, height=900)
     card = page.locator(".ts-card-kv-cache")
@@ -132,7 +133,7 @@ def test_a_layer_with_a_state_says_so_and_keeps_no_token_by_itself(look: Any) ->
     expect(card).to_contain_text("1 of 4 layers keeps a state.")
     expect(card).to_contain_text("Layer 0 keeps no keys and values: token 2")
     page.evaluate("tokenoscope.selection.set({ layer: 2 })")
-    expect(card).to_contain_text("Layer 2 keeps nothing.")
+    expect(card).to_contain_text("The cache holds nothing for layer 2.")
     page.evaluate("tokenoscope.selection.set({ layer: 1 })")
     expect(card).to_contain_text(f"Layer 1 keeps {512 * run.steps[1].stop / 1000:.2f} kB.")
 

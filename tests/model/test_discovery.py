@@ -162,3 +162,10 @@ def test_a_state_of_fixed_size_counts_by_layer() -> None:
     state, cached, other = last.layer_bytes
     assert (state, other) == (first.layer_bytes[0], first.layer_bytes[2]) and state > 0
     assert cached > first.layer_bytes[1] and sum(last.layer_bytes) == last.kv_bytes
+    assert last.state_bytes == (state, 0, other)
+
+
+def test_a_window_that_is_full_is_no_state() -> None:
+    """Its bytes stand still too, and where attention is not shown its window is not known."""
+    run = trace(shared("gemma2"), [*range(5, 25)] * 2, max_new_tokens=NEW)
+    assert {step.state_bytes for step in run.steps} == {()}

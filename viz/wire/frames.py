@@ -108,6 +108,7 @@ def step(trace: Trace, i: int) -> bytes:
             **_words(trace, np.append(_ids(this.choices), [each.id for each in this.choices]).astype(np.int32)),
             "summary_rows": summary_rows,
             **({"layer_bytes": list(this.layer_bytes)} if this.layer_bytes else {}),
+            **({"state_bytes": list(this.state_bytes)} if this.state_bytes else {}),
         },
         blobs,
     )

@@ -75,25 +75,15 @@ export function bytesOfLayers(run, step) {
   return step.layerBytes.length ? step.layerBytes : new Array(run.nLayers).fill(step.kvBytes / run.nLayers);
 }
 
-/** The layers that keep a state of fixed size in place of keys and values: it is as large after the last pass as after the first.
- * @param {Run} run @returns {Set<number>} empty where one pass alone, or a window, leaves it open */
-export function stateLayers(run) {
-  const known = STATES.get(run);
-  if (known && known.steps === run.steps.length) return known.layers;
-  const layers = statesOf(run);
-  STATES.set(run, { steps: run.steps.length, layers });
-  return layers;
+/** Of these, the bytes of states: of fixed size, whatever was read. @param {Run} run @param {import("./store.js").Step} step */
+export function statesOfLayers(run, step) {
+  return step.stateBytes.length ? step.stateBytes : new Array(run.nLayers).fill(0);
 }
 
-/** @type {WeakMap<Run, {steps: number, layers: Set<number>}>} asked for with each column that is drawn */
-const STATES = new WeakMap();
-
-/** @param {Run} run @returns {Set<number>} */
-function statesOf(run) {
-  const [first, last] = [run.steps[0], run.steps[run.steps.length - 1]];
-  if (!first || last.last === first.last) return new Set();
-  const [before, after] = [bytesOfLayers(run, first), bytesOfLayers(run, last)];
-  return new Set(after.flatMap((bytes, layer) => (bytes > 0 && bytes === before[layer] && windowOf(run, layer) === null ? [layer] : [])));
+/** Whether a layer keeps a state and no keys and values. @param {Run} run @param {import("./store.js").Step} step @param {number} layer */
+export function isState(run, step, layer) {
+  const state = step.stateBytes[layer] ?? 0;
+  return state > 0 && state === bytesOfLayers(run, step)[layer];
 }
 
 /** The sum that gives the bytes after a pass, and whether it is what was measured. @param {Run} run @param {import("./store.js").Step} step */

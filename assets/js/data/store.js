@@ -14,7 +14,7 @@ import { clamp } from "./axes.js";
 /** @typedef {{name: string, setting: number | null, alive: number, removed_mass: number, entropy: number, candidates: Candidate[]}} Stage */
 /** @typedef {{id: number, text: string, hex?: string, probability: number, wait: number, time: number}} Runner */
 /** @typedef {{id: number, probability: number, logit: number, rank: number, entropy: number, candidates: Candidate[], stages: Stage[], runners: Runner[], byPerson: boolean}} Choice */
-/** @typedef {{index: number, kind: string, first: number, last: number, n: number, kvBytes: number, layerBytes: number[], seconds: number, entered: number[], chosenAt: number, choices: Choice[],
+/** @typedef {{index: number, kind: string, first: number, last: number, n: number, kvBytes: number, layerBytes: number[], stateBytes: number[], seconds: number, entered: number[], chosenAt: number, choices: Choice[],
  *   attention: Uint8Array | null, summary: Float32Array | null, summaryRows: number, norms: Float32Array | null}} Step */
 /** @typedef {{ids: Int32Array, probabilities: Float32Array, positions: number, kept: number}} Lens */
 /** What each head does, measured: `shares` [layer, head, class] are mean weights; `word` says it in an index into `words`.
@@ -307,6 +307,7 @@ export class Run {
       n: about.n_tokens,
       kvBytes: about.kv_bytes,
       layerBytes: about.layer_bytes ?? [],
+      stateBytes: about.state_bytes ?? [],
       seconds: about.seconds ?? 0,
       entered: about.entered_s ?? [],
       chosenAt,

@@ -3,7 +3,7 @@
 
 import { fit, hatch } from "../../core/canvas.js";
 import { count, size } from "../../core/format.js";
-import { bytesByShape, hasWindows, kept, stateLayers } from "../../data/cache_shape.js";
+import { bytesByShape, hasWindows, isState, kept } from "../../data/cache_shape.js";
 import { counted, phrase } from "../../core/texts.js";
 
 /** @typedef {import("../../data/view.js").State} State */
@@ -81,11 +81,12 @@ export function drawCells(cells, width, { run, at, step, colours }) {
   const row = Math.min(8, Math.max(3, 150 / layers));
   const column = Math.min(22, (width - left - 4) / n);
   const g = fit(cells, width, row * layers + top * 2);
-  const [windows, states] = [hasWindows(run), stateLayers(run)];
-  const bands = windows || states.size ? Array.from({ length: layers }, (_, layer) => layer) : [0];
+  const windows = hasWindows(run);
+  const states = Array.from({ length: layers }, (_, layer) => layer).filter((layer) => isState(run, step, layer));
+  const bands = windows || states.length ? Array.from({ length: layers }, (_, layer) => layer) : [0];
   for (const layer of bands) {
     const [y, high] = [top + layer * row, bands.length > 1 ? row : row * layers];
-    if (states.has(layer)) continue;
+    if (states.includes(layer)) continue;
     const oldest = step.last + 1 - kept(run, layer, step.last + 1);
     const span = (/** @type {number} */ from, /** @type {number} */ to, /** @type {number} */ alpha) => stretch(g, from, to, alpha, run.nPrompt, { left, column, y, high }, colours);
     span(0, Math.min(oldest, step.first), ABSENT);

@@ -4,7 +4,7 @@
 import { h, say } from "../../core/dom.js";
 import { fit, hatch, widthOf } from "../../core/canvas.js";
 import { size } from "../../core/format.js";
-import { bytesOfLayers, stateLayers } from "../../data/cache_shape.js";
+import { bytesOfLayers, isState, statesOfLayers } from "../../data/cache_shape.js";
 import { counted, phrase } from "../../core/texts.js";
 
 /** @typedef {import("../../data/view.js").State} State */
@@ -28,7 +28,7 @@ export class Layers {
     const width = this.width();
     this.element.hidden = !differ(run);
     if (this.element.hidden || !width) return;
-    const [bytes, states] = [bytesOfLayers(run, step), stateLayers(run)];
+    const [bytes, states] = [bytesOfLayers(run, step), statesOfLayers(run, step)];
     const most = Math.max(...run.steps.flatMap((each) => bytesOfLayers(run, each)), 1);
     const column = Math.min((width - LEFT - 4) / run.nLayers, WIDEST);
     const g = fit(this.canvas, width, TOP + HEIGHT + FOOT);
@@ -37,12 +37,15 @@ export class Layers {
     g.fillText(size(most), LEFT - 8, TOP + 9);
     g.fillText("0", LEFT - 8, TOP + HEIGHT + 4);
     bytes.forEach((each, layer) => {
-      const [x, high, wide] = [LEFT + layer * column, (HEIGHT * each) / most, Math.max(column - 2, 1)];
+      const [x, wide] = [LEFT + layer * column, Math.max(column - 2, 1)];
+      const [state, tokens] = [(HEIGHT * states[layer]) / most, (HEIGHT * (each - states[layer])) / most];
       for (const [colour, from] of /** @type {const} */ ([[colours.key, 0], [colours.value, 0.5]])) {
-        g.fillStyle = states.has(layer) ? colours.spine : colour;
-        g.fillRect(x + from * wide, TOP + HEIGHT - high, wide / 2, high);
+        g.fillStyle = colour;
+        g.fillRect(x + from * wide, TOP + HEIGHT - state - tokens, wide / 2, tokens);
       }
-      if (states.has(layer)) hatch(g, x, TOP + HEIGHT - high, wide, high, colours.card, 5);
+      g.fillStyle = colours.spine;
+      g.fillRect(x, TOP + HEIGHT - state, wide, state);
+      if (state) hatch(g, x, TOP + HEIGHT - state, wide, state, colours.card, 5);
     });
     g.fillStyle = colours.ink;
     g.fillRect(LEFT + at.layer * column, TOP + HEIGHT + 2, Math.max(column - 2, 1), 2.5);
@@ -56,16 +59,18 @@ export class Layers {
 
   /** @param {State} state */
   draw({ run, at, step }) {
-    const [bytes, states] = [bytesOfLayers(run, step), stateLayers(run)];
-    this.state.hidden = states.size === 0;
-    const values = { layer: at.layer, bytes: size(bytes[at.layer]) };
-    const here = states.has(at.layer) ? phrase("Layer {layer} keeps a state of {bytes}: each token is worked into it, and none is kept by itself.", values)
-      : bytes[at.layer] ? phrase("Layer {layer} keeps {bytes}.", values) : phrase("Layer {layer} keeps nothing.", values);
-    say(this.said, [here, states.size && counted(states.size, "{n} of {all} layers keeps a state.", "{n} of {all} layers keep a state.", { all: run.nLayers })].filter(Boolean).join(" "));
+    const [bytes, states] = [bytesOfLayers(run, step), statesOfLayers(run, step)];
+    const n = states.filter(Boolean).length;
+    this.state.hidden = n === 0;
+    const values = { layer: at.layer, bytes: size(bytes[at.layer]), state: size(states[at.layer]) };
+    const here = isState(run, step, at.layer) ? phrase("Layer {layer} keeps a state of {bytes}: each token is worked into it, and none is kept by itself.", values)
+      : states[at.layer] ? phrase("Layer {layer} keeps {bytes}, of which {state} are a state.", values)
+      : bytes[at.layer] ? phrase("Layer {layer} keeps {bytes}.", values) : phrase("The cache holds nothing for layer {layer}.", values);
+    say(this.said, [here, n && counted(n, "{n} of {all} layers keeps a state.", "{n} of {all} layers keep a state.", { all: run.nLayers })].filter(Boolean).join(" "));
   }
 }
 
 /** Whether layers differ in what they keep, or keep something else than keys and values. @param {import("../../data/store.js").Run} run */
 function differ(run) {
-  return run.steps.some((step) => step.layerBytes.length > 0) || stateLayers(run).size > 0;
+  return run.steps.some((step) => step.layerBytes.length > 0 || step.stateBytes.length > 0);
 }

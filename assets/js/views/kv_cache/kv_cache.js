@@ -8,7 +8,7 @@ import { kindName } from "../../data/pass_kinds.js";
 import { drawCells, drawChart } from "./cache_growth.js";
 import { Layers } from "./cache_layers.js";
 import { Saving, Scale } from "./cache_scale.js";
-import { assumedWords, bytesByShape, bytesOfLayers, bytesOfOne, hasWindows, kept, shapeWords, stateLayers, windowWords } from "../../data/cache_shape.js";
+import { assumedWords, bytesByShape, bytesOfLayers, bytesOfOne, hasWindows, isState, kept, shapeWords, windowWords } from "../../data/cache_shape.js";
 import { counted, phrase, phraseParts } from "../../core/texts.js";
 
 /** @typedef {import("../../data/view.js").State} State */
@@ -159,8 +159,8 @@ function placeWords(run, at, step) {
   const one = bytesOfOne(run);
   const shape = run.head.kv_shape;
   const values = { layer: String(at.layer), n: String(at.token), token: quoted(run.tokens[at.token]) };
-  if (stateLayers(run).has(at.layer)) return phraseParts("Layer {layer} keeps no keys and values: token {n} {token} was worked into its state.", values);
-  if (bytesOfLayers(run, step)[at.layer] === 0) return phraseParts("Layer {layer} keeps nothing.", values);
+  if (isState(run, step, at.layer)) return phraseParts("Layer {layer} keeps no keys and values: token {n} {token} was worked into its state.", values);
+  if (bytesOfLayers(run, step)[at.layer] === 0) return phraseParts("The cache holds nothing for layer {layer}.", values);
   if (at.token < step.last + 1 - kept(run, at.layer, step.last + 1)) return phraseParts("Layer {layer} no longer keeps token {n} {token}: it is outside the layer's window.", values);
   if (one === null || !shape) return phraseParts("Layer {layer} keeps the keys and values of token {n} {token}.", values);
   const sizes = { ...values, heads: String(shape.heads), key: String(shape.key), value: String(shape.value), bytes: count(one) };

@@ -4,7 +4,7 @@
 import { fit, hatch, mix, overColour } from "../../core/canvas.js";
 import { percent } from "../../core/format.js";
 import { phrase } from "../../core/texts.js";
-import { stateLayers } from "../../data/cache_shape.js";
+import { isState } from "../../data/cache_shape.js";
 import { blocks, guessAt, isComing } from "./guesses.js";
 import { fitting, word, write } from "./ink.js";
 
@@ -250,13 +250,13 @@ function drawSpine(g, geometry, run, token, top, colours) {
 /** Keys and values that the cache keeps of each layer: two lines behind each cell. @param {CanvasRenderingContext2D} g @param {Geometry} geometry @param {Run} run
  * @param {number} token @param {number} top @param {{faded: number, keep: boolean}} how @param {Paint} colours */
 function drawKept(g, geometry, run, token, top, { faded, keep }, colours) {
-  const states = stateLayers(run);
+  const pass = run.steps[run.stepOf[token]];
   const thick = keep ? 3.2 : 1.5;
   g.globalAlpha = keep ? 1 : 0.75 * faded;
   for (const [i, colour] of [colours.key, colours.value].entries()) {
     g.fillStyle = colour;
     for (let level = 1; level <= top; level += 1) {
-      if (states.has(level - 1)) continue;
+      if (pass.stateBytes.length && isState(run, pass, level - 1)) continue;
       const box = geometry.cell(token, level);
       if (geometry.transposed) g.fillRect(box.x, box.y + box.h - 4 + i * thick, box.w - 1, thick);
       else g.fillRect(box.x + box.w - 3 - (1 - i) * thick, box.y, thick, box.h - GAP);

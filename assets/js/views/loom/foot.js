@@ -4,7 +4,7 @@
 import { mix } from "../../core/canvas.js";
 import { size } from "../../core/format.js";
 import { phrase } from "../../core/texts.js";
-import { stateLayers } from "../../data/cache_shape.js";
+import { isState } from "../../data/cache_shape.js";
 import { rounded, setFont, word, write } from "./ink.js";
 import { topOf } from "./cells.js";
 
@@ -156,7 +156,8 @@ function writeBytes(g, geometry, seen, y, colours) {
     x += 13;
   }
   x += 2;
-  const [n, states] = [run.nLayers, stateLayers(run).size];
+  const n = run.nLayers;
+  const states = pass.stateBytes.filter((_, layer) => isState(run, pass, layer)).length;
   const said = states ? phrase("keys and values of {tokens} tokens in {all} layers, and a state of fixed size in {states}", { tokens: pass.last + 1, all: n - states, states })
     : share < 1
     ? phrase("keys and values of {tokens} tokens, in {layers} of {all} layers so far", { tokens: pass.last + 1, layers: Math.max(top, 0), all: n })
