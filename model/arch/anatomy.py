@@ -51,8 +51,8 @@ class Anatomy:
     @property
     def n_experts(self) -> int:
         """Of the layer that has most of them: experts that a router chooses from; 0 without a mixture of experts."""
-        stacks = [each.shape[0] for module in self.experts if module is not None for each in module.parameters()]
-        return max(stacks, default=0)  # the library keeps the matrices of all experts of a layer in one tensor
+        weights = (each for module in self.experts if module is not None for each in module.parameters())
+        return max((each.shape[0] for each in weights if each.ndim == 3), default=0)  # [expert, ...]: of all in one
 
     def logits(self, resid: torch.Tensor, config: Any) -> torch.Tensor:
         """What the model would say from this point of the residual stream: final norm, head, and the model's own scale.
