@@ -124,7 +124,7 @@ def test_the_default_models_own_file_opens_to_the_default_model(default_folder: 
 
     taken = packaged.gguf_file(Limits().cache, tmp_path)
     hooked, plain = load(taken), load(default_folder)
-    assert hooked.card.note.startswith("dequantised from Q4_1 to float32")
+    assert hooked.card.note.startswith("dequantised from Q4_1, Q8_0 to float32")
     for name, weight in plain.model.state_dict().items():
         assert torch.equal(hooked.model.state_dict()[name], weight), name
     text = "The capital of France is Paris. The capital of Italy is"
