@@ -185,7 +185,7 @@ def _name(record: CacheTrials, i: int) -> str:
 def _is_unused(record: CacheTrials, i: int) -> bool:
     """Whether the last pass alone made this cache smaller: every token was predicted from exact keys and values."""
     smaller = record.kv_bytes[i] < record.kv_bytes[0]
-    return bool(smaller[-1:].any()) and not smaller[:-1].any()
+    return bool(smaller[-1:].any()) and not smaller[:-1].any() and float(record.kl[i].max()) <= _LEAST_KL
 
 
 def _changed(record: CacheTrials, i: int) -> str:
