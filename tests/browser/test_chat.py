@@ -92,6 +92,26 @@ def test_what_the_model_recommends_is_filled_in_by_one_press_and_taken_back(serv
     expect(page.get_by_role("button", name="Use these")).to_be_visible()
 
 
+def test_turns_that_were_taken_away_or_replaced_come_back(serve, visit):
+    page = visit(serve().url)
+    unfold(page, "Examples")
+    press(page, "A conversation")
+    open_settings(page)
+    page.get_by_label("what is said in turn 1").fill("Of my own")
+    press(page, "remove turn 1")
+    expect(page.locator(".ts-turn")).to_have_count(1)
+    press(page, "Restore the previous turns")
+    expect(page.get_by_label("what is said in turn 1")).to_have_value("Of my own")
+    expect(page.get_by_label("what is said in turn 2")).to_have_value("Paris.")
+    expect(page.get_by_role("button", name="Restore the previous turns")).to_be_hidden()
+    page.keyboard.press("Escape")
+    unfold(page, "Examples")
+    press(page, "A conversation")
+    open_settings(page)
+    press(page, "Restore the previous turns")
+    expect(page.get_by_label("what is said in turn 1")).to_have_value("Of my own")
+
+
 def test_a_chat_survives_a_reload_and_what_a_browser_kept_cannot_break_it(serve, visit):
     page = visit(serve(names=("fake-1k", "other")).url)
     unfold(page, "Examples")

@@ -5,6 +5,7 @@ import { h, fill, button } from "../core/dom.js";
 import { counted, phrase, phraseParts } from "../core/texts.js";
 import { OFFERS, offersNow } from "./offers.js";
 import { CHAT, setField } from "./continue_chat.js";
+import { RowList } from "./row_list.js";
 
 /** @typedef {{element: HTMLElement, props: {value: string}, watch: (name: string, fn: () => void) => void}} Link */
 /** @typedef {import("./continue_chat.js").Chat} Chat */
@@ -64,60 +65,42 @@ function rootOf(element) {
   return /** @type {HTMLElement} */ (element.querySelector(".ts-chat-root") ?? element);
 }
 
-/** The turns before the prompt: a row each, kept as JSON in the value of the form's field. */
-class Turns {
+/** The turns before the prompt: a row each. @extends {RowList<Turn>} */
+class Turns extends RowList {
   /** @param {HTMLElement} root @param {(value: string) => void} tell */
   constructor(root, tell) {
-    this.tell = tell;
-    this.value = "";
-    /** @type {Turn[]} */
-    this.rows = [];
+    super(tell, { add: phrase("+ Add a turn"), undo: phrase("Restore the previous turns"), list: "ts-turns", button: "ts-turn-add" });
     this.changed = () => {};
-    this.list = h("ol", { class: "ts-turns" });
-    this.add = button(phrase("+ Add a turn"), () => this.change([...this.rows, [this.next(), ""]], this.rows.length), { class: "ts-turn-add" });
     this.note = h("p", { class: "ts-chat-note" });
-    fill(root, h("p", { class: "ts-chat-head" }, phrase("Earlier turns")), this.note, this.list, this.add);
+    fill(root, h("p", { class: "ts-chat-head" }, phrase("Earlier turns")), this.note, this.list, this.add, this.undo);
   }
 
   /** @param {string} value */
+  read(value) { return readTurns(value); }
+
+  /** Who has not spoken last speaks next. @returns {Turn} */
+  fresh() { return [this.rows[this.rows.length - 1]?.[0] === "user" ? "assistant" : "user", ""]; }
+
+  /** @param {string} value */
   show(value) {
-    if (value === this.value) return; // it says what was typed here
-    this.value = value;
-    this.rows = readTurns(value);
-    this.draw();
+    if (value === this.value) return;
+    super.show(value);
     this.changed();
   }
 
   /** @param {Turn[]} rows */
   take(rows) {
-    this.rows = rows.map(([role, text]) => [role, text]);
-    this.draw();
-    this.keep();
-  }
-
-  /** Who speaks next. */
-  next() {
-    return this.rows[this.rows.length - 1]?.[0] === "user" ? "assistant" : "user";
-  }
-
-  /** @param {Turn[]} rows @param {number} focus */
-  change(rows, focus) {
-    this.rows = rows;
-    this.draw();
-    this.keep();
-    const texts = this.list.querySelectorAll("textarea");
-    (texts[Math.min(focus, texts.length - 1)] ?? this.add).focus();
+    this.replace(rows.map(([role, text]) => [role, text]), this.rows.length ? this.rows : null);
   }
 
   keep() {
-    this.value = JSON.stringify(this.rows);
-    this.tell(this.value);
+    super.keep();
     this.changed();
   }
 
   draw() {
     this.note.textContent = this.rows.length ? phrase("The prompt is the turn after these.") : phrase("What was said before the prompt. Without any, the prompt is the first turn.");
-    fill(this.list, ...this.rows.map((row, at) => this.row(row, at)));
+    super.draw();
   }
 
   /** @param {Turn} row @param {number} at */
@@ -131,7 +114,7 @@ class Turns {
       oninput: (/** @type {Event} */ event) => { row[1] = /** @type {HTMLTextAreaElement} */ (event.target).value; this.keep(); } });
     text.value = row[1];
     return h("li", { class: "ts-turn" }, h("span", { class: "ts-turn-side" }, h("span", { class: "ts-turn-name", "aria-hidden": "true" }, String(n)), who,
-      button("×", () => this.change(this.rows.filter((_, i) => i !== at), at), { class: "ts-turn-away", "aria-label": phrase("remove turn {n}", { n }), title: phrase("remove") })), text);
+      button("×", () => this.takeAway(at), { class: "ts-turn-away", "aria-label": phrase("remove turn {n}", { n }), title: phrase("remove") })), text);
   }
 }
 

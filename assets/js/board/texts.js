@@ -3,6 +3,7 @@
 
 import { h, fill, button } from "../core/dom.js";
 import { phrase } from "../core/texts.js";
+import { RowList } from "./row_list.js";
 
 /** @typedef {{element: HTMLElement, props: {value: string}, watch: (name: string, fn: () => void) => void, most: number, newTokens: number}} Link */
 /** @typedef {[string, number]} Row a text, and how many tokens to write for it */
@@ -17,57 +18,31 @@ export function connect({ element, props, watch, most, newTokens }) {
   editor.show(props.value);
 }
 
-class Editor {
+/** @extends {RowList<Row>} */
+class Editor extends RowList {
   /** @param {HTMLElement} root @param {number} most rows @param {number} newTokens of a row, at most @param {(value: string) => void} tell */
   constructor(root, most, newTokens, tell) {
+    super(tell, { add: phrase("+ Add a text"), undo: phrase("Restore the previous texts"), list: "ts-texts", button: "ts-texts-add" });
     this.most = most;
     this.newTokens = newTokens;
-    this.tell = tell;
-    this.value = "";
-    /** @type {Row[]} */
-    this.rows = [];
-    this.list = h("ol", { class: "ts-texts" });
-    this.pressed = false; // anything on this page
-    document.addEventListener("click", () => { this.pressed = true; }, { capture: true, once: true });
-    /** What stood here before an example took its place, or a text was taken away. @type {Row[] | null} */
-    this.before = null;
-    this.undo = button(phrase("Restore the previous texts"), () => this.bringBack(), { class: "ts-texts-add" });
-    this.add = button(phrase("+ Add a text"), () => this.change([...this.rows, ["", Math.min(NEW_TOKENS, newTokens)]], this.rows.length), { class: "ts-texts-add" });
     fill(root, h("p", { class: "ts-texts-head" }, h("span", {}, phrase("Texts")), h("span", {}, phrase("New tokens"))), this.list, this.add, this.undo);
   }
 
-  /** @param {string} value */
-  show(value) {
-    if (value === this.value) return; // it says what was typed here
-    this.before = this.pressed ? this.rows : null; // else it comes from the last visit
-    this.value = value;
-    this.rows = read(value);
-    this.draw();
+  /** What a browser kept may be anything, and then an empty row stands for it. @param {string} value @returns {Row[]} */
+  read(value) {
+    try {
+      const rows = JSON.parse(value);
+      const fits = Array.isArray(rows) && rows.every((row) => Array.isArray(row) && typeof row[0] === "string" && (typeof row[1] === "number" || row[1] === null));
+      if (fits) return rows;
+    } catch { /* no rows */ }
+    return [["", NEW_TOKENS]];
   }
 
-  bringBack() {
-    if (this.before) this.change(this.before, 0);
-  }
-
-  /** Other rows; the cursor goes into the text at `focus`, and `before` can be brought back.
-   * @param {Row[]} rows @param {number} focus @param {Row[] | null} [before] */
-  change(rows, focus, before = null) {
-    this.rows = rows;
-    this.before = before;
-    this.draw();
-    this.keep();
-    const texts = this.list.querySelectorAll("textarea");
-    (texts[Math.min(focus, texts.length - 1)] ?? this.add).focus();
-  }
-
-  keep() {
-    this.value = JSON.stringify(this.rows);
-    this.tell(this.value);
-  }
+  /** @returns {Row} */
+  fresh() { return ["", Math.min(NEW_TOKENS, this.newTokens)]; }
 
   draw() {
-    this.undo.hidden = this.before === null;
-    fill(this.list, ...this.rows.map((row, at) => this.row(row, at)));
+    super.draw();
     this.add.disabled = this.rows.length >= this.most;
     this.add.title = this.add.disabled ? phrase("This host serves at most {n} texts at once.", { n: this.most }) : "";
   }
@@ -82,21 +57,11 @@ class Editor {
       oninput: (/** @type {Event} */ event) => { row[1] = /** @type {HTMLInputElement} */ (event.target).valueAsNumber; this.keep(); } });
     return h("li", { class: "ts-texts-row" }, h("span", { class: `ts-texts-name ts-request-${at % 12}`, "aria-hidden": "true" }, name), text,
       h("span", { class: "ts-texts-side" }, count,
-        button("×", () => this.change(this.rows.filter((_, i) => i !== at), at, this.rows), { class: "ts-texts-away", "aria-label": phrase("remove text {name}", { name }), title: phrase("remove") })));
+        button("×", () => this.takeAway(at), { class: "ts-texts-away", "aria-label": phrase("remove text {name}", { name }), title: phrase("remove") })));
   }
 }
 
 /** What a text is called, as it is wherever it is drawn: A to Z, AA, AB, ... @param {number} at @returns {string} */
 function letter(at) {
   return (at < 26 ? "" : letter(Math.floor(at / 26) - 1)) + String.fromCharCode(65 + (at % 26));
-}
-
-/** The rows that a value says; what a browser kept may be anything, and then an empty one stands for it. @param {string} value @returns {Row[]} */
-function read(value) {
-  try {
-    const rows = JSON.parse(value);
-    const fits = Array.isArray(rows) && rows.every((row) => Array.isArray(row) && typeof row[0] === "string" && (typeof row[1] === "number" || row[1] === null));
-    if (fits) return rows;
-  } catch { /* no rows */ }
-  return [["", NEW_TOKENS]];
 }
