@@ -22,20 +22,27 @@ export function drawTop(g, geometry, { run, step }, front, colours) {
   const text = pass.kind === "reread" ? phrase("Read again: {n} tokens in one pass, {time} as recorded", { n: pass.n, time })
     : pass.n > 1 ? phrase("Prefill: {n} tokens in one pass, {time} as recorded", { n: pass.n, time })
     : phrase("Decode: one token, {time} as recorded; it reads {n} from the cache", { n: pass.first, time });
-  const width = write(g, text, geometry.before + 1, 16, { colour: colours.ink, bold: true, size: 14 });
+  const room = geometry.width - geometry.before - 8;
+  setFont(g, { bold: true, size: 14 });
+  const said = g.measureText(text).width > room ? inShort(pass, time) : text;
+  const width = write(g, said, geometry.before + 1, 16, { colour: colours.ink, bold: true, size: 14, most: room });
   bracket(g, geometry, pass, colours);
   drawToCome(g, geometry, pass, colours);
   const left = geometry.before + width + 30;
   if (geometry.width - left > LEGEND) drawLegend(g, geometry.width - 12, 16, geometry.width - left > LEGEND + SPINE, colours);
 }
 
+/** What this pass is, where there is little room. @param {import("../../data/store.js").Step} pass @param {string} time */
+function inShort(pass, time) {
+  if (pass.kind === "reread") return phrase("Read again: {n} tokens in one pass, {time}", { n: pass.n, time });
+  return pass.n > 1 ? phrase("Prefill: {n} tokens in one pass, {time}", { n: pass.n, time })
+    : phrase("Decode: one token, {time}; reads {n} from the cache", { n: pass.first, time });
+}
+
 /** Over rows of tokens there is less room: what this pass is, and which lines are the cache. @param {CanvasRenderingContext2D} g @param {Geometry} geometry
  * @param {import("../../data/store.js").Step} pass @param {string} time @param {Paint} colours */
 function drawTopDown(g, geometry, pass, time, colours) {
-  const text = pass.kind === "reread" ? phrase("Read again: {n} tokens in one pass, {time}", { n: pass.n, time })
-    : pass.n > 1 ? phrase("Prefill: {n} tokens in one pass, {time}", { n: pass.n, time })
-    : phrase("Decode: one token, {time}; reads {n} from the cache", { n: pass.first, time });
-  write(g, text, 3, 12, { colour: colours.ink, bold: true, size: 14, most: geometry.width - 6 });
+  write(g, inShort(pass, time), 3, 12, { colour: colours.ink, bold: true, size: 14, most: geometry.width - 6 });
   write(g, phrase("cache"), 3, geometry.before - 11, { colour: colours.muted });
 }
 
