@@ -32,7 +32,8 @@ class Request:
     def fields(cls) -> Mapping[str, Field]:
         """The settings of this kind, by name, in the order of a form."""
         described = dict(fields_of(cls))
-        return {**described, "model": described.pop("model")}
+        model = described.pop("model")
+        return {**described, "model": model}
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Self:

@@ -237,6 +237,13 @@ def made() -> dict[str, dict[str, Any]]:
     return found
 
 
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda each: each.name)
+def test_a_form_begins_with_what_is_asked_and_ends_with_the_model(experiment):
+    names = list(experiment.request.fields())
+    assert names[-1] == "model"
+    assert sorted(names) == sorted(set(names))
+
+
 CHAT: dict[str, Any] = {
     "chat": True,
     "system": "Be brief.",
