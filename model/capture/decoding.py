@@ -431,6 +431,7 @@ def _prepared(model: Any, ids: torch.Tensor, *, use_cache: bool) -> dict[str, An
         custom_generate=keep,
         max_new_tokens=1,
         do_sample=False,
+        num_beams=1,
         use_cache=use_cache,
         stop_strings=None,
     )

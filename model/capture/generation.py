@@ -120,7 +120,7 @@ class Generation:
 
     def _notes(self) -> tuple[str, ...]:
         """What a person should know of the prompt, of the model's self-check and of what the passes read."""
-        card, given = self._hooked.card, self._hooked.model.generation_config.use_cache
+        card, config = self._hooked.card, self._hooked.model.generation_config
         notes = list(self._prompt.notes)
         if (reason := card.reason_against("parity")) is not None:
             notes.append(phrase("This run may not be what the model computes unwatched: {reason}.", reason=reason))
@@ -130,7 +130,15 @@ class Generation:
             )
         if self._why_solo:
             notes.append(phrase("Passes were not captured: {reason}.", reason=self._why_solo))
-        if given is False and any(step.kind == "decode" for step in self._steps):
+        if (config.num_beams or 1) > 1:
+            notes.append(
+                phrase(
+                    "The model's generation config asks for beam search (num_beams = {n}). A run is one text; several "
+                    "at a time are searched on the page Beams, or by `python -m model beams`.",
+                    n=config.num_beams,
+                )
+            )
+        if config.use_cache is False and any(step.kind == "decode" for step in self._steps):
             notes.append(_CACHE_ALL_THE_SAME)
         for check, why in self._lost().items():
             notes.append(phrase("This run did not record its {check}: {why}.", check=check, why=why))

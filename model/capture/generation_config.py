@@ -44,7 +44,6 @@ _OFF: dict[str, tuple[Any, ...]] = {  # what makes `generate` search, forbid or 
 }
 _CHOOSING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")  # settings that a config may recommend
 _NOT_ONE_PASS_A_TOKEN = (  # several texts or passes at a time, another cache, another prompt, or an end by the clock
-    "num_beams",
     "num_return_sequences",
     "penalty_alpha",
     "dola_layers",
@@ -67,6 +66,7 @@ def generate_options(settings: Settings) -> dict[str, Any]:
         max_new_tokens=settings.max_new_tokens,
         repetition_penalty=float(settings.repetition_penalty),
         use_cache=True,  # said even where it is the default: training leaves folders behind that switch it off
+        num_beams=1,  # said even where it is the default: a run is one text, and a search has an experiment of its own
     )
     if settings.greedy:
         return how | dict(do_sample=False)
@@ -113,6 +113,20 @@ def check_one_pass_a_token(model: Any) -> None:
         raise NotShown(
             "the model sets {setting} = {given!r} in its generation config; what that does is not recorded here, where "
             "each pass writes one token of one text. Take it out of its generation_config.json, or pick another model.",
+            setting=setting,
+            given=given,
+        )
+
+
+def check_beams(model: Any) -> None:
+    """Check that a model's generation config asks for nothing that beam search by transformers does not do.
+
+    Raises: NotShown, naming what it asks for.
+    """
+    for setting, given in _asked_for(model, set(_NOT_ONE_PASS_A_TOKEN) - {"num_return_sequences"}):
+        raise NotShown(
+            "the model sets {setting} = {given!r} in its generation config, which a plain beam search has no "
+            "place for. Take it out of its generation_config.json, or pick another model.",
             setting=setting,
             given=given,
         )

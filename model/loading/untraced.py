@@ -13,6 +13,7 @@ def untraced(model: Any, ids: Sequence[int], n_new: int) -> torch.Tensor:
         torch.tensor([list(ids)], device=model.device),
         max_new_tokens=n_new,
         do_sample=False,
+        num_beams=1,
         repetition_penalty=1.0,
         stop_strings=None,
         use_cache=True,  # as runs are made: a folder may say false

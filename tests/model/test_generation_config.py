@@ -98,7 +98,7 @@ ASKED: dict[str, Any] = {  # a value for every field of the file, each unlike it
     "a_key_that_nobody_knows": 1,
 }
 REFUSED = {
-    "max_time", "num_beams", "use_mtp", "cache_implementation", "token_healing", "num_return_sequences",
+    "max_time", "use_mtp", "cache_implementation", "token_healing", "num_return_sequences",
     "is_assistant", "prompt_lookup_num_tokens", "assistant_early_exit", "penalty_alpha", "dola_layers", "constraints",
     "force_words_ids", "prefill_chunk_size",
 }  # fmt: skip
