@@ -20,7 +20,8 @@ def build_pages(demo: gr.Blocks, visitors: Visitors, limits: Limits) -> None:
 
 
 def _build_page(demo: gr.Blocks, kind: Experiment[Any, Any], visitors: Visitors, limits: Limits) -> None:
-    form = fields.Form(request=kind.request, limits=limits, models=visitors.models)
+    opening = shell.opening(visitors, kind.name)
+    form = fields.Form(request=kind.request, limits=limits, models=visitors.models, values=opening)
     with demo.route(kind.label, kind.name, show_in_navbar=False) as blocks:
         with shell.laid_out(kind.name, kind.name) as page:
             made = form.make(*kind.request.fields())
@@ -28,6 +29,7 @@ def _build_page(demo: gr.Blocks, kind: Experiment[Any, Any], visitors: Visitors,
                 run = gr.Button(kind.label, variant="primary", elem_id="run")
                 page.presses["stop"] = gr.Button(phrase("Stop"), elem_id="stop", interactive=False)
             shell.status()
+            shell.recorded_fill(visitors, kind.name, form, made)
         page.asked.append(shell.Asked(experiment=kind.name, button=run, fields=made))
         fields.remember(blocks, made, f"tokenoscope-{kind.name}")
         shell.wire(blocks, page, visitors)
