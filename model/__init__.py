@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from model.errors import Refusal
     from model.experiments.batching.batching import serve
     from model.experiments.batching.checks import Ask
+    from model.experiments.beams.search import search_beams
     from model.experiments.cache.trials import trials
     from model.experiments.fork.fork import fork
     from model.experiments.generation.generate import trace
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from model.limits import Limits
     from model.loading.load import load
     from model.records.batching import Batching
+    from model.records.beams import BeamSearch
     from model.records.cache import CacheTrials
     from model.records.speculation import Speculation
     from model.records.timing import Measurement
@@ -30,6 +32,7 @@ __version__ = "0.2.0"
 __all__ = [
     "Ask",
     "Batching",
+    "BeamSearch",
     "CacheTrials",
     "HookedModel",
     "Job",
@@ -42,6 +45,7 @@ __all__ = [
     "fork",
     "load",
     "measure",
+    "search_beams",
     "serve",
     "speculate",
     "trace",
@@ -65,6 +69,8 @@ _HOMES = {
     "Ask": "experiments.batching.checks",
     "serve": "experiments.batching.batching",
     "Batching": "records.batching",
+    "search_beams": "experiments.beams.search",
+    "BeamSearch": "records.beams",
     "speculate": "experiments.speculation.speculative",
     "Speculation": "records.speculation",
 }

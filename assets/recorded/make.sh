@@ -29,3 +29,4 @@ measured four-texts.batching serve "The capital of France is Paris. The capital 
     "Once upon a time, a small robot found a door in the forest. Behind it" "def is_even(n):
     return" --max-new-tokens 10 --token-budget 16 --together 3 --blocks 16
 measured a-refrain.speculation speculate "The cat sat on the mat. The dog sat on the log. The cat sat on the mat. The dog sat" --max-new-tokens 24
+measured capitals.beams beams "The capital of France is Paris. The capital of Italy is" --max-new-tokens 8

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from model.errors import BadTrace
 from model.records.batching import Batching
+from model.records.beams import BeamSearch
 from model.records.cache import CacheTrials
 from model.records.file import Saved, kind_of
 from model.records.speculation import Speculation
 from model.records.timing import Measurement
 from model.records.trace import Trace
 from model.requests.batching import Serve
+from model.requests.beams import SearchBeams
 from model.requests.cache import TryCaches
 from model.requests.fork import Fork
 from model.requests.request import Request
@@ -120,6 +122,13 @@ EXPERIMENTS: tuple[Experiment[Any, Any], ...] = (
         suffix=".trace",
         page="watch",
         brief=True,
+    ),
+    Experiment(
+        name="beams",
+        request=SearchBeams,
+        record=BeamSearch,
+        run="experiments.beams.run:run",
+        suffix=".beams",
     ),
 )
 

@@ -1,0 +1,1 @@
+"""Beam search, as transformers does it, with everything that it ranked."""
