@@ -7,10 +7,10 @@ from viz import markup, theme
 from viz.theme import Mode
 from viz.view import Html, Selection, view
 
-_WIDE, _GAP = 104, 27  # of a token's box, and between two passes
+_WIDE, _GAP = 111, 18  # of a token's box, and between two passes
 _HIGH, _ROW, _LOW = 38, 50, 26  # of a box, from beam to beam, and of one that was dropped
 _TOP = 26  # for the number of the pass
-_LETTERS, _FEWER = 11, 6  # of a token that goes on, and of one that was dropped
+_LETTERS, _FEWER = 12, 6  # of a token that goes on, and of one that was dropped
 
 Place = tuple[int, int]
 
