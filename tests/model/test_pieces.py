@@ -19,7 +19,8 @@ from model.experiments.speculation.speculative import speculate_in_runs
 from model.limits import Limits
 from model.records.speculation import Speculation
 from model.requests.speculation import Mode
-from tests.model.test_speculative import NEW, PROMPT, SAMPLED, state
+from tests.model.drafted import NEW, PROMPT, SAMPLED
+from tests.model.test_speculative_ends import state
 from tests.tiny import shared
 
 
