@@ -2,11 +2,14 @@
 
 import re
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.app.fakes_engine import FakeEngine
-from tests.browser.pages import frames_held, step_shown, until
+from tests.browser.pages import frames_held, settle, step_shown, until
 from tests.browser.plain import Plain, finished
+
+pytestmark = pytest.mark.cards("output")
 
 SHOWN = "document.querySelector('.ts-board').dataset.run"
 LINE = ".ts-run-text"
@@ -226,6 +229,25 @@ def test_ctrl_and_enter_run_the_form_also_while_somebody_types(house: Plain, go)
     page.wait_for_function("tokenoscope.store.run?.head.prompt === 'typed words'")
 
 
+def test_a_page_that_grows_taller_is_not_drawn_again_and_one_that_grows_wider_is(look):
+    """Each card that is drawn for the first time makes the page taller: all cards would begin anew with it."""
+    page = look()
+    settle(page)
+    page.evaluate("""() => {
+        const { store } = tokenoscope;
+        const draw = store.drawWhole.bind(store);
+        window.drawn = 0;
+        store.drawWhole = (...given) => { window.drawn += 1; draw(...given); };
+        store.element.style.minHeight = "9000px";
+    }""")
+    page.wait_for_function("document.documentElement.scrollHeight > 9000")
+    settle(page)
+    assert page.evaluate("window.drawn") == 0
+    page.set_viewport_size({"width": 1100, "height": 640})
+    page.wait_for_function("window.drawn > 0")
+
+
+@pytest.mark.cards
 def test_the_player_stays_in_sight_while_the_page_scrolls(look):
     for width, height in ((1440, 900), (390, 844)):
         page = look(finished("Some words that are " + "W" * 60 + " long and not to be broken apart " * 6), width=width)

@@ -6,7 +6,7 @@ import { ServedRecord } from "../data/record.js";
 import { Pictures } from "../data/pictures.js";
 import { get, Slices } from "../data/slices.js";
 import { answered } from "../data/follow.js";
-import { afresh, paint } from "../core/canvas.js";
+import { afresh, paint, widthOf } from "../core/canvas.js";
 import { h, fill, say, table, button } from "../core/dom.js";
 import { COUNTING } from "../core/format.js";
 import { Selection, watchPointer } from "../data/selection.js";
@@ -215,7 +215,7 @@ export class Board {
 
   /** Widths and themes change under us. */
   watchPage() {
-    new ResizeObserver(() => this.redraw()).observe(this.element);
+    widthOf(this.element, () => this.redraw()); // its height changes with every card that is drawn for the first time
     const repaint = () => { this.colours = paint(this.element); this.redraw(); };
     const observer = new MutationObserver(repaint);
     for (const element of [document.documentElement, document.body]) observer.observe(element, { attributes: true, attributeFilter: ["class"] });
