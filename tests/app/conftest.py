@@ -8,11 +8,11 @@ import pytest
 from model.requests.run import Run
 from tests.app.fakes_engine import FakeEngine
 from tests.app.running import House
-from tests.app.served import forgive_open_sockets, serve, shared_app
+from tests.app.served import apps, forgive_open_sockets, serve
 from tests.app.site import RECORDS, Site
 from viz.server.store import Kept
 
-__all__ = ["serve", "shared_app"]
+__all__ = ["apps", "serve"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,6 +1,7 @@
 """The app in this process, on a free port, with the fake engine behind it."""
 
 import contextlib
+import functools
 import gc
 import socket
 import warnings
@@ -58,17 +59,26 @@ def serving(models: Models, limits: Limits, recorded: Path, store: Store | None 
         gc.collect()
 
 
+Apps = Callable[[Limits, tuple[str, ...], Path | None], tuple[str, App, FakeModels]]
+
+
 @pytest.fixture(scope="session")
-def shared_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, App, FakeModels]]:
-    """One app for all tests that need no limits of their own: starting one takes a second."""
-    models = FakeModels(FakeEngine())
-    with serving(models, Limits(), tmp_path_factory.mktemp("no-recorded-runs")) as (url, app):
-        yield url, app, models
+def apps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apps]:
+    """Apps by limits, models and recorded runs, one of each kind for all tests: starting one takes a second."""
+    nothing = tmp_path_factory.mktemp("no-recorded-runs")
+    with contextlib.ExitStack() as ends:
+
+        @functools.cache
+        def app(limits: Limits, names: tuple[str, ...], recorded: Path | None) -> tuple[str, App, FakeModels]:
+            models = FakeModels(FakeEngine(), *names)
+            return *ends.enter_context(serving(models, limits, recorded or nothing)), models
+
+        yield app
 
 
 @pytest.fixture
-def serve(shared_app: tuple[str, App, FakeModels], tmp_path: Path) -> Iterator[Callable[..., Served]]:
-    """Puts a fresh engine behind an app, its own one where the test needs other limits, models or recorded runs."""
+def serve(apps: Apps) -> Iterator[Callable[..., Served]]:
+    """Puts a fresh engine behind an app, another one where the test needs other limits, models or recorded runs."""
     with contextlib.ExitStack() as ends:
 
         def start(
@@ -80,12 +90,8 @@ def serve(shared_app: tuple[str, App, FakeModels], tmp_path: Path) -> Iterator[C
             recorded: Path | None = None,
         ) -> Served:
             engine = engine or FakeEngine()
-            if limits or names or recorded:
-                models = FakeModels(engine, *names, ready=ready)
-                url, app = ends.enter_context(serving(models, limits or Limits(), recorded or tmp_path))
-            else:
-                url, app, models = shared_app
-                models.use(engine, ready=ready)
+            url, app, models = apps(limits or Limits(), names, recorded)
+            models.use(engine, ready=ready)
             served = Served(url=url, app=app, engine=engine, models=models)
             ends.callback(served.close)
             return served

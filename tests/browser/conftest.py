@@ -13,14 +13,14 @@ from model.records.speculation import Speculation
 from model.records.timing import Measurement
 from model.records.trace import Trace
 from tests.app.fakes_engine import FakeEngine
-from tests.app.served import forgive_open_sockets, serve, shared_app
+from tests.app.served import apps, forgive_open_sockets, serve
 from tests.browser.plain import Plain, finished, plain
 from tests.patience import PATIENCE_S
 from viz.markup import ASSETS
 from viz.view import Record
 from viz.wire import recorded
 
-__all__ = ["serve", "shared_app"]
+__all__ = ["apps", "serve"]
 
 
 PLACES: dict[type, str] = {Batching: "serve", Speculation: "serve", Measurement: "measure", CacheTrials: "measure"}

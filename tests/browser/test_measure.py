@@ -29,7 +29,7 @@ def test_its_console_is_silent_though_another_page_opens_on_a_run(serve, visit):
         page.goto(f"{url}/{path}")
         page.wait_for_selector('body[data-model="ready"]')
         expect(page.locator('link[rel="preload"][as="fetch"]')).to_have_count(early)
-        page.wait_for_timeout(4000)  # the browser warns three seconds after the page has loaded
+    page.wait_for_timeout(4000)  # the browser warns three seconds after a page has loaded
     assert said == []
 
 
