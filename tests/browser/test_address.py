@@ -13,6 +13,8 @@ from tests.fakes_measured import fake_measurement
 from tests.fakes_serving import fake_batching
 from viz import export
 
+pytestmark = pytest.mark.cards("")
+
 SHOWN = "document.querySelector('.ts-board[data-run]')?.dataset.run"
 
 
@@ -24,6 +26,7 @@ def moment(page: Page, holds: str) -> None:
     page.wait_for_function("text => location.hash.includes(text)", arg=holds)
 
 
+@pytest.mark.cards
 def test_a_reload_reopens_the_very_moment_of_a_run(look):
     page = look(None, "step=3&layer=2&head=4&token=1")
     assert at(page, "step", "layer", "head", "token") == [3, 2, 4, 1]

@@ -8,6 +8,8 @@ from playwright.sync_api import Page, expect
 from model.records.chat import TemplateOption, Turn
 from tests.browser.pages import no_overflow, open_settings, run_to_the_end, serious_faults, unfold
 
+pytestmark = pytest.mark.cards("")
+
 
 def press(page: Page, name: str) -> None:
     page.get_by_role("button", name=name).click()

@@ -2,11 +2,14 @@
 
 import re
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.app.fakes_engine import FakeEngine
 from tests.browser.pages import no_overflow, open_settings, run_to_the_end, unfold, until
 from viz.examples import EXAMPLES
+
+pytestmark = pytest.mark.cards("")
 
 HOSTILE = (
     "<img src=x onerror=window.pwned=1> <script>window.pwned=2</script> ${window.pwned=3} {{window.pwned=4}} `${1}` "
@@ -108,6 +111,7 @@ def test_a_second_visitor_sees_the_queue_and_gets_a_turn_when_the_first_tab_clos
     expect(bob.locator(".ts-run-text")).to_have_text("Done: 16 tokens written, as many as requested.")
 
 
+@pytest.mark.cards
 def test_hostile_prompts_are_inert_and_whole(serve, visit):
     page = visit(serve().url)
     for text in (HOSTILE, "${window.pwned=6}", "{{constructor}}", "\x00\x07 nul"):

@@ -59,6 +59,7 @@ LEGIBLE = """() => {
 }"""
 
 
+@pytest.mark.cards("attention")
 def test_what_scrolls_under_a_resting_pointer_is_not_previewed(look):
     """Browsers send a pointer event when the page has scrolled, at the place on the screen where the pointer rests."""
     page = look(width=1440, height=900)

@@ -12,6 +12,8 @@ from model.records.trace import Trace
 from tests.app.served import serving
 from tests.browser.pages import open_settings
 
+pytestmark = pytest.mark.cards("")
+
 
 def test_the_default_model_goes_on_from_a_prompt_on_the_page(default_folder, visit, tmp_path):
     limits = dataclasses.replace(Limits.from_environment(), models=())

@@ -114,7 +114,9 @@ def test_a_program_that_stops_answering_is_told_where_the_run_stands(house: Plai
     engine.let(2)
     expect(page.locator(LINE)).to_have_text(re.compile("^Running: token 2"))
     expect(page.locator(".ts-spoken")).to_have_text("Running.")
+    ask_again = "document.dispatchEvent(new CustomEvent('tokenoscope-model', { detail: '' }))"  # not in five seconds
     page.evaluate("() => { window.kept = fetch; window.fetch = () => Promise.reject(new TypeError('gone')); }")
+    page.evaluate(ask_again)
     expect(page.locator(LINE)).to_have_text(re.compile("^Connection lost: the program does not answer"))
     expect(page.locator("body")).to_have_attribute("data-model", "silent")
     expect(page.locator(".ts-board > .ts-empty")).to_contain_text("the pictures stay as they are")
@@ -122,6 +124,7 @@ def test_a_program_that_stops_answering_is_told_where_the_run_stands(house: Plai
     for button in ("#pause", "#step", "#stop"):
         expect(page.locator(button)).to_be_disabled()
     page.evaluate("() => { window.fetch = window.kept; }")
+    page.evaluate(ask_again)
     expect(page.locator(LINE)).to_have_text(re.compile("^Running: token 2"))
     expect(page.locator(".ts-board > .ts-empty")).to_be_hidden()
     expect(page.locator("#stop")).to_be_enabled()

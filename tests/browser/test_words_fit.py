@@ -9,6 +9,8 @@ from playwright.sync_api import Page
 from model.records.trace import Trace
 from tests.browser.plain import finished
 
+pytestmark = pytest.mark.cards("")
+
 
 def lengthy(run: Trace) -> Trace:
     """The same run with tokens of fourteen letters and shares of a random model."""

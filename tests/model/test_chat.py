@@ -59,7 +59,7 @@ def with_template(folder: Path, template: str, *marks: AddedToken) -> Any:
     return made
 
 
-@pytest.fixture(params=TEMPLATES.values(), ids=list(TEMPLATES))
+@pytest.fixture(scope="module", params=TEMPLATES.values(), ids=list(TEMPLATES))
 def templated(default_folder: Path, request: pytest.FixtureRequest) -> Any:
     return with_template(default_folder, request.param)
 
