@@ -44,9 +44,11 @@ def test_a_chat_with_its_turns_and_switches_reaches_the_run(serve, visit):
     assert (served.engine.asked[1].chat, served.engine.asked[1].turns) == (False, ())
 
 
-def test_a_finished_chat_goes_on_and_a_new_one_begins(serve, visit):
+def test_a_finished_chat_goes_on_a_plain_run_does_not_and_a_new_chat_begins(serve, visit):
     served = serve()
     page = visit(served.url)
+    run_to_the_end(page)
+    expect(page.locator("#status .ts-continue")).to_be_hidden()  # it was no chat
     unfold(page, "Examples")
     press(page, "A conversation")
     expect(page.locator("#status .ts-chat")).to_contain_text("after a system prompt and 2 earlier turns")
@@ -57,20 +59,14 @@ def test_a_finished_chat_goes_on_and_a_new_one_begins(serve, visit):
     expect(page.locator("#status .ts-chat")).to_contain_text("after a system prompt and 4 earlier turns")
     answer = page.evaluate("tokenoscope.store.run.end.text")
     run_to_the_end(page, "And of Spain?")
-    asked = served.engine.asked[1]
+    asked = served.engine.asked[2]
     assert [each.content for each in asked.turns[2:]] == ["And of Italy?", answer]
     assert asked.system == "Answer with one word."
     press(page, "New chat")
     expect(page.locator("#status .ts-chat")).to_be_hidden()
     run_to_the_end(page, "Again")
-    assert (served.engine.asked[2].turns, served.engine.asked[2].system) == ((), "")
-    assert served.engine.asked[2].chat
-
-
-def test_a_plain_run_cannot_be_continued_as_a_chat(serve, visit):
-    page = visit(serve().url)
-    run_to_the_end(page)
-    expect(page.locator("#status .ts-continue")).to_be_hidden()
+    assert (served.engine.asked[3].turns, served.engine.asked[3].system) == ((), "")
+    assert served.engine.asked[3].chat
 
 
 def test_what_the_model_recommends_is_filled_in_by_one_press_and_taken_back(serve, visit):

@@ -238,18 +238,18 @@ def test_before_the_vectors_have_come_a_sentence_stands_there(house, go):
     expect(card.locator(".ts-panes")).to_be_hidden()
 
 
-@pytest.mark.parametrize("name", CODE_OF)
-def test_the_code_under_the_card_runs_on_the_kept_run(look, tmp_path, monkeypatch, capsys, name):
+def test_the_code_under_the_card_runs_on_the_kept_run(look, tmp_path, monkeypatch, capsys):
     page = look()
     page.wait_for_function("tokenoscope.store.run.embeddings")
     with page.expect_download() as download:
         page.get_by_role("link", name="trace file").click()
     download.value.save_as(tmp_path / "run.trace")
     assert Trace.open(tmp_path / "run.trace").steps
-    page.evaluate("name => tokenoscope.store.rail.open(name)", name)
-    card = page.locator(f"[data-view={name}]")
-    card.locator(".ts-details summary").click()
-    expect(card.locator(".ts-table td").first).to_be_visible()
     monkeypatch.chdir(tmp_path)
-    exec(card.locator(".ts-code").inner_text(), {})
-    assert capsys.readouterr().out.strip()
+    for name in CODE_OF:
+        page.evaluate("name => tokenoscope.store.rail.open(name)", name)
+        card = page.locator(f"[data-view={name}]")
+        card.locator(".ts-details summary").click()
+        expect(card.locator(".ts-table td").first).to_be_visible()
+        exec(card.locator(".ts-code").inner_text(), {})
+        assert capsys.readouterr().out.strip(), name

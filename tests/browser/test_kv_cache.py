@@ -105,18 +105,22 @@ def test_pointing_at_a_cell_says_what_is_kept_there_and_a_click_stays(page: Page
     assert page.evaluate("tokenoscope.selection.locked") is False
 
 
-@pytest.mark.cards
 def test_nothing_is_cut_off_at_any_width(page: Page) -> None:
-    for width in (360, 640, 900, 1280, 1920):
-        page.set_viewport_size({"width": width, "height": 900})
-        settle(page)
-        wide = page.evaluate("""() => [".ts-card-kv-cache", ".ts-card-next-token"].flatMap((name) => {
-            const card = document.querySelector(name);
-            const edge = card.getBoundingClientRect().right;
-            return [...card.querySelectorAll("*")].filter((e) => e.checkVisibility() && !e.closest("canvas")
-                && e.getBoundingClientRect().right > edge).map((e) => `${e.tagName}.${e.className}`);
-        })""")
-        assert wide == [], width
+    for name in ("kv-cache", "next-token"):
+        page.evaluate("name => tokenoscope.store.rail.open(name)", name)
+        for width in (360, 640, 900, 1280, 1920):
+            page.set_viewport_size({"width": width, "height": 900})
+            settle(page)
+            wide = page.evaluate(
+                """(name) => {
+                const card = document.querySelector(`.ts-card-${name}`);
+                const edge = card.getBoundingClientRect().right;
+                return [...card.querySelectorAll("*")].filter((e) => e.checkVisibility() && !e.closest("canvas")
+                    && e.getBoundingClientRect().right > edge).map((e) => `${e.tagName}.${e.className}`);
+            }""",
+                name,
+            )
+            assert wide == [], (name, width)
 
 
 def test_a_layer_with_a_state_says_so_and_keeps_no_token_by_itself(look: Any) -> None:

@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 from tests.app import fakes_experiments
 from tests.browser.pages import no_overflow, serious_faults, too_small, until
 from tests.browser.plain import Plain
+from viz import views
 
 MEASURED = (
     "phases",
@@ -22,8 +23,16 @@ MEASURED = (
     "memory_bill",
     "bill_table",
 )
+FEW = ("glance", "phases", "cache_race", "roofline", "utilisation", "bill_table", "cache_table")
 TRIED = ("cache_saved", "cache_divergence", "cache_table")
 LINE = ".ts-run-text"
+
+
+@pytest.fixture
+def few_views(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few of the pictures, for laws of the page itself; asked for before a page, so that none outlives them."""
+    of = views.all_views
+    monkeypatch.setattr(views, "all_views", lambda kind: tuple(each for each in of(kind) if each.name in FEW))
 
 
 @pytest.fixture
@@ -69,7 +78,7 @@ def test_every_picture_of_a_measurement_arrives_and_none_is_empty(measuring):
     expect(card(page, "terms").locator("table")).to_be_visible()  # the earlier record stays
 
 
-def test_a_term_is_defined_where_it_is_pointed_at_or_focused_and_nowhere_else(measuring):
+def test_a_term_is_defined_where_it_is_pointed_at_or_focused_and_nowhere_else(few_views, measuring):
     page = measuring(width=390, height=844)
     measure(page)
     card(page, "phases").get_by_text("more").click()
@@ -91,7 +100,7 @@ def test_a_term_is_defined_where_it_is_pointed_at_or_focused_and_nowhere_else(me
         assert no_overflow(page)
 
 
-def test_the_first_pictures_stand_before_the_last_are_measured(measuring, monkeypatch: pytest.MonkeyPatch):
+def test_the_first_pictures_stand_before_the_last_are_measured(few_views, measuring, monkeypatch: pytest.MonkeyPatch):
     gate = threading.Semaphore(0)
     monkeypatch.setattr(fakes_experiments, "GATE", gate)
     page = measuring()
@@ -104,7 +113,7 @@ def test_the_first_pictures_stand_before_the_last_are_measured(measuring, monkey
     card(page, "cache_race").locator(".main-svg").first.wait_for()
 
 
-def test_what_was_measured_last_is_shown_again_after_a_reload(measuring):
+def test_what_was_measured_last_is_shown_again_after_a_reload(few_views, measuring):
     page = measuring()
     measure(page)
     page.reload()
@@ -114,7 +123,7 @@ def test_what_was_measured_last_is_shown_again_after_a_reload(measuring):
     measure(page)
 
 
-def test_the_bill_is_worked_out_for_what_the_sliders_say(measuring):
+def test_the_bill_is_worked_out_for_what_the_sliders_say(few_views, measuring):
     page = measuring()
     measure(page)
     table = card(page, "bill_table").locator("table")
@@ -130,7 +139,7 @@ def test_the_bill_is_worked_out_for_what_the_sliders_say(measuring):
     expect(card(page, "bill_table")).not_to_contain_text("4 bits")
 
 
-def test_stop_keeps_what_was_measured(measuring, monkeypatch: pytest.MonkeyPatch):
+def test_stop_keeps_what_was_measured(few_views, measuring, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(fakes_experiments, "GATE", threading.Semaphore(0))  # shut: until it is stopped
     page = measuring()
     begin(page)
@@ -144,7 +153,9 @@ def test_stop_keeps_what_was_measured(measuring, monkeypatch: pytest.MonkeyPatch
     expect(card(page, "cache_race").locator(".ts-empty")).to_have_text("Not measured: it was stopped.")
 
 
-def test_what_was_started_beside_it_ends_a_measurement_and_both_stay(measuring, monkeypatch: pytest.MonkeyPatch):
+def test_what_was_started_beside_it_ends_a_measurement_and_both_stay(
+    few_views, measuring, monkeypatch: pytest.MonkeyPatch
+):
     gate = threading.Semaphore(0)
     monkeypatch.setattr(fakes_experiments, "GATE", gate)
     page = measuring()

@@ -8,6 +8,7 @@ numbers.
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.app.fakes_engine import FakeEngine
-from tests.browser.pages import no_overflow, run_to_the_end, serious_faults, too_small, until
+from tests.browser.pages import no_overflow, run_to_the_end, serious_faults, settle, too_small, until
 from tests.fakes import fake_trace
 from viz import export
 from viz.markup import ASSETS
@@ -224,30 +225,31 @@ def hover(page: Page) -> None:
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize(("kind", "act", "painted"), [("keydown", scrub, PAINTED_MS), ("pointermove", hover, 33)])
-def test_what_a_key_or_the_pointer_changes_is_drawn_in_8_ms(long_page, visit, tmp_path, kind, act, painted):
+def test_what_a_key_or_the_pointer_changes_is_drawn_in_8_ms(long_page, visit, tmp_path):
     """With every card open, each in sight in its turn, and then the loom: the longest way."""
     page = visit(None, width=1440, height=900)
     page.goto(long_page.as_uri())
     page.wait_for_selector('#scope[data-ready="1"]')
-    page.evaluate(WATCH, kind)
     yardstick = Yardstick(visit(None, width=1440, height=900), tmp_path / "plain.html")
+    for kind, act, painted in (("keydown", scrub, PAINTED_MS), ("pointermove", hover, 33)):
+        page.evaluate(WATCH, kind)
+        within(partial(measure, page, yardstick, act), {"scripts": 8, "waits": painted}, yardstick.slowness)
 
-    def measure() -> dict[str, float]:
-        page.evaluate("window.waits.length = window.scripts.length = 0")
-        for place in [".ts-loom", *(f"[data-view={view}]" for view in VIEWS)]:
-            yardstick.press()
-            page.bring_to_front()
-            page.locator(place).evaluate("(card) => card.scrollIntoView({ block: 'start' })")
-            page.wait_for_timeout(300)
-            act(page)
-            act(page)
-        page.wait_for_timeout(100)
-        measured = page.evaluate("({ waits: window.waits, scripts: window.scripts })")
-        assert len(measured["waits"]) >= 8 * 2 * 6
-        return {name: float(np.percentile(each, 95)) for name, each in measured.items()}
 
-    within(measure, {"scripts": 8, "waits": painted}, yardstick.slowness)
+def measure(page: Page, yardstick: Yardstick, act: Callable[[Page], None]) -> dict[str, float]:
+    """What nineteen of twenty events took at most, in ms: the scripts alone, and until their frame was painted."""
+    page.evaluate("window.waits.length = window.scripts.length = 0")
+    for place in [".ts-loom", *(f"[data-view={view}]" for view in VIEWS)]:
+        yardstick.press()
+        page.bring_to_front()
+        page.locator(place).evaluate("(card) => card.scrollIntoView({ block: 'start' })")
+        settle(page)
+        act(page)
+        act(page)
+    page.wait_for_timeout(100)
+    measured = page.evaluate("({ waits: window.waits, scripts: window.scripts })")
+    assert len(measured["waits"]) >= 8 * 2 * 6
+    return {name: float(np.percentile(each, 95)) for name, each in measured.items()}
 
 
 @pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.long)])
@@ -255,7 +257,7 @@ def test_every_picture_fits_at_every_size_and_axe_finds_no_serious_fault(serve, 
     page = visit(serve().url, theme=theme, width=1440, height=900)
     run_to_the_end(page)
     page.wait_for_function("tokenoscope.store.run.lens")
-    for width, height in SIZES:
+    for width, height in SIZES if theme == "dark" else SIZES[:3]:
         page.set_viewport_size({"width": width, "height": height})
         for view in VIEWS:
             card = page.locator(f"[data-view={view}]")

@@ -74,7 +74,9 @@ def test_a_saved_page_of_drafts_steps_over_the_rounds_of_each(saved):
     expect(page.locator(".ts-subtitle:visible").first).to_contain_text("early exit:")
 
 
-@pytest.mark.parametrize("make", [fake_measurement, fake_trials], ids=["measured", "tried"])
+@pytest.mark.parametrize(
+    "make", [pytest.param(fake_measurement, marks=pytest.mark.long), fake_trials], ids=["measured", "tried"]
+)
 def test_a_saved_page_without_steps_has_all_its_pictures_in_light_and_dark(saved, make):
     page = saved(make())
     expect(page.locator(".ts-player")).to_be_hidden()
