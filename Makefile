@@ -30,6 +30,8 @@ run: .venv/installed model
 
 # In three processes, as a page that is waited for leaves a core idle; the one that is done first takes over tests of the
 # others. Tests that measure time come last and alone, and only the files that hold them are read for it.
+# What one of them has compiled, the others and the programs that tests start need not, whatever the host's setting.
+test test-long: export PYTHONDONTWRITEBYTECODE =
 ALONE = $$(grep -rl --include='test_*.py' 'mark\.alone' tests)
 test: .venv/installed-dev model chromium
 ifeq ($(ARGS),)

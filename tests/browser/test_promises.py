@@ -280,7 +280,7 @@ def test_a_person_without_a_mouse_runs_a_prompt_and_looks_at_every_picture(serve
     expect(page.locator(".ts-run-text")).to_have_text("Done: 16 tokens written, as many as requested.")
     page.wait_for_function("tokenoscope.store.run.lens")
     for view in VIEWS:
-        tab_to(page, f"[data-goes-to={view}]")
+        tab_to(page, f"[data-goes-to={view}]", "Tab" if view == VIEWS[0] else "Shift+Tab")
         page.keyboard.press("Enter")
         expect(page.locator(f"[data-view={view}] .ts-title")).to_be_in_viewport()
         at = page.evaluate("({ ...tokenoscope.selection.at })")
@@ -296,10 +296,10 @@ def test_a_person_without_a_mouse_runs_a_prompt_and_looks_at_every_picture(serve
     expect(page.locator(".ts-help")).to_be_hidden()
 
 
-def tab_to(page: Page, selector: str) -> None:
-    """Press Tab until this has the focus."""
+def tab_to(page: Page, selector: str, key: str = "Tab") -> None:
+    """Press Tab, or go back by Shift and Tab, until this has the focus."""
     for _ in range(400):
         if page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
             return
-        page.keyboard.press("Tab")
-    raise AssertionError(f"Tab never came to {selector}")
+        page.keyboard.press(key)
+    raise AssertionError(f"{key} never came to {selector}")

@@ -339,7 +339,7 @@ def test_the_command_line_serves_several_prompts(capsys, tmp_path: Path, monkeyp
 def test_from_four_texts_on_batching_pays(default_model: HookedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(default_model.model.generation_config, "eos_token_id", None)  # every text has its full length
     asked = [
-        Ask(prompt=text, max_new_tokens=6)
+        Ask(prompt=text, max_new_tokens=4)
         for text in ("The capital of France is", "Once upon a time", "def is_even(n):", "A young dog is called a")
     ]
     *_, record = serve(default_model, asked, Settings(), Limits(), token_budget=64, repeats=2, attention=False)

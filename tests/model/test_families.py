@@ -121,7 +121,13 @@ def test_what_is_hidden_says_why(hooked: HookedModel, family: str) -> None:
         assert word in hidden[name]
 
 
-@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS.keys())
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(settings, id=name, marks=[] if name in ("greedy", "every processor") else pytest.mark.long)
+        for name, settings in SETTINGS.items()
+    ],
+)
 def test_a_traced_run_is_the_librarys_own_run_bit_for_bit(hooked: HookedModel, settings: dict[str, Any]) -> None:
     traced = trace(hooked, PROMPT, max_new_tokens=NEW, additions=False, **settings)
     torch.manual_seed(int(settings.get("seed", 0)))
