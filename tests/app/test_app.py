@@ -26,7 +26,7 @@ def test_a_press_answers_at_once_and_its_record_is_followed(serve):
     assert (first["experiment"], first["refusal"]) == ("run", "")
     served.engine.let(4)
     last = ann.finished()
-    assert (last["id"], last["state"], last["ended"], last["done"]) == (first["id"], "done", "length", 4)
+    assert (last["id"], last["state"], last["total"], last["done"]) == (first["id"], "done", 4, 4)
     assert ann.parts == ["head", *["step"] * 4, "end", "heads", "units", "embeddings", "lens"]
     assert ann.run()["press"] > first["press"]
 

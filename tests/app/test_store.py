@@ -231,7 +231,7 @@ def test_records_that_come_with_the_app_never_leave(make, tmp_path: Path):
     assert store.get("1-a-fact") is there
     assert store.read(there, 0).parts == tuple(PARTS)
     told = status(store, there)
-    assert (told["state"], told["complete"], told["ended"], told["parts"]) == ("done", True, "length", len(PARTS))
+    assert (told["state"], told["complete"], told["parts"]) == ("done", True, len(PARTS))
     store.open(Standing(id="x", experiment="run"))
     with pytest.raises(NoSpace):
         store.check(job("x", COST + 1))

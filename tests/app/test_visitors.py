@@ -313,7 +313,7 @@ def test_a_fork_writes_as_many_tokens_as_the_run_it_goes_on_from(build):
     house = build()
     kept = house.finished(house.ask("ann", a_run(new=6)))
     fork = house.finished(house.ask("ann", Fork(run=kept.id, step=2, token=" Rome")))
-    assert (fork.standing.state, fork.standing.max_new_tokens, fork.standing.done) == ("done", 6, 6)
+    assert (fork.standing.state, fork.standing.total, fork.standing.done) == ("done", 6, 6)
     assert isinstance(fork.record, Trace) and fork.record.origin is not None
     assert isinstance(kept.record, Trace) and fork.record.origin.run == kept.id
     read = [token.text for token in fork.record.tokens]
@@ -329,7 +329,7 @@ def test_the_end_is_told_before_the_heads_are_measured(build, monkeypatch):
     house = build()
     kept = house.ask("ann", a_run(new=1))
     house.until(kept, "done")
-    assert (kept.standing.ended, held(kept), kept.standing.complete) == ("length", ["head", "step", "end"], False)
+    assert (kept.standing.state, held(kept), kept.standing.complete) == ("done", ["head", "step", "end"], False)
     may_measure.set()
     house.finished(kept)
     assert held(kept) == ["head", "step", "end", "heads", "units", "embeddings", "lens"]

@@ -112,9 +112,7 @@ class Plain:
         name = of_record(type(record)).name
         standing = Standing(id=secrets.token_urlsafe(9), experiment=name, state="done", version=1, complete=True)
         if isinstance(record, Trace):
-            standing = replace(
-                standing, done=record.n_generated, max_new_tokens=record.settings.max_new_tokens, ended=record.ended
-            )
+            standing = replace(standing, done=record.n_generated, total=record.settings.max_new_tokens)
         kept = self.store.open(standing)
         growing = Parts(name)
         made = [*growing.newer(record, 1), *(growing.beside(record) if beside else ())]

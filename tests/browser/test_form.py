@@ -105,7 +105,7 @@ def test_a_second_visitor_sees_the_queue_and_gets_a_turn_when_the_first_tab_clos
     bob.locator("#run").click()
     expect(bob.locator(".ts-run-text")).to_have_text(re.compile("^Waiting: yours is next"))
     eve.locator("#run").click()
-    expect(eve.locator(".ts-run-text")).to_have_text(re.compile("^Waiting: 2 runs before yours"))
+    expect(eve.locator(".ts-run-text")).to_have_text(re.compile("^Waiting: 2 before yours"))
     ann.close()
     until(lambda: served.engine.state(0) == "stopped", bob)
     expect(bob.locator(".ts-run-text")).to_have_text("Done: 16 tokens written, as many as requested.")

@@ -5,10 +5,10 @@ import assert from "node:assert/strict";
 import { sentence } from "../../assets/js/board/sentences.js";
 
 const status = (about) => ({ id: "x", experiment: "run", state: "running", over: ["done", "stopped", "failed"].includes(about.state), place: 0, version: 1, parts: 1, what: "", fraction: null, eta_s: null, complete: false,
-  ended: "", refusal: "", max_new_tokens: 9, done: 3, total: 9, stopped_by: "", ...about });
+  refusal: "", done: 3, total: 9, stopped_by: "", ...about });
 
 const SAID = [
-  [{ state: "waiting", place: 3, eta_s: 100 }, "Waiting: 3 runs before yours, about 2 min left."],
+  [{ state: "waiting", place: 3, eta_s: 100 }, "Waiting: 3 before yours, about 2 min left."],
   [{ state: "waiting", place: 1 }, "Waiting: yours is next."],
   [{ state: "waiting", what: "The model is being loaded: 40%. Your run starts by itself." }, "The model is being loaded: 40%. Your run starts by itself."],
   [{ state: "waiting" }, "Waiting to begin."],
@@ -21,9 +21,6 @@ const SAID = [
   [{ state: "stopped", stopped_by: "overtaken" }, "Ended after 3 tokens because another run was started."],
   [{ state: "stopped", stopped_by: "silence" }, "Ended because the program lost contact with this page for a while. What was received so far stays."],
   [{ state: "failed" }, "Ended after 3 tokens."],
-  [{ state: "done", ended: "end of sequence", complete: true }, "Done: 3 tokens written; the model wrote its end-of-sequence token."],
-  [{ state: "done", ended: "end of sequence" }, "Done: 3 tokens written; the model wrote its end-of-sequence token. Adding the logit lens…"],
-  [{ state: "done", ended: "length", complete: true }, "Done: 3 tokens written, as many as requested."],
   [{ state: "done", complete: true }, "Done: 3 tokens written."],
   [{ experiment: "measure", what: "Timing piece 2 of 5." }, "Timing piece 2 of 5."],
   [{ experiment: "measure", state: "done" }, "Done: measured."],
@@ -49,7 +46,14 @@ test("what ran before the page was left, what comes with the app, and what fell 
   assert.match(sentence(status({}), { cutOff: true }), /^Connection lost: the program does not answer/);
 });
 
-test("a run that another kind made is told token by token too", () => {
-  assert.equal(sentence(status({ experiment: "fork" }), { trace: true }), "Running: token 3 of at most 9.");
-  assert.equal(sentence(status({ experiment: "fork", state: "waiting", place: 1 }), { trace: true }), "Waiting: yours is next.");
+test("a run that another kind made is told token by token too, as its board is that of runs", () => {
+  assert.equal(sentence(status({ experiment: "fork" }), { experiment: "run" }), "Running: token 3 of at most 9.");
+});
+
+test("the record knows why no more was written", () => {
+  for (const [ended, complete, said] of [
+    ["end of sequence", true, "Done: 3 tokens written; the model wrote its end-of-sequence token."],
+    ["end of sequence", false, "Done: 3 tokens written; the model wrote its end-of-sequence token. Adding the logit lens…"],
+    ["length", true, "Done: 3 tokens written, as many as requested."],
+  ]) assert.equal(sentence(status({ state: "done", complete }), { record: { end: { ended } } }), said);
 });

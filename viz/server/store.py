@@ -333,8 +333,6 @@ def _shipped(name: str, each: Recorded) -> Kept:
         state="done",
         version=1,
         complete=True,
-        ended=each.ended,
-        max_new_tokens=each.max_new_tokens,
     )
     size = sum(map(len, each.frames)) + (0 if each.record is None else _bytes_of(each.record))
     return Kept(

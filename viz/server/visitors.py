@@ -15,7 +15,6 @@ from model.errors import BadSetting, Busy, Cancelled, NotAllowed, Refusal
 from model.limits import Limits
 from model.records.fields import shown
 from model.records.file import Saved
-from model.records.trace import Trace
 from model.requests.registry import of_request
 from model.requests.request import Request
 from model.texts import phrase
@@ -77,7 +76,7 @@ class Visitors:
         job, experiment = Job(), of_request(request).name
         if held:
             job.step()
-        standing = Standing(id=job.id, experiment=experiment, max_new_tokens=request.settings.max_new_tokens)
+        standing = Standing(id=job.id, experiment=experiment)
         with self._lock:
             if sum(map(len, self._asked.values())) >= self._most:
                 raise Busy("This host is at its limit of visitors. Try again in a minute.")
@@ -225,7 +224,7 @@ class Visitors:
             if record is not None and status.version != version:
                 version = status.version
                 self._add(asked, record, parts.newer(record, version), version)
-            self.store.tell(asked.kept, _standing(asked, status, record))
+            self.store.tell(asked.kept, _standing(asked, status))
             if record is not None and status.over and asked.stopped_by != "silence":
                 self._add(asked, record, parts.beside(record), version)  # the end has been told by now
                 if status.complete:
@@ -249,7 +248,7 @@ class Visitors:
         self.store.tell(asked.kept, replace(now, place=0, what="", eta_s=None, fraction=None, complete=True))
 
 
-def _standing(asked: _Asked, status: Status, record: Saved | None) -> Standing:
+def _standing(asked: _Asked, status: Status) -> Standing:
     """What the page is told, before everything is there."""
     error = asked.job.error if status.state == "failed" else None
     return replace(
@@ -257,23 +256,11 @@ def _standing(asked: _Asked, status: Status, record: Saved | None) -> Standing:
         state=status.state,
         place=status.place,
         version=status.version,
-        max_new_tokens=_most(asked, record),
         what="" if status.over else status.what,
         done=status.done,
         total=status.total,
         fraction=status.done / status.total if status.total and not status.over else None,
         eta_s=status.eta_s,
-        ended=_ended(record),
         refusal="" if error is None else str(error) if isinstance(error, Refusal) else BROKEN,
         stopped_by=asked.stopped_by if status.state == "stopped" else "",
     )
-
-
-def _most(asked: _Asked, record: Saved | None) -> int:
-    """How many tokens a run writes at most: its record knows where the request does not say, as that of a fork."""
-    return record.settings.max_new_tokens if isinstance(record, Trace) else asked.kept.standing.max_new_tokens
-
-
-def _ended(record: Saved | None) -> str:
-    """Why a run wrote no more; other records do not say."""
-    return record.ended if isinstance(record, Trace) and record.over else ""

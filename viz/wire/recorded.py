@@ -32,8 +32,6 @@ class Recorded:
     asked: Mapping[str, Any] = field(
         default_factory=dict
     )  # the values that a form asks with for the same; not of a run
-    ended: str = ""
-    max_new_tokens: int = 0
     deep: Path | None = None
     places: Mapping[tuple[str, int], tuple[int, int]] = field(default_factory=dict, repr=False)  # in it: begin, length
 
@@ -135,7 +133,6 @@ def _other(path: Path, experiment: str, record: Saved) -> Recorded:
 def _run(path: Path) -> Recorded:
     frames = tuple(packing.split(path.read_bytes()))
     head = packing.says(frames[0])
-    end = next(each for frame in frames if (each := packing.says(frame))["kind"] == "end")
     beside = path.with_suffix(".deep")
     return Recorded(
         name=path.stem,
@@ -143,8 +140,6 @@ def _run(path: Path) -> Recorded:
         frames=frames,
         prompt=head["prompt"],
         chat=head["settings"]["chat"],
-        ended=end["ended"],
-        max_new_tokens=head["settings"]["max_new_tokens"],
         deep=beside if beside.exists() else None,
         places=_places(beside) if beside.exists() else {},
     )

@@ -24,9 +24,7 @@ class Standing:
     fraction: float | None = None  # of it; None while nobody knows
     eta_s: float | None = None  # seconds left; None while nobody knows
     complete: bool = False  # nothing more comes
-    ended: str = ""  # why a run wrote no more; empty while it runs
     refusal: str = ""  # why it failed, or was not begun
-    max_new_tokens: int = 0
     stopped_by: StoppedBy = ""
 
     @property

@@ -392,7 +392,7 @@ export class Page {
     const newest = all.find(({ own }) => own);
     const told = all.find((held) => held.own && held.status && !held.status.over && !held.cutOff) ?? all.find((held) => held.status && this.isWanted(held)) ?? newest;
     const refusal = this.refusal && this.inSight.includes(this.refusal.experiment) ? this.refusal.text : newest?.status?.refusal ?? "";
-    this.line.say({ status: this.message ? null : told?.status ?? null, circumstances: { ...told, trace: told?.experiment === "run" || told?.record instanceof Run }, message: this.message, refusal });
+    this.line.say({ status: this.message ? null : told?.status ?? null, circumstances: { ...told }, message: this.message, refusal });
     for (const experiment of this.experiments) this.offer(experiment);
     const isBusy = this.experiments.some((experiment) => this.isBusy(experiment));
     for (const [experiment, row] of this.rows) row.show(this.wanted.get(experiment) ?? null, isBusy, this.own.get(experiment) ?? null);

@@ -96,14 +96,8 @@ export class StatusLine {
     write(".ts-message", message);
     write(".ts-refusal", refusal);
     this.shows(circumstances.cutOff ? "lost" : state);
-    progress(".ts-progress", over ? null : fraction(status, circumstances.trace === true));
+    progress(".ts-progress", over ? null : status.fraction ?? undefined);
   }
-}
-
-/** How far it is; undefined where nobody knows. @param {Status} status @param {boolean} trace */
-function fraction({ fraction: far, done, max_new_tokens: most }, trace) {
-  if (trace) return most ? done / most : 0;
-  return far ?? undefined;
 }
 
 /** @param {string} selector */

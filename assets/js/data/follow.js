@@ -5,10 +5,10 @@
 import { FrameBuffer } from "./frames.js";
 import { phrase } from "../core/texts.js";
 
-/** How a record stands, as the program says it. `place` in the queue: 1 is next; `parts`: how many there are; `ended`: why a run
- * wrote no more; `stopped_by`: "person", "overtaken" or "silence"; `over`: nothing more is written, measured or tried; `complete`: nothing more comes.
+/** How a record stands, as the program says it. `place` in the queue: 1 is next; `parts`: how many there are; `done` of `total`: pieces, which
+ * are tokens where a run is written; `stopped_by`: "person", "overtaken" or "silence"; `over`: nothing more is written, measured or tried; `complete`: nothing more comes.
  * @typedef {{id: string, experiment: string, state: string, over: boolean, place: number, version: number, parts: number, what: string, fraction: number | null,
- *   eta_s: number | null, complete: boolean, ended: string, refusal: string, max_new_tokens: number, done: number, total: number, stopped_by: string}} Status */
+ *   eta_s: number | null, complete: boolean, refusal: string, done: number, total: number, stopped_by: string}} Status */
 /** @typedef {import("./frames.js").Frame} Frame */
 /** What following brings: frames, or a status, or that the program does not answer. @typedef {{frames?: Frame[], status?: Status, silent?: true}} News */
 /** @typedef {(address: string, options: {signal: AbortSignal}) => Promise<Response>} Fetch */
