@@ -100,14 +100,15 @@ class View:
         """What is said of the picture, whole."""
         return f"{self.lead} {self.more}".strip()
 
-    def missing(self, record: Record) -> str | None:
+    def missing(self, record: Any) -> str | None:
         """Why this view has nothing to show of this record, or None if it has."""
         for name in self.needs:
-            if isinstance(record, Trace) and getattr(record, name) is None:
+            held = getattr(record, name)
+            if held is None:
                 reason = record.model.reason_against(_CHECKS.get(name, name))
                 reason = reason or phrase("this run did not record them")
                 return phrase("{title} needs the run's {name}: {reason}.", title=self.title, name=name, reason=reason)
-            if not isinstance(record, Trace) and not len(getattr(record, name)):
+            if not len(held):
                 return phrase(
                     "{title}: not measured. It is measured late in a run; a run that was stopped before, or asked to "
                     "leave it out, has none.",

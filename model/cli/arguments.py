@@ -14,7 +14,6 @@ from model.arch.tokens import readable
 from model.cli.flags import Parser, add_argument, add_flags, fields, flag, read
 from model.errors import BadPrompt, BadSetting, BadTrace
 from model.limits import Limits
-from model.records.file import Saved
 from model.requests.registry import EXPERIMENTS, Experiment, named, open_record
 from model.requests.request import Request
 from model.texts import listed, phrase
@@ -44,7 +43,7 @@ class Asked:
 
     experiment: Experiment[Any, Any]
     request: Request
-    records: Mapping[str, Saved]  # that the request names, by its fields
+    records: Mapping[str, Any]  # that the request names, by its fields
     dtype: str | None  # the models' precision; None: the record's that the request names, or auto
     output: Path | None
     json: bool

@@ -20,7 +20,6 @@ from model.cli.flags import flag
 from model.cli.tables.columns import Shown
 from model.errors import NoSpace, NotShown
 from model.limits import Limits
-from model.records.trace import Trace
 from model.requests.request import Request
 from model.texts import phrase
 from model.weights import sources as weights
@@ -63,8 +62,8 @@ def _shown(experiment: str) -> Shown:
 
 
 def _precision(asked: Asked) -> str:
-    """What was asked for; else that of the saved run to go on with, which no other precision repeats."""
-    made = (record.model.dtype for record in asked.records.values() if isinstance(record, Trace))
+    """What was asked for; else that of the saved record to go on with, which no other precision repeats."""
+    made = (record.model.dtype for record in asked.records.values())
     own = next(made, "auto")
     return asked.dtype or (own if own in PRECISIONS else "auto")
 

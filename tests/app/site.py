@@ -29,9 +29,9 @@ class Site(TestClient):
     def keep(self, record: Any, experiment: str, version: int = 1, *, complete: bool = True) -> str:
         """Put a record into the store as it is; returns its address."""
         kept = self.house.store.open(Standing(id=f"kept{version}", experiment=experiment, state="running"))
-        made = parts.Parts(experiment)
+        made = parts.parts_of(experiment)
         new = [*made.newer(record, version), *made.beside(record)]
-        self.house.store.add(kept, record, new, replaces=version if parts.replaces(record) else None)
+        self.house.store.add(kept, record, new, replaces=version if made.replaces else None)
         state = "done" if complete else "running"
         standing = Standing(id=kept.id, experiment=experiment, state=state, version=version, complete=complete)
         self.house.store.tell(kept, standing)

@@ -32,7 +32,7 @@ from viz.server.routes import PREFIX, build_routes
 from viz.server.store import Store
 from viz.server.visitors import Visitors
 from viz.view import Record
-from viz.wire.parts import Parts, replaces
+from viz.wire.parts import parts_of
 from viz.wire.recorded import Recorded
 from viz.wire.standing import Standing
 
@@ -114,9 +114,9 @@ class Plain:
         if isinstance(record, Trace):
             standing = replace(standing, done=record.n_generated, total=record.settings.max_new_tokens)
         kept = self.store.open(standing)
-        growing = Parts(name)
+        growing = parts_of(name)
         made = [*growing.newer(record, 1), *(growing.beside(record) if beside else ())]
-        self.store.add(kept, record, made, replaces=1 if replaces(record) else None)
+        self.store.add(kept, record, made, replaces=1 if growing.replaces else None)
         return kept.id
 
     def use(self, engine: FakeEngine) -> FakeEngine:

@@ -71,7 +71,7 @@ def lens(request: Request, store: Store, kept: Kept, models: Models) -> Response
         )
     if missing := missing_columns(run, positions):
         run = with_columns_of(run, _computed(models, run, missing))
-        store.enrich(kept, lambda now: with_columns_of(now, run) if isinstance(now, Trace) else now)
+        store.enrich(kept, lambda now: with_columns_of(now, run))
     lacking = set(missing_columns(run, positions))
     found = [each for each in positions if each not in lacking]
     return Response(slices.lens(run, found), media_type="application/octet-stream", headers=PASSING)

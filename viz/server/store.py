@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -193,7 +194,7 @@ class Store:
         with self._moving:
             return kept.record if kept.record is not None else self._brought_back(kept)
 
-    def enrich(self, kept: Kept, change: Callable[[Saved], Saved]) -> None:
+    def enrich(self, kept: Kept, change: Callable[[Any], Saved]) -> None:
         """Put a richer copy in the place of a complete record. Its parts stay; what is on disk is written anew later.
 
         A record that left memory meanwhile stays as it is.

@@ -19,7 +19,7 @@ from model.requests.registry import of_request
 from model.requests.request import Request
 from model.texts import phrase
 from viz.server.store import Kept, Store
-from viz.wire.parts import Parts, replaces
+from viz.wire.parts import Parts, parts_of
 from viz.wire.standing import Standing, StoppedBy
 
 log = logging.getLogger("tokenoscope")
@@ -217,22 +217,22 @@ class Visitors:
 
     def _record(self, asked: _Asked) -> None:
         """Turn what is new of the record into parts until nothing more comes. Raises: NoSpace."""
-        parts, version = Parts(asked.experiment), 0
+        parts, version = parts_of(asked.experiment), 0
         for status in asked.job.updates(wait_s=_LOOK_S):
             self._listen(asked)
             record = asked.job.record
             if record is not None and status.version != version:
                 version = status.version
-                self._add(asked, record, parts.newer(record, version), version)
+                self._add(asked, record, parts, parts.newer(record, version), version)
             self.store.tell(asked.kept, _standing(asked, status))
             if record is not None and status.over and asked.stopped_by != "silence":
-                self._add(asked, record, parts.beside(record), version)  # the end has been told by now
+                self._add(asked, record, parts, parts.beside(record), version)  # the end has been told by now
                 if status.complete:
-                    self._add(asked, record, parts.last(record), version)
+                    self._add(asked, record, parts, parts.last(record), version)
 
-    def _add(self, asked: _Asked, record: Saved, new: list[bytes], version: int) -> None:
+    def _add(self, asked: _Asked, record: Saved, parts: Parts, new: list[bytes], version: int) -> None:
         if new:
-            self.store.add(asked.kept, record, new, replaces=version if replaces(record) else None)
+            self.store.add(asked.kept, record, new, replaces=version if parts.replaces else None)
 
     def _listen(self, asked: _Asked) -> None:
         if asked.silent_s > self._silence_s:

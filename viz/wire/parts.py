@@ -9,6 +9,7 @@ from typing import Any
 
 from model.records.lens import missing_columns
 from model.records.trace import Trace
+from model.requests.registry import named
 from model.requests.registry import of_record as of_kind
 from viz import views
 from viz.view import Record, View, words
@@ -18,24 +19,50 @@ from viz.wire.packing import pack
 
 def all_parts(record: Record) -> list[bytes]:
     """Every part of the record as it is."""
-    growing = Parts(of_kind(type(record)).name)
+    growing = parts_of(of_kind(type(record)).name)
     return [*growing.newer(record, version=0), *growing.beside(record)]
 
 
+def parts_of(experiment: str) -> "Parts":
+    """What turns the record that this kind makes, as it grows, into parts."""
+    return _OF.get(named(experiment).record, Parts)(experiment)
+
+
 class Parts:
-    """Turns a growing record into parts, each once. `experiment` is the name of the kind that makes the record."""
+    """A growing record as one part. `replaces`: whether a newer part takes the place of the one before."""
+
+    replaces = True
 
     def __init__(self, experiment: str) -> None:
         self._experiment = experiment
+
+    def newer(self, record: Any, version: int) -> list[bytes]:
+        """What is new since the last time."""
+        return [of_record(record, self._experiment, version)]
+
+    def beside(self, record: Any) -> list[bytes]:  # noqa: ARG002
+        """What an ended record has by now beside that; measuring it takes up to a second."""
+        return []
+
+    def last(self, record: Any) -> list[bytes]:  # noqa: ARG002
+        """What is to be said once nothing more comes."""
+        return []
+
+
+class RunParts(Parts):
+    """A growing run: its head, its passes, its end, and what is added after it, each once."""
+
+    replaces = False
+
+    def __init__(self, experiment: str) -> None:
+        super().__init__(experiment)
         self._made: set[str] = set()  # kinds that come once
         self._steps = 0
         self._columns: set[int] = set()  # of the lens
         self._notes: tuple[str, ...] = ()  # as the end of the run has them
 
-    def newer(self, record: Record, version: int) -> list[bytes]:
-        """What is new: passes of a run and its end, or the whole part of another record."""
-        if not isinstance(record, Trace):
-            return [of_record(record, self._experiment, version)]
+    def newer(self, record: Trace, version: int) -> list[bytes]:  # noqa: ARG002
+        """What is new: passes and the end."""
         new = self._once("head", record, frames.head)
         new += [frames.step(record, i) for i in range(self._steps, len(record.steps))]
         self._steps = len(record.steps)
@@ -45,16 +72,16 @@ class Parts:
             self._notes = record.notes
         return new
 
-    def beside(self, record: Record) -> list[bytes]:
-        """What an ended run has by now beside its passes; measuring it takes up to a second."""
-        if not isinstance(record, Trace) or "end" not in self._made:
+    def beside(self, record: Trace) -> list[bytes]:
+        """What an ended run has by now beside its passes."""
+        if "end" not in self._made:
             return []
         found = frames.after_run(record).items()
         return [frame for kind, make in found for frame in self._once(kind, record, make)]
 
-    def last(self, record: Record) -> list[bytes]:
-        """The notes of a run, where there are others since its end: such as why there is no lens."""
-        if not isinstance(record, Trace) or "end" not in self._made or record.notes == self._notes:
+    def last(self, record: Trace) -> list[bytes]:
+        """The notes, where there are others since the end: such as why there is no lens."""
+        if "end" not in self._made or record.notes == self._notes:
             return []
         return [frames.notes(record)]
 
@@ -74,9 +101,7 @@ class Parts:
         return [make(trace)]
 
 
-def replaces(record: Record) -> bool:
-    """Whether a newer part of this record takes the place of the one before."""
-    return not isinstance(record, Trace)
+_OF: dict[type, type[Parts]] = {Trace: RunParts}
 
 
 def of_record(

@@ -16,7 +16,7 @@ from model.requests.registry import EXPERIMENTS
 from viz import views
 from viz.views.trace.heads import Looks
 from viz.wire import packing, slices
-from viz.wire.parts import Parts
+from viz.wire.parts import parts_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -123,7 +123,7 @@ def _other(path: Path, experiment: str, record: Saved) -> Recorded:
     return Recorded(
         name=path.stem,
         experiment=experiment,
-        frames=tuple(Parts(experiment).newer(record, 1)),
+        frames=tuple(parts_of(experiment).newer(record, 1)),
         record=record,
         prompt=prompt,
         asked=views.account_of(record).asked(record),

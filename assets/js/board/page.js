@@ -96,7 +96,7 @@ export class Page {
     const empty = !isRun ? emptyCard(experiment) : null;
     const board = new Board(place, experiment, {
       base: this.base, empty, above: isRun && find("#runs .ts-shipped-root") ? null : this.rows.get(experiment)?.element, below: keep.isConnected ? null : keep,
-      changed: () => this.changed(experiment), fork: isRun ? this.forks : null,
+      changed: () => this.changed(experiment), fork: this.forks,
     });
     if (isRun) board.say(RUN_EMPTY);
     for (const name of ["pointerdown", "focusin"]) board.element.addEventListener(name, () => { if (!PARTS[experiment]) this.active = experiment; });
@@ -418,7 +418,7 @@ export class Page {
     const line = this.keeps.get(experiment);
     const held = this.held.get(this.wanted.get(experiment) ?? "");
     const isRun = held?.record instanceof Run;
-    const over = held?.status && (isRun ? held.status.complete : held.status.over);
+    const over = held?.status?.complete;
     const kept = held && over && held.record?.begun && !held.shipped ? { id: held.id, isRun } : null;
     if (experiment === "run") leadToMeasure(kept?.id ?? null);
     if (experiment === "run") offerContinuation(over && held?.record instanceof Run ? held.record : null);
