@@ -4,8 +4,10 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.pages import no_overflow, open_settings, run_to_the_end, until
+from viz.markup import ASSETS
 
-SIZES = ((1440, 900), (1280, 640), (853, 480), (390, 844))
+PHONE = (390, 844)
+SIZES = ((1440, 900), (1280, 640), (853, 480), PHONE)
 
 
 @pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.long)])
@@ -31,6 +33,40 @@ def test_the_page_fits_is_legible_and_has_its_first_picture_in_sight(serve, visi
     assert page.evaluate(LEGIBLE) == []
     assert no_overflow(page)
 
+
+def test_on_a_phone_the_picture_begins_in_the_upper_half_and_no_part_of_the_form_is_lost(serve, visit):
+    """What stands above the board leaves it nearly three quarters of the screen, and a long prompt takes no more."""
+    width, height = PHONE
+    page = visit(serve(recorded=ASSETS / "recorded").url, width=width, height=height)
+    prompt = page.locator("#prompt textarea")
+    for words in ("The capital of France is Paris. The capital of Italy is", "word " * 100):
+        prompt.fill(words)
+        page.locator("h1").click()  # nothing of the form has the focus
+        until(lambda: page.evaluate(BOTTOM, "#status") <= 0.28 * height, page)
+        until(
+            lambda: (
+                page.evaluate("document.querySelector('.ts-loom-base').getBoundingClientRect().top") < 0.42 * height
+            ),
+            page,
+        )
+    assert no_overflow(page)
+    for part in ("#run", "#pages a", "#form .ts-popover button[aria-expanded]"):
+        for button in page.locator(part).all():
+            expect(button).to_be_in_viewport(ratio=1)
+            assert button.evaluate("(button) => button.getBoundingClientRect().height") >= 40, part
+    prompt.focus()  # who writes sees more of it
+    until(lambda: page.evaluate("document.querySelector('#prompt textarea').clientHeight") > 100, page)
+    for name, inside in (
+        ("Examples", "#examples button"),
+        ("Settings", "#chat input"),
+        ("Runs", ".ts-shipped-root button"),
+    ):
+        page.locator(".ts-popover button[aria-expanded]", has_text=name).click()
+        expect(page.locator(inside).first).to_be_in_viewport()
+        page.keyboard.press("Escape")
+
+
+BOTTOM = "(selector) => document.querySelector(selector).getBoundingClientRect().bottom + scrollY"
 
 # Text of the form and header that is smaller than 14 px or has less contrast than 4.5 to the ground behind it.
 LEGIBLE = """() => {
