@@ -34,6 +34,24 @@ def test_a_refusal_stands_beside_the_form_and_the_run_and_the_form_stay(serve, v
     expect(page.locator(".ts-refusal")).to_have_text("")
 
 
+def test_what_pauses_the_run_and_what_pauses_its_replay_are_named_apart(serve, visit):
+    engine = FakeEngine(seconds=None)
+    page = visit(serve(engine).url)
+    page.locator("#run").click()
+    engine.let(2)
+    expect(page.locator(".ts-run-text")).to_have_text(re.compile("^Running: token 2"))
+    replay = page.locator(".ts-play")
+    if replay.get_attribute("aria-pressed") == "false":
+        replay.click()
+    pauses = page.get_by_role("button", name=re.compile("pause", re.IGNORECASE))
+    expect(pauses).to_have_count(2)
+    expect(pauses.first).to_have_accessible_name("Pause the run")
+    expect(pauses.last).to_have_accessible_name("Pause the replay")
+    pauses.first.click()
+    expect(page.get_by_role("button", name="Resume the run")).to_be_visible()
+    engine.let(30)
+
+
 def test_the_form_survives_a_reload(serve, visit):
     page = visit(serve(names=("fake-1k", "other")).url)
     page.locator("#prompt textarea").fill("Mine,\nin two lines 🌍")

@@ -181,6 +181,26 @@ def test_a_new_run_is_watched_step_by_step_and_then_waited_for(house: Plain, go:
     expect(page.get_by_role("button", name="Jump to now")).to_be_hidden()
 
 
+def test_a_run_that_was_watched_to_its_end_is_played_again_from_the_prompt_by_one_press(
+    house: Plain, go: Callable[..., Page]
+):
+    page, engine = watch(house, go)
+    engine.let(30)
+    play_until(page, "!tokenoscope.store.transport.watching")
+    assert page.evaluate("tokenoscope.selection.at.step") == 15
+    play = page.locator(".ts-play")
+    expect(play).to_have_accessible_name("Replay from start")
+    play.click()
+    play_until(page, f"tokenoscope.selection.at.step === 0 && {FRONT}?.level > 1")
+    expect(play).to_have_accessible_name("Pause the replay")
+    expect(page.locator("#prompt textarea")).to_be_in_viewport()
+    play_until(page, "tokenoscope.selection.at.step === 3")
+    play.click()
+    expect(play).to_have_accessible_name("Play")
+    page.keyboard.press("End")
+    expect(play).to_have_accessible_name("Replay from start")
+
+
 def test_one_who_jumps_to_now_sees_every_step_at_once(house: Plain, go: Callable[..., Page]):
     page, engine = watch(house, go)
     engine.let(4)

@@ -107,6 +107,24 @@ def test_pause_step_resume_and_stop_by_their_buttons(house: Plain, go):
     expect(page.locator("#step")).to_be_enabled()  # it begins the next run
 
 
+def test_what_is_pinned_is_unpinned_by_a_button_and_by_a_key_that_the_help_names(look):
+    page = look()
+    unpin = page.get_by_role("button", name="Unpin", exact=True)
+    expect(unpin).to_be_hidden()
+    for press in (unpin.click, lambda: page.keyboard.press("Escape")):
+        page.locator(".ts-loom-over").click(position={"x": 200, "y": 120})
+        assert page.evaluate("tokenoscope.selection.locked") is True
+        expect(unpin).to_have_attribute("title", re.compile("is pinned.*Esc"))
+        press()
+        expect(unpin).to_be_hidden()
+        assert page.evaluate("tokenoscope.selection.locked") is False
+    page.keyboard.press("?")
+    help_sheet = page.get_by_role("dialog")
+    expect(help_sheet.get_by_role("row", name="Esc")).to_have_text(re.compile("unpin the selection"))
+    expect(help_sheet).to_contain_text("A click or a tap pins the selection")
+    assert "lock" not in page.evaluate("document.body.innerText").lower().replace("block", "")
+
+
 def test_a_program_that_stops_answering_is_told_where_the_run_stands(house: Plain, go):
     engine = house.use(FakeEngine(seconds=None))
     page = go(house)

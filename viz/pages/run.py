@@ -10,7 +10,12 @@ from viz.pages import chat, fields, shell
 from viz.server.visitors import Visitors
 
 _SETTINGS = ("max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed", "model")
-_PRESSES = {"pause": phrase("Pause"), "resume": phrase("Resume"), "step": phrase("Step"), "stop": phrase("Stop")}
+_PRESSES = {  # the replay has a pause of its own
+    "pause": phrase("Pause the run"),
+    "resume": phrase("Resume the run"),
+    "step": phrase("Step"),
+    "stop": phrase("Stop"),
+}
 
 
 def build_page(blocks: gr.Blocks, visitors: Visitors, limits: Limits, first: str | None) -> None:

@@ -447,7 +447,7 @@ function helpSheet() {
   const sheet = h("dialog", { class: "ts-help", "aria-label": phrase("Keyboard shortcuts") },
     h("h2", { class: "ts-title" }, phrase("Keyboard shortcuts")),
     table(phrase("Keyboard shortcuts"), [phrase("shortcut"), phrase("what it does")], KEYS.map(([key, does]) => [h("kbd", {}, key), does])),
-    h("p", { class: "ts-note" }, phrase("Pointing at something previews it in every picture. A click or a tap locks the selection until you click something else or press Esc.")),
+    h("p", { class: "ts-note" }, phrase("Pointing at something previews it in every picture. A click or a tap pins the selection until you click something else or press Esc.")),
     h("p", { class: "ts-note" }, `${COUNTING} `, phrase("Steps count from 0 too: a step is one pass of the model, and step 0 is the prefill.")),
     button(phrase("Close"), () => sheet.close()));
   return sheet;

@@ -9,9 +9,9 @@ export const KEYS = [
   ["↑  ↓", phrase("one layer up, one layer down")],
   ["[  ]", phrase("previous, next head")],
   [phrase("Home  End"), phrase("first, newest step, tick or round")],
-  [phrase("Space"), phrase("play or pause")],
+  [phrase("Space"), phrase("play or pause the replay")],
   ["/", phrase("find a token of a long run; Enter goes to the next place, Shift + Enter to the previous one")],
-  [phrase("Esc"), phrase("unlock the selection")],
+  [phrase("Esc"), phrase("unpin the selection")],
   ["?", phrase("this list")],
   [phrase("Ctrl + Enter"), phrase("submit the form")],
 ];

@@ -1,7 +1,7 @@
 // @ts-check
 // The transport: where we are in the record, in words; play, pause and scrub over its passes, ticks or rounds.
 
-import { h, fill, button, watchSight } from "../core/dom.js";
+import { h, fill, say, button, watchSight } from "../core/dom.js";
 import { cut, fit, FONT, mix, pointer, widthOf } from "../core/canvas.js";
 import { phrase } from "../core/texts.js";
 import { Climb, FALL_MS } from "./climb.js";
@@ -15,9 +15,15 @@ import { Climb, FALL_MS } from "./climb.js";
 /** @typedef {import("../data/store.js").Run} Run */
 
 const NAMES = {
-  step: { axis: phrase("step"), back: phrase("previous step"), on: phrase("next step"), backKey: phrase("previous step (left arrow)"), onKey: phrase("next step (right arrow)") },
-  tick: { axis: phrase("tick"), back: phrase("previous tick"), on: phrase("next tick"), backKey: phrase("previous tick (left arrow)"), onKey: phrase("next tick (right arrow)") },
-  round: { axis: phrase("round"), back: phrase("previous round"), on: phrase("next round"), backKey: phrase("previous round (left arrow)"), onKey: phrase("next round (right arrow)") },
+  step: { axis: phrase("step"), again: phrase("Play all steps again, from the prompt on."), back: phrase("previous step"), on: phrase("next step"), backKey: phrase("previous step (left arrow)"), onKey: phrase("next step (right arrow)") },
+  tick: { axis: phrase("tick"), again: phrase("Play all ticks again, from the first one on."), back: phrase("previous tick"), on: phrase("next tick"), backKey: phrase("previous tick (left arrow)"), onKey: phrase("next tick (right arrow)") },
+  round: { axis: phrase("round"), again: phrase("Play all rounds again, from the first one on."), back: phrase("previous round"), on: phrase("next round"), backKey: phrase("previous round (left arrow)"), onKey: phrase("next round (right arrow)") },
+};
+/** The button that plays: its sign, its words, and fewer of them where there is little room. */
+const PLAY = {
+  plays: ["❚❚", phrase("Pause the replay"), phrase("Pause")],
+  anew: ["↺", phrase("Replay from start"), phrase("Replay")],
+  rests: ["▶", phrase("Play"), phrase("Play")],
 };
 /** @type {[string, number][]} */
 const PACES = [[phrase("{n} per second", { n: 1 }), 1000], [phrase("{n} per second", { n: 2 }), 500], [phrase("{n} per second", { n: 10 }), 100]];
@@ -50,23 +56,25 @@ export class Transport {
     /** @type {MovingAxis | null} */
     this.moving = null;
     this.crumbs = h("p", { class: "ts-crumbs", role: "status" });
-    this.play = button(phrase("▶ Play"), () => this.toggle(), { class: "ts-button ts-play", "aria-pressed": "false" });
+    this.words = { full: h("span", { class: "ts-play-full" }), brief: h("span", { class: "ts-play-brief" }) };
+    this.play = button("", () => this.toggle(), { class: "ts-button ts-play" }, this.words.full, this.words.brief);
     this.back = button("◀", () => selection.move(-1));
     this.on = button("▶", () => selection.move(1));
     this.pace = h("select", { class: "ts-select", "aria-label": phrase("playback speed") });
-    this.lock = button(phrase("Unlock"), () => selection.unlock(), { title: phrase("The selection is locked. Unlock it (Esc) to preview by pointing again.") });
+    this.unpin = button(phrase("Unpin"), () => selection.unlock(), { title: phrase("The selection is pinned. Unpin it (Esc) to preview by pointing again.") });
     this.jump = button(phrase("Jump to now"), () => this.jumpToNow(), { class: "ts-button ts-jump", title: phrase("Show the newest step, and go on with the run as fast as it goes.") });
     this.canvas = h("canvas", { class: "ts-axis", role: "slider", tabindex: "0" });
     this.axisBox = h("div", { class: "ts-axis-box" }, this.canvas);
     this.width = widthOf(this.axisBox, () => this.drawAxis());
     this.row = h("div", { class: "ts-player-row" },
       h("span", { class: "ts-player-buttons" }, this.back, this.play, this.on), this.axisBox,
-      h("span", { class: "ts-player-buttons" }, this.jump, this.lock, this.pace, button("?", help, { class: "ts-button ts-player-keys", "aria-label": phrase("keyboard shortcuts") })));
+      h("span", { class: "ts-player-buttons" }, this.jump, this.unpin, this.pace, button("?", help, { class: "ts-button ts-player-keys", "aria-label": phrase("keyboard shortcuts") })));
     this.element = h("div", { class: "ts-player", hidden: true },
       h("div", { class: "ts-player-bar" },
         h("div", { class: "ts-player-top" }, this.crumbs), this.row));
     this.edge = h("div", { class: "ts-player-edge", "aria-hidden": "true" });
     watchSight(this.edge, (entry) => this.element.classList.toggle("ts-stuck", entry.boundingClientRect.top < 0 && !entry.isIntersecting));
+    this.sayPlay();
     this.listen();
   }
 
@@ -142,13 +150,30 @@ export class Transport {
   start() {
     if (!this.axis || !this.moving) return;
     if (this.playedPlace !== this.place) this.climb?.reset();
-    if (!this.watching && !this.climb?.played && this.place >= this.last) this.selection.set({ [this.moving]: 0 });
+    if (this.beginsAnew(this.place)) this.selection.set({ [this.moving]: 0 });
     this.crumbs.setAttribute("aria-live", "off"); // nobody can hear that many
-    fill(this.play, phrase("❚❚ Pause"));
-    if (this.goesOn) this.play.title = phrase("Pause the replay. The model itself is paused by the button beside Run.");
-    this.play.setAttribute("aria-pressed", "true");
     this.selection.paced = true;
     this.wait();
+    this.sayPlay();
+  }
+
+  /** Whether playing from this place begins at the first one: everything was played, or is in sight. @param {number} place */
+  beginsAnew(place) {
+    return !this.watching && !this.climb?.played && place >= this.last;
+  }
+
+  /** What a press of the button that plays does now. */
+  sayPlay() {
+    const plays = this.timer !== undefined;
+    const anew = !plays && this.moving !== null && this.beginsAnew(this.selection.base[this.moving]);
+    const [sign, words, brief] = PLAY[plays ? "plays" : anew ? "anew" : "rests"];
+    say(this.words.full, `${sign} ${words}`);
+    say(this.words.brief, `${sign} ${brief}`);
+    const meanwhile = plays && this.goesOn && this.moving === "step" ? phrase("The model goes on meanwhile: it is paused by “Pause the run”.") : "";
+    const title = anew ? NAMES[this.moving ?? "step"].again : meanwhile;
+    for (const [name, value] of Object.entries({ "aria-label": words, "aria-pressed": String(plays), title })) {
+      if (this.play.getAttribute(name) !== value) this.play.setAttribute(name, value);
+    }
   }
 
   get place() { return this.moving ? this.selection.at[this.moving] : 0; }
@@ -176,8 +201,8 @@ export class Transport {
     if (this.waiting) return;
     if (!wasLast) this.selection.move(1);
     if (wasLast || (this.place >= this.last && !this.climb)) {
-      this.pause();
       this.watching = false;
+      this.pause();
     } else this.wait();
   }
 
@@ -198,9 +223,7 @@ export class Transport {
     this.waiting = this.selection.paced = false;
     this.timer = undefined;
     this.crumbs.setAttribute("aria-live", "polite");
-    fill(this.play, phrase("▶ Play"));
-    this.play.title = "";
-    this.play.setAttribute("aria-pressed", "false");
+    this.sayPlay();
   }
 
   /** @param {PointerEvent} event */
@@ -230,7 +253,8 @@ export class Transport {
     const { axis } = this;
     if (!axis) return;
     fill(this.crumbs, ...axis.words);
-    this.lock.hidden = !this.selection.locked;
+    this.unpin.hidden = !this.selection.locked;
+    this.sayPlay();
     const behind = this.last - this.place;
     this.jump.hidden = this.goesOn ? !this.watching && behind <= 0 : !this.watching || behind <= 0;
     this.jump.disabled = behind <= 0;
