@@ -3,6 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
+from tests.app.fakes_engine import FakeEngine
 from tests.browser.pages import no_overflow, open_settings, run_to_the_end, until
 from viz.markup import ASSETS
 
@@ -32,6 +33,31 @@ def test_the_page_fits_is_legible_and_has_its_first_picture_in_sight(serve, visi
     page.get_by_label("Seed").wait_for()
     assert page.evaluate(LEGIBLE) == []
     assert no_overflow(page)
+
+
+@pytest.mark.parametrize("width", [1440, 1280, 1024, 853])
+def test_the_form_of_a_run_that_goes_on_keeps_to_one_row(serve, visit, width):
+    """Its buttons lie over nothing, and nothing below them moves when they come."""
+    engine = FakeEngine(seconds=None)
+    page = visit(serve(engine).url, width=width, height=700)
+    height = page.evaluate(BOTTOM, "#top")
+    page.locator("#run").click()
+    engine.let(2)
+    expect(page.get_by_role("button", name="Pause the run")).to_be_visible()
+    assert page.evaluate(OVERLAPS) == []
+    assert page.evaluate(BOTTOM, "#top") == pytest.approx(height, abs=1)
+    engine.let(30)
+
+
+OVERLAPS = """() => {
+  const parts = [...document.querySelectorAll("#brand h1, #pages a, #prompt textarea, #form button")]
+    .filter((e) => e.checkVisibility() && !e.closest(".ts-popover-body"));
+  const boxes = parts.map((e) => [e.textContent || "prompt", e.getBoundingClientRect()]);
+  const across = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1;
+  const down = (a, b) => Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1;
+  return boxes.flatMap(([name, a], i) => boxes.slice(i + 1).filter(([, b]) => across(a, b) && down(a, b))
+    .map(([other]) => `${name} over ${other}`));
+}"""
 
 
 def test_on_a_phone_the_picture_begins_in_the_upper_half_and_no_part_of_the_form_is_lost(serve, visit):
