@@ -100,6 +100,30 @@ def test_a_term_is_defined_where_it_is_pointed_at_or_focused_and_nowhere_else(fe
         assert no_overflow(page)
 
 
+@pytest.mark.parametrize("width", [1440, pytest.param(390, marks=pytest.mark.long)])
+def test_a_press_leads_to_where_its_result_appears_and_says_there_how_far_it_is(
+    measuring, width, monkeypatch: pytest.MonkeyPatch
+):
+    page = measuring(width=width)
+    measure(page)
+    page.evaluate("scrollTo(0, 0)")
+    monkeypatch.setattr(fakes_experiments, "SECONDS", 3)
+    page.emulate_media(reduced_motion="no-preference")
+    board = page.locator("#board-cache")
+    assert board.bounding_box()["y"] > 900
+    page.get_by_role("button", name="Cache", exact=True).click()
+    going = board.locator(".ts-going")
+    expect(going).to_be_in_viewport(ratio=1)
+    expect(going).to_have_text("Running: piece 1 of 1")
+    expect(going.get_by_role("progressbar")).to_be_visible()
+    expect(board).to_be_focused()
+    expect(board).to_have_accessible_name("The same run with cache compression")
+    expect(going).to_have_text("Done: all caches are measured.")
+    expect(going.get_by_role("progressbar")).to_be_hidden()
+    expect(page.get_by_role("status").filter(has_text="Done: all caches are measured.")).to_have_count(1)
+    expect(board.locator(".ts-card").first).to_be_in_viewport()
+
+
 def test_the_first_pictures_stand_before_the_last_are_measured(few_views, measuring, monkeypatch: pytest.MonkeyPatch):
     gate = threading.Semaphore(0)
     monkeypatch.setattr(fakes_experiments, "GATE", gate)

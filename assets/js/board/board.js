@@ -22,6 +22,7 @@ import { MemoryLoad } from "./memory_load.js";
 import { RUN_VIEWS, aboutModel } from "./run_views.js";
 import { Loom } from "../views/loom/loom.js";
 import { loomRows } from "../views/loom/loom_rows.js";
+import { Going } from "./going.js";
 import { opening } from "../views/loom/opening.js";
 import { runAxis, servedAxis } from "./axis.js";
 import { SaveMenu } from "./save_menu.js";
@@ -73,6 +74,7 @@ export class Board {
     /** @type {Card[]} */
     this.cards = [];
     this.message = h("div", { class: "ts-empty", role: "status", hidden: true });
+    this.going = new Going();
     this.facts = h("ul", { class: "ts-measured-notes" });
     this.origin = h("section", { class: "ts-card ts-origin", hidden: true }, h("h2", { class: "ts-title" }, phrase("What was run, and where")), this.facts);
     this.model = h("p", { class: "ts-model-line" });
@@ -95,7 +97,7 @@ export class Board {
     const { element, app } = this;
     element.classList.add("ts-root", "ts-scope", "ts-board");
     element.dataset.experiment = this.experiment;
-    fill(element, app.above, app.empty, this.message, this.pictureBox, this.help);
+    fill(element, app.above, this.going.element, app.empty, this.message, this.pictureBox, this.help);
     if (this.experiment === "run") this.runCards(); // before there is a run: it is in sight the sooner
     if (this.experiment === "speculate") this.transport.row.append(this.choices.element);
   }

@@ -17,6 +17,11 @@ const EMPTY = {
     phrase("Press Speculate. A fast drafting method proposes the next few tokens, and the model verifies all of them in one pass: accepted tokens are written at once. You see each draft token, its two probabilities, the random number that decided, and whether it was faster than decoding without drafts.")],
 };
 
+/** What a board of several on a page is called. @param {string} experiment */
+export function titleOf(experiment) {
+  return EMPTY[experiment]?.[0] ?? "";
+}
+
 /** A card in place of the pictures. @param {string} experiment */
 export function emptyCard(experiment) {
   const [title, sentence] = EMPTY[experiment] ?? [phrase("Nothing here yet"), phrase("Fill in the form and press its button: the results are drawn here.")];

@@ -6,8 +6,8 @@ import { Run } from "../data/store.js";
 import { ServedRecord } from "../data/record.js";
 import { followRecord, Gone } from "../data/follow.js";
 import { forget, remember, remembered } from "../data/session_memory.js";
-import { h, fill, button } from "../core/dom.js";
-import { RUN_EMPTY, emptyCard } from "./empty.js";
+import { h, fill, bringInSight, button } from "../core/dom.js";
+import { RUN_EMPTY, emptyCard, titleOf } from "./empty.js";
 import { leadToMeasure, offerFiles } from "./keep.js";
 import { offerContinuation } from "./continue_chat.js";
 import { loadStyles } from "./styles.js";
@@ -67,7 +67,7 @@ export class Page {
     this.message = "";
     /** @type {(Opening & {experiment: string}) | null} where the next record of the visitor's own is opened */
     this.again = null;
-    this.presses = new Presses(experiments.map((experiment) => BUTTONS[experiment] ?? "#run"), () => this.boards?.get(this.active)?.element);
+    this.presses = new Presses(experiments.map((experiment) => BUTTONS[experiment] ?? "#run"), (button) => this.boardOfButton(button)?.element);
     this.line = new StatusLine((state) => { if (experiments.includes("run")) this.presses.said(state); });
     this.bar = new AddressBar();
     const hasRuns = experiments.includes("run");
@@ -80,7 +80,7 @@ export class Page {
     wirePopovers();
     /** @type {Map<string, HTMLElement>} */
     this.keeps = new Map();
-    const places = experiments.map((experiment) => h("div", { id: `board-${experiment}`, class: PARTS[experiment] ? `ts-part-${PARTS[experiment]}` : "" }));
+    const places = experiments.map((experiment) => h("div", { id: `board-${experiment}`, class: PARTS[experiment] ? `ts-part-${PARTS[experiment]}` : "", ...(experiments.length > 1 ? { role: "region", "aria-label": titleOf(experiment) } : {}) }));
     fill(root, ...places); // before they are boards: which read their colours from where they stand
     this.boards = new Map(experiments.map((experiment, i) => [experiment, this.board(experiment, places[i])]));
     wireTabs(experiments, (part) => { this.turnTo(part); this.writeAddress(); this.bar.flush(); });
@@ -101,6 +101,11 @@ export class Page {
     if (isRun) board.say(RUN_EMPTY);
     for (const name of ["pointerdown", "focusin"]) board.element.addEventListener(name, () => { if (!PARTS[experiment]) this.active = experiment; });
     return board;
+  }
+
+  /** Where what a button begins is shown. @param {Element} button */
+  boardOfButton(button) {
+    return this.boards?.get(this.experiments.find((experiment) => button.matches(BUTTONS[experiment] ?? "#run")) ?? this.active);
   }
 
   /** The selection of a board has changed. @param {string} experiment */
@@ -163,8 +168,15 @@ export class Page {
       const earlier = this.own.get(experiment) ?? null;
       this.own.set(experiment, id);
       this.show({ id, experiment, own: true, press: press.press, earlier, opening: again?.experiment === experiment ? again : null });
+      if (this.hasSeveral) this.lead(/** @type {Board} */ (this.boards.get(experiment)));
     }
     this.tell();
+  }
+
+  /** To a board that is not in sight: what was asked for appears there. @param {Board} board */
+  lead({ element }) {
+    const { top } = element.getBoundingClientRect();
+    if (top < 0 || top > window.innerHeight / 2) bringInSight(element);
   }
 
   /** Look at a record that comes with the app, or at the visitor's own again. @param {string} id @param {string} experiment @param {boolean} shipped */
@@ -379,6 +391,11 @@ export class Page {
     return experiment !== null && this.wanted.get(experiment) === id;
   }
 
+  /** Whether several boards stand below one another. */
+  get hasSeveral() {
+    return this.inSight.length > 1;
+  }
+
   /** The kinds in sight: one part, or all that the page has. */
   get inSight() {
     return PARTS[this.active] ? [this.active] : this.experiments;
@@ -396,10 +413,17 @@ export class Page {
     for (const experiment of this.experiments) this.offer(experiment);
     const isBusy = this.experiments.some((experiment) => this.isBusy(experiment));
     for (const [experiment, row] of this.rows) row.show(this.wanted.get(experiment) ?? null, isBusy, this.own.get(experiment) ?? null);
+    for (const [experiment, board] of this.boards) this.tellBoard(experiment, board);
     const going = this.own.get("run");
-    const run = this.boards.get("run");
-    run?.element.classList.toggle("ts-before", going !== undefined && this.isGoing(going) && this.isWanted({ id: going, experiment: "run" }) && run.record?.id !== going);
     this.runs?.show(this.wanted.get("run") ?? null, going !== undefined && this.isGoing(going) ? going : null);
+  }
+
+  /** How what is the visitor's own stands, on its board. @param {string} experiment @param {Board} board */
+  tellBoard(experiment, board) {
+    const own = this.own.get(experiment);
+    const held = own !== undefined && this.isWanted({ id: own, experiment }) ? this.held.get(own) : undefined;
+    board.element.classList.toggle("ts-before", held !== undefined && this.isGoing(held.id) && board.record?.id !== held.id);
+    if (this.hasSeveral) board.going.show(held?.status ?? null, { ...held });
   }
 
   /** Whether it is the visitor's newest, and on its way. @param {string} id */

@@ -5,7 +5,7 @@
 import { enable, find } from "./status.js";
 
 export class Presses {
-  /** @param {string[]} begin the buttons that begin something @param {() => HTMLElement | undefined} board the one that is looked at */
+  /** @param {string[]} begin the buttons that begin something @param {(button: Element) => HTMLElement | undefined} board where what one of them begins is shown */
   constructor(begin, board) {
     this.begin = begin.join(", ");
     this.board = board;
@@ -24,7 +24,7 @@ export class Presses {
 
   /** The board's keys work, and Space does not begin the same again. @param {HTMLElement} button */
   leave(button) {
-    const board = this.board();
+    const board = this.board(button);
     if (!board || document.activeElement !== button) return;
     board.tabIndex = -1;
     board.focus({ preventScroll: true });

@@ -2,7 +2,7 @@
 // Every picture in little, below the loom: what each of them says of the selection. One that is pressed opens as a card, one at a time
 // or all at once.
 
-import { h, fill, say, button, watchSight } from "../core/dom.js";
+import { bringInSight, h, fill, say, button, watchSight } from "../core/dom.js";
 import { fit } from "../core/canvas.js";
 import { phrase } from "../core/texts.js";
 import { forgetAllCards, rememberAllCards, rememberedAllCards } from "../data/session_memory.js";
@@ -53,7 +53,7 @@ export class Rail {
     const row = this.rows.find(({ card }) => card.view.id === this.opened);
     const place = this.all ? row?.card.element : this.element;
     if (!row || !place) return;
-    place.scrollIntoView({ behavior: window.matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth", block: "start" });
+    bringInSight(place);
     if (this.all) row.card.element.focus({ preventScroll: true });
   }
 

@@ -128,7 +128,11 @@ export function enable(selector, on) {
 /** @param {string} selector @param {number | null | undefined} value undefined: nobody knows how far; null: nothing to show */
 function progress(selector, value) {
   const bar = /** @type {HTMLProgressElement | null} */ (find(selector));
-  if (!bar) return;
+  if (bar) showFraction(bar, value);
+}
+
+/** @param {HTMLProgressElement} bar @param {number | null | undefined} value as above */
+export function showFraction(bar, value) {
   bar.hidden = value === null;
   if (value === undefined) bar.removeAttribute("value");
   else if (value !== null) bar.value = value;

@@ -1,7 +1,7 @@
 // @ts-check
 // The transport: where we are in the record, in words; play, pause and scrub over its passes, ticks or rounds.
 
-import { h, fill, say, button, watchSight } from "../core/dom.js";
+import { h, fill, say, button, isStill, watchSight } from "../core/dom.js";
 import { cut, fit, FONT, mix, pointer, widthOf } from "../core/canvas.js";
 import { phrase } from "../core/texts.js";
 import { Climb, FALL_MS } from "./climb.js";
@@ -310,11 +310,6 @@ export class Transport {
     if (w <= NAME_ROOM && g.measureText(name).width > w - 4) return;
     g.fillText(cut(g, name, w - 4), x + w / 2, HEIGHT / 2);
   }
-}
-
-/** Whether nothing is to move by itself. */
-function isStill() {
-  return window.matchMedia("(prefers-reduced-motion: reduce)").matches;
 }
 
 /** @param {Place[]} places */

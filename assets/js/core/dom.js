@@ -41,6 +41,16 @@ export function watchSight(element, told, options) {
   new IntersectionObserver((entries) => told(entries[entries.length - 1]), options).observe(element);
 }
 
+/** Whether nothing is to move by itself. */
+export function isStill() {
+  return window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+}
+
+/** Scroll the page until this is at its top. @param {Element} element */
+export function bringInSight(element) {
+  element.scrollIntoView({ behavior: isStill() ? "auto" : "smooth", block: "start" });
+}
+
 /** One token, isolated from the direction of the text around it, with what cannot be seen made visible.
  * @param {{text: string, hex?: string, id?: number, special?: boolean}} token @param {string} [className] */
 export function tokenText(token, className = "") {

@@ -1,7 +1,7 @@
 // @ts-check
 // The draw as it ran, as a race: the moment in which the first runner arrives, and where the others are then.
 
-import { h, fill, say, button, tokenText, quoted, watchSight } from "../../core/dom.js";
+import { h, fill, say, button, tokenText, quoted, watchSight, isStill } from "../../core/dom.js";
 import { count, digits, percent } from "../../core/format.js";
 import { ReservedSpace } from "../../core/reserve_space.js";
 import { phrase, phraseParts } from "../../core/texts.js";
@@ -34,7 +34,7 @@ export class Race {
 
   /** All start together, and stop when the first arrives. */
   run() {
-    if (window.matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+    if (isStill()) return;
     for (const runner of this.lanes.querySelectorAll(".ts-runner")) {
       const end = /** @type {HTMLElement} */ (runner).style.transform;
       runner.animate([{ transform: "translateX(-100%)" }, { transform: end }], { duration: 400, easing: "linear" });
