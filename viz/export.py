@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from model import texts
 from model.records.trace import Trace
@@ -13,6 +13,8 @@ from viz.wire import frames, parts, slices
 
 _DEEP_BYTES = 8_000_000  # of vectors and logits, half of it for each, or what the other leaves: as many as fit
 _LAYER_BYTES = 16_000_000  # of a long run's rows: as many whole layers as fit travel with the page
+_POOLED_WEIGHTS = 400_000_000  # of a longer run, that are rebuilt to be pooled: some five seconds
+_POOLED_ROWS = 16  # of each of its layers, the last, beside the pooled maps
 FILLED = ""  # the style element that plotly.js adds, empty, and fills rule by rule
 _MAP_STYLE = re.compile(r'getElementById\("([0-9a-f]{64})"\)')
 _START = """
@@ -138,9 +140,19 @@ def _spread(n_layers: int, most: int, size: int) -> list[int]:
 
 
 def _long_layers(trace: Trace) -> list[bytes]:
-    """Whole layers for a run too long for its steps to carry every row: evenly spread, as many as fit."""
+    """Layers of a run too long for its steps to carry every row: evenly spread, whole as many as fit, or pooled."""
     if trace.n_fed <= frames.ROWS_UP_TO or trace.queries is None:
         return []
     size = trace.model.n_heads * trace.n_fed * (trace.n_fed + 1) // 2
-    chosen = _spread(trace.model.n_layers, max(_LAYER_BYTES, size), size)
-    return [slices.layer(trace, layer) for layer in chosen]
+    if trace.n_fed <= frames.MAPS_UP_TO:
+        chosen = _spread(trace.model.n_layers, max(_LAYER_BYTES, size), size)
+        return [slices.layer(trace, layer) for layer in chosen]
+    chosen = _spread(trace.model.n_layers, max(_POOLED_WEIGHTS, size), size)
+    return [slices.little(trace), *(frame for layer in chosen for frame in _pooled(trace, layer))]
+
+
+def _pooled(trace: Trace, layer: int) -> Iterator[bytes]:
+    """One layer's pooled maps, and the rows of the prompt's last token and of those that were read last."""
+    yield from (slices.pooled(trace, layer, head) for head in range(trace.model.n_heads))
+    last = {trace.steps[0].stop - 1, *range(trace.n_fed - _POOLED_ROWS, trace.n_fed)}
+    yield from (slices.rows(trace, layer, position) for position in sorted(last))

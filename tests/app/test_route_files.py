@@ -32,7 +32,13 @@ def test_slices_come_on_demand_and_exactly(done):
     assert site.get(f"{record}/slice/row/1/2/3").content == slices.row(trace, 1, 2, 3)
     assert site.get(f"{record}/slice/vectors/2").content == slices.vectors(trace, 2)
     assert site.get(f"{record}/slice/logits/3").content == slices.logits(trace, 3)
-    for wrong in ("layer/99", "row/0/99/0", "row/0/0/999", "vectors/99", "logits/99"):
+    assert site.get(f"{record}/slice/map/1/2").content == slices.pooled(trace, 1, 2)
+    assert site.get(f"{record}/slice/part/1/2/3/1").content == slices.part(trace, 1, 2, 3, 1)
+    assert site.get(f"{record}/slice/rows/1/3").content == slices.rows(trace, 1, 3)
+    assert site.get(f"{record}/slice/little").content == slices.little(trace)
+    refused = "layer/99", "row/0/99/0", "row/0/0/999", "vectors/99", "logits/99"
+    refused_of_long = "map/99/0", "map/0/99", "part/0/0/999/0", "part/0/0/0/999", "rows/99/0", "rows/0/999"
+    for wrong in (*refused, *refused_of_long):
         answer = site.get(f"{record}/slice/{wrong}")
         assert answer.status_code == 404, wrong
         assert len(answer.text) > 20
@@ -44,7 +50,7 @@ def test_slices_of_what_is_no_run_are_refused(house: House):
     assert "not a run" in site.get(f"{record}/slice/layer/0").text
 
 
-@pytest.mark.parametrize("part", ["layer/1", "row/1/2/2", "vectors/1"])
+@pytest.mark.parametrize("part", ["layer/1", "row/1/2/2", "rows/1/2", "part/1/2/0/0", "little", "vectors/1"])
 def test_a_layer_read_while_the_run_ends_is_not_kept(house: House, monkeypatch, part):
     site = Site(house)
     record = site.keep(fake_trace(), "run", complete=False)

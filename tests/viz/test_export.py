@@ -109,6 +109,24 @@ def test_a_long_run_takes_whole_layers_along_as_far_as_they_fit(monkeypatch: pyt
     assert [packing.unpack(each)[0]["layer"] for each in beside] == [4, 14, 24]
 
 
+def test_a_longer_run_takes_pooled_layers_along_and_the_rows_that_are_seen_first(monkeypatch: pytest.MonkeyPatch):
+    trace = big(600, 20)
+    size = 9 * 619 * 620 // 2
+    monkeypatch.setattr(export, "_POOLED_WEIGHTS", 2 * size)
+    beside = held(export.page(trace, light=True))[len(parts.all_parts(trace)) :]
+    found = [packing.unpack(each)[0] for each in beside]
+    assert found[0]["kind"] == "little"
+    layers = [7, 22]
+    assert [(each["layer"], each["head"]) for each in found if each["kind"] == "map"] == [
+        (layer, head) for layer in layers for head in range(9)
+    ]
+    rows = [599, *range(603, 619)]  # of the prompt's last token, and of the newest
+    assert [(each["layer"], each["position"]) for each in found if each["kind"] == "rows"] == [
+        (layer, row) for layer in layers for row in rows
+    ]
+    assert sum(map(len, beside)) < size  # less than one whole layer
+
+
 def test_a_notebook_gets_the_page_in_a_frame_that_can_reach_nothing():
     shown = export.notebook_html(fake_trace(HOSTILE, ("a", "b")))
     assert shown.startswith("<iframe ")

@@ -171,6 +171,7 @@ def test_a_run_that_may_be_long_says_up_to_what_length_its_lens_is_whole():
     long = replace(trace, settings=replace(trace.settings, max_new_tokens=512 + 2 - 5))
     assert "lens_up_to" not in packing.says(frames.head(trace))
     assert packing.says(frames.head(long))["lens_up_to"] == 512
+    assert packing.says(frames.head(long))["maps_up_to"] == 512
 
 
 def test_columns_of_the_lens_arrive_as_they_are_asked_for():

@@ -141,3 +141,60 @@ def test_a_summary_takes_one_pass_a_layer(monkeypatch: pytest.MonkeyPatch):
     frames.step(trace, 0)
     assert trace.keys is not None
     assert made == [trace.keys[0, :, :300].nbytes] * 30
+
+
+@pytest.fixture(scope="module")
+def long() -> Trace:
+    """A run longer than one whose maps travel whole, and no multiple of a cell's size."""
+    return fake_trace(words(610, "p"), (" a", " b"), d_vocab=1000)
+
+
+def test_a_long_run_sends_pooled_maps_in_place_of_layers(long: Trace):
+    with pytest.raises(NotShown, match=r"611 tokens; .* at most 512"):
+        slices.layer(long, 1)
+    about, blobs = packing.unpack(slices.pooled(long, 1, 4))
+    assert (about["layer"], about["head"], about["n_fed"], about["size"]) == (1, 4, 611, 3)
+    cells = -(-611 // 3)
+    assert blobs["map"].shape == (cells * (cells + 1) // 2,)
+    whole = np.zeros((cells * 3, cells * 3), np.float32)
+    whole[:611, :611] = long.pattern(1, 4)
+    first, whole[:, 0] = whole[:, 0].reshape(cells, 3).max(axis=1), 0
+    largest = whole.reshape(cells, 3, cells, 3).max(axis=(1, 3))
+    np.testing.assert_array_equal(blobs["map"], packing.packed_rows(largest, 0))
+    np.testing.assert_array_equal(blobs["first"], packing.to_bytes(first))
+
+
+@pytest.mark.parametrize(("row", "key", "shape"), [(0, 0, (256, 256)), (300, 10, (256, 256)), (600, 400, (11, 211))])
+def test_a_part_of_a_map_is_exact(long: Trace, row: int, key: int, shape: tuple[int, int]):
+    about, blobs = packing.unpack(slices.part(long, 2, 3, row, key))
+    assert (about["row"], about["key"]) == (row, key)
+    assert blobs["weights"].shape == shape
+    assert blobs["weights"].dtype == np.float32
+    exact = long.pattern(2, 3)[row : row + 256, key : key + 256]
+    np.testing.assert_allclose(blobs["weights"], exact, rtol=1e-5, atol=1e-9)
+    for wrong in ((611, 0), (0, 611)):
+        with pytest.raises(BadSetting, match=r"position 611 does not exist: this run has read 611 tokens"):
+            slices.part(long, 2, 3, *wrong)
+
+
+def test_the_rows_of_one_token_are_those_of_all_heads(long: Trace):
+    about, blobs = packing.unpack(slices.rows(long, 2, 400))
+    assert (about["layer"], about["position"]) == (2, 400)
+    expected = [packing.to_bytes(long.pattern(2, head)[400, :401]) for head in range(6)]
+    assert np.abs(blobs["attention"].astype(int) - np.array(expected)).max() <= 1  # where a sum rounds the other way
+    with pytest.raises(BadSetting, match="position 611"):
+        slices.rows(long, 2, 611)
+
+
+def test_all_heads_in_little(long: Trace):
+    about, blobs = packing.unpack(slices.little(long))
+    assert about["n_fed"] == 611
+    assert blobs["maps"].shape == (4, 6, 22, 22)
+    assert blobs["first"].shape == (4, 6, 22)
+    assert not np.triu(blobs["maps"][2, 3], 1).any()
+
+
+def test_all_that_is_fetched_of_a_layer_of_a_long_run_is_small(long: Trace):
+    whole = 6 * 611 * 612 // 2
+    fetched = slices.pooled(long, 1, 4), slices.rows(long, 1, 610), slices.little(long)
+    assert sum(map(len, fetched)) < whole / 10

@@ -1,5 +1,5 @@
-"""What a page asks for one by one of a run: a layer's rows or vectors, one row's numbers, one choice's logits, columns
-of the logit lens.
+"""What a page asks for one by one of a run: a layer's rows or vectors, pooled maps and exact parts of them, one row's
+numbers, one choice's logits, columns of the logit lens.
 """
 
 import threading
@@ -29,14 +29,38 @@ def layer(request: Request, store: Store, kept: Kept) -> Response:
     return lasting(request, slices.layer(_run(store, kept, "layer", number), number), f"layer-{number}", done)
 
 
+def pooled(request: Request, store: Store, kept: Kept) -> Response:
+    """One head's map, pooled."""
+    layer, head = (request.path_params[name] for name in ("layer", "head"))
+    done, run = kept.standing.complete, _run(store, kept, "map", layer)
+    return lasting(request, slices.pooled(run, layer, head), f"map-{layer}-{head}", done)
+
+
+def part(request: Request, store: Store, kept: Kept) -> Response:
+    """An exact part of one head's map."""
+    layer, head, row, key = (request.path_params[name] for name in ("layer", "head", "row", "key"))
+    done, run = kept.standing.complete, _run(store, kept, "part", layer)
+    return lasting(request, slices.part(run, layer, head, row, key), f"part-{layer}-{head}-{row}-{key}", done)
+
+
+def rows(request: Request, store: Store, kept: Kept) -> Response:
+    """One token's rows in every head of a layer."""
+    layer, position = request.path_params["layer"], request.path_params["position"]
+    done, run = kept.standing.complete, _run(store, kept, "rows", layer)
+    return lasting(request, slices.rows(run, layer, position), f"rows-{layer}-{position}", done)
+
+
+def little(request: Request, store: Store, kept: Kept) -> Response:
+    """Every head's map in little."""
+    done = kept.standing.complete
+    return lasting(request, slices.little(_run(store, kept, "little", 0)), "little", done)
+
+
 def row(request: Request, store: Store, kept: Kept) -> Response:
     """The exact numbers of one row."""
     layer, head, position = (request.path_params[name] for name in ("layer", "head", "position"))
     done, run = kept.standing.complete, _run(store, kept, "row", position)
-    if position >= run.n_fed:
-        raise BadSetting(
-            "position {position} does not exist: this run has read {n_fed} tokens.", position=position, n_fed=run.n_fed
-        )
+    slices.check_position(run, position)
     return lasting(request, slices.row(run, layer, head, position), f"row-{layer}-{head}-{position}", done)
 
 
@@ -65,10 +89,7 @@ def lens(request: Request, store: Store, kept: Kept, models: Models) -> Response
     run = _run(store, kept, "lens", positions[0])
     if not kept.standing.complete:
         raise NotShown("These columns of the logit lens are computed once the run has ended.")
-    if (last := max(positions)) >= run.n_fed:
-        raise BadSetting(
-            "position {position} does not exist: this run has read {n_fed} tokens.", position=last, n_fed=run.n_fed
-        )
+    slices.check_position(run, max(positions))
     if missing := missing_columns(run, positions):
         run = with_columns_of(run, _computed(models, run, missing))
         store.enrich(kept, lambda now: with_columns_of(now, run))

@@ -23,6 +23,7 @@ from viz.wire import roles
 from viz.wire.packing import pack, packed_rows
 
 ROWS_UP_TO = 256  # tokens; a longer run sends summaries with each step, and one layer's rows when asked
+MAPS_UP_TO = 512  # tokens; of a longer run no layer's rows travel whole, but pooled maps and parts of them
 _SUMMARY_ROWS = 64  # of a long prefill's rows, evenly spread: all of 2,048 would take seconds and gigabytes
 _ITEM_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -63,7 +64,7 @@ def head(trace: Trace) -> bytes:
             },
             "rows_up_to": ROWS_UP_TO,
             "kv_shape": _kv_shape(trace),
-            **({"lens_up_to": WHOLE_UP_TO} if _may_be_long(trace) else {}),
+            **({"lens_up_to": WHOLE_UP_TO, "maps_up_to": MAPS_UP_TO} if _may_be_long(trace) else {}),
             **({"spans": [asdict(span) for span in trace.prompt_spans]} if trace.prompt_spans else {}),
             **({} if trace.origin is None else {"origin": _origin(trace, trace.origin)}),
         },
@@ -254,8 +255,8 @@ def lens_columns(trace: Trace, positions: list[int], kind: str = "lens_columns")
 
 
 def _may_be_long(trace: Trace) -> bool:
-    """Whether the run may become too long for a lens that is whole: most are not."""
-    return trace.n_prompt + trace.settings.max_new_tokens - 1 > WHOLE_UP_TO
+    """Whether the run may become too long for a lens that is whole, or for maps that are: most are not."""
+    return trace.n_prompt + trace.settings.max_new_tokens - 1 > min(WHOLE_UP_TO, MAPS_UP_TO)
 
 
 def _token(token: Token) -> dict[str, object]:

@@ -1,5 +1,5 @@
 """What is asked for one by one of a run, as frames: a layer's rows or vectors, one row's numbers, one choice's logits,
-columns of the logit lens.
+columns of the logit lens; of a long run pooled maps, parts of them, and the rows of one token.
 
 numpy only. `small` halves the size, for runs that are kept as files: the frame says its `bits`.
 """
@@ -9,12 +9,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from model.errors import BadSetting, NotShown
-from model.records import attention
+from model.records import attention, pooling
 from model.records.lens import missing_columns
 from model.records.trace import Trace
 from viz.wire import frames
-from viz.wire.packing import pack, packed_rows
+from viz.wire.packing import pack, packed_rows, to_bytes
 
+CELLS = 256  # a side of a pooled map, at most
+PART = 256  # tokens a side of an exact part of a map, at most
+LINES = 22  # a side of a map in little: assets/js/views/attention/thumbnails.js draws as many
 _HALF_MOST = float(np.finfo(np.float16).max)
 _STEPS = 65_535
 
@@ -22,13 +25,75 @@ _STEPS = 65_535
 def layer(trace: Trace, layer: int) -> bytes:
     """One layer's attention rows of the whole run so far. Blob: attention u8 [H, packed], from position 0.
 
-    Raises: NotShown, if this model's attention cannot be rebuilt; BadSetting, for a layer it does not have.
+    Raises: NotShown, if this model's attention cannot be rebuilt, or the run is so long that they would be hundreds of
+    megabytes; BadSetting, for a layer it does not have.
     """
+    if trace.n_fed > frames.MAPS_UP_TO:
+        raise NotShown(
+            "this run has read {n_fed} tokens; all attention rows of a layer are sent of at most {most}. Longer runs "
+            "have pooled maps, exact parts of them, and single rows.",
+            n_fed=trace.n_fed,
+            most=frames.MAPS_UP_TO,
+        )
     return pack(
         "layer",
         {"layer": layer, "n_fed": trace.n_fed},
         [("attention", packed_rows(trace.pattern_rows(0, trace.n_fed, layer=layer), 0))],
     )
+
+
+def pooled(trace: Trace, layer: int, head: int, *, cells: int = CELLS) -> bytes:
+    """One head's map, each cell the largest weight of `size` by `size` tokens: at most `cells` a side, C.
+
+    Blobs: map u8 [packed], rows of cells as long as their number + 1, the first token's weights left out; first u8 [C],
+    the largest weight of each row of cells on the first token. Raises: as `layer` does, but for no length.
+    """
+    found = pooling.pooled_map(trace, layer, head, pooling.cell_size(trace.n_fed, cells))
+    return pack(
+        "map",
+        {"layer": layer, "head": head, "n_fed": trace.n_fed, "size": found.size},
+        [("map", packed_rows(found.largest, 0)), ("first", to_bytes(found.first))],
+    )
+
+
+def part(trace: Trace, layer: int, head: int, row: int, key: int) -> bytes:
+    """An exact part of one head's map, from this row and this key on: f32 [n, m], at most 256 of each.
+
+    Raises: as `pooled` does, and BadSetting, for a row or key that this run has not read.
+    """
+    for position in (row, key):
+        check_position(trace, position)
+    rows, keys = (row, min(row + PART, trace.n_fed)), (key, min(key + PART, trace.n_fed))
+    weights = pooling.part_of_map(trace, layer, head, rows, keys)
+    return pack("part", {"layer": layer, "head": head, "row": row, "key": key}, [("weights", weights)])
+
+
+def rows(trace: Trace, layer: int, position: int) -> bytes:
+    """Where one token looks, in every head of a layer. Blob: attention u8 [H, position + 1]. Raises: as `part` does."""
+    check_position(trace, position)
+    weights = trace.pattern_rows(position, position + 1, layer=layer)[:, 0]
+    return pack("rows", {"layer": layer, "position": position}, [("attention", to_bytes(weights))])
+
+
+def little(trace: Trace) -> bytes:
+    """Every head's map in little: some rows of it, evenly spread, each cell the largest weight of one row.
+
+    Blobs: maps u8 [L, H, 22, 22], without the first token's weights, and first u8 [L, H, 22], which are those. Raises:
+    NotShown, if this model's attention cannot be rebuilt.
+    """
+    made = [pooling.sampled_maps(trace, each, LINES) for each in range(trace.model.n_layers)]
+    maps, first = (np.stack([to_bytes(each[i]) for each in made]) for i in (0, 1))
+    return pack("little", {"n_fed": trace.n_fed}, [("maps", maps), ("first", first)])
+
+
+def check_position(trace: Trace, position: int) -> None:
+    """Raises: BadSetting, for a position that this run has not read."""
+    if position >= trace.n_fed:
+        raise BadSetting(
+            "position {position} does not exist: this run has read {n_fed} tokens.",
+            position=position,
+            n_fed=trace.n_fed,
+        )
 
 
 def row(trace: Trace, layer: int, head: int, position: int) -> bytes:

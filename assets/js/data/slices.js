@@ -49,6 +49,10 @@ export class Slices {
   offers() {
     return {
       layerSlice: (/** @type {number} */ layer) => this.layer(layer),
+      mapSlice: (/** @type {number} */ layer, /** @type {number} */ head) => this.map(layer, head),
+      mapPartSlice: (/** @type {number} */ layer, /** @type {number} */ head, /** @type {number} */ row, /** @type {number} */ key) => this.mapPart(layer, head, row, key),
+      rowsSlice: (/** @type {number} */ layer, /** @type {number} */ position) => this.rows(layer, position),
+      littleSlice: () => this.little(),
       vectorsSlice: (/** @type {number} */ layer, /** @type {number} */ token) => this.vectors(layer, token),
       logitsSlice: (/** @type {number} */ choice) => this.logits(choice),
       rowSlice: (/** @type {number} */ layer, /** @type {number} */ head, /** @type {number} */ position) => this.row(layer, head, position),
@@ -63,6 +67,36 @@ export class Slices {
     if (!this.live) return phrase("This page includes the attention of runs of up to {n} tokens and of some layers of longer runs, but not of this layer.", { n: run.head.rows_up_to });
     if (!run.end) return phrase("This run is longer than {n} tokens: its newer rows can be fetched when it has ended.", { n: run.head.rows_up_to });
     return this.ask(`layer/${layer}`, phrase("Fetching the attention of layer {layer}…", { layer }));
+  }
+
+  /** One head's map of a long run, pooled. @param {number} layer @param {number} head @returns {Slice<import("./store.js").PooledMap>} */
+  map(layer, head) {
+    const found = this.run?.maps.get(`${layer}/${head}`) ?? null;
+    return { found, why: found ? null : this.ofLong(`map/${layer}/${head}`, phrase("Fetching the map of layer {layer}, head {head}…", { layer, head }), phrase("This page includes pooled maps of some layers of long runs, but not of this layer.")) };
+  }
+
+  /** An exact part of such a map. @param {number} layer @param {number} head @param {number} row @param {number} key @returns {Slice<import("./store.js").MapPart>} */
+  mapPart(layer, head, row, key) {
+    const found = this.run?.mapParts.get(`${layer}/${head}/${row}/${key}`) ?? null;
+    return { found, why: found ? null : this.ofLong(`part/${layer}/${head}/${row}/${key}`, phrase("Fetching the weights from token {row} on…", { row }), phrase("This page includes no exact parts of the maps of long runs: open the trace file.")) };
+  }
+
+  /** Where one token of a long run looks, in all heads of a layer; returns what to say meanwhile. @param {number} layer @param {number} position */
+  rows(layer, position) {
+    return this.ofLong(`rows/${layer}/${position}`, phrase("Fetching where token {position} attends to in layer {layer}…", { position, layer }),
+      phrase("This page includes the rows of the newest tokens in some layers, but not this row: open the trace file."));
+  }
+
+  /** Every head's map of a long run in little. */
+  little() {
+    return this.run?.little ? null : this.ofLong("little", phrase("Fetching all heads in little…"), "");
+  }
+
+  /** @param {string} path @param {string} meanwhile @param {string} without what to say where there is no program to ask */
+  ofLong(path, meanwhile, without) {
+    if (!this.live) return without;
+    if (!this.run?.end) return phrase("Attention of a run of more than {n} tokens can be fetched when it has ended.", { n: this.run?.head.maps_up_to });
+    return this.ask(path, meanwhile);
   }
 
   /** A layer's queries, keys and values, of this token and those before it. @param {number} layer @param {number} token @returns {Slice<import("./store.js").Vectors>} */

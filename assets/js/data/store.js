@@ -28,6 +28,11 @@ import { clamp } from "./axes.js";
  *   positions: Float32Array | null, pointOf: Map<number, number>}} Embeddings */
 /** One layer's queries [head, position, width], keys and values [key/value head, position, width]; 16 bits where they were kept small.
  * @typedef {{queries: Float32Array, keys: Float32Array, values: Float32Array, heads: number, kvHeads: number, positions: number, dHead: number, dValue: number, bits: number}} Vectors */
+/** One head's map of a long run, pooled: each of `cells` by `cells` bytes is the largest weight of `size` by `size` tokens, without the first token, whose
+ * weights are `first`. @typedef {{bytes: Uint8Array, first: Uint8Array, cells: number, size: number}} PooledMap */
+/** An exact part of a map: `n` rows from `row` on, over as many keys from `key` on. @typedef {{row: number, key: number, n: number, weights: Float32Array}} MapPart */
+/** Every head's map in little, [layer, head, lines, lines] bytes: some rows, evenly spread; `first` is each row's weight on the first token.
+ * @typedef {{maps: Uint8Array, first: Uint8Array, lines: number}} LittleMaps */
 /** Every token's score before one choice. @typedef {{scores: Float32Array, bits: number}} Logits */
 
 /** How many weights the rows of positions first to first+n-1 hold, without the future. @param {number} first @param {number} n */
@@ -78,6 +83,14 @@ export class Run {
     this.late = null;
     /** @type {Map<number, {data: Uint8Array, stride: number, positions: number}>} rows of whole layers, asked for one by one */
     this.layers = new Map();
+    /** @type {Map<string, PooledMap>} of a long run, by layer and head */
+    this.maps = new Map();
+    /** @type {Map<string, MapPart>} by layer, head, row and key */
+    this.mapParts = new Map();
+    /** @type {Map<string, Uint8Array>} where one token looks in all heads of a layer, by layer and position */
+    this.rowsOfOne = new Map();
+    /** @type {LittleMaps | null} */
+    this.little = null;
     /** @type {number[]} the step that read each position */
     this.stepOf = [];
   }
@@ -207,6 +220,14 @@ export class Run {
       const { low, high, bits, index } = about;
       const scores = bits === 32 ? tensors.logits.data : Float32Array.from(tensors.logits.data, (n) => low + ((high - low) * n) / 65535);
       this.logits.set(index, { scores, bits });
+    } else if (kind === "map") {
+      this.maps.set(`${about.layer}/${about.head}`, unpackedMap(tensors.map.data, tensors.first.data, about.size));
+    } else if (kind === "part") {
+      keepNewest(this.mapParts, `${about.layer}/${about.head}/${about.row}/${about.key}`, { row: about.row, key: about.key, n: tensors.weights.shape[0], weights: tensors.weights.data });
+    } else if (kind === "rows") {
+      keepNewest(this.rowsOfOne, `${about.layer}/${about.position}`, tensors.attention.data);
+    } else if (kind === "little") {
+      this.little = { maps: tensors.maps.data, first: tensors.first.data, lines: tensors.maps.shape[2] };
     } else if (kind === "lens_slice") {
       this.addColumns(about.positions, tensors);
       this.lensSlices += 1;
@@ -228,6 +249,8 @@ export class Run {
   get nPrompt() { return this.head.n_prompt; }
   /** Positions that were read so far. */
   get nRead() { return this.stepOf.length; }
+  /** Whether the run is so long that its maps come pooled, and its rows one by one. */
+  get isPooled() { return this.nRead > (this.head.maps_up_to ?? Infinity); }
   get showsAttention() { return this.head.shows.attention === null; }
 
   /** What the fragments of one character that end here make together; null where they are not whole, or no fragments.
@@ -264,6 +287,8 @@ export class Run {
       const start = (layer * this.nHeads + head) * total + packed(step.first, position - step.first);
       return step.attention.subarray(start, start + position + 1);
     }
+    const one = this.rowsOfOne.get(`${layer}/${position}`);
+    if (one) return one.subarray(head * (position + 1), (head + 1) * (position + 1));
     const whole = this.layers.get(layer);
     if (!whole || position >= whole.positions) return null;
     const start = head * whole.stride + packed(0, position);
@@ -319,6 +344,25 @@ export class Run {
     });
     for (let i = 0; i < about.n_tokens; i += 1) this.stepOf[about.first + i] = this.steps.length - 1;
   }
+}
+
+const KEPT = 400; // of what is asked for one by one of a long run: of rows some megabytes, of exact parts a hundred
+
+/** @template T @param {Map<string, T>} kept @param {string} key @param {T} value */
+function keepNewest(kept, key, value) {
+  kept.set(key, value);
+  for (const oldest of kept.keys()) {
+    if (kept.size <= KEPT) break;
+    kept.delete(oldest);
+  }
+}
+
+/** Rows of cells, each as long as its number + 1, as a square. @param {Uint8Array} rows @param {Uint8Array} first @param {number} size @returns {PooledMap} */
+function unpackedMap(rows, first, size) {
+  const cells = first.length;
+  const bytes = new Uint8Array(cells * cells);
+  for (let line = 0; line < cells; line += 1) bytes.set(rows.subarray(packed(0, line), packed(0, line + 1)), line * cells);
+  return { bytes, first, cells, size };
 }
 
 /** @param {any} about @param {Frame["tensors"]} tensors @returns {Embeddings} */

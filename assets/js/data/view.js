@@ -15,6 +15,8 @@
  *   clear: () => void, parent: (id: string) => {name: string, look: () => void} | null}} Fork */
 /** What a view may ask of the board: the selection, slices of a run, what the board shows at a place (`about`), and, where there is a program, to continue it.
  * @typedef {{selection: Selection, redraw: () => void, fork: Fork | null, layerSlice: (layer: number) => string | null,
+ *   mapSlice: (layer: number, head: number) => Slice<import("./store.js").PooledMap>, rowsSlice: (layer: number, position: number) => string | null,
+ *   mapPartSlice: (layer: number, head: number, row: number, key: number) => Slice<import("./store.js").MapPart>, littleSlice: () => string | null,
  *   vectorsSlice: (layer: number, token: number) => Slice<import("./store.js").Vectors>, logitsSlice: (choice: number) => Slice<import("./store.js").Logits>,
  *   plotly: () => Promise<any>, about: (at: At) => {place: string, words: string[]},
  *   rowSlice: (layer: number, head: number, position: number) => Promise<{weights: Float32Array, scores: Float32Array} | null>}} Context */

@@ -6,6 +6,7 @@ import { decoded, label, plain, roughly } from "../../core/format.js";
 import { WEIGHTS } from "../../data/store.js";
 import { drawThumb } from "./thumbnails.js";
 import { makeMap } from "./attention_map.js";
+import { makeLongMap } from "./long_map.js";
 import { makeLooks } from "./attention_looks.js";
 import { makeHeads, inWords, patternName } from "./attention_heads.js";
 import { makeRow } from "./attention_row.js";
@@ -33,12 +34,13 @@ export const attention = {
     const sinkWords = h("p", { class: "ts-note" });
     const empty = h("p", { class: "ts-empty" });
     const pointed = pointing(selection, redraw);
-    const map = makeMap(selection, pointed, redraw);
+    const maps = { short: makeMap(selection, pointed, redraw), long: makeLongMap(context, pointed) };
+    const mapOf = (/** @type {Run} */ run) => (run.isPooled ? maps.long : maps.short);
     const looks = makeLooks(selection, pointed);
     const heads = makeHeads(selection, redraw);
     const row = makeRow(context, pointed);
     const picture = h("div", {},
-      h("div", { class: "ts-attention-panes" }, map.element,
+      h("div", { class: "ts-attention-panes" }, maps.short.element,
         h("div", { class: "ts-row-words" },
           h("div", { class: "ts-row" },
             stepper({ name: phrase("layer"), before: phrase("previous layer"), next: phrase("next layer") }, layerName, () => selection.set({ layer: selection.at.layer - 1 }), () => selection.set({ layer: selection.at.layer + 1 })),
@@ -60,19 +62,32 @@ export const attention = {
       does.hidden = !word && !group;
     }
 
+    /** @param {Run} run */
+    function showMap(run) {
+      const [shown, other] = run.isPooled ? [maps.long, maps.short] : [maps.short, maps.long];
+      if (other.element.parentElement) other.element.replaceWith(shown.element);
+    }
+
+    /** Why the looked-at row is not drawn; of a long run its map may be there before it. @param {State} state */
+    function missingRow({ run, at }) {
+      if (run.isPooled) return run.row(at.layer, at.head, at.token) ? null : context.rowsSlice(at.layer, at.token);
+      return run.holds(at.layer, at.token) ? null : context.layerSlice(at.layer);
+    }
+
     return {
       paint(state) {
         const { run, at } = state;
         if (!run.showsAttention) return;
         pointed.settle();
-        if (run.row(at.layer, at.head, at.token)) map.paint(state, sinkSwitch.checked);
+        showMap(run);
+        if (run.isPooled || run.row(at.layer, at.head, at.token)) mapOf(run).paint(state, sinkSwitch.checked);
         heads.paint(state, sinkSwitch.checked);
         row.paint(state);
       },
       draw(state) {
         const { run, at } = state;
         const reason = run.head.shows.attention;
-        const missing = reason ?? (run.holds(at.layer, at.token) ? null : context.layerSlice(at.layer));
+        const missing = reason ?? missingRow(state);
         empty.hidden = missing === null;
         picture.hidden = reason !== null;
         if (missing !== null) say(empty, reason === null ? missing : phrase("This model's attention is not shown: {reason}.", { reason }));
@@ -81,12 +96,14 @@ export const attention = {
         say(headName, phrase("head {n} of 0–{last}", { n: at.head, last: run.nHeads - 1 }));
         sayHead(state);
         const held = run.row(at.layer, at.head, at.token);
+        const map = mapOf(run);
         looks.draw(state, held, sinkSwitch.checked, map.most);
-        map.element.hidden = held === null;
+        map.element.hidden = held === null && !run.isPooled;
         sinkWords.hidden = held === null;
+        if (held || run.isPooled) map.draw(state, sinkSwitch.checked);
+        if (run.isPooled && held && !maps.long.waits) context.littleSlice(); // last: it is looked at least
         if (held) {
-          map.draw(state, sinkSwitch.checked);
-          say(sinkWords, `${run.heads ? "" : measured(state)}${run.head.learned_sinks ? SINK_LEARNED : SINK_FIRST}`);
+          say(sinkWords, `${run.heads || run.isPooled ? "" : measured(state)}${run.head.learned_sinks ? SINK_LEARNED : SINK_FIRST}`);
         }
         heads.draw(state);
         row.draw(state);

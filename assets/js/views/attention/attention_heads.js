@@ -148,7 +148,7 @@ export function makeHeads(selection, redraw) {
       if (!selection.locked) pressed = null;
       if (!width()) return;
       layout = layOut(run, width());
-      const key = `${run.id}/${run.nRead}/${run.layers.size}/${withoutSink}/${colours.weight}${colours.card}`;
+      const key = `${run.id}/${run.nRead}/${run.layers.size}/${run.little !== null}/${withoutSink}/${colours.weight}${colours.card}`;
       const now = performance.now();
       if (thumbs.key !== key && (run.end || !thumbs.key || now - thumbs.at > 400)) {
         thumbs = { key, image: drawThumbs(run, colours, withoutSink), at: now };
@@ -180,8 +180,9 @@ export function makeHeads(selection, redraw) {
       }
       const shown = marked === null ? of.wordOf(at.layer, at.head) : of.heads?.words[marked];
       say(means, shown ? PATTERNS[shown]?.means ?? "" : "");
-      say(words, [phrase("Each small square is that head's whole map, on a square-root colour scale too; point at one to see it large, click to keep it."),
-        of.nRead > of.head.rows_up_to && phrase("In a run this long most squares show three bands instead: the head's weight on the first token, on the previous token and on the token itself, in the newest pass."),
+      say(words, [of.little ? phrase("Each small square is that head's map in little, on a square-root colour scale too: {n} of its rows, evenly spread, and in each cell the largest weight of its row; point at one to see it large, click to keep it.", { n: of.little.lines })
+        : phrase("Each small square is that head's whole map, on a square-root colour scale too; point at one to see it large, click to keep it."),
+        of.nRead > of.head.rows_up_to && !of.little && phrase("In a run this long most squares show three bands instead: the head's weight on the first token, on the previous token and on the token itself, in the newest pass."),
         groupOf(of) > 1 && phrase("A bracket joins heads that share one key/value head."), scrolls() && phrase("The grid scrolls sideways: all layers are in it."), COUNTING].filter(Boolean).join(" "));
     },
   };

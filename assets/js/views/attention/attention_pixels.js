@@ -26,7 +26,7 @@ export function imageOf(old, { run, at, colours }, withoutSink, cells) {
   const { bytes, most } = pooled(run, at, cells, withoutSink);
   const image = old?.image ?? document.createElement("canvas");
   image.width = image.height = cells;
-  paintBytes(image, bytes, WEIGHTS[most], colours, withoutSink);
+  paintBytes(image, bytes, WEIGHTS[most], colours);
   return { run: run.id, layer: at.layer, head: at.head, rows, scale: colours.scale, sink: withoutSink, image, most: WEIGHTS[most], cells };
 }
 
@@ -48,8 +48,8 @@ export function pooled(run, at, cells, withoutSink) {
   return { bytes, most };
 }
 
-/** @param {HTMLCanvasElement} image @param {Uint8Array} bytes @param {number} most @param {Paint} colours @param {boolean} withoutSink */
-function paintBytes(image, bytes, most, colours, withoutSink) {
+/** @param {HTMLCanvasElement} image @param {Uint8Array} bytes @param {number} most @param {Paint} colours */
+export function paintBytes(image, bytes, most, colours) {
   const g = context2d(image);
   const data = g.createImageData(image.width, image.height);
   const words = new Uint32Array(data.data.buffer);

@@ -24,7 +24,8 @@ export function drawThumbs(run, colours, withoutSink) {
   for (let layer = 0; layer < run.nLayers; layer += 1) {
     for (let head = 0; head < run.nHeads; head += 1) {
       const corner = layer * side + head * side * image.width;
-      if (run.row(layer, head, run.nRead - 1)) square(run, layer, head, kept, words, corner, image.width, colours, withoutSink);
+      if (run.little) little(run.little, layer * run.nHeads + head, words, corner, image.width, colours, withoutSink);
+      else if (!run.isPooled && run.row(layer, head, run.nRead - 1)) square(run, layer, head, kept, words, corner, image.width, colours, withoutSink);
       else bands(run, layer, head, words, corner, image.width, colours);
     }
   }
@@ -38,7 +39,7 @@ const single = { key: "", image: document.createElement("canvas") };
 /** One head's map by itself, without the first column; kept until another is asked for.
  * @param {Run} run @param {number} layer @param {number} head @param {Paint} colours */
 export function drawThumb(run, layer, head, colours) {
-  const key = `${run.id}/${run.nRead}/${run.layers.size}/${layer}/${head}/${colours.weight}${colours.card}`;
+  const key = `${run.id}/${run.nRead}/${run.layers.size}/${run.little !== null}/${layer}/${head}/${colours.weight}${colours.card}`;
   if (single.key === key) return single.image;
   single.key = key;
   single.image.width = single.image.height = THUMB;
@@ -46,9 +47,21 @@ export function drawThumb(run, layer, head, colours) {
   const data = g.createImageData(THUMB, THUMB);
   const words = new Uint32Array(data.data.buffer);
   words.fill(colours.scale[0]);
-  square(run, layer, head, new Uint8Array(THUMB * THUMB), words, 0, THUMB, colours, true);
+  if (run.little) little(run.little, layer * run.nHeads + head, words, 0, THUMB, colours, true);
+  else if (!run.isPooled) square(run, layer, head, new Uint8Array(THUMB * THUMB), words, 0, THUMB, colours, true);
   g.putImageData(data, 0, 0);
   return single.image;
+}
+
+/** One head's map of a long run, whose lines are some of its rows. @param {import("../../data/store.js").LittleMaps} all @param {number} place of the head
+ * @param {Uint32Array} words @param {number} corner @param {number} width @param {Paint} colours @param {boolean} withoutSink */
+function little({ maps, first, lines }, place, words, corner, width, colours, withoutSink) {
+  const map = maps.slice(place * lines * lines, (place + 1) * lines * lines);
+  if (!withoutSink) for (let y = 0; y < lines; y += 1) map[y * lines] = Math.max(map[y * lines], first[place * lines + y]);
+  const most = WEIGHTS[map.reduce((top, byte) => Math.max(top, byte), 0)];
+  for (let y = 0; y < lines; y += 1) {
+    for (let x = 0; x <= y; x += 1) words[corner + y * width + x] = colours.scale[Math.round(colourShare(WEIGHTS[map[y * lines + x]], most) * 255)];
+  }
 }
 
 /** Of a head whose rows are not held, three bands: its weight on the first token, on the one before, on the token itself.
