@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from model.errors import BadSetting, Busy, NotAllowed, Refusal
 from model.limits import Limits
 from model.texts import phrase
+from model.weights.device_map import MAPS, read_device_map
 from model.weights.sources import DEFAULT, check_here, to_download
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         limits = Limits.from_environment()
         port = choose_port(host, asked.port or os.environ.get("GRADIO_SERVER_PORT"))
+        if asked.device_map:
+            read_device_map(asked.device_map)
         if asked.model:
             check_here(asked.model, limits)
     except Refusal as error:
@@ -117,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     store = make_store(limits)
     takes_any = _is_at_home(host) and not limits.models
-    models = HostedModels(limits, loader(limits, store), default=asked.model, takes_any=takes_any)
+    models = HostedModels(limits, loader(limits, store, asked.device_map), default=asked.model, takes_any=takes_any)
     app = build(models, limits, store)
     app.demo.launch(
         server_name=host,
@@ -299,6 +302,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--model", help=phrase("a hub id or a local folder, instead of the default ({model})", model=DEFAULT)
     )
+    parser.add_argument(
+        "--device-map",
+        metavar="NAME",
+        help=phrase(
+            "spread models over devices: {choices}, or one device, such as cuda:1 (default: each model on one device)",
+            choices=", ".join(MAPS),
+        ),
+    )
     parser.add_argument("--host", help=phrase("address to listen on (default: GRADIO_SERVER_NAME, else 127.0.0.1)"))
     parser.add_argument(
         "--port", help=phrase("port (default: GRADIO_SERVER_PORT, else the first free one from {port} on)", port=PORT)
@@ -307,7 +318,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def loader(limits: Limits, store: "Store") -> "Load":
+def loader(limits: Limits, store: "Store", device_map: str | None = None) -> "Load":
     """The function that loads a model and starts its engine; all engines share one clock and one store."""
     from model.api.clock import Clock
 
@@ -317,7 +328,7 @@ def loader(limits: Limits, store: "Store") -> "Load":
         from model.engine.engine import Engine
         from model.loading.load import load as load_model
 
-        hooked = load_model(name, progress=progress, limits=limits, settle_threads=True)
+        hooked = load_model(name, device_map=device_map, progress=progress, limits=limits, settle_threads=True)
         return Engine(hooked, limits, clock=clock, room=store)
 
     return load

@@ -12,6 +12,7 @@ from torch import nn
 from model.arch.attention_calls import watched
 from model.arch.block import BlockProbe, block_note
 from model.arch.own_attention import OwnAttention, OwnCall
+from model.arch.placement import home
 from model.arch.positions import LearnedPositions, PositionProbe, Rotary
 from model.arch.rounding import CLOSE, epsilon, share
 from model.errors import UnknownModel
@@ -92,7 +93,7 @@ def find(model: Any) -> Anatomy:
         *search.hooks(positions.hooks(), "positions"),
         *(hook for probe in probes for hook in search.hooks(probe.hooks(), "units", "parts")),
     ]
-    ids = torch.arange(4, device=model.device)[None] % config.vocab_size
+    ids = torch.arange(4, device=home(model))[None] % config.vocab_size
     computed: list[OwnCall] = []
     own = OwnAttention(computed.append)
     with attached(hooks), watched(own.left_out), own, torch.inference_mode():

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from model.arch.placement import whole_weight
+
 _MOST_OFFSET = 8  # rows before position 0 in a table of learned positions: OPT has two
 
 
@@ -99,9 +101,10 @@ class PositionProbe:
                 continue  # an embedding may be narrower than the stream, and be widened on its way
             if torch.equal(self._words + vectors.view_as(entered), entered):
                 rows = vectors.reshape(n, -1)
-                for offset in range(min(_MOST_OFFSET, len(module.weight) - n) + 1):
-                    if torch.equal(module.weight[offset : offset + n], rows):
-                        return LearnedPositions(table=module.weight, offset=offset)
+                table = whole_weight(module)
+                for offset in range(min(_MOST_OFFSET, len(table) - n) + 1):
+                    if torch.equal(table[offset : offset + n], rows):
+                        return LearnedPositions(table=table, offset=offset)
         return None
 
 

@@ -19,6 +19,7 @@ from transformers.generation.utils import GenerationMixin
 
 from model.arch.anatomy import Anatomy
 from model.arch.hooks import count_hooks
+from model.arch.placement import devices_in_words, spread_over
 from model.capture.buffers import Gathered, Unlike
 from model.capture.cache_layers import odd_layers
 from model.capture.device import Sent
@@ -39,6 +40,8 @@ class NotCaptured(Exception):
 
 def why_not_captured(model: Any, anatomy: Anatomy) -> str | None:
     """Why this model's decode passes are not captured, as far as can be told without a try; None if they may be."""
+    if spread_over(model):
+        return phrase("it is spread over {devices}", devices=devices_in_words(model))
     if anatomy.own_attention:
         return phrase("its family computes attention without the library's interface")
     if held := odd_layers(model):

@@ -8,6 +8,7 @@ from numbers import Integral
 import numpy as np
 import torch
 
+from model.arch.placement import home
 from model.arch.tokens import Prompt
 from model.capture.decoding import Earlier, Resumed, continued
 from model.capture.generation import READ_AGAIN, Generation, captured_passes
@@ -167,7 +168,7 @@ class Continuation(Generation):
         run, hooked = self._run, self._hooked
         if run.resid is None or run.read_again(self._step) or hooked.card.reason_against("lens") is not None:
             return
-        left = torch.tensor(run.resid[-1, self._n_taken - 1], device=hooked.model.device)
+        left = torch.tensor(run.resid[-1, self._n_taken - 1], device=home(hooked.model))
         with hooked.guard, torch.inference_mode():
             logits = hooked.anatomy.logits(left[None, None], hooked.model.config.get_text_config())[0, 0]
         self._require_close(self._step, logits)

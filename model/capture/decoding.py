@@ -17,6 +17,7 @@ import torch
 from transformers.generation.stopping_criteria import EosTokenCriteria, MaxLengthCriteria
 from transformers.utils.generic import ModelOutput
 
+from model.arch.placement import home
 from model.capture.cache_size import bytes_where_unlike, cache_bytes, state_bytes_by_layer
 from model.capture.captured import CapturedPass, CapturedPasses, NotCaptured
 from model.capture.generation_config import check_one_pass_a_token, generate_options, stop_options
@@ -118,7 +119,7 @@ def continued(
 def _generate(model: Any, ids: Sequence[int], settings: Settings, loop: "_Loop", tokenizer: Any) -> Any:
     check_one_pass_a_token(model)
     return model.generate(
-        torch.tensor([list(ids)], device=model.device),
+        torch.tensor([list(ids)], device=home(model)),
         custom_generate=loop.decode,
         **({} if loop.cache is None else {"past_key_values": loop.cache}),
         **stop_options(model, tokenizer),

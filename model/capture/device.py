@@ -42,7 +42,8 @@ class SentTogether:
     def __init__(self, numbers: Mapping[str, torch.Tensor]) -> None:
         wide_first = sorted(numbers.items(), key=lambda item: -item[1].element_size())  # so that all stand aligned
         self.forms = tuple((name, each.shape, each.dtype, each.nbytes) for name, each in wide_first)
-        self._sent = Sent(torch.cat([each.reshape(-1).view(torch.uint8) for _, each in wide_first]))
+        device = wide_first[0][1].device  # a model may be spread over several
+        self._sent = Sent(torch.cat([each.reshape(-1).view(torch.uint8).to(device) for _, each in wide_first]))
 
     def arrived(self) -> dict[str, torch.Tensor]:
         """They, once they are there."""

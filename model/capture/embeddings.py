@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from model.arch.placement import whole_weight
 from model.arch.positions import LearnedPositions, Rotary
 from model.capture.hooked import HookedModel
 from model.records.trace import Trace
@@ -53,7 +54,7 @@ def principal(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _with_map(hooked: HookedModel, trace: Trace, own: list[int]) -> Generator[None, None, Trace]:
-    table: Any = hooked.anatomy.embedding.weight
+    table = whole_weight(hooked.anatomy.embedding)
     near, cosine = yield from _nearest(table, torch.tensor(own, device=table.device))
     ids = list(dict.fromkeys([*own, *near.flatten().tolist()]))
     place = {token_id: point for point, token_id in enumerate(ids)}

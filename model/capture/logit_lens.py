@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from model.arch.placement import home
 from model.capture.hooked import HookedModel
 from model.capture.same_model import check_same_model
 from model.errors import BadSetting, NotShown
@@ -29,7 +30,7 @@ def logits(hooked: HookedModel, trace: Trace, layer: int, position: int) -> np.n
     _require_lens(hooked)
     _require_stream(trace)
     assert trace.resid is not None, "a run without it was refused"
-    stream = torch.tensor(trace.resid[layer, position], device=hooked.model.device)
+    stream = torch.tensor(trace.resid[layer, position], device=home(hooked.model))
     with torch.inference_mode():
         return hooked.anatomy.logits(stream[None, None], hooked.model.config.get_text_config())[0, 0].cpu().numpy()
 
@@ -150,7 +151,7 @@ def with_columns(hooked: HookedModel, trace: Trace, columns: LensColumns) -> Tra
 
 def _likeliest(hooked: HookedModel, stream: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     with torch.inference_mode():
-        rows = torch.tensor(stream, device=hooked.model.device)
+        rows = torch.tensor(stream, device=home(hooked.model))
         scores = hooked.anatomy.logits(rows, hooked.model.config.get_text_config())
         best = scores.topk(min(KEPT, scores.shape[-1]), dim=-1)
         chances = torch.exp(best.values - scores.logsumexp(dim=-1, keepdim=True))

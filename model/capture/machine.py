@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from model.arch.placement import home
 from model.capture.device import wait_for
 from model.capture.hooked import HookedModel
 from model.errors import Refusal
@@ -53,7 +54,7 @@ def probe(
     if not again and (kept := _kept(file, named)) is not None:
         return kept
     with hooked.guard:
-        machine = _measured(named, hooked.model.device, hooked.model.dtype, between)
+        machine = _measured(named, home(hooked.model), hooked.model.dtype, between)
     _keep(machine, file)
     return machine
 
@@ -86,7 +87,7 @@ class _Named:
 
     @classmethod
     def of(cls, hooked: HookedModel) -> "_Named":
-        device = hooked.model.device
+        device = home(hooked.model)
         return cls(
             processor=torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
             system=f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}, {platform.machine()}",

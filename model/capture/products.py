@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model.arch.placement import spread_over
 from model.records.products import FewRows
 
 MOST_ROWS = 8  # a pass of more rows is torch's own: there `linear` is as fast as any
@@ -50,7 +51,8 @@ class Products:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._layers = [each for each in model.modules() if type(each) is nn.Linear and _is_plain(each.weight)]
+        layers = () if spread_over(model) else model.modules()  # accelerate's hooks stand where a product would
+        self._layers = [each for each in layers if type(each) is nn.Linear and _is_plain(each.weight)]
         self._forwards: list[tuple[dict[str, Any], Forward]] = []  # of layers that another product is faster for
 
     def measure(self, rows: Iterable[int]) -> tuple[FewRows, ...]:

@@ -1,10 +1,12 @@
 """Whether the model that is loaded is the one that made a run: its shape, its precision and a sample of its weights."""
 
 import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
+from model.arch.placement import whole_weights
 from model.arch.rounding import epsilon, share
 from model.capture.hooked import HookedModel
 from model.errors import BadTrace
@@ -22,11 +24,15 @@ def fingerprint(model: Any) -> str:
     A fine-tuned copy that left most weights as they were differs too, where it changed any of a weight's sample.
     """
     digest = hashlib.sha256()
-    for name, weight in sorted(model.named_parameters()):
-        flat = weight.detach().reshape(-1)
-        sample = flat[:: max(1, flat.numel() // _SAMPLE)].to("cpu", torch.float32)
-        digest.update(name.encode() + sample.numpy().tobytes())
+    for name, sample in sorted(_samples(model)):
+        digest.update(name.encode() + sample)
     return digest.hexdigest()[:16]
+
+
+def _samples(model: Any) -> Iterator[tuple[str, bytes]]:
+    for name, weight in whole_weights(model):
+        flat = weight.detach().reshape(-1)
+        yield name, flat[:: max(1, flat.numel() // _SAMPLE)].to("cpu", torch.float32).numpy().tobytes()
 
 
 def check_same_model(hooked: HookedModel, run: Trace) -> None:

@@ -252,7 +252,10 @@ class Tracer:
         """The mask, or the one kept before it if they are alike: layers that add the same share one in the record."""
         last = self._last_mask
         alike = mask is last or (
-            last is not None and last.shape == mask.shape and last.dtype == mask.dtype and torch.equal(last, mask)
+            last is not None
+            and last.shape == mask.shape
+            and last.dtype == mask.dtype
+            and torch.equal(last, mask.to(last.device))  # a model may be spread over several
         )
         self._last_mask = last if alike else mask
         return self._last_mask  # pyright: ignore[reportReturnType]  (not None, as one of the two)
@@ -429,7 +432,7 @@ def _is_causal(mask: torch.Tensor, first: int, count: int, window: int | None) -
 
 def _on_the_host(verdicts: Sequence[bool | torch.Tensor]) -> list[bool]:
     """Truth values as Python has them, brought from their device in one go."""
-    if not any(isinstance(each, torch.Tensor) for each in verdicts):
+    if not (there := [each for each in verdicts if isinstance(each, torch.Tensor)]):
         return [bool(each) for each in verdicts]
-    told = iter(torch.stack([each for each in verdicts if isinstance(each, torch.Tensor)]).tolist())
+    told = iter(torch.stack([each.to(there[0].device) for each in there]).tolist())
     return [next(told) if isinstance(each, torch.Tensor) else each for each in verdicts]

@@ -17,11 +17,12 @@ from model.limits import Limits
 from model.requests.registry import EXPERIMENTS, Experiment, named, open_record
 from model.requests.request import Request
 from model.texts import listed, phrase
+from model.weights.device_map import MAPS, read_device_map
 from model.weights.precision import PRECISIONS, check_precision
 
 _PROG = as_called("python -m model")
 _FLAGS = ("measure", "serve", "speculate")  # kinds that a flag asks for as well
-_OF_THE_CALL = ("dtype", "output", "json")  # what no request has
+_OF_THE_CALL = ("dtype", "device_map", "output", "json")  # what no request has
 _WHAT = phrase("Let a language model continue a text, and record what it computes.")
 _EXAMPLES = """  python -m model "The capital of France is"
   python -m model "The capital of France is" -o paris.trace
@@ -45,6 +46,7 @@ class Asked:
     request: Request
     records: Mapping[str, Any]  # that the request names, by its fields
     dtype: str | None  # the models' precision; None: the record's that the request names, or auto
+    device_map: str | None  # how they are spread over devices; None: each on one
     output: Path | None
     json: bool
 
@@ -52,16 +54,26 @@ class Asked:
 def parse(arguments: Sequence[str], limits: Limits) -> Asked:
     """What is asked for, checked as far as it can be without a model. Raises: Refusal."""
     experiment, given = _given(list(arguments))
-    dtype, output, as_json = (given.pop(name) for name in _OF_THE_CALL)
+    dtype, device_map, output, as_json = (given.pop(name) for name in _OF_THE_CALL)
     if dtype is not None:
         check_precision(dtype)
+    if device_map is not None:
+        read_device_map(device_map)
     _read_prompts(given)
     request = read(experiment.request, given)
     request.check(limits)
     if output is not None:
         _check_place(output)
     records = {name: open_record(path) for name, path in request.records.items()}
-    return Asked(experiment=experiment, request=request, records=records, dtype=dtype, output=output, json=as_json)
+    return Asked(
+        experiment=experiment,
+        request=request,
+        records=records,
+        dtype=dtype,
+        device_map=device_map,
+        output=output,
+        json=as_json,
+    )
 
 
 def page_limits_off(limits: Limits) -> Limits:
@@ -175,6 +187,12 @@ def _add_precision(group: Any) -> None:
         choices=", ".join(PRECISIONS),
     )
     group.add_argument("--dtype", metavar="NAME", default=None, help=said)
+    spread = phrase(
+        "How models are spread over devices: {choices}, or one device, such as cuda:1. auto fills the accelerators, "
+        "then the CPU, then the disk, for a model that is larger than one of them. Default: all of it on one device.",
+        choices=", ".join(MAPS),
+    )
+    group.add_argument("--device-map", metavar="NAME", default=None, help=spread)
 
 
 def _add_output(parser: Parser) -> None:

@@ -32,7 +32,7 @@ _TABLES = f"{__package__}.tables"
 def carry_out(asked: Asked, limits: Limits) -> int:
     """Do it to its end, or to Ctrl-C; keep and print what there is. Returns the exit code."""
     shown = _shown(asked.experiment.name)
-    models = _loaded(asked.request.models, _precision(asked), limits)
+    models = _loaded(asked.request.models, _precision(asked), asked.device_map, limits)
     inputs = Inputs(models=models, records=asked.records, limits=limits)
     if reason := asked.experiment.fits(inputs.target.card):
         raise NotShown("{reason}", reason=reason)
@@ -68,7 +68,7 @@ def _precision(asked: Asked) -> str:
     return asked.dtype or (own if own in PRECISIONS else "auto")
 
 
-def _loaded(names: Mapping[str, str | None], dtype: str, limits: Limits) -> dict[str, Any]:
+def _loaded(names: Mapping[str, str | None], dtype: str, device_map: str | None, limits: Limits) -> dict[str, Any]:
     """The models by role. All are found before the first is loaded: what is refused is refused before torch comes."""
     with weights.progress_bar() as progress:
         found = {role: weights.find(name, limits, progress) for role, name in names.items()}
@@ -76,7 +76,8 @@ def _loaded(names: Mapping[str, str | None], dtype: str, limits: Limits) -> dict
         from model.loading.load import load
 
         return {
-            role: load(source, dtype=dtype, progress=progress, settle_threads=True) for role, source in found.items()
+            role: load(source, dtype=dtype, device_map=device_map, progress=progress, settle_threads=True)
+            for role, source in found.items()
         }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from model.arch.anatomy import Anatomy, attached, hidden, of_layers
+from model.arch.placement import home
 from model.arch.positions import tensors
 from model.arch.rounding import epsilon, share
 from model.capture.decoding import Pass, passes
@@ -128,7 +129,7 @@ class Evidence:
     @property
     def prompt_inputs(self) -> dict[str, torch.Tensor]:
         """The prompt, as the model takes it."""
-        return {"input_ids": torch.tensor([self.ids], device=self.model.device)}
+        return {"input_ids": torch.tensor([self.ids], device=home(self.model))}
 
 
 @contextmanager

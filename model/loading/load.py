@@ -21,16 +21,20 @@ from transformers import (
 
 from model.arch import anatomy
 from model.arch.anatomy import Anatomy
+from model.arch.placement import devices_in_words, home
+from model.arch.placement import weights as placed_weights
 from model.arch.tokens import Reader
 from model.capture.captured import CapturedPasses
 from model.capture.hooked import HookedModel, no_bar
 from model.capture.same_model import fingerprint
 from model.errors import BadSetting, BadWeights, NotShown, Refusal, UnknownModel, UnsafeModel
 from model.limits import Limits
-from model.loading import selfcheck, threads
+from model.loading import placing, selfcheck, threads
+from model.loading.placing import Places
 from model.records.trace import ModelCard
 from model.texts import phrase
 from model.weights import sources as weights
+from model.weights.device_map import DeviceMap, read_device_map
 from model.weights.gguf_scheme import scheme_of
 from model.weights.precision import check_precision
 from model.weights.sources import Progress, Source
@@ -44,6 +48,7 @@ def load(
     model: Any = None,
     tokenizer: Any = None,
     dtype: str | torch.dtype = "auto",
+    device_map: DeviceMap | None = None,
     progress: Progress | None = None,
     limits: Limits | None = None,
     settle_threads: bool = False,
@@ -51,34 +56,37 @@ def load(
     """Load a model to watch: the default, a folder or hub id by name, or a model and tokenizer already in memory.
 
     What `weights.find` has found is opened as it is. A model from memory is used as it is, switched to evaluation
-    mode. The device is chosen: cuda, mps, then cpu.
+    mode. The device is chosen: cuda, mps, then cpu. A model that is larger than one device is spread over several by
+    `device_map`: "auto" fills the accelerators, then the CPU, then the disk, or a table names the model's parts with
+    the device or "disk" of each. Weights on the disk are read from the model's own files at each pass.
     `dtype` is the precision of weights and sums: float32, bfloat16, float16, or auto, which is the checkpoint's own on
     an accelerator and float32 on the processor.
     `progress(what, done, total)` is told how far a download or conversion is. With `settle_threads`, torch is set to
     the number of threads that is fastest here, before anything else runs: for a program, not for a notebook.
-    Raises: Refusal, if there is no such model or precision, if it would run code of its own, if its weights are not
-    whole, or if they cannot be computed with in that precision here.
+    Raises: Refusal, if there is no such model, precision or device, if it would run code of its own, if its weights
+    are not whole, or if they cannot be computed with in that precision here.
     """
     dtype = str(dtype).removeprefix("torch.")
     check_precision(dtype)
+    places = None if device_map is None else read_device_map(device_map)
     if name is not None and (model is not None or tokenizer is not None):
         raise UnknownModel(
             "load() was given the name {name!r} and a model from memory; it takes one of the two.", name=str(name)
         )
     if model is not None or tokenizer is not None:
-        return _from_memory(model, tokenizer, dtype)
+        return _from_memory(model, tokenizer, dtype, places)
     limits = limits or Limits.from_environment()
     source = name if isinstance(name, Source) else weights.find(None if name is None else str(name), limits, progress)
     if progress is not None:
         progress(phrase("opening {source}", source=source.name), 0, 0)
-    source, (opened, tokenizer) = _undamaged(source, dtype, limits, progress)
+    source, (opened, tokenizer) = _undamaged(source, dtype, places, limits, progress)
     with _computable(source, opened):
         if settle_threads:
             threads.settle(opened)
         return _hook(opened, tokenizer, source)
 
 
-def _from_memory(model: Any, tokenizer: Any, dtype: str) -> HookedModel:
+def _from_memory(model: Any, tokenizer: Any, dtype: str, places: Places | None) -> HookedModel:
     if model is None or tokenizer is None:
         missing = "tokenizer" if tokenizer is None else "model"
         raise UnknownModel("load(model=..., tokenizer=...) needs both; the {missing} is missing.", missing=missing)
@@ -88,6 +96,11 @@ def _from_memory(model: Any, tokenizer: Any, dtype: str) -> HookedModel:
             "model.to(torch.{dtype}), or leave dtype out.",
             dtype=dtype,
             own=own,
+        )
+    if places is not None:
+        raise BadSetting(
+            "load() was given a device_map and a model from memory, which it uses where it is. Give it a model that "
+            "was opened with that device_map, or name the model."
         )
     return _hook(model.eval(), tokenizer, None)
 
@@ -104,28 +117,30 @@ def _computable(source: Source, model: Any) -> Iterator[None]:
             "torch cannot run {source} in {dtype} on {device}: {line} Load it with dtype float32.",
             source=source.name,
             dtype=str(model.dtype).removeprefix("torch."),
-            device=str(model.device),
+            device=devices_in_words(model),
             line=str(error).strip().splitlines()[0][:200],
         ) from error
 
 
-def _undamaged(source: Source, dtype: str, limits: Limits, progress: Progress | None) -> tuple[Source, tuple[Any, Any]]:
+def _undamaged(
+    source: Source, dtype: str, places: Places | None, limits: Limits, progress: Progress | None
+) -> tuple[Source, tuple[Any, Any]]:
     """The source and what was opened from it; its files are checked meanwhile, and made again if they are damaged."""
     with ThreadPoolExecutor(1, phrase("checking the weights")) as pool:
         checked = pool.submit(weights.damaged, source)
         try:
-            opened = _open(source, dtype)
+            opened = _open(source, dtype, places)
         except BadWeights:
             if not checked.result():
                 raise
             opened = None
     if opened is None or checked.result():
         source = weights.made_again(source, checked.result(), limits, progress)
-        opened = _open(source, dtype)
+        opened = _open(source, dtype, places)
     return source, opened
 
 
-def _open(source: Source, dtype: str) -> tuple[Any, Any]:
+def _open(source: Source, dtype: str, places: Places | None) -> tuple[Any, Any]:
     device = _device()
     if dtype == "auto" and device == "cpu":
         dtype = "float32"
@@ -139,9 +154,16 @@ def _open(source: Source, dtype: str) -> tuple[Any, Any]:
             config = AutoConfig.from_pretrained(source.folder, **safely)
             _refuse_other_kinds(source, config)
             tokenizer = AutoTokenizer.from_pretrained(_tokenizer_folder(source), **safely)
-            opened: Any = AutoModelForCausalLM.from_pretrained(
-                source.folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **unpacked, **safely
-            )
+            with placing.options(source, config, places) as placed:
+                opened: Any = AutoModelForCausalLM.from_pretrained(
+                    source.folder,
+                    dtype=dtype,
+                    use_safetensors=True,
+                    output_loading_info=True,
+                    **unpacked,
+                    **safely,
+                    **placed,
+                )
             model, report = opened
             if source.adapter is not None:
                 model = _merged(model, source.adapter)
@@ -173,7 +195,11 @@ def _open(source: Source, dtype: str) -> tuple[Any, Any]:
             n=len(lacking),
             first=lacking[0],
         )
-    return model.to(device).eval().requires_grad_(False), tokenizer
+    if places is None:
+        model = model.to(device)
+    else:
+        placing.keep_folder(model, placed)
+    return model.eval().requires_grad_(False), tokenizer
 
 
 def _refuse_other_kinds(source: Source, config: Any) -> None:
@@ -229,7 +255,7 @@ def _hook(model: Any, tokenizer: Any, source: Source | None) -> HookedModel:
 
 def captured_on(model: Any, found: Anatomy) -> CapturedPasses | None:
     """What captures a model's decode passes on its device; None on one without such graphs."""
-    return CapturedPasses(model, found) if model.device.type == "cuda" else None
+    return CapturedPasses(model, found) if home(model).type == "cuda" else None
 
 
 def _card(model: Any, found: Anatomy, source: Source | None, captured: CapturedPasses | None) -> ModelCard:
@@ -242,7 +268,7 @@ def _card(model: Any, found: Anatomy, source: Source | None, captured: CapturedP
             kind=type(model).__name__,
             family=config.model_type,
         )
-    parameters = list(model.parameters())
+    parameters = [each for _, each in placed_weights(model)]
     return ModelCard(
         name=source.name if source else (Path(config.name_or_path).name or type(model).__name__),
         source=source.kind if source else "memory",
@@ -259,7 +285,7 @@ def _card(model: Any, found: Anatomy, source: Source | None, captured: CapturedP
         n_parameters=sum(each.numel() for each in parameters),
         weights_bytes=sum(each.numel() * each.element_size() for each in parameters),
         dtype=str(model.dtype).removeprefix("torch."),
-        device=str(model.device),
+        device=devices_in_words(model),
         attention=str(config._attn_implementation),
         torch=torch.__version__,
         transformers=transformers.__version__,

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from model.arch.anatomy import Anatomy
+from model.arch.placement import home, whole_weight
 from model.arch.positions import LearnedPositions, Rotary
 from model.arch.rounding import CLOSE, share
 from model.capture.captured import CapturedPasses
@@ -202,7 +203,7 @@ def _lens(evidence: Evidence) -> str:
         raise Failed("no norm was found before the output head")
     standing = [evidence.passes[at] for at in evidence.standing]
     ends = [each.step.stop - 1 for each in standing]
-    last = torch.from_numpy(evidence.arrays["resid"][-1][ends]).to(evidence.model.device)
+    last = torch.from_numpy(evidence.arrays["resid"][-1][ends]).to(home(evidence.model))
     rebuilt = evidence.anatomy.logits(last, evidence.config)
     own = torch.cat([each.logits for each in standing])
     evidence.require_close(rebuilt.cpu().numpy(), own, phrase("the last layer's lens"), n_roundings=_LENS_ROUNDINGS)
@@ -249,7 +250,8 @@ def _parts(evidence: Evidence) -> str:
 
 def _embeddings(evidence: Evidence) -> str:
     """What the embedding gives for a token is its row of the table, as it stands or times one number."""
-    table = getattr(evidence.anatomy.embedding, "weight", None)
+    embedding = evidence.anatomy.embedding
+    table = whole_weight(embedding) if hasattr(embedding, "weight") else None
     width = evidence.config.hidden_size
     if table is None or table.ndim != 2 or table.shape[1] != width:
         raise Failed("its embedding is not one table with a row of {width} numbers for each token", width=width)

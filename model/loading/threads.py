@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from model.arch.placement import home
+
 _TRIES = 3
 
 
@@ -16,7 +18,7 @@ def settle(model: Any) -> int:
     two busy cores, that is many times slower than one thread. OMP_NUM_THREADS, where it is set, is left as it is.
     """
     most = torch.get_num_threads()
-    if model.device.type != "cpu" or most == 1 or os.environ.get("OMP_NUM_THREADS"):
+    if home(model).type != "cpu" or most == 1 or os.environ.get("OMP_NUM_THREADS"):
         return most
     seconds: dict[int, float] = {}
     for count in (*(count for count in (1, 2, 4, 8, 16) if count < most), most):

@@ -6,11 +6,13 @@ from typing import Any
 
 import torch
 
+from model.arch.placement import home
+
 
 def untraced(model: Any, ids: Sequence[int], n_new: int) -> torch.Tensor:
     """The logits of the library's own greedy run on these ids: float32 [steps, V]."""
     plain = model.generate(
-        torch.tensor([list(ids)], device=model.device),
+        torch.tensor([list(ids)], device=home(model)),
         max_new_tokens=n_new,
         do_sample=False,
         num_beams=1,

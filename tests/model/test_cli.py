@@ -163,7 +163,7 @@ def test_every_setting_is_an_option_with_its_neutral_value_and_a_help_text():
     for experiment in EXPERIMENTS:
         parser = sub_command(experiment)
         given = vars(parser.parse_args(NEEDED.get(experiment.name, ["x"])))
-        del given["output"], given["json"], given["dtype"]
+        del given["output"], given["json"], given["dtype"], given["device_map"]
         if experiment.name == "serve":
             given["prompt"] = [given["prompt"]] if isinstance(given["prompt"], str) else given["prompt"]
         assert read(experiment.request, given).settings == Settings(), experiment.name
@@ -201,6 +201,7 @@ BEFORE_TORCH = [
     (["a", "-o", "{tmp}/" + "x" * 300], "File name too long"),
     (["a", "-o", "{tmp}/table.json/run.trace"], "Not a directory"),
     (["a", "--dtype", "int4"], "dtype is 'int4'"),
+    (["a", "--device-map", "autom"], "device_map names 'autom'"),
     (["a", "--model", "{tmp}/nothing"], "no folder"),
     (["a", "--model", "{tmp}/empty"], "no config.json"),
     (["a", "--model", "{tmp}/pickle"], "a pickle"),

@@ -125,7 +125,7 @@ def test_help_lists_all_flags_of_the_kind_and_no_other(kind: str, capsys: pytest
     said = capsys.readouterr().out
     own = {flag(name, field) for name, (field, _) in given_by(named(kind).request).items() if field.flag is not None}
     listed = {word.strip(",") for line in said.splitlines() for word in line.split()[:1] if word[:2] == "--"}
-    assert own <= listed <= own | {"--dtype", "--json", "--output"}
+    assert own <= listed <= own | {"--dtype", "--device-map", "--json", "--output"}
     assert (named(kind).request.__doc__ or "").partition("\n")[0] in said
 
 

@@ -17,6 +17,7 @@ import torch
 import transformers
 
 from model.arch.attention_calls import watched
+from model.arch.placement import spread_over
 from model.arch.transformers_version import is_known, versions
 from model.capture.cache_layers import odd_layers
 from model.capture.device import own_randomness, wait_for
@@ -234,6 +235,10 @@ def check_model(hooked: HookedModel) -> None:
 
 def _reason_against(hooked: HookedModel) -> str:
     model = hooked.model
+    if spread_over(model):
+        return phrase(
+            "it is spread over {devices}, and the cache's blocks lie on one device", devices=hooked.card.device
+        )
     if odd := odd_layers(model):
         return phrase("it keeps {odd}; only one block table for all layers is supported", odd=odd)
     if not model._can_set_attn_implementation():

@@ -12,6 +12,7 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
 from model.api.job import Job
+from model.arch.placement import home
 from model.capture.generation_config import generate_options
 from model.capture.hooked import HookedModel
 from model.experiments.batching.paged import Bounds, EngineTick, Paged
@@ -163,8 +164,8 @@ def _generate(model: Any, texts: Sequence[Text], settings: Settings, streamer: "
     width = max(len(text.ids) for text in texts)
     pad = model.generation_config.pad_token_id
     pad = next(iter(sorted(ends_of(model))), 0) if pad is None else pad
-    ids = torch.tensor([[pad] * (width - len(text.ids)) + list(text.ids) for text in texts], device=model.device)
-    mask = torch.tensor([[0] * (width - len(text.ids)) + [1] * len(text.ids) for text in texts], device=model.device)
+    ids = torch.tensor([[pad] * (width - len(text.ids)) + list(text.ids) for text in texts], device=home(model))
+    mask = torch.tensor([[0] * (width - len(text.ids)) + [1] * len(text.ids) for text in texts], device=home(model))
     longest = replace(settings, max_new_tokens=max(text.max_new_tokens for text in texts))
     model.generate(
         ids,

@@ -22,6 +22,7 @@ from torch.nn import functional
 from transformers.generation.candidate_generator import CandidateGenerator
 
 from model.arch.anatomy import attached, hidden
+from model.arch.placement import home, whole_weight
 from model.errors import BadWeights, NotShown
 
 if TYPE_CHECKING:
@@ -189,12 +190,12 @@ def own_draft(hooked: "HookedModel") -> Draft:
             made_for=draft.made_for,
             model=card.name,
         )
-    return draft.to(hooked.model.device, hooked.model.dtype)
+    return draft.to(home(hooked.model), hooked.model.dtype)
 
 
 def borrowed_head(hooked: "HookedModel", draft: Draft) -> nn.Linear:
     """The model's output head for the tokens that the draft can write: a copy of those rows [n_tokens, d_model]."""
-    rows = hooked.model.get_output_embeddings().weight.detach()[draft.token_ids.long()]
+    rows = whole_weight(hooked.model.get_output_embeddings()).detach()[draft.token_ids.long()]
     head = nn.Linear(rows.shape[1], rows.shape[0], bias=False, device="meta")
     head.weight = nn.Parameter(rows, requires_grad=False)
     return head

@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
+from model.arch.placement import home
 from model.capture.generation_config import check_plain
 from model.capture.hooked import HookedModel
 from model.errors import NotShown
@@ -70,7 +71,7 @@ def _drafter(
     if hooked.model not in _LEAVES:  # one pass, which would disturb the clock of whoever has the model now: once
         with hooked.guard:
             _LEAVES[hooked.model] = leaves_early(
-                hooked.model, torch.tensor([list(ids)], device=hooked.model.device), hooked.anatomy.layers, at
+                hooked.model, torch.tensor([list(ids)], device=home(hooked.model)), hooked.anatomy.layers, at
             )
     if not _LEAVES[hooked.model]:
         raise NotShown(
@@ -85,6 +86,20 @@ def _drafter(
         options={"assistant_early_exit": at},
         model=hooked.model,
     )
+
+
+def check_device(hooked: HookedModel) -> None:
+    """Check that the library's assisted decoding finds the model's device: it asks its first weight.
+
+    Raises: NotShown, if that is not there between calls.
+    """
+    if hooked.model.device.type == "meta":
+        raise NotShown(
+            "{model} lies on {devices}, its first weight where it is fetched from at each call, and the library's "
+            "assisted decoding cannot run it there. Give a device_map that puts its embedding on a device.",
+            model=hooked.card.name,
+            devices=hooked.card.device,
+        )
 
 
 def _fitting(hooked: HookedModel, draft: HookedModel | None) -> HookedModel:
@@ -102,6 +117,7 @@ def _fitting(hooked: HookedModel, draft: HookedModel | None) -> HookedModel:
             target=hooked.card.name,
         )
     check_plain(draft.model, draft.card.name)
+    check_device(draft)
     return draft
 
 

@@ -20,6 +20,7 @@ from transformers import StoppingCriteriaList
 
 from model.api.job import Job, records_of
 from model.api.pieces import Contexts, in_pieces
+from model.arch.placement import home
 from model.arch.rounding import why_texts_differ
 from model.capture.cache_layers import takes_cache
 from model.capture.decoding import prefilled
@@ -31,7 +32,7 @@ from model.capture.prompts import check_lengths, read_prompt
 from model.errors import Cancelled, NotShown
 from model.experiments.speculation.assisted import Make, Verified, drafting, watched
 from model.experiments.speculation.draft import Draft, OwnDraft, Thoughts, borrowed_head, thoughts
-from model.experiments.speculation.drafters import Drafter, drafters_of, verdict_on
+from model.experiments.speculation.drafters import Drafter, check_device, drafters_of, verdict_on
 from model.experiments.speculation.half_weights import HalfLinear, halved, pays
 from model.experiments.speculation.verified import ids_of, round_of
 from model.limits import Limits
@@ -120,6 +121,7 @@ def speculate_in_runs(
     )
     check_repeats(repeats, limits)
     check_plain(hooked.model, hooked.card.name)
+    check_device(hooked)
     if not takes_cache(hooked.model):
         raise NotShown(
             "{model} keeps no KV cache: each pass reads the whole text again, so a draft that is verified in one pass "
@@ -285,7 +287,7 @@ class _Speculating:
         """One run. The global random state is restored after it, and while it is paused."""
         self._go_on(what)
         model, setup = self._hooked.model, self._setup
-        ids = torch.tensor([list(setup.ids)], device=model.device)
+        ids = torch.tensor([list(setup.ids)], device=home(model))
         options = generate_options(setup.settings) | ({} if drafter is None else self._options(drafter))
         rounds: list[Verified] = []
         with Contexts(*self._around(drafter, rounds, record)) as around:
@@ -296,7 +298,7 @@ class _Speculating:
                 stopping_criteria=StoppingCriteriaList([_BetweenPasses(self._job, around, pause)]),
                 **options,
             )
-            wait_for(model.device)
+            wait_for(home(model))
             seconds = time.perf_counter() - started
         self._done += 1
         return _Run(written=out[0, len(setup.ids) :].tolist(), rounds=rounds, seconds=seconds)
@@ -315,7 +317,7 @@ class _Speculating:
         if drafter is not None and drafter.other is not None:
             locks.append(drafter.other.guard)
         around: list[_Make] = [partial(_held, lock) for lock in locks]
-        around.append(Randomness(model.device, self._setup.settings.seed).drawn)
+        around.append(Randomness(home(model), self._setup.settings.seed).drawn)
         if drafter is None:
             return around
         if drafter.model is not None:
@@ -356,7 +358,7 @@ class _Speculating:
     def _timed_passes(self) -> Generator[None]:
         """Time a pass of the target that reads 1, 2, ... n_draft + 1 tokens after the run's context."""
         model, sizes = self._hooked.model, range(1, self._setup.n_draft + 2)
-        ids = torch.tensor([[*self._setup.ids, *self._plain]], device=model.device)
+        ids = torch.tensor([[*self._setup.ids, *self._plain]], device=home(model))
         known = max(1, ids.shape[1] - sizes[-1])
         tail = ids[:, known:] if ids.shape[1] > known else ids[:, -1:]
         with self._hooked.guard, torch.inference_mode():
@@ -371,7 +373,7 @@ class _Speculating:
                 with self._job.clock(), self._hooked.guard, products, torch.inference_mode():
                     started = time.perf_counter()
                     model(read, past_key_values=cache, use_cache=True)
-                    wait_for(model.device)
+                    wait_for(home(model))
                     tries[at].append(time.perf_counter() - started)
                     cache.crop(-size)
             yield

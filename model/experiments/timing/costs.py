@@ -9,6 +9,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.pytorch_utils import Conv1D
 
 from model.arch.anatomy import of_layers
+from model.arch.placement import fetches_weights
 from model.capture.hooked import HookedModel
 from model.errors import NotShown
 from model.records.timing import Work, kv_bytes
@@ -64,6 +65,13 @@ def shapes_of(hooked: HookedModel) -> Shapes:
     Raises: NotShown, with the name of a matrix that it does not cover.
     """
     model, card = hooked.model, hooked.card
+    if fetches_weights(model):
+        raise NotShown(
+            "the work of {model} cannot be predicted: it lies on {devices}, and its passes wait for weights to be "
+            "fetched. Load it where one kind of memory holds it.",
+            model=card.name,
+            devices=card.device,
+        )
     head: Any = hooked.anatomy.head
     matrices = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)}
     tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}

@@ -16,6 +16,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from model.api.job import Job, records_of
 from model.arch.hooks import count_hooks
+from model.arch.placement import home
 from model.arch.tokens import Prompt
 from model.capture.decoding import next_pass, prefilled
 from model.capture.device import own_randomness, wait_for
@@ -204,7 +205,7 @@ class _Timing:
 
     def _run(self, settings: Settings, **more: Any) -> tuple["_TokenTimes", float]:
         """The library's own generate, and when it was called; a seed is set for it alone."""
-        device, clock = self._model.device, _TokenTimes(self._job.check)
+        device, clock = home(self._model), _TokenTimes(self._job.check)
         ids = torch.tensor([self._read.ids], device=device)
         with own_randomness(device):
             torch.manual_seed(settings.seed)
@@ -324,17 +325,17 @@ class _Timing:
     def _timed(self, run: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, float]:
         """The logits of a pass, float32 [B, V], and its seconds."""
         self._job.check()
-        wait_for(self._model.device)
+        wait_for(home(self._model))
         started = time.perf_counter()
         logits = run()
-        wait_for(self._model.device)
+        wait_for(home(self._model))
         seconds = time.perf_counter() - started
         return logits.float(), seconds
 
     def _text(self, length: int) -> torch.Tensor:
         """So many ids [1, length]: the prompt, what the model wrote, and all of it again."""
         ids = itertools.islice(itertools.cycle([*self._read.ids, *self._written]), length)
-        return torch.tensor([list(ids)], device=self._model.device)
+        return torch.tensor([list(ids)], device=home(self._model))
 
     def _n_new(self) -> int:
         return len(self._written) or self._settings.max_new_tokens
