@@ -111,7 +111,8 @@ class Generation:
 
     def add_lens(self, position: int) -> None:
         """Work out one column of the logit lens, outside the time of any step."""
-        self._mentioned.add(self._lens.add(position, self._tracer.arrays(position + 1)["resid"][:, position]))
+        stream = self._tracer.buffers.arrays(position + 1)["resid"]  # alone: masks of a prompt are not cut to a part of it
+        self._mentioned.add(self._lens.add(position, stream[:, position]))
 
     @property
     def _n_fed(self) -> int:

@@ -50,6 +50,14 @@ def test_the_newest_column_is_there_after_its_pass_and_the_whole_lens_is_the_sam
     assert whole.texts == alone.texts
 
 
+@pytest.mark.parametrize("family", ["bloom", "falcon, alibi"])
+def test_it_comes_where_the_record_holds_masks_of_the_prompt_too(family: str):
+    """ALiBi's mask covers the whole prompt; a column of a position inside it asks for none of that."""
+    generation = Generation(shared(family), PROMPT, Settings(max_new_tokens=2), Limits())
+    *_, run = (each for each in recorded(shared(family), generation, Job()) if each is not None)
+    assert run.masks is not None and columns(run) == list(range(run.n_fed))
+
+
 def test_no_step_s_time_holds_it(hooked: HookedModel, monkeypatch: pytest.MonkeyPatch):
     busy: list[bool] = []
     add = Generation.add_lens
