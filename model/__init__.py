@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from model.api.job import Job
     from model.capture.hooked import HookedModel
     from model.errors import Refusal
+    from model.experiments.ablation.ablate import ablate
     from model.experiments.batching.batching import serve
     from model.experiments.batching.checks import Ask
     from model.experiments.beams.search import search_beams
@@ -42,6 +43,7 @@ __all__ = [
     "Settings",
     "Speculation",
     "Trace",
+    "ablate",
     "fork",
     "load",
     "measure",
@@ -58,6 +60,7 @@ _HOMES = {
     "Limits": "limits",
     "Job": "api.job",
     "Refusal": "errors",
+    "ablate": "experiments.ablation.ablate",
     "fork": "experiments.fork.fork",
     "trace": "experiments.generation.generate",
     "Trace": "records.trace",

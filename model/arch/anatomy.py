@@ -11,6 +11,7 @@ from torch import nn
 
 from model.arch.attention_calls import watched
 from model.arch.block import BlockProbe, block_note
+from model.arch.head_outputs import HeadOutputs, HeadProbe, mlp_of
 from model.arch.own_attention import OwnAttention, OwnCall
 from model.arch.placement import home
 from model.arch.positions import LearnedPositions, PositionProbe, Rotary
@@ -39,6 +40,8 @@ class Anatomy:
     d_vocab: int  # rows of the head: it may have more than the tokenizer has words
     unit_outputs: tuple[nn.Module | None, ...]  # of each layer: the matrix that reads the MLP's units
     parts: tuple[tuple[str, ...] | None, ...]  # of each layer: its children whose outputs sum to what it adds
+    head_outputs: tuple[HeadOutputs | None, ...]  # of each layer: what its heads give, and to which matrix
+    mlps: tuple[nn.Module | None, ...]  # of each layer: of two such children, the one that is not its attention's
     experts: tuple[
         nn.Module | None, ...
     ]  # of each layer: the module that is called with each token's choice of experts
@@ -47,7 +50,9 @@ class Anatomy:
     positions: Rotary | LearnedPositions | None  # how layer 0 knows where a token stands
     block: tuple[Part, ...]  # the modules of layer 0 in the order in which they ran
     block_note: str
-    failed: Mapping[str, str]  # by "units", "parts", "positions" or "block": what the search for it tripped over
+    failed: Mapping[
+        str, str
+    ]  # by "units", "parts", "heads", "positions" or "block": what the search for it tripped over
 
     @property
     def n_experts(self) -> int:
@@ -87,19 +92,27 @@ def find(model: Any) -> Anatomy:
     rounds = epsilon(model)
     probes = [_Probe(layer, config, width, rounds) for layer, width in zip(layers, mlp_widths(config), strict=True)]
     positions, block = PositionProbe(model, layers, embedding), BlockProbe(layers[0], config)
-    search = _Search()
+    search, heads = _Search(), HeadProbe(layers)
     hooks = [
+        *search.hooks(heads.hooks(), "heads"),
         *search.hooks(block.hooks(), "block"),
         *search.hooks(positions.hooks(), "positions"),
         *(hook for probe in probes for hook in search.hooks(probe.hooks(), "units", "parts")),
     ]
     ids = torch.arange(4, device=home(model))[None] % config.vocab_size
     computed: list[OwnCall] = []
-    own = OwnAttention(computed.append)
-    with attached(hooks), watched(own.left_out), own, torch.inference_mode():
+
+    def computed_own(call: OwnCall) -> None:
+        computed.append(call)
+        heads.attend_own(call)
+
+    own = OwnAttention(computed_own)
+    with attached(hooks), watched(own.left_out), watched(heads.attend), own, torch.inference_mode():
         logits = model(input_ids=ids, use_cache=False).logits
     _require_causal(model, ids, logits)
-    parts = search.found("block", block.parts, ())
+    block_parts = search.found("block", block.parts, ())
+    parts = tuple(search.found("parts", probe.parts, None) for probe in probes)
+    head_outputs = search.found("heads", heads.found, (None,) * len(layers))
     return Anatomy(
         layers=layers,
         final_norm=_final_norm(parent, layers),
@@ -107,13 +120,18 @@ def find(model: Any) -> Anatomy:
         head=head,
         d_vocab=head.weight.shape[0],
         unit_outputs=tuple(search.found("units", probe.unit_output, None) for probe in probes),
-        parts=tuple(search.found("parts", probe.parts, None) for probe in probes),
+        parts=parts,
+        head_outputs=head_outputs,
+        mlps=tuple(
+            mlp_of(layer, names, tuple(probe.given), found)
+            for layer, names, probe, found in zip(layers, parts, probes, head_outputs, strict=True)
+        ),
         experts=tuple(probe.experts for probe in probes),
         own_attention=bool(computed),
         stream_stays=all(probe.stream_stays for probe in probes),
         positions=search.found("positions", lambda: positions.found(probes[0].entered), None),
-        block=parts,
-        block_note=search.failed.get("block") or block_note(layers, parts),
+        block=block_parts,
+        block_note=search.failed.get("block") or block_note(layers, block_parts),
         failed=search.failed,
     )
 

@@ -32,8 +32,20 @@ def in_float32(original: Attention, args: tuple[Any, ...], kwargs: dict[str, Any
 
 @contextmanager
 def watched(listener: Listener) -> Iterator[None]:
-    """Inside the block, attention that is computed in this thread goes through the listener."""
-    token = _LISTENER.set(listener)
+    """Inside the block, attention that is computed in this thread goes through the listener.
+
+    Inside another such block it goes through the outer listener first: what that one calls is this one.
+    """
+    outer = _LISTENER.get()
+
+    def after_outer(original: Attention, *args: Any, **kwargs: Any) -> Any:
+        return (
+            listener(original, *args, **kwargs)
+            if outer is None
+            else outer(partial(listener, original), *args, **kwargs)
+        )
+
+    token = _LISTENER.set(listener if outer is None else after_outer)
     try:
         with _LOOK_UP:
             yield

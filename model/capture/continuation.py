@@ -14,7 +14,7 @@ from model.capture.decoding import Earlier, Resumed, continued
 from model.capture.generation import READ_AGAIN, Generation, captured_passes
 from model.capture.hooked import HookedModel
 from model.capture.restored import NotRestorable
-from model.capture.same_model import check_same_model, logits_may_differ
+from model.capture.same_model import check_same_model, check_unedited, logits_may_differ
 from model.capture.sampling import chosen_by_person
 from model.errors import BadSetting, BadTrace
 from model.limits import Limits
@@ -24,7 +24,7 @@ from model.records.trace import Origin, Step, Trace
 from model.texts import phrase
 
 _BY_POSITION = ("queries", "keys", "values", "resid", "unit_ids", "unit_values", "expert_ids", "expert_weights")
-_OF_LENGTH = (  # not of the new run
+OF_LENGTH = (  # not of the new run
     READ_AGAIN,
     phrase("The embedding map is left out:"),
     phrase("The logit lens is left out:"),  # as earlier versions wrote
@@ -46,9 +46,10 @@ class Continuation(Generation):
         self, hooked: HookedModel, run: Trace, *, step: int, token_id: int, limits: Limits, called: str = ""
     ) -> None:
         check_same_model(hooked, run)
+        check_unedited(run)
         _check_place(run, step, token_id)
         ids = tuple(token.id for token in run.tokens[: run.n_prompt])
-        notes = tuple(note for note in run.notes if not note.startswith(_OF_LENGTH))
+        notes = tuple(note for note in run.notes if not note.startswith(OF_LENGTH))
         self._open(hooked, Prompt(text=run.prompt, ids=ids, notes=notes, spans=run.prompt_spans), run.settings, limits)
         self._run, self._step, self._token_id, self._called = run, int(step), int(token_id), called
         self._n_taken = run.steps[step].stop

@@ -14,6 +14,7 @@ from model.capture.logit_lens import LensColumns
 from model.capture.prompts import check_lengths, read_prompt
 from model.capture.tracer import NO_EXPERTS, Tracer
 from model.limits import Limits
+from model.records.edits import Edit, all_said
 from model.records.trace import Choice, Ended, ModelCard, Origin, Path, Settings, Step, Trace
 from model.texts import counted, phrase
 
@@ -47,6 +48,8 @@ class Generation:
         self._tracer = Tracer(hooked.anatomy, len(self._prompt.ids) + settings.max_new_tokens - 1)
         self._tracer.meanwhile = (self._logits.settle, self._mentioned.settle)
         self._origin: Origin | None = None
+        self._edits: tuple[Edit, ...] = ()
+        self._edit_vectors: np.ndarray | None = None
         self._path: Path = "solo"
         self._why_solo = ""
         self._lens = LensColumns(hooked, len(self._prompt.ids) + settings.max_new_tokens - 1)
@@ -111,7 +114,9 @@ class Generation:
 
     def add_lens(self, position: int) -> None:
         """Work out one column of the logit lens, outside the time of any step."""
-        stream = self._tracer.buffers.arrays(position + 1)["resid"]  # alone: masks of a prompt are not cut to a part of it
+        stream = self._tracer.buffers.arrays(position + 1)[
+            "resid"
+        ]  # alone: masks of a prompt are not cut to a part of it
         self._mentioned.add(self._lens.add(position, stream[:, position]))
 
     @property
@@ -123,14 +128,14 @@ class Generation:
         """What a person should know of the prompt, of the model's self-check and of what the passes read."""
         card, config = self._hooked.card, self._hooked.model.generation_config
         notes = list(self._prompt.notes)
+        if self._edits:
+            notes.insert(0, phrase("Edited: {edits}.", edits=all_said(self._edits)))
         if (reason := card.reason_against("parity")) is not None:
             notes.append(phrase("This run may not be what the model computes unwatched: {reason}.", reason=reason))
         if self._path == "captured":
-            notes.append(
-                phrase("Passes after the prompt's were replayed from a captured one: {detail}.", detail=_proved(card))
-            )
+            notes.append(f"{CAPTURED} {_proved(card)}.")
         if self._why_solo:
-            notes.append(phrase("Passes were not captured: {reason}.", reason=self._why_solo))
+            notes.append(f"{NOT_CAPTURED} {self._why_solo}.")
         if (config.num_beams or 1) > 1:
             notes.append(
                 phrase(
@@ -193,6 +198,8 @@ class Generation:
             origin=self._origin,
             prompt_spans=self._prompt.spans,
             path=self._path,
+            edits=self._edits,
+            edit_vectors=self._edit_vectors,
             logits=self._logits.first(len(self._steps)),
             **arrays,
         )
@@ -241,6 +248,8 @@ _CACHE_ALL_THE_SAME = phrase(
 )
 
 
+CAPTURED = phrase("Passes after the prompt's were replayed from a captured one:")
+NOT_CAPTURED = phrase("Passes were not captured:")
 READ_AGAIN = phrase("The model had no cache of earlier tokens and read them again:")
 
 

@@ -10,6 +10,7 @@ from model.arch.placement import whole_weights
 from model.arch.rounding import epsilon, share
 from model.capture.hooked import HookedModel
 from model.errors import BadTrace
+from model.records.edits import all_said
 from model.records.trace import Trace
 
 _SHAPE = ("family", "n_layers", "n_heads", "n_kv_heads", "d_model", "d_vocab", "n_parameters", "dtype")
@@ -58,6 +59,16 @@ def check_same_model(hooked: HookedModel, run: Trace) -> None:
             "can replay it, continue it or add to it. Load that one, or run the prompt again.",
             model=run.model.name,
             other=hooked.card.name,
+        )
+
+
+def check_unedited(run: Trace) -> None:
+    """Check that nothing was changed inside the model while it computed a run. Raises: BadTrace."""
+    if run.edits:
+        raise BadTrace(
+            "the run was computed by an edited model ({edits}), and the model as it is would not go on with it. Choose "
+            "the run before the edit.",
+            edits=all_said(run.edits),
         )
 
 

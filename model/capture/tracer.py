@@ -21,6 +21,7 @@ from model.arch.attention_calls import in_float32, watched
 from model.arch.hooks import Listener, overheard
 from model.arch.own_attention import OwnAttention, OwnCall
 from model.capture.buffers import FEW, Buffers, Keeping, stacked_layers
+from model.capture.edits import Around
 from model.errors import Cancelled
 from model.records import attention
 from model.records.attention import AttentionRule
@@ -53,6 +54,7 @@ class Tracer:
         self.buffers = buffers or Buffers(capacity, stream_stays=anatomy.stream_stays)
         self.rules: dict[int, AttentionRule] = {}
         self.outputs: dict[int, list[Attended]] | None = {} if outputs else None
+        self.around: Around | None = None  # edits of the model, or what listens where they are made
         self.cancelled: Callable[[], bool] = lambda: False
         self.meanwhile: Sequence[Callable[[], None]] = ()  # what the host can do while a captured pass runs
         self._anatomy = anatomy
@@ -78,6 +80,8 @@ class Tracer:
         """The pass that is watched reads `count` tokens from position `first` on; what was recorded of them goes."""
         self._first, self._count = first, count
         self.buffers.begin(first, count)
+        if self.around is not None:
+            self.around.begin(first, count)
         for layer, passes in self._masks.items():
             self._masks[layer] = [each for each in passes if each[0] < first]
 
@@ -90,7 +94,10 @@ class Tracer:
         self.entered = []
         try:
             leaves = [(self._anatomy.layers[-1].register_forward_hook, self._end)]
-            with watched(self.attend), overheard(self._calls()), attached(leaves), self._own or nullcontext():
+            edited = (
+                nullcontext() if self.around is None else self.around.applied()
+            )  # first: what is recorded is edited
+            with edited, watched(self.attend), overheard(self._calls()), attached(leaves), self._own or nullcontext():
                 yield
             with self._keeping_attention:
                 self._keep_masks()

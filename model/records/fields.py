@@ -7,7 +7,7 @@ import dataclasses
 import math
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +19,18 @@ if TYPE_CHECKING:
     from model.records.trace import ModelCard
 
 Kind = Literal[
-    "text", "whole", "number", "switch", "choices", "rows", "turns", "options", "positions", "record", "model"
+    "text",
+    "whole",
+    "number",
+    "switch",
+    "choice",  # one of them
+    "choices",  # any of them
+    "rows",
+    "turns",
+    "options",
+    "positions",
+    "record",
+    "model",
 ]
 Bound = float | Callable[[Limits, "ModelCard | None"], float]
 """A number, or a function of the host's limits and the loaded model, which is None while it is not known."""
@@ -62,6 +73,8 @@ class Field:
         """
         if self.kind == "switch" and not isinstance(given, bool):
             raise BadSetting("{name} is {given}; it must be true or false.", name=name, given=shown(given))
+        if self.kind == "choice":
+            check_choice(name, given, [value for value, _ in self.choices])
         if self.kind in ("whole", "number"):
             self._check_number(name, given, *self.bounds(limits, card))
 
@@ -144,6 +157,14 @@ def positions(name: str, text: str) -> tuple[int, ...]:
             )
         found |= set(range(first, last + 1))
     return tuple(sorted(found))
+
+
+def check_choice(name: str, given: object, choices: Sequence[str]) -> None:
+    """Check that a word is one of these. Raises: BadSetting."""
+    if given not in choices:
+        raise BadSetting(
+            "{name} is {given}; it can be {choices}.", name=name, given=shown(given), choices=", ".join(choices)
+        )
 
 
 def shown(given: object) -> str:

@@ -4,7 +4,8 @@ Axes of the arrays, by letter: L layers, H query heads, G key/value heads, S pos
 (prompt and generated tokens, without the last one, which nobody read), D width of a head, E width of a value,
 M width of the model, N generated tokens, V vocabulary, U units kept of each MLP, K tokens kept at each place of the
 logit lens, R recorded masks, P points of the embedding map, W of them the run's own tokens, J neighbours of each,
-X experts that each token is sent to, C directions of the map (2), F pairs of numbers that a rotary embedding turns.
+X experts that each token is sent to, C directions of the map (2), F pairs of numbers that a rotary embedding turns,
+A vectors of edits.
 """
 
 import importlib
@@ -19,6 +20,7 @@ from model.errors import BadSetting, NotShown
 from model.records import attention, trace_checks
 from model.records.attention import AttentionRule
 from model.records.chat import PromptSpan
+from model.records.edits import Edit, all_said
 from model.records.file import Saved, Shape
 from model.records.schema import added
 from model.records.settings import Settings
@@ -222,7 +224,8 @@ class Trace(Saved):
     lies on the two directions in which they differ most, and embed_shares [C] each direction's share of the variance;
     embed_near [W, J] which points are nearest to each own token in the whole vocabulary, nearest first, and
     embed_cosine [W, J] how near. Positions: rotary_cos and rotary_sin [S, F] as layer 0 turns queries and keys by
-    them, or position_vectors [S, M] as they are added to the embeddings.
+    them, or position_vectors [S, M] as they are added to the embeddings. edit_vectors [A, M]: what `edits` add to the
+    residual stream or put in its place.
 
     An array is None where the model does not show it (`model.reason_against` says why); the map, the positions and
     the lens arrive after the run.
@@ -246,6 +249,7 @@ class Trace(Saved):
     prompt_spans: tuple[PromptSpan, ...] = added(())
     # from the first token to the last; empty in a plain prompt, and where template and messages are not told apart
     path: Path = added("solo")  # noqa: RUF009  (a field)
+    edits: tuple[Edit, ...] = added(())  # what was changed inside the model; empty: nothing
 
     queries: Annotated[np.ndarray | None, Shape("float32", "L H S D")] = None
     keys: Annotated[np.ndarray | None, Shape("float32", "L G S D")] = None
@@ -269,6 +273,7 @@ class Trace(Saved):
     rotary_cos: Annotated[np.ndarray | None, Shape("float32", "S F")] = None
     rotary_sin: Annotated[np.ndarray | None, Shape("float32", "S F")] = None
     position_vectors: Annotated[np.ndarray | None, Shape("float32", "S M")] = None
+    edit_vectors: Annotated[np.ndarray | None, Shape("float32", "A M")] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -388,8 +393,9 @@ class Trace(Saved):
         return trace
 
     def __repr__(self) -> str:
+        edited = f", edited: {all_said(self.edits)}" if self.edits else ""
         return (
-            f"<Trace of {self.model.name}: {self.n_prompt} prompt tokens, {self.n_generated} generated "
+            f"<Trace of {self.model.name}{edited}: {self.n_prompt} prompt tokens, {self.n_generated} generated "
             f"({self.ended}), {self.prompt[-40:]!r} -> {self.text[:40]!r}>"
         )
 

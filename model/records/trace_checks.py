@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 
 
 def check_parts(trace: "Trace") -> None:
-    """The arrays, the steps, the heads, the embedding map, the origin and the spans agree. Raises: BadTrace."""
+    """The arrays, the steps, the heads, the map, the origin, the spans and the edits agree. Raises: BadTrace."""
     _check_lengths(trace)
     _check_steps(trace)
     _check_heads(trace)
     _check_map(trace)
     _check_origin(trace)
     _check_spans(trace)
+    _check_edits(trace)
 
 
 def check_mentions(trace: "Trace") -> None:
@@ -179,3 +180,14 @@ def _check_spans(trace: "Trace") -> None:
         raise BadTrace("the spans of the prompt do not cover its {n_prompt} tokens in order.", n_prompt=trace.n_prompt)
     if odd := next((span for span in spans if span.turn is not None and not 0 <= span.turn < n_turns), None):
         raise BadTrace("a span of the prompt names turn {turn}; there are {n_turns}.", turn=odd.turn, n_turns=n_turns)
+
+
+def _check_edits(trace: "Trace") -> None:
+    """Each edit is of a layer that the model has, and its vector is there."""
+    n_vectors = 0 if trace.edit_vectors is None else len(trace.edit_vectors)
+    for edit in trace.edits:
+        last = trace.model.n_layers - (edit.what != "stream")
+        if edit.layer is not None and not 0 <= edit.layer <= last:
+            raise BadTrace("an edit names layer {layer}; the last is {last}.", layer=edit.layer, last=last)
+        if edit.vector is not None and not 0 <= edit.vector < n_vectors:
+            raise BadTrace("an edit names vector {vector}; there are {n}.", vector=edit.vector, n=n_vectors)

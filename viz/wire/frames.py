@@ -67,6 +67,7 @@ def head(trace: Trace) -> bytes:
             **({"lens_up_to": WHOLE_UP_TO, "maps_up_to": MAPS_UP_TO} if _may_be_long(trace) else {}),
             **({"spans": [asdict(span) for span in trace.prompt_spans]} if trace.prompt_spans else {}),
             **({} if trace.origin is None else {"origin": _origin(trace, trace.origin)}),
+            **({"edits": [asdict(edit) | {"said": edit.said} for edit in trace.edits]} if trace.edits else {}),
         },
     )
 

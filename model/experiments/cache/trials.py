@@ -18,7 +18,7 @@ from model.capture.cache_layers import compressed_cache, odd_layers
 from model.capture.decoding import Pass, passes
 from model.capture.hooked import HookedModel
 from model.capture.prompts import check_lengths, read_prompt
-from model.capture.same_model import check_same_model, logits_may_differ
+from model.capture.same_model import check_same_model, check_unedited, logits_may_differ
 from model.errors import BadPrompt, BadSetting, BadTrace, Cancelled, NotShown, PromptTooLong
 from model.limits import Limits
 from model.records.cache import CacheKind, CacheTrial, CacheTrials
@@ -137,6 +137,7 @@ def trials_in_passes(
     _check_script(hooked, script)
     if isinstance(run, Trace):
         check_same_model(hooked, run)
+        check_unedited(run)
     if asked is None:
         n_context = len(script.ids) + (0 if script.written else script.settings.max_new_tokens) - 1
         asked = usual(hooked, max(1, n_context // 2))

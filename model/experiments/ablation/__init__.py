@@ -1,0 +1,1 @@
+"""Parts of a model switched off, and the run computed anew."""
