@@ -97,14 +97,19 @@ def _help(field: Field, default: Any) -> str:
     if field.unit:
         label = phrase("{label} ({unit})", label=label, unit=translated(field.unit))
     told = [f"{label}.", translated(field.help)]
+    choices = ", ".join(value for value, _ in field.choices)
     if field.choices:
+        several = field.kind == "choices"
         told.append(
-            phrase("Any of {choices}, separated by commas.", choices=", ".join(value for value, _ in field.choices))
+            phrase("Any of {choices}, separated by commas.", choices=choices)
+            if several
+            else phrase("One of {choices}.", choices=choices)
         )
     if field.kind == "model" and field.label == "Model":
         told.append(phrase("Default: {model}, downloaded once.", model=DEFAULT))
     if default not in (dataclasses.MISSING, None, "", ()):
-        shown = ", ".join(default) if isinstance(default, tuple) else f"{default:g}"
+        words = (default,) if isinstance(default, str) else default
+        shown = ", ".join(words) if isinstance(words, tuple) else f"{default:g}"
         told.append(phrase("Default: {value}.", value=shown))
     said = " ".join(filter(None, told))
     return said.replace("%", "%%")

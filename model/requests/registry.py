@@ -14,6 +14,7 @@ from model.records.file import Saved, kind_of
 from model.records.speculation import Speculation
 from model.records.timing import Measurement
 from model.records.trace import Trace
+from model.requests.ablation import Ablate
 from model.requests.batching import Serve
 from model.requests.beams import SearchBeams
 from model.requests.cache import TryCaches
@@ -129,6 +130,15 @@ EXPERIMENTS: tuple[Experiment[Any, Any], ...] = (
         record=BeamSearch,
         run="experiments.beams.run:run",
         suffix=".beams",
+    ),
+    Experiment(
+        name="ablate",
+        request=Ablate,
+        record=Trace,
+        run="experiments.ablation.run:run",
+        suffix=".trace",
+        page="watch",
+        brief=True,
     ),
 )
 
