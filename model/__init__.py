@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from model.experiments.fork.fork import fork
     from model.experiments.generation.generate import trace
     from model.experiments.speculation.speculative import speculate
+    from model.experiments.sweep.sweep import sweep
     from model.experiments.timing.timing import measure
     from model.limits import Limits
     from model.loading.load import load
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from model.records.beams import BeamSearch
     from model.records.cache import CacheTrials
     from model.records.speculation import Speculation
+    from model.records.sweep import Sweep
     from model.records.timing import Measurement
     from model.records.trace import Settings, Trace
 
@@ -42,6 +44,7 @@ __all__ = [
     "Refusal",
     "Settings",
     "Speculation",
+    "Sweep",
     "Trace",
     "ablate",
     "fork",
@@ -50,6 +53,7 @@ __all__ = [
     "search_beams",
     "serve",
     "speculate",
+    "sweep",
     "trace",
     "trials",
 ]
@@ -62,6 +66,8 @@ _HOMES = {
     "Refusal": "errors",
     "ablate": "experiments.ablation.ablate",
     "fork": "experiments.fork.fork",
+    "sweep": "experiments.sweep.sweep",
+    "Sweep": "records.sweep",
     "trace": "experiments.generation.generate",
     "Trace": "records.trace",
     "Settings": "records.trace",

@@ -12,6 +12,7 @@ from model.records.beams import BeamSearch
 from model.records.cache import CacheTrials
 from model.records.file import Saved, kind_of
 from model.records.speculation import Speculation
+from model.records.sweep import Sweep
 from model.records.timing import Measurement
 from model.records.trace import Trace
 from model.requests.ablation import Ablate
@@ -22,6 +23,7 @@ from model.requests.fork import Fork
 from model.requests.request import Request
 from model.requests.run import Run
 from model.requests.speculation import Speculate
+from model.requests.sweep import SweepHeads
 from model.requests.timing import Measure
 from model.texts import translated
 
@@ -140,6 +142,7 @@ EXPERIMENTS: tuple[Experiment[Any, Any], ...] = (
         page="watch",
         brief=True,
     ),
+    Experiment(name="sweep", request=SweepHeads, record=Sweep, run="experiments.sweep.run:run", suffix=".sweep"),
 )
 
 

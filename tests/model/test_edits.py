@@ -330,7 +330,7 @@ def test_an_edit_of_what_is_not_there_makes_no_record(wrong: dict[str, Any], sai
         replace(whole, edits=(replace(put, **wrong),))
     for incomplete in ({"strength": None, "mode": "add"}, {"mode": "mean"}, {"what": "head", "mode": "zero"}):
         with pytest.raises(BadTrace, match="does not say what it changes"):
-            replace(put, **incomplete)  # pyright: ignore[reportArgumentType]
+            replace(put, **incomplete)
 
 
 def test_an_edited_run_is_not_gone_on_with_by_the_model_as_it_is() -> None:

@@ -1,0 +1,1 @@
+"""Every attention head switched off in turn."""
