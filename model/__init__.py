@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from model.experiments.fork.fork import fork
     from model.experiments.generation.generate import trace
     from model.experiments.speculation.speculative import speculate
+    from model.experiments.steering.directions import direction
+    from model.experiments.steering.steer import steer
     from model.experiments.sweep.sweep import sweep
     from model.experiments.timing.timing import measure
     from model.limits import Limits
@@ -47,12 +49,14 @@ __all__ = [
     "Sweep",
     "Trace",
     "ablate",
+    "direction",
     "fork",
     "load",
     "measure",
     "search_beams",
     "serve",
     "speculate",
+    "steer",
     "sweep",
     "trace",
     "trials",
@@ -66,6 +70,8 @@ _HOMES = {
     "Refusal": "errors",
     "ablate": "experiments.ablation.ablate",
     "fork": "experiments.fork.fork",
+    "direction": "experiments.steering.directions",
+    "steer": "experiments.steering.steer",
     "sweep": "experiments.sweep.sweep",
     "Sweep": "records.sweep",
     "trace": "experiments.generation.generate",

@@ -90,7 +90,7 @@ class EditedRun(Generation):
         if edit.position is not None:
             first, stop = edit.position, edit.position + 1
         if edit.vector is not None and self._edit_vectors is not None:
-            value = torch.tensor(self._edit_vectors[edit.vector])
+            value = torch.tensor(self._edit_vectors[edit.vector]) * (1.0 if edit.strength is None else edit.strength)
         if edit.mode == "mean":
             value = heard["mean"].at(site).mean(0)
         if edit.mode == "resample":

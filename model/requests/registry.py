@@ -23,6 +23,7 @@ from model.requests.fork import Fork
 from model.requests.request import Request
 from model.requests.run import Run
 from model.requests.speculation import Speculate
+from model.requests.steering import Steer
 from model.requests.sweep import SweepHeads
 from model.requests.timing import Measure
 from model.texts import translated
@@ -138,6 +139,15 @@ EXPERIMENTS: tuple[Experiment[Any, Any], ...] = (
         request=Ablate,
         record=Trace,
         run="experiments.ablation.run:run",
+        suffix=".trace",
+        page="watch",
+        brief=True,
+    ),
+    Experiment(
+        name="steer",
+        request=Steer,
+        record=Trace,
+        run="experiments.steering.run:run",
         suffix=".trace",
         page="watch",
         brief=True,

@@ -133,7 +133,9 @@ def test_an_mlp_and_a_layer_without_weights_are_the_same(family: str) -> None:
     run = written(hooked)
     for parts in ([mlp_site(other, 1).module], layer_parts(bare, 1)):
         for module in parts:
-            last = [each for each in module.modules() if isinstance(getattr(each, "weight", None), torch.Tensor)][-1]
+            last: Any = [each for each in module.modules() if isinstance(getattr(each, "weight", None), torch.Tensor)][
+                -1
+            ]
             with torch.no_grad():
                 last.weight.fill_(-1 if "Gemma2RMSNorm" in type(last).__name__ else 0)  # which adds 1 to its weight
                 if getattr(last, "bias", None) is not None:
