@@ -1,4 +1,4 @@
-"""How long the lab's maps take on the default model: a sweep over all heads for a prompt of 12 tokens.
+"""How long the lab's maps take on the default model: all heads switched off, all pieces patched, 12 tokens.
 
 `python -m bench.lab [--threads 1] [--turns 3]` prints seconds by the wall clock and of the processor, the best of the
 turns, and the machine's load. Exit code 1 when a map takes more than 20 s of the processor on one thread, or by the
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 PROMPT = "The capital of France is Paris. The capital of Italy is"
+OTHER = "The capital of Italy is Rome. The capital of France is"  # every position but six has the same token
 MOST_S = 20.0
 
 
@@ -42,11 +43,18 @@ def main() -> int:
 
 def maps(hooked: Any) -> list[tuple[str, Callable[[], Any]]]:
     """The maps by name, each ready to be made."""
-    from model import sweep, trace
+    from model import patch, sweep, trace
+    from model.records.patching import PIECES
 
-    run = trace(hooked, PROMPT, max_new_tokens=1, additions=False)
-    size = f"{hooked.card.n_layers} x {hooked.card.n_heads} heads, {run.n_prompt} tokens"
-    return [(f"sweep of {size}", lambda: sweep(hooked, run, 0))]
+    run, other = (trace(hooked, prompt, max_new_tokens=1, additions=False) for prompt in (PROMPT, OTHER))
+    n_layers, n_heads, n_tokens = hooked.card.n_layers, hooked.card.n_heads, run.n_prompt
+    swept = f"sweep of {n_layers} x {n_heads} heads, {n_tokens} tokens"
+
+    def of(piece: Any) -> tuple[str, Callable[[], Any]]:
+        name = f"patch map of {n_layers} x {n_heads if piece == 'heads' else n_tokens}, {piece}"
+        return name, lambda: patch(hooked, run, other, piece)
+
+    return [(swept, lambda: sweep(hooked, run, 0)), *(of(piece) for piece in PIECES)]
 
 
 def _best(make: Callable[[], Any], turns: int) -> tuple[float, float]:

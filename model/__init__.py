@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from model.experiments.cache.trials import trials
     from model.experiments.fork.fork import fork
     from model.experiments.generation.generate import trace
+    from model.experiments.patching.patch import patch
     from model.experiments.speculation.speculative import speculate
     from model.experiments.steering.directions import direction
     from model.experiments.steering.steer import steer
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from model.records.batching import Batching
     from model.records.beams import BeamSearch
     from model.records.cache import CacheTrials
+    from model.records.patching import PatchMap
     from model.records.speculation import Speculation
     from model.records.sweep import Sweep
     from model.records.timing import Measurement
@@ -43,6 +45,7 @@ __all__ = [
     "Job",
     "Limits",
     "Measurement",
+    "PatchMap",
     "Refusal",
     "Settings",
     "Speculation",
@@ -53,6 +56,7 @@ __all__ = [
     "fork",
     "load",
     "measure",
+    "patch",
     "search_beams",
     "serve",
     "speculate",
@@ -79,6 +83,8 @@ _HOMES = {
     "Settings": "records.trace",
     "measure": "experiments.timing.timing",
     "Measurement": "records.timing",
+    "patch": "experiments.patching.patch",
+    "PatchMap": "records.patching",
     "trials": "experiments.cache.trials",
     "CacheTrials": "records.cache",
     "Ask": "experiments.batching.checks",

@@ -1,8 +1,8 @@
 """Variants of one text in one pass: each has edits of its own, and nothing before the first edited layer is computed.
 
 The text is read whole, in one causal pass over all of its tokens, where a run reads it pass by pass: the numbers are
-the same but for rounding. `Variants.gap` says by how much, and a model whose layers hand on more than the residual
-stream is refused.
+the same but for rounding, which `require_recorded` checks. A model whose layers hand on more than the residual stream
+is refused.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from inspect import signature
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -47,9 +48,17 @@ class Variants:
         """How many variants one pass computes."""
         return max(1, _TOKENS // self._ids.shape[1])
 
-    def gap(self, recorded: torch.Tensor) -> float:
-        """The largest difference of the text's logits from those of its run, as a share of the largest."""
-        return float((self.logits - recorded).abs().max() / recorded.abs().max())
+    def require_recorded(self, logits: np.ndarray) -> None:
+        """The text's logits are those that its run recorded [V], but for rounding. Raises: NotShown."""
+        gap, most = self._gap(torch.tensor(logits), self.logits), logits_may_differ(self._hooked)
+        if not gap <= most:
+            raise NotShown(
+                "{model} gives other logits where it reads the text at once than pass by pass: they differ by "
+                "{gap:.2g} of the largest, and {most:.2g} may be rounding. Pick another model.",
+                model=self._hooked.card.name,
+                gap=gap,
+                most=most,
+            )
 
     def edited(self, edits: Edits, n_rows: int, layer: int) -> torch.Tensor:
         """What each variant says after its last token: float32 [row, V]. Its edits begin in this layer, or later."""
@@ -106,7 +115,7 @@ class Variants:
         for layer in {n_layers // 2, n_layers - 1}:
             try:
                 again = self.edited(Edits(self._hooked.anatomy), 1, layer)[0]
-                off = float((again - self.logits).abs().max() / self.logits.abs().max())
+                off = self._gap(again, self.logits)
                 reason = "" if off <= most else phrase("the logits differ by {off:.2g} of the largest", off=off)
             except (RuntimeError, TypeError, LookupError, AttributeError) as error:
                 reason = f"{type(error).__name__}: {str(error)[:200]}"
@@ -118,3 +127,7 @@ class Variants:
                     layer=layer,
                     reason=reason,
                 )
+
+    def _gap(self, one: torch.Tensor, other: torch.Tensor) -> float:
+        """The largest difference, as a share of the largest logit."""
+        return float((one - other).abs().max() / other.abs().max())

@@ -11,6 +11,7 @@ from model.records.batching import Batching
 from model.records.beams import BeamSearch
 from model.records.cache import CacheTrials
 from model.records.file import Saved, kind_of
+from model.records.patching import PatchMap
 from model.records.speculation import Speculation
 from model.records.sweep import Sweep
 from model.records.timing import Measurement
@@ -20,6 +21,7 @@ from model.requests.batching import Serve
 from model.requests.beams import SearchBeams
 from model.requests.cache import TryCaches
 from model.requests.fork import Fork
+from model.requests.patching import Patch
 from model.requests.request import Request
 from model.requests.run import Run
 from model.requests.speculation import Speculate
@@ -153,6 +155,7 @@ EXPERIMENTS: tuple[Experiment[Any, Any], ...] = (
         brief=True,
     ),
     Experiment(name="sweep", request=SweepHeads, record=Sweep, run="experiments.sweep.run:run", suffix=".sweep"),
+    Experiment(name="patch", request=Patch, record=PatchMap, run="experiments.patching.run:run", suffix=".patch"),
 )
 
 

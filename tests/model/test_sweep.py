@@ -108,7 +108,9 @@ def test_a_head_that_gives_nothing_has_no_effect_but_for_rounding(run: Trace) ->
 
 def test_variants_without_edits_say_what_the_text_says(hooked: HookedModel, run: Trace) -> None:
     text = Variants(hooked, [each.id for each in run.tokens[:-1]], lambda: None)
-    assert text.gap(torch.tensor(run.logits[-1])) <= CLOSE
+    assert np.abs(text.logits.numpy() - run.logits[-1]).max() <= CLOSE * np.abs(run.logits[-1]).max()
+    with pytest.raises(NotShown, match="gives other logits where it reads the text at once"):
+        text.require_recorded(1.1 * run.logits[-1])
     for layer in range(3):
         rows = text.edited(Edits(hooked.anatomy, n_rows=5), 5, layer)
         assert (rows - text.logits).abs().max() <= CLOSE * text.logits.abs().max()

@@ -10,10 +10,9 @@ from model.api.job import Job, records_of
 from model.capture.edited import check_editable
 from model.capture.edits import Change, Edits
 from model.capture.hooked import HookedModel
-from model.capture.same_model import logits_may_differ
 from model.capture.sites import head_site
 from model.capture.variants import Variants
-from model.errors import BadSetting, BadTrace, Cancelled, NotShown
+from model.errors import BadSetting, BadTrace, Cancelled
 from model.records.fields import shown
 from model.records.sweep import Sweep
 from model.records.trace import Trace
@@ -84,15 +83,7 @@ def _unedited(hooked: HookedModel, run: Trace, so_far: Sweep, job: Job) -> Varia
     """The text up to the step, read at once. Raises: NotShown, if the logits are not the run's but for rounding."""
     job.check()
     text = Variants(hooked, [token.id for token in so_far.tokens[:-1]], job.check)
-    gap, most = text.gap(torch.tensor(run.logits[so_far.step])), logits_may_differ(hooked)
-    if not gap <= most:
-        raise NotShown(
-            "{model} gives other logits where it reads the text at once than pass by pass: they differ by {gap:.2g} of "
-            "the largest, and {most:.2g} may be rounding. Pick another model.",
-            model=hooked.card.name,
-            gap=gap,
-            most=most,
-        )
+    text.require_recorded(run.logits[so_far.step])
     return text
 
 

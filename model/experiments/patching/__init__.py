@@ -1,0 +1,1 @@
+"""Pieces of one run put into another."""
