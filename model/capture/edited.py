@@ -1,6 +1,6 @@
 """A run computed anew from its prompt by an edited model: it begins with no cache, and says what was changed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -71,7 +71,7 @@ class EditedRun(Generation):
         for mode, record in self._outputs_of().items():
             sites = [site for edit, sites in self._places if edit.mode == mode for site in sites]
             heard[mode] = Heard(self._hooked.anatomy, sites, record.n_fed)
-            yield from replayed(self._hooked, record, heard[mode])
+            yield from replayed(self._hooked, record, heard[mode], self._tracer.cancelled)
         changes = [self._change(edit, site, heard) for edit, sites in self._places for site in sites]
         cuts = [_cut(edit) for edit, _ in self._places if edit.what == "edge"]
         if changes or cuts:
@@ -118,11 +118,14 @@ def check_editable(hooked: HookedModel, run: Trace) -> None:
         raise BadTrace("the run has no pass yet. Choose one that has chosen a token.")
 
 
-def replayed(hooked: HookedModel, run: Trace, heard: Heard) -> Iterator[int]:
-    """Compute a run's own passes again, with its own tokens, for what is heard at some sites; a value after each."""
+def replayed(hooked: HookedModel, run: Trace, heard: Heard, cancelled: Callable[[], bool]) -> Iterator[int]:
+    """Compute a run's own passes again, with its own tokens, for what is heard at some sites; a value after each.
+
+    Raises: Cancelled, from within a pass, as soon as `cancelled()` says so.
+    """
     ids = [token.id for token in run.tokens]
     tracer = Tracer(hooked.anatomy, run.n_fed)
-    tracer.around = heard
+    tracer.around, tracer.cancelled = heard, cancelled
     again = passes(
         hooked.model, ids[: run.n_prompt], run.settings, tracer, tokenizer=hooked.tokenizer, forced=ids[run.n_prompt :]
     )

@@ -391,3 +391,26 @@ def test_what_a_family_does_not_let_edit_is_refused_with_the_reason(family: str,
     hooked = shared(family)
     with pytest.raises(NotShown, match=said):
         ablate(hooked, written(hooked), **given)
+
+
+def test_a_replay_is_cancelled_within_a_pass() -> None:
+    hooked = tiny("llama")
+    run, entered = written(hooked), list[int]()
+    going = EditedRun(hooked, run, [Edit(what="mlp", mode="mean", layer=1)], Limits())
+    going.stop_when(lambda: entered.append(1) or len(entered) > 2)
+    with pytest.raises(Cancelled):
+        next(going)
+    assert len(entered) == 3 and going.n_steps == 0 and count_hooks(hooked.model) == 0
+    assert alike(run, written(hooked))
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_in_half_precision_nothing_changes_by_nothing_either(family: str) -> None:
+    hooked = shared(family, dtype=torch.bfloat16)
+    run = written(hooked)
+    assert run.resid is not None
+    assert alike(
+        run, ablate(hooked, run, heads=((1, 2),), layers=(0,), mode="resample", reference=run, additions=False)
+    )
+    put = Edit(what="stream", mode="put", layer=2, position=7, vector=0)
+    assert alike(run, edited(hooked, run, put, vectors=run.resid[2, 7][None]))

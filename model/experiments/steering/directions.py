@@ -1,6 +1,6 @@
 """Directions of the residual stream: from one prompt to another, or towards a token."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -48,8 +48,13 @@ class Between:
         self._layer = layer
         self._texts = [Generation(hooked, text, Settings(max_new_tokens=1), limits) for text in (toward, away)]
 
+    def stop_when(self, cancelled: Callable[[], bool]) -> None:
+        """Ask this before every layer; when it says yes, the pass ends at once with `Cancelled`."""
+        for text in self._texts:
+            text.stop_when(cancelled)
+
     def computing(self) -> Iterator[None]:
-        """Read both texts, one at each value."""
+        """Read both texts, one at each value. Raises: Cancelled."""
         for text in self._texts:
             next(text)
             yield None

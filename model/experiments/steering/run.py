@@ -9,6 +9,7 @@ from model.api.job import Job
 from model.capture.hooked import HookedModel
 from model.capture.record_size import trace_bytes
 from model.capture.recording import recorded
+from model.errors import Cancelled
 from model.experiments.steering.directions import Between, id_of, unembedding
 from model.experiments.steering.steer import begin, check
 from model.limits import Limits
@@ -37,10 +38,12 @@ def run(inputs: Inputs, request: Steer, job: Job) -> Iterator[Trace | None]:
 def _steered_between(
     hooked: HookedModel, record: Trace, request: Steer, both: Between, limits: Limits, job: Job
 ) -> Iterator[Trace | None]:
-    for _ in both.computing():
-        if job.stopped():
-            return
-        yield None
+    both.stop_when(job.stopped)
+    try:
+        for _ in both.computing():
+            yield None
+    except Cancelled:
+        return
     label = phrase("{toward} minus {away}", toward=shown(request.toward), away=shown(request.away))
     yield from _steered(hooked, record, request, both.vector, label, limits, job)
 
