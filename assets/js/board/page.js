@@ -68,9 +68,9 @@ export class Page {
     /** @type {(Opening & {experiment: string}) | null} where the next record of the visitor's own is opened */
     this.again = null;
     this.presses = new Presses(experiments.map((experiment) => BUTTONS[experiment] ?? "#run"), (button) => this.boardOfButton(button)?.element);
-    this.line = new StatusLine((state) => { if (experiments.includes("run")) this.presses.said(state); });
-    this.bar = new AddressBar();
     const hasRuns = experiments.includes("run");
+    this.line = new StatusLine((state) => { if (hasRuns) this.presses.said(state); });
+    this.bar = new AddressBar();
     this.shipped = new ShippedRecords(base);
     this.rows = new Map(experiments.map((experiment) => [experiment, new ShippedRow(this.shipped, experiment, (id, shipped) => this.choose(id, experiment, shipped))]));
     const visitor = hasRuns ? new VisitorRuns(this) : null;
