@@ -16,7 +16,10 @@ from viz.wire import parts, recorded
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the page and say where. Returns 0; 2 with one line on stderr for a refusal, 1 for a bug."""
+    """Write the page and say where: on stderr, and to a program that reads standard output, the path alone there.
+
+    Returns 0; 2 with one line on stderr for a refusal, 1 for a bug.
+    """
     asked = _parser().parse_args(arguments)
     try:
         record = open_record(asked.record)
@@ -38,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001  (whatever else comes is a bug: logged whole, shown as one line)
         say(bug(error))
         return 1
-    print(target)
+    say(phrase("wrote {path}: {n_bytes:,} bytes", path=target, n_bytes=len(made)))
+    if not sys.stdout.isatty():
+        print(target)
     return 0
 
 

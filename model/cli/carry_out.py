@@ -141,17 +141,17 @@ def _interrupts(job: Job) -> Iterator[None]:
 
 
 def _keep(record: Any, path: Path) -> None:
+    """Save it, and say on stderr what was written: standard output has the answer alone."""
     n_bytes = record.save(path)
-    if sys.stderr.isatty():
-        page = as_called("python -m viz")
-        say(
-            phrase(
-                "{path}: {n_bytes:,} bytes. To view it: {page} {path} -o PAGE.html",
-                path=path,
-                n_bytes=n_bytes,
-                page=page,
-            )
+    page = as_called("python -m viz")
+    say(
+        phrase(
+            "wrote {path}: {n_bytes:,} bytes. To view it: {page} {path} -o PAGE.html",
+            path=path,
+            n_bytes=n_bytes,
+            page=page,
         )
+    )
 
 
 def _print(text: str) -> None:

@@ -56,6 +56,12 @@ def refusal(capsys, *arguments: str) -> str:
     return err[:-1]
 
 
+def written(path: Path, *after: str) -> str:
+    """What is said on stderr of a record that was kept, and then these lines."""
+    kept = f"wrote {path}: {path.stat().st_size:,} bytes. To view it: python -m viz {path} -o PAGE.html"
+    return "".join(f"{line}\n" for line in (kept, *after))
+
+
 # What comes out
 
 
@@ -78,10 +84,10 @@ def test_what_the_model_recommends_is_said_unless_it_was_asked_for(capsys, small
         assert capsys.readouterr().err == note * said
 
 
-def summary(capsys, *arguments: str) -> dict[str, Any]:
-    assert main([*arguments, "--json"]) == 0
+def summary(capsys, *arguments: str, kept: Path | None = None) -> dict[str, Any]:
+    assert main([*arguments, "--json", *(["-o", str(kept)] if kept else [])]) == 0
     out, err = capsys.readouterr()
-    assert err == ""
+    assert err == (written(kept) if kept else "")
     return json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
 
 
@@ -126,7 +132,7 @@ def test_json_has_a_step_for_the_end_of_sequence(capsys, folder, small, monkeypa
 
 def test_o_keeps_the_run_with_its_lens_and_json_may_stand_beside_it(capsys, folder, small, tmp_path):
     kept = tmp_path / "run.trace"
-    said = summary(capsys, PROMPT, "--model", folder, "--max-new-tokens", "3", "--chat", "-o", str(kept))
+    said = summary(capsys, PROMPT, "--model", folder, "--max-new-tokens", "3", "--chat", kept=kept)
     again = Trace.open(kept)
     assert [token.id for token in again.tokens] == [token["id"] for token in said["tokens"]]
     assert again.settings == Settings(max_new_tokens=3, chat=True)
@@ -134,7 +140,7 @@ def test_o_keeps_the_run_with_its_lens_and_json_may_stand_beside_it(capsys, fold
     assert again.model.source == "folder"
 
     assert main([PROMPT, "--model", folder, "--max-new-tokens", "2", "-o", str(kept)]) == 0
-    assert capsys.readouterr() == ("", "")
+    assert capsys.readouterr() == ("", written(kept))
     assert Trace.open(kept).n_generated == 2
     assert list(tmp_path.iterdir()) == [kept]
 
@@ -350,7 +356,7 @@ def test_ctrl_c_keeps_the_run_so_far(capsys, folder, small, tmp_path, monkeypatc
     interrupt_at(monkeypatch, 4)
     kept = tmp_path / "run.trace"
     assert main([PROMPT, "--model", folder, "--max-new-tokens", "9", "-o", str(kept)]) == 130
-    assert capsys.readouterr() == ("", "stopped after 3 of 9 new tokens\n")
+    assert capsys.readouterr() == ("", written(kept, "stopped after 3 of 9 new tokens"))
     again = Trace.open(kept)
     assert (again.ended, again.n_generated) == ("stopped", 3)
     assert [token.id for token in again.tokens] == [token.id for token in whole.tokens[: len(again.tokens)]]
@@ -400,7 +406,7 @@ def command(folder: str, *more: str) -> list[str]:
 def test_in_a_pipe_there_is_the_answer_and_no_bar(folder, small, tmp_path):
     kept = tmp_path / "run.trace"
     done = subprocess.run(command(folder, "--json", "-o", str(kept)), cwd=ROOT, capture_output=True, check=False)
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.returncode, done.stderr.decode()) == (0, written(kept))
     assert json.loads(done.stdout)["text"] == trace(small, PROMPT, max_new_tokens=3, additions=False).text
     assert Trace.open(kept).n_generated == 3
 

@@ -52,7 +52,9 @@ def test_it_prints_the_table_of_the_record_that_it_keeps(capsys, hooked: HookedM
     out, err = capsys.readouterr()
     record = Measurement.open(kept)
     assert out == table(record) + "\n"
-    assert err.splitlines() == [f"note: {note}" for note in record.notes]
+    *notes, written = err.splitlines()
+    assert notes == [f"note: {note}" for note in record.notes]
+    assert written.startswith(f"wrote {kept}: {kept.stat().st_size:,} bytes.")
     assert (record.hooks, record.n_prompt, record.n_new) == (0, 5, 6)
     assert len(record.ttft) == 3 and len(record.race_lengths) == 4 and len(record.batch_sizes) == 5
 

@@ -141,7 +141,8 @@ def test_the_command_writes_the_page_where_it_is_told_or_beside_the_run(
     trace = fake_trace()
     trace.save(tmp_path / "run.trace")
     assert cli.main([str(tmp_path / "run.trace")]) == 0
-    assert capsys.readouterr().out.strip() == str(tmp_path / "run.html")
+    said, page = capsys.readouterr(), tmp_path / "run.html"
+    assert (said.out, said.err) == (f"{page}\n", f"wrote {page}: {page.stat().st_size:,} bytes\n")
     assert (tmp_path / "run.html").read_text(encoding="utf-8") == export.page(trace)
     assert cli.main([str(tmp_path / "run.trace"), "-o", str(tmp_path / "other.html")]) == 0
     assert (tmp_path / "other.html").read_bytes() == (tmp_path / "run.html").read_bytes()
