@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from model.texts import phrase
-from model.weights.device_map import DISK
 
+DISK = "disk"
 _OFF = ("cpu", DISK)  # where weights wait that a device fetches
 
 
@@ -29,6 +29,18 @@ def home(model: Any) -> torch.device:
     if not (placed := spread_over(model)):
         return model.device
     return torch.device(next((each for each in placed.values() if each not in _OFF), "cpu"))
+
+
+def layer_homes(model: Any) -> dict[int, torch.device]:
+    """On which device each layer of a spread model computes, and so keeps its keys and values; else nothing."""
+    hooked = [module for module in model.modules() if hasattr(module, "_hf_hook")] if spread_over(model) else []
+    found = [(getattr(each, "layer_idx", None), getattr(each._hf_hook, "execution_device", None)) for each in hooked]
+    return {layer: torch.device(place) for layer, place in found if isinstance(layer, int) and place is not None}
+
+
+def same_numbers(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether these hold the same numbers, on whatever devices."""
+    return one.shape == other.shape and torch.equal(one, other.to(one.device))
 
 
 def fetches_weights(model: Any) -> bool:

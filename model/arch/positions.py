@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from model.arch.placement import whole_weight
+from model.arch.placement import same_numbers, whole_weight
 
 _MOST_OFFSET = 8  # rows before position 0 in a table of learned positions: OPT has two
 
@@ -93,7 +93,9 @@ class PositionProbe:
         """What was found, given what entered layer 0: [1, n, M]."""
         n = entered.shape[1]
         for module, args, kwargs, answer in self._calls:
-            if any(answer[0] is each for each in self._given) and (layout := _layout(_parts(answer), n)) is not None:
+            if not any(_is_handed_on(answer[0], each) for each in self._given):
+                continue
+            if (layout := _layout(_parts(answer), n)) is not None:
                 kept = {name: _shortened(each) for name, each in kwargs.items()}
                 return Rotary(module=module, args=tuple(map(_shortened, args)), kwargs=kept, layout=layout)
         for module, vectors in self._looked_up:
@@ -114,6 +116,11 @@ def tensors(value: Any) -> list[torch.Tensor]:
         return [value]
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else ()
     return [tensor for each in inner for tensor in tensors(each)]
+
+
+def _is_handed_on(made: torch.Tensor, given: torch.Tensor) -> bool:
+    """Whether this tensor is what another module was given; of a spread model it is a copy on that one's device."""
+    return made is given or (made.device != given.device and same_numbers(made, given))
 
 
 def _with_kwargs(module: nn.Module) -> Callable[..., Any]:

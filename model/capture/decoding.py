@@ -17,7 +17,7 @@ import torch
 from transformers.generation.stopping_criteria import EosTokenCriteria, MaxLengthCriteria
 from transformers.utils.generic import ModelOutput
 
-from model.arch.placement import home
+from model.arch.placement import home, layer_homes
 from model.capture.cache_size import bytes_where_unlike, cache_bytes, state_bytes_by_layer
 from model.capture.captured import CapturedPass, CapturedPasses, NotCaptured
 from model.capture.generation_config import check_one_pass_a_token, generate_options, stop_options
@@ -185,7 +185,7 @@ class _Stand:
             self.kwargs = self.model._update_model_kwargs_for_generation(ModelOutput(), self.kwargs)
             self.follow(token)
         cache, like = self.kwargs.get("past_key_values"), torch.empty(0, dtype=self.model.dtype, device=self.ids.device)
-        restore(cache, earlier.keys, earlier.values, like=like)
+        restore(cache, earlier.keys, earlier.values, like=like, homes=layer_homes(self.model))
         if cache_bytes(cache) != earlier.kv_bytes:
             raise NotRestorable(
                 phrase(

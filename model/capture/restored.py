@@ -1,5 +1,7 @@
 """A KV cache rebuilt from the keys and values that a run recorded, so that its prefix need not be computed again."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,12 +22,20 @@ class NotRestorable(Exception):
     """What a run records does not make this cache; the message says why."""
 
 
-def restore(cache: Any, keys: np.ndarray | None, values: np.ndarray | None, *, like: torch.Tensor) -> None:
+def restore(
+    cache: Any,
+    keys: np.ndarray | None,
+    values: np.ndarray | None,
+    *,
+    like: torch.Tensor,
+    homes: Mapping[int, torch.device] = MappingProxyType({}),
+) -> None:
     """Fill an empty cache, as the library made it for its model, with what the first S positions of a run left in it.
 
     Shapes: keys float32 [L, G, S, D] after the model's rotation and norms, values [L, G, S, E], as a Trace holds them.
-    `like`: a tensor with the model's dtype and device. The record holds float32, which represents every number of a
-    shorter dtype exactly. A layer with a window keeps the latest of them, as it does in a run.
+    `like`: a tensor with the model's dtype and device; `homes`: the devices of layers that are elsewhere. The record
+    holds float32, which represents every number of a shorter dtype exactly. A layer with a window keeps the latest of
+    them, as it does in a run.
     Raises: NotRestorable, if the record does not hold all that this cache does.
     """
     layers = getattr(cache, "layers", ())
@@ -46,4 +56,5 @@ def restore(cache: Any, keys: np.ndarray | None, values: np.ndarray | None, *, l
         )
     own_keys, own_values = (torch.tensor(each).to(like.device, like.dtype) for each in (keys, values))
     for place in range(len(layers)):
-        cache.update(own_keys[place, None], own_values[place, None], place)
+        home = homes.get(place, like.device)
+        cache.update(own_keys[place, None].to(home), own_values[place, None].to(home), place)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from model.arch.anatomy import Anatomy
-from model.arch.placement import home, whole_weight
+from model.arch.placement import home, same_numbers, whole_weight
 from model.arch.positions import LearnedPositions, Rotary
 from model.arch.rounding import CLOSE, share
 from model.capture.captured import CapturedPasses
@@ -275,7 +275,7 @@ def _positions(evidence: Evidence) -> str:
         raise Failed("its layers are handed a rotation and leave it: ALiBi weighs distance in their scores instead")
     if isinstance(found, Rotary):
         ours = found.answer(n)
-        if not any(ours[0].shape == each.shape and torch.equal(ours[0], each) for each in evidence.given):
+        if not any(same_numbers(ours[0], each) for each in evidence.given):
             raise Failed("what its rotary module says of positions from 0 on is not what layer 0 was given")
         return phrase(
             "rotary: layer 0 rotates {n} pairs of numbers of each query and key", n=found.angles(1)[0].shape[1]

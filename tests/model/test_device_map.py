@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from model import HookedModel, Limits, Settings, fork, load, measure, serve, speculate, trace, trials
-from model.arch.placement import home, spread_over, whole_weight
+from model.arch.placement import home, layer_homes, spread_over, whole_weight
 from model.capture.captured import why_not_captured
+from model.capture.restored import restore
 from model.cli.main import main
 from model.errors import BadSetting, NotShown
 from model.experiments.batching.checks import Ask
@@ -105,6 +107,16 @@ def test_a_run_of_the_one_is_continued_by_the_other(spread: HookedModel, whole: 
     assert (one.origin is None) == (other.origin is None)
     if one.origin is not None and other.origin is not None:
         assert (one.origin.n_reused, one.origin.n_replayed) == (other.origin.n_reused, other.origin.n_replayed)
+
+
+def test_a_restored_cache_lies_where_each_layer_computes(spread: HookedModel, whole: HookedModel):
+    assert layer_homes(whole.model) == {}
+    assert layer_homes(spread.model) == dict.fromkeys(range(3), torch.device("cpu"))
+    cache: Any = DynamicCache()
+    cache.layers = [DynamicLayer(), DynamicLayer()]
+    rows = np.ones((2, 1, 4, 3), np.float32)
+    restore(cache, rows, rows, like=torch.empty(0), homes={1: torch.device("meta")})  # a device that is not the model's
+    assert [layer.keys.device.type for layer in cache.layers] == ["cpu", "meta"]
 
 
 def test_weights_are_read_whole_and_stay_elsewhere(spread: HookedModel, whole: HookedModel):

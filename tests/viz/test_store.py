@@ -6,11 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from model.records import pooling
 from model.records.trace import Trace
 from tests.fakes import fake_trace
 from tests.js.node import in_node
 from tests.viz.framed import HOSTILE, big
-from viz.wire import parts, roles, slices
+from viz.wire import packing, parts, roles, slices
 
 
 def read(trace: Trace, program: str, more: bytes = b"") -> list:
@@ -79,6 +80,32 @@ def test_a_long_run_takes_its_rows_from_a_layer_asked_for():
     assert without is None
     assert held
     assert np.abs(np.array(row) - trace.pattern(2, 4)[299, :300]).max() <= 0.004
+
+
+def test_a_longer_run_takes_pooled_maps_exact_parts_and_rows():
+    trace = fake_trace(tuple(f" p{i}" for i in range(610)), (" a", " b"), d_vocab=1000)
+    pooled, map_, part, row, others, little = read(
+        trace,
+        """
+        const list = (data) => Array.from(data), map = run.maps.get("1/4"), one = run.mapParts.get("1/4/300/10");
+        said.push(run.isPooled, { size: map.size, cells: map.cells, bytes: list(map.bytes), first: list(map.first) },
+          { n: one.n, weights: list(one.weights) }, list(run.row(1, 4, 600)), [run.row(2, 4, 600), run.row(1, 4, 599)],
+          { lines: run.little.lines, n: run.little.maps.length });""",
+        more=slices.pooled(trace, 1, 4)
+        + slices.part(trace, 1, 4, 300, 10)
+        + slices.rows(trace, 1, 600)
+        + slices.little(trace),
+    )
+    found = pooling.pooled_map(trace, 1, 4, 3)
+    assert pooled
+    assert (map_["size"], map_["cells"]) == (3, 204)
+    np.testing.assert_array_equal(np.reshape(map_["bytes"], (204, 204)), packing.to_bytes(found.largest))
+    np.testing.assert_array_equal(map_["first"], packing.to_bytes(found.first))
+    exact = trace.pattern(1, 4)
+    np.testing.assert_allclose(np.reshape(part["weights"], (256, 256)), exact[300:556, 10:266], rtol=1e-5, atol=1e-9)
+    assert np.abs((np.array(row) / 255) ** 2 - exact[600, :601]).max() <= 0.004
+    assert others == [None, None]
+    assert (little["lines"], little["n"]) == (22, 4 * 6 * 22 * 22)
 
 
 def test_what_follows_the_end_arrives_as_the_trace_has_it():

@@ -197,7 +197,7 @@ def borrowed_head(hooked: "HookedModel", draft: Draft) -> nn.Linear:
     """The model's output head for the tokens that the draft can write: a copy of those rows [n_tokens, d_model]."""
     rows = whole_weight(hooked.model.get_output_embeddings()).detach()[draft.token_ids.long()]
     head = nn.Linear(rows.shape[1], rows.shape[0], bias=False, device="meta")
-    head.weight = nn.Parameter(rows, requires_grad=False)
+    head.weight = nn.Parameter(rows.to(home(hooked.model)), requires_grad=False)
     return head
 
 
@@ -220,12 +220,13 @@ def thoughts(hooked: "HookedModel", reads: Sequence[int], kept: Thoughts) -> Ite
     assert hooked.anatomy.final_norm is not None
     read = [hooked.anatomy.layers[at] for at in reads]
     held: dict[nn.Module, Tensor] = {}
+    where = home(hooked.model)  # as the draft is; layers of a spread model may be elsewhere
 
     def hold(layer: nn.Module, _args: Any, output: Any) -> None:
         held[layer] = hidden(output)
 
     def keep(_module: nn.Module, _args: Any, output: Tensor) -> None:
-        kept.latest = torch.stack([*(held[layer] for layer in read), output], dim=2)
+        kept.latest = torch.stack([each.to(where) for each in (*(held[layer] for layer in read), output)], dim=2)
 
     with attached(
         [
