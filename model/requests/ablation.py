@@ -88,7 +88,7 @@ class Ablate(Request):
         """Something is switched off, and a reference goes with resampling. Raises: BadSetting."""
         if not (heads_of("heads", self.heads) or self.mlps or self.layers or edges_of("edges", self.edges)):
             raise BadSetting("no head, MLP, layer or edge was named to switch off. Name one.")
-        if (self.mode == "resample") != (self.reference is not None):
-            if self.reference is None:
+        if (self.mode == "resample") != bool(self.reference):
+            if not self.reference:
                 raise BadSetting("mode is resample, which takes over what a reference run computed. Give a reference.")
             raise BadSetting("reference goes with the mode resample only. Choose that, or leave out the reference.")

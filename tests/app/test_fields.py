@@ -1,5 +1,6 @@
 """A form made from fields, and what is posted from it: read as it was meant, or refused by the name on the page."""
 
+import dataclasses
 import json
 import math
 from dataclasses import asdict
@@ -294,6 +295,8 @@ def test_every_field_has_the_component_of_its_kind(made):
     assert isinstance(run["seed"], gr.Number) and isinstance(run["model"], gr.Dropdown)
     assert isinstance(made["speculate"]["modes"], gr.CheckboxGroup)
     assert isinstance(made["serve"]["texts"], gr.HTML)
+    assert isinstance(made["ablate"]["mode"], gr.Dropdown) and made["ablate"]["mode"].value == "zero"
+    assert [value for _, value in made["patch"]["what"].choices] == ["residual", "heads", "mlp", "key", "value"]
     assert isinstance(run["turns"], gr.HTML) and isinstance(run["template_options"], gr.HTML)
     assert made["cache"]["run"].visible == "hidden"
     for name in ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "max_new_tokens"):
@@ -307,8 +310,9 @@ def test_what_a_form_opens_with_may_be_posted_as_it_is(made):
     """Each default lies within its slider, and the host's bounds hold for it."""
     for experiment in EXPERIMENTS:
         components = made[experiment.name]
-        if experiment.name == "fork":
-            continue  # which has nothing to begin with: a run, a step and a token are chosen
+        needed = [each.name for each in dataclasses.fields(experiment.request) if each.default is dataclasses.MISSING]
+        if any(experiment.request.fields()[name].kind == "record" for name in needed):
+            continue  # as a fork, which has nothing to begin with: a run, a step and a token are chosen
         posted = {name: each.value for name, each in components.items() if name not in ("run", "draft")}
         posted |= {"prompt": "a"} if "prompt" in posted else {}
         posted |= {"texts": json.dumps([["a", 3]])} if "texts" in posted else {}

@@ -72,6 +72,11 @@ def test_the_reference_is_told_by_its_files_name_alone(hooked: HookedModel, run:
     assert found.edits[0].said == "head 2 of layer 1 set to what it gave in other.trace, for every token"
 
 
+def test_a_form_posts_an_empty_reference_where_none_is_chosen(hooked: HookedModel, run: Trace) -> None:
+    *_, found = (each for each in begin(hooked, Job(), {"run": run}, heads="1.2", reference="") if each)
+    assert found.edits and not found.edits[0].label
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

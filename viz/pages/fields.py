@@ -84,9 +84,10 @@ class Form:
                 said = f"{said[:1].lower()}{said[1:].removesuffix('.')}"
                 label = phrase("{label}: {meaning}", label=label, meaning=said)
                 return gr.Checkbox(value, label=label, elem_id=name, container=False)
-            case "choices":
+            case "choice" | "choices":
                 choices = [(translated(text), given) for given, text in field.choices if self._is_possible(given)]
-                return gr.CheckboxGroup(choices, value=value, label=label, elem_id=name)
+                kind = gr.CheckboxGroup if field.kind == "choices" else gr.Dropdown
+                return kind(choices, value=value, label=label, elem_id=name)
             case "model":
                 return self._model(name, field)
             case "rows":
