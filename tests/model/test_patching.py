@@ -230,7 +230,7 @@ def test_what_cannot_be_compared_is_refused(hooked: HookedModel, pair: tuple[Tra
     found = patch(hooked, clean, corrupt)
     for wrong in ({"recovered": found.recovered[:2]}, {"done": (3,)}, {"clean": found.clean[:2]}, {"what": "heads"}):
         with pytest.raises(BadTrace, match="does not fit prompts"):
-            replace(found, **wrong)  # pyright: ignore[reportArgumentType]
+            replace(found, **wrong)
     with pytest.raises(BadTrace, match="whose text is missing"):
         replace(found, texts={})
 

@@ -109,8 +109,9 @@ def test_a_tokens_direction_makes_it_likelier_by_its_own_length(hooked: HookedMo
     ],
 )
 def test_what_means_nothing_is_refused(hooked: HookedModel, run: Trace, given: dict[str, Any], said: str) -> None:
+    whole: dict[str, Any] = {"layer": 1, "vector": np.zeros(48), **given}
     with pytest.raises(BadSetting, match=said):
-        steer(hooked, run, **{"layer": 1, "vector": np.zeros(48), **given})
+        steer(hooked, run, **whole)
 
 
 def test_a_direction_that_is_not_there_is_refused(hooked: HookedModel, run: Trace) -> None:
