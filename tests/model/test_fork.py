@@ -95,7 +95,7 @@ def test_a_token_that_the_tokenizer_would_cut_is_found_in_the_vocabulary(
 ) -> None:
     """As a SentencePiece tokenizer does, which puts a blank of its own before " Rome"."""
     unlikely = next(each for each in range(3, 199) if each not in {some.id for some in run.choices[1].candidates})
-    monkeypatch.setattr("model.experiments.fork.fork._ids", lambda *_: [5, 6])
+    monkeypatch.setattr("model.capture.named_token._ids", lambda *_: [5, 6])
     assert fork(hooked, run, 1, token=f"w{unlikely}", additions=False).choices[1].id == unlikely
 
 
