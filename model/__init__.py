@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from model.capture.hooked import HookedModel
     from model.errors import Refusal
     from model.experiments.ablation.ablate import ablate
+    from model.experiments.attribution.attribute import attribute
     from model.experiments.batching.batching import serve
     from model.experiments.batching.checks import Ask
     from model.experiments.beams.search import search_beams
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from model.experiments.timing.timing import measure
     from model.limits import Limits
     from model.loading.load import load
+    from model.records.attribution import Attribution
     from model.records.batching import Batching
     from model.records.beams import BeamSearch
     from model.records.cache import CacheTrials
@@ -38,6 +40,7 @@ __version__ = "0.2.0"
 
 __all__ = [
     "Ask",
+    "Attribution",
     "Batching",
     "BeamSearch",
     "CacheTrials",
@@ -53,6 +56,7 @@ __all__ = [
     "Trace",
     "ablate",
     "direction",
+    "attribute",
     "fork",
     "load",
     "measure",
@@ -73,6 +77,8 @@ _HOMES = {
     "Job": "api.job",
     "Refusal": "errors",
     "ablate": "experiments.ablation.ablate",
+    "attribute": "experiments.attribution.attribute",
+    "Attribution": "records.attribution",
     "fork": "experiments.fork.fork",
     "direction": "experiments.steering.directions",
     "steer": "experiments.steering.steer",

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from model.records.batching import Batching
 from model.records.speculation import Speculation
 from model.texts import listed, phrase
@@ -33,6 +35,8 @@ class Account:
     counts: Callable[[Any], dict[str, Any]] = lambda _: {}  # what can be selected, and what is worth looking at first
     asked: Callable[[Any], dict[str, Any]] = lambda _: {}  # the values that a form asks with for such a record
     first: Callable[[Any], Selection] = lambda _: Selection()  # what is worth looking at first
+    drawn_from: Callable[[Any], tuple[dict[str, Any], list[tuple[str, np.ndarray]]]] = lambda _: ({}, [])
+    # what a script of the page draws from, where it does: as JSON, and arrays by name
     steps: Steps | None = None  # what its record is moved over by, where its pictures follow that
 
     def title(self, record: Any) -> str:

@@ -68,11 +68,15 @@ class Anatomy:
         Cohere and Granite.
         """
         assert self.final_norm is not None
-        logits = self.head(self.final_norm(resid.to(next(self.head.parameters()).dtype)))
-        logits = logits * (getattr(config, "logit_scale", None) or 1.0)
-        logits = logits / (getattr(config, "logits_scaling", None) or 1.0)
-        cap = getattr(config, "final_logit_softcapping", None) or getattr(config, "logits_soft_cap", None)
-        return (logits if cap is None else cap * torch.tanh(logits / cap)).float()
+        return after_head(self.head(self.final_norm(resid.to(next(self.head.parameters()).dtype))), config).float()
+
+
+def after_head(logits: torch.Tensor, config: Any) -> torch.Tensor:
+    """What a model makes of what its head gives: the model's own scale and soft cap."""
+    logits = logits * (getattr(config, "logit_scale", None) or 1.0)
+    logits = logits / (getattr(config, "logits_scaling", None) or 1.0)
+    cap = getattr(config, "final_logit_softcapping", None) or getattr(config, "logits_soft_cap", None)
+    return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
 def find(model: Any) -> Anatomy:
@@ -316,7 +320,7 @@ class _Probe:
     def _reads_units(self, name: str, module: nn.Module) -> bool:
         """A matrix from a wider space back to the model's width, outside attention: the MLP's last."""
         weight = getattr(module, "weight", None)
-        if "att" in name or weight is None or weight.ndim != 2 or not _is_linear(module):
+        if "att" in name or weight is None or weight.ndim != 2 or not is_linear(module):
             return False
         wide, narrow = max(weight.shape), min(weight.shape)
         return narrow == self._d_model and wide == self._d_mlp and _width_out(module) == narrow
@@ -353,8 +357,14 @@ class _Probe:
         return None
 
 
-def _is_linear(module: nn.Module) -> bool:
+def is_linear(module: nn.Module) -> bool:
+    """Whether it is a matrix product; Conv1D is that of the GPT-2 family."""
     return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+
+
+def matrix_of(module: Any) -> torch.Tensor:
+    """The matrix of such a module as it multiplies: [out, in]. Conv1D keeps it transposed."""
+    return module.weight if isinstance(module, nn.Linear) else module.weight.T
 
 
 def _width_out(module: Any) -> int:

@@ -47,7 +47,7 @@ class Continuation(Generation):
     ) -> None:
         check_same_model(hooked, run)
         check_unedited(run)
-        _check_place(run, step, token_id)
+        check_place(run, step, token_id)
         ids = tuple(token.id for token in run.tokens[: run.n_prompt])
         notes = tuple(note for note in run.notes if not note.startswith(OF_LENGTH))
         self._open(hooked, Prompt(text=run.prompt, ids=ids, notes=notes, spans=run.prompt_spans), run.settings, limits)
@@ -59,7 +59,7 @@ class Continuation(Generation):
             ids,
             run.settings,
             self._tracer,
-            self._earlier(),
+            earlier_of(hooked, run, step, token_id),
             tokenizer=hooked.tokenizer,
             captured=captured_passes(hooked),
         )
@@ -91,7 +91,7 @@ class Continuation(Generation):
                 ) from error
             assert isinstance(done, Resumed) and self._origin is not None
             if done.logits is not None:  # the prefill is step 0, and each pass after it reads one token
-                self._require_close(done.n_replayed - self._run.n_prompt, done.logits[0])
+                require_close(self._hooked, self._run, done.n_replayed - self._run.n_prompt, done.logits[0])
             self._origin = replace(
                 self._origin,
                 n_reused=done.n_reused,
@@ -118,27 +118,8 @@ class Continuation(Generation):
         held = self._run.arrays().keys()  # what the earlier steps lack, the new ones alone do not make whole
         return {name: array for name, array in super()._arrays().items() if name in held or name not in _BY_POSITION}
 
-    def _earlier(self) -> Earlier:
-        """What the model needs of the earlier run to go on with it."""
-        run, restored, n_taken = self._run, not self._why_not_restored(), self._n_taken
-        ids = (*(choice.id for choice in run.choices[: self._step]), self._token_id)
-        return Earlier(
-            ids=ids,
-            kv_bytes=run.steps[self._step].kv_bytes,
-            d_vocab=run.model.d_vocab,
-            keys=run.keys[:, :, :n_taken] if restored and run.keys is not None else None,
-            values=run.values[:, :, :n_taken] if restored and run.values is not None else None,
-        )
-
     def _why_not_restored(self) -> str:
-        """Why the cache cannot be rebuilt from the record; empty if it can."""
-        if (reason := self._hooked.card.reason_against("resume")) is not None:
-            return reason
-        if self._run.read_again(self._step):
-            return phrase(
-                "a later pass read this step's tokens again, and the run holds the keys and values of that one"
-            )
-        return phrase("the run was recorded without keys and values") if self._run.keys is None else ""
+        return why_not_restored(self._hooked, self._run, self._step)
 
     def _take_over(self) -> None:
         """The earlier run's steps up to the one whose token is the person's."""
@@ -172,22 +153,45 @@ class Continuation(Generation):
         left = torch.tensor(run.resid[-1, self._n_taken - 1], device=home(hooked.model))
         with hooked.guard, torch.inference_mode():
             logits = hooked.anatomy.logits(left[None, None], hooked.model.config.get_text_config())[0, 0]
-        self._require_close(self._step, logits)
-
-    def _require_close(self, step: int, logits: torch.Tensor) -> None:
-        recorded = torch.tensor(self._run.logits[step])
-        gap = float((logits.cpu() - recorded).abs().max() / recorded.abs().max())
-        if not gap <= logits_may_differ(self._hooked):
-            raise BadTrace(
-                "at step {step}, {model} gives logits that differ from the run's by {gap:.2g} of "
-                "the largest: other weights made it. Load the model that made it, or run the prompt again.",
-                step=step,
-                model=self._hooked.card.name,
-                gap=gap,
-            )
+        require_close(hooked, run, self._step, logits)
 
 
-def _check_place(run: Trace, step: int, token_id: int) -> None:
+def earlier_of(hooked: HookedModel, run: Trace, step: int, token_id: int) -> Earlier:
+    """What the model needs of a run to stand where it stood after a step that chose this token."""
+    restored, n_taken = not why_not_restored(hooked, run, step), run.steps[step].stop
+    return Earlier(
+        ids=(*(choice.id for choice in run.choices[:step]), token_id),
+        kv_bytes=run.steps[step].kv_bytes,
+        d_vocab=run.model.d_vocab,
+        keys=run.keys[:, :, :n_taken] if restored and run.keys is not None else None,
+        values=run.values[:, :, :n_taken] if restored and run.values is not None else None,
+    )
+
+
+def why_not_restored(hooked: HookedModel, run: Trace, step: int) -> str:
+    """Why the cache after a step cannot be rebuilt from the record; empty if it can."""
+    if (reason := hooked.card.reason_against("resume")) is not None:
+        return reason
+    if run.read_again(step):
+        return phrase("a later pass read this step's tokens again, and the run holds the keys and values of that one")
+    return phrase("the run was recorded without keys and values") if run.keys is None else ""
+
+
+def require_close(hooked: HookedModel, run: Trace, step: int, logits: torch.Tensor) -> None:
+    """Logits [V] that this model gave at a step are those that the run holds. Raises: BadTrace."""
+    recorded = torch.tensor(run.logits[step])
+    gap = float((logits.cpu() - recorded).abs().max() / recorded.abs().max())
+    if not gap <= logits_may_differ(hooked):
+        raise BadTrace(
+            "at step {step}, {model} gives logits that differ from the run's by {gap:.2g} of "
+            "the largest: other weights made it. Load the model that made it, or run the prompt again.",
+            step=step,
+            model=hooked.card.name,
+            gap=gap,
+        )
+
+
+def check_place(run: Trace, step: int, token_id: int) -> None:
     """The step and the token are there. Raises: BadSetting, BadTrace."""
     n_steps, d_vocab = len(run.steps), run.model.d_vocab
     if not _counts(step, n_steps):

@@ -9,10 +9,10 @@ from model.texts import phrase
 _NAMED = 5  # likely tokens that a refusal names
 
 
-def id_of(hooked: HookedModel, run: Trace, step: int, token: str) -> int:
+def id_of(hooked: HookedModel, run: Trace, step: int, token: str, name: str = "token") -> int:
     """The token that reads so: the likeliest at this step, else the tokenizer's own, else any of the vocabulary.
 
-    Raises: BadSetting.
+    `name` is what the caller calls it. Raises: BadSetting.
     """
     likely = [each.id for choice in run.choices[max(step, 0) :][:1] for each in choice.candidates]
     reads, cut = hooked.reader.text, _ids(hooked, token)
@@ -23,8 +23,9 @@ def id_of(hooked: HookedModel, run: Trace, step: int, token: str) -> int:
     parts = ", ".join(shown(reads(each)) for each in cut[:_NAMED])
     named = ", ".join(f"{shown(reads(each))} ({each})" for each in likely[:_NAMED])
     raise BadSetting(
-        "token is {token}; {model} has no such token (the tokenizer splits it into {n}: {parts}). Give the exact text "
-        "of one token, or its token_id. The likeliest at this step: {likely}.",
+        "{name} is {token}; {model} has no such token (the tokenizer splits it into {n}: {parts}). Give the exact text "
+        "of one token, or its {name}_id. The likeliest at this step: {likely}.",
+        name=name,
         token=shown(token),
         model=hooked.card.name,
         n=len(cut),

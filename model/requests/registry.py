@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from model.errors import BadTrace
+from model.records.attribution import Attribution
 from model.records.batching import Batching
 from model.records.beams import BeamSearch
 from model.records.cache import CacheTrials
@@ -17,6 +18,7 @@ from model.records.sweep import Sweep
 from model.records.timing import Measurement
 from model.records.trace import Trace
 from model.requests.ablation import Ablate
+from model.requests.attribution import Attribute
 from model.requests.batching import Serve
 from model.requests.beams import SearchBeams
 from model.requests.cache import TryCaches
@@ -156,6 +158,15 @@ EXPERIMENTS: tuple[Experiment[Any, Any], ...] = (
     ),
     Experiment(name="sweep", request=SweepHeads, record=Sweep, run="experiments.sweep.run:run", suffix=".sweep"),
     Experiment(name="patch", request=Patch, record=PatchMap, run="experiments.patching.run:run", suffix=".patch"),
+    Experiment(
+        name="attribute",
+        request=Attribute,
+        record=Attribution,
+        run="experiments.attribution.run:run",
+        suffix=".attribution",
+        page="watch",
+        brief=True,
+    ),
 )
 
 

@@ -117,6 +117,7 @@ def of_record(
     A saved page also says what it opens on (`at`), and by name what to know of a picture (`notes`).
     """
     account, extra = views.account_of(record), notes or {}
+    data, arrays = account.drawn_from(record)
     about = {
         "experiment": experiment,
         "version": version,
@@ -130,7 +131,7 @@ def of_record(
             for each in views.all_views(type(record))
         ],
     }
-    return pack("record", about | ({} if at is None else {"at": at}))
+    return pack("record", about | ({"data": data} if data else {}) | ({} if at is None else {"at": at}), arrays)
 
 
 def _view(shown: View, record: Record) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Why a step chose its token, part by part."""
