@@ -15,19 +15,23 @@ from model.api.engine import ModelState, Offers, Room
 from model.api.job import Job
 from model.arch.tokens import readable
 from model.engine.engine import Engine
-from model.errors import BadSetting
+from model.errors import BadSetting, NotShown
 from model.limits import Limits
+from model.records.attribution import Attribution
 from model.records.chat import TemplateVariable
 from model.records.file import Saved
 from model.records.lens import with_columns_of
 from model.records.trace import Origin, Step, Trace
+from model.requests.attribution import Attribute
 from model.requests.fork import Fork
 from model.requests.registry import of_request
 from model.requests.request import Request
 from model.requests.run import Run
 from tests.app.fakes_experiments import WORK
 from tests.fakes import AFTER_RUN, fake_trace
+from tests.fakes_attributed import fake_attribution
 
+UNEXPLAINED = 5  # a step that is refused an attribution
 OFFERS = Offers(
     chat=True,
     variables=(
@@ -102,6 +106,8 @@ class FakeEngine(Engine):
         work = self._run(request, job) if isinstance(request, Run) and experiment.name == "run" else None
         if isinstance(request, Fork):
             work = self._fork(request, (records or {}).get("run"), job)
+        if isinstance(request, Attribute):
+            work = self._attribute(request, (records or {}).get("run"), job)
         self.enqueue(job, work or WORK[experiment.name](request, job), brief=experiment.brief)
 
     def add_columns(self, run: Trace, positions: Sequence[int], job: Job) -> None:
@@ -129,6 +135,19 @@ class FakeEngine(Engine):
         if not isinstance(run, Trace) or request.token == "nonsense":
             raise BadSetting("token is {given!r}; fake-1k has no such token.", given=request.token)
         return self._passes(forked_trace(run, request), run.settings.max_new_tokens, job, request.step + 1)
+
+    def _attribute(self, request: Attribute, run: Saved | None, job: Job) -> Iterator[Attribution | None]:
+        if not isinstance(run, Trace) or request.step == UNEXPLAINED:
+            raise NotShown("the logits of fake-1k cannot be split over its parts: it is made up.")
+        return self._explained(request, run, job)
+
+    def _explained(self, request: Attribute, run: Trace, job: Job) -> Iterator[Attribution | None]:
+        for done in range(1, request.step + 2):
+            job.progress(done, request.step + 1, "running the step again")
+            while not job.stopped() and not self._passed():
+                yield None
+            yield None
+        yield fake_attribution(run, request.step, request.rival_id)
 
     def _passes(self, whole: Trace, n_new: int, job: Job, first: int = 1) -> Iterator[Trace | None]:
         for n in range(first, n_new + 1):

@@ -45,6 +45,7 @@ ASKED: Mapping[str, Mapping[str, Any]] = {
     "serve": {"texts": TEXTS},
     "speculate": {"prompt": PROMPT, "modes": ["prompt lookup", "early exit"]},
     "fork": {},
+    "attribute": {},
 }
 PAGES = {"": ["run"], "measure": ["measure", "cache"], "serve": ["serve", "speculate"]}
 BUTTONS = {"run": "run", "measure": "run", "cache": "replay", "serve": "serve", "speculate": "speculate"}

@@ -59,9 +59,9 @@ def test_after_a_reload_the_same_card_is_open_or_all_of_them(page: Page):
     page.reload()
     expect(page.locator(".ts-card-embeddings")).to_be_visible()
     page.locator(ALL).click() if page.locator(ALL).inner_text() == "Open all" else None
-    expect(page.locator(OPEN)).to_have_count(8)
+    expect(page.locator(OPEN)).to_have_count(9)
     page.reload()
-    expect(page.locator(OPEN)).to_have_count(8)
+    expect(page.locator(OPEN)).to_have_count(9)
 
 
 def test_a_new_run_leaves_open_what_is_open(page: Page):

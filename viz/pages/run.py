@@ -47,7 +47,7 @@ def build_page(blocks: gr.Blocks, visitors: Visitors, limits: Limits, first: str
             held = gr.Button("", elem_id="run-held", elem_classes="ts-fill")  # a script presses it: presses.js
         with shell.popover(phrase("Runs"), "runs-popover"):
             shell.runs()
-    page.from_pictures = ("run", "fork")
+    page.from_pictures = ("run", "fork", "attribute")
     page.beside = {name: each for name, each in made.items() if name == "model"}
     page.asked.append(
         shell.Asked(

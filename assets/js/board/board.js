@@ -16,6 +16,7 @@ import { Card } from "./card.js";
 import { Rail } from "./rail.js";
 import { ServerViews } from "./server_views.js";
 import { serverView } from "./server_picture.js";
+import { servedWhy } from "../views/why_token/served_why.js";
 import { Choices, markSelected, pressed, pressedByKey, revealTick } from "./choices.js";
 import { sayLate, whyMissing } from "./late.js";
 import { MemoryLoad } from "./memory_load.js";
@@ -32,9 +33,9 @@ import { phrase } from "../core/texts.js";
 /** @typedef {import("../data/store.js").Run} Run */
 /** @typedef {import("../data/axes.js").At} At */
 /** What a page gives a board: the address of the program (null: a saved page), what stands before there is
- * a record, above the transport and below the cards, how a run is continued, and whom to tell that the selection, or the card that is read, has changed.
+ * a record, above the transport and below the cards, how a run is continued and its steps are explained, and whom to tell that the selection, or the card that is read, has changed.
  * @typedef {{base: string | null, changed: () => void, empty?: HTMLElement | null, above?: HTMLElement | null, below?: HTMLElement | null,
- *   fork?: import("../data/view.js").Fork | null}} App */
+ *   fork?: import("../data/view.js").Fork | null, reasons?: import("../data/view.js").Reasons | null}} App */
 /** How a record is opened: `live`: the program holds the record itself, with every number as it was computed; null: nobody does.
  * @typedef {{live: boolean | null, following: boolean, at?: Partial<At> | null, card?: string | null}} Opening */
 
@@ -106,8 +107,8 @@ export class Board {
   runCards() {
     const { app } = this;
     if (this.rail) return;
-    this.setCards(RUN_VIEWS.map((view) => new Card(view, this.context())));
-    this.loom = new Loom({ selection: this.selection, redraw: () => this.redraw(), climb: () => this.climb(), show: (card) => this.show(card), lens: this.slices.lens, pick: app.fork ? (token) => this.pick(token) : null });
+    this.setCards(RUN_VIEWS.filter(({ asks }) => !asks || app.reasons).map((view) => new Card(view, this.context())));
+    this.loom = new Loom({ selection: this.selection, redraw: () => this.redraw(), climb: () => this.climb(), show: (card) => this.show(card), lens: this.slices.lens, pick: app.fork ? (token) => this.pick(token) : null, explain: app.reasons ? () => this.explain() : null });
     this.pictureBox.prepend(this.loom.element);
     this.loom.head.append(new SaveMenu(phrase("the whole run"), () => this.savedLoom()).element);
     this.transport.element.after(this.loom.story);
@@ -128,7 +129,7 @@ export class Board {
 
   /** What a view may ask for. @returns {import("../data/view.js").Context} */
   context() {
-    return { selection: this.selection, redraw: () => this.redraw(), fork: this.app.fork ?? null, about: (at) => this.about(at), ...this.slices.offers() };
+    return { selection: this.selection, redraw: () => this.redraw(), fork: this.app.fork ?? null, reasons: this.app.reasons ?? null, about: (at) => this.about(at), ...this.slices.offers() };
   }
 
   /** What the board shows at a place. @param {At} at */
@@ -178,6 +179,7 @@ export class Board {
   /** @param {import("../data/record.js").ServedView} served */
   servedCard(served) {
     const { name } = served;
+    if (name === "why_token") return new Card(servedWhy(served, () => (this.record instanceof ServedRecord ? this.record.data : null)), this.context());
     const find = (/** @type {At} */ at) => {
       const { record } = this;
       const now = record instanceof ServedRecord ? record.views.find((each) => each.name === name) : undefined;
@@ -287,6 +289,14 @@ export class Board {
     }
     if (state) this.cards.find((card) => card.view.id === "next-token")?.picture.pick?.(state, token);
     this.show("next-token");
+  }
+
+  /** Say why the step that is looked at chose its token, in its card. */
+  explain() {
+    const state = this.loom?.state;
+    const card = this.cards.find(({ view }) => view.id === "why-token");
+    if (state) card?.picture.pick?.(state, state.run.tokens[state.step.chosenAt]);
+    this.show("why-token");
   }
 
   /** The record that is shown has grown. */

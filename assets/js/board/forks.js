@@ -34,12 +34,18 @@ export class Forks {
 
   /** Why it cannot be continued now; empty if it can. @param {Run} run */
   why(run) {
+    const waits = this.waits(run);
+    return waits && { going: GOING, adding: ADDING, loading: LOADING, away: AWAY }[waits];
+  }
+
+  /** What keeps work from being asked for on a run; empty for nothing. @param {Run} run @returns {"going" | "adding" | "loading" | "away" | ""} */
+  waits(run) {
     const held = this.acts.held(run.id);
-    if (!run.end) return GOING;
-    if (held && !held.shipped && held.status && !held.status.complete) return ADDING;
+    if (!run.end) return "going";
+    if (held && !held.shipped && held.status && !held.status.complete) return "adding";
     const { model } = document.body.dataset;
-    if (model === undefined || model === "loading") return LOADING;
-    return model === "silent" ? AWAY : ""; // the run's own model is loaded when it is continued, whichever is chosen in the form
+    if (model === undefined || model === "loading") return "loading";
+    return model === "silent" ? "away" : ""; // the run's own model is loaded when it is continued, whichever is chosen in the form
   }
 
   /** Whether the program holds no more of it than was sent. @param {Run} run */

@@ -36,6 +36,7 @@ import { phrase, phraseParts } from "../core/texts.js";
 
 /** The button that begins each kind, where it is not `#run`. @type {Record<string, string>} */
 const BUTTONS = { cache: "#replay", serve: "#serve", speculate: "#speculate" };
+const REASON = "attribute";
 const SILENT = phrase("The program does not answer; the pictures stay as they are. Trying again…");
 
 /** Wire a page. @param {Link} link */
@@ -76,6 +77,7 @@ export class Page {
     const visitor = hasRuns ? new VisitorRuns(this) : null;
     this.runs = visitor?.list ?? null;
     this.forks = visitor?.forks ?? null;
+    this.reasons = visitor?.reasons ?? null;
     if (hasRuns) find("#runs .ts-shipped-root")?.replaceChildren(/** @type {ShippedRow} */ (this.rows.get("run")).element);
     wirePopovers();
     /** @type {Map<string, HTMLElement>} */
@@ -88,7 +90,7 @@ export class Page {
     this.listen();
   }
 
-  /** @param {string} experiment @param {HTMLElement} place */
+  /** @param {string} experiment @param {HTMLElement} place @returns {Board} */
   board(experiment, place) {
     const isRun = experiment === "run";
     const keep = (isRun && find("#status .ts-keep")) || h("p", { class: "ts-keep", hidden: true });
@@ -96,7 +98,7 @@ export class Page {
     const empty = !isRun ? emptyCard(experiment) : null;
     const board = new Board(place, experiment, {
       base: this.base, empty, above: isRun && find("#runs .ts-shipped-root") ? null : this.rows.get(experiment)?.element, below: keep.isConnected ? null : keep,
-      changed: () => this.changed(experiment), fork: this.forks,
+      changed: () => this.changed(experiment), fork: this.forks, reasons: this.reasons,
     });
     if (isRun) board.say(RUN_EMPTY);
     for (const name of ["pointerdown", "focusin"]) board.element.addEventListener(name, () => { if (!PARTS[experiment]) this.active = experiment; });
@@ -156,6 +158,10 @@ export class Page {
   take(press) {
     if (!press || press.press <= this.press) return; // a newer one has overtaken it
     this.press = press.press;
+    if (press.experiment === REASON && !this.boards.has(REASON)) {
+      this.reasons?.answered(press); // it is drawn in a card of its run
+      return;
+    }
     const { id, refusal } = press;
     const experiment = this.boards.has(press.experiment) ? press.experiment : this.experiments[0]; // a kind without a board of its own
     this.refusal = refusal ? { experiment, text: refusal } : null;
@@ -241,6 +247,7 @@ export class Page {
     const saysNothingNew = held.record instanceof Run && !frames?.length && !status?.over;
     if (!saysNothingNew) this.draw(held);
     this.forks?.heard(held);
+    this.reasons?.heard(held);
     this.tell();
   }
 

@@ -7,6 +7,7 @@ import { attention } from "../views/attention/attention.js";
 import { layers } from "../views/layers/layers.js";
 import { nextToken } from "../views/next_token/next_token.js";
 import { experts } from "../views/experts/experts.js";
+import { whyToken } from "../views/why_token/why_token.js";
 import { kvCache } from "../views/kv_cache/kv_cache.js";
 import { embeddings } from "../views/embeddings/embeddings.js";
 import { passes } from "../views/passes/passes.js";
@@ -14,7 +15,7 @@ import { count, size } from "../core/format.js";
 import { phrase } from "../core/texts.js";
 
 /** @type {import("../data/view.js").View[]} */
-export const RUN_VIEWS = [output, tokens, embeddings, passes, attention, layers, experts, nextToken, kvCache];
+export const RUN_VIEWS = [output, tokens, embeddings, passes, attention, layers, experts, nextToken, whyToken, kvCache];
 
 /** Which model, its size, how it was asked to choose, and what to know of it. @param {import("../data/store.js").Run} run */
 export function aboutModel(run) {

@@ -4,6 +4,7 @@
 import { NOWHERE } from "../data/axes.js";
 import { forget } from "../data/session_memory.js";
 import { Forks } from "./forks.js";
+import { Reasons } from "./reasons.js";
 import { OwnRuns } from "./own_runs.js";
 import { find } from "./status.js";
 
@@ -25,6 +26,11 @@ export class VisitorRuns {
       nameOf: (id) => this.list.nameOf(id),
       look: (id) => this.look(id),
       redraw: () => page.boards?.get("run")?.redraw(),
+    }) : null;
+    const { forks } = this;
+    this.reasons = forks ? new Reasons(page.base, {
+      ask: (experiment, values, opening) => page.ask(experiment, values, opening && { at: { ...this.lookedAt(), step: opening.step }, card: opening.card }),
+      waits: (run) => forks.waits(run), isRecorded: (run) => forks.isRecorded(run), redraw: () => page.boards?.get("run")?.redraw(),
     }) : null;
   }
 

@@ -2,7 +2,7 @@
 // Drawing on a canvas: sharp pixels, colours from the page's theme, and the scale that turns a weight into a colour.
 
 /** @typedef {{ink: string, muted: string, card: string, sunk: string, line: string, spine: string, guess: string, weight: string, "weight-text": string, prompt: string, generated: string,
- *   doubt: string, query: string, key: string, value: string, "prompt-text": string, "generated-text": string, scale: Uint32Array, stamp: number}} Paint  `stamp` grows each time that pictures are to be drawn anew */
+ *   doubt: string, baseline: string, query: string, key: string, value: string, "prompt-text": string, "generated-text": string, scale: Uint32Array, stamp: number}} Paint  `stamp` grows each time that pictures are to be drawn anew */
 
 /** What is drawn through: it gets the canvas's own context, in CSS pixels and cleared. @typedef {(canvas: HTMLCanvasElement, context: CanvasRenderingContext2D, width: number, height: number) => CanvasRenderingContext2D} Through */
 /** @type {Through | null} */
@@ -65,7 +65,7 @@ export function widthOf(box, changed) {
 export function paint(root) {
   const style = getComputedStyle(root);
   const get = (/** @type {string} */ name) => style.getPropertyValue(`--ts-${name}`).trim() || "#808080";
-  const names = ["ink", "muted", "card", "sunk", "line", "spine", "guess", "weight", "weight-text", "prompt", "generated", "doubt", "query", "key", "value", "prompt-text", "generated-text"];
+  const names = ["ink", "muted", "card", "sunk", "line", "spine", "guess", "weight", "weight-text", "prompt", "generated", "doubt", "baseline", "query", "key", "value", "prompt-text", "generated-text"];
   const colours = Object.fromEntries(names.map((name) => [name, get(name)]));
   return afresh(/** @type {Paint} */ ({ ...colours, scale: scale(colours.card, colours.weight), stamp: 0 }));
 }

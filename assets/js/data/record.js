@@ -39,6 +39,8 @@ export class ServedRecord {
     this.held = [];
     /** @type {Partial<At> | null} where a saved page begins */
     this.first = null;
+    /** @type {{about: any, tensors: Record<string, import("./frames.js").Tensor>} | null} what a script draws from, of a kind that has it */
+    this.data = null;
   }
 
   /** How many of its parts are here. */
@@ -53,11 +55,11 @@ export class ServedRecord {
   }
 
   /** @param {import("./frames.js").Frame} frame */
-  add({ kind, about }) {
+  add({ kind, about, tensors }) {
     if (kind === "picture") this.held.push(about);
     if (kind !== "record") return;
-    const { experiment, version, summary = "", facts, counts, views, steps, at } = about;
-    Object.assign(this, { experiment, version, summary, facts, counts, views, moving: steps ?? null, first: at ?? null });
+    const { experiment, version, summary = "", facts, counts, views, steps, at, data } = about;
+    Object.assign(this, { experiment, version, summary, facts, counts, views, moving: steps ?? null, first: at ?? null, data: data ? { about: data, tensors } : null });
   }
 
   /** The axes that it has, in the order in which its address names them. @returns {Axis[]} */

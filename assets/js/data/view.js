@@ -13,8 +13,11 @@
  * one that was asked for, until somebody names another token (`clear`), and the `parent` of one that was continued.
  * @typedef {{why: (run: Run) => string, isRecorded: (run: Run) => boolean, ask: (run: Run, step: number, token: {id?: number, text: string}, card?: string | null) => void, said: () => string,
  *   clear: () => void, parent: (id: string) => {name: string, look: () => void} | null}} Fork */
-/** What a view may ask of the board: the selection, slices of a run, what the board shows at a place (`about`), and, where there is a program, to continue it.
- * @typedef {{selection: Selection, redraw: () => void, fork: Fork | null, layerSlice: (layer: number) => string | null,
+/** What is known of why a step chose its token: `found`, or what to say meanwhile (empty: nobody has asked). @typedef {{found: import("./attribution.js").Attribution | null, said: string, isGoing: boolean}} Reason */
+/** How a step is explained: `why` not now (empty: it can be), and what came of it `at` a step, against a rival. @typedef {{why: (run: Run) => string, isRecorded: (run: Run) => boolean,
+ *   at: (run: Run, step: number, rival: number) => Reason, ask: (run: Run, step: number, rival: number) => void}} Reasons */
+/** What a view may ask of the board: the selection, slices of a run, what the board shows at a place (`about`), and, where there is a program, to continue it and to explain its steps.
+ * @typedef {{selection: Selection, redraw: () => void, fork: Fork | null, reasons: Reasons | null, layerSlice: (layer: number) => string | null,
  *   mapSlice: (layer: number, head: number) => Slice<import("./store.js").PooledMap>, rowsSlice: (layer: number, position: number) => string | null,
  *   mapPartSlice: (layer: number, head: number, row: number, key: number) => Slice<import("./store.js").MapPart>, littleSlice: () => string | null,
  *   vectorsSlice: (layer: number, token: number) => Slice<import("./store.js").Vectors>, logitsSlice: (choice: number) => Slice<import("./store.js").Logits>,
@@ -26,8 +29,8 @@
  * pick?: (state: State, token: Named) => void}} Picture */
 /** A picture in little, for the rail: a few words, and what to draw on a canvas of this size.
  * @typedef {{value: import("../core/dom.js").Child[], mini?: (g: CanvasRenderingContext2D, width: number, height: number) => void}} Glance */
-/** A view: `lead`, what is seen, in at most 15 words, and `more` of it; `folded`: it opens when it is pressed; `isGlance`: it says what the record comes to, and stands before all others; `isFor`: whether a run has what it shows (without: every run); how a card's body is drawn, by a module of js/views or by the program (board/server_picture.js).
- * @typedef {{id: string, title: string, lead: string | (Node | string)[], more?: string | (Node | string)[], folded?: boolean, isGlance?: boolean, isFor?: (run: Run) => boolean, create: (body: HTMLElement, context: Context) => Picture, glance?: (state: State) => Glance}} View */
+/** A view: `lead`, what is seen, in at most 15 words, and `more` of it; `folded`: it opens when it is pressed; `isGlance`: it says what the record comes to, and stands before all others; `asks`: only where a program answers; `isFor`: whether a run has what it shows (without: every run); how a card's body is drawn, by a module of js/views or by the program (board/server_picture.js).
+ * @typedef {{id: string, title: string, lead: string | (Node | string)[], more?: string | (Node | string)[], folded?: boolean, isGlance?: boolean, asks?: boolean, isFor?: (run: Run) => boolean, create: (body: HTMLElement, context: Context) => Picture, glance?: (state: State) => Glance}} View */
 /** A token by what is known of it, to continue a run with. @typedef {{id: number, text: string, hex?: string}} Named */
 
 export {};

@@ -10,7 +10,7 @@ from viz.account import Account
 
 
 def _facts(record: Attribution) -> list[str]:
-    run = phrase("Step {step} of the run {run!r}.", step=record.step, run=record.run)
+    run = phrase("Step {step} of the run {run!r}.", step=record.step, run=record.run) if record.run else ""
     sources = phrase("Sources are not told: {why}.", why=record.sources_note) if record.sources_note else ""
     return [each for each in (run, sources, *record.notes) if each]
 

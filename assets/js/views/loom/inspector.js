@@ -26,8 +26,9 @@ const CARDS = {
 export class Inspector {
   /** @param {(part: Part, go?: Partial<import("../../data/axes.js").At>) => void} turnTo @param {(go: Partial<import("../../data/axes.js").At> | null) => void} preview
    * @param {(card: string) => void} show
-   * @param {((token: Named) => void) | null} pick a token to continue the run with; null: nothing continues it */
-  constructor(turnTo, preview, show, pick) {
+   * @param {((token: Named) => void) | null} pick a token to continue the run with; null: nothing continues it
+   * @param {(() => void) | null} explain why the step chose its token; null: nobody can */
+  constructor(turnTo, preview, show, pick, explain) {
     this.turnTo = turnTo;
     this.pick = pick;
     this.likely = h("h3", { class: "ts-loom-title" });
@@ -39,9 +40,10 @@ export class Inspector {
     this.notes = h("div", { class: "ts-inspector-body" });
     this.heads = new HeadMap((go) => turnTo("head", go), preview);
     this.more = button("", () => show(CARDS[this.part][0]), { class: "ts-button ts-loom-more" });
+    this.why = explain && h("button", { type: "button", class: "ts-button ts-loom-why", title: phrase("Why this token?"), "aria-label": phrase("Why this token?"), onclick: (/** @type {Event} */ event) => { event.stopPropagation(); explain(); } }, phrase("Why?"));
     const close = button("×", () => this.lift(false), { class: "ts-button ts-sheet-close", "aria-label": phrase("Close") });
     this.closer = h("section", { class: "ts-inspector", "aria-label": phrase("a closer look") }, close, this.crumb, this.title, this.body, this.heads.element, this.notes, this.more);
-    this.element = h("aside", { class: "ts-loom-side" }, h("section", { class: "ts-loom-output", "aria-label": phrase("the likeliest next tokens"), onclick: () => this.turnTo("choice") }, this.likely, this.list), this.closer);
+    this.element = h("aside", { class: "ts-loom-side" }, h("section", { class: "ts-loom-output", "aria-label": phrase("the likeliest next tokens"), onclick: () => this.turnTo("choice") }, this.likely, this.list, this.why), this.closer);
     this.grown = fadeWhatGoesOn(this.closer);
     /** @type {Part} */
     this.part = "head";

@@ -39,8 +39,8 @@ const PHONE = "(max-width: 600px)"; // as in loom.css
 
 export class Loom {
   /** @param {{selection: Selection, redraw: () => void, climb: () => void, show: (card: string) => void, lens: {look: (positions: number[]) => void},
-   *   pick: ((token: import("../../data/view.js").Named) => void) | null}} context `lens` is told which columns are looked at, `pick` with which token to continue */
-  constructor({ selection, redraw, climb, show, lens, pick }) {
+   *   pick: ((token: import("../../data/view.js").Named) => void) | null, explain: (() => void) | null}} context `lens` is told which columns are looked at, `pick` with which token to continue, `explain` that its choice is to be explained */
+  constructor({ selection, redraw, climb, show, lens, pick, explain }) {
     this.selection = selection;
     this.lens = lens;
     this.redraw = redraw;
@@ -58,7 +58,7 @@ export class Loom {
     this.base = h("canvas", { class: "ts-loom-base", "aria-hidden": "true" });
     this.over = h("canvas", { class: "ts-loom-over", tabindex: "0", role: "img", "aria-label": phrase("The loom: tokens across, layers up, and in each cell the token that the model would predict there.") });
     this.picture = h("div", { class: "ts-loom-picture" }, this.base, this.over);
-    this.inspector = new Inspector((part, go) => this.turnTo(part, go), (go) => selection.preview(go), show, pick);
+    this.inspector = new Inspector((part, go) => this.turnTo(part, go), (go) => selection.preview(go), show, pick, explain);
     this.readout = new Readout();
     this.stage = h("div", { class: "ts-loom-stage" }, this.picture, this.inspector.element);
     this.search = new SearchField(selection, { changed: redraw, go: (token) => this.found(token), left: () => this.over.focus({ preventScroll: true }) });
