@@ -17,6 +17,7 @@ from model.errors import BadSetting, NotShown
 from model.experiments.batching.checks import Ask
 from model.loading import placing
 from model.records.trace import Trace
+from model.weights.sources import Source
 from tests.tiny import tiny_model, tiny_tokenizer
 
 PROMPT, NEW = [5, 37, 40, 8, 120, 5, 37, 40, 99, 17, 18], 6
@@ -116,7 +117,8 @@ def test_a_restored_cache_lies_where_each_layer_computes(spread: HookedModel, wh
     cache.layers = [DynamicLayer(), DynamicLayer()]
     rows = np.ones((2, 1, 4, 3), np.float32)
     restore(cache, rows, rows, like=torch.empty(0), homes={1: torch.device("meta")})  # a device that is not the model's
-    assert [layer.keys.device.type for layer in cache.layers] == ["cpu", "meta"]
+    held: list[Any] = [layer.keys for layer in cache.layers]
+    assert [each.device.type for each in held] == ["cpu", "meta"]
 
 
 def test_weights_are_read_whole_and_stay_elsewhere(spread: HookedModel, whole: HookedModel):
@@ -194,6 +196,12 @@ def test_a_wrong_map_is_refused_in_a_sentence(places: Any, said: str, tmp_path: 
     folder = stored("llama", tmp_path / "tiny")
     with pytest.raises(BadSetting, match=said):
         load(folder, device_map=places)
+
+
+def test_a_model_with_an_adapter_is_not_spread(tmp_path: Path):
+    source = Source(folder=tmp_path, kind="folder", name="tuned", note="", adapter=tmp_path)
+    with pytest.raises(BadSetting, match=r"tuned is merged with its adapter"), placing.options(source, None, "auto"):
+        pass
 
 
 def test_a_model_from_memory_stays_where_it_is():
