@@ -333,6 +333,19 @@ def test_on_a_phone_what_was_tapped_is_told_on_a_sheet_above_the_transport(look:
     expect(sheet).not_to_have_class(re.compile("ts-sheet"))
 
 
+def test_on_a_phone_a_replay_from_the_start_is_in_sight_from_the_start(look: Callable[..., Page]):
+    page = look(timed(finished("word " * 20, n_new=20)), "step=19", width=390, height=844)
+    page.wait_for_function("tokenoscope.store.loom.geometry")
+    page.emulate_media(reduced_motion="no-preference")
+    hold_clock(page)
+    row = "tokenoscope.store.loom.windowY(tokenoscope.store.run.steps[19].last)"
+    page.evaluate(f"scrollBy(0, {row} - 400)")
+    assert page.evaluate("tokenoscope.store.loom.windowY(0)") < 0
+    page.locator(".ts-play").click()
+    play_until(page, f"tokenoscope.selection.at.step === 0 && {FRONT}?.level > 0")
+    assert 0 < page.evaluate("tokenoscope.store.loom.windowY(0)") < 500
+
+
 def test_on_a_phone_the_row_that_is_played_stays_in_sight(look: Callable[..., Page]):
     page = look(timed(finished(n_new=40)), "step=1", width=390, height=844)
     page.wait_for_function("tokenoscope.store.loom.geometry")

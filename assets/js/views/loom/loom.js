@@ -134,11 +134,15 @@ export class Loom {
     this.selection.set({ token }, { lock: true });
   }
 
-  /** A pass begins to be played: who saw the row before its own, where tokens go down, sees its own. */
+  /** A pass begins to be played: who saw the row before its own, where tokens go down, sees its own; and of the prefill, who looks at the picture. */
   follow() {
     const run = /** @type {Run | null} */ (this.selection.record);
     const first = run?.steps[this.playedStep]?.first ?? 0;
-    if (!first || !this.geometry?.transposed || first >= this.geometry.count) return;
+    if (!this.geometry?.transposed || first >= this.geometry.count) return;
+    if (first === 0) {
+      if (this.isLookedAt()) this.reveals = 0;
+      return;
+    }
     const y = this.windowY(first - 1);
     if (y >= SEEN_FROM && y < window.innerHeight) this.reveals = first;
   }
