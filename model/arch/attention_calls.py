@@ -38,19 +38,16 @@ def watched(listener: Listener) -> Iterator[None]:
     """
     outer = _LISTENER.get()
 
-    def after_outer(original: Attention, *args: Any, **kwargs: Any) -> Any:
-        return (
-            listener(original, *args, **kwargs)
-            if outer is None
-            else outer(partial(listener, original), *args, **kwargs)
-        )
-
-    token = _LISTENER.set(listener if outer is None else after_outer)
+    token = _LISTENER.set(listener if outer is None else partial(_after, outer, listener))
     try:
         with _LOOK_UP:
             yield
     finally:
         _LISTENER.reset(token)
+
+
+def _after(outer: Listener, inner: Listener, original: Attention, *args: Any, **kwargs: Any) -> Any:
+    return outer(partial(inner, original), *args, **kwargs)
 
 
 class _LookUp:

@@ -32,6 +32,7 @@ _EXAMPLES = """  python -m model "The capital of France is"
   python -m model measure "The capital of France is" --prompt-tokens 64 -o paris.measurement
   python -m model serve "The sky is" "The sky at night is" "Once upon a time" -o three.batching
   python -m model speculate "Once upon a time" --max-new-tokens 48
+  python -m model ablate paris.trace --heads 23.4 -o without.trace
   python -m model cache --run paris.trace --window 8 --sink 2 --drop "3, 5"
   python -m model - < story.txt
   python -m model -- "-5 + 3 ="

@@ -15,7 +15,7 @@ from model import HookedModel, Trace, ablate, fork, trace, trials
 from model.arch.attention_calls import watched
 from model.arch.hooks import count_hooks
 from model.capture.edited import EditedRun
-from model.capture.sites import head_site, mlp_site
+from model.capture.sites import head_site
 from model.errors import BadSetting, BadTrace, Cancelled, NotShown
 from model.limits import Limits
 from model.records.edits import Edit, edges_of, heads_of
@@ -127,11 +127,21 @@ def test_a_head_left_out_of_a_reimplementation_is_the_same() -> None:
     assert np.abs(gpt2_logits(hooked.model, ids, ())[found.n_prompt - 1 :].numpy() - own).max() > 1e-2
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "falcon, alibi"])
-def test_an_mlp_and_a_layer_without_weights_are_the_same(family: str) -> None:
+@pytest.mark.parametrize(
+    ("family", "mlp"),
+    [
+        ("llama", "mlp"),
+        ("gpt2", "mlp"),
+        ("gemma2", "post_feedforward_layernorm"),
+        ("opt", "fc2"),
+        ("gpt_neox", "mlp"),
+        ("falcon, alibi", "mlp"),
+    ],
+)
+def test_an_mlp_and_a_layer_without_weights_are_the_same(family: str, mlp: str) -> None:
     hooked, other, bare = shared(family), tiny(family), tiny(family)
     run = written(hooked)
-    for parts in ([mlp_site(other, 1).module], layer_parts(bare, 1)):
+    for parts in ([other.anatomy.layers[1].get_submodule(mlp)], layer_parts(bare, 1)):
         for module in parts:
             last: Any = [each for each in module.modules() if isinstance(getattr(each, "weight", None), torch.Tensor)][
                 -1
