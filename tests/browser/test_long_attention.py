@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Position, expect
 
 from model.records.trace import Trace
 from tests.browser.pages import no_overflow, serious_faults, settle
@@ -40,7 +40,7 @@ def opened(look: Callable[..., Page]) -> Callable[..., Page]:
     return open_run
 
 
-def place(page: Page, row: float, key: float, row0: int = 0, key0: int = 0, n: int = N + 1) -> dict[str, float]:
+def place(page: Page, row: float, key: float, row0: int = 0, key0: int = 0, n: int = N + 1) -> Position:
     """Where a token's row meets a key on the map, in its own pixels."""
     side = page.locator(MAP).evaluate("map => map.clientWidth - 3 - 98")
     return {"x": 98 + (key - key0 + 0.5) * side / n, "y": 72 + (row - row0 + 0.5) * side / n}
