@@ -166,7 +166,7 @@ def test_the_page_opens_on_the_first_record_that_comes_with_the_app(serve, tmp_p
     ann = serve(recorded=tmp_path).visitor()
     components = [each["props"] for each in ann.http.get("/config").json()["components"]]
     boards = [each["value"] for each in components if each.get("elem_id") == "boards"]
-    assert [each["experiment"] for each in boards] == ["run", "measure", "serve"]
+    assert [each["experiment"] for each in boards] == ["run", "measure", "serve", "beams"]
     assert boards[0] == {"id": "1-a-fact", "experiment": "run", "refusal": "", "press": 0}
     assert [each["id"] for each in boards[1:]] == [None, None]
     assert f"{PREFIX.lstrip('/')}/records/1-a-fact/parts?since=0" in ann.http.get("/").text

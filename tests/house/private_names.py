@@ -6,6 +6,7 @@ from pathlib import Path
 
 OF_THE_LIBRARIES = {  # what torch and transformers keep private and offer in no other way
     "model/arch/block.py": {"_DropoutNd"},
+    "model/arch/placement.py": {"_hf_hook"},  # accelerate's, on a module of a spread model
     "model/arch/hooks.py": {"_global_{kind}", "_{kind}"},  # torch's tables of hooks
     "model/capture/cache_layers.py": {"_supports_default_dynamic_cache"},
     "model/capture/captured.py": {"_attn_implementation", "_can_compile_fullgraph", "_optimize_model_for_decode"},

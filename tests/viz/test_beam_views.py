@@ -8,6 +8,7 @@ import pytest
 from model import BeamSearch, search_beams
 from model.records.beams import Answer
 from tests.tiny import shared
+from viz import markup
 from viz.view import Selection, View
 from viz.views.beams.glance import beams_glance
 from viz.views.beams.passes import beam_tree
@@ -76,6 +77,21 @@ def test_the_tree_has_a_box_for_each_beam_and_each_that_was_dropped_with_its_pro
     assert by_hand.count("\u25a0") == 3  # two finished texts and the legend
     assert "<b>" not in by_hand
     assert by_hand.count("ts-of-greedy") == 2  # from "a" to "c", and the legend
+
+
+def test_the_page_keeps_every_element_of_the_drawing_and_every_attribute(searched):
+    source = (markup.ASSETS / "js" / "core" / "tables.js").read_text(encoding="utf-8")
+    lists = [
+        set(re.findall(r'"([\w-]+)"', line)) for line in source.splitlines() if re.match(r"const \w+ = .*\[", line)
+    ]
+    elements, attributes, shapes, kept = lists
+    html = drawn(beam_tree, searched)
+    svg = "".join(re.findall(r"<svg.*?</svg>", html))
+    around = re.sub(r"<svg.*?</svg>", "", html)
+    assert set(re.findall(r"<(\w+)", svg)) <= shapes
+    assert set(re.findall(r' ([\w-]+)="', svg)) <= kept
+    assert {each.upper() for each in re.findall(r"<(\w+)", around)} <= elements
+    assert set(re.findall(r' ([\w-]+)="', around)) <= attributes
 
 
 def test_a_search_that_is_under_way_has_no_winner():
