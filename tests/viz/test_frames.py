@@ -10,10 +10,12 @@ import safetensors.numpy
 
 from model.errors import NotShown
 from model.records.chat import PromptSpan, Turn
+from model.records.edits import Edit
 from model.records.trace import Check, Origin
 from tests.fakes import AFTER_RUN, MAP, fake_trace
 from tests.viz.framed import HOSTILE, big, unpack, weights
 from viz import markup
+from viz.views import account_of
 from viz.wire import frames, packing, parts, recorded, roles, slices
 
 
@@ -376,3 +378,13 @@ def test_the_bytes_of_candidates_that_are_parts_of_a_character_travel_with_their
     assert about["hexes"] == {str(part): "f09f"}
     assert about["texts"][str(part)] == "\ufffd"
     assert "hexes" not in packing.unpack(frames.step(fake_trace(), 0))[0]
+
+
+def test_an_edited_run_says_so_in_its_head_and_its_summary():
+    edit = Edit(what="head", layer=2, head=3)
+    run = replace(fake_trace(), edits=(edit,))
+    about, _ = packing.unpack(frames.head(run))
+    assert about["edits"][0]["said"] == edit.said == "head 3 of layer 2 set to zero, for every token"
+    assert "edited: head 3 of layer 2 set to zero, for every token" in account_of(run).summary(run)
+    plain, _ = packing.unpack(frames.head(fake_trace()))
+    assert "edits" not in plain and "edited" not in account_of(fake_trace()).summary(fake_trace())
