@@ -99,15 +99,24 @@ class EditedRun(Generation):
         return Change(site=site, value=value, add=edit.mode == "add", first=first, stop=stop)
 
     def _notes(self) -> tuple[str, ...]:
-        notes, reference = super()._notes(), self._reference
+        notes, reference, origin = list(super()._notes()), self._reference, self._run.origin
+        if origin is not None:
+            notes.append(
+                phrase(
+                    "In the unedited run a person chose the token of step {step}; this one begins with the prompt, and "
+                    "the model chose every token.",
+                    step=origin.step,
+                )
+            )
         touched = any(edit.mode == "resample" and edit.when != "prefill" for edit in self._edits)
-        if not touched or reference is None or self._n_fed <= reference.n_fed:
-            return notes
-        said = phrase(
-            "The reference run ends with position {last}: what is computed of later ones is not edited.",
-            last=reference.n_fed - 1,
-        )
-        return (*notes, said)
+        if touched and reference is not None and self._n_fed > reference.n_fed:
+            notes.append(
+                phrase(
+                    "The reference run ends with position {last}: what is computed of later ones is not edited.",
+                    last=reference.n_fed - 1,
+                )
+            )
+        return tuple(notes)
 
 
 def check_editable(hooked: HookedModel, run: Trace) -> None:

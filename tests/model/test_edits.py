@@ -214,6 +214,15 @@ def test_a_short_reference_edits_as_far_as_it_goes_and_says_so() -> None:
         ablate(hooked, run, mlps=(0,), mode="resample", reference=less)
 
 
+def test_of_a_fork_the_prompt_alone_is_run_anew_and_it_says_so() -> None:
+    hooked = shared("llama")
+    run = written(hooked)
+    forked = fork(hooked, run, step=1, token_id=9, additions=False)
+    found = ablate(hooked, forked, additions=False)
+    assert alike(run, found) and found.origin is None and all(each.chosen_by == "model" for each in found.choices)
+    assert "a person chose the token of step 1" in found.notes[-1]
+
+
 # Edges
 
 
