@@ -162,7 +162,11 @@ def test_on_a_terminal_control_characters_are_pictures(capsys, folder, small, mo
     assert capsys.readouterr().out == "a\u241b[31m\u2407\ufffd\n\tb\n"
 
 
-NEEDED = {"cache": [], "fork": ["x", "--step", "3"]}  # what a sub-command can't do without, where it's not one prompt
+NEEDED = {  # what a sub-command can't do without, where it's not one prompt
+    "cache": [],
+    "fork": ["x", "--step", "3"],
+    "attribute": ["x", "--step", "3"],
+}
 
 
 def test_every_setting_is_an_option_with_its_neutral_value_and_a_help_text():
