@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from model.experiments.batching.checks import Ask
     from model.experiments.beams.search import search_beams
     from model.experiments.cache.trials import trials
+    from model.experiments.comparison.compare import compare
     from model.experiments.fork.fork import fork
     from model.experiments.generation.generate import trace
     from model.experiments.patching.patch import patch
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from model.records.batching import Batching
     from model.records.beams import BeamSearch
     from model.records.cache import CacheTrials
+    from model.records.comparison import Comparison
     from model.records.patching import PatchMap
     from model.records.speculation import Speculation
     from model.records.sweep import Sweep
@@ -44,6 +46,7 @@ __all__ = [
     "Batching",
     "BeamSearch",
     "CacheTrials",
+    "Comparison",
     "HookedModel",
     "Job",
     "Limits",
@@ -56,6 +59,7 @@ __all__ = [
     "Trace",
     "ablate",
     "attribute",
+    "compare",
     "direction",
     "fork",
     "load",
@@ -79,6 +83,8 @@ _HOMES = {
     "ablate": "experiments.ablation.ablate",
     "attribute": "experiments.attribution.attribute",
     "Attribution": "records.attribution",
+    "compare": "experiments.comparison.compare",
+    "Comparison": "records.comparison",
     "fork": "experiments.fork.fork",
     "direction": "experiments.steering.directions",
     "steer": "experiments.steering.steer",

@@ -34,9 +34,10 @@ def carry_out(asked: Asked, limits: Limits) -> int:
     shown = _shown(asked.experiment.name)
     models = _loaded(asked.request.models, _precision(asked), asked.device_map, limits)
     inputs = Inputs(models=models, records=asked.records, limits=limits)
-    if reason := asked.experiment.fits(inputs.target.card):
-        raise NotShown("{reason}", reason=reason)
-    _say_recommended(inputs.target, asked.request)
+    if models:
+        if reason := asked.experiment.fits(inputs.target.card):
+            raise NotShown("{reason}", reason=reason)
+        _say_recommended(inputs.target, asked.request)
     job = _BarJob(shown)
     with _interrupts(job):
         work = asked.experiment.function()(inputs, asked.request, job)
@@ -70,6 +71,8 @@ def _precision(asked: Asked) -> str:
 
 def _loaded(names: Mapping[str, str | None], dtype: str, device_map: str | None, limits: Limits) -> dict[str, Any]:
     """The models by role. All are found before the first is loaded: what is refused is refused before torch comes."""
+    if not names:
+        return {}
     with weights.progress_bar() as progress:
         found = {role: weights.find(name, limits, progress) for role, name in names.items()}
         progress(phrase("starting torch"), 0, 0)

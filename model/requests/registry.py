@@ -11,6 +11,7 @@ from model.records.attribution import Attribution
 from model.records.batching import Batching
 from model.records.beams import BeamSearch
 from model.records.cache import CacheTrials
+from model.records.comparison import Comparison
 from model.records.file import Saved, kind_of
 from model.records.patching import PatchMap
 from model.records.speculation import Speculation
@@ -22,6 +23,7 @@ from model.requests.attribution import Attribute
 from model.requests.batching import Serve
 from model.requests.beams import SearchBeams
 from model.requests.cache import TryCaches
+from model.requests.comparison import Compare
 from model.requests.fork import Fork
 from model.requests.patching import Patch
 from model.requests.request import Request
@@ -164,6 +166,15 @@ EXPERIMENTS: tuple[Experiment[Any, Any], ...] = (
         record=Attribution,
         run="experiments.attribution.run:run",
         suffix=".attribution",
+        page="watch",
+        brief=True,
+    ),
+    Experiment(
+        name="compare",
+        request=Compare,
+        record=Comparison,
+        run="experiments.comparison.run:run",
+        suffix=".comparison",
         page="watch",
         brief=True,
     ),

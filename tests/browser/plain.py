@@ -46,6 +46,7 @@ ASKED: Mapping[str, Mapping[str, Any]] = {
     "speculate": {"prompt": PROMPT, "modes": ["prompt lookup", "early exit"]},
     "fork": {},
     "attribute": {},
+    "compare": {},
 }
 PAGES = {"": ["run"], "measure": ["measure", "cache"], "serve": ["serve", "speculate"]}
 BUTTONS = {"run": "run", "measure": "run", "cache": "replay", "serve": "serve", "speculate": "speculate"}

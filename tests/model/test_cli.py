@@ -166,6 +166,7 @@ NEEDED = {  # what a sub-command can't do without, where it's not one prompt
     "cache": [],
     "fork": ["x", "--step", "3"],
     "attribute": ["x", "--step", "3"],
+    "compare": ["x", "y"],
 }
 
 
