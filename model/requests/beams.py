@@ -18,7 +18,7 @@ class SearchBeams(Request):
 
     prompt: str = same_as(Run, "prompt")
     chat: bool = same_as(Run, "chat")
-    max_new_tokens: int = same_as(Run, "max_new_tokens", 12)
+    max_new_tokens: int = same_as(Run, "max_new_tokens")
     n_beams: int = setting(
         4,
         kind="whole",

@@ -168,7 +168,7 @@ def test_the_page_opens_on_the_first_record_that_comes_with_the_app(serve, tmp_p
     boards = [each["value"] for each in components if each.get("elem_id") == "boards"]
     assert [each["experiment"] for each in boards] == ["run", "measure", "serve", "beams"]
     assert boards[0] == {"id": "1-a-fact", "experiment": "run", "refusal": "", "press": 0}
-    assert [each["id"] for each in boards[1:]] == [None, None]
+    assert all(each["id"] is None for each in boards[1:])
     assert f"{PREFIX.lstrip('/')}/records/1-a-fact/parts?since=0" in ann.http.get("/").text
     prompts = [each["value"] for each in components if each.get("elem_id") == "prompt"]
     assert prompts[0] == EXAMPLES[0].prompt

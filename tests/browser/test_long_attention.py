@@ -57,10 +57,9 @@ def zoomed(page: Page, row: int, key: int) -> tuple[int, int]:
 
 def test_the_map_is_pooled_and_says_so_and_no_whole_layer_is_fetched(opened: Callable[..., Page]):
     page = opened()
-    urls = page.evaluate("performance.getEntriesByType('resource').map((e) => e.name)")
-    asked = {url.split("/slice/")[1] for url in urls if "/slice/" in url}
-    assert {"map/1/2", "rows/1/700", "little"} <= asked
-    assert not any(each.startswith("layer/") for each in asked)
+    assert page.evaluate("[...tokenoscope.store.run.maps.keys()]") == ["1/2"]
+    assert page.evaluate("Boolean(tokenoscope.store.run.row(1, 2, 700) && tokenoscope.store.run.little)")
+    assert page.evaluate("tokenoscope.store.run.layers.size") == 0
     expect(page.locator(".ts-long-legend")).to_contain_text("Each square is the largest of 3 × 3 tokens.")
     expect(page.locator(".ts-grid-words")).to_contain_text("22 of its rows, evenly spread")
     expect(page.locator(f"{CARD} .ts-looks .ts-look:visible")).to_have_count(N + 1)

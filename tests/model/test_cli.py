@@ -167,6 +167,8 @@ NEEDED = {  # what a sub-command can't do without, where it's not one prompt
     "fork": ["x", "--step", "3"],
     "attribute": ["x", "--step", "3"],
     "compare": ["x", "y"],
+    "patch": ["x", "y"],
+    "steer": ["x", "--layer", "2"],
 }
 
 
