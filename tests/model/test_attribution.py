@@ -237,9 +237,9 @@ def test_an_experiment_tells_its_passes_and_a_record(hooked: HookedModel, run: T
 
 
 def test_what_is_no_run_is_refused(hooked: HookedModel, found: Attribution) -> None:
-    with pytest.raises(BadSetting, match="no run was given"):
+    with pytest.raises(BadSetting, match="run is missing"):
         begin(hooked, Job(), None)
-    with pytest.raises(BadTrace, match="is a Attribution; only a run"):
+    with pytest.raises(BadTrace, match="is a Attribution; it must be a run"):
         begin(hooked, Job(), found)
     with pytest.raises(Refusal, match="token and token_id were both given"):
         begin(hooked, Job(), None, token="w5", token_id=5)

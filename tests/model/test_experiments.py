@@ -171,7 +171,7 @@ def test_trials_of_a_record_are_of_that_run(hooked: HookedModel, inputs: Inputs)
 def test_trials_of_what_is_no_run_or_of_nothing_are_refused(inputs: Inputs) -> None:
     *_, other = (each for each in begin("cache", inputs, Job()) if each)
     given = dataclasses.replace(inputs, records={"run": other})
-    with pytest.raises(BadTrace, match="is a CacheTrials; only a run"):
+    with pytest.raises(BadTrace, match="is a CacheTrials; it must be a run"):
         begin("cache", given, Job(), run="its id")
     with pytest.raises(BadPrompt):
         begin("cache", inputs, Job(), prompt=" ")

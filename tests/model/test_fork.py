@@ -185,9 +185,9 @@ def test_stopped_it_keeps_what_it_took_over(hooked: HookedModel, run: Trace) -> 
 
 
 def test_what_is_no_run_of_this_model_is_refused_at_once(hooked: HookedModel, run: Trace) -> None:
-    with pytest.raises(BadSetting, match="no run was given"):
+    with pytest.raises(BadSetting, match="run is missing"):
         begin(hooked, Job(), None)
-    with pytest.raises(BadTrace, match="is a Saved; only a run can be continued"):
+    with pytest.raises(BadTrace, match="is a Saved; it must be a run"):
         begin(hooked, Job(), Saved.__new__(Saved))
     with pytest.raises(BadSetting, match="step is 99; this run has steps"):
         begin(hooked, Job(), run, step=99)

@@ -244,7 +244,7 @@ def test_cache_trials_of_a_saved_run_replay_it(capsys: Any, loaded: str, hooked:
 def test_what_is_no_run_cannot_be_replayed(capsys: Any, loaded: str) -> None:
     other = ROOT / "tests" / "samples" / "drafted.speculation"
     assert main(["cache", "--run", str(other), "--model", loaded]) == 2
-    assert "is a Speculation; only a run can be replayed" in capsys.readouterr().err
+    assert "is a Speculation; it must be a run" in capsys.readouterr().err
     with pytest.raises(BadTrace):
         asked("cache", "--run", str(ROOT / "README.md"))
 

@@ -5,10 +5,8 @@ from pathlib import PurePath
 
 from model.api.inputs import Inputs
 from model.api.job import Job
-from model.errors import BadSetting, BadTrace
 from model.experiments.attribution.attribute import begin
 from model.records.attribution import Attribution
-from model.records.trace import Trace
 from model.requests.attribution import Attribute
 from model.texts import phrase
 
@@ -20,13 +18,7 @@ def run(inputs: Inputs, request: Attribute, job: Job) -> Iterator[Attribution | 
 
     Raises: Refusal, at once, for a record that is no run of this model, or for a step or a token that is not there.
     """
-    hooked, record = inputs.target, inputs.records.get("run")
-    if record is None:
-        raise BadSetting("no run was given to explain. Choose a finished run or a saved one.")
-    if not isinstance(record, Trace):
-        raise BadTrace(
-            "the record is a {kind}; only a run can be explained. Choose a saved run.", kind=type(record).__name__
-        )
+    hooked, record = inputs.target, inputs.run("run")
     called = PurePath(request.run).name  # a file's folder is nobody's business who gets the record
     pair = (request.token_id, request.rival_id, request.token, request.rival)
     pieces = begin(hooked, record, request.step, *pair, called=called)

@@ -7,7 +7,6 @@ from model.api.inputs import Inputs
 from model.api.job import Job
 from model.capture.record_size import trace_bytes
 from model.capture.recording import recorded
-from model.errors import BadSetting, BadTrace
 from model.experiments.fork.fork import begin
 from model.records.trace import Trace
 from model.requests.fork import Fork
@@ -18,13 +17,7 @@ def run(inputs: Inputs, request: Fork, job: Job) -> Iterator[Trace | None]:
 
     Raises: Refusal, at once, for a record that is no run of this model, or for a step or a token that is not there.
     """
-    hooked, record = inputs.target, inputs.records.get("run")
-    if record is None:
-        raise BadSetting("no run was given to continue. Choose a finished run or a saved one.")
-    if not isinstance(record, Trace):
-        raise BadTrace(
-            "the record is a {kind}; only a run can be continued. Choose a saved run.", kind=type(record).__name__
-        )
+    hooked, record = inputs.target, inputs.run("run")
     called = PurePath(request.run).name  # a file's folder is nobody's business who gets the record
     continuation = begin(hooked, record, request.step, request.token_id, request.token, inputs.limits, called)
     job.expected_bytes = trace_bytes(hooked.card, record.n_prompt, record.settings.max_new_tokens)
