@@ -27,7 +27,7 @@ from tests.tiny import FAMILIES, tiny_model, tiny_tokenizer
 _SAID = ("parity", "captured")
 _PROMPT, _NEW = "w5 w37 w40 w8 w120 w5 w37", 12
 _READ, _WRITTEN, _TRIES = 512, 48, 5
-_SMALL = dict(
+SMALL = dict(
     hidden_size=576,
     intermediate_size=1536,
     num_hidden_layers=30,
@@ -58,7 +58,7 @@ def main() -> None:
             said = f"{_agreement(_solo(hooked))}; hidden: {hidden or 'nothing'}"
             captured = f"; captured: {_agreement(hooked)}" if _captured(hooked) is not None else ""
             print(f"{str(dtype)[6:]:>9} {family:<14} {said}{captured}")
-    for shape in (_SMALL, *([_LARGE] if "--large" in sys.argv else [])):
+    for shape in (SMALL, *([_LARGE] if "--large" in sys.argv else [])):
         _speed(shape, device)
 
 

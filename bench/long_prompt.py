@@ -15,6 +15,7 @@ from statistics import median
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from bench.device import SMALL
 from model import HookedModel, Limits, Settings, load
 from model.capture.decoding import passes
 from model.capture.generation import Generation, captured_passes
@@ -22,15 +23,6 @@ from model.capture.record_size import trace_bytes
 from tests.tiny import tiny_tokenizer
 
 _TOKENS, _NEW = 32_768, 16
-_SHAPE = dict(
-    hidden_size=576,
-    intermediate_size=1536,
-    num_hidden_layers=30,
-    num_attention_heads=9,
-    num_key_value_heads=3,
-    vocab_size=49_152,
-    tie_word_embeddings=True,
-)
 
 
 def main() -> None:
@@ -54,7 +46,7 @@ def main() -> None:
 
 def _model(positions: int, device: str) -> HookedModel:
     torch.manual_seed(0)
-    config = AutoConfig.for_model("llama", **_SHAPE, max_position_embeddings=positions)
+    config = AutoConfig.for_model("llama", **SMALL, max_position_embeddings=positions)
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     with torch.device(device):
         model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()

@@ -17,6 +17,9 @@ from transformers import AttentionInterface
 Attention = Callable[..., Any]
 Listener = Callable[..., Any]  # called with the function and what it was called with; gives what the function gives
 
+TAKES = ("module", "query", "key", "value", "attention_mask")
+"""What the library's interface takes, in this order."""
+
 _LISTENER: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 

@@ -14,9 +14,7 @@ import torch
 from torch import nn
 
 from model.arch.anatomy import Anatomy, attached, hidden, layer_input
-from model.arch.attention_calls import watched
-
-_TAKES = ("module", "query", "key", "value", "attention_mask")  # what the library's interface takes, in this order
+from model.arch.attention_calls import TAKES, watched
 
 Hook = tuple[Callable[..., Any], Callable[..., Any]]
 
@@ -167,7 +165,7 @@ class Edits(_Places):
 
     def _attend(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """One layer's attention, with other keys and values and without the edges that are cut."""
-        told = dict(zip(_TAKES, args, strict=False)) | kwargs
+        told = dict(zip(TAKES, args, strict=False)) | kwargs
         told.setdefault("attention_mask", None)
         for swap in self._swaps:
             if swap.layer == self._layer:
@@ -176,7 +174,7 @@ class Edits(_Places):
         cuts = [each for each in cuts if self._first <= each.query < self._first + self._count]
         if cuts:
             told["attention_mask"] = self._cut(told["attention_mask"], told["query"], told["key"].shape[2], cuts)
-        given = [told.pop(name) for name in _TAKES]
+        given = [told.pop(name) for name in TAKES]
         return original(*given, **told)
 
     def _swapped(self, rows: torch.Tensor, swap: Swap) -> torch.Tensor:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from model.arch.anatomy import Anatomy, attached, expert_choice, hidden, layer_input
-from model.arch.attention_calls import in_float32, watched
+from model.arch.attention_calls import TAKES, in_float32, watched
 from model.arch.hooks import Listener, overheard
 from model.arch.own_attention import OwnAttention, OwnCall
 from model.capture.buffers import FEW, Buffers, Keeping, stacked_layers
@@ -30,8 +30,6 @@ from model.texts import phrase
 _ROWS = 128  # of units searched at once
 NO_EXPERTS = {"expert_ids": -1, "expert_weights": 0}  # of a layer that has none, among others that have
 UNITS = 8  # strongest MLP units kept at each layer and position
-
-_TAKES = ("module", "query", "key", "value", "attention_mask")  # what the library's interface takes, in this order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,10 +179,10 @@ class Tracer:
         called = original if self._own is None else partial(self._own.left_out, original)
         result = called(*args, **kwargs)
         with self._keeping_attention:
-            if len(args) == len(_TAKES):  # as the library calls it, which takes no looking up
+            if len(args) == len(TAKES):  # as the library calls it, which takes no looking up
                 _, query, key, value, mask = args
             else:
-                told = dict(zip(_TAKES, args, strict=False)) | kwargs
+                told = dict(zip(TAKES, args, strict=False)) | kwargs
                 query, key, value, mask = told["query"], told["key"], told["value"], told.get("attention_mask")
             self._require_first()
             self._keep_attention(self._layer, query, key, value, mask, kwargs)
